@@ -1,0 +1,97 @@
+"""The cell: one case under one arm and repeat, as it travels in a message."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from agents import Model, Pipeline
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a value's canonical JSON, so that the order of keys never matters."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything a worker must know to run one cell; servers are looked up on the worker's own machine."""
+
+    experiment: str
+    arm: str
+    ticker: str
+    date: dt.date
+    repeat: int
+    lineup: Mapping[str, Model]
+    """role -> model; empty for a rule."""
+    pipeline: Pipeline
+    data: Mapping[str, Any]
+    """Resolved data settings of the experiment."""
+    fingerprint: str
+    """agents.fingerprint of the pipeline: roles, prompts, flow."""
+    kind: str = "pipeline"
+    """pipeline | replay."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What a cell of another kind needs (a replay's source run and arm); part of its identity."""
+    snapshot_sha256: str = ""
+    """Filled once the case is frozen."""
+
+    @property
+    def case_id(self) -> str:
+        return f"{self.ticker}@{self.date.isoformat()}"
+
+    @property
+    def cell_key(self) -> str:
+        """Identity known offline. The arm's name, servers, prices and limits are not in it."""
+        return digest_of(
+            {
+                "case": self.case_id,
+                "lineup": {role: _offline(model) for role, model in self.lineup.items()},
+                "pipeline": asdict(self.pipeline),
+                "data": dict(self.data),
+                "fingerprint": self.fingerprint,
+                "repeat": self.repeat,
+                "kind": self.kind,
+                "extra": dict(self.extra),
+            }
+        )
+
+    @property
+    def cell_id(self) -> str:
+        """cell_key with the snapshot's hash and the models' digests."""
+        digests = {role: model.digest for role, model in self.lineup.items()}
+        return digest_of({"cell_key": self.cell_key, "snapshot": self.snapshot_sha256, "digests": digests})
+
+    @property
+    def servers(self) -> frozenset[str]:
+        return frozenset(model.server for model in self.lineup.values())
+
+    def frozen(self, snapshot_sha256: str, digests: Mapping[str, str | None]) -> Cell:
+        """The same cell with its snapshot and the digests that the servers told (by model alias)."""
+        lineup = {role: replace(model, digest=digests.get(model.alias)) for role, model in self.lineup.items()}
+        return replace(self, snapshot_sha256=snapshot_sha256, lineup=lineup)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Cell:
+        raw = json.loads(text)
+        pipeline = raw["pipeline"] | {"analysts": tuple(raw["pipeline"]["analysts"])}
+        return cls(
+            **raw
+            | {
+                "date": dt.date.fromisoformat(raw["date"]),
+                "lineup": {role: Model(**model) for role, model in raw["lineup"].items()},
+                "pipeline": Pipeline(**pipeline),
+            }
+        )
+
+
+def _offline(model: Model) -> dict[str, Any]:
+    return {"provider": model.provider, "name": model.name, "params": dict(model.params)}

@@ -1,0 +1,94 @@
+"""The errors of the harness: one class for each way the command line reacts.
+
+HarnessError
+├── Unmended          the experiment, the arguments or the environment must be mended: exit code 2, all problems at once
+├── Stopped           stopped early and resumable (budget, interrupt): exit code 3
+├── GateFailed        ran, but a declared gate failed: exit code 4
+└── StoreError        the results folder cannot be read or written; the message names the path and the mend
+agents.errors.Halt    raised through the pipeline by our gate
+├── OverBudget        a cap binds: the call, and with it the cell, is not started
+├── LeaseLost         another holder has this cell: stop before the next call
+├── Deferred          a long back-off: give the worker slot back, the journal keeps what was answered
+└── Draining          the run was stopped: leave the cell unfinished, its journal stays
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents import Halt
+
+
+class HarnessError(Exception):
+    """Base of everything the harness raises on purpose."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that must be mended, in one sentence each."""
+
+    where: str
+    """File and line, key, or part of the environment."""
+    what: str
+    """What is wrong and what is known."""
+    mend: str = ""
+    """What to do."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f"\n    mend: {self.mend}" if self.mend else "")
+
+
+class Unmended(HarnessError):
+    """Everything that must be mended before this can run."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class Stopped(HarnessError):
+    """Stopped early; the same command continues."""
+
+    exit_code = 3
+
+
+class GateFailed(HarnessError):
+    """The run ended, but a gate that the experiment declares failed."""
+
+    exit_code = 4
+
+
+class StoreError(HarnessError):
+    """Results cannot be read or written."""
+
+    exit_code = 2
+
+
+class OverBudget(Halt):
+    """A cap binds; the message names it."""
+
+    def __init__(self, message: str, *, scope: str) -> None:
+        super().__init__(message)
+        self.scope = scope
+        """call | cell | model | run."""
+
+
+class LeaseLost(Halt):
+    """Another holder has this cell."""
+
+
+class Deferred(Halt):
+    """Come back in `delay_s` seconds; what was answered is in the journal."""
+
+    def __init__(self, message: str, *, delay_s: float) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
+
+
+class Draining(Halt):
+    """The run is being stopped."""

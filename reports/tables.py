@@ -1,0 +1,174 @@
+"""The result tables: their pyarrow schemas, and one sentence for every column.
+
+The harness writes to these schemas and the reports read from them; a column is added here first. Unknown is NULL, never 0.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+STATUSES = ("ok", "failed", "timeout", "over_budget")
+OUTCOMES = ("answered", "failed", "killed")
+KINDS = ("primary", "repair", "tool_round", "judge", "replay")
+COST_BASES = ("api_price", "gpu_time", "cpu_time", "energy", "estimate", "mixed", "unknown")
+
+_TEXT = pa.string()
+_INT = pa.int64()
+_REAL = pa.float64()
+_TIME = pa.timestamp("us", tz="UTC")
+_TEXTS = pa.list_(_TEXT)
+_TEXT_MAP = pa.map_(_TEXT, _TEXT)
+_INT_MAP = pa.map_(_TEXT, _INT)
+
+_Column = tuple[str, pa.DataType, str]
+
+_CELLS: tuple[_Column, ...] = (
+    ("run_id", _TEXT, "Run that executed (and paid for) this cell."),
+    ("cell_id", _TEXT, "hash(cell_key, snapshot_sha256, model digests): the cell's identity."),
+    ("cell_key", _TEXT, "Identity known offline: case, lineup with parameters, data settings, prompts, repeat."),
+    ("case_id", _TEXT, "TICKER@DATE: the question."),
+    ("arm", _TEXT, "Name of the lineup."),
+    ("ticker", _TEXT, "Ticker of the case."),
+    ("date", pa.date32(), "Decision date of the case."),
+    ("repeat", pa.int32(), "Repeat within case and arm, from 0."),
+    ("status", _TEXT, "ok | failed | timeout | over_budget."),
+    ("decision_status", _TEXT, "typed | repaired | recovered | unparsed | truncated | refused | missing | rule."),
+    ("rating", _TEXT, "Buy | Overweight | Hold | Underweight | Sell; NULL when no usable decision came."),
+    ("action", _TEXT, "BUY | HOLD | SELL; NULL when no usable decision came."),
+    ("score", pa.int32(), "+2 (Buy) to -2 (Sell); NULL when no usable decision came."),
+    ("confidence", _REAL, "0 to 1 as the model said it."),
+    ("target_price", _REAL, "Price target as the model said it, in the prices of the snapshot."),
+    ("horizon", _TEXT, "Horizon as the model said it."),
+    ("rationale", _TEXT, "The decision's own reasoning."),
+    ("reports", _TEXT_MAP, "Text of each role, in the order of the flow (role, or role/round in debates)."),
+    ("stage_ratings", _TEXT_MAP, "Rating after each deciding stage: research_manager, trader, portfolio_manager."),
+    ("tool_skill", _INT_MAP, "calls, valid, unknown_tool, bad_arguments, capped_rounds of a cell with tools."),
+    ("masked", pa.bool_(), "Whether ticker, names and dates were neutered and prices rescaled."),
+    ("cost_usd", _REAL, "Sum of its calls' cost_usd over all attempts; NULL when one of them is NULL."),
+    (
+        "api_cost_usd",
+        _REAL,
+        "What was billed by hosted models, over all attempts; NULL when a hosted call's cost is NULL.",
+    ),
+    ("cost_basis", _TEXT, "The calls' common basis, else mixed."),
+    ("llm_calls", _INT, "Requests sent, failed ones included."),
+    ("input_tokens", _INT, "Sum over calls, cache reads and writes included; NULL when one is not told."),
+    ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not told."),
+    ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not told."),
+    ("output_tokens", _INT, "Sum over calls, reasoning included; NULL when one is not told."),
+    ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not told."),
+    ("queued_s", _REAL, "Seconds that its calls waited for a slot."),
+    (
+        "service_s",
+        _REAL,
+        "Seconds of service: wall_s without the time in which all it did was wait for a slot or a back-off.",
+    ),
+    ("wall_s", _REAL, "Seconds from start to end of the last attempt."),
+    ("attempts", pa.int32(), "Executions of this cell, the last one included."),
+    ("error_type", _TEXT, "Class or cause of what ended the cell, NULL when status is ok."),
+    ("error", _TEXT, "One sentence on what ended the cell."),
+    ("snapshot_sha256", _TEXT, "Hash of the frozen inputs."),
+    ("pipeline_fingerprint", _TEXT, "Hash of roles, prompts and flow."),
+    ("worker", _TEXT, "Host and process that wrote the receipt."),
+    ("started_at", _TIME, "Start of the last attempt."),
+    ("finished_at", _TIME, "End of the last attempt."),
+)
+
+_CALLS: tuple[_Column, ...] = (
+    ("run_id", _TEXT, "Run that sent this request."),
+    ("cell_id", _TEXT, "Cell it belongs to."),
+    ("call_id", _TEXT, "Unique id of this request."),
+    ("arm", _TEXT, "Name of the lineup."),
+    ("role", _TEXT, "Role that asked."),
+    ("round", pa.int32(), "Round of a debate, from 1; 0 outside debates."),
+    ("kind", _TEXT, "primary | repair | tool_round | judge | replay."),
+    ("index", pa.int32(), "Position among requests of the same role, round and kind, from 0."),
+    ("cell_attempt", pa.int32(), "Execution of the cell that sent it, from 1."),
+    ("outcome", _TEXT, "answered | failed | killed."),
+    ("provider", _TEXT, "openai | ollama | llamacpp ..."),
+    ("server", _TEXT, "Server name from servers.yaml."),
+    ("model_requested", _TEXT, "Model name as asked for."),
+    ("model_returned", _TEXT, "Model name as the server reported it."),
+    ("model_digest", _TEXT, "Digest of the weights where the server tells it."),
+    ("message_ids", _TEXTS, "Ordered ids of the prompt's parts; adjacent parts of one role join with a blank line."),
+    ("response", _TEXT, "The answer's text, whole."),
+    ("reasoning", _TEXT, "Reasoning text or summary where the server gives one."),
+    ("tool_calls", _TEXT, "JSON list of {id, name, arguments} as the model wrote them; NULL when there are none."),
+    ("parsed", _TEXT, "JSON of the typed object read from the response; NULL when none was."),
+    ("finish_reason", _TEXT, "stop | length | tool_calls | refused | content_filter | unknown."),
+    ("input_tokens", _INT, "Includes cache reads and writes; NULL when not told."),
+    ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not told."),
+    ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not told."),
+    ("output_tokens", _INT, "Includes reasoning; NULL when not told."),
+    ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not told."),
+    ("context_window", _INT, "Effective context of the model in tokens, where known."),
+    ("truncated", pa.bool_(), "The prompt or the answer was cut."),
+    ("params", _TEXT, "JSON of the parameters really sent."),
+    ("service_tier", _TEXT, "Tier as returned, else as requested."),
+    ("started_at", _TIME, "When the request left."),
+    ("queued_s", _REAL, "Seconds waited for a slot before it."),
+    ("backoff_s", _REAL, "Seconds waited after a failed request before it."),
+    ("ttft_s", _REAL, "Seconds to the first token."),
+    ("duration_s", _REAL, "Seconds from request to whole answer or failure."),
+    ("load_s", _REAL, "Seconds of loading the model, as the server says."),
+    ("prefill_s", _REAL, "Seconds of reading the prompt, as the server says."),
+    ("decode_s", _REAL, "Seconds of generating, as the server says."),
+    ("http_status", pa.int32(), "HTTP status of a failed request."),
+    ("error_type", _TEXT, "Cause of the failure, one of agents.types.CAUSES."),
+    ("error", _TEXT, "One sentence on the failure, without secrets."),
+    ("cost_usd", _REAL, "Price of this request; NULL when unknown."),
+    ("cost_basis", _TEXT, "api_price | gpu_time | cpu_time | energy | estimate | unknown."),
+    ("price_version", _TEXT, "Version of the price table used."),
+    ("request_id", _TEXT, "The provider's id of the request."),
+)
+
+_MESSAGES: tuple[_Column, ...] = (
+    ("message_id", _TEXT, "sha256(role + text)."),
+    ("role", _TEXT, "system | user | assistant | tool."),
+    ("text", _TEXT, "The part's text, stored once however often it was sent."),
+)
+
+_OUTCOMES: tuple[_Column, ...] = (
+    ("case_id", _TEXT, "TICKER@DATE."),
+    ("horizon", pa.int32(), "Sessions held."),
+    ("entry_at", pa.date32(), "Session of the fill: the next one after the decision."),
+    ("entry", _REAL, "Open of entry_at, raw."),
+    ("exit_at", pa.date32(), "Session of the exit."),
+    ("exit", _REAL, "Open of exit_at, adjusted for splits and dividends between entry and exit."),
+    ("return", _REAL, "exit / entry - 1."),
+    ("benchmark", _TEXT, "What the excess is measured against."),
+    ("excess", _REAL, "return minus the benchmark's over the same sessions."),
+    ("status", _TEXT, "known | pending | missing."),
+)
+
+_DAILY: tuple[_Column, ...] = (
+    ("ticker", _TEXT, "Ticker."),
+    ("date", pa.date32(), "Session."),
+    ("open", _REAL, "Raw open."),
+    ("close", _REAL, "Raw close."),
+)
+
+
+def _schema(columns: tuple[_Column, ...]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, metadata={"doc": doc}) for name, kind, doc in columns])
+
+
+CELLS = _schema(_CELLS)
+CALLS = _schema(_CALLS)
+MESSAGES = _schema(_MESSAGES)
+OUTCOMES_TABLE = _schema(_OUTCOMES)
+DAILY = _schema(_DAILY)
+
+TABLES: dict[str, pa.Schema] = {
+    "cells": CELLS,
+    "calls": CALLS,
+    "messages": MESSAGES,
+    "outcomes": OUTCOMES_TABLE,
+    "daily": DAILY,
+}
+
+
+def doc(table: str, column: str) -> str:
+    """The sentence that says what a column means."""
+    field = TABLES[table].field(column)
+    return str((field.metadata or {})[b"doc"].decode())
