@@ -1,0 +1,63 @@
+"""The private redis-server keeps what it knew and never outlives its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from harness.errors import StoreError
+from harness.private_redis import private_redis
+from harness.process import is_alive
+
+OWNER = """
+import sys, pathlib, time, redis
+from harness.private_redis import private_redis
+with private_redis(pathlib.Path(sys.argv[1])) as url:
+    client = redis.Redis.from_url(url)
+    for number in range(200):
+        client.set(f"key{number}", number)
+    print(client.info()["process_id"], flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_was_written_is_there_the_next_time(tmp_path: Path) -> None:
+    with private_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
+        client.set("answer", "42")
+    with private_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert client.get("answer") == b"42"
+
+
+def test_it_ends_with_a_killed_owner_and_loses_nothing(tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    server = int(owner.stdout.readline())
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    _wait_until_dead(server)
+    with private_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert client.dbsize() == 200
+
+
+def test_a_second_runner_on_the_same_folder_is_told_who_holds_it(tmp_path: Path) -> None:
+    with (
+        private_redis(tmp_path),
+        pytest.raises(StoreError, match=f"executed by process {os.getpid()}"),
+        private_redis(tmp_path),
+    ):
+        pass
+
+
+def _wait_until_dead(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} outlived its owner"
+        time.sleep(0.05)
