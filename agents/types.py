@@ -93,8 +93,10 @@ class Pipeline:
     """analyst -> most tokens of snapshot text it is shown; a cut is announced in the text."""
     max_output_tokens: Mapping[str, int] = field(default_factory=dict)
     """role, or `all` -> cap on one answer; the model's own max_output_tokens counts where this says nothing."""
-    history_tokens: int = 6000
-    """Most tokens of a debate's history that a prompt carries; the tables keep it whole."""
+    history_tokens: int = 1500
+    """Most tokens of a debate's history that a speaker's prompt carries; the tables keep it whole."""
+    report_tokens: int = 3000
+    """Most tokens of one report, plan or statement that a later prompt carries; a cut is announced in the text."""
     tool_rounds: int = 6
     entry: str | None = None
     """module:function of a user's own pipeline."""
@@ -316,6 +318,8 @@ class Result:
     """place key without kind (role, or role/round in debates) -> text, in the order of the flow."""
     stage_ratings: Mapping[str, str | None] = field(default_factory=dict)
     """deciding role (research_manager, trader, portfolio_manager) -> rating after it, None where none could be read."""
+    parsed: Mapping[str, str] = field(default_factory=dict)
+    """Place.key of a call -> JSON of the typed object read from its answer (for the column calls.parsed)."""
     tool_skill: ToolSkill = ToolSkill()
     error: Exception | None = None
     """Why the cell could not be finished (a call failed for good); the reports made until then are kept."""
