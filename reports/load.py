@@ -1,0 +1,196 @@
+"""A run as its tables say it: frames, declared terms, which cases are whole; nothing but the run folder is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from reports import compare, lineups
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import fs
+
+HEAVY: Mapping[str, frozenset[str]] = {
+    "cells": frozenset({"reports"}),
+    "calls": frozenset({"message_ids", "response", "reasoning", "tool_calls", "parsed"}),
+}
+"""Columns that frames leave out until `Run.table` is asked for them by name: a big run's texts do not fit in memory."""
+
+
+class NoRun(Exception):
+    """The folder holds no run; the message names it and the mend."""
+
+
+@dataclass
+class Run:
+    """One run folder; every table is read when it is first asked for."""
+
+    path: str
+    experiment: dict[str, Any]
+    """experiment.yaml as resolved when the run started."""
+    manifest: dict[str, Any]
+    filesystem: fs.FileSystem = field(repr=False)
+
+    @property
+    def run_id(self) -> str:
+        return str(self.manifest.get("run_id") or self.path.rstrip("/").rpartition("/")[2])
+
+    @cached_property
+    def declared(self) -> compare.Declared:
+        """Baseline, endpoints and margins as the experiment declares them."""
+        return compare.declared(self.experiment, self.arms)
+
+    @cached_property
+    def arms(self) -> tuple[str, ...]:
+        """Arms in the order of the experiment, then any others that left cells."""
+        named = lineups.arm_names(self.experiment)
+        found = sorted(set(self.cells["arm"]) - set(named))
+        return (*named, *found)
+
+    @cached_property
+    def horizons(self) -> tuple[int, ...]:
+        said = (self.experiment.get("outcomes") or {}).get("horizons") or (1, 5, 20)
+        return tuple(int(horizon) for horizon in said)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row per ended cell, without the roles' texts; replayed cells stand apart in `replays`."""
+        return _pipeline(self._all_cells, replayed=False)
+
+    @cached_property
+    def replays(self) -> pd.DataFrame:
+        """Cells that replayed another arm's inputs."""
+        return _pipeline(self._all_cells, replayed=True)
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """One row per request sent, without texts."""
+        return self.table("calls")
+
+    @cached_property
+    def messages(self) -> pd.DataFrame:
+        return self.table("messages")
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        return self.table("outcomes")
+
+    @cached_property
+    def daily(self) -> pd.DataFrame:
+        return self.table("daily")
+
+    @cached_property
+    def whole_cases(self) -> frozenset[str]:
+        """Cases that every arm has ended, with as many repeats in each arm that has models."""
+        return _whole_cases(self.cells, self.arms, lineups.rule_arms(self.experiment))
+
+    @cached_property
+    def is_interim(self) -> bool:
+        """Whether cells are still to come: such a run is described, never judged."""
+        state = str(self.manifest.get("state") or self.manifest.get("status") or "")
+        expected = self.manifest.get("cells")
+        if isinstance(expected, int) and len(self._all_cells) < expected:
+            return True
+        return state != "" and state not in ("done", "finished", "complete")
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The cells that numbers are made of: all of a finished run, the whole cases of an interim one."""
+        if not self.is_interim:
+            return self.cells
+        return self.cells[self.cells["case_id"].isin(self.whole_cases)]
+
+    def table(self, name: str, columns: Sequence[str] | None = None, where: Any = None) -> pd.DataFrame:
+        """One table as a frame; `columns` may name heavy ones, `where` is a pyarrow dataset filter. Missing: no rows."""
+        from reports import tables
+
+        schema = tables.TABLES[name]
+        wanted = list(columns) if columns is not None else [n for n in schema.names if n not in HEAVY.get(name, ())]
+        return _frame(self._read(name, wanted, where), schema, wanted)
+
+    @cached_property
+    def _all_cells(self) -> pd.DataFrame:
+        return self.table("cells")
+
+    def _read(self, name: str, wanted: Sequence[str], where: Any) -> pa.Table | None:
+        import pyarrow.dataset as ds
+        from pyarrow import fs
+
+        file = f"{self.path.rstrip('/')}/{name}.parquet"
+        if self.filesystem.get_file_info(file).type != fs.FileType.File:
+            return None
+        stored = ds.dataset(file, filesystem=self.filesystem, format="parquet")
+        return stored.to_table(columns=[n for n in wanted if n in stored.schema.names], filter=where)
+
+
+def load(path: str | Any) -> Run:
+    """The run in this folder (local or s3://). Raises NoRun when there is none."""
+    filesystem, root = _filesystem(str(path))
+    experiment = _yaml(filesystem, f"{root}/experiment.yaml")
+    if experiment is None:
+        raise NoRun(f"{path}: no run here (experiment.yaml is missing); name a folder results/EXPERIMENT/RUN_ID")
+    return Run(root, experiment, _json(filesystem, f"{root}/manifest.json") or {}, filesystem)
+
+
+def _filesystem(path: str) -> tuple[fs.FileSystem, str]:
+    from pyarrow import fs
+
+    if "://" in path:
+        filesystem, root = fs.FileSystem.from_uri(path)
+        return filesystem, root.rstrip("/")
+    return fs.LocalFileSystem(), path.rstrip("/") or "/"
+
+
+def _bytes(filesystem: fs.FileSystem, file: str) -> bytes | None:
+    from pyarrow import fs
+
+    if filesystem.get_file_info(file).type != fs.FileType.File:
+        return None
+    with filesystem.open_input_file(file) as stream:
+        return bytes(stream.read())
+
+
+def _yaml(filesystem: fs.FileSystem, file: str) -> dict[str, Any] | None:
+    import yaml
+
+    text = _bytes(filesystem, file)
+    return None if text is None else dict(yaml.safe_load(text) or {})
+
+
+def _json(filesystem: fs.FileSystem, file: str) -> dict[str, Any] | None:
+    text = _bytes(filesystem, file)
+    return None if text is None else dict(json.loads(text))
+
+
+def _frame(table: pa.Table | None, schema: pa.Schema, wanted: Sequence[str]) -> pd.DataFrame:
+    """The table with every wanted column: what an older run lacks is NULL."""
+    import pyarrow as pa
+
+    known = pa.schema([schema.field(name) for name in wanted if name in schema.names])
+    if table is None:
+        table = known.empty_table()
+    for column in known:
+        if column.name not in table.column_names:
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
+    frame: pd.DataFrame = table.select(list(wanted)).to_pandas(date_as_object=False)
+    return frame
+
+
+def _pipeline(cells: pd.DataFrame, *, replayed: bool) -> pd.DataFrame:
+    if "kind" not in cells:
+        return cells.iloc[:0] if replayed else cells
+    is_replay = cells["kind"].fillna("pipeline") == "replay"
+    return cells[is_replay if replayed else ~is_replay]
+
+
+def _whole_cases(cells: pd.DataFrame, arms: Sequence[str], rules: frozenset[str]) -> frozenset[str]:
+    counts = cells.groupby(["case_id", "arm"]).size().unstack("arm").reindex(columns=list(arms)).fillna(0)
+    models = [arm for arm in arms if arm not in rules]
+    ended = (counts > 0).all(axis=1)
+    level = counts[models].eq(counts[models].max(axis=1), axis=0).all(axis=1) if models else True
+    return frozenset(counts.index[ended & level])
