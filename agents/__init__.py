@@ -13,6 +13,10 @@ from agents.errors import (
     SourceFailed,
     Unsupported,
 )
+from agents.freezing import decision_time, freeze_case
+from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
+from agents.snapshot import Snapshot, load_snapshot
+from agents.sources import Desk, open_sources, source_names
 from agents.types import (
     ACTIONS,
     CAUSES,
@@ -40,6 +44,7 @@ from agents.types import (
     Usage,
     WorstCase,
 )
+from agents.views import instrument, view
 
 __all__ = [
     "ACTIONS",
@@ -52,6 +57,7 @@ __all__ = [
     "BadArchive",
     "Call",
     "Decision",
+    "Desk",
     "Failure",
     "Gate",
     "Halt",
@@ -69,6 +75,7 @@ __all__ = [
     "Request",
     "Result",
     "Server",
+    "Snapshot",
     "SnapshotError",
     "SourceFailed",
     "Timing",
@@ -78,4 +85,16 @@ __all__ = [
     "Unsupported",
     "Usage",
     "WorstCase",
+    "close_of",
+    "decision_time",
+    "freeze_case",
+    "instrument",
+    "is_session",
+    "load_snapshot",
+    "next_session",
+    "open_sources",
+    "previous_session",
+    "sessions_between",
+    "source_names",
+    "view",
 ]

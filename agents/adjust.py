@@ -1,0 +1,39 @@
+"""Adjustment of raw prices for splits and dividends, as known at the last bar."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from agents.datum import Bar, Dividend, Split
+
+
+def split_adjusted(bars: Sequence[Bar], splits: Sequence[Split]) -> tuple[Bar, ...]:
+    """Bars in the shares of the last one; volumes too. Splits that go ex after the last bar change nothing."""
+    return tuple(_divide(bar, _ratio(splits, bar.date, bars[-1].date)) for bar in bars)
+
+
+def total_return(bars: Sequence[Bar], splits: Sequence[Split], dividends: Sequence[Dividend], sessions: int) -> float | None:
+    """Return of the last close over that `sessions` bars earlier, dividends gone ex between added; None without such a bar."""
+    if len(bars) <= sessions:
+        return None
+    start, end = bars[-1 - sessions], bars[-1]
+    paid_out = [paid for paid in dividends if start.date < paid.ex_date <= end.date]
+    cash = sum(paid.amount / _ratio(splits, paid.ex_date, end.date) for paid in paid_out)
+    return (end.close + cash) / (start.close / _ratio(splits, start.date, end.date)) - 1
+
+
+def _ratio(splits: Sequence[Split], after: dt.date, until: dt.date) -> float:
+    """Shares at `until` for one share held through the close of `after`."""
+    ratio = 1.0
+    for split in splits:
+        if after < split.ex_date <= until:
+            ratio *= split.ratio
+    return ratio
+
+
+def _divide(bar: Bar, ratio: float) -> Bar:
+    if ratio == 1.0:
+        return bar
+    open_, high, low, close = (round(price / ratio, 6) for price in bar[1:5])
+    return Bar(bar.date, open_, high, low, close, bar.volume * ratio, bar.available_at)

@@ -1,0 +1,141 @@
+"""The kinds of datum a snapshot is made of; each one carries the moment from which it was public."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+UTC = dt.UTC
+
+
+class Bar(NamedTuple):
+    """One session, raw as traded."""
+
+    date: dt.date
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    available_at: dt.datetime
+
+
+class Split(NamedTuple):
+    ex_date: dt.date
+    ratio: float
+    """New shares for one old share."""
+    available_at: dt.datetime
+
+
+class Dividend(NamedTuple):
+    ex_date: dt.date
+    amount: float
+    """Cash per share, as declared."""
+    declared_date: dt.date | None
+    pay_date: dt.date | None
+    available_at: dt.datetime
+
+
+class Reading(NamedTuple):
+    """An indicator as of the last bar; without a value it says the reason."""
+
+    name: str
+    value: float | None
+    previous: float | None
+    """The same, one session earlier."""
+    reason: str | None
+    available_at: dt.datetime
+
+
+class News(NamedTuple):
+    """A text from outside, quoted: data, never an instruction."""
+
+    scope: str
+    """company | global | social."""
+    title: str
+    summary: str
+    source: str
+    available_at: dt.datetime
+
+
+class Fact(NamedTuple):
+    """One line of a statement as it was filed."""
+
+    statement: str
+    item: str
+    fiscal_year: str
+    fiscal_period: str
+    period_start: dt.date | None
+    period_end: dt.date
+    value: float
+    unit: str
+    available_at: dt.datetime
+
+
+class Insider(NamedTuple):
+    """One transaction of an insider, as filed."""
+
+    person: str
+    role: str
+    kind: str
+    """buy | sell | other."""
+    shares: float | None
+    price: float | None
+    available_at: dt.datetime
+
+
+class Macro(NamedTuple):
+    """One value of an economic series."""
+
+    series: str
+    value: float
+    available_at: dt.datetime
+
+
+Datum = Bar | Split | Dividend | Reading | News | Fact | Insider | Macro
+
+PARTS: dict[str, type[Any]] = {
+    "prices": Bar,
+    "splits": Split,
+    "dividends": Dividend,
+    "indicators": Reading,
+    "news": News,
+    "filings": Fact,
+    "insiders": Insider,
+    "macro": Macro,
+}
+"""part of a snapshot -> its kind of datum."""
+
+Row = TypeVar("Row")
+
+
+def to_table(kind: type[Any], rows: tuple[Any, ...]) -> dict[str, Any]:
+    """Rows of one kind as columns and plain values."""
+    return {"columns": list(kind._fields), "rows": [[_plain(value) for value in row] for row in rows]}
+
+
+def from_table(kind: type[Row], table: dict[str, Any]) -> tuple[Row, ...]:
+    """The rows that `to_table` wrote."""
+    readers = [_reader(hint) for hint in get_type_hints(kind).values()]
+    return tuple(
+        kind(*(value if value is None or read is None else read(value) for read, value in zip(readers, row, strict=True)))
+        for row in table["rows"]
+    )
+
+
+def moment_text(moment: dt.datetime) -> str:
+    """ISO 8601 in UTC, with Z."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return moment_text(value)
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _reader(hint: Any) -> Any:
+    text = str(hint)
+    if "datetime.datetime" in text:
+        return dt.datetime.fromisoformat
+    return dt.date.fromisoformat if "datetime.date" in text else None

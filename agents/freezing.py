@@ -1,0 +1,97 @@
+"""Freezing: ask the sources what was knowable about a case and make its snapshot."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agents.adjust import split_adjusted
+from agents.datum import Bar
+from agents.errors import NoSuchCase
+from agents.indicators import readings
+from agents.sessions import close_of, is_session, open_of, sessions_between
+from agents.snapshot import Snapshot
+from agents.sources import ASKED, Desk, Found, History
+
+HISTORY_DAYS = 420
+"""Calendar days of prices that are kept: 252 sessions and some."""
+NEWS_DAYS = 7
+INSIDER_DAYS = 90
+MACRO_DAYS = 120
+STALE_SESSIONS = 5
+"""A case whose last bar is older than this is none."""
+
+
+def decision_time(date: dt.date, rule: str = "close") -> dt.datetime:
+    """The moment (UTC) of the decision: the close, or the open, of a session. Raises NoSuchCase when the date is none."""
+    if not is_session(date):
+        raise NoSuchCase(f"{date} ({date:%A}) is no session; mend: another date, or non_session: previous | next")
+    return close_of(date) if rule == "close" else open_of(date)
+
+
+def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] | None = None) -> Snapshot:
+    """The snapshot of a case. Raises NoSuchCase, LookAhead, BadArchive or SourceFailed."""
+    settings = data or {}
+    moment = decision_time(date, settings.get("decision_time", "close"))
+    history = desk["prices"].prices(ticker, date - dt.timedelta(days=HISTORY_DAYS), moment)
+    sessions = _sessions(ticker, date, moment, history)
+    found = _ask(ticker, moment, desk)
+    return Snapshot(
+        ticker=ticker,
+        date=date,
+        decision_time=moment,
+        name=_company(ticker, desk),
+        prices=history.bars,
+        splits=history.splits,
+        dividends=history.dividends,
+        indicators=readings(split_adjusted(history.bars, history.splits), sessions),
+        news=found["news"].rows + found["social"].rows,
+        filings=found["filings"].rows,
+        insiders=found["insiders"].rows,
+        macro=found["macro"].rows,
+        sources={part: desk[part].name or "none" for part in ASKED},
+        absent={part: what.absent for part, what in found.items() if what.absent} | _gaps(history.bars, sessions),
+        left_out={part: what.undated for part, what in found.items() if what.undated},
+    )
+
+
+def _ask(ticker: str, moment: dt.datetime, desk: Desk) -> dict[str, Found[Any]]:
+    def since(days: int) -> dt.datetime:
+        return moment - dt.timedelta(days=days)
+
+    return {
+        "filings": desk["filings"].filings(ticker, moment),
+        "news": desk["news"].news(ticker, since(NEWS_DAYS), moment),
+        "social": desk["social"].social(ticker, since(NEWS_DAYS), moment),
+        "insiders": desk["insiders"].insiders(ticker, since(INSIDER_DAYS), moment),
+        "macro": desk["macro"].macro(since(MACRO_DAYS), moment),
+    }
+
+
+def _sessions(ticker: str, date: dt.date, moment: dt.datetime, history: History) -> tuple[dt.date, ...]:
+    """The sessions that closed by the decision, from the first bar on."""
+    if not history.bars:
+        raise NoSuchCase(
+            f"{ticker}@{date}: the source has no prices in the {HISTORY_DAYS} days before it; mend: another date or source"
+        )
+    days = [day for day in sessions_between(history.bars[0].date, date) if close_of(day) <= moment]
+    age = sum(day > history.bars[-1].date for day in days)
+    if age > STALE_SESSIONS:
+        raise NoSuchCase(
+            f"{ticker}@{date}: the source's last bar is {history.bars[-1].date}, {age} sessions earlier; mend: another date"
+        )
+    return tuple(days)
+
+
+def _gaps(bars: Sequence[Bar], sessions: Sequence[dt.date]) -> dict[str, str]:
+    have = {bar.date for bar in bars}
+    missing = [day for day in sessions if day not in have]
+    if not missing:
+        return {}
+    return {"sessions": f"this source misses {len(missing)} of {len(sessions)} sessions, the newest on {missing[-1]}"}
+
+
+def _company(ticker: str, desk: Desk) -> str | None:
+    names = (desk[part].company(ticker) for part in ASKED)
+    return next((name for name in names if name), None)

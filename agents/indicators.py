@@ -1,0 +1,65 @@
+"""The twelve indicators (by stockstats), as of the last bar of a window."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from agents.datum import Bar, Reading
+
+WINDOWS: Mapping[str, int] = {
+    "close_50_sma": 50,
+    "close_200_sma": 200,
+    "close_10_ema": 10,
+    "macd": 26,
+    "macds": 34,
+    "macdh": 34,
+    "rsi": 15,
+    "boll": 20,
+    "boll_ub": 20,
+    "boll_lb": 20,
+    "atr": 15,
+    "vwma": 14,
+}
+"""indicator -> sessions that its window needs (macds: 26 of the slow average and 9 of the signal; rsi, atr: 14 changes)."""
+
+
+def readings(bars: Sequence[Bar], sessions: Sequence[dt.date]) -> tuple[Reading, ...]:
+    """All twelve as of the last of `sessions`, from bars adjusted as known then; a reason instead when the window is not full."""
+    reasons = {name: _why_not(name, bars, sessions) for name in WINDOWS}
+    columns = _columns(bars, [name for name, reason in reasons.items() if reason is None])
+    moment = bars[-1].available_at
+    return tuple(
+        Reading(name, None, None, reason, moment) if reason else Reading(name, *columns[name], None, moment)
+        for name, reason in reasons.items()
+    )
+
+
+def _why_not(name: str, bars: Sequence[Bar], sessions: Sequence[dt.date]) -> str | None:
+    need = WINDOWS[name]
+    if len(bars) < need:
+        return f"needs {need} sessions, has {len(bars)}"
+    have = {bar.date for bar in bars}
+    missing = [day for day in sessions[-need:] if day not in have]
+    return f"needs {need} sessions in a row, {len(missing)} missing in this source ({missing[-1]})" if missing else None
+
+
+def _columns(bars: Sequence[Bar], names: Sequence[str]) -> dict[str, tuple[float, float | None]]:
+    """name -> (value at the last bar, value one bar earlier)."""
+    if not names:
+        return {}
+    import pandas as pd
+    import stockstats
+
+    frame = pd.DataFrame([bar[1:6] for bar in bars], columns=["open", "high", "low", "close", "volume"])
+    stock = stockstats.wrap(frame)
+    return {name: (_number(stock[name].iloc[-1]), _earlier(stock[name], len(bars) > WINDOWS[name])) for name in names}
+
+
+def _earlier(column: object, exists: bool) -> float | None:
+    return _number(column.iloc[-2]) if exists else None  # type: ignore[attr-defined]
+
+
+def _number(value: float) -> float:
+    """Ten significant digits: the same on every machine's last bits."""
+    return float(f"{float(value):.10g}")

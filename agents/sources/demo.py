@@ -1,0 +1,99 @@
+"""The demo source: five real tickers, 2000 to 2013, from the bokeh-sampledata package; no network, no key."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
+from importlib import resources
+from itertools import pairwise
+
+from agents.datum import UTC, Bar, Dividend, Split
+from agents.errors import NoSuchCase, SourceFailed
+from agents.sessions import close_of, is_session
+from agents.sources import History, Source
+
+NAMES = {
+    "AAPL": "Apple Inc.",
+    "FB": "Facebook, Inc.",
+    "GOOG": "Google Inc.",
+    "IBM": "IBM Corporation",
+    "MSFT": "Microsoft Corporation",
+}
+_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
+
+
+class Demo(Source):
+    """Raw prices; splits and dividends are read from the steps between raw and adjusted closes, dated by their ex-dates."""
+
+    name = "demo"
+    gives = frozenset({"prices"})
+
+    def fingerprint(self) -> str:
+        return sha256(self._packed).hexdigest()
+
+    def tickers(self) -> tuple[str, ...]:
+        return tuple(sorted(self._histories))
+
+    def company(self, ticker: str) -> str | None:
+        return NAMES.get(ticker)
+
+    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
+        if ticker not in self._histories:
+            raise NoSuchCase(f"the demo source has no ticker {ticker!r}; known: {', '.join(self.tickers())}")
+        whole = self._histories[ticker]
+        return History(
+            tuple(bar for bar in whole.bars if bar.date >= first and bar.available_at <= until),
+            tuple(split for split in whole.splits if split.ex_date >= first and split.available_at <= until),
+            tuple(paid for paid in whole.dividends if paid.ex_date >= first and paid.available_at <= until),
+        )
+
+    @cached_property
+    def _packed(self) -> bytes:
+        try:
+            return resources.files("bokeh_sampledata").joinpath("_data", "stocks.csv.gz").read_bytes()
+        except (ModuleNotFoundError, FileNotFoundError) as problem:
+            raise SourceFailed("the demo data are missing; mend: pip install 'bokeh-sampledata>=2026.1'") from problem
+
+    @cached_property
+    def _histories(self) -> dict[str, History]:
+        rows: dict[str, list[tuple[Bar, float]]] = {}
+        for row in csv.DictReader(io.StringIO(gzip.decompress(self._packed).decode())):
+            day = dt.date.fromisoformat(row["Date"])
+            if is_session(day):
+                rows.setdefault(row["Ticker"], []).append((_bar(day, row), float(row["Adj Close"])))
+        return {ticker: _history(sorted(found)) for ticker, found in rows.items()}
+
+
+def _bar(day: dt.date, row: dict[str, str]) -> Bar:
+    open_, high, low, close = (float(row[key]) for key in ("Open", "High", "Low", "Close"))
+    return Bar(day, open_, high, low, close, float(row["Volume"]), close_of(day))
+
+
+def _history(rows: Sequence[tuple[Bar, float]]) -> History:
+    steps = list(_steps(rows))
+    splits = tuple(Split(bar.date, ratio, _morning(bar.date)) for bar, _, ratio, _ in steps if ratio != 1.0)
+    dividends = (Dividend(bar.date, _cash(before, rest), None, None, _morning(bar.date)) for bar, before, _, rest in steps)
+    return History(tuple(bar for bar, _ in rows), splits, tuple(paid for paid in dividends if paid.amount >= 0.01))
+
+
+def _steps(rows: Sequence[tuple[Bar, float]]) -> Iterator[tuple[Bar, Bar, float, float]]:
+    """(bar, bar before, split ratio, what is left of the step): a step of adjusted / raw needs no later day to be known."""
+    for (before, old), (bar, new) in pairwise(rows):
+        step = (new / bar.close) / (old / before.close)
+        ratio = min(_RATIOS, key=lambda known: abs(step / known - 1)) if step > 1.3 else 1.0
+        yield bar, before, ratio, step / ratio
+
+
+def _cash(before: Bar, rest: float) -> float:
+    """Cash that went ex, from the vendor's formula: factor step = 1 / (1 - cash / close before)."""
+    return round(before.close * (1 - 1 / rest), 2) if rest > 1.0005 else 0.0
+
+
+def _morning(day: dt.date) -> dt.datetime:
+    """An action without an announcement date counts as known from the day it goes ex."""
+    return dt.datetime.combine(day, dt.time(), UTC)
