@@ -1,0 +1,205 @@
+"""Where money, tokens and time went: per arm and per role, as totals that say what they do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.figures import known
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.load import Run
+
+TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s")
+LOCAL = frozenset({"ollama", "llamacpp"})
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum over things of which some may not have told their number."""
+
+    value: float | None
+    """Sum of what is known; None when nothing is."""
+    missing: int
+    of: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.missing == 0 and self.value is not None
+
+    def per(self, count: int) -> float | None:
+        """The sum divided; only a whole sum can be."""
+        return self.value / count if self.is_whole and self.value is not None and count else None
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What a group of calls used."""
+
+    calls: int
+    failed: int
+    """Calls that brought no answer, killed ones included."""
+    extra: int
+    """Repairs and tool rounds among the calls."""
+    cost: Total
+    sums: Mapping[str, Total]
+    """Token and time columns, summed."""
+    basis: str
+    duration_p50_s: float | None
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Calls that bought nothing, and why."""
+
+    arm: str
+    reason: str
+    calls: int
+    cost: Total
+
+
+def by_arm(run: Run) -> dict[str, Spend]:
+    """Arm -> what its calls used, over all attempts; judging and replaying apart."""
+    calls = pipeline_calls(run)
+    return {str(arm): _spend(group) for arm, group in calls.groupby("arm", sort=False)}
+
+
+def by_role(run: Run) -> dict[str, dict[str, Spend]]:
+    """Role -> arm -> what its calls used, roles in the order in which they first ran."""
+    calls = pipeline_calls(run)
+    order = calls.groupby("role")["started_at"].min().sort_values().index
+    table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
+    for (role, arm), group in calls.groupby(["role", "arm"], sort=False):
+        table[str(role)][str(arm)] = _spend(group)
+    return {role: table[role] for role in flow(table)}
+
+
+FLOW: tuple[str, ...] = (
+    "market_analyst",
+    "sentiment_analyst",
+    "news_analyst",
+    "fundamentals_analyst",
+    "bull",
+    "bear",
+    "research_manager",
+    "trader",
+    "aggressive",
+    "conservative",
+    "neutral",
+    "portfolio_manager",
+)
+"""Order in which readers know the roles; others follow in the order in which they ran."""
+
+
+def flow(roles: Iterable[str]) -> list[str]:
+    there = list(roles)
+    return [r for r in FLOW if r in there] + [r for r in there if r not in FLOW]
+
+
+def pipeline_calls(run: Run) -> pd.DataFrame:
+    return run.calls[~run.calls["kind"].isin(["judge", "replay"])]
+
+
+def wasted(run: Run) -> list[Waste]:
+    """Money that bought no usable decision: failed calls, thrown away attempts, answers of cells without a decision."""
+    calls = pipeline_calls(run)
+    cells = run.cells.set_index("cell_id")
+    last = calls["cell_id"].map(cells["attempts"])
+    unusable = calls["cell_id"].isin(run.cells.loc[run.cells["rating"].isna(), "cell_id"])
+    failed = calls["outcome"] != "answered"
+    superseded = ~failed & last.notna() & (calls["cell_attempt"] < last)
+    groups = {
+        "failed or killed requests": failed,
+        "answers of attempts that were thrown away": superseded & ~unusable,
+        "answers in cells without a usable decision": ~failed & unusable,
+    }
+    rows = []
+    for reason, chosen in groups.items():
+        for arm, group in calls[chosen].groupby("arm", sort=False):
+            rows.append(Waste(str(arm), reason, len(group), total(group["cost_usd"])))
+    return rows
+
+
+def failures(run: Run) -> list[tuple[str, str, int, str]]:
+    """(arm, cause, calls, one example) of requests that failed or were killed."""
+    calls = pipeline_calls(run)
+    bad = calls[calls["outcome"] != "answered"]
+    cause = bad["error_type"].fillna(bad["outcome"])
+    rows = []
+    for (arm, why), group in bad.groupby([bad["arm"], cause], sort=False):
+        example = group["error"].dropna()
+        rows.append((str(arm), str(why), len(group), str(example.iloc[0]) if len(example) else ""))
+    return sorted(rows, key=lambda row: (-row[2], row[0]))
+
+
+def total(column: pd.Series) -> Total:
+    """Sum of a column that keeps apart what it does not know."""
+    missing = int(column.isna().sum())
+    there = len(column) - missing
+    return Total(float(column.sum()) if there else None, missing, len(column))
+
+
+def why_no_cost(calls: pd.DataFrame) -> str:
+    """Why the cost of these calls is not known, in words that say the mend."""
+    unpriced = calls[calls["cost_usd"].isna()]
+    if unpriced.empty:
+        return ""
+    if unpriced["provider"].isin(LOCAL).all():
+        return "a local model has no price until the experiment gives local_cost and servers.yaml its hardware"
+    if (unpriced["outcome"] != "answered").all():
+        return "requests that failed told no usage"
+    return "the price table does not know the returned model"
+
+
+def time_parts(spend: Spend) -> list[tuple[str, float]]:
+    """(kind, seconds) of a group's calls; what the server does not break down is `rest`."""
+    told = {name: spend.sums[name].value or 0.0 for name in TIMES}
+    return split_time(told)
+
+
+def split_time(told: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Queue, back-off, load, prefill, decode; else time to the first token; then whatever remains of the duration."""
+    inside = [("load", told["load_s"]), ("prefill", told["prefill_s"]), ("decode", told["decode_s"])]
+    if not any(size for _, size in inside):
+        inside = [("first", min(told["ttft_s"], told["duration_s"]))]
+    rest = max(told["duration_s"] - sum(size for _, size in inside), 0.0)
+    return [("queue", told["queued_s"]), ("backoff", told["backoff_s"]), *inside, ("rest", rest)]
+
+
+def token_parts(spend: Spend) -> list[tuple[str, float]]:
+    """(kind, tokens): fresh, cached and written input, visible and reasoning output."""
+    told = {name: spend.sums[name].value or 0.0 for name in TOKENS}
+    fresh = max(told["input_tokens"] - told["cached_tokens"] - told["cache_write_tokens"], 0.0)
+    seen = max(told["output_tokens"] - told["reasoning_tokens"], 0.0)
+    written = [("cached", told["cached_tokens"]), ("written", told["cache_write_tokens"])]
+    return [("fresh", fresh), *written, ("visible", seen), ("reasoning", told["reasoning_tokens"])]
+
+
+def typical_cells(run: Run, arms: Sequence[str]) -> dict[str, str]:
+    """Arm -> id of the finished cell whose service time is nearest to the arm's median, on one case where possible."""
+    done = run.cells[(run.cells["status"] == "ok") & run.cells["llm_calls"].gt(0)]
+    chosen = {}
+    for arm in arms:
+        mine = done[done["arm"] == arm].dropna(subset=["service_s"])
+        if len(mine):
+            distance = (mine["service_s"] - mine["service_s"].median()).abs()
+            chosen[arm] = str(mine["cell_id"].iloc[int(distance.argmin())])
+    return chosen
+
+
+def _spend(group: pd.DataFrame) -> Spend:
+    bases = group["cost_basis"].dropna().unique()
+    median = group["duration_s"].median()
+    return Spend(
+        calls=len(group),
+        failed=int((group["outcome"] != "answered").sum()),
+        extra=int(group["kind"].isin(["repair", "tool_round"]).sum()),
+        cost=total(group["cost_usd"]),
+        sums={name: total(group[name]) for name in (*TOKENS, *TIMES)},
+        basis=str(bases[0]) if len(bases) == 1 else "mixed" if len(bases) else "unknown",
+        duration_p50_s=float(median) if known(median) else None,
+    )

@@ -1,0 +1,110 @@
+"""How numbers are written: always with a unit, and as `unknown` with its reason when they were not earned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from markupsafe import Markup, escape
+
+Number = float | int | None
+THIN = "\u202f"
+
+
+def known(value: Any) -> bool:
+    """Whether there is a number: None, NaN and NA are none."""
+    if value is None or isinstance(value, str):
+        return False
+    try:
+        return not math.isnan(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def unknown(reason: str = "", word: str = "unknown") -> Markup:
+    """What stands where a number was not earned."""
+    if not reason:
+        return Markup('<span class="unknown">{}</span>').format(word)
+    return Markup('<span class="unknown" title="{0}">{1}<span class="sr">: {0}</span></span>').format(reason, word)
+
+
+def _written(value: Number, write: Callable[[float], str], reason: str) -> Markup:
+    return escape(write(float(value))) if value is not None and known(value) else unknown(reason)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with three significant digits and thousands separators, never in exponent form."""
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 10)}f}"
+
+
+def usd(value: Number, reason: str = "") -> Markup:
+    return _written(value, usd_text, reason)
+
+
+def usd_text(value: float) -> str:
+    """US dollars: two places from a dollar up, three significant digits below."""
+    sign = "-" if value < 0 else ""
+    size = abs(value)
+    return f"{sign}${size:,.2f}" if size >= 1 or size == 0 else f"{sign}${significant(size)}"
+
+
+def seconds(value: Number, reason: str = "") -> Markup:
+    return _written(value, seconds_text, reason)
+
+
+def seconds_text(value: float) -> str:
+    """A duration in the unit that a reader would use."""
+    if value < 0.0005:
+        return f"0{THIN}s" if value == 0 else f"<1{THIN}ms"
+    if value < 1:
+        return f"{value * 1000:.0f}{THIN}ms"
+    if value < 100:
+        return f"{significant(value, 2)}{THIN}s"
+    if value < 3600:
+        return f"{value // 60:.0f}{THIN}min {value % 60:.0f}{THIN}s"
+    return f"{value // 3600:,.0f}{THIN}h {value % 3600 // 60:.0f}{THIN}min"
+
+
+def percent(value: Number, reason: str = "") -> Markup:
+    """A share (0 to 1) in percent."""
+    return _written(value, percent_text, reason)
+
+
+def percent_text(value: float) -> str:
+    size = abs(value) * 100
+    return f"{value * 100:.{0 if size >= 10 or size == 0 else 1}f}{THIN}%"
+
+
+def count(value: Number, one: str, many: str = "", reason: str = "") -> Markup:
+    """A whole number with its noun: 1 case, 2 cases."""
+    return _written(value, lambda n: f"{n:,.0f} {one if n == 1 else many or one + 's'}", reason)
+
+
+def number(value: Number, unit: str = "", digits: int = 3, reason: str = "") -> Markup:
+    return _written(value, lambda n: significant(n, digits) + (THIN + unit if unit else ""), reason)
+
+
+def integer(value: Number, reason: str = "") -> Markup:
+    """A whole number whose unit stands in the heading of its column."""
+    return _written(value, lambda n: f"{n:,.0f}", reason)
+
+
+def in_unit(value: float, unit: str) -> str:
+    """A value in the unit that its endpoint declares: USD, s, share, pp, bp, ratio, points ..."""
+    writers: dict[str, Callable[[float], str]] = {
+        "usd": usd_text,
+        "$": usd_text,
+        "s": seconds_text,
+        "share": percent_text,
+        "%": lambda v: f"{significant(v)}{THIN}%",
+        "pp": lambda v: f"{significant(v, 2)}{THIN}pp",
+        "bp": lambda v: f"{significant(v, 2)}{THIN}bp",
+        "ratio": lambda v: f"×{significant(v)}",
+        "": lambda v: significant(v),
+    }
+    key = unit.lower()
+    return writers[key](value) if key in writers else f"{significant(value)}{THIN}{unit}"
