@@ -1,0 +1,146 @@
+"""A folder of results, on a local disk or on an object store, where a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import StoreError
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder and the file system it lives on; names are relative and use `/`."""
+
+    url: str
+    """What a person calls it: a path, or s3://bucket/prefix."""
+    path: str
+    """The same without scheme and options, as its file system says it."""
+    filesystem: fs.FileSystem
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a path, or None when it is not on a disk."""
+        return None if "://" in self.url else Path(self.path)
+
+    def at(self, name: str) -> Folder:
+        url, mark, options = self.url.partition("?")
+        return Folder(f"{url.rstrip('/')}/{name}{mark}{options}", f"{self.path}/{name}", self.filesystem)
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError."""
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+            return bytes(stream.read())
+
+    def read_if_there(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def exists(self, name: str) -> bool:
+        from pyarrow import fs
+
+        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        return bool(info.type != fs.FileType.NotFound)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a whole file in place at once. Raises StoreError."""
+        try:
+            if self.local is not None:
+                _replace(self.local / name, data)
+            else:
+                self._put(name, data)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self.url}/{name}: {error}; free space or set the rights, then run the same command again"
+            ) from error
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+        try:
+            self.filesystem.delete_file(f"{self.path}/{name}")
+        except FileNotFoundError:
+            return
+
+    def files(self) -> dict[str, float]:
+        """Names of the files right in this folder, with the time of their last change in Unix seconds."""
+        if self.local is not None:
+            return dict(_scan(self.local))
+        return {info.base_name: info.mtime_ns / 1e9 for info in self._infos() if info.is_file}
+
+    def folders(self) -> list[str]:
+        """Names of the folders right in this one."""
+        if self.local is not None:
+            return sorted(entry.name for entry in os.scandir(self.local) if entry.is_dir()) if self.local.is_dir() else []
+        return sorted(info.base_name for info in self._infos() if not info.is_file)
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left behind."""
+        for name in self.files() if self.local is not None else ():
+            if name.startswith(".") and name.endswith(".tmp"):
+                self.delete(name)
+
+    def _infos(self) -> list[Any]:
+        from pyarrow import fs
+
+        return list(self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)))
+
+    def _put(self, name: str, data: bytes) -> None:
+        # The bytes are whole before the stream opens: an error inside an open stream would publish half an object.
+        with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+            stream.write(data)
+
+
+def open_folder(url: str | Path) -> Folder:
+    """A local path, or s3://bucket/prefix with pyarrow's options (`?endpoint_override=...`). Raises StoreError."""
+    from pyarrow import fs
+
+    text = str(url)
+    if "://" not in text:
+        path = Path(text).absolute()
+        return Folder(str(path), str(path), fs.LocalFileSystem())
+    try:
+        filesystem, path_text = fs.FileSystem.from_uri(text)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot open {text}: {error}; known: a local folder, or s3://bucket/prefix") from error
+    return Folder(text, path_text.rstrip("/"), filesystem)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside the file, force it to disk, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with draft.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _scan(path: Path) -> Iterator[tuple[str, float]]:
+    if not path.is_dir():
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_file():
+                yield entry.name, entry.stat().st_mtime

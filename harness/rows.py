@@ -1,0 +1,201 @@
+"""How what happened becomes rows of the result tables: one per request, one per part of a prompt, one per ended cell."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agents import SCORES, Call, Part, Place, Result
+from harness.cells import Cell
+
+Row = dict[str, Any]
+
+_SUMMED = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one attempt at a cell ended."""
+
+    status: str
+    """One of reports.tables.STATUSES."""
+    attempts: int
+    started_at: float
+    """Unix time."""
+    finished_at: float
+    service_s: float
+    worker: str
+    result: Result | None = None
+    error_type: str | None = None
+    error: str | None = None
+
+
+def call_row(call: Call, cell: Cell, *, run_id: str, attempt: int, outcome: str, price: Mapping[str, Any]) -> Row:
+    """A row of `calls`; `price` holds cost_usd, cost_basis and price_version."""
+    return {
+        "run_id": run_id,
+        "cell_id": cell.cell_id,
+        "call_id": call.call_id,
+        "arm": cell.arm,
+        **_place(call),
+        "cell_attempt": attempt,
+        "outcome": outcome,
+        **_asked(call),
+        **_answered(call),
+        **_timed(call),
+        **_failed(call),
+        **{key: price.get(key) for key in ("cost_usd", "cost_basis", "price_version")},
+    }
+
+
+def with_parsed(calls: Iterable[Row], parsed: Mapping[str, str]) -> list[Row]:
+    """The rows with the typed object that was read from each answer (place key -> JSON)."""
+    return [call | {"parsed": parsed.get(place_of(call).key)} if call["response"] else call for call in calls]
+
+
+def place_of(call: Row) -> Place:
+    return Place(call["role"], call["round"], call["kind"], call["index"])
+
+
+def message_rows(parts: Iterable[Part]) -> list[Row]:
+    """Rows of `messages`: each part once."""
+    found = {part.message_id: part for part in parts}
+    return [{"message_id": key, "role": part.role, "text": part.text} for key, part in found.items()]
+
+
+def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, hosted: Collection[str]) -> Row:
+    """A row of `cells`; `calls` are the rows of all its attempts, `hosted` names the servers that bill by token."""
+    return {
+        "run_id": run_id,
+        "cell_id": cell.cell_id,
+        "cell_key": cell.cell_key,
+        "case_id": cell.case_id,
+        "arm": cell.arm,
+        "ticker": cell.ticker,
+        "date": cell.date,
+        "repeat": cell.repeat,
+        "masked": bool(cell.data.get("mask", False)),
+        "snapshot_sha256": cell.snapshot_sha256 or None,
+        "pipeline_fingerprint": cell.fingerprint,
+        **_decided(ending.result),
+        **totals(calls, hosted),
+        **_ended(ending, calls),
+    }
+
+
+def totals(calls: Sequence[Row], hosted: Collection[str]) -> Row:
+    """Sums over calls: NULL where one of them is not known, never 0 for unknown."""
+    answered = [call for call in calls if call["outcome"] != "failed" or call["input_tokens"] is not None]
+    billed = [call for call in calls if call["server"] in hosted]
+    bases = {call["cost_basis"] for call in calls if call["cost_basis"]}
+    return {
+        "cost_usd": _sum(call["cost_usd"] for call in calls),
+        "api_cost_usd": _sum(call["cost_usd"] for call in billed),
+        "cost_basis": bases.pop() if len(bases) == 1 else "mixed" if bases else None,
+        "llm_calls": len(calls),
+        "input_tokens": _sum(call["input_tokens"] for call in answered),
+        "output_tokens": _sum(call["output_tokens"] for call in answered),
+        **{name: _sum(call[name] for call in answered) if answered else None for name in _SUMMED},
+    }
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    found = list(values)
+    return None if any(value is None for value in found) else sum(found)
+
+
+def _place(call: Call) -> Row:
+    return {key: getattr(call.place, key) for key in ("role", "round", "kind", "index")}
+
+
+def _asked(call: Call) -> Row:
+    model = call.request.model
+    return {
+        "provider": model.provider,
+        "server": model.server or model.provider,
+        "model_requested": model.name,
+        "message_ids": list(call.request.message_ids),
+        "params": json.dumps(dict(call.params or model.params), sort_keys=True, default=str),
+        "service_tier": model.params.get("service_tier"),
+        "model_digest": model.digest,
+    }
+
+
+def _answered(call: Call) -> Row:
+    answer = call.answer
+    if answer is None:
+        nothing = ("model_returned", "response", "reasoning", "tool_calls", "parsed", "finish_reason", "context_window")
+        return dict.fromkeys((*nothing, "truncated", "request_id", *_usage_names()))
+    row = {key: getattr(answer, key) for key in ("model_returned", "reasoning", "finish_reason", "context_window")}
+    told = {key: getattr(answer, key) for key in ("model_digest", "service_tier") if getattr(answer, key)}
+    return row | told | asdict(answer.usage) | _texts(call)
+
+
+def _texts(call: Call) -> Row:
+    answer = call.answer
+    assert answer is not None
+    return {
+        "response": answer.text,
+        "truncated": answer.truncated,
+        "request_id": answer.request_id,
+        "tool_calls": json.dumps([asdict(one) for one in answer.tool_calls]) if answer.tool_calls else None,
+        "parsed": None,
+    }
+
+
+def _usage_names() -> tuple[str, ...]:
+    return ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+
+
+def _timed(call: Call) -> Row:
+    timing = call.answer.timing if call.answer else call.timing
+    spans = {key: getattr(timing, key) for key in ("ttft_s", "duration_s", "load_s", "prefill_s", "decode_s")}
+    return {
+        "started_at": moment(timing.started_at or call.timing.started_at),
+        "queued_s": call.queued_s,
+        "backoff_s": call.backoff_s,
+        **spans,
+    }
+
+
+def _failed(call: Call) -> Row:
+    failure = call.failure
+    if failure is None:
+        return {"http_status": None, "error_type": None, "error": None}
+    said: Row = {"http_status": failure.http_status, "error_type": failure.cause, "error": failure.message}
+    return said | ({"request_id": failure.request_id} if failure.request_id else {})
+
+
+def _decided(result: Result | None) -> Row:
+    decision = result.decision if result else None
+    row: Row = {
+        "decision_status": result.decision_status if result else "missing",
+        "reports": list(result.reports.items()) if result else None,
+        "stage_ratings": list(result.stage_ratings.items()) if result else None,
+        "tool_skill": list(asdict(result.tool_skill).items()) if result else None,
+    }
+    names = ("rating", "action", "confidence", "target_price", "horizon", "rationale")
+    told = {name: getattr(decision, name) if decision else None for name in names}
+    return row | told | {"score": SCORES[decision.rating] if decision else None}
+
+
+def _ended(ending: Ending, calls: Sequence[Row]) -> Row:
+    return {
+        "status": ending.status,
+        "attempts": ending.attempts,
+        "queued_s": sum(call["queued_s"] or 0.0 for call in calls),
+        "service_s": ending.service_s,
+        "wall_s": ending.finished_at - ending.started_at,
+        "error_type": ending.error_type,
+        "error": ending.error,
+        "worker": ending.worker,
+        "started_at": moment(ending.started_at),
+        "finished_at": moment(ending.finished_at),
+    }
+
+
+def moment(unix: float | None) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(unix, dt.UTC) if unix else None

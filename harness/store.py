@@ -1,0 +1,165 @@
+"""The results of one run: parts as the truth, and the tables derived from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.folder import Folder
+from harness.rows import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RECEIPT = ".cell.parquet"
+_KEYS = {"calls": "call_id", "messages": "message_id", "cells": "cell_id"}
+_READERS = 16
+
+
+@dataclass(frozen=True)
+class Store:
+    """One run folder."""
+
+    folder: Folder
+
+    @property
+    def parts(self) -> Folder:
+        return self.folder.at("parts")
+
+    @property
+    def snapshots(self) -> Folder:
+        return self.folder.at("snapshots")
+
+    def manifest(self) -> dict[str, Any]:
+        raw = self.folder.read_if_there("manifest.json")
+        return dict(json.loads(raw)) if raw else {}
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self.folder.write("manifest.json", json.dumps(manifest, indent=2, default=str).encode())
+
+    def has_receipt(self, cell_id: str) -> bool:
+        return self.parts.exists(f"{cell_id}{RECEIPT}")
+
+    def next_attempt(self, cell_id: str, at_least: int = 1) -> int:
+        """A number under which no calls of this cell stand yet: what was paid is never overwritten."""
+        attempt = at_least
+        while self.parts.exists(f"{cell_id}.{attempt}.calls.parquet"):
+            attempt += 1
+        return attempt
+
+    def earlier_calls(self, cell_id: str, attempt: int) -> list[Row]:
+        """Rows of the calls that attempts before this one left."""
+        names = [f"{cell_id}.{number}.calls.parquet" for number in range(1, attempt)]
+        return [row for name in names for row in self._rows(name)]
+
+    def write(self, cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> None:
+        """Put down an ended cell: the calls first, the receipt last, so that a receipt never lacks its calls."""
+        if calls:
+            self.parts.write(f"{cell_id}.{attempt}.messages.parquet", _bytes(messages, "messages"))
+            self.parts.write(f"{cell_id}.{attempt}.calls.parquet", _bytes(calls, "calls"))
+        self.parts.write(f"{cell_id}{RECEIPT}", _bytes([receipt], "cells"))
+
+    def statuses(self) -> dict[str, str]:
+        """cell_id -> status of every receipt; those that the derived table knows are not read again."""
+        files = self.parts.files()
+        receipts = {name.removesuffix(RECEIPT): at for name, at in files.items() if name.endswith(RECEIPT)}
+        known, since = self._derived_statuses()
+        fresh = [cell_id for cell_id, at in receipts.items() if cell_id not in known or at >= since - 2]
+        read = _each(lambda cell_id: str(self._rows(f"{cell_id}{RECEIPT}", ["status"])[0]["status"]), fresh)
+        return {cell_id: known[cell_id] for cell_id in receipts if cell_id in known} | dict(zip(fresh, read, strict=True))
+
+    def receipts(self, cell_ids: Iterable[str], columns: Sequence[str]) -> list[Row]:
+        """Chosen columns of some receipts."""
+        names = [f"{cell_id}{RECEIPT}" for cell_id in cell_ids]
+        return [row for rows in _each(lambda name: self._rows(name, columns), names) for row in rows]
+
+    def compact(self) -> None:
+        """Derive cells, calls and messages from the parts."""
+        names = sorted(self.parts.files())
+        for table in ("messages", "calls", "cells"):
+            suffix = RECEIPT if table == "cells" else f".{table}.parquet"
+            chosen = [name for name in names if name.endswith(suffix)]
+            self.folder.write(f"{table}.parquet", _encode(self._joined(table, chosen)))
+
+    def sweep(self) -> None:
+        """Remove drafts of writers that were killed; only when nothing writes any more."""
+        self.folder.sweep()
+        self.parts.sweep()
+
+    def _joined(self, table: str, names: Sequence[str]) -> pa.Table:
+        import pyarrow as pa
+
+        from reports import tables
+
+        schema = tables.TABLES[table]
+        found = [_fit(part, schema) for part in _each(lambda name: _decode(self.parts.read(name)), names)]
+        whole = pa.concat_tables([schema.empty_table(), *found])
+        return _each_once(whole, _KEYS[table])
+
+    def _rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
+        raw = self.parts.read_if_there(name)
+        return [] if raw is None else list(_decode(raw, columns).to_pylist())
+
+    def _derived_statuses(self) -> tuple[dict[str, str], float]:
+        raw = self.folder.read_if_there("cells.parquet")
+        if raw is None:
+            return {}, 0.0
+        table = _decode(raw, ["cell_id", "status"])
+        pairs = zip(table["cell_id"].to_pylist(), table["status"].to_pylist(), strict=True)
+        return dict(pairs), self.folder.files()["cells.parquet"]
+
+
+def _bytes(rows: Sequence[Row], table: str) -> bytes:
+    import pyarrow as pa
+
+    from reports import tables
+
+    return _encode(pa.Table.from_pylist(list(rows), schema=tables.TABLES[table]))
+
+
+def _encode(table: pa.Table) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_table(pa.BufferReader(raw), columns=list(columns) if columns else None)
+
+
+def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A part in today's columns: what an older version did not write is NULL."""
+    import pyarrow as pa
+
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _each_once(table: pa.Table, key: str) -> pa.Table:
+    """The first row of each key: a call that was journalled and written is one call."""
+    import pyarrow as pa
+
+    seen: dict[str, int] = {}
+    for index, value in enumerate(table[key].to_pylist()):
+        seen.setdefault(value, index)
+    return table if len(seen) == table.num_rows else table.take(pa.array(list(seen.values())))
+
+
+def _each(step: Any, items: Sequence[Any]) -> Iterator[Any]:
+    """The step for each item, several at a time: an object store answers slowly, one by one."""
+    if not items:
+        return iter(())
+    with ThreadPoolExecutor(_READERS) as pool:
+        return iter(list(pool.map(step, items)))
