@@ -1,0 +1,75 @@
+"""Names of quantities: which canonical quantity a piece of prose or a line of the snapshot speaks of."""
+
+from __future__ import annotations
+
+import re
+
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (
+        "sma_50",
+        r"close_50_sma|50[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*50\b",
+    ),
+    (
+        "sma_200",
+        r"close_200_sma|200[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*200\b",
+    ),
+    (
+        "ema_10",
+        r"close_10_ema|10[\s-]?(?:day|session|period)?[\s-]?(?:exponential )?(?:ema|moving average|average)\b|ema[\s(_-]*10\b",
+    ),
+    ("macd_signal", r"\bmacds\b|macd signal|signal line"),
+    ("macd_histogram", r"\bmacdh\b|histogram"),
+    ("macd", r"\bmacd\b"),
+    ("rsi", r"\brsi\b|relative strength index"),
+    ("boll_upper", r"\bboll_ub\b|upper (?:bollinger )?band|bollinger upper"),
+    ("boll_lower", r"\bboll_lb\b|lower (?:bollinger )?band|bollinger lower"),
+    ("boll_middle", r"\bboll\b|(?:middle|mid) (?:bollinger )?band|bollinger middle"),
+    ("atr", r"\batr\b|average true range"),
+    ("vwma", r"\bvwma\b|volume[\s-]weighted (?:moving )?average"),
+    ("high_52w", r"52[\s-]?w(?:ee)?k high"),
+    ("low_52w", r"52[\s-]?w(?:ee)?k low"),
+    ("gross_margin", r"gross(?: profit)? margin"),
+    ("operating_margin", r"operating margin"),
+    ("net_margin", r"(?:net|profit) (?:profit |income )?margin"),
+    ("revenue", r"\brevenues?\b|\bnet sales\b|\bsales\b"),
+    ("gross_profit", r"gross profit"),
+    ("operating_income", r"operating (?:income|profit|earnings)"),
+    ("net_income", r"net (?:income|profit|earnings|loss)"),
+    ("eps", r"\beps\b|earnings per share"),
+    ("operating_cash_flow", r"(?:operating cash flow|cash (?:flow )?from operat\w+)"),
+    ("free_cash_flow", r"free cash flow"),
+    ("total_assets", r"total assets"),
+    ("total_liabilities", r"total liabilities"),
+    ("equity", r"(?:shareholders|stockholders)['’]? equity|\bequity\b"),
+    ("cash", r"\bcash(?: and cash equivalents| position| pile)?\b(?! flow)"),
+    ("debt", r"(?:long[\s-]term |total )?debt\b"),
+    ("pe", r"\bp/?e\b(?: ratio| multiple)?|price[\s-](?:to|/)[\s-]earnings|price / earnings"),
+    ("pb", r"\bp/?b\b|price[\s-](?:to|/)[\s-]book"),
+    ("ps", r"\bp/?s\b|price[\s-](?:to|/)[\s-]sales"),
+    ("market_cap", r"market cap(?:itali[sz]ation)?"),
+    ("dividend", r"dividends?\b"),
+    ("volume", r"\bvolume\b|shares traded"),
+    ("open", r"\bopen(?:ed|ing)?\b(?! interest)"),
+    ("high", r"\bhigh\b"),
+    ("low", r"\blow\b"),
+    ("close", r"\bclos(?:e|ed|ing)(?: price)?\b|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price"),
+    ("return", r"\breturns?\b|\bmomentum\b|\bsessions\b"),
+)
+_FINDER = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS), re.IGNORECASE)
+SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividend", "cash", "equity", "debt"})
+"""Quantities with many values side by side: another value of theirs does not contradict one."""
+
+
+def label_before(text: str) -> str | None:
+    """The last quantity named in a text."""
+    last = None
+    for match in _FINDER.finditer(text):
+        last = match.lastgroup
+    return last
+
+
+def label_after(text: str) -> str | None:
+    """The quantity named at the very beginning of a text ("72 RSI", "$94.9 billion in revenue")."""
+    match = re.match(r"\s*(?:in |of |as |for )?(?:total |quarterly |annual )?", text)
+    found = _FINDER.match(text, match.end() if match else 0)
+    return found.lastgroup if found else None

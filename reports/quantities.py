@@ -1,0 +1,264 @@
+"""Quantities in prose: every figure of a text with its value, unit and precision; dates and window lengths are none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
+_SPAN = r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk)s?"
+
+_NOT_FIGURES = re.compile(
+    "|".join(
+        (
+            r"\b\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
+            r"\b\d{1,2}/\d{1,2}/\d{2,4}\b",
+            rf"\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*(?:-|–|to)\s*\d{{1,2}})?(?:,?\s+\d{{4}})?\b",
+            rf"\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+\d{{4}})?\b",
+            r"\b\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
+            r"\b\d{1,2}\s*[ap]\.?m\b\.?",
+            r"\b\d+(?:st|nd|rd|th)\b",  # ordinals
+            r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
+            r"(?<!\w)#\d+\b",
+            r"\[\d{1,3}\]",
+            rf"\b\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:\w+[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
+            r"\b(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
+            r"\b(?:RSI|ATR|CCI|ROC|MFI|ADX|Bollinger)\s?\(\d+(?:\s*,\s*\d+)*\)",
+            r"\b(?:RSI|ATR|CCI|ROC|MFI|ADX)[\s_-](?:5|7|9|10|14|20|21|26)(?![\d.,]*\d)",
+            r"\bMACD\s*\(\s*\d+(?:\s*,\s*\d+)*\s*\)",
+            r"\b\d+[\s-]?(?:SMA|EMA|WMA|MA)\b",
+            r"\b(?:FY|Q|H|CY)\s?'?\d{1,4}(?:\s*(?:FY|of)?\s*'?\d{2,4})?\b",
+            r"\b(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
+            r"\b(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
+            r"\b(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|COVID-19|5G|4G|3M|24/7|Web\s?3(?:\.0)?|1H|2H|[A-Za-z]+-\d+[A-Za-z]?)\b",
+            r"\b(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing)\s+\d+\b",
+            r"\b(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
+            r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*",  # close_50_sma
+        )
+    ),
+    re.IGNORECASE,
+)
+
+_NUMBER = (
+    r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"  # 1,234.56
+    r"|\d{1,3}(?:\.\d{3})+,\d+"  # 1.234,56
+    r"|\d{1,3}(?:[\u00a0\u202f'’]\d{3})+(?:[.,]\d+)?"  # 1 234,56
+    r"|\d+[.,]\d+(?:[eE][+-]?\d{1,2})?"
+    r"|\.\d+"
+    r"|\d+"
+)
+_SCALES = {
+    "k": 1e3,
+    "thousand": 1e3,
+    "m": 1e6,
+    "mn": 1e6,
+    "mm": 1e6,
+    "mio": 1e6,
+    "million": 1e6,
+    "millions": 1e6,
+    "b": 1e9,
+    "bn": 1e9,
+    "billion": 1e9,
+    "billions": 1e9,
+    "t": 1e12,
+    "tn": 1e12,
+    "trillion": 1e12,
+}
+_UNITS = {
+    "%": "%",
+    "percent": "%",
+    "per cent": "%",
+    "percentage points": "%",
+    "percentage point": "%",
+    "pct": "%",
+    "pp": "%",
+    "bp": "bp",
+    "bps": "bp",
+    "basis points": "bp",
+    "x": "x",
+    "times": "x",
+    "usd": "$",
+    "dollars": "$",
+    "cents": "cents",
+    "shares": "shares",
+}
+_FIGURE = re.compile(
+    rf"(?P<open>\()?(?:(?<![\w.,%)])(?P<sign>[-+−]))?\s?(?P<currency>US\$|[$€£¥])?(?P<sign2>[-−])?(?P<number>(?<![\w.,])(?:{_NUMBER})|(?<=[$€£¥])(?:{_NUMBER}))"
+    r"(?:[\s-]?(?P<scale>thousand|millions?|billions?|trillion|mn|bn|tn|mio)\b|(?P<letter>[kKmMbBtT])(?![\w]))?"
+    r"(?:\s?(?P<unit>%|percentage points?|per ?cent|pct|pp|basis points|bps|bp|x|times|USD|dollars|cents|shares)(?![\w]))?"
+    r"(?P<close>\)(?:\s(?P<after>thousand|millions?|billions?|trillion|mn|bn)\b)?)?"
+)
+_UP = re.compile(
+    r"\b(?:rose|rising|risen|gain(?:ed|s|ing)?|up|increas\w+|climb\w*|grew|grow\w*|surg\w+|rall\w+|advanc\w+|jump\w*|higher|above)\b",
+    re.I,
+)
+_DOWN = re.compile(
+    r"\b(?:fell|fall\w*|drop\w*|down|declin\w+|decreas\w+|los(?:t|s|ses|ing)|slid\w*|slump\w*|shrank|shrink\w*|lower|below|plung\w+|tumbl\w+|negative)\b",
+    re.I,
+)
+_OWN = re.compile(
+    r"\b(?:target|stop[- ]?loss|stop|entry|entries|take[- ]profit|position(?:s| siz\w+)?|size|sizing|allocat\w+|portfolio"
+    r"|confidence|conviction|probabilit\w+|likelihood|score|trim|scale in|weight|exposure|risk budget|hedge)\b",
+    re.I,
+)
+_HEDGE = re.compile(
+    r"(?:\b(?:about|around|nearly|roughly|approximately|almost|over|under|more than|less than|close to|near|circa|ca\.)|~|≈)"
+    r"\s*(?:US)?[$€£]?\s*$",
+    re.I,
+)
+_SMALL_COUNT = 12
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One figure as it stands in a text."""
+
+    start: int
+    end: int
+    text: str
+    value: float
+    """In plain units: 94.9 billion is 9.49e10; 12.3 % is 12.3; a parenthesised amount is negative."""
+    half: float
+    """Half a unit of the last digit shown: a value within it rounds to this figure."""
+    digits: int
+    """Significant digits shown."""
+    unit: str
+    """% | bp | x | $ | cents | shares | empty."""
+    direction: int = 0
+    """+1 or -1 where a sign or a verb beside it says so, else 0."""
+    own: bool = False
+    """The speaker's own proposal (target, stop, size, confidence): no claim about the world."""
+    is_hedged: bool = False
+    """Whether the speaker said about, nearly, over ...: then within 2.5 % counts as rounded."""
+
+
+def quantities(text: str) -> list[Quantity]:
+    """The figures of a text, in order. Linear in its length."""
+    hidden = _blank(text)
+    return [quantity for match in _FIGURE.finditer(hidden) if (quantity := _quantity(hidden, match)) is not None]
+
+
+def figures_of_source(line: str) -> list[Quantity]:
+    """The figures of one line of the inputs: here also small counts and proposals are data."""
+    found = (_quantity(line, match, keep_counts=True) for match in _FIGURE.finditer(_blank(line)))
+    return [quantity for quantity in found if quantity is not None]
+
+
+def _blank(text: str) -> str:
+    """The text with everything that only looks like a figure blotted out, positions kept."""
+    return _NOT_FIGURES.sub(lambda match: "\x00" * len(match.group()), text)
+
+
+def _quantity(text: str, match: re.Match[str], *, keep_counts: bool = False) -> Quantity | None:
+    number, decimals = _parse(match["number"])
+    if number is None:
+        return None
+    unit = _unit(match)
+    scale = _scale(match)
+    if not keep_counts and _is_count(match["number"], unit, scale, match["currency"]):
+        return None
+    start, end = _bounds(match)
+    negative = _is_negative(match)
+    value = -number * scale if negative else number * scale
+    before, after = _clause_around(text, start, end)
+    return Quantity(
+        start=start,
+        end=end,
+        text=text[start:end],
+        value=value,
+        half=0.5 * 10.0**-decimals * scale,
+        digits=_significant(match["number"]),
+        unit=unit,
+        direction=_direction(match, negative, before, after),
+        own=_OWN.search(before) is not None,
+        is_hedged=_HEDGE.search(before) is not None,
+    )
+
+
+def _parse(number: str) -> tuple[float | None, int]:
+    text = re.sub(r"[\u00a0\u202f'’]", "", number)
+    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+        text = text.replace(",", "")
+    elif "," in text:
+        text = text.replace(".", "").replace(",", ".")
+    try:
+        value = float(text)
+    except ValueError:
+        return None, 0
+    mantissa, _, exponent = text.lower().partition("e")
+    return value, len(mantissa.partition(".")[2]) - int(exponent or 0)
+
+
+def _significant(number: str) -> int:
+    digits = re.sub(r"\D", "", re.split("[eE]", number)[0]).lstrip("0")
+    return len(digits) if re.search(r"[.,]", number) else len(digits.rstrip("0")) or 1
+
+
+def _unit(match: re.Match[str]) -> str:
+    if match["unit"]:
+        return _UNITS[re.sub(r"\s+", " ", match["unit"].lower()).replace("percentage point ", "percentage points ")]
+    return "$" if match["currency"] else ""
+
+
+def _scale(match: re.Match[str]) -> float:
+    word = match["scale"] or match["letter"] or match["after"]
+    return _SCALES[word.lower()] if word else 1.0
+
+
+def _is_count(number: str, unit: str, scale: float, currency: str | None) -> bool:
+    """A small bare integer counts things of the argument ("3 risks"), not facts of the market."""
+    return not unit and scale == 1.0 and not currency and number.isdigit() and int(number) <= _SMALL_COUNT
+
+
+def _bounds(match: re.Match[str]) -> tuple[int, int]:
+    start = min(match.start(name) for name in ("sign", "currency", "sign2", "number") if match[name])
+    end = max(match.end(name) for name in ("number", "scale", "letter", "unit") if match[name])
+    if _is_accounting(match):
+        start, end = match.start("open"), match.end("close")
+    return start, end
+
+
+def _is_accounting(match: re.Match[str]) -> bool:
+    """(1,234) and ($5.2 million) are negative amounts; (12 %) is an aside."""
+    return bool(match["open"] and match["close"] and not match["sign"] and (match["currency"] or "," in match["number"]))
+
+
+def _is_negative(match: re.Match[str]) -> bool:
+    return match["sign"] in ("-", "−") or bool(match["sign2"]) or _is_accounting(match)
+
+
+_BREAK = re.compile(r"[;\n]|[.!?](?=\s|$)|,\s|\b(?:and|while|but|whereas)\b")
+
+
+def _clause_around(text: str, start: int, end: int) -> tuple[str, str]:
+    before = text[max(0, start - 60) : start]
+    cuts = list(_BREAK.finditer(before))
+    after = text[end : end + 30]
+    cut = _BREAK.search(after)
+    return before[cuts[-1].end() :] if cuts else before, after[: cut.start()] if cut else after
+
+
+def _direction(match: re.Match[str], negative: bool, before: str, after: str) -> int:
+    """The sense of a change; a level ("fell to $94.9 billion") has none."""
+    if negative:
+        return -1
+    if match["sign"] == "+":
+        return 1
+    if _unit(match) not in ("%", "bp") or re.search(r"\b(?:to|at|of)\s*$", before):
+        return 0
+    verbs = [(found.start(), sign) for pattern, sign in ((_UP, 1), (_DOWN, -1)) for found in pattern.finditer(before)]
+    if verbs:
+        return max(verbs)[1]
+    return -1 if re.match(r"\s*(?:lower|down|decline|drop|loss|decrease)\b", after, re.I) else 0
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each sentence or line."""
+    start = 0
+    for match in re.finditer(r"[.!?](?=\s|$)|\n+", text):
+        if match.end() > start:
+            yield start, match.end()
+        start = match.end()
+    if start < len(text):
+        yield start, len(text)
