@@ -79,6 +79,11 @@ def percent_text(value: float) -> str:
     return f"{value * 100:.{0 if size >= 10 or size == 0 else 1}f}{THIN}%"
 
 
+def excess(value: Number, reason: str = "") -> Markup:
+    """A signed share in percent with one place."""
+    return _written(value, lambda v: f"{v * 100:+.1f}{THIN}%".replace("-", "−"), reason)
+
+
 def count(value: Number, one: str, many: str = "", reason: str = "") -> Markup:
     """A whole number with its noun: 1 case, 2 cases."""
     return _written(value, lambda n: f"{n:,.0f} {one if n == 1 else many or one + 's'}", reason)
