@@ -1,0 +1,109 @@
+"""The command line: which commands there are, and the exit code of every way to end.
+
+0 done; 1 we broke; 2 experiment, arguments or environment must be mended; 3 stopped early, resumable; 4 a declared gate failed
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("run", "run"),
+    ("plan", "plan"),
+    ("doctor", "doctor"),
+    ("worker", "worker"),
+    ("status", "status"),
+    ("pause", "control"),
+    ("resume", "control"),
+    ("stop", "control"),
+    ("retry", "control"),
+    ("report", "report"),
+    ("export", "export"),
+    ("replay", "replay"),
+    ("reprice", "reprice"),
+    ("reconcile", "reconcile"),
+    ("snapshot", "snapshot"),
+    ("schema", "schema"),
+)
+"""command -> its module in harness/commands, which holds a function (or, for subcommands, a Typer `app`) of that name."""
+
+
+def build() -> typer.Typer:
+    """The application with every command; only light imports, so that --help answers at once."""
+    app = typer.Typer(
+        name="harness",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_harness)
+    for name, module in COMMANDS:
+        if find_spec(f"harness.commands.{module}"):
+            _register(app, name, import_module(f"harness.commands.{module}"))
+    return app
+
+
+def _harness() -> None:
+    """Compare hosted and local models over a full TradingAgents-style pipeline: cost, latency, decisions, a verdict."""
+
+
+def _register(app: typer.Typer, name: str, module: object) -> None:
+    sub = getattr(module, "app", None)
+    if isinstance(sub, typer.Typer):
+        app.add_typer(sub, name=name)
+    else:
+        app.command(name)(getattr(module, name))
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback."""
+    sys.exit(_run(build()))
+
+
+def _run(app: typer.Typer) -> int:
+    try:
+        app(standalone_mode=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command continues", 3)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the one place where an error becomes an exit code
+        return _failed(error)
+    return 0
+
+
+def _failed(error: Exception) -> int:
+    from agents import AgentsError
+    from harness.errors import HarnessError, Unmended
+
+    if isinstance(error, Unmended):
+        count = len(error.problems)
+        return _say(f"{count} thing{'s' if count > 1 else ''} to mend:\n{error}", error.exit_code)
+    if isinstance(error, HarnessError):
+        return _say(str(error), error.exit_code)
+    if isinstance(error, AgentsError):
+        return _say(str(error), 2)
+    return _say(f"this is our fault: {type(error).__name__}: {error}\n    the traceback is in {_log(error)}", 1)
+
+
+def _log(error: Exception) -> Path:
+    handle, name = tempfile.mkstemp(prefix="harness-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.writelines(traceback.format_exception(error))
+    return Path(name)
+
+
+def _say(text: str, code: int) -> int:
+    sys.stderr.write(text.rstrip() + "\n")
+    return code

@@ -1,0 +1,1 @@
+"""The parts of the experiment file, as types: each key with its one default and one sentence."""

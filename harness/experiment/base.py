@@ -1,0 +1,55 @@
+"""The manner of every part of the experiment file: strict, frozen, with units that people write."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SHARES = {"pp": 0.01, "%": 0.01, "bp": 0.0001, "": 1.0}
+
+
+class Part(BaseModel):
+    """A part of the experiment file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+
+def seconds(value: Any) -> Any:
+    """25m, 90s, 2h or plain seconds -> seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise ValueError(f"{value!r} is no duration; write 90s, 25m, 2h or plain seconds")
+    return float(match[1]) * _UNITS[match[2]] if match else value
+
+
+def share(value: Any) -> Any:
+    """2pp, 5%, 20bp or a plain fraction -> fraction."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(pp|%|bp|)", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise ValueError(f"{value!r} is no margin; write 2pp, 5%, 20bp or a fraction such as 0.02")
+    return float(match[1]) * _SHARES[match[2]] if match else value
+
+
+def as_list(value: Any) -> Any:
+    """One text stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}$")]
+Whole = Annotated[int, Field(strict=True, ge=1)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Seconds = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False, json_schema_extra={"type": ["number", "string"]}),
+    BeforeValidator(seconds),
+]
+Share = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, json_schema_extra={"type": ["number", "string"]}),
+    BeforeValidator(share),
+]
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(json_schema_extra={"type": ["array", "string"]})]

@@ -1,0 +1,131 @@
+"""Who decides: models, pipelines and the arms that put models into roles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
+
+from harness.experiment.base import Number, Part, Whole
+
+NOT_PARAMETERS = frozenset({"provider", "model", "server"})
+
+
+class ModelPart(Part):
+    """One configured model; all but `server` is part of its identity."""
+
+    provider: str
+    """Who speaks to it: llamacpp, ollama or openai (also any OpenAI-compatible server)."""
+    model: str = Field(min_length=1)
+    """Name as its server knows it."""
+    server: str | None = None
+    """Server in servers.yaml; the provider's own default where this is not said."""
+    reasoning_effort: str | None = None
+    """none, minimal, low, medium, high, xhigh; always sent to reasoning models, medium where this is not said."""
+    verbosity: Literal["low", "medium", "high"] | None = None
+    """Length that GPT-5 models aim at; always sent to them, medium where this is not said."""
+    service_tier: Literal["default", "flex", "priority"] | None = None
+    """Tier of the hosted service; flex is half the price and slow."""
+    think: bool | Literal["low", "medium", "high"] | None = None
+    """Thinking of local models: on, off, or a level for models that know levels."""
+    max_output_tokens: Whole | None = None
+    """Cap on one answer, reasoning included; 4000 where nothing says it."""
+    num_ctx: Whole | None = None
+    """Context window of a local model in tokens, sent with every call; 8192 where this is not said."""
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    """Sampling temperature; the provider's default where this is not said."""
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Nucleus sampling."""
+    top_k: Whole | None = None
+    """Sampling among the k likeliest tokens; local models only."""
+    seed: Annotated[int, Field(strict=True, ge=0)] | Literal["per_repeat"] | None = None
+    """Seed of the sampling; per_repeat gives each repeat its own."""
+
+    def parameters(self) -> dict[str, Any]:
+        """What was said, with the defaults that would otherwise differ by model or server."""
+        said = self.model_dump(exclude=set(NOT_PARAMETERS), exclude_none=True)
+        return _implied(self.provider, self.model) | said
+
+
+def _implied(provider: str, model: str) -> dict[str, Any]:
+    """Effort differs by default between GPT-5 models and num_ctx between machines, so both are always explicit."""
+    if provider != "openai":
+        return {"num_ctx": 8192, "max_output_tokens": 4000}
+    reasons = model.startswith(("gpt-5", "gpt-6", "o1", "o3", "o4"))
+    effort = {"reasoning_effort": "medium"} if reasons else {}
+    verbosity = {"verbosity": "medium"} if model.startswith(("gpt-5", "gpt-6")) else {}
+    return {"max_output_tokens": 4000} | effort | verbosity
+
+
+class PipelinePart(Part):
+    """How a case is argued."""
+
+    analysts: tuple[str, ...] = ("market", "sentiment", "news", "fundamentals")
+    """Analysts that report, side by side."""
+    depth: Literal["shallow", "medium", "deep", "single_call"] = "shallow"
+    """1, 3 or 5 rounds of both debates, or one prompt without a debate."""
+    inputs: Literal["prefetch", "tools"] = "prefetch"
+    """Whether the snapshot stands in the prompt, or analysts call tools over it."""
+    budget_tokens: dict[str, Whole] = Field(default_factory=dict)
+    """analyst -> most tokens of the snapshot that it is shown; a cut is announced in the text."""
+    max_output_tokens: Annotated[dict[str, Whole], BeforeValidator(lambda value: _for_all(value))] = Field(default_factory=dict)
+    """role, or `all` -> cap on one answer; a plain number is for all."""
+    history_tokens: Whole = 6000
+    """Most tokens of a debate's history that a prompt carries; the tables keep it whole."""
+    tool_rounds: Whole = 6
+    """Most rounds of tool calls of one analyst."""
+    entry: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """module:function of your own pipeline."""
+
+    @model_validator(mode="after")
+    def _somebody_reports(self) -> Self:
+        if not self.analysts:
+            raise ValueError("analysts is empty: name at least one")
+        if len(set(self.analysts)) < len(self.analysts):
+            raise ValueError("an analyst stands twice in analysts")
+        return self
+
+
+def _for_all(value: Any) -> Any:
+    return {"all": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Arm(Part):
+    """A named lineup: one model for all roles, deep and quick, role by role, or a rule without any model."""
+
+    all: str | None = None
+    """Model that plays every role which nothing else names."""
+    deep: str | None = None
+    """Model of the roles that weigh and decide: research_manager and portfolio_manager."""
+    quick: str | None = None
+    """Model of all other roles."""
+    roles: dict[str, str] = Field(default_factory=dict)
+    """role -> model; roles may also stand directly in the arm."""
+    rule: str | None = None
+    """Decide by a rule instead: always_hold, macd, kdj_rsi, zmr or sma."""
+    pipeline: PipelinePart | None = None
+    """Keys of `pipeline` that are other in this arm."""
+
+    @field_serializer("pipeline")
+    def _only_what_was_said(self, pipeline: PipelinePart | None) -> dict[str, Any] | None:
+        return pipeline.model_dump(mode="json", exclude_unset=True) if pipeline else None
+
+
+class Swap(Part):
+    """Expands into arms that exchange one model for another role by role, to find the roles that may go local."""
+
+    from_: str = Field(alias="from")
+    """Model that plays every role at first."""
+    to: str
+    """Model that takes roles over."""
+    design: Literal["one_at_a_time", "fractional"] = "one_at_a_time"
+    """One role per arm, or a 16-run fractional factorial that estimates all roles at once."""
+
+
+def with_roles(value: Any, known: frozenset[str]) -> Any:
+    """An arm with the roles that stand directly in it moved under `roles`."""
+    if not isinstance(value, dict) or not known & value.keys():
+        return value
+    direct = {key: value[key] for key in value if key in known}
+    rest = {key: value[key] for key in value if key not in known}
+    return rest | {"roles": direct | dict(rest.get("roles") or {})}

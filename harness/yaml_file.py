@@ -1,0 +1,181 @@
+"""Strict YAML: one file as plain values, with the line of every key."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import Problem, Unmended
+
+MOST_BYTES = 256 * 1024
+MOST_NODES = 20_000
+MOST_DEPTH = 40
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's values and where they stand."""
+
+    path: Path
+    value: Any
+    lines: dict[Place, int]
+
+    def where(self, place: Place) -> str:
+        """`file:line key`, with the nearest line that is known."""
+        for length in range(len(place), -1, -1):
+            if place[:length] in self.lines:
+                return f"{self.path}:{self.lines[place[:length]]} {dotted(place)}".rstrip()
+        return f"{self.path} {dotted(place)}".rstrip()
+
+
+def dotted(place: Place) -> str:
+    """A place as people write it: arms.gpt-5.all, tickers[2]."""
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")
+
+
+def load(path: Path) -> Document:
+    """Read a YAML file; raises Unmended when it is missing, too big, not YAML, or has duplicate keys or NaN."""
+    return parse(_text(path), path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """Values of a YAML text; `path` only names it in messages."""
+    if len(text.encode()) > MOST_BYTES:
+        raise _refused(f"{path}", f"the file is larger than {MOST_BYTES // 1024} KiB", "split the experiment")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise _refused(str(path), "the file is empty", "write an experiment; see experiments/smoke.yaml")
+        _refuse_bombs(node, path)
+        lines, problems = _survey(node, path)
+        if problems:
+            raise Unmended(problems)
+        return Document(path, loader.construct_document(node), lines)
+    except yaml.MarkedYAMLError as error:
+        raise _broken(error, path) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise _refused(str(path), f"not readable as YAML: {error}", "mend the syntax") from error
+    finally:
+        loader.dispose()
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise _refused(str(path), f"the file is larger than {MOST_BYTES // 1024} KiB", "split the experiment")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise _refused(str(path), "there is no such file", _neighbours(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refused(str(path), f"cannot be read as text: {error}", "give a readable UTF-8 YAML file") from error
+
+
+def _neighbours(path: Path) -> str:
+    known = sorted(str(one) for one in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    return f"known here: {', '.join(known)}" if known else "give the path of an experiment file"
+
+
+def _refused(where: str, what: str, mend: str) -> Unmended:
+    return Unmended([Problem(where, what, mend)])
+
+
+def _broken(error: yaml.MarkedYAMLError, path: Path) -> Unmended:
+    line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+    return _refused(
+        f"{path}{line}", f"not readable as YAML: {error.problem}", "mend the syntax (indentation, quotes, brackets)"
+    )
+
+
+def _refuse_bombs(root: yaml.Node, path: Path) -> None:
+    """Aliases share nodes, so a few lines can stand for billions of values: count them as if written out."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, above: frozenset[int]) -> int:
+        if id(node) in above:
+            raise _refused(f"{path}:{node.start_mark.line + 1}", "an alias contains itself", "write the values out")
+        if len(above) > MOST_DEPTH:
+            raise _refused(f"{path}:{node.start_mark.line + 1}", f"nested deeper than {MOST_DEPTH}", "flatten the file")
+        if id(node) not in sizes:
+            inner = above | {id(node)}
+            sizes[id(node)] = 1 + sum(size(child, inner) for child in _children(node))
+        return sizes[id(node)]
+
+    if size(root, frozenset()) > MOST_NODES:
+        raise _refused(str(path), f"aliases expand it to more than {MOST_NODES} values", "write the values out")
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode):
+        yield from node.value
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value
+
+
+def _survey(root: yaml.Node, path: Path) -> tuple[dict[Place, int], list[Problem]]:
+    lines: dict[Place, int] = {}
+    problems: list[Problem] = []
+
+    def walk(node: yaml.Node, place: Place) -> None:
+        if isinstance(node, yaml.MappingNode):
+            walk_mapping(node, place)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, child in enumerate(node.value):
+                lines[(*place, index)] = child.start_mark.line + 1
+                walk(child, (*place, index))
+        elif node.tag == "tag:yaml.org,2002:float" and not math.isfinite(_as_float(node.value)):
+            problems.append(Problem(f"{path}:{node.start_mark.line + 1} {dotted(place)}", f"{node.value} is no number", ""))
+
+    def walk_mapping(node: yaml.MappingNode, place: Place) -> None:
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen and name != "<<":
+                problems.append(_duplicate(path, (*place, name), line, seen[name]))
+            seen[name] = line
+            lines[(*place, name)] = line
+            walk(value, (*place, name))
+
+    walk(root, ())
+    return lines, problems
+
+
+def _duplicate(path: Path, place: Place, line: int, first: int) -> Problem:
+    return Problem(f"{path}:{line} {dotted(place)}", f"the key stands twice, first in line {first}", "keep one of them")
+
+
+def _as_float(text: str) -> float:
+    return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").replace(".NaN", "nan").lower().lstrip("."))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's plain scalars: 16:00 is no number, the ticker ON no boolean, and dates stay text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+_PLAIN = (
+    ("bool", r"^(?:true|false|True|False)$", "tfTF"),
+    ("null", r"^(?:~|null|Null|)$", ["~", "n", "N", ""]),
+    ("int", r"^[-+]?(?:0|[1-9][0-9_]*)$", "-+0123456789"),
+    (
+        "float",
+        r"^[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf|\.Inf|\.nan|\.NaN)$",
+        "-+0123456789.",
+    ),
+    ("merge", r"^<<$", "<"),
+)
+for _name, _pattern, _first in _PLAIN:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
