@@ -14,6 +14,16 @@ from agents.errors import (
     Unsupported,
 )
 from agents.freezing import decision_time, freeze_case
+from agents.llms import (
+    PROVIDERS,
+    Clients,
+    ModelReport,
+    ServerReport,
+    Warmth,
+    ask,
+    estimate_tokens,
+    probe,
+)
 from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
 from agents.snapshot import Snapshot, load_snapshot
 from agents.sources import Desk, open_sources, source_names
@@ -50,12 +60,14 @@ __all__ = [
     "ACTIONS",
     "CAUSES",
     "DECISION_STATUSES",
+    "PROVIDERS",
     "RATINGS",
     "SCORES",
     "AgentsError",
     "Answer",
     "BadArchive",
     "Call",
+    "Clients",
     "Decision",
     "Desk",
     "Failure",
@@ -65,6 +77,7 @@ __all__ = [
     "LookAhead",
     "Model",
     "ModelCallError",
+    "ModelReport",
     "NoSuchCase",
     "Part",
     "Permit",
@@ -75,6 +88,7 @@ __all__ = [
     "Request",
     "Result",
     "Server",
+    "ServerReport",
     "Snapshot",
     "SnapshotError",
     "SourceFailed",
@@ -84,9 +98,12 @@ __all__ = [
     "ToolSpec",
     "Unsupported",
     "Usage",
+    "Warmth",
     "WorstCase",
+    "ask",
     "close_of",
     "decision_time",
+    "estimate_tokens",
     "freeze_case",
     "instrument",
     "is_session",
@@ -94,6 +111,7 @@ __all__ = [
     "next_session",
     "open_sources",
     "previous_session",
+    "probe",
     "sessions_between",
     "source_names",
     "view",

@@ -57,6 +57,11 @@ class Server:
     api_key: str | None = field(default=None, repr=False)
     slots: int = 1
     timeout_s: float = 600.0
+    """The longest that one request may take."""
+    idle_timeout_s: float = 300.0
+    """The longest silence within a stream, its load and prefill included."""
+    api: Literal["responses", "chat"] | None = None
+    """Which of OpenAI's APIs the address speaks; None: Responses at the real endpoint, Chat Completions elsewhere."""
 
 
 @dataclass(frozen=True)

