@@ -10,21 +10,18 @@ from agents.datum import Bar, Dividend, Split
 
 def split_adjusted(bars: Sequence[Bar], splits: Sequence[Split]) -> tuple[Bar, ...]:
     """Bars in the shares of the last one; volumes too. Splits that go ex after the last bar change nothing."""
-    return tuple(_divide(bar, _ratio(splits, bar.date, bars[-1].date)) for bar in bars)
+    return tuple(_divide(bar, shares_for_one(splits, bar.date, bars[-1].date)) for bar in bars)
 
 
-def total_return(bars: Sequence[Bar], splits: Sequence[Split], dividends: Sequence[Dividend], sessions: int) -> float | None:
-    """Return of the last close over that `sessions` bars earlier, dividends gone ex between added; None without such a bar."""
-    if len(bars) <= sessions:
-        return None
-    start, end = bars[-1 - sessions], bars[-1]
+def total_return(start: Bar, end: Bar, splits: Sequence[Split], dividends: Sequence[Dividend]) -> float:
+    """Return from the close of one bar to that of a later one, splits undone and dividends gone ex between added."""
     paid_out = [paid for paid in dividends if start.date < paid.ex_date <= end.date]
-    cash = sum(paid.amount / _ratio(splits, paid.ex_date, end.date) for paid in paid_out)
-    return (end.close + cash) / (start.close / _ratio(splits, start.date, end.date)) - 1
+    cash = sum(paid.amount / shares_for_one(splits, paid.ex_date, end.date) for paid in paid_out)
+    return (end.close + cash) * shares_for_one(splits, start.date, end.date) / start.close - 1
 
 
-def _ratio(splits: Sequence[Split], after: dt.date, until: dt.date) -> float:
-    """Shares at `until` for one share held through the close of `after`."""
+def shares_for_one(splits: Sequence[Split], after: dt.date, until: dt.date) -> float:
+    """Shares at the close of `until` for one share held at the close of `after`."""
     ratio = 1.0
     for split in splits:
         if after < split.ex_date <= until:

@@ -99,6 +99,7 @@ PARTS: dict[str, type[Any]] = {
     "splits": Split,
     "dividends": Dividend,
     "indicators": Reading,
+    "returns": Reading,
     "news": News,
     "filings": Fact,
     "insiders": Insider,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from agents.adjust import split_adjusted
-from agents.datum import Bar
+from agents.datum import UTC, Bar
 from agents.errors import NoSuchCase
-from agents.indicators import readings
+from agents.indicators import readings, returns
 from agents.sessions import close_of, is_session, open_of, sessions_between
 from agents.snapshot import Snapshot
 from agents.sources import ASKED, Desk, Found, History
@@ -18,16 +19,18 @@ HISTORY_DAYS = 420
 """Calendar days of prices that are kept: 252 sessions and some."""
 NEWS_DAYS = 7
 INSIDER_DAYS = 90
-MACRO_DAYS = 120
+MACRO_DAYS = 400
 STALE_SESSIONS = 5
 """A case whose last bar is older than this is none."""
 
 
 def decision_time(date: dt.date, rule: str = "close") -> dt.datetime:
-    """The moment (UTC) of the decision: the close, or the open, of a session. Raises NoSuchCase when the date is none."""
+    """The moment (UTC) of the decision: close, open, or HH:MM in New York. Raises NoSuchCase when the date is no session."""
     if not is_session(date):
         raise NoSuchCase(f"{date} ({date:%A}) is no session; mend: another date, or non_session: previous | next")
-    return close_of(date) if rule == "close" else open_of(date)
+    if rule in ("close", "open"):
+        return close_of(date) if rule == "close" else open_of(date)
+    return dt.datetime.combine(date, dt.time.fromisoformat(rule), ZoneInfo("America/New_York")).astimezone(UTC)
 
 
 def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] | None = None) -> Snapshot:
@@ -46,6 +49,7 @@ def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] 
         splits=history.splits,
         dividends=history.dividends,
         indicators=readings(split_adjusted(history.bars, history.splits), sessions),
+        returns=returns(history.bars, history.splits, history.dividends, sessions),
         news=found["news"].rows + found["social"].rows,
         filings=found["filings"].rows,
         insiders=found["insiders"].rows,

@@ -1,11 +1,12 @@
-"""The twelve indicators (by stockstats), as of the last bar of a window."""
+"""What is computed from a window of bars as of its last one: the twelve indicators (by stockstats) and returns."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-from agents.datum import Bar, Reading
+from agents.adjust import total_return
+from agents.datum import Bar, Dividend, Reading, Split
 
 WINDOWS: Mapping[str, int] = {
     "close_50_sma": 50,
@@ -23,16 +24,45 @@ WINDOWS: Mapping[str, int] = {
 }
 """indicator -> sessions that its window needs (macds: 26 of the slow average and 9 of the signal; rsi, atr: 14 changes)."""
 
+RETURN_SESSIONS = (1, 5, 20, 60, 250)
+
 
 def readings(bars: Sequence[Bar], sessions: Sequence[dt.date]) -> tuple[Reading, ...]:
-    """All twelve as of the last of `sessions`, from bars adjusted as known then; a reason instead when the window is not full."""
+    """All twelve as of the last of `sessions`, from bars adjusted as known then; a reason where the window is not full."""
     reasons = {name: _why_not(name, bars, sessions) for name in WINDOWS}
     columns = _columns(bars, [name for name, reason in reasons.items() if reason is None])
     moment = bars[-1].available_at
     return tuple(
-        Reading(name, None, None, reason, moment) if reason else Reading(name, *columns[name], None, moment)
+        Reading(name, *columns[name], None, moment) if name in columns else Reading(name, None, None, reason, moment)
         for name, reason in reasons.items()
     )
+
+
+def returns(
+    bars: Sequence[Bar], splits: Sequence[Split], dividends: Sequence[Dividend], sessions: Sequence[dt.date]
+) -> tuple[Reading, ...]:
+    """Returns to the last bar over 1 to 250 sessions, dividends included; a reason where the earlier session is missing."""
+    by_date = {bar.date: bar for bar in bars}
+    end = bars[-1]
+    days = [day for day in sessions if day <= end.date]
+    return tuple(_return(count, by_date, end, splits, dividends, days) for count in RETURN_SESSIONS)
+
+
+def _return(
+    count: int,
+    by_date: Mapping[dt.date, Bar],
+    end: Bar,
+    splits: Sequence[Split],
+    dividends: Sequence[Dividend],
+    days: Sequence[dt.date],
+) -> Reading:
+    name = f"return_{count}"
+    if len(days) <= count:
+        return Reading(name, None, None, f"needs {count + 1} sessions, has {len(days)}", end.available_at)
+    start = by_date.get(days[-1 - count])
+    if start is None:
+        return Reading(name, None, None, f"this source misses the session {days[-1 - count]}", end.available_at)
+    return Reading(name, _number(total_return(start, end, splits, dividends)), None, None, end.available_at)
 
 
 def _why_not(name: str, bars: Sequence[Bar], sessions: Sequence[dt.date]) -> str | None:
@@ -61,5 +91,5 @@ def _earlier(column: object, exists: bool) -> float | None:
 
 
 def _number(value: float) -> float:
-    """Ten significant digits: the same on every machine's last bits."""
-    return float(f"{float(value):.10g}")
+    """Eight significant digits, so that the last bits of a machine change no hash."""
+    return float(f"{float(value):.8g}")

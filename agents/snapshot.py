@@ -49,6 +49,8 @@ class Snapshot:
     splits: tuple[Split, ...] = ()
     dividends: tuple[Dividend, ...] = ()
     indicators: tuple[Reading, ...] = ()
+    returns: tuple[Reading, ...] = ()
+    """Named return_1, return_5 ...: to the last close, dividends included."""
     news: tuple[News, ...] = ()
     filings: tuple[Fact, ...] = ()
     insiders: tuple[Insider, ...] = ()
@@ -59,6 +61,8 @@ class Snapshot:
     """part (or `sessions`, `name`, `social` ...) -> one sentence on what is not there."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """part -> rows that nobody can date, and which are therefore not shown."""
+    cut: Mapping[str, int] = field(default_factory=dict)
+    """part -> older rows of the window that were not kept."""
 
     def __post_init__(self) -> None:
         for part, datum in self.data():
@@ -121,7 +125,7 @@ def _to_dict(snapshot: Snapshot) -> dict[str, Any]:
         **{key: getattr(snapshot, key) for key in plain},
         "date": snapshot.date.isoformat(),
         "decision_time": moment_text(snapshot.decision_time),
-        **{key: dict(getattr(snapshot, key)) for key in ("sources", "absent", "left_out")},
+        **{key: dict(getattr(snapshot, key)) for key in ("sources", "absent", "left_out", "cut")},
         "parts": {part: to_table(kind, getattr(snapshot, part)) for part, kind in PARTS.items()},
     }
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from agents.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.errors import SnapshotError
 
-SOURCES: Mapping[str, str] = {"demo": "agents.sources.demo:Demo"}
+SOURCES: Mapping[str, str] = {"archive": "agents.sources.archive:Archive", "demo": "agents.sources.demo:Demo"}
 """name in an experiment's `data` -> its class."""
 
 ASKED = ("prices", "filings", "news", "social", "insiders", "macro")

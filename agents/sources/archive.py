@@ -1,0 +1,259 @@
+"""The archive source: a folder (local or s3://) of Parquet tables that a user can make from any vendor."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from agents.datum import UTC, Bar, Dividend, Fact, Insider, Macro, News, Split
+from agents.errors import BadArchive, NoSuchCase, SourceFailed
+from agents.sessions import close_of, is_session
+from agents.sources import Found, History, Source, within
+from agents.sources.archive_format import TABLES, check
+from agents.text import SUMMARY, TITLE, clean
+
+STATEMENT_DAYS = 800
+"""Periods that ended earlier than this before the decision are not kept: eight quarters and some."""
+Row = TypeVar("Row")
+
+
+class Archive(Source):
+    """Rows by ticker, read and checked once; every answer is filtered by the moment it became available."""
+
+    name = "archive"
+    gives = frozenset({"prices", "filings", "news", "social", "insiders", "macro"})
+
+    def fingerprint(self) -> str:
+        return sha256("\n".join(f"{i.path} {i.size} {i.mtime_ns}" for i in self._files.values()).encode()).hexdigest()
+
+    def tickers(self) -> tuple[str, ...]:
+        return tuple(sorted(self._rows("prices")))
+
+    def company(self, ticker: str) -> str | None:
+        rows = self._rows("companies").get(ticker)
+        return str(rows[0]["name"]) if rows else None
+
+    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
+        bars = self._bars.get(ticker)
+        if bars is None:
+            known = ", ".join(self.tickers()[:40])
+            raise NoSuchCase(f"the archive {self._folder} has no prices of {ticker!r}; it has: {known}")
+        splits, dividends = self._splits.get(ticker, ()), self._dividends.get(ticker, ())
+        return History(
+            tuple(bar for bar in bars if bar.date >= first and bar.available_at <= until),
+            tuple(split for split in splits if split.ex_date >= first and split.available_at <= until),
+            tuple(paid for paid in dividends if paid.ex_date >= first and paid.available_at <= until),
+        )
+
+    def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
+        rows = self._facts.get(ticker, ())
+        oldest = until.date() - dt.timedelta(days=STATEMENT_DAYS)
+        seen = [row for row in rows if row.available_at <= until and row.period_end >= oldest]
+        undated = sum(oldest <= end <= until.date() for end in self._undated_facts.get(ticker, ()))
+        return self._found("fundamentals", latest(seen), undated, f"no statement of {ticker} had been filed")
+
+    def news(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
+        rows = within((*self._texts("news").get(ticker, ()), *self._texts("news").get("", ())), since, until)
+        undated = sum(self._undated("news").get(name, 0) for name in (ticker, ""))
+        return self._found("news", rows, undated, _empty_window("news", since, until))
+
+    def social(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
+        rows = within(self._texts("social").get(ticker, ()), since, until)
+        return self._found("social", rows, self._undated("social").get(ticker, 0), _empty_window("social text", since, until))
+
+    def insiders(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[Insider]:
+        rows = within(self._trades.get(ticker, ()), since, until)
+        undated = self._undated("insiders").get(ticker, 0)
+        return self._found("insiders", rows, undated, _empty_window("insider transaction", since, until))
+
+    def macro(self, since: dt.datetime, until: dt.datetime) -> Found[Macro]:
+        rows = within(self._series, since, until)
+        return self._found("macro", rows, sum(self._undated("macro").values()), _empty_window("macro value", since, until))
+
+    def table(self, name: str) -> Any:
+        """A checked pyarrow table, or None when the archive has none of this name."""
+        return self._tables.get(name)
+
+    def _found(self, table: str, rows: Sequence[Row], undated: int, otherwise: str) -> Found[Row]:
+        if table not in self._files:
+            otherwise = f"this archive has no table {table!r}"
+        return Found(tuple(rows), undated, None if rows else otherwise)
+
+    @property
+    def _folder(self) -> str:
+        if not self.settings.archive:
+            raise BadArchive("the source 'archive' needs a folder; mend: data.archive in the experiment, or --archive DIR")
+        return str(self.settings.archive)
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        from pyarrow import fs
+
+        if "://" in self._folder:
+            system, path = fs.FileSystem.from_uri(self._folder)
+            return system, path
+        return fs.LocalFileSystem(), self._folder
+
+    @cached_property
+    def _files(self) -> dict[str, Any]:
+        """table -> file info."""
+        from pyarrow import fs
+
+        system, path = self._place
+        try:
+            infos = system.get_file_info(fs.FileSelector(path))
+        except FileNotFoundError as problem:
+            raise BadArchive(f"there is no archive at {self._folder}; mend: --archive DIR") from problem
+        except OSError as problem:
+            raise SourceFailed(f"the archive {self._folder} cannot be reached: {problem}") from problem
+        found = {info.base_name.removesuffix(".parquet"): info for info in infos if info.extension == "parquet"}
+        if "prices" not in found:
+            raise BadArchive(
+                f"the archive {self._folder} has no prices.parquet; it has: {', '.join(sorted(found)) or 'no Parquet'}"
+            )
+        return {name: found[name] for name in sorted(found) if name in TABLES}
+
+    @cached_property
+    def _tables(self) -> dict[str, Any]:
+        return {name: self._read(name) for name in self._files}
+
+    def _read(self, name: str) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        info = self._files[name]
+        try:
+            table = pq.read_table(info.path, filesystem=self._place[0])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
+            raise BadArchive(f"{info.path} cannot be read as Parquet: {problem}; mend: write the file again") from problem
+        check(name, table, info.base_name)
+        return table
+
+    @cached_property
+    def _by_ticker(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        return {}
+
+    def _rows(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        """ticker ('' where a row has none) -> rows as dicts, in the file's order."""
+        if name not in self._by_ticker:
+            grouped: dict[str, list[dict[str, Any]]] = {}
+            for row in _plain(self._tables[name]) if name in self._files else ():
+                grouped.setdefault(row.get("ticker") or "", []).append(row)
+            self._by_ticker[name] = grouped
+        return self._by_ticker[name]
+
+    def _made(self, name: str, make: Callable[[dict[str, Any]], Row | None]) -> dict[str, tuple[Row, ...]]:
+        made = {ticker: [make(row) for row in rows] for ticker, rows in self._rows(name).items()}
+        return {ticker: tuple(row for row in rows if row is not None) for ticker, rows in made.items()}
+
+    def _undated(self, name: str) -> dict[str, int]:
+        moment = "published_at" if name in ("news", "social") else "available_at"
+        return {ticker: sum(row[moment] is None for row in rows) for ticker, rows in self._rows(name).items()}
+
+    def _texts(self, name: str) -> Mapping[str, tuple[News, ...]]:
+        return self._news if name == "news" else self._posts
+
+    @cached_property
+    def _bars(self) -> dict[str, tuple[Bar, ...]]:
+        return {ticker: tuple(sorted(bars)) for ticker, bars in self._made("prices", _bar).items()}
+
+    @cached_property
+    def _splits(self) -> dict[str, tuple[Split, ...]]:
+        return self._made("splits", lambda row: Split(row["ex_date"], float(row["ratio"]), _midnight(row["ex_date"])))
+
+    @cached_property
+    def _dividends(self) -> dict[str, tuple[Dividend, ...]]:
+        return self._made("dividends", _dividend)
+
+    @cached_property
+    def _news(self) -> dict[str, tuple[News, ...]]:
+        return self._made("news", lambda row: _text(row, "company" if row["ticker"] else "global"))
+
+    @cached_property
+    def _posts(self) -> dict[str, tuple[News, ...]]:
+        return self._made("social", lambda row: _text(row, "social"))
+
+    @cached_property
+    def _facts(self) -> dict[str, tuple[Fact, ...]]:
+        return self._made("fundamentals", _fact)
+
+    @cached_property
+    def _undated_facts(self) -> dict[str, tuple[dt.date, ...]]:
+        return self._made("fundamentals", lambda row: row["period_end"] if row["available_at"] is None else None)
+
+    @cached_property
+    def _trades(self) -> dict[str, tuple[Insider, ...]]:
+        return self._made("insiders", _trade)
+
+    @cached_property
+    def _series(self) -> tuple[Macro, ...]:
+        return self._made(
+            "macro", lambda row: row["available_at"] and Macro(row["series"], float(row["value"]), row["available_at"])
+        ).get("", ())
+
+
+def latest(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """Of each line the version filed last, by period, statement and item."""
+    newest: dict[tuple[Any, ...], Fact] = {}
+    for fact in sorted(facts, key=lambda fact: fact.available_at):
+        newest[fact.statement, fact.item, fact.period_start, fact.period_end] = fact
+    return tuple(sorted(newest.values(), key=lambda fact: (fact.period_end, fact.statement, fact.item, str(fact.period_start))))
+
+
+def _plain(table: Any) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(place, field.name, table[field.name].cast(pa.timestamp("us", "UTC"), safe=False))
+        elif pa.types.is_null(field.type):
+            table = table.set_column(place, field.name, pa.nulls(table.num_rows, pa.string()))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _bar(row: dict[str, Any]) -> Bar | None:
+    """A row on a day without a session is no bar."""
+    if not is_session(row["date"]):
+        return None
+    prices = [float(row[name]) for name in ("open", "high", "low", "close", "volume")]
+    return Bar(row["date"], *prices, close_of(row["date"]))  # type: ignore[call-arg, arg-type]
+
+
+def _dividend(row: dict[str, Any]) -> Dividend:
+    """Known from the end of the day it was declared; without that, from the day it goes ex."""
+    declared, ex_date = row.get("declared_date"), row["ex_date"]
+    known = _midnight(declared + dt.timedelta(days=1)) if declared else _midnight(ex_date)
+    return Dividend(ex_date, float(row["amount"]), declared, row.get("pay_date"), known)
+
+
+def _text(row: dict[str, Any], scope: str) -> News | None:
+    if row["published_at"] is None:
+        return None
+    source = clean(row["source"], 60) or "unknown source"
+    return News(scope, clean(row["title"], TITLE), clean(row["summary"], SUMMARY), source, row["published_at"])
+
+
+def _fact(row: dict[str, Any]) -> Fact | None:
+    if row["available_at"] is None:
+        return None
+    names = [str(row[key] or "") for key in ("statement", "item", "fiscal_year", "fiscal_period")]
+    return Fact(*names, row["period_start"], row["period_end"], float(row["value"]), row["unit"] or "", row["available_at"])  # type: ignore[call-arg, arg-type]
+
+
+def _trade(row: dict[str, Any]) -> Insider | None:
+    if row["available_at"] is None:
+        return None
+    person, role = clean(row["person"], 80), clean(row.get("role"), 80)
+    return Insider(person, role, clean(row["kind"], 20), row.get("shares"), row.get("price"), row["available_at"])
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), UTC)
+
+
+def _empty_window(what: str, since: dt.datetime, until: dt.datetime) -> str:
+    return f"no {what} in this archive from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,187 @@
+"""The archive format: a folder of Parquet tables, their columns, and the checks that every table must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.errors import BadArchive
+
+Test = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    kind: str
+    """text | date | moment | number."""
+    needed: bool = True
+    """Whether every row must have a value."""
+    optional: bool = False
+    """Whether the whole column may be missing."""
+    positive: bool = False
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    """No two rows may agree in all of these."""
+    first: str = ""
+    """Column whose least and greatest values `snapshot check` shows."""
+
+
+_TICKER = Column("ticker", "text")
+_OHLC = tuple(Column(name, "number", positive=True) for name in ("open", "high", "low", "close"))
+_TEXTS = (Column("title", "text"), Column("summary", "text", needed=False), Column("source", "text", needed=False))
+_PUBLISHED = Column("published_at", "moment", needed=False)
+_AVAILABLE = Column("available_at", "moment", needed=False)
+
+TABLES: Mapping[str, TableFormat] = {
+    "prices": TableFormat((_TICKER, Column("date", "date"), *_OHLC, Column("volume", "number")), ("ticker", "date"), "date"),
+    "splits": TableFormat(
+        (_TICKER, Column("ex_date", "date"), Column("ratio", "number", positive=True)), ("ticker", "ex_date"), "ex_date"
+    ),
+    "dividends": TableFormat(
+        (
+            _TICKER,
+            Column("ex_date", "date"),
+            Column("declared_date", "date", needed=False, optional=True),
+            Column("pay_date", "date", needed=False, optional=True),
+            Column("amount", "number"),
+        ),
+        ("ticker", "ex_date", "amount"),
+        "ex_date",
+    ),
+    "news": TableFormat((Column("ticker", "text", needed=False), _PUBLISHED, *_TEXTS), (), "published_at"),
+    "social": TableFormat((_TICKER, _PUBLISHED, *_TEXTS), (), "published_at"),
+    "fundamentals": TableFormat(
+        (
+            _TICKER,
+            Column("fiscal_year", "text", needed=False),
+            Column("fiscal_period", "text", needed=False),
+            Column("period_start", "date", needed=False),
+            Column("period_end", "date"),
+            _AVAILABLE,
+            Column("statement", "text"),
+            Column("item", "text"),
+            Column("value", "number"),
+            Column("unit", "text", needed=False),
+        ),
+        ("ticker", "statement", "item", "period_start", "period_end", "available_at"),
+        "available_at",
+    ),
+    "insiders": TableFormat(
+        (
+            _TICKER,
+            _AVAILABLE,
+            Column("person", "text"),
+            Column("role", "text", needed=False, optional=True),
+            Column("kind", "text"),
+            Column("shares", "number", needed=False, optional=True),
+            Column("price", "number", needed=False, optional=True),
+        ),
+        (),
+        "available_at",
+    ),
+    "macro": TableFormat(
+        (Column("series", "text"), _AVAILABLE, Column("value", "number")), ("series", "available_at"), "available_at"
+    ),
+    "companies": TableFormat((_TICKER, Column("name", "text")), ("ticker",), "ticker"),
+}
+"""Only `prices` is required. Moments are timestamps with a time zone; a row without its moment is left out and counted."""
+
+
+def check(name: str, table: Any, file: str) -> None:
+    """Raises BadArchive with the table, the column and the first bad row."""
+    form = TABLES[name]
+    for column in form.columns:
+        _check_column(table, column, file, [known.name for known in form.columns])
+    _check_key(table, form.key, file)
+    if name == "prices":
+        _check_range(table, file)
+
+
+def _check_column(table: Any, column: Column, file: str, known: Sequence[str]) -> None:
+    if column.name not in table.column_names:
+        if column.optional:
+            return
+        raise BadArchive(f"{file}: column {column.name!r} is missing; a table of this name has: {', '.join(known)}")
+    values = table[column.name]
+    _check_kind(values.type, column, file)
+    if column.needed:
+        _refuse(values, lambda pc: pc.is_null(values, nan_is_null=True), table, column, file, "is empty")
+    if column.kind == "number":
+        _refuse(values, lambda pc: pc.equal(pc.abs(values), float("inf")), table, column, file, "is infinite")
+    if column.positive:
+        _refuse(
+            values, lambda pc: pc.less_equal(values, 0), table, column, file, "is not positive; prices are raw, in currency"
+        )
+
+
+def _check_kind(kind: Any, column: Column, file: str) -> None:
+    import pyarrow as pa
+
+    types = pa.types
+    fits: Mapping[str, Test] = {
+        "text": lambda t: types.is_string(t) or types.is_large_string(t) or types.is_null(t),
+        "date": lambda t: types.is_date(t) or (column.optional and types.is_null(t)),
+        "moment": lambda t: types.is_timestamp(t) and t.tz is not None,
+        "number": lambda t: types.is_integer(t) or types.is_floating(t) or types.is_decimal(t),
+    }
+    mends = {
+        "text": "store text",
+        "date": "cast to date32",
+        "moment": "store a timestamp with a time zone (UTC): a time without one can leak hours of future",
+        "number": "store a number",
+    }
+    if not fits[column.kind](kind):
+        raise BadArchive(f"{file}: column {column.name!r} is {kind}, expected a {column.kind}; mend: {mends[column.kind]}")
+
+
+def _refuse(values: Any, test: Callable[[Any], Any], table: Any, column: Column, file: str, what: str) -> None:
+    import pyarrow.compute as pc
+
+    bad = pc.fill_null(test(pc), False)
+    row = pc.index(bad, True).as_py()
+    if row >= 0:
+        said = values[row].as_py()
+        raise BadArchive(f"{file}: column {column.name!r}, row {row}{_of(table, row)}: {said!r} {what}")
+
+
+def _check_key(table: Any, key: Sequence[str], file: str) -> None:
+    if not key or not table.num_rows:
+        return
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = table.select(key)
+    groups = (
+        keys.append_column("row", pa.array(range(table.num_rows)))
+        .group_by(list(key))
+        .aggregate([("row", "count"), ("row", "max")])
+    )
+    twice = groups.filter(pc.greater(groups["row_count"], 1))
+    if twice.num_rows:
+        row = pc.max(twice["row_max"]).as_py()
+        said = ", ".join(f"{name} {table[name][row].as_py()}" for name in key)
+        raise BadArchive(
+            f"{file}: row {row} repeats an earlier row ({said}); {twice.num_rows} such rows; mend: keep one of each"
+        )
+
+
+def _check_range(table: Any, file: str) -> None:
+    import pyarrow.compute as pc
+
+    for low, high in (("low", "high"), ("low", "open"), ("low", "close"), ("open", "high"), ("close", "high")):
+        row = pc.index(pc.greater(table[low], pc.multiply(table[high], 1.0 + 1e-9)), True).as_py()
+        if row >= 0:
+            said = f"{low} {table[low][row].as_py()} is above {high} {table[high][row].as_py()}"
+            raise BadArchive(f"{file}: row {row}{_of(table, row)}: {said}")
+
+
+def _of(table: Any, row: int) -> str:
+    names = [name for name in ("ticker", "date", "ex_date", "series") if name in table.column_names]
+    said = " ".join(str(table[name][row].as_py()) for name in names)
+    return f" ({said})" if said else ""
