@@ -1,0 +1,56 @@
+"""The message broker: Dramatiq on Redis, set so that a dead worker's cells move within seconds and nothing retries unasked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dramatiq import Message
+from dramatiq.brokers.redis import RedisBroker
+
+if TYPE_CHECKING:
+    from harness.cells import Cell
+
+NAMESPACE = "tah:queue"
+POOLS = ("hosted", "local")
+HEARTBEAT_MS = 5_000
+
+
+def make_broker(url: str) -> RedisBroker:
+    """A broker without any middleware: time limits, retries and results are ours.
+
+    Maintenance runs with every fetch: with Dramatiq's own settings a dead worker's cell waits 13 minutes."""
+    return RedisBroker(  # type: ignore[no-untyped-call]
+        url=url,
+        middleware=[],
+        namespace=NAMESPACE,
+        maintenance_chance=1_000_000,
+        heartbeat_timeout=HEARTBEAT_MS,
+    )
+
+
+def queue_name(run_id: str, code: str, pool: str, *, alone: bool = False) -> str:
+    """One queue per run, code fingerprint and pool: a worker of another version never sees the message."""
+    return f"cells.{run_id}.{code[:12]}.{pool}" + (".alone" if alone else "")
+
+
+def send(broker: RedisBroker, queue: str, run_id: str, cell: Cell | str, delay_s: float = 0.0) -> None:
+    """Put a cell on a queue; it comes out after `delay_s` at the earliest."""
+    text = cell if isinstance(cell, str) else cell.to_json()
+    message: Message[None] = Message(queue_name=queue, actor_name=queue, args=(run_id, text), kwargs={}, options={})
+    broker.enqueue(message, delay=int(delay_s * 1000) or None)
+
+
+def purge(broker: RedisBroker, queue: str) -> None:
+    """Drop every message of a queue, delayed ones too; what is being worked on goes on."""
+    broker.flush(queue)
+
+
+def waiting(broker: RedisBroker, queue: str) -> int:
+    """Messages that are queued, delayed or being worked on."""
+    names = (queue, f"{queue}.DQ")
+    return sum(int(broker.client.hlen(f"{NAMESPACE}:{name}.msgs")) for name in names)
+
+
+def backlog(broker: RedisBroker, queue: str) -> int:
+    """Messages that nobody has taken yet."""
+    return int(broker.client.llen(f"{NAMESPACE}:{queue}"))

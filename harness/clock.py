@@ -1,0 +1,105 @@
+"""The clock of one attempt at a cell: service runs while it computes or a request is out, not while all it does is wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from agents import Answer, Call, Gate, Permit, Place, Request, WorstCase
+
+
+class ServiceClock:
+    """Seconds of service, and a limit on them."""
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        self._limit_s = limit_s
+        self._timeout: asyncio.Timeout | None = None
+        self._served_s = 0.0
+        self._since: float | None = None
+        self._waiting = 0
+        self._out = 0
+
+    @property
+    def service_s(self) -> float:
+        running = self._now() - self._since if self._since is not None else 0.0
+        return self._served_s + running
+
+    @contextlib.asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Run the clock, and raise TimeoutError inside when service reaches the limit."""
+        async with asyncio.timeout(None) as self._timeout:
+            self._start()
+            try:
+                yield
+            finally:
+                self._stop()
+                self._timeout = None
+
+    def waits(self, by: int) -> None:
+        """More (or fewer) requests wait for a slot or sit out a back-off."""
+        self._waiting += by
+        self._turn()
+
+    def goes_out(self, by: int) -> None:
+        """More (or fewer) requests are on their way."""
+        self._out += by
+        self._turn()
+
+    def _turn(self) -> None:
+        idle = self._waiting > 0 and self._out == 0
+        if idle and self._since is not None:
+            self._stop()
+        elif not idle and self._since is None:
+            self._start()
+
+    def _start(self) -> None:
+        self._since = self._now()
+        if self._timeout and self._limit_s is not None and not self._timeout.expired():
+            self._timeout.reschedule(self._since + self._limit_s - self._served_s)
+
+    def _stop(self) -> None:
+        if self._since is not None:
+            self._served_s += self._now() - self._since
+            self._since = None
+        if self._timeout and not self._timeout.expired():
+            self._timeout.reschedule(None)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+class ClockedGate:
+    """A gate that tells the clock when its requests wait and when they are out."""
+
+    def __init__(self, gate: Gate, clock: ServiceClock) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._backing_off: set[str] = set()
+
+    async def recall(self, place: Place, request: Request) -> Answer | None:
+        return await self._gate.recall(place, request)
+
+    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+        if place.key not in self._backing_off:
+            self._clock.waits(1)
+        try:
+            permit = await self._gate.admit(place, request, worst_case)
+        finally:
+            self._backing_off.discard(place.key)
+            self._clock.waits(-1)
+        self._clock.goes_out(1)
+        return permit
+
+    async def record(self, call: Call) -> float | None:
+        self._clock.goes_out(-1)
+        pause_s = await self._gate.record(call)
+        if pause_s is not None:
+            self._backing_off.add(call.place.key)
+            self._clock.waits(1)
+        return pause_s
+
+    async def discard(self, place: Place, permit: Permit) -> None:
+        self._clock.goes_out(-1)
+        await self._gate.discard(place, permit)

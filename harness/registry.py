@@ -1,0 +1,99 @@
+"""The registry of active runs in Redis: all that a worker on any machine must know to serve one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import agents
+from agents import Pipeline
+from harness.cells import Cell, digest_of
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+KEY = "tah:runs"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One active run, as it is announced to workers."""
+
+    run_id: str
+    experiment: str
+    """Name of the experiment; with run_id the place of its folder under any worker's results."""
+    terms: Mapping[str, Any]
+    """The resolved experiment."""
+    pipelines: Mapping[str, Mapping[str, Any]]
+    """fingerprint -> pipeline, of every arm."""
+    code: str
+    """Fingerprint of the code that may serve it: package version, roles, prompts, flow."""
+    beside: str = ""
+    """Folder of the experiment file on the runner's machine; its .env and servers.yaml are read where it exists."""
+
+    @property
+    def results(self) -> str:
+        return f"{self.experiment}/{self.run_id}"
+
+    @property
+    def limits_s(self) -> tuple[float, float]:
+        """Soft and hard limit of a cell, in seconds of service."""
+        limit = self.terms.get("cell_limit") or {}
+        return float(limit.get("soft", 1500.0)), float(limit.get("hard", 1800.0))
+
+    def is_ours(self) -> bool:
+        """Whether this process has the very roles, prompts and flow that the run was planned with."""
+        return code_of(self.pipelines) == self.code
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RunInfo:
+        return cls(**json.loads(text))
+
+
+def pipelines_of(cells: Iterable[Cell]) -> dict[str, Mapping[str, Any]]:
+    """fingerprint -> pipeline, of these cells."""
+    found: dict[str, Pipeline] = {}
+    for cell in cells:
+        found.setdefault(cell.fingerprint, cell.pipeline)
+    return {fingerprint: asdict(pipeline) for fingerprint, pipeline in found.items()}
+
+
+def code_of(pipelines: Mapping[str, Mapping[str, Any]]) -> str:
+    """What this process would make of these pipelines, hashed with its version."""
+    ours = [_fingerprint(pipeline) for pipeline in pipelines.values()]
+    return digest_of({"version": package_version(), "pipelines": sorted(ours)})
+
+
+def package_version() -> str:
+    try:
+        return version("tradingagents-harness")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def announce(client: Redis, run: RunInfo) -> None:
+    client.hset(KEY, run.run_id, run.to_json())
+
+
+def withdraw(client: Redis, run_id: str) -> None:
+    client.hdel(KEY, run_id)
+
+
+def active(client: Redis) -> dict[str, RunInfo]:
+    """Every announced run by its id."""
+    stored: dict[bytes, bytes] = client.hgetall(KEY)  # type: ignore[assignment]
+    return {key.decode(): RunInfo.from_json(text) for key, text in stored.items()}
+
+
+def _fingerprint(pipeline: Mapping[str, Any]) -> str:
+    plain = dict(pipeline) | {"analysts": tuple(pipeline["analysts"])}
+    try:
+        return agents.fingerprint(Pipeline(**plain))
+    except (TypeError, agents.AgentsError):
+        return "unknown here"
