@@ -1,5 +1,7 @@
 """The face of the pipeline: decide one case with a lineup of models over a frozen snapshot."""
 
+from agents.deciding import decide
+from agents.decision import Reading, fill_in
 from agents.errors import (
     AgentsError,
     BadArchive,
@@ -13,7 +15,10 @@ from agents.errors import (
     SourceFailed,
     Unsupported,
 )
-from agents.freezing import decision_time, freeze_case
+from agents.flow import DEPTHS, INPUTS
+from agents.forms import DECISION, FORMS, Form
+from agents.freezing import decision_time, freeze_case, recipe
+from agents.identity import fingerprint
 from agents.llms import (
     PROVIDERS,
     Clients,
@@ -24,6 +29,9 @@ from agents.llms import (
     estimate_tokens,
     probe,
 )
+from agents.planned import PlannedPrompt, prompts_of
+from agents.roles import analyst_names, deep_roles, role_names
+from agents.rules import rule_names
 from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
 from agents.snapshot import Snapshot, load_snapshot
 from agents.sources import Desk, open_sources, source_names
@@ -59,7 +67,11 @@ from agents.views import instrument, view
 __all__ = [
     "ACTIONS",
     "CAUSES",
+    "DECISION",
     "DECISION_STATUSES",
+    "DEPTHS",
+    "FORMS",
+    "INPUTS",
     "PROVIDERS",
     "RATINGS",
     "SCORES",
@@ -71,6 +83,7 @@ __all__ = [
     "Decision",
     "Desk",
     "Failure",
+    "Form",
     "Gate",
     "Halt",
     "Lineup",
@@ -84,7 +97,9 @@ __all__ = [
     "Pipeline",
     "PipelineError",
     "Place",
+    "PlannedPrompt",
     "PromptTooLong",
+    "Reading",
     "Request",
     "Result",
     "Server",
@@ -100,10 +115,15 @@ __all__ = [
     "Usage",
     "Warmth",
     "WorstCase",
+    "analyst_names",
     "ask",
     "close_of",
+    "decide",
     "decision_time",
+    "deep_roles",
     "estimate_tokens",
+    "fill_in",
+    "fingerprint",
     "freeze_case",
     "instrument",
     "is_session",
@@ -111,7 +131,11 @@ __all__ = [
     "next_session",
     "open_sources",
     "previous_session",
+    "recipe",
     "probe",
+    "prompts_of",
+    "role_names",
+    "rule_names",
     "sessions_between",
     "source_names",
     "view",

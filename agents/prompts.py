@@ -1,0 +1,183 @@
+"""What a model is told: the parts of every prompt, in an order that lets servers reuse what they read before.
+
+desk -> instrument -> material (analysts) or reports (everybody after them) -> what was said since -> the role's instruction.
+Each part but the last is byte for byte the same for all roles that read it, and stands at the same place: a call's prompt
+continues an earlier one's up to its last part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+from agents import roles
+from agents.budget import Block, fit
+from agents.errors import PipelineError
+from agents.flow import Seat
+from agents.forms import FORMS, Form
+from agents.llms.tokens import estimate_tokens
+from agents.sheets import last_session
+from agents.snapshot import Snapshot
+from agents.statement import Statement
+from agents.types import Part, Pipeline
+from agents.views import VIEWS, instrument
+
+LAYOUT = "1"
+"""Raised when headings or their order change."""
+
+_WORDS_PER_TOKEN = 0.6
+_DATA_ORDER = ("market", "news", "sentiment", "fundamentals")
+_PLACES = {"debate": "debate", "risk": "risk debate"}
+
+
+def prompt(snapshot: Snapshot, pipeline: Pipeline, seat: Seat, said: Sequence[Statement], cap: int | None) -> tuple[Part, ...]:
+    """All parts of a seat's prompt, given what was said before; `cap` is its output cap in tokens."""
+    read = [part for name in seat.role.reads for part in _READERS[name](snapshot, pipeline, said)]
+    return (desk(), case(snapshot), *read, instruction(seat, cap))
+
+
+def cache_key(parts: Sequence[Part]) -> str:
+    """Equal for prompts of one desk, case and first shared block: they share a prefix."""
+    return sha256("\0".join(part.text for part in parts[:3]).encode()).hexdigest()[:32]
+
+
+def desk() -> Part:
+    """What every role is told first."""
+    return Part("system", roles.snippet("_desk"))
+
+
+def instruction(seat: Seat, cap: int | None) -> Part:
+    """The role's own prompt, which stands last."""
+    form = FORMS.get(seat.role.output)
+    words = min(seat.role.words, max(20, int(cap * _WORDS_PER_TOKEN))) if cap else seat.role.words
+    values = {
+        "words": words,
+        "round": seat.round,
+        "rounds": seat.rounds,
+        "opens": seat.opens,
+        "form": form.say() if form else "",
+    }
+    return _user("Your task", _render(seat.role.prompt, values, f"{seat.role.file}.md"))
+
+
+def repair(form: Form, problem: str) -> Part:
+    """Asks once more for the form, saying what was wrong."""
+    return Part("user", _render(roles.snippet("_repair"), {"problem": problem, "form": form.say()}, "_repair.md"))
+
+
+def material(snapshot: Snapshot, pipeline: Pipeline) -> tuple[Part, ...]:
+    """The snapshot as the selected analysts share it: a block that two of them need stands once."""
+    shown = {_face(last_session(snapshot))}
+    parts = []
+    for name in _fields(pipeline):
+        blocks = [block for block in VIEWS[name](snapshot) if _face(block) not in shown]
+        shown.update(map(_face, blocks))
+        parts.append(_user(f"Material: {name}", fit(blocks, pipeline.budget_tokens.get(name)) or "(see above)"))
+    return tuple(parts)
+
+
+def _face(block: Block) -> tuple[str, tuple[str, ...]]:
+    return block.title, block.lines
+
+
+def _fields(pipeline: Pipeline) -> tuple[str, ...]:
+    wanted = {name for analyst in pipeline.analysts for name in roles.analyst(analyst).data}
+    if unknown := sorted(wanted - set(VIEWS)):
+        raise PipelineError(f"no view of the snapshot for data {unknown[0]!r}; known: {', '.join(VIEWS)}")
+    return tuple(sorted(wanted, key=lambda name: (_DATA_ORDER.index(name) if name in _DATA_ORDER else 9, name)))
+
+
+def case(snapshot: Snapshot) -> Part:
+    """The instrument, the decision time, and the last prices: levels are argued about by everybody."""
+    return _user("Case", f"{instrument(snapshot)}\n\n{fit([last_session(snapshot)], None)}")
+
+
+def _material(snapshot: Snapshot, pipeline: Pipeline, said: Sequence[Statement]) -> list[Part]:
+    return list(material(snapshot, pipeline))
+
+
+def _reports(snapshot: Snapshot, pipeline: Pipeline, said: Sequence[Statement]) -> list[Part]:
+    return [_spoken(one, pipeline.report_tokens) for one in said if one.seat.role.stage == "analysis"]
+
+
+def _single(stage: str) -> Callable[[Snapshot, Pipeline, Sequence[Statement]], list[Part]]:
+    def read(snapshot: Snapshot, pipeline: Pipeline, said: Sequence[Statement]) -> list[Part]:
+        return [_spoken(one, pipeline.report_tokens) for one in said if one.seat.role.stage == stage]
+
+    return read
+
+
+def _debate(stage: str) -> Callable[[Snapshot, Pipeline, Sequence[Statement]], list[Part]]:
+    def read(snapshot: Snapshot, pipeline: Pipeline, said: Sequence[Statement]) -> list[Part]:
+        spoken = [
+            _spoken(one, min(pipeline.report_tokens, pipeline.history_tokens)) for one in said if one.seat.role.stage == stage
+        ]
+        return history(spoken, _PLACES[stage], pipeline.history_tokens)
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[Snapshot, Pipeline, Sequence[Statement]], list[Part]]] = {
+    "snapshot": _material,
+    "reports": _reports,
+    "debate": _debate("debate"),
+    "plan": _single("plan"),
+    "proposal": _single("trade"),
+    "risk": _debate("risk"),
+}
+
+
+def history(spoken: Sequence[Part], place: str, budget: int) -> list[Part]:
+    """The newest statements that fit the budget, in their order; what is left out is announced, and so is an empty debate."""
+    if not spoken:
+        return [Part("user", f"# The {place}\nNobody has spoken yet.")]
+    kept, left = 0, budget
+    for part in reversed(spoken):
+        left -= estimate_tokens(part.text)
+        if left < 0 and kept:
+            break
+        kept += 1
+    gone = len(spoken) - kept
+    note = [Part("user", f"# The {place}\nThe first {gone} statements are left out here to keep it short.")] if gone else []
+    return [*note, *spoken[gone:]]
+
+
+def _spoken(statement: Statement, budget: int) -> Part:
+    """One statement as later prompts carry it."""
+    seat = statement.seat
+    title = f"{seat.role.title}, round {seat.round}" if seat.round else seat.role.title
+    text = shorten(statement.text, budget) or "(nothing)"
+    return _user(title, f"{text}\n\n[{statement.note}]" if statement.note else text)
+
+
+def shorten(text: str, budget: int) -> str:
+    """The text, cut to about `budget` tokens with an announcement."""
+    if estimate_tokens(text[: 12 * budget]) <= budget and len(text) <= 12 * budget:
+        return text
+    keep = min(len(text), 12 * budget)
+    while keep > 200 and estimate_tokens(text[:keep]) > budget:
+        keep = int(keep * 0.8)
+    return f"{text[:keep]}\n[cut here: {len(text) - keep:,} more characters]"
+
+
+def _user(title: str, text: str) -> Part:
+    return Part("user", f"# {title}\n{text}")
+
+
+def _render(text: str, values: Mapping[str, Any], file: str) -> str:
+    import jinja2
+
+    try:
+        return str(_template(text).render(values)).strip()
+    except jinja2.TemplateError as error:
+        raise PipelineError(f"agents/roles/{file}: {error}; known: {', '.join(values)}") from error
+
+
+@cache
+def _template(text: str) -> Any:
+    import jinja2
+
+    # Prompts are plain text for a model, never HTML: nothing to escape.
+    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(text)

@@ -1,0 +1,154 @@
+"""The roles of the pipeline, found by folder: one Markdown file each, front matter and a strict prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from agents.errors import PipelineError
+
+FOLDER = Path(__file__).parent / "roles"
+STAGES = ("analysis", "debate", "plan", "trade", "risk", "decision", "single_call")
+TIERS = ("quick", "deep")
+READS = ("snapshot", "reports", "debate", "plan", "proposal", "risk")
+OUTPUTS = ("report", "argument", "sentiment", "plan", "proposal", "decision")
+DECIDING = {"research_manager": "plan", "trader": "trade", "portfolio_manager": "decision"}
+"""Roles whose rating is traced -> the stage that each closes; a stage has one such role."""
+
+_FRONT = re.compile(r"\A---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Role:
+    """One speaker of the pipeline, as its file describes it."""
+
+    file: str
+    """Name of the file without `.md`."""
+    prompt: str
+    """Jinja text of the instruction, which stands last in the prompt."""
+    title: str
+    stage: str
+    tier: str
+    reads: tuple[str, ...]
+    """What stands before the instruction, in this order."""
+    output: str
+    words: int
+    """Most words the role is asked for."""
+    order: int = 1
+    """Position within the stage."""
+    plays: str = ""
+    """The role under which a lineup names its model; the file's name unless said."""
+    data: tuple[str, ...] = ()
+    """Sections of the snapshot that are an analyst's field."""
+
+    @property
+    def name(self) -> str:
+        return self.plays or self.file
+
+
+def role_names() -> tuple[str, ...]:
+    """The roles a lineup can name, in the order of the flow."""
+    return tuple(dict.fromkeys(role.name for role in all_roles().values()))
+
+
+def deep_roles() -> tuple[str, ...]:
+    """The roles that `deep` of a lineup plays; `quick` plays the others."""
+    return tuple(dict.fromkeys(role.name for role in all_roles().values() if role.tier == "deep"))
+
+
+def analyst_names() -> tuple[str, ...]:
+    """What `pipeline.analysts` can select: the analysts' role names without `_analyst`."""
+    return tuple(role.name.removesuffix("_analyst") for role in of_stage("analysis"))
+
+
+def analyst(name: str) -> Role:
+    """The role behind one entry of `pipeline.analysts`; raises PipelineError when there is none."""
+    for role in of_stage("analysis"):
+        if name in (role.name, role.name.removesuffix("_analyst")):
+            return role
+    raise PipelineError(f"unknown analyst {name!r} in pipeline.analysts; known: {', '.join(sorted(analyst_names()))}")
+
+
+def of_stage(stage: str) -> tuple[Role, ...]:
+    return tuple(role for role in all_roles().values() if role.stage == stage)
+
+
+def snippet(name: str) -> str:
+    """The text of a prompt piece that is no role (`_desk`, `_repair`)."""
+    return (FOLDER / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
+def source_hash(names: Iterable[str]) -> str:
+    """sha256 over the bytes of these files, line ends aside."""
+    texts = ((FOLDER / f"{name}.md").read_text(encoding="utf-8") for name in sorted(names))
+    return sha256("\0".join(texts).encode()).hexdigest()
+
+
+@cache
+def all_roles() -> Mapping[str, Role]:
+    """Every role file by its name, in the order of the flow; raises PipelineError that names a wrong file and its mend."""
+    return load(FOLDER)
+
+
+def load(folder: Path) -> Mapping[str, Role]:
+    """The role files of a folder; names that start with `_` are pieces, not roles."""
+    roles = [_read(path) for path in sorted(folder.glob("*.md")) if not path.name.startswith("_")]
+    for role, stage in DECIDING.items():
+        _require_one(roles, role, stage, folder)
+    roles.sort(key=lambda role: (STAGES.index(role.stage), role.order, role.file))
+    return {role.file: role for role in roles}
+
+
+def _require_one(roles: list[Role], name: str, stage: str, folder: Path) -> None:
+    found = [role.file for role in roles if role.stage == stage]
+    if found != [name]:
+        raise PipelineError(f"{folder}: stage {stage} is played by {name}.md alone, found {found or 'nothing'}")
+
+
+def _read(path: Path) -> Role:
+    import yaml
+
+    parts = _FRONT.match(path.read_text(encoding="utf-8"))
+    if parts is None:
+        raise PipelineError(f"{path}: a role starts with front matter between two lines of ---")
+    try:
+        head = yaml.safe_load(parts[1])
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{path}: front matter is no YAML: {error}") from error
+    return _role(path, head if isinstance(head, dict) else {}, parts[2].strip())
+
+
+def _role(path: Path, head: dict[str, Any], prompt: str) -> Role:
+    known = {field.name for field in fields(Role)} - {"file", "prompt"}
+    _check_keys(path, head, known)
+    for key, choices in (("stage", STAGES), ("tier", TIERS), ("output", OUTPUTS)):
+        _check_choice(path, key, head[key], choices)
+    for key in ("reads", "data"):
+        head[key] = _names(path, key, head.get(key, []))
+    for read in head["reads"]:
+        _check_choice(path, "reads", read, READS)
+    return Role(file=path.stem, prompt=prompt, **head)
+
+
+def _check_keys(path: Path, head: dict[str, Any], known: set[str]) -> None:
+    needed = {"title", "stage", "tier", "reads", "output", "words"}
+    for key in sorted(set(head) - known):
+        raise PipelineError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+    for key in sorted(needed - set(head)):
+        raise PipelineError(f"{path}: the front matter lacks {key!r}")
+
+
+def _check_choice(path: Path, key: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise PipelineError(f"{path}: unknown {key} {value!r}; known: {', '.join(choices)}")
+
+
+def _names(path: Path, key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise PipelineError(f"{path}: {key} is a list of names, not {value!r}")
+    return tuple(value)

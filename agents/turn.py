@@ -1,0 +1,86 @@
+"""One turn: a seat reads its prompt, asks its model through the one door, and leaves a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents import decision, prompts
+from agents.errors import PipelineError
+from agents.flow import Seat
+from agents.forms import FORMS, Form
+from agents.llms import Clients, ask
+from agents.snapshot import Snapshot
+from agents.statement import Statement
+from agents.types import Answer, Gate, Lineup, Model, Part, Pipeline, Place, Request, ToolSkill
+
+_NOTES = {
+    "truncated": "Attention: this was cut off before its end; what is missing is unknown.",
+    "refused": "The model declined to answer; there is nothing from this role.",
+    "missing": "The model answered nothing; there is nothing from this role.",
+    "unparsed": "Attention: this is not in the required form; no typed value could be read from it.",
+    "recovered": "This was read from a free text, not from the required form.",
+}
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What every turn of one cell shares."""
+
+    snapshot: Snapshot
+    lineup: Lineup
+    pipeline: Pipeline
+    gate: Gate
+    clients: Clients
+
+    async def ask(self, place: Place, request: Request) -> Answer:
+        return await ask(place, request, self.gate, self.clients)
+
+    def model(self, role: str) -> Model:
+        if role not in self.lineup:
+            raise PipelineError(f"the lineup names no model for role {role!r}; it names: {', '.join(sorted(self.lineup))}")
+        return self.lineup[role]
+
+    def cap(self, role: str) -> int | None:
+        """Most output tokens of one answer of this role; None where nobody says."""
+        caps = self.pipeline.max_output_tokens
+        return caps.get(role) or caps.get("all") or self.model(role).params.get("max_output_tokens")
+
+
+async def speak(hearing: Hearing, seat: Seat, said: Sequence[Statement]) -> Statement:
+    """Raises AgentsError when the model cannot be asked; an unusable answer is a statement like any other."""
+    if hearing.pipeline.inputs == "tools" and "snapshot" in seat.role.reads:
+        from agents import tools
+
+        return await tools.research(hearing, seat, said)
+    parts = prompts.prompt(hearing.snapshot, hearing.pipeline, seat, said, hearing.cap(seat.role.name))
+    return await conclude(hearing, seat, parts)
+
+
+async def conclude(hearing: Hearing, seat: Seat, parts: Sequence[Part], skill: ToolSkill = ToolSkill()) -> Statement:  # noqa: B008
+    """The turn's own answer to a whole prompt: a form through the ladder, or free text."""
+    form = FORMS.get(seat.role.output)
+    place = Place(seat.role.name, seat.round)
+    request = question(hearing, seat, parts, form)
+    if form is None:
+        return free(seat, await hearing.ask(place, request), skill)
+    reading = await decision.fill_in(place, request, form, hearing.ask)
+    text = form.show(reading.value) if reading.value and reading.status != "recovered" else reading.text
+    return Statement(seat, text, _NOTES.get(reading.status, ""), reading.status, reading.value, reading.parsed, skill)
+
+
+def question(hearing: Hearing, seat: Seat, parts: Sequence[Part], form: Form | None) -> Request:
+    cap = hearing.cap(seat.role.name)
+    return Request(
+        model=hearing.model(seat.role.name),
+        parts=tuple(parts),
+        schema=form.schema(cap) if form else None,
+        max_output_tokens=cap,
+        cache_key=prompts.cache_key(parts),
+    )
+
+
+def free(seat: Seat, answer: Answer, skill: ToolSkill = ToolSkill()) -> Statement:  # noqa: B008
+    """A report or an argument, with what must be said about it."""
+    status = decision.unusable(answer) or "typed"
+    return Statement(seat, answer.text, _NOTES.get(status, ""), status, skill=skill)
