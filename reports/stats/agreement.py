@@ -13,10 +13,9 @@ def joint(first: Any, second: Any) -> Any:
     return np.einsum("ci,cj->cij", np.asarray(first, dtype=float), np.asarray(second, dtype=float))
 
 
-def against_itself(counts: Any) -> Any:
+def against_itself(counts: Any, repeats: Any) -> Any:
     """Tables of all pairs of different repeats: counts of each category (cases x K) -> cases x K x K; NaN below two repeats."""
-    counts = np.asarray(counts, dtype=float)
-    size = counts.sum(axis=1)[:, None, None]
+    counts, size = np.asarray(counts, dtype=float), np.asarray(repeats, dtype=float)[:, None, None]
     pairs = np.einsum("ci,cj->cij", counts, counts) - np.einsum("ci,ij->cij", counts, np.eye(counts.shape[1]))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(size > 1, pairs / (size * (size - 1)), np.nan)

@@ -42,7 +42,7 @@ class Paired:
 
     @property
     def df(self) -> Numbers:
-        return np.full(np.shape(self.value), 1e6)
+        return np.full(np.shape(self.value), 1e6)[()]
 
     def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]:
         """Two-sided interval at confidence 1 - level."""
@@ -70,6 +70,33 @@ class Paired:
             rejected = is_rejected(middle)
             low, high = np.where(rejected, low, middle), np.where(rejected, middle, high)
         return high
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of cases: Clopper-Pearson at the effective number of cases."""
+
+    events: Numbers
+    cases: Numbers
+    effective: Numbers
+
+    method = "exact, dates as clusters"
+
+    @property
+    def value(self) -> Numbers:
+        return self.events / self.cases
+
+    def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]:
+        """Two-sided interval at confidence 1 - level."""
+        return share_bounds(self.value * self.effective, self.effective, level)
+
+
+def share(events: Numbers, cases: Numbers) -> Share:
+    """From counts per date (last axis): events, which may be fractional after repeats are collapsed, and cases."""
+    events, cases = np.asarray(events, dtype=float), np.asarray(cases, dtype=float)
+    dates = np.sum(cases > 0, axis=-1)
+    effective = effective_cases(cases.sum(axis=-1), dates, *_variances(events, np.zeros_like(events), cases))
+    return Share(events.sum(axis=-1), cases.sum(axis=-1), effective)
 
 
 def share_bounds(events: Numbers, cases: Numbers, level: Numbers) -> tuple[Numbers, Numbers]:
@@ -113,4 +140,4 @@ def effective_cases(cases: Numbers, dates: Numbers, spread: Numbers, independent
         effect = np.where(independent > 0, spread / independent, assumed)
         effect = np.clip(effect, 1.0, np.maximum(per_date, 1.0))
     few = special.stdtrit(np.maximum(cases - 1, 1), 0.975) / special.stdtrit(np.maximum(dates - 1, 1), 0.975)
-    return np.minimum(cases, np.maximum(cases / effect * few**2, 1.0))
+    return np.where(dates > 1, np.minimum(cases, np.maximum(cases / effect * few**2, 1.0)), 1.0)

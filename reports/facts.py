@@ -1,0 +1,103 @@
+"""The cells of a run laid out for endpoints: one row per case, one column per arm, repeats collapsed inside."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from reports import lineups, outcomes
+from reports.stats import agreement
+
+if TYPE_CHECKING:
+    from reports.load import Run
+
+RATINGS = ("Sell", "Underweight", "Hold", "Overweight", "Buy")
+
+
+class Facts:
+    """What endpoint functions read. Unknown stays NaN; nothing is filled in."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.cells = run.judged
+        self.arms = run.arms
+        self.baseline = run.declared.baseline
+        self.rules = lineups.rule_arms(run.experiment)
+
+    @cached_property
+    def dates(self) -> pd.Series[Any]:
+        """case_id -> date."""
+        return self.cells.drop_duplicates("case_id").set_index("case_id")["date"].sort_index()
+
+    def by_case(self, values: pd.Series[Any], how: str = "mean") -> pd.DataFrame:
+        """Cells' values -> cases x arms: the mean over repeats, NaN where none is known."""
+        collapsed = values.astype(float).groupby([self.cells["case_id"], self.cells["arm"]]).agg(how)
+        frame: pd.DataFrame = collapsed.unstack("arm").reindex(index=self.dates.index, columns=list(self.arms))
+        return frame
+
+    @cached_property
+    def usable(self) -> pd.Series[Any]:
+        """Whether each cell ended with a usable decision."""
+        return (self.cells["status"] == "ok") & self.cells["rating"].notna()
+
+    @cached_property
+    def score(self) -> pd.Series[Any]:
+        """Score of usable cells, else NaN."""
+        return self.cells["score"].astype(float).where(self.usable)
+
+    @cached_property
+    def position(self) -> pd.Series[Any]:
+        """+1 for BUY, 0 for HOLD, -1 for SELL, NaN without a usable decision."""
+        signs: pd.Series[Any] = np.sign(self.score)
+        return signs
+
+    def excess(self, horizon: int) -> pd.Series[Any]:
+        """case_id -> known excess return at a horizon, NaN where pending or missing."""
+        return outcomes.known(self.run, horizon).reindex(self.dates.index)
+
+    def of_cell(self, by_case: pd.Series[Any]) -> pd.Series[Any]:
+        """A value per case, repeated for each of its cells."""
+        return self.cells["case_id"].map(by_case)
+
+    def counts(self, arm: str) -> pd.DataFrame:
+        """How often an arm gave each rating in each case (cases x ratings)."""
+        return self._counts[arm]
+
+    @cached_property
+    def _counts(self) -> dict[str, pd.DataFrame]:
+        cells = self.cells[self.usable]
+        counted = cells.groupby(["arm", "case_id", "rating"]).size().unstack("rating").reindex(columns=list(RATINGS))
+        return {arm: self._counts_of(counted, arm) for arm in self.arms}
+
+    def _counts_of(self, counted: pd.DataFrame, arm: str) -> pd.DataFrame:
+        found = arm in counted.index.get_level_values("arm")
+        mine = counted.loc[[arm]].droplevel("arm") if found else counted.droplevel("arm").iloc[:0]
+        return mine.reindex(self.dates.index).fillna(0.0)
+
+    def pair_tables(self, arm: str, other: str, *, of_all: bool = False) -> Any:
+        """cases x 5 x 5: how the repeats of one arm meet those of another, as shares of the pairs; NaN where there is none.
+
+        Pairs are those of usable repeats, or of all: then a repeat without a usable decision meets nothing.
+        """
+        if arm == other:
+            return agreement.against_itself(self.counts(arm).to_numpy(), self._repeats(arm, of_all))
+        mine, theirs = (_shares(self.counts(name).to_numpy(), self._repeats(name, of_all)) for name in (arm, other))
+        return agreement.joint(mine, theirs)
+
+    def _repeats(self, arm: str, of_all: bool) -> Any:
+        if not of_all:
+            return self.counts(arm).to_numpy().sum(axis=1)
+        return self.ended[arm].to_numpy(dtype=float)
+
+    @cached_property
+    def ended(self) -> pd.DataFrame:
+        """Cells that ended, cases x arms."""
+        return self.by_case(pd.Series(1.0, index=self.cells.index), how="sum").fillna(0.0)
+
+
+def _shares(counts: Any, repeats: Any) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return counts / repeats[:, None]

@@ -1,0 +1,43 @@
+"""What happened after each decision: known excess returns, and the windows of them that do not overlap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from reports.stats import windows
+
+if TYPE_CHECKING:
+    from reports.load import Run
+
+
+def known(run: Run, horizon: int) -> pd.Series[Any]:
+    """case_id -> excess return over a horizon, for cases whose exit has come."""
+    rows = _rows(run, horizon)
+    return rows.drop_duplicates("case_id").set_index("case_id")["excess"].astype(float).dropna()
+
+
+def independent_dates(run: Run, horizon: int, dates: pd.Series[Any]) -> list[Any]:
+    """Of the dates of these cases, the most whose outcome windows do not overlap."""
+    rows = _rows(run, horizon)
+    rows = rows[rows["case_id"].isin(dates.index) & rows["excess"].notna()]
+    spans = rows.assign(date=rows["case_id"].map(dates)).groupby("date").agg({"entry_at": "min", "exit_at": "max"})
+    return windows.independent(list(spans.itertuples(name=None)))
+
+
+def statuses(run: Run, horizon: int) -> dict[str, int]:
+    """known | pending | missing -> cases."""
+    rows = run.outcomes[run.outcomes["horizon"] == horizon]
+    return {str(status): int(count) for status, count in rows["status"].value_counts().items()}
+
+
+def benchmark(run: Run) -> str | None:
+    """What the excess is measured against, as the table says it."""
+    named = run.outcomes["benchmark"].dropna()
+    return str(named.iloc[0]) if len(named) else None
+
+
+def _rows(run: Run, horizon: int) -> pd.DataFrame:
+    rows = run.outcomes
+    return rows[(rows["horizon"] == horizon) & (rows["status"] == "known")]

@@ -1,0 +1,120 @@
+"""The verdict on one endpoint of one pair: one of five words, from tests at the level that Holm leaves it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import special
+
+from reports.stats.means import Numbers
+
+LEVEL = 0.045
+"""Two-sided level of a verdict; below 5 % on purpose, so that simulated wrong verdicts stay at most 5 % also where a test
+holds only nearly (benchmarks/statistics.py). Printed intervals are 95 %."""
+POWER = 0.8
+WORDS = ("cannot tell", "not worse", "worse", "better", "equivalent")
+CANNOT_TELL, NOT_WORSE, WORSE, BETTER, EQUIVALENT = range(5)
+MOST_CASES = 10_000_000
+
+
+class Sample(Protocol):
+    """A difference in favour of the arm (above zero is better), as stats.means and stats.exact estimate it."""
+
+    @property
+    def value(self) -> Numbers: ...
+    @property
+    def se(self) -> Numbers: ...
+    @property
+    def df(self) -> Numbers: ...
+    def p_above(self, x: Numbers) -> Numbers: ...
+    def p_below(self, x: Numbers) -> Numbers: ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the run can say about one endpoint of one arm against the baseline."""
+
+    word: str
+    """One of WORDS."""
+    margin: float | None
+    """Declared difference that does not matter, on the scale of the comparison (0.1 is a tenth, for a ratio)."""
+    p: float
+    """Smallest p of the claims that could be made; NaN where there is no test."""
+    p_holm: float
+    """The same after Holm over the declared endpoints of this pair; held against LEVEL."""
+    detectable: float | None = None
+    """Smallest difference that this sample shows in 80 of 100 runs, on the scale of the comparison."""
+    more_cases: int | None = None
+    """Cases that would settle it, if nothing else changes; None where that cannot be said."""
+    more_usd: float | None = None
+    """What they would cost both arms."""
+    reason: str = ""
+    """Why nothing can be told, where it is not for lack of cases."""
+
+
+def words(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
+    """Index into WORDS, over arrays as well: equivalence first, since a margin says what matters.
+
+    Equivalence by two one-sided tests, and only with 80 % power to show it; better and worse two-sided; not worse by a
+    one-sided test at half the level.
+    """
+    claims = [claim <= level for claim in (_p_better(sample), _p_worse(sample))]
+    code = np.where(claims[0], BETTER, np.where(claims[1], WORSE, CANNOT_TELL))
+    if margin is None:
+        return code
+    code = np.where((code == CANNOT_TELL) & (2 * sample.p_above(-margin) <= level), NOT_WORSE, code)
+    return np.where((_p_equivalent(sample, margin) <= level) & is_powered(sample, margin, level), EQUIVALENT, code)
+
+
+def best_p(sample: Sample, margin: float | None) -> float:
+    """The smallest p among the claims that could be made."""
+    claims = [_p_better(sample), _p_worse(sample)]
+    if margin is not None:
+        claims.append(2 * sample.p_above(-margin))
+        if is_powered(sample, margin, LEVEL):
+            claims.append(_p_equivalent(sample, margin))
+    return float(min((float(claim) for claim in claims if np.isfinite(claim)), default=math.nan))
+
+
+def is_powered(sample: Sample, margin: float, level: Numbers) -> Any:
+    """Whether equivalence within the margin would be shown in 80 of 100 runs if there were no difference."""
+    return margin >= _reach(sample.df, level, 1 - (1 - POWER) / 2, sides=1) * sample.se
+
+
+def detectable(sample: Sample, level: float = LEVEL) -> float | None:
+    """Smallest true difference that would be called in 80 of 100 such samples."""
+    size = float(_reach(sample.df, level, POWER, sides=2) * sample.se)
+    return size if math.isfinite(size) else None
+
+
+def dates_needed(sample: Sample, margin: float | None, dates: int, level: float = LEVEL) -> int | None:
+    """Dates like these that would settle the question: equivalence within the margin; without one, the difference as seen."""
+    target = margin if margin is not None else abs(float(sample.value))
+    if dates < 2 or not target or not math.isfinite(float(sample.se)):
+        return None
+    power, sides = (1 - (1 - POWER) / 2, 1) if margin is not None else (POWER, 2)
+    needed = float(dates)
+    for _ in range(20):
+        reach = float(_reach(max(needed - 1, 1.0), level, power, sides=sides))
+        needed = max((reach * float(sample.se) / target) ** 2 * dates, 2.0)
+    return math.ceil(needed) if math.isfinite(needed) else None
+
+
+def _reach(df: Numbers, level: Numbers, power: float, *, sides: int) -> Numbers:
+    """Standard errors between no difference and one that is called with this power."""
+    return special.stdtrit(df, 1 - np.asarray(level) / sides) + special.stdtrit(df, power)
+
+
+def _p_better(sample: Sample) -> Numbers:
+    return 2 * sample.p_above(0.0)
+
+
+def _p_worse(sample: Sample) -> Numbers:
+    return 2 * sample.p_below(0.0)
+
+
+def _p_equivalent(sample: Sample, margin: float) -> Numbers:
+    return np.maximum(sample.p_above(-margin), sample.p_below(margin))
