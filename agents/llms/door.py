@@ -28,7 +28,7 @@ async def ask(place: Place, request: Request, gate: Gate, clients: Clients) -> A
     if recalled is not None:
         return recalled
     provider = clients.provider(request.model)
-    provider.prepare(request.model)
+    await provider.prepare(request.model)
     worst = worst_case(request, provider.context_window(request.model))
     while True:
         permit = await gate.admit(place, request, worst)
@@ -91,11 +91,10 @@ async def _send(place: Place, request: Request, permit: Permit, provider: Provid
 
 
 def _timing(answer: Answer | None, turn: Turn, started_at: float, duration_s: float) -> Timing:
-    """Our clock around what the server told. Load is told apart and not within the duration of an embedded model,
-    within it where the server loads on demand."""
-    told = answer.timing if answer else Timing()
+    """Our clock around what the server told. The duration includes the load, here as on a server that loads on demand."""
+    told, loaded_s = answer.timing if answer else Timing(), turn.load_s or 0.0
     load_s = told.load_s if told.load_s is not None else turn.load_s
-    return replace(told, started_at=started_at, duration_s=duration_s, load_s=load_s)
+    return replace(told, started_at=started_at - loaded_s, duration_s=duration_s + loaded_s, load_s=load_s)
 
 
 def _error(request: Request, failure: Failure | None) -> ModelCallError:

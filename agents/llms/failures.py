@@ -22,7 +22,7 @@ _BY_STATUS = {
     429: "rate_limited",
     501: "unsupported",
 }
-_TOO_LONG = (
+TOO_LONG = (
     "context_length_exceeded",
     "exceed_context_size",
     "exceeds the context window",
@@ -31,6 +31,7 @@ _TOO_LONG = (
     "prompt is too long",
     "exceeds the available context size",
     "input tokens exceed",
+    "input length exceeds",
 )
 _UNSUPPORTED = ("does not support", "not supported", "unsupported")
 _CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError")
@@ -101,7 +102,7 @@ def _from_status(status: int, told: Mapping[str, Any], text: str, wire: Wire) ->
     said = f"{told.get('code')} {told.get('type')} {text}".lower()
     if status == 429:
         return _of_429(said, wire)
-    if status in (400, 413, 422, 500) and any(phrase in said for phrase in _TOO_LONG):
+    if status in (400, 413, 422, 500) and any(phrase in said for phrase in TOO_LONG):
         return "too_long"
     if status == 400 and any(phrase in said for phrase in _UNSUPPORTED):
         return "unsupported"

@@ -30,7 +30,7 @@ class LlamaCpp:
     def timeout_s(self, model: Model) -> float:
         return self.server.timeout_s
 
-    def prepare(self, model: Model) -> None:
+    async def prepare(self, model: Model) -> None:
         import langchain_openai  # noqa: F401 - seconds that must not count as the first answer's
 
     def turn(self, model: Model) -> Any:

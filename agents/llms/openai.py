@@ -37,7 +37,7 @@ class OpenAI:
         flex = model.params.get("service_tier") == "flex"
         return max(self.server.timeout_s, FLEX_TIMEOUT_S) if flex else self.server.timeout_s
 
-    def prepare(self, model: Model) -> None:
+    async def prepare(self, model: Model) -> None:
         if model.name not in self._chats:
             self._chats[model.name] = self._build(model)
 
@@ -48,7 +48,7 @@ class OpenAI:
         messages = langchain_messages(request.parts, parsed_arguments=False)
         arguments = responses_arguments(request) if self._responses else chat_arguments(request)
         try:
-            self.prepare(request.model)
+            await self.prepare(request.model)
             await self._chats[request.model.name].ainvoke(messages, **arguments)
         except Exception:
             # The SDK may choke on an answer that is complete and billed: what came over the wire decides.

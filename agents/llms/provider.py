@@ -84,7 +84,7 @@ class Provider(Protocol):
     def timeout_s(self, model: Model) -> float:
         """The longest that one request may take."""
 
-    def prepare(self, model: Model) -> None:
+    async def prepare(self, model: Model) -> None:
         """Import and build what a request needs, outside of its timing."""
 
     def turn(self, model: Model) -> Any:

@@ -53,8 +53,7 @@ def hooks(*, stream: bool) -> dict[str, list[Any]]:
     """Event hooks for an httpx client; a stream's body is left to its reader unless it is an error."""
 
     async def on_request(request: Any) -> None:
-        if wire := _CURRENT.get():
-            wire.sent = _params(request.content)
+        note_sent(request.content)
 
     async def on_response(response: Any) -> None:
         if wire := _CURRENT.get():
@@ -63,6 +62,12 @@ def hooks(*, stream: bool) -> dict[str, list[Any]]:
                 wire.body = await response.aread()
 
     return {"request": [on_request], "response": [on_response]}
+
+
+def note_sent(content: bytes) -> None:
+    """Keep the parameters of a request body as those that this context really sends."""
+    if wire := _CURRENT.get():
+        wire.sent = _params(content)
 
 
 def _params(content: bytes) -> dict[str, Any]:
