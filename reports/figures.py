@@ -84,6 +84,13 @@ def excess(value: Number, reason: str = "") -> Markup:
     return _written(value, lambda v: f"{v * 100:+.1f}{THIN}%".replace("-", "−"), reason)
 
 
+def datum(value: object) -> Markup | str:
+    """One value of the frozen inputs, as it stands there."""
+    if value is None:
+        return unknown()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def count(value: Number, one: str, many: str = "", reason: str = "") -> Markup:
     """A whole number with its noun: 1 case, 2 cases."""
     return _written(value, lambda n: f"{n:,.0f} {one if n == 1 else many or one + 's'}", reason)

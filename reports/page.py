@@ -74,6 +74,8 @@ class Page:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.case_ids: frozenset[str] | None = None
+        """Cases that have a page of their own; None: all."""
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
@@ -185,8 +187,10 @@ class Page:
     def flips(self, arm: str) -> tuple[int, int]:
         return grid.flips(self.rows, arm)
 
-    def case_link(self, case_id: str) -> str:
-        return f"cases/{slug(case_id)}.html"
+    def case_link(self, case_id: str) -> str | None:
+        """Where the case's page lies, beside report.html; None when it has none."""
+        is_there = self.case_ids is None or case_id in self.case_ids
+        return f"cases/{slug(case_id)}.html" if is_there else None
 
     @staticmethod
     def heat(share: float | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from reports import charts, figures, scatter, svg
+from reports import case_pages, charts, figures, scatter, svg
 from reports.load import Run, load
 from reports.page import Page
 from reports.visible import plain, visible
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 HERE = Path(__file__).parent
+MOST_CASES = 2000
+"""Case pages written unless more are asked for."""
+
+
+WRITERS = (
+    figures.usd,
+    figures.seconds,
+    figures.percent,
+    figures.count,
+    figures.number,
+    figures.integer,
+    figures.excess,
+    figures.datum,
+)
 
 
 @dataclass(frozen=True)
@@ -35,9 +49,17 @@ class Section:
     body: Markup
 
 
-def render(path: str | Path) -> str:
-    """Write report.html into the run folder (local or s3://) and return its path. Raises NoRun when there is none."""
-    return write(load(path), "report.html", page_html(Page(load(path))))
+def render(path: str | Path, cases: int | None = MOST_CASES) -> str:
+    """Write report.html and the case pages into the run folder (local or s3://); returns the page's path.
+
+    At most `cases` case pages are written (None: all), those where the arms differ first. Raises NoRun.
+    """
+    page = Page(load(path))
+    chosen = _chosen(page, cases)
+    page.case_ids = frozenset(chosen)
+    written = write(page.run, "report.html", page_html(page))
+    case_pages.write_all(page.run, chosen)
+    return written
 
 
 def page_html(page: Page) -> str:
@@ -98,21 +120,22 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(charts=charts, scatter=scatter, svg=svg, figures=figures, zip=zip)
-    for writer in (
-        figures.usd,
-        figures.seconds,
-        figures.percent,
-        figures.count,
-        figures.number,
-        figures.integer,
-        figures.excess,
-    ):
+    for writer in WRITERS:
         made.filters[writer.__name__] = writer
     made.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
     made.filters["words"] = lambda name: str(name).replace("_", " ")
     made.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
     made.tests["known"] = figures.known
     return made
+
+
+def _chosen(page: Page, most: int | None) -> list[str]:
+    """Ids of the cases that get a page, in the order of the grid."""
+    ids = [row.case_id for row in page.rows]
+    if most is None or len(ids) <= most:
+        return ids
+    kept = {row.case_id for row in sorted(page.rows, key=lambda row: not row.differs)[:most]}
+    return [case_id for case_id in ids if case_id in kept]
 
 
 def _section(page: Page) -> Any:

@@ -1,0 +1,110 @@
+"use strict";
+(function () {
+  document.documentElement.classList.add("js");
+  const CELLS = 2.5e7; // most comparisons of one alignment, about 0.2 s
+
+  // A link to a part shown above opens it.
+  function open(id) {
+    const part = document.getElementById(id);
+    for (let box = part; box; box = box.parentElement) if (box.tagName === "DETAILS") box.open = true;
+  }
+  const jump = () => location.hash.startsWith("#p-") && open(location.hash.slice(1));
+  window.addEventListener("hashchange", jump);
+  document.addEventListener("click", (e) => {
+    const link = e.target.closest("a.again");
+    if (link) open(link.getAttribute("href").slice(1));
+  });
+  jump();
+
+  // One repeat at a time.
+  const buttons = Array.from(document.querySelectorAll("button.rep"));
+  function show(repeat) {
+    for (const b of buttons) b.setAttribute("aria-pressed", String(b.dataset.r === repeat));
+    for (const row of document.querySelectorAll(".panes")) {
+      const panes = Array.from(row.children);
+      const last = {};
+      for (const p of panes) last[p.dataset.arm] = Math.max(last[p.dataset.arm] || 0, Number(p.dataset.r));
+      for (const p of panes) p.classList.toggle("hide", Number(p.dataset.r) !== Math.min(Number(repeat), last[p.dataset.arm]));
+    }
+  }
+  for (const b of buttons) b.addEventListener("click", () => show(b.dataset.r));
+  if (buttons.length) show("0");
+
+  // Word differences, on demand, against the first arm of the row.
+  for (const row of document.querySelectorAll(".panes")) {
+    const panes = Array.from(row.children).filter((p) => p.querySelector("pre.said"));
+    for (const pane of panes) {
+      if (pane.dataset.arm === row.firstElementChild.dataset.arm) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "small diff";
+      button.textContent = `differences from ${row.firstElementChild.dataset.name}`;
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", () => toggle(button, row, pane));
+      pane.querySelector("pre.said").before(button);
+    }
+  }
+  function toggle(button, row, pane) {
+    const text = pane.querySelector("pre.said");
+    if (button.kept) {
+      text.replaceChildren(...button.kept);
+      button.kept = null;
+    }
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    if (!on) return;
+    const first = row.firstElementChild.dataset.arm;
+    const others = Array.from(row.children).filter((p) => p.dataset.arm === first && p.querySelector("pre.said"));
+    const other = others.find((p) => p.dataset.r === pane.dataset.r) || others[0];
+    button.kept = Array.from(text.childNodes);
+    const said = other ? other.querySelector("pre.said").textContent : "";
+    text.replaceChildren(...marked(said, text.textContent));
+  }
+  function marked(one, two) {
+    const words = /\S+\s*|\s+/g, lines = /[^\n]*\n|[^\n]+/g;
+    let pieces = align(one.match(words) || [], two.match(words) || []);
+    let note = "";
+    if (!pieces) { pieces = align(one.match(lines) || [], two.match(lines) || []); note = "Long texts: compared line by line.\n\n"; }
+    if (!pieces) { pieces = [["same", two]]; note = "These texts are too long to compare here.\n\n"; }
+    return pieces.map(([kind, said]) => {
+      const node = document.createElement(kind === "same" ? "span" : kind);
+      node.textContent = said;
+      return node;
+    }).reduce((all, node) => (all.push(node), all), note ? [document.createTextNode(note)] : []);
+  }
+  // Longest common subsequence; null when it would take too long.
+  function align(a, b) {
+    const x = a.map((w) => w.trim()), y = b.map((w) => w.trim());
+    let start = 0, endA = a.length, endB = b.length;
+    while (start < endA && start < endB && x[start] === y[start]) start++;
+    while (endA > start && endB > start && x[endA - 1] === y[endB - 1]) { endA--; endB--; }
+    const n = endA - start, m = endB - start;
+    if (n * m > CELLS) return null;
+    const way = new Uint8Array(n * m);
+    let below = new Int32Array(m + 1), here = new Int32Array(m + 1);
+    for (let i = n - 1; i >= 0; i--) {
+      for (let j = m - 1; j >= 0; j--) {
+        if (x[start + i] === y[start + j]) { here[j] = below[j + 1] + 1; way[i * m + j] = 0; }
+        else if (below[j] >= here[j + 1]) { here[j] = below[j]; way[i * m + j] = 1; }
+        else { here[j] = here[j + 1]; way[i * m + j] = 2; }
+      }
+      [below, here] = [here, below];
+      here.fill(0);
+    }
+    const out = [];
+    const add = (kind, text) => {
+      if (!text) return;
+      const last = out[out.length - 1];
+      if (last && last[0] === kind) last[1] += text; else out.push([kind, text]);
+    };
+    add("same", b.slice(0, start).join(""));
+    let i = 0, j = 0;
+    while (i < n || j < m) {
+      if (i < n && j < m && way[i * m + j] === 0) { add("same", b[start + j]); i++; j++; }
+      else if (i < n && (j >= m || way[i * m + j] === 1)) { add("del", a[start + i]); i++; }
+      else { add("ins", b[start + j]); j++; }
+    }
+    add("same", b.slice(endB).join(""));
+    return out;
+  }
+})();
