@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_hosted_arms_run_case_by_case_and_local_ones_model_by_model(tmp_path: Pa
     assert [cell.case_id for cell in hosted[:4]] == ["AAPL@2012-06-15", "AAPL@2012-06-15", "MSFT@2012-06-15", "MSFT@2012-06-15"]
     local = [sorted({one.name for one in cell.lineup.values() if one.provider != "openai"})[0] for cell in found[len(hosted) :]]
     assert local == sorted(local, key=local.index)
-    assert len([1 for before, after in zip(local, local[1:], strict=False) if before != after]) == 1
+    assert len([1 for before, after in pairwise(local) if before != after]) == 1
 
 
 def test_hybrid_puts_the_deep_model_into_the_deciding_roles_only(tmp_path: Path) -> None:
