@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +13,7 @@ from agents.adjust import split_adjusted
 from agents.datum import UTC, Bar
 from agents.errors import NoSuchCase
 from agents.indicators import readings, returns
+from agents.masking import mask
 from agents.sessions import close_of, is_session, open_of, sessions_between
 from agents.snapshot import Snapshot
 from agents.sources import ASKED, Desk, Found, History
@@ -18,10 +21,12 @@ from agents.sources import ASKED, Desk, Found, History
 HISTORY_DAYS = 420
 """Calendar days of prices that are kept: 252 sessions and some."""
 NEWS_DAYS = 7
+KEPT_NEWS = 80
 INSIDER_DAYS = 90
 MACRO_DAYS = 400
 STALE_SESSIONS = 5
 """A case whose last bar is older than this is none."""
+_MAKERS = ("adjust", "datum", "freezing", "indicators", "masking", "sessions", "snapshot", "text")
 
 
 def decision_time(date: dt.date, rule: str = "close") -> dt.datetime:
@@ -40,7 +45,7 @@ def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] 
     history = desk["prices"].prices(ticker, date - dt.timedelta(days=HISTORY_DAYS), moment)
     sessions = _sessions(ticker, date, moment, history)
     found = _ask(ticker, moment, desk)
-    return Snapshot(
+    frozen = Snapshot(
         ticker=ticker,
         date=date,
         decision_time=moment,
@@ -50,14 +55,23 @@ def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] 
         dividends=history.dividends,
         indicators=readings(split_adjusted(history.bars, history.splits), sessions),
         returns=returns(history.bars, history.splits, history.dividends, sessions),
-        news=found["news"].rows + found["social"].rows,
+        news=(*found["news"].rows[:KEPT_NEWS], *found["social"].rows[:KEPT_NEWS]),
         filings=found["filings"].rows,
         insiders=found["insiders"].rows,
         macro=found["macro"].rows,
         sources={part: desk[part].name or "none" for part in ASKED},
         absent={part: what.absent for part, what in found.items() if what.absent} | _gaps(history.bars, sessions),
         left_out={part: what.undated for part, what in found.items() if what.undated},
+        cut={part: len(found[part].rows) - KEPT_NEWS for part in ("news", "social") if len(found[part].rows) > KEPT_NEWS},
     )
+    return mask(frozen) if settings.get("mask") else frozen
+
+
+def recipe() -> str:
+    """Hash of the code that snapshots are made by: other code, other snapshots."""
+    folder = Path(__file__).parent
+    made_by = [*(folder / f"{name}.py" for name in _MAKERS), *sorted((folder / "sources").glob("*.py"))]
+    return sha256(b"".join(path.read_bytes() for path in made_by)).hexdigest()
 
 
 def _ask(ticker: str, moment: dt.datetime, desk: Desk) -> dict[str, Found[Any]]:

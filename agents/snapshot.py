@@ -30,6 +30,8 @@ from agents.datum import (
 from agents.errors import LookAhead, SnapshotError
 
 FORMAT = 1
+MASK = "ASSET"
+"""What a masked instrument is called."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Snapshot:
     @property
     def label(self) -> str:
         """What the analysts are told the instrument is called."""
-        return "ASSET" if self.masked else self.ticker
+        return MASK if self.masked else self.ticker
 
     @property
     def last(self) -> Bar:

@@ -15,8 +15,13 @@ from typing import Any, Generic, TypeVar
 from agents.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.errors import SnapshotError
 
-SOURCES: Mapping[str, str] = {"archive": "agents.sources.archive:Archive", "demo": "agents.sources.demo:Demo"}
-"""name in an experiment's `data` -> its class."""
+SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
+    "archive": ("agents.sources.archive:Archive", frozenset({"prices", "filings", "news", "social", "insiders", "macro"})),
+    "demo": ("agents.sources.demo:Demo", frozenset({"prices"})),
+    "edgar": ("agents.sources.edgar:Edgar", frozenset({"filings", "insiders"})),
+    "yfinance": ("agents.sources.yfinance:Yahoo", frozenset({"prices"})),
+}
+"""name in an experiment's `data` -> its class, and what it gives for past dates."""
 
 ASKED = ("prices", "filings", "news", "social", "insiders", "macro")
 """What an experiment can name a source for."""
@@ -59,7 +64,6 @@ class Source:
     """The protocol. A source overrides what it gives; the rest stays a sentence on what it lacks."""
 
     name = ""
-    gives: frozenset[str] = frozenset()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -78,7 +82,7 @@ class Source:
 
     def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
         """Raw sessions from `first` on that closed by `until`. Raises NoSuchCase for an unknown ticker."""
-        raise SnapshotError(f"source {self.name!r} has no prices; it gives: {', '.join(sorted(self.gives))}")
+        raise SnapshotError(f"the source {self.name!r} has no prices; known: {', '.join(source_names('prices'))}")
 
     def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
         """Statement lines as filed by `until`; of a restated line the one filed last."""
@@ -133,13 +137,13 @@ class Desk:
         return {part: f"{source.name} {source.fingerprint()}" for part, source in self.by_part.items()}
 
 
-def source_names() -> tuple[str, ...]:
-    """Every source that an experiment may name."""
-    return tuple(SOURCES)
+def source_names(part: str) -> tuple[str, ...]:
+    """Sources that an experiment may name for this part (prices, filings, news, social, macro)."""
+    return tuple(name for name, (_, gives) in SOURCES.items() if part in gives)
 
 
 def open_sources(data: Mapping[str, Any], archive: str | None = None, cache: Path | None = None) -> Desk:
-    """The sources that `data` names; a part it does not name is asked of the prices' source, if that gives it."""
+    """The sources that `data` names; a part that it does not name gives nothing, and says so."""
     settings = Settings(archive=archive or data.get("archive"), cache=cache, options=data)
     opened: dict[str, Source] = {}
     for name in {data[part] for part in ASKED if data.get(part)}:
@@ -149,15 +153,18 @@ def open_sources(data: Mapping[str, Any], archive: str | None = None, cache: Pat
 
 
 def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], main: Source, settings: Settings) -> Source:
+    """Insider transactions are filings; the demo source says for itself what it lacks."""
+    if part == "insiders" and data.get("filings"):
+        return opened[data["filings"]]
     if data.get(part):
         return opened[data[part]]
-    return main if part in main.gives or main.name == "demo" else Nowhere(settings)
+    return main if part in {"prices"} or main.name == "demo" else Nowhere(settings)
 
 
 def _class(name: str) -> type[Source]:
     if name not in SOURCES:
         raise SnapshotError(f"unknown data source {name!r}; known: {', '.join(sorted(SOURCES))}")
-    module, attribute = SOURCES[name].split(":")
+    module, attribute = SOURCES[name][0].split(":")
     found: type[Source] = getattr(import_module(module), attribute)
     return found
 

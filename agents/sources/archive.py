@@ -24,7 +24,6 @@ class Archive(Source):
     """Rows by ticker, read and checked once; every answer is filtered by the moment it became available."""
 
     name = "archive"
-    gives = frozenset({"prices", "filings", "news", "social", "insiders", "macro"})
 
     def fingerprint(self) -> str:
         return sha256("\n".join(f"{i.path} {i.size} {i.mtime_ns}" for i in self._files.values()).encode()).hexdigest()

@@ -31,7 +31,6 @@ class Demo(Source):
     """Raw prices; splits and dividends are read from the steps between raw and adjusted closes, dated by their ex-dates."""
 
     name = "demo"
-    gives = frozenset({"prices"})
 
     def fingerprint(self) -> str:
         return sha256(self._packed).hexdigest()

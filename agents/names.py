@@ -1,0 +1,48 @@
+"""What large companies are called in texts, for masking where a source does not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "AAPL": ("Apple", "iPhone", "iPad", "Tim Cook", "Steve Jobs"),
+    "AMGN": ("Amgen",),
+    "AMZN": ("Amazon", "AWS", "Andy Jassy", "Bezos"),
+    "AXP": ("American Express", "Amex"),
+    "BA": ("Boeing",),
+    "BAC": ("Bank of America", "BofA"),
+    "CAT": ("Caterpillar",),
+    "CRM": ("Salesforce", "Benioff"),
+    "CSCO": ("Cisco",),
+    "CVX": ("Chevron",),
+    "DIS": ("Walt Disney", "Disney"),
+    "FB": ("Facebook", "Zuckerberg"),
+    "GOOG": ("Google", "Alphabet", "YouTube", "Pichai"),
+    "GOOGL": ("Google", "Alphabet", "YouTube", "Pichai"),
+    "GS": ("Goldman Sachs", "Goldman"),
+    "HD": ("Home Depot",),
+    "HON": ("Honeywell",),
+    "IBM": ("International Business Machines", "Big Blue", "Red Hat"),
+    "INTC": ("Intel",),
+    "JNJ": ("Johnson & Johnson", "J&J"),
+    "JPM": ("JPMorgan Chase", "JPMorgan", "JP Morgan", "Jamie Dimon", "Dimon"),
+    "KO": ("Coca-Cola", "Coke"),
+    "MCD": ("McDonald's", "McDonald’s", "McDonalds"),
+    "META": ("Meta Platforms", "Facebook", "Instagram", "Zuckerberg"),
+    "MMM": ("3M",),
+    "MRK": ("Merck",),
+    "MSFT": ("Microsoft", "Azure", "Windows", "Nadella", "Bill Gates"),
+    "NKE": ("Nike",),
+    "NVDA": ("Nvidia", "Jensen Huang"),
+    "PFE": ("Pfizer",),
+    "PG": ("Procter & Gamble", "P&G", "Procter"),
+    "SHW": ("Sherwin-Williams", "Sherwin Williams"),
+    "TRV": ("Travelers",),
+    "TSLA": ("Tesla", "Elon Musk", "Musk"),
+    "UNH": ("UnitedHealth", "United Healthcare", "Optum"),
+    "V": ("Visa",),
+    "VZ": ("Verizon",),
+    "WBA": ("Walgreens",),
+    "WMT": ("Walmart", "Wal-Mart"),
+    "XOM": ("Exxon Mobil", "ExxonMobil", "Exxon"),
+}
