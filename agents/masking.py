@@ -29,8 +29,6 @@ _FORMS = (
 )
 _DATES = re.compile("|".join(_FORMS))
 _LEGAL = re.compile(r",? (?:Inc|Incorporated|Corp|Corporation|Co|Company|Companies|Group|Holdings?|Ltd|plc)\.?$", re.I)
-    r",? (?:Inc|Incorporated|Corp|Corporation|Co|Company|Companies|Group|Holdings?|Ltd|plc|The|[(]?The[)]?)\.?$", re.I
-)
 
 
 def mask(snapshot: Snapshot) -> Snapshot:

@@ -159,6 +159,7 @@ def _sessions(found: Reading) -> str:
 
 
 def _quoted(snapshot: Snapshot, item: News) -> str:
+    """A text is one line behind a mark, so that nothing in it can pass for our own words."""
     when = day(snapshot, item.available_at.date()) + ("" if snapshot.masked else f" {item.available_at:%H:%M} UTC")
     told = f"{item.title} | {item.summary}" if item.summary and item.summary != item.title else item.title
     return f"> {when}, {item.source}: {told}"

@@ -22,6 +22,10 @@ SHOWN_PROBLEMS = 12
 Progress = Callable[[int, int], None]
 
 
+def _silent(done: int, total: int) -> None:
+    """Nobody is told."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A case with the data settings that its snapshot is made by."""
@@ -36,11 +40,7 @@ class Case:
 
 
 def freeze_cells(
-    cells: Iterable[Cell],
-    run_folder: Folder,
-    shared: Path,
-    archive: str | None = None,
-    progress: Progress = lambda done, total: None,
+    cells: Iterable[Cell], run_folder: Folder, shared: Path, archive: str | None = None, progress: Progress = _silent
 ) -> dict[str, str]:
     """case_id -> sha256 of its snapshot, all of them in the run folder. Raises Unmended with every case that cannot be."""
     cases = {cell.case_id: Case(cell.ticker, cell.date, cell.data) for cell in cells}

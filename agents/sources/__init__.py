@@ -158,7 +158,7 @@ def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], ma
         return opened[data["filings"]]
     if data.get(part):
         return opened[data[part]]
-    return main if part in {"prices"} or main.name == "demo" else Nowhere(settings)
+    return main if main.name == "demo" else Nowhere(settings)
 
 
 def _class(name: str) -> type[Source]:
