@@ -2,70 +2,63 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 
 import agents
 
+_LOCAL = frozenset({"max_output_tokens", "num_ctx", "temperature", "top_p", "top_k", "seed"})
 PARAMETERS: dict[str, frozenset[str]] = {
-    "openai": frozenset({"reasoning_effort", "verbosity", "service_tier", "max_output_tokens", "temperature", "top_p", "seed"}),
-    "ollama": frozenset({"think", "max_output_tokens", "num_ctx", "temperature", "top_p", "top_k", "seed"}),
-    "llamacpp": frozenset({"max_output_tokens", "num_ctx", "temperature", "top_p", "top_k", "seed"}),
+    "openai": frozenset(
+        {"reasoning_effort", "verbosity", "service_tier", "max_output_tokens", "num_ctx", "temperature", "top_p", "seed"}
+    ),
+    "openai_compatible": _LOCAL | {"reasoning_effort"},
+    "ollama": _LOCAL | {"think"},
+    "llamacpp": _LOCAL,
 }
-"""provider -> parameters of a model that it understands."""
-_ROLES = (
-    *("market_analyst", "sentiment_analyst", "news_analyst", "fundamentals_analyst", "bull", "bear", "research_manager"),
-    *("trader", "aggressive", "conservative", "neutral", "portfolio_manager"),
-)
-_SOURCES = {
-    "prices": ("archive", "demo", "yfinance"),
-    "filings": ("archive", "edgar"),
-    "news": ("archive",),
-    "macro": ("archive",),
-    "social": ("archive",),
-    "insiders": ("archive",),
-}
+"""provider -> parameters of a model that it understands; a provider that is not here is sent what is said."""
+KINDS = ("prices", "filings", "news", "macro", "social", "insiders")
+"""Kinds of data that an experiment can name a source for."""
 
 
+@cache
 def providers() -> tuple[str, ...]:
-    return tuple(sorted(PARAMETERS))
+    return tuple(sorted(agents.PROVIDERS))
+
+
+@cache
+def parameters(provider: str) -> frozenset[str]:
+    return PARAMETERS.get(provider, frozenset().union(*PARAMETERS.values()))
 
 
 @cache
 def roles() -> tuple[str, ...]:
-    return _asked("role_names", _ROLES)
+    return tuple(agents.role_names())
 
 
 @cache
 def analysts() -> tuple[str, ...]:
-    return tuple(role.removesuffix("_analyst") for role in roles() if role.endswith("_analyst"))
+    return tuple(agents.analyst_names())
 
 
 @cache
 def deep_roles() -> frozenset[str]:
-    return frozenset(_asked("deep_roles", ("research_manager", "portfolio_manager")))
+    return frozenset(agents.deep_roles())
 
 
 @cache
 def rules() -> tuple[str, ...]:
-    return _asked("rule_names", ("always_hold", "kdj_rsi", "macd", "sma", "zmr"))
-
-
-def sources() -> dict[str, tuple[str, ...]]:
-    """kind of data -> sources that give it."""
-    return _SOURCES
+    return tuple(agents.rule_names())
 
 
 @cache
-def endpoints() -> tuple[str, ...]:
-    """Endpoints that a comparison may declare; empty where nothing says them."""
-    if importlib.util.find_spec("reports.metrics") is None:
-        return ()
-    metrics = importlib.import_module("reports.metrics")
-    return tuple(metrics.endpoint_names()) if hasattr(metrics, "endpoint_names") else ()
+def sources(kind: str) -> tuple[str, ...]:
+    """Sources that give a kind of data."""
+    return tuple(agents.source_names(kind))
 
 
-def _asked(face: str, otherwise: Iterable[str]) -> tuple[str, ...]:
-    said = getattr(agents, face, None)
-    return tuple(said()) if said else tuple(otherwise)
+def endpoints(horizons: Sequence[int]) -> tuple[str, ...]:
+    """Endpoints that a comparison may declare, outcomes once per horizon."""
+    from reports import registry
+
+    return registry.names(horizons)

@@ -96,7 +96,7 @@ def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
 def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy: frozenset[str]) -> Iterator[Cell]:
     """Cells of one arm; what they have in common is made once."""
     argued, data = pipeline(experiment, arm), data_of(experiment)
-    fingerprint = _fingerprint(argued)
+    fingerprint = agents.fingerprint(argued)
     by_repeat: dict[int, dict[str, Model]] = {}
     for case in cases:
         for repeat in range(_repeats(arm, case, experiment.repeats, noisy)):
@@ -113,10 +113,6 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy
                 data=data,
                 fingerprint=fingerprint,
             )
-
-
-def _fingerprint(argued: Pipeline) -> str:
-    return str(getattr(agents, "fingerprint", repr)(argued))
 
 
 def data_of(experiment: Experiment) -> dict[str, Any]:

@@ -215,7 +215,10 @@ def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
     from genai_prices.data_snapshot import get_snapshot
 
     snapshot = get_snapshot()
-    for asked in ({"provider_api_url": url, "provider_id": None}, {"provider_api_url": None, "provider_id": provider}):
+    for asked in (
+        {"provider_api_url": url, "provider_id": None},
+        {"provider_api_url": None, "provider_id": provider.removesuffix("_compatible")},
+    ):
         try:
             return snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
         except LookupError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import known
 from harness.errors import Problem
+from harness.experiment.terms import Outcomes
 from harness.problems import unknown
 from harness.yaml_file import Document, Place, dotted
 
@@ -45,10 +46,10 @@ def _models(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         if provider not in known.providers():
             yield unknown(document, ("models", name, "provider"), "provider", provider, known.providers())
             continue
-        stray = set(model) & set().union(*known.PARAMETERS.values()) - known.PARAMETERS[provider]
+        stray = set(model) & set().union(*known.PARAMETERS.values()) - known.parameters(provider)
         for key in sorted(stray):
             place = ("models", name, key)
-            accepted = ", ".join(sorted(known.PARAMETERS[provider]))
+            accepted = ", ".join(sorted(known.parameters(provider)))
             yield Problem(document.where(place), f"{dotted(place)} means nothing to {provider}; known: {accepted}", "remove it")
 
 
@@ -105,10 +106,10 @@ def _swap(document: Document, swap: dict[str, Any], place: Place, models: dict[s
 def _data(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
     data = raw.get("data")
     data = {"prices": data} if isinstance(data, str) else _mapping(data)
-    named = {kind: data[kind] for kind in known.sources() if isinstance(data.get(kind), str)}
+    named = {kind: data[kind] for kind in known.KINDS if isinstance(data.get(kind), str)}
     for kind, name in named.items():
-        if name not in known.sources()[kind]:
-            yield unknown(document, ("data", kind), "source", name, known.sources()[kind])
+        if name not in known.sources(kind):
+            yield unknown(document, ("data", kind), "source", name, known.sources(kind))
     if "archive" in named.values() and not data.get("archive"):
         yield Problem(document.where(("data",)), "the source archive needs a folder", "say data.archive: DIR, or --archive DIR")
 
@@ -127,8 +128,10 @@ def _terms(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
     capped = list(_mapping(_mapping(raw.get("budget")).get("model_usd")))
     yield from _each(document, ("budget", "model_usd"), "model", capped, models)
     endpoints = list(_mapping(compare.get("endpoints")))
-    if endpoints and known.endpoints():
-        yield from _each(document, ("compare", "endpoints"), "endpoint", endpoints, known.endpoints())
+    if endpoints:
+        said = _mapping(raw.get("outcomes")).get("horizons")
+        horizons = [one for one in said if isinstance(one, int)] if isinstance(said, list) else Outcomes().horizons
+        yield from _each(document, ("compare", "endpoints"), "endpoint", endpoints, known.endpoints(horizons))
 
 
 def _each(document: Document, place: Place, what: str, said: Any, names: Iterable[str]) -> Iterator[Problem]:

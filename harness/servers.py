@@ -16,20 +16,20 @@ from harness.experiment.base import Name, Seconds, Whole
 from harness.experiment.terms import LocalCost
 from harness.spec import Experiment
 
-OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://127.0.0.1:11434"
-_SLOTS = {"openai": 64, "ollama": 1, "llamacpp": 1}
+_SLOTS = {"openai": 64, "openai_compatible": 8, "ollama": 1, "llamacpp": 1}
 _HOSTED = frozenset({"openai"})
 _KEYS = {"openai": "OPENAI_API_KEY"}
-_TIMEOUTS_S = {"openai": 300.0, "ollama": 600.0, "llamacpp": 600.0}
+_TIMEOUTS_S = {"openai": 300.0}
+_LOCAL_TIMEOUT_S = 600.0
 FLEX_TIMEOUT_S = 900.0
 
 
 class ServerPart(LocalCost):
     """One server in servers.yaml."""
 
-    provider: Literal["llamacpp", "ollama", "openai"]
-    """Who speaks to it; openai is also any OpenAI-compatible server (vLLM, LM Studio)."""
+    provider: Literal["llamacpp", "ollama", "openai", "openai_compatible"]
+    """Who speaks to it; openai_compatible is vLLM, LM Studio or a gateway."""
     url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
     """Address; the provider's own where this is not said."""
     parallel: Whole | None = None
@@ -39,7 +39,7 @@ class ServerPart(LocalCost):
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; never the key itself."""
     hosted: bool | None = None
-    """Whether it bills by token; an OpenAI-compatible server with an address of its own is local where this is not said."""
+    """Whether it bills by token; where this is not said, openai does unless it has an address of its own."""
 
     @model_validator(mode="after")
     def _hosted_costs_no_hardware(self) -> Self:
@@ -71,7 +71,7 @@ class ServerSpec:
 
     @property
     def slots(self) -> int:
-        return self.parallel or _SLOTS[self.provider]
+        return self.parallel or _SLOTS.get(self.provider, 1)
 
     def as_agents_server(self) -> Server:
         return Server(self.name, self.provider, self.url, self.api_key, self.slots, self.timeout_s)
@@ -85,7 +85,7 @@ def load(path: Path | None, experiment: Experiment, beside: Path | None = None) 
     env = environment.read(beside)
     declared = _declared(path, beside)
     specs = {name: _spec(name, part, experiment, env) for name, part in declared.items()}
-    for provider in _SLOTS:
+    for provider in ("openai", "ollama", "llamacpp"):
         specs.setdefault(provider, _spec(provider, ServerPart.model_validate({"provider": provider}), experiment, env))
     _refuse_strangers(experiment, specs)
     return {name: specs[name] for name in sorted(needed(experiment))}
@@ -127,7 +127,7 @@ def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str,
 
 def _default_url(provider: str, env: Mapping[str, str]) -> str | None:
     if provider == "openai":
-        return env.get("OPENAI_BASE_URL") or OPENAI_URL
+        return env.get("OPENAI_BASE_URL") or None
     if provider == "ollama":
         host = env.get("OLLAMA_HOST") or OLLAMA_URL
         return (host if "://" in host else f"http://{host}").replace("://0.0.0.0", "://127.0.0.1")
@@ -137,7 +137,7 @@ def _default_url(provider: str, env: Mapping[str, str]) -> str | None:
 def _timeout_s(name: str, provider: str, experiment: Experiment) -> float:
     """Flex answers late by design, so a server with a flex model waits longer."""
     flex = any(model.service_tier == "flex" for model in experiment.models.values() if (model.server or model.provider) == name)
-    return FLEX_TIMEOUT_S if flex else _TIMEOUTS_S[provider]
+    return FLEX_TIMEOUT_S if flex else _TIMEOUTS_S.get(provider, _LOCAL_TIMEOUT_S)
 
 
 def _cost(part: ServerPart, fallback: LocalCost | None) -> LocalCost:

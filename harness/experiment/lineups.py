@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
 
 from harness.experiment.base import Number, Part, Whole
 
@@ -15,7 +22,7 @@ class ModelPart(Part):
     """One configured model; all but `server` is part of its identity."""
 
     provider: str
-    """Who speaks to it: llamacpp, ollama or openai (also any OpenAI-compatible server)."""
+    """Who speaks to it: llamacpp, ollama, openai, or openai_compatible (vLLM, LM Studio, a gateway)."""
     model: str = Field(min_length=1)
     """Name as its server knows it."""
     server: str | None = None
@@ -49,6 +56,8 @@ class ModelPart(Part):
 
 def _implied(provider: str, model: str) -> dict[str, Any]:
     """Effort differs by default between GPT-5 models and num_ctx between machines, so both are always explicit."""
+    if provider == "openai_compatible":
+        return {"max_output_tokens": 4000}
     if provider != "openai":
         return {"num_ctx": 8192, "max_output_tokens": 4000}
     reasons = model.startswith(("gpt-5", "gpt-6", "o1", "o3", "o4"))
@@ -105,6 +114,11 @@ class Arm(Part):
     """Decide by a rule instead: always_hold, macd, kdj_rsi, zmr or sma."""
     pipeline: PipelinePart | None = None
     """Keys of `pipeline` that are other in this arm."""
+
+    @model_serializer(mode="wrap")
+    def _roles_directly(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = dump(self)
+        return plain | plain.pop("roles", {})
 
     @field_serializer("pipeline")
     def _only_what_was_said(self, pipeline: PipelinePart | None) -> dict[str, Any] | None:
