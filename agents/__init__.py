@@ -1,5 +1,6 @@
 """The face of the pipeline: decide one case with a lineup of models over a frozen snapshot."""
 
+from agents.adjust import held
 from agents.deciding import decide
 from agents.decision import Reading, fill_in
 from agents.errors import (
@@ -34,7 +35,7 @@ from agents.roles import analyst_names, deep_roles, role_names
 from agents.rules import rule_names
 from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
 from agents.snapshot import Snapshot, load_snapshot
-from agents.sources import Desk, open_sources, source_names
+from agents.sources import Desk, History, Source, open_sources, source_names
 from agents.types import (
     ACTIONS,
     CAUSES,
@@ -86,6 +87,7 @@ __all__ = [
     "Form",
     "Gate",
     "Halt",
+    "History",
     "Lineup",
     "LookAhead",
     "Model",
@@ -106,6 +108,7 @@ __all__ = [
     "ServerReport",
     "Snapshot",
     "SnapshotError",
+    "Source",
     "SourceFailed",
     "Timing",
     "ToolCall",
@@ -125,6 +128,7 @@ __all__ = [
     "fill_in",
     "fingerprint",
     "freeze_case",
+    "held",
     "instrument",
     "is_session",
     "load_snapshot",

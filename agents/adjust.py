@@ -1,4 +1,4 @@
-"""Adjustment of raw prices for splits and dividends, as known at the last bar."""
+"""Adjustment of raw prices for the splits and dividends between two bars, and for none after."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def total_return(start: Bar, end: Bar, splits: Sequence[Split], dividends: Seque
     paid_out = [paid for paid in dividends if start.date < paid.ex_date <= end.date]
     cash = sum(paid.amount / shares_for_one(splits, paid.ex_date, end.date) for paid in paid_out)
     return (end.close + cash) * shares_for_one(splits, start.date, end.date) / start.close - 1
+
+
+def held(entry: Bar, exit_: Bar, splits: Sequence[Split], dividends: Sequence[Dividend]) -> float:
+    """What one share bought at the open of `entry` is worth at the open of `exit_`, splits and dividends since included."""
+    paid_out = [paid for paid in dividends if entry.date < paid.ex_date <= exit_.date]
+    cash = sum(paid.amount * shares_for_one(splits, entry.date, paid.ex_date) for paid in paid_out)
+    return exit_.open * shares_for_one(splits, entry.date, exit_.date) + cash
 
 
 def shares_for_one(splits: Sequence[Split], after: dt.date, until: dt.date) -> float:

@@ -30,7 +30,10 @@ _FIRST = (
 
 def day(snapshot: Snapshot, date: dt.date) -> str:
     """A date as the analysts read it; masked: days before (-) or after (+) the decision."""
-    return f"day {(date - snapshot.date).days:+d}" if snapshot.masked else date.isoformat()
+    if not snapshot.masked:
+        return date.isoformat()
+    days = (date - snapshot.date).days
+    return f"day {days:+d}" if days else "day 0"
 
 
 def number(value: float) -> str:

@@ -146,6 +146,10 @@ _DAILY: tuple[_Column, ...] = (
     ("date", pa.date32(), "Session."),
     ("open", _REAL, "Raw open."),
     ("close", _REAL, "Raw close."),
+    ("high", _REAL, "Raw high."),
+    ("low", _REAL, "Raw low."),
+    ("split", _REAL, "New shares for one old share from this session's open on; 1 without a split."),
+    ("dividend", _REAL, "Cash per share that goes ex at this session's open; 0 without one."),
 )
 
 
