@@ -36,6 +36,7 @@ from agents.rules import rule_names
 from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
 from agents.snapshot import Snapshot, load_snapshot
 from agents.sources import Desk, History, Source, open_sources, source_names
+from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.types import (
     ACTIONS,
     CAUSES,
@@ -78,6 +79,7 @@ __all__ = [
     "SCORES",
     "AgentsError",
     "Answer",
+    "ArchiveReport",
     "BadArchive",
     "Call",
     "Clients",
@@ -120,6 +122,7 @@ __all__ = [
     "WorstCase",
     "analyst_names",
     "ask",
+    "check_archive",
     "close_of",
     "decide",
     "decision_time",

@@ -72,6 +72,10 @@ class Archive(Source):
         rows = within(self._series, since, until)
         return self._found("macro", rows, sum(self._undated("macro").values()), _empty_window("macro value", since, until))
 
+    def bars(self, ticker: str) -> tuple[Bar, ...]:
+        """All sessions of a ticker, oldest first."""
+        return self._bars.get(ticker, ())
+
     def table(self, name: str) -> Any:
         """A checked pyarrow table, or None when the archive has none of this name."""
         return self._tables.get(name)

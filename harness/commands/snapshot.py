@@ -1,0 +1,112 @@
+"""`snapshot`: look at what the analysts see of a case, and check or build an archive."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agents import Snapshot
+
+app = typer.Typer(no_args_is_help=True, help="Look at what the analysts see of a case, and check or build an archive.")
+
+ArchiveOption = Annotated[str | None, typer.Option("--archive", metavar="DIR", help="Archive folder or s3:// address.")]
+
+
+@app.command()
+def show(
+    ticker: Annotated[str, typer.Argument(help="Ticker of the case.")],
+    date: Annotated[dt.datetime, typer.Argument(formats=["%Y-%m-%d"], help="Decision date.")],
+    archive: ArchiveOption = None,
+    experiment: Annotated[Path | None, typer.Option(help="Take the data settings of this experiment.")] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="Show it masked.")] = False,
+) -> None:
+    """Freeze one case now and show it as the analysts see it, with where everything comes from."""
+    import agents
+
+    data = _data(experiment, archive) | ({"mask": True} if mask else {})
+    desk = agents.open_sources(data, archive, Path("snapshots") / "cache")
+    _print(agents.freeze_case(ticker, date.date(), desk, data))
+
+
+@app.command()
+def check(archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive folder or s3:// address.")]) -> None:
+    """Check an archive: every table, column and row; what is allowed but will be missed is said."""
+    from rich.table import Table
+
+    import agents
+
+    report = agents.check_archive(archive)
+    table = Table(title=f"{archive} is a sound archive", title_justify="left")
+    for heading in ("table", "rows", "tickers", "from", "to", "rows without a time"):
+        table.add_column(heading, justify="right" if heading in ("rows", "tickers", "rows without a time") else "left")
+    for found in report.tables:
+        table.add_row(found.name, f"{found.rows:,}", f"{found.tickers:,}", found.first, found.last, f"{found.undated:,}")
+    console = _console()
+    console.print(table)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _data(experiment: Path | None, archive: str | None) -> dict[str, Any]:
+    """Settings of the experiment, else everything from the archive, else the demo source."""
+    if experiment is not None:
+        from harness import matrix, spec
+
+        overrides = {"data.archive": archive} if archive else {}
+        loaded = spec.load(experiment, overrides)
+        return {**matrix.data_of(loaded), "archive": loaded.data.archive}
+    if archive:
+        return dict.fromkeys(("prices", "filings", "news", "social", "macro"), "archive")
+    return {"prices": "demo"}
+
+
+def _print(snapshot: Snapshot) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    import agents
+
+    console = _console()
+    console.print(Text(agents.instrument(snapshot), style="bold"))
+    console.print(_provenance(snapshot))
+    for analyst in (name.removesuffix("_analyst") for name in agents.analyst_names()):
+        console.print(Panel(Text(agents.view(snapshot, analyst)), title=f"what the {analyst} analyst sees", title_align="left"))
+    console.print(f"sha256 {snapshot.sha256}", highlight=False)
+
+
+def _provenance(snapshot: Snapshot) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"nothing later than {snapshot.decision_time:%Y-%m-%d %H:%M} UTC", title_justify="left")
+    for heading in ("part", "data", "first known", "last known", "remarks"):
+        table.add_column(heading)
+    moments: dict[str, list[dt.datetime]] = {}
+    for part, datum in snapshot.data():
+        moments.setdefault(part, []).append(datum.available_at)
+    for part in dict.fromkeys([*moments, *snapshot.absent, *snapshot.left_out]):
+        known = sorted(moments.get(part, []))
+        span = [f"{known[0]:%Y-%m-%d %H:%M}", f"{known[-1]:%Y-%m-%d %H:%M}"] if known else ["", ""]
+        table.add_row(part, f"{len(known):,}", *span, Text(_remarks(snapshot, part)))
+    return table
+
+
+def _remarks(snapshot: Snapshot, part: str) -> str:
+    said = [f"source {snapshot.sources[part]}"] if part in snapshot.sources else []
+    said += [snapshot.absent[part]] if part in snapshot.absent else []
+    said += [f"{snapshot.left_out[part]} rows without a known time left out"] if part in snapshot.left_out else []
+    said += [f"{snapshot.cut[part]} older ones not kept"] if part in snapshot.cut else []
+    return "; ".join(said)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
