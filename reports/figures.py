@@ -103,20 +103,3 @@ def number(value: Number, unit: str = "", digits: int = 3, reason: str = "") -> 
 def integer(value: Number, reason: str = "") -> Markup:
     """A whole number whose unit stands in the heading of its column."""
     return _written(value, lambda n: f"{n:,.0f}", reason)
-
-
-def in_unit(value: float, unit: str) -> str:
-    """A value in the unit that its endpoint declares: USD, s, share, pp, bp, ratio, points ..."""
-    writers: dict[str, Callable[[float], str]] = {
-        "usd": usd_text,
-        "$": usd_text,
-        "s": seconds_text,
-        "share": percent_text,
-        "%": lambda v: f"{significant(v)}{THIN}%",
-        "pp": lambda v: f"{significant(v, 2)}{THIN}pp",
-        "bp": lambda v: f"{significant(v, 2)}{THIN}bp",
-        "ratio": lambda v: f"×{significant(v)}",
-        "": lambda v: significant(v),
-    }
-    key = unit.lower()
-    return writers[key](value) if key in writers else f"{significant(value)}{THIN}{unit}"

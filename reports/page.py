@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from reports import bars, breakdown, grid, lineups
+from markupsafe import Markup
+
+from reports import answer, bars, breakdown, grid, lineups, provenance, units
 from reports.bars import Bar
 from reports.breakdown import Spend, Total, Waste
 from reports.figures import known
@@ -17,6 +20,7 @@ from reports.visible import slug
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.findings import Comparison, Findings
     from reports.load import Run
 
 
@@ -57,6 +61,15 @@ class Arm:
     @property
     def usable_share(self) -> float | None:
         return self.usable / self.cells if self.cells else None
+
+
+@dataclass(frozen=True)
+class ShortVerdict:
+    """One line on an arm's card."""
+
+    endpoint: str
+    title: str
+    html: Markup
 
 
 @dataclass(frozen=True)
@@ -177,6 +190,40 @@ class Page:
     def waterfalls(self) -> list[Waterfall]:
         chosen = breakdown.typical_cells(self.run, self.run.arms)
         return [self._waterfall(arm, cell_id) for arm, cell_id in chosen.items()]
+
+    @cached_property
+    def findings(self) -> Findings | None:
+        """Numbers, verdicts and takeaways; None when no cell has ended."""
+        return None
+
+    @cached_property
+    def chart(self) -> answer.Chart:
+        assert self.findings is not None
+        return answer.chart(self.findings, self._slots)
+
+    def saving(self, arm: str) -> Comparison | None:
+        return answer.saving(self.findings, arm) if self.findings else None
+
+    def verdicts(self, arm: str) -> list[ShortVerdict]:
+        """What the experiment declared to ask, and what came out for this arm."""
+        if self.findings is None or self.interim or arm == self.baseline:
+            return []
+        rows = [(row, row.comparisons.get(arm)) for row in answer.declared(self.findings)]
+        return [
+            ShortVerdict(row.metric.name, row.metric.title, units.verdict(found.verdict, row.metric.unit, row.metric.scale))
+            for row, found in rows
+            if found is not None and found.verdict is not None
+        ]
+
+    @property
+    def provenance(self) -> ModuleType:
+        """What made the run, as functions of it."""
+        return provenance
+
+    @cached_property
+    def sentinel(self) -> Markup | None:
+        """The certificate that no prompt held a value from after its date, where there is one."""
+        return None
 
     def slot(self, arm: str) -> int:
         return self.run.arms.index(arm) if arm in self.run.arms else len(self.run.arms)

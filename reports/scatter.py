@@ -29,10 +29,22 @@ class Point:
     y_high: float | None = None
 
 
-def scatter(points: Sequence[Point], x_title: str, y_title: str, floor: float | None = None) -> Markup:
+@dataclass(frozen=True)
+class Line:
+    """An arm of which only the cost is known."""
+
+    label: str
+    slot: int
+    x: float
+
+
+def scatter(
+    points: Sequence[Point], x_title: str, y_title: str, floor: float | None = None, only_x: Line | None = None
+) -> Markup:
     """Cost (log scale) against a share, a region per arm from its two intervals, and the Pareto front."""
     width, height, left, top, right, bottom = 560, 340, 58, 16, 18, 52
-    x_of = log_scale([v for p in points for v in (p.x, p.x_low, p.x_high)], left + 14, width - right - 14)
+    costs = [v for p in points for v in (p.x, p.x_low, p.x_high)] + ([only_x.x] if only_x else [])
+    x_of = log_scale(costs, left + 14, width - right - 14)
     low, high = _share_domain([v for p in points for v in (p.y, p.y_low, p.y_high)] + [floor])
     y_of = scale(low, high, height - bottom, top)
     parts = [frame(left, top, width - right, height - bottom)]
@@ -40,6 +52,8 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str, floor: float | 
     parts += [x_tick(t, x_of.place(t), height - bottom) for t in x_of.ticks]
     if floor is not None:
         parts.append(_floor(floor, y_of(floor), left, width - right))
+    if only_x is not None:
+        parts.append(_only_x(only_x, x_of.place(only_x.x), top, height - bottom))
     parts.append(_front(points, x_of.place, y_of))
     parts += [_region(p, x_of.place, y_of) for p in points]
     spots = [(x_of.place(p.x), y_of(p.y)) for p in points]
@@ -71,6 +85,11 @@ def _share_ticks(low: float, high: float) -> list[float]:
 def _floor(value: float, y: float, left: float, right: float) -> Markup:
     said = f"noise floor {value * 100:.0f} %"
     return line(left, y, right, y, "floor") + text(said, right - 2, y - 5, "end")
+
+
+def _only_x(arm: Line, x: float, top: float, bottom: float) -> Markup:
+    drawn = line(x, top, x, bottom, f"only a{arm.slot % 8}")
+    return drawn + text(arm.label, x - 6, top + 12, "end", f"a{arm.slot % 8} label")
 
 
 def _region(point: Point, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> Markup:

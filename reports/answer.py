@@ -1,0 +1,95 @@
+"""What the first screen draws: cost against similarity, and which arms cannot be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from reports import scatter
+from reports.figures import known
+
+if TYPE_CHECKING:
+    from reports.estimate import Estimate
+    from reports.findings import Comparison, Findings, Row
+
+COST, QUALITY = "cost_per_usable", "similarity"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The chart of the first screen."""
+
+    drawing: Markup
+    """Empty when fewer than one arm can be drawn."""
+    left_out: tuple[tuple[str, str], ...]
+    """(arm, why) of what could not be drawn."""
+
+
+def chart(findings: Findings, slots: Mapping[str, int]) -> Chart:
+    """Every arm with a known cost above zero and a measured similarity."""
+    cost, quality = _values(findings, COST), _values(findings, QUALITY)
+    points, left_out = [], []
+    for arm in findings.arms:
+        why = _why_not(arm, cost.get(arm), quality.get(arm), findings.baseline)
+        if why:
+            left_out.append((arm, why))
+        else:
+            points.append(_point(arm, slots[arm], cost[arm], quality[arm]))
+    floor = _known(quality.get(findings.baseline or ""))
+    drawn = [p for p in points if p.label != findings.baseline]
+    if not drawn:
+        return Chart(Markup(""), tuple(left_out))
+    line = _baseline_line(findings, cost, slots, points)
+    drawing = scatter.scatter(points, "cost per usable decision", "same rating as the baseline", floor, line)
+    return Chart(drawing, tuple(left_out))
+
+
+def saving(findings: Findings, arm: str) -> Comparison | None:
+    """The arm's cost per usable decision against the baseline's, where both are known."""
+    row = _row(findings, COST)
+    found = row.comparisons.get(arm) if row else None
+    return found if found is not None and known(found.estimate.value) else None
+
+
+def declared(findings: Findings) -> Sequence[Row]:
+    return [row for row in findings.rows if row.is_declared]
+
+
+def _values(findings: Findings, name: str) -> Mapping[str, Estimate]:
+    row = _row(findings, name)
+    return row.values if row else {}
+
+
+def _row(findings: Findings, name: str) -> Row | None:
+    return next((row for row in findings.rows if row.metric.name == name), None)
+
+
+def _why_not(arm: str, cost: Estimate | None, quality: Estimate | None, baseline: str | None) -> str:
+    if _known(cost) is None:
+        return "its cost is unknown"
+    if _known(cost) == 0:
+        return "it costs nothing, and the scale is logarithmic"
+    if _known(quality) is None:
+        return "shown as a line: its noise floor was not measured" if arm == baseline else "its similarity was not measured"
+    return ""
+
+
+def _point(arm: str, slot: int, cost: Estimate, quality: Estimate) -> scatter.Point:
+    bounds = [v if known(v) else None for v in (cost.low, cost.high, quality.low, quality.high)]
+    return scatter.Point(arm, slot, cost.value, quality.value, *bounds)
+
+
+def _baseline_line(
+    findings: Findings, cost: Mapping[str, Estimate], slots: Mapping[str, int], points: Sequence[scatter.Point]
+) -> scatter.Line | None:
+    name = findings.baseline
+    if name is None or any(p.label == name for p in points) or not _known(cost.get(name)):
+        return None
+    return scatter.Line(name, slots[name], cost[name].value)
+
+
+def _known(found: Estimate | None) -> float | None:
+    return found.value if found is not None and known(found.value) else None
