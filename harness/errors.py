@@ -9,6 +9,7 @@ agents.errors.Halt    raised through the pipeline by our gate
 ├── OverBudget        a cap binds: the call, and with it the cell, is not started
 ├── LeaseLost         another holder has this cell: stop before the next call
 ├── Deferred          a long back-off: give the worker slot back, the journal keeps what was answered
+├── BrokerGone        Redis is away for too long: leave the cell unfinished
 └── Draining          the run was stopped: leave the cell unfinished, its journal stays
 """
 
@@ -88,6 +89,10 @@ class Deferred(Halt):
     def __init__(self, message: str, *, delay_s: float) -> None:
         super().__init__(message)
         self.delay_s = delay_s
+
+
+class BrokerGone(Halt):
+    """Redis is away for longer than anybody waits; the message says how long."""
 
 
 class Draining(Halt):

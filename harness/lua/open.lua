@@ -1,0 +1,24 @@
+-- Take a cell. ARGV: prefix, holder, attempts before, run cap, then pairs of model and its cap ('' for none).
+-- Returns {'ok', token, attempt, journal} | {'held', holder} | {'over', scope}.
+local holder, before, run_cap = ARGV[2], number(ARGV[3]), ARGV[4]
+local f = redis.call('HMGET', CELL, 'token', 'holder', 'attempt')
+if f[2] and not is_dead(f[2]) then return {'held', f[2]} end
+
+-- A cap that was met stays met until it is raised: no new cell starts, one that has begun may go on while it fits.
+local function is_met(scope, cap)
+  local met = redis.call('HGET', LEDGER, 'met|' .. scope)
+  return met and cap ~= '' and number(cap) <= number(met)
+end
+if redis.call('EXISTS', JOURNAL) == 0 then
+  if is_met('run', run_cap) then return {'over', 'run'} end
+  for i = 5, #ARGV, 2 do
+    if is_met('model:' .. ARGV[i], ARGV[i + 1]) then return {'over', 'model', ARGV[i]} end
+  end
+end
+
+bill_killed()
+local token = redis.call('HINCRBY', LEDGER, 'fence', 1)
+local attempt = math.max(number(f[3]), before) + 1
+redis.call('HSET', CELL, 'token', token, 'holder', holder, 'attempt', attempt)
+redis.call('HDEL', CELL, 'late')
+return {'ok', token, attempt, redis.call('HGETALL', JOURNAL)}

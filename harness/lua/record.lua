@@ -1,0 +1,39 @@
+-- What a request became: journal, settled money, a free slot and the limit's lesson, in one step.
+-- ARGV: prefix, token, call_id, entry, model, cost, kind (settled | estimated), lesson, retry_after_ms, input and output tokens.
+-- Returns 'ok', or 'lost' when another holder has the cell: what was paid is kept all the same. Telling it again is safe.
+local token, call_id, entry, model, cost, kind, lesson, retry_after_ms = unpack(ARGV, 2, 9)
+local fresh = true
+local held = redis.call('HGET', CELL, 'h:' .. call_id)
+if held then
+  local worst, held_model = parse_hold(held)
+  move('reserved', held_model, '-' .. worst)
+  redis.call('HDEL', CELL, 'h:' .. call_id)
+  redis.call('HSET', JOURNAL, call_id, entry)
+  -- Another attempt may have begun while this request was out; it asks before it ends whether something came late.
+  if redis.call('HGET', CELL, 'token') ~= token then redis.call('HINCRBY', CELL, 'late', 1) end
+else
+  local known = redis.call('HGET', JOURNAL, call_id)
+  if known and string.sub(known, 1, 1) == 'K' then
+    local worst, held_model = parse_hold(string.sub(known, 2))
+    move('estimated', held_model, '-' .. worst)
+    redis.call('HSET', JOURNAL, call_id, entry)
+    redis.call('HINCRBY', CELL, 'late', 1)
+  else
+    fresh = false
+  end
+end
+if fresh then
+  move(kind, model, cost)
+  if ARGV[10] ~= '' then redis.call('HINCRBY', LEDGER, 'run|input_tokens', ARGV[10]) end
+  if ARGV[11] ~= '' then redis.call('HINCRBY', LEDGER, 'run|output_tokens', ARGV[11]) end
+end
+
+meter()
+local slot = redis.call('HGET', SLOTS, call_id)
+if slot then
+  redis.call('HDEL', SLOTS, call_id)
+  redis.call('HSET', LIMIT, 'freed_at', whole(NOW))
+  learn(lesson, number(string.match(slot, '|(%d+)$')), number(retry_after_ms))
+end
+grant(nil)
+return redis.call('HGET', CELL, 'token') == token and 'ok' or 'lost'

@@ -1,0 +1,60 @@
+"""What is asked again after which failure: the one table of causes; docs/faults.md tells it to users."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agents import Failure
+
+DEFER_OVER_S = 30.0
+"""A longer back-off is not slept out: the cell gives its place in the worker back and comes again."""
+FAILURES_AT_ONE_PLACE = 20
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How a cause is answered."""
+
+    tries: int
+    """Requests in all, over all attempts at the cell; 1 = permanent."""
+    first_s: float = 0.0
+    """Back-off after the first failure; it doubles with each."""
+    longest_s: float = 0.0
+    lesson: str = ""
+    """What it teaches the server's limit: shrink, pause, or nothing."""
+    billed: bool = False
+    """Whether the server may have computed and billed what we did not get to see."""
+
+
+RETRIES: Mapping[str, Retry] = {
+    "rate_limited": Retry(tries=12, first_s=1.0, longest_s=120.0, lesson="shrink"),
+    "capacity": Retry(tries=12, first_s=5.0, longest_s=300.0, lesson="shrink"),
+    "server_error": Retry(tries=8, first_s=0.5, longest_s=120.0, lesson="pause"),
+    "timeout": Retry(tries=3, first_s=2.0, longest_s=60.0, lesson="pause", billed=True),
+    "connection": Retry(tries=9, first_s=0.5, longest_s=120.0, lesson="pause"),
+    "cut_stream": Retry(tries=4, first_s=0.5, longest_s=30.0, lesson="pause", billed=True),
+    "bad_answer": Retry(tries=2, first_s=1.0, longest_s=10.0, billed=True),
+    "quota": Retry(tries=1),
+    "bad_request": Retry(tries=1),
+    "too_long": Retry(tries=1),
+    "auth": Retry(tries=1),
+    "not_found": Retry(tries=1),
+    "unsupported": Retry(tries=1),
+}
+
+
+def pause_s(failure: Failure, failures: Mapping[str, int], draw: float | None = None) -> float | None:
+    """Seconds until the place may be asked again, None when it must not be.
+
+    `failures` counts this place's failures by cause, this one included; `draw` in [0, 1) stands for chance."""
+    retry = RETRIES[failure.cause]
+    count = failures[failure.cause]
+    if count >= retry.tries or sum(failures.values()) >= FAILURES_AT_ONE_PLACE:
+        return None
+    longest: float = min(retry.longest_s, retry.first_s * 2 ** (count - 1))
+    chance = random.random() if draw is None else draw
+    # Half fixed, half chance: cells that failed together do not come back together, and none at once.
+    jittered = longest * (0.5 + 0.5 * chance)
+    return max(jittered, failure.retry_after_s or 0.0)

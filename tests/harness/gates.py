@@ -1,0 +1,69 @@
+"""What tests of the gate's parts share: a cell, requests, calls, and a gatehouse on the test's Redis."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agents import Answer, Call, Failure, Model, Part, Permit, Pipeline, Place, Request, Timing, Usage, WorstCase
+from harness.cells import Cell
+from harness.gate import CellGate
+from harness.gatehouse import Gatehouse
+from harness.ledger import Caps
+from harness.price_file import PriceFile
+from harness.pricing import PriceTable
+from harness.servers import ServerSpec
+
+GPT = Model("gpt", "openai", "test-gpt", {"max_output_tokens": 100}, server="cloud")
+LLAMA = Model("llama", "ollama", "llama3.1:8b", {"max_output_tokens": 100}, server="gpu-box")
+WORST = WorstCase(1000, 100)
+WORST_USD = 1000 * 1e-6 + 100 * 1e-5
+PLACE = Place("market_analyst")
+PRICES = PriceTable(
+    PriceFile.model_validate({"version": "test", "prices": [{"model": "test-gpt", "input": 1.0, "output": 10.0}]})
+)
+
+
+def specs(parallel: int | None = 64, slots: int = 1) -> dict[str, ServerSpec]:
+    cloud = ServerSpec("cloud", "openai", "http://127.0.0.1:1", "sk-test", parallel=parallel, is_hosted=True)
+    return {"cloud": cloud, "gpu-box": ServerSpec("gpu-box", "ollama", "http://gpu-box:11434", parallel=slots)}
+
+
+def house(url: str, *, caps: Caps | None = None, servers: Mapping[str, ServerSpec] | None = None, **more: Any) -> Gatehouse:
+    return Gatehouse(url, "run1", servers or specs(), PRICES, caps, **more)
+
+
+def cell(ticker: str = "AAPL", *models: Model) -> Cell:
+    lineup = {"market_analyst": (models or (GPT,))[0], "trader": (models or (GPT,))[-1]}
+    return Cell("test", "arm", ticker, dt.date(2025, 3, 3), 0, lineup, Pipeline(), {}, "print", snapshot_sha256="ab")
+
+
+def request(text: str = "Is it a buy?", model: Model = GPT) -> Request:
+    return Request(model, (Part("system", "You judge."), Part("user", text)), max_output_tokens=100)
+
+
+def answered(permit: Permit, asked: Request, place: Place = PLACE, tokens: tuple[int, int] = (500, 50)) -> Call:
+    answer = Answer(
+        "Buy.", usage=Usage(tokens[0], 0, 0, tokens[1], 0), timing=Timing(1.0, 0.1, 0.5), model_returned=asked.model.name
+    )
+    return Call(permit.call_id, place, asked, Timing(1.0, 0.1, 0.5), answer)
+
+
+def failed(permit: Permit, asked: Request, cause: str, place: Place = PLACE, retry_after_s: float | None = None) -> Call:
+    failure = Failure(cause, f"it said {cause}", "SomeError", 500, retry_after_s)
+    return Call(permit.call_id, place, asked, Timing(1.0, None, 0.5), failure=failure)
+
+
+async def pay(gate: CellGate, place: Place = PLACE, asked: Request | None = None) -> Call:
+    """One call from admission to record."""
+    asked = asked or request()
+    await gate.recall(place, asked)
+    call = answered(await gate.admit(place, asked, WORST), asked, place)
+    assert await gate.record(call) is None
+    return call
+
+
+def at(role: str, index: int = 0) -> Place:
+    return replace(PLACE, role=role, index=index)

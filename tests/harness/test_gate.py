@@ -1,0 +1,227 @@
+"""The gate's promises: nothing answered is paid twice, nothing paid is lost, halts let paid requests land."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis
+
+from harness import journal, ledger
+from harness.errors import Deferred, Draining, LeaseLost, OverBudget
+from harness.keys import Keys
+from harness.ledger import Caps
+from harness.limits import usage
+from tests.harness.gates import GPT, PLACE, WORST, WORST_USD, answered, at, cell, failed, house, pay, request
+
+
+def test_a_cell_that_is_begun_again_recalls_what_it_paid_and_pays_only_the_rest(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as first:
+            gate = await first.take(cell())
+            paid = await pay(gate)
+            await gate.close(ended=False)
+        async with house(redis_url) as second:
+            gate = await second.take(cell())
+            assert gate.lease.attempt == 2
+            recalled = await gate.recall(PLACE, request())
+            assert recalled is not None
+            assert (recalled.text, recalled.usage) == (paid.answer.text, paid.answer.usage)  # type: ignore[union-attr]
+            assert await gate.recall(at("bull"), request()) is None
+            await pay(gate, at("bull"))
+            assert [row["cell_attempt"] for row in gate.calls] == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_a_place_that_is_asked_otherwise_than_before_is_asked_again(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            await pay(gate)
+            assert await gate.recall(PLACE, request("Another prompt")) is None
+
+    asyncio.run(scenario())
+
+
+def test_an_ended_cell_leaves_nothing_in_redis_but_its_money(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            await pay(gate)
+            assert await gate.still_ours()
+            await gate.close(ended=True)
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        left = [key.decode() for key in client.keys("*")]
+        assert not [key for key in left if ":cell:" in key or ":journal:" in key or ":alive:" in key]
+        assert ledger.of_run(client, "run1").settled_usd == pytest.approx(500 * 1e-6 + 50 * 1e-5, abs=1e-12)
+        assert ledger.tokens(client, "run1") == (500, 50)
+
+
+def test_rows_of_calls_carry_price_tokens_and_waits(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            await pay(gate)
+            row = gate.calls[0]
+            assert (row["outcome"], row["cost_basis"], row["input_tokens"], row["output_tokens"]) == (
+                "answered",
+                "api_price",
+                500,
+                50,
+            )
+            assert row["cost_usd"] == pytest.approx(0.001)
+            assert row["queued_s"] < 1.0
+            assert [message["role"] for message in gate.messages] == ["system", "user"]
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_died_with_its_worker_is_billed_by_estimate_and_flagged(redis_url: str) -> None:
+    async def scenario() -> None:
+        dead = house(redis_url)
+        await dead.start()
+        gate = await dead.take(cell())
+        await gate.recall(PLACE, request())
+        await gate.admit(PLACE, request(), WORST)
+        await dead.aclose()
+        await asyncio.sleep(0.01)
+        async with house(redis_url) as alive:
+            with pytest.raises(Deferred):
+                await alive.take(cell())
+            await asyncio.sleep(1.6)
+            gate = await alive.take(cell())
+            assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
+            assert gate.calls[0]["cost_usd"] == pytest.approx(WORST_USD)
+            assert await gate.recall(PLACE, request()) is None
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        money = ledger.of_run(client, "run1")
+        assert (money.settled_usd, money.reserved_usd) == (0, 0)
+        assert money.estimated_usd == pytest.approx(WORST_USD)
+
+
+def test_an_answer_that_comes_after_the_cell_was_taken_over_is_kept_and_settled(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as stalled, house(redis_url) as second:
+            gate = await stalled.take(cell())
+            permit = await gate.admit(PLACE, request(), WORST)
+            await _seem_dead(redis_url, stalled.holder)
+            other = await second.take(cell())
+            assert [row["outcome"] for row in other.calls] == ["killed"]
+            assert await gate.record(answered(permit, request())) is None
+            assert not await gate.still_ours()
+            with pytest.raises(LeaseLost):
+                await gate.admit(at("bull"), request(), WORST)
+            assert await other.still_ours()
+            assert [row["outcome"] for row in other.calls] == ["answered"]
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        money = ledger.of_run(client, "run1")
+        assert (money.estimated_usd, money.reserved_usd) == (0, 0)
+        assert money.settled_usd == pytest.approx(0.001)
+
+
+def test_at_a_cap_requests_that_are_out_land_before_the_cell_ends(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url, caps=Caps(cell_usd=WORST_USD)) as gates:
+            gate = await gates.take(cell())
+            permit = await gate.admit(PLACE, request(), WORST)
+            other = asyncio.create_task(gate.admit(at("bull"), request(), WORST))
+            await asyncio.sleep(0.05)
+            assert not other.done()
+            await gate.record(answered(permit, request()))
+            with pytest.raises(OverBudget) as cap:
+                await other
+            assert cap.value.scope == "cell"
+            assert len(gate.calls) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_long_back_off_defers_the_cell_and_a_short_one_is_waited_out(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            permit = await gate.admit(PLACE, request(), WORST)
+            wait_s = await gate.record(failed(permit, request(), "server_error"))
+            assert wait_s is not None
+            assert 0 < wait_s < 1
+            permit = await gate.admit(PLACE, request(), WORST)
+            with pytest.raises(Deferred) as deferred:
+                await gate.record(failed(permit, request(), "rate_limited", retry_after_s=90.0))
+            assert deferred.value.delay_s >= 90
+
+    asyncio.run(scenario())
+
+
+def test_a_permanent_failure_is_not_asked_again_and_costs_nothing(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            permit = await gate.admit(PLACE, request(), WORST)
+            assert await gate.record(failed(permit, request(), "auth")) is None
+            assert gate.calls[0]["cost_usd"] == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_cell_of_a_stopped_run_ends_at_its_next_call(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            await pay(gate)
+            with redis.Redis.from_url(redis_url) as client:
+                client.set(Keys("run1").control, "stop")
+            with pytest.raises(Draining):
+                await gate.admit(at("bull"), request(), WORST)
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_is_cancelled_while_it_waits_leaves_no_trace(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            first = [await gate.admit(at("bull", index), request(), WORST) for index in range(64)]
+            waiting = asyncio.create_task(gate.admit(PLACE, request(), WORST))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            with redis.Redis.from_url(redis_url) as client:
+                (limit,) = usage(client, "run1").values()
+                assert (limit.slots_held, limit.waiting) == (64, 0)
+            for index, permit in enumerate(first):
+                await gate.record(answered(permit, request(), at("bull", index)))
+            with redis.Redis.from_url(redis_url) as client:
+                (limit,) = usage(client, "run1").values()
+                assert limit.slots_held == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_is_cut_off_is_billed_by_estimate(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            permit = await gate.admit(PLACE, request(), WORST)
+            await gate.discard(PLACE, permit)
+            assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        assert ledger.of_run(client, "run1").estimated_usd == pytest.approx(WORST_USD)
+        assert ledger.of_models(client, "run1")[GPT.alias].estimated_usd == pytest.approx(WORST_USD)
+        assert list(journal.unfinished(client, "run1")) == [cell().cell_id]
+
+
+async def _seem_dead(redis_url: str, holder: str) -> None:
+    """As after a stall: no sign of life, and nobody hears one."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(Keys("run1").alive(holder))
+        client.hset(Keys("run1").suspects, holder, "0")
