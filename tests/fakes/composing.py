@@ -1,0 +1,80 @@
+"""The answer to one request, before any wire format: what is said, what it counts, how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.fakes.answers import instance, prose, tokens
+from tests.fakes.script import Behaviour
+
+
+@dataclass
+class Composed:
+    """What a wire format puts into its own words."""
+
+    text: str
+    input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int | None
+    output_tokens: int
+    reasoning_tokens: int
+    length: bool
+    """Cut by the cap on output."""
+
+
+def compose(
+    behaviour: Behaviour,
+    seed: str,
+    prompt_tokens: int,
+    cached: int,
+    schema: Mapping[str, Any] | None,
+    cap: int | None,
+) -> Composed:
+    """A scripted text, else a valid instance of the schema, else prose; cut at the cap as a real server does."""
+    text = behaviour.text
+    if text is None:
+        text = instance(schema, seed) if schema is not None else prose(seed, behaviour.output_tokens)
+    if behaviour.tool_calls:
+        text = behaviour.text or ""
+    thought = behaviour.reasoning_tokens or tokens(behaviour.thinking)
+    room = max(cap - thought, 0) if cap is not None else None
+    is_long = room is not None and tokens(text) > room
+    said = text[: room * 4] if is_long and room is not None else text
+    called = sum(tokens(call.get("arguments", "")) + 8 for call in behaviour.tool_calls)
+    return Composed(
+        text=said,
+        input_tokens=behaviour.input_tokens if behaviour.input_tokens is not None else prompt_tokens,
+        cached_tokens=behaviour.cached_tokens if behaviour.cached_tokens is not None else cached,
+        cache_write_tokens=behaviour.cache_write_tokens,
+        output_tokens=min(tokens(said) + thought + called, cap or 1 << 60),
+        reasoning_tokens=thought,
+        length=is_long,
+    )
+
+
+class PrefixCache:
+    """How much of a prompt a server has seen before, per model, in blocks of 128 tokens from 1,024 on."""
+
+    def __init__(self, keep: int = 8) -> None:
+        self._seen: dict[str, list[str]] = {}
+        self._keep = keep
+
+    def cached_tokens(self, model: str, prompt: str) -> int:
+        seen = self._seen.setdefault(model, [])
+        if len(prompt) < 4096:
+            return 0
+        best = max((_common(prompt, one) for one in seen), default=0) // 4
+        seen.append(prompt)
+        del seen[: -self._keep]
+        return best // 128 * 128 if best >= 1024 else 0
+
+
+def _common(left: str, right: str) -> int:
+    """Length of the common prefix, by halving."""
+    low, high = 0, min(len(left), len(right))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if left[low:middle] == right[low:middle] else (low, middle - 1)
+    return low
