@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from reports.estimate import Estimate
+from reports import cutoffs, judge, outcomes, registry, similarity, takeaways, wording
+from reports.cutoffs import ArmCutoff
+from reports.estimate import Estimate, unknown
+from reports.facts import Facts
+from reports.measure import Measured, Test
 from reports.registry import Metric
 from reports.similarity import Similarity
 from reports.takeaways import Takeaway
 from reports.verdict import Verdict
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
+
+    from reports.load import Run
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class Comparison:
     estimate: Estimate
     verdict: Verdict | None
     """None where the experiment does not declare the endpoint, or the run is unfinished."""
+    words: str = ""
+    """The verdict as a reader is told it."""
     note: str = ""
     """What the reader must know beside it: windows, strata, cases left out."""
 
@@ -42,6 +52,8 @@ class Row:
     """arm -> figure; for similarity the baseline's own figure is its noise floor."""
     comparisons: Mapping[str, Comparison]
     """arm -> comparison; the baseline has none."""
+    by_stratum: Mapping[str, Mapping[str, Estimate]]
+    """arm -> before | grey | after | unknown -> figure, for outcomes; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +63,206 @@ class Findings:
     run_id: str
     baseline: str | None
     arms: tuple[str, ...]
+    rules: frozenset[str]
+    """Arms that decide without a model."""
     is_interim: bool
+    cases: int
+    dates: int
     rows: tuple[Row, ...]
     similarities: Mapping[str, Similarity]
     """arm -> how its ratings meet the baseline's; the baseline against itself is the noise floor."""
-    takeaways: tuple[Takeaway, ...]
-    changes: tuple[str, ...]
+    cutoffs: Mapping[str, ArmCutoff]
+    strata: Mapping[str, Mapping[str, int]]
+    """arm -> before | grey | after | unknown -> cases."""
+    takeaways: tuple[Takeaway, ...] = ()
+    changes: tuple[str, ...] = ()
     """What would change the conclusion."""
-    caveats: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of an endpoint. Raises KeyError when there is none."""
-        return next(row for row in self.rows if row.metric.name == name)
+        return self._by_name[name]
 
     def verdict(self, name: str, arm: str) -> Verdict | None:
         """The verdict on a declared endpoint, None where there is none."""
-        found = (row.comparisons.get(arm) for row in self.rows if row.metric.name == name)
-        return next((comparison.verdict for comparison in found if comparison), None)
+        comparison = self._by_name[name].comparisons.get(arm) if name in self._by_name else None
+        return comparison.verdict if comparison else None
+
+    @property
+    def declared(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.is_declared)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Row]:
+        return {row.metric.name: row for row in self.rows}
+
+
+def find(run: Run) -> Findings:
+    """All numbers of a run; verdicts and takeaways only when it is finished. Raises ValueError on an unknown endpoint."""
+    found = _Finder(run).findings()
+    if found.is_interim:
+        return replace(found, caveats=takeaways.caveats(found, run))
+    return replace(
+        found,
+        takeaways=takeaways.takeaways(found),
+        changes=takeaways.changes(found),
+        caveats=takeaways.caveats(found, run),
+    )
+
+
+class _Finder:
+    """The way from a run to its findings."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.facts = run, Facts(run)
+        self.metrics = registry.metrics(run.horizons)
+        self.cutoffs = {arm: cutoffs.of_arm(run.experiment, arm) for arm in run.arms}
+        self.strata = {arm: cutoffs.strata(cutoff, self.facts.dates) for arm, cutoff in self.cutoffs.items()}
+        self._check_declared()
+
+    def findings(self) -> Findings:
+        rows = tuple(self._row(metric) for metric in self.metrics)
+        return Findings(
+            run_id=self.run.run_id,
+            baseline=self.facts.baseline,
+            arms=self.facts.arms,
+            rules=self.facts.rules,
+            is_interim=self.run.is_interim,
+            cases=len(self.facts.dates),
+            dates=self.facts.dates.nunique(),
+            rows=rows if self.run.is_interim else self._judged(rows),
+            similarities=similarity.similarities(self.facts),
+            cutoffs=self.cutoffs,
+            strata={arm: Counter(strata) for arm, strata in self.strata.items()},
+        )
+
+    def _check_declared(self) -> None:
+        known = [metric.name for metric in self.metrics if metric.better]
+        for name in self.run.declared.margins:
+            if name not in known:
+                raise ValueError(f"unknown endpoint {name!r} in compare.endpoints; known: {', '.join(known)}")
+
+    def _row(self, metric: Metric) -> Row:
+        measured = Measured(self.facts, metric)
+        others = [arm for arm in self.facts.arms if arm != self.facts.baseline]
+        tests = {arm: self._test(measured, arm) for arm in others if self.facts.baseline}
+        self._tests[metric.name] = tests
+        return Row(
+            metric=metric,
+            is_declared=metric.name in self.run.declared.margins,
+            margin=self.run.declared.margins.get(metric.name),
+            values={arm: measured.value(arm, self._headline(metric, arm)) for arm in self.facts.arms},
+            comparisons={arm: self._comparison(metric, arm, test) for arm, test in tests.items()},
+            by_stratum=self._by_stratum(measured) if metric.is_outcome else {},
+        )
+
+    @cached_property
+    def _tests(self) -> dict[str, dict[str, Test | None]]:
+        return {}
+
+    def _test(self, measured: Measured, arm: str) -> Test | None:
+        baseline = str(self.facts.baseline)
+        return measured.test(arm, baseline, self._headline(measured.metric, arm, baseline))
+
+    def _headline(self, metric: Metric, *arms: str) -> pd.Index[Any] | None:
+        """Cases that an outcome headline may use: after the cutoffs of these arms, in windows that do not overlap."""
+        if metric.horizon is None:
+            return None
+        dates = self.facts.dates
+        for arm in arms:
+            dates = dates[self.strata[arm].reindex(dates.index) == "after"]
+        return self._apart(metric.horizon, dates)
+
+    def _apart(self, horizon: int, dates: pd.Series[Any]) -> pd.Index[Any]:
+        chosen = outcomes.independent_dates(self.run, horizon, dates)
+        return dates.index[dates.isin(chosen)]
+
+    def _by_stratum(self, measured: Measured) -> dict[str, dict[str, Estimate]]:
+        horizon = measured.metric.horizon or 0
+        dates = self.facts.dates
+        return {
+            arm: {
+                stratum: measured.value(arm, self._apart(horizon, dates[strata == stratum]))
+                for stratum in cutoffs.STRATA
+                if (strata == stratum).any()
+            }
+            for arm, strata in self.strata.items()
+        }
+
+    def _comparison(self, metric: Metric, arm: str, test: Test | None) -> Comparison:
+        baseline = str(self.facts.baseline)
+        if test is None:
+            return Comparison(arm, baseline, metric.scale, unknown(), None, note=self._reason(metric, arm))
+        note = self._windows(metric, test) if metric.is_outcome else ""
+        return Comparison(arm, baseline, test.scale, test.estimate, None, note=note)
+
+    def _windows(self, metric: Metric, test: Test) -> str:
+        return (
+            f"{test.estimate.dates} non-overlapping windows of {metric.horizon} sessions, "
+            f"from {self.facts.dates.nunique()} dates; {test.estimate.cases} of {len(self.facts.dates)} cases"
+        )
+
+    def _reason(self, metric: Metric, arm: str) -> str:
+        """Why there is nothing to compare."""
+        baseline = str(self.facts.baseline)
+        if metric.is_outcome:
+            return self._no_outcome(metric.horizon or 0, arm, baseline)
+        if metric.group == "similarity" and not _has_repeats(self.facts, baseline):
+            return f"{baseline} has no repeats, so how often it agrees with itself is not known"
+        if metric.group == "money":
+            return "the cost is unknown in one of the two"
+        return "no case has a known value in both"
+
+    def _no_outcome(self, horizon: int, arm: str, baseline: str) -> str:
+        for name in (arm, baseline):
+            if self.cutoffs[name].unknown:
+                return f"knowledge cutoff of {', '.join(self.cutoffs[name].unknown)} is unknown; add it to reports/cutoffs.yaml"
+            if not (self.strata[name] == "after").any():
+                cutoff = self.cutoffs[name].cutoff
+                return f"no case lies 90 days after the knowledge cutoff of {cutoff.model if cutoff else name}"
+        statuses = outcomes.statuses(self.run, horizon)
+        if not statuses:
+            return "no outcomes were recorded"
+        if not statuses.get("known"):
+            return f"outcomes of all {sum(statuses.values())} cases are still pending or missing"
+        return "no case with a known outcome was decided by both"
+
+    def _judged(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        """The rows with their verdicts, arm by arm."""
+        given = {arm: self._verdicts(rows, arm) for arm in self.facts.arms if arm != self.facts.baseline}
+        return tuple(_with_verdicts(row, given) if row.is_declared else row for row in rows)
+
+    def _verdicts(self, rows: tuple[Row, ...], arm: str) -> dict[str, Verdict]:
+        declared = [row for row in rows if row.is_declared and arm in row.comparisons]
+        questions = {
+            row.metric.name: judge.Question(
+                row.metric, row.margin, self._tests[row.metric.name][arm], row.comparisons[arm].note
+            )
+            for row in declared
+        }
+        return judge.verdicts(questions, self._usd_per_case(arm))
+
+    def _usd_per_case(self, arm: str) -> float | None:
+        """What a further case costs this arm and the baseline together."""
+        cells = self.facts.cells[self.facts.cells["arm"].isin([arm, self.facts.baseline])]
+        if cells["cost_usd"].isna().any() or not len(cells):
+            return None
+        return float(cells["cost_usd"].sum() / cells["case_id"].nunique())
+
+
+def _with_verdicts(row: Row, given: Mapping[str, Mapping[str, Verdict]]) -> Row:
+    compared = {
+        arm: _with_verdict(row.metric, comparison, given[arm].get(row.metric.name))
+        for arm, comparison in row.comparisons.items()
+    }
+    return replace(row, comparisons=compared)
+
+
+def _with_verdict(metric: Metric, comparison: Comparison, given: Verdict | None) -> Comparison:
+    if given is None:
+        return comparison
+    return replace(comparison, verdict=given, words=wording.verdict(metric, comparison.scale, given))
+
+
+def _has_repeats(facts: Facts, arm: str) -> bool:
+    return bool((facts.counts(arm).sum(axis=1) > 1).any())

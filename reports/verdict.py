@@ -31,6 +31,8 @@ class Sample(Protocol):
     def df(self) -> Numbers: ...
     def p_above(self, x: Numbers) -> Numbers: ...
     def p_below(self, x: Numbers) -> Numbers: ...
+    def flipped(self) -> Sample: ...
+    def scaled(self, times: float) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,26 @@ def detectable(sample: Sample, level: float = LEVEL) -> float | None:
 
 
 def dates_needed(sample: Sample, margin: float | None, dates: int, level: float = LEVEL) -> int | None:
-    """Dates like these that would settle the question: equivalence within the margin; without one, the difference as seen."""
-    target = margin if margin is not None else abs(float(sample.value))
-    if dates < 2 or not target or not math.isfinite(float(sample.se)):
+    """Dates like these that would settle it: show equivalence where the difference seen is below the margin, else show it."""
+    is_small = margin is not None and abs(float(sample.value)) < margin
+    if dates < 2 or not math.isfinite(float(sample.se)) or not (is_small or float(sample.value)):
         return None
-    power, sides = (1 - (1 - POWER) / 2, 1) if margin is not None else (POWER, 2)
-    needed = float(dates)
-    for _ in range(20):
-        reach = float(_reach(max(needed - 1, 1.0), level, power, sides=sides))
-        needed = max((reach * float(sample.se) / target) ** 2 * dates, 2.0)
-    return math.ceil(needed) if math.isfinite(needed) else None
+    margin = margin if is_small else None
+    low, high = dates, dates
+    while not _settles(sample.scaled(high / dates), margin, level):
+        low, high = high, high * 2
+        if high > MOST_CASES:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _settles(sample.scaled(middle / dates), margin, level) else (middle, high)
+    return high
+
+
+def _settles(sample: Sample, margin: float | None, level: float) -> bool:
+    if margin is not None:
+        return bool(is_powered(sample, margin, level))
+    return bool(abs(sample.value) >= _reach(sample.df, level, POWER, sides=2) * sample.se)
 
 
 def _reach(df: Numbers, level: Numbers, power: float, *, sides: int) -> Numbers:

@@ -63,6 +63,10 @@ class Paired:
     def flipped(self) -> Paired:
         return Paired(self.losses, self.gains, self.cases, self.effective)
 
+    def scaled(self, times: float) -> Paired:
+        """What the same shares would give on so many times the cases."""
+        return Paired(self.gains * times, self.losses * times, self.cases * times, self.effective * times)
+
     def _level_where(self, is_rejected) -> Numbers:  # type: ignore[no-untyped-def]
         low, high = np.zeros(np.shape(self.value)), np.full(np.shape(self.value), 0.5)
         for _ in range(STEPS):

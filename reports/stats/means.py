@@ -41,6 +41,10 @@ class Mean:
     def flipped(self) -> Mean:
         return Mean(-self.value, self.se, self.df)
 
+    def scaled(self, times: float) -> Mean:
+        """What the same truth would give on so many times the dates."""
+        return Mean(self.value, self.se / np.sqrt(times), (self.df + 1) * times - 1)
+
     def _t(self, x: Numbers) -> Numbers:
         with np.errstate(divide="ignore", invalid="ignore"):
             return (self.value - x) / self.se

@@ -1,0 +1,114 @@
+"""How findings are said: figures with their units, differences with their sign, verdicts in words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from reports.figures import percent_text, seconds_text, significant, usd_text
+from reports.verdict import LEVEL, POWER, Verdict
+
+if TYPE_CHECKING:
+    from reports.estimate import Estimate
+    from reports.registry import Metric
+
+MINUS = "\u2212"
+UNKNOWN = "unknown"
+
+
+def figure(unit: str, value: float) -> str:
+    """A value of an endpoint with its unit."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    writers = {"usd": usd_text, "s": seconds_text, "share": percent_text, "return": _return}
+    if unit in writers:
+        return writers[unit](value).replace("-", MINUS)
+    if unit == "tokens":
+        return f"{value:,.0f} tokens"
+    if unit == "tokens_per_s":
+        return f"{significant(value, 2)} tokens/s"
+    return f"{value:+.2f}".replace("-", MINUS)
+
+
+def difference(unit: str, scale: str, value: float) -> str:
+    """A signed difference: points for shares, basis points for returns, percent on the ratio scale."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    if scale == "ratio":
+        return _signed((value - 1) * 100, "%") if value < 3 else f"×{significant(value, 2)}"
+    if unit == "share":
+        return _signed(value * 100, "pp")
+    if unit == "return":
+        return _signed(value * 10_000, "bp", places=0)
+    sign = "+" if value > 0 else MINUS if value < 0 else ""
+    return sign + figure(unit, abs(value)).lstrip("+")
+
+
+def size(unit: str, scale: str, value: float) -> str:
+    """An unsigned difference, such as a margin."""
+    if scale == "ratio":
+        return f"{significant(value * 100, 2)} %"
+    return difference(unit, scale, abs(value)).lstrip("+")
+
+
+def interval(metric: Metric, scale: str, estimate: Estimate) -> str:
+    """A difference with its 95 % interval."""
+    value, low, high = (difference(metric.unit, scale, bound) for bound in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low} to {high}]" if low != UNKNOWN else f"{value} (no interval)"
+
+
+def range_of(metric: Metric, estimate: Estimate) -> str:
+    """An arm's own figure with its 95 % interval."""
+    value, low, high = (figure(metric.unit, bound) for bound in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low} to {high}]" if low != UNKNOWN else value
+
+
+def verdict(metric: Metric, scale: str, given: Verdict) -> str:
+    """The verdict in words, with what would settle it where nothing can be told."""
+    if given.word == "equivalent" and given.margin is not None:
+        return f"equivalent within {size(metric.unit, scale, given.margin)}"
+    if given.word == "not worse" and given.margin is not None:
+        return f"not worse than {MINUS}{size(metric.unit, scale, given.margin)}"
+    if given.word != "cannot tell":
+        return given.word
+    return f"cannot tell ({given.reason or _lacking(metric, scale, given)})"
+
+
+def more_cases(given: Verdict) -> str:
+    """How many more cases would settle it, and for how much."""
+    if given.more_cases is None:
+        return ""
+    dollars = "cost unknown" if given.more_usd is None else f"about {_rough_usd(given.more_usd)}"
+    return f"{given.more_cases:,} more {'case' if given.more_cases == 1 else 'cases'}, {dollars}"
+
+
+def methods() -> str:
+    """One sentence on the terms of every verdict."""
+    return (
+        f"A verdict is taken at a two-sided level of {LEVEL:.1%}, Holm-corrected over the declared endpoints of a pair; "
+        f"equivalence needs two one-sided tests and {POWER:.0%} power to show it; intervals are 95 %."
+    )
+
+
+def _lacking(metric: Metric, scale: str, given: Verdict) -> str:
+    parts = []
+    if given.detectable is not None:
+        parts.append(f"smallest detectable {size(metric.unit, scale, given.detectable)}")
+    if more := more_cases(given):
+        parts.append(more)
+    return "; ".join(parts) or "too few cases for an interval"
+
+
+def _rough_usd(value: float) -> str:
+    """Two significant digits: a forecast is no bill."""
+    return usd_text(value) if value < 10 else f"${float(f'{value:.2g}'):,.0f}"
+
+
+def _return(value: float) -> str:
+    return f"{value * 10_000:+.0f} bp"
+
+
+def _signed(value: float, unit: str, places: int | None = None) -> str:
+    digits = places if places is not None else (0 if abs(value) >= 20 else 1)
+    text = f"{value:+,.{digits}f}".replace("-", MINUS)
+    return f"{'0' if float(f'{value:.{digits}f}') == 0 else text} {unit}"
