@@ -41,7 +41,7 @@ def write_outcomes(
     rows = [_outcome(market, ticker, date, horizon) for ticker, date in cases for horizon in sorted(set(horizons))]
     measure = Measure.of(market, rows, benchmark, {ticker for ticker, _ in cases})
     _write(folder, "outcomes", [row | measure.excess(row) for row in rows])
-    _write(folder, "daily", [{"ticker": t, **day} for t in sorted(measure.shown) for day in _daily(market.history(t))])
+    _write(folder, "daily", [day for ticker in sorted(measure.shown) for day in market.daily(ticker)])
 
 
 class Market:
@@ -71,6 +71,12 @@ class Market:
         if entry is None or exit_ is None:
             return None
         return entry.open, agents.held(entry, exit_, history.splits, history.dividends)
+
+    def daily(self, ticker: str) -> Iterator[Row]:
+        """Rows of the table `daily`."""
+        adjusted = self.source.adjusted(ticker) if self.history(ticker).bars else {}
+        for day in _daily(self.history(ticker)):
+            yield {"ticker": ticker, **day, "adjusted": adjusted.get(day["date"])}
 
     def gain(self, ticker: str, span: Span) -> float | None:
         filled = self.fill(ticker, span)

@@ -150,6 +150,7 @@ _DAILY: tuple[_Column, ...] = (
     ("low", _REAL, "Raw low."),
     ("split", _REAL, "New shares for one old share from this session's open on; 1 without a split."),
     ("dividend", _REAL, "Cash per share that goes ex at this session's open; 0 without one."),
+    ("adjusted", _REAL, "The vendor's own adjusted close where it gives one: made with later actions, for the sentinel only."),
 )
 
 

@@ -84,6 +84,10 @@ class Source:
         """Raw sessions from `first` on that closed by `until`. Raises NoSuchCase for an unknown ticker."""
         raise SnapshotError(f"the source {self.name!r} has no prices; known: {', '.join(source_names('prices'))}")
 
+    def adjusted(self, ticker: str) -> Mapping[dt.date, float]:
+        """The vendor's own adjusted closes, made with knowledge of later actions: for the sentinel, never for a prompt."""
+        return {}
+
     def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
         """Statement lines as filed by `until`; of a restated line the one filed last."""
         return Found(absent=self.lacks("filings"))

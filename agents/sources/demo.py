@@ -6,7 +6,7 @@ import csv
 import datetime as dt
 import gzip
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from importlib import resources
@@ -51,6 +51,9 @@ class Demo(Source):
             tuple(paid for paid in whole.dividends if paid.ex_date >= first and paid.available_at <= until),
         )
 
+    def adjusted(self, ticker: str) -> Mapping[dt.date, float]:
+        return {bar.date: adjusted for bar, adjusted in self._rows.get(ticker, [])}
+
     @cached_property
     def _packed(self) -> bytes:
         try:
@@ -60,12 +63,17 @@ class Demo(Source):
 
     @cached_property
     def _histories(self) -> dict[str, History]:
+        return {ticker: _history(rows) for ticker, rows in self._rows.items()}
+
+    @cached_property
+    def _rows(self) -> dict[str, list[tuple[Bar, float]]]:
+        """ticker -> bars with the vendor's adjusted close, oldest first."""
         rows: dict[str, list[tuple[Bar, float]]] = {}
         for row in csv.DictReader(io.StringIO(gzip.decompress(self._packed).decode())):
             day = dt.date.fromisoformat(row["Date"])
             if is_session(day):
                 rows.setdefault(row["Ticker"], []).append((_bar(day, row), float(row["Adj Close"])))
-        return {ticker: _history(sorted(found)) for ticker, found in rows.items()}
+        return {ticker: sorted(found) for ticker, found in rows.items()}
 
 
 def _bar(day: dt.date, row: dict[str, str]) -> Bar:

@@ -1,0 +1,142 @@
+"""Values of a case by when they became known: those of its snapshot, and those that came later."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, NamedTuple
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|\b\d\d?:\d\d(?::\d\d)?\b")
+_NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?:\s?(%)|([kMBT])\b)?(?![\w])")
+_SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+DIGITS = 4
+"""Figures with fewer significant digits are everywhere; they prove nothing."""
+
+
+class Figure(NamedTuple):
+    """A number as a text writes it."""
+
+    text: str
+    value: float
+    half: float
+    """Half of its last digit: it stands for all values this close."""
+
+
+class Later(NamedTuple):
+    """A value with what it is and when it first became known."""
+
+    value: float
+    what: str
+    known_at: str
+
+
+@dataclass(frozen=True)
+class Values:
+    """Sorted values that can be asked for one near a figure."""
+
+    sorted: Sequence[Later]
+
+    def near(self, figure: Figure) -> Later | None:
+        place = bisect.bisect_left(self.sorted, figure.value - figure.half * 1.0001, key=lambda later: later.value)
+        if place < len(self.sorted) and self.sorted[place].value <= figure.value + figure.half * 1.0001:
+            return self.sorted[place]
+        return None
+
+    def chance(self, figure: Figure) -> float:
+        """Share of the figures within 10 % of this one, written with as many digits, that would meet one of these values."""
+        low = bisect.bisect_left(self.sorted, figure.value * 0.9, key=lambda later: later.value)
+        high = bisect.bisect_right(self.sorted, figure.value * 1.1, key=lambda later: later.value)
+        cells = {round(later.value / (2 * figure.half)) for later in self.sorted[low:high]}
+        return min(1.0, len(cells) / max(1.0, 0.2 * figure.value / (2 * figure.half)))
+
+
+def figures(text: str) -> Iterator[Figure]:
+    """Numbers of four or more significant digits, dates, times and plain years aside; a percentage also as a share."""
+    for found in _NUMBER.finditer(_DATE.sub(" ", text)):
+        whole, decimals, percent, size = (group or "" for group in found.groups())
+        digits = whole.replace(",", "") + decimals[1:]
+        significant = digits.lstrip("0") if decimals else digits.strip("0")
+        if len(significant) < DIGITS or (not decimals and not size and "," not in whole and 1900 <= int(whole) <= 2100):
+            continue
+        unit = 0.01 if percent else _SIZES[size]
+        value = float(whole.replace(",", "") + decimals) * unit
+        yield Figure(found.group().strip(), value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
+
+
+def known(snapshot: Mapping[str, Any]) -> Values:
+    """Every number of a snapshot, those inside its texts too."""
+    values: list[Later] = []
+    for name, part in snapshot["parts"].items():
+        for row in part["rows"]:
+            for cell in row:
+                if isinstance(cell, int | float) and not isinstance(cell, bool):
+                    values.append(Later(abs(float(cell)), name, ""))
+                elif isinstance(cell, str):
+                    values += [Later(figure.value, name, "") for figure in figures(cell)]
+    return Values(sorted(values))
+
+
+def later(snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]]) -> Values:
+    """What became known after a snapshot's decision: later prices, earlier prices as adjusted later, later filings.
+
+    `days`: rows of the table `daily` of its ticker, oldest first; `others`: later snapshots of the ticker."""
+    scale = float(snapshot.get("scale") or 1.0)
+    decided = str(snapshot["date"])
+    after = [day for day in days if str(day["date"])[:10] > decided]
+    values = [
+        Later(float(day[name]) * scale, f"{name} of {str(day['date'])[:10]}", str(day["date"])[:10])
+        for day in after
+        for name in ("open", "high", "low", "close")
+        if _is_number(day.get(name))
+    ]
+    values += _readjusted(snapshot, days, after)
+    if not snapshot.get("masked"):
+        values += [fact for other in others for fact in _later_facts(snapshot, other)]
+    return Values(sorted(values))
+
+
+def _readjusted(
+    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[Later]:
+    """The snapshot's own prices, divided by what only happened later: how a vendor's adjusted history shows them today."""
+    rows = _rows(snapshot, "prices")
+    for label, factor, known_at in _factors(snapshot, days, after):
+        for row in rows:
+            for name in ("open", "high", "low", "close"):
+                yield Later(row[name] * factor, f"{name} of {row['date']}, adjusted by {label}", known_at)
+
+
+def _factors(
+    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, float, str]]:
+    splits = [day for day in after if (day.get("split") or 1.0) != 1.0]
+    paid = [day for day in after if (day.get("dividend") or 0.0) > 0.0 and _is_number(day.get("close"))]
+    ratio, cash = 1.0, 1.0
+    for day in splits:
+        ratio /= float(day["split"])
+        yield "later splits", ratio, str(day["date"])[:10]
+    for day in paid:
+        cash *= float(day["close"]) / (float(day["close"]) + float(day["dividend"]))
+    if paid:
+        yield "later dividends and splits", ratio * cash, str(paid[-1]["date"])[:10]
+    today = next((day for day in days if str(day["date"])[:10] == str(snapshot["date"])), None)
+    if today and _is_number(today.get("adjusted")) and abs(today["adjusted"] / today["close"] - 1) > 1e-6:
+        yield "all actions until the vendor was asked", float(today["adjusted"] / today["close"]), "the vendor's last update"
+
+
+def _later_facts(snapshot: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Later]:
+    for row in _rows(other, "filings"):
+        if row["available_at"] > snapshot["decision_time"]:
+            yield Later(abs(row["value"]), f"{row['item']} of the period to {row['period_end']}", row["available_at"])
+
+
+def _rows(snapshot: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    table = snapshot["parts"].get(part, {"columns": [], "rows": []})
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value == value and not isinstance(value, date)
