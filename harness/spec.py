@@ -125,6 +125,13 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
     return experiment.model_copy(update={"arms": arms})
 
 
+def of_archive(archive: str | None) -> dict[str, Any]:
+    """The override that --archive is: its path counts from here, not from the experiment file."""
+    if archive is None:
+        return {}
+    return {"data.archive": archive if "://" in archive else str(Path(archive).resolve())}
+
+
 def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         inner = raw.get(key)

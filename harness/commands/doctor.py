@@ -1,0 +1,53 @@
+"""`doctor`: is everything there that a run needs?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    experiment: Annotated[Path | None, typer.Argument(help="Experiment to check for; without it only this machine.")] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    broker: Annotated[str | None, typer.Option(help="Redis to check, instead of a private one.")] = None,
+    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+    archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check Python, Redis, disk, keys, servers, models, prices and sources, each with its mend."""
+    import json
+
+    from harness import checks, preflight, spec
+    from harness.errors import Unmended
+
+    wanted, broken = None, []
+    try:
+        wanted = spec.load(experiment, spec.of_archive(archive)) if experiment else None
+    except Unmended as error:
+        broken = checks.of_problems(error)
+    beside = experiment.parent if experiment else None
+    looked = preflight.look(wanted, beside=beside, servers_file=servers, results=results, broker=broker)
+    found = preflight.Preflight((*broken, *looked.checks), looked.reports)
+    if as_json:
+        print(json.dumps({"ready": found.is_ready, "checks": [check.to_plain() for check in found.checks]}, indent=2))
+    else:
+        _show(found.checks)
+    if not found.is_ready:
+        raise typer.Exit(2)
+
+
+def _show(checks: tuple[object, ...]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from harness.checks import Check
+
+    console = Console()
+    marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+    for check in checks:
+        assert isinstance(check, Check)
+        console.print(f"{marks[check.status]} {escape(check.name)}: {escape(check.found)}", soft_wrap=True)
+        if check.mend:
+            console.print(f"       mend: {escape(check.mend)}", soft_wrap=True)

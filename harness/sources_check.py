@@ -1,0 +1,53 @@
+"""Whether the data sources of an experiment can be reached."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.checks import Check, fail, ok
+from harness.experiment.cases import Data
+
+TIMEOUT_S = 2.0
+HOSTS = {"yfinance": "query1.finance.yahoo.com", "edgar": "data.sec.gov"}
+
+
+def checks(data: Data, beside: Path | None = None) -> Iterator[Check]:
+    """One check for each source that is named."""
+    named = {getattr(data, kind) for kind in ("prices", "filings", "news", "macro", "social", "insiders")} - {None}
+    for name in sorted(named):
+        if name == "archive":
+            yield _archive(data.archive or "", beside)
+        elif name in HOSTS:
+            yield _host(name)
+        else:
+            yield ok(f"source {name}", "comes with the package")
+
+
+def _host(name: str) -> Check:
+    host = HOSTS[name]
+    try:
+        with socket.create_connection((host, 443), timeout=TIMEOUT_S):
+            return ok(f"source {name}", f"{host} answers")
+    except OSError as error:
+        mend = "check the network; or use data: {prices: archive, archive: DIR} with data of your own"
+        return fail(f"source {name}", f"{host} cannot be reached: {error}", mend)
+
+
+def _archive(address: str, beside: Path | None) -> Check:
+    if "://" in address:
+        return ok("source archive", address)
+    folder = archive_folder(address, beside)
+    if not folder.is_dir():
+        return fail("source archive", f"{folder} is no folder", "say data.archive: DIR, or --archive DIR")
+    if not (folder / "prices.parquet").exists():
+        mend = "see `python -m harness snapshot check DIR` for what an archive holds"
+        return fail("source archive", f"{folder} has no prices.parquet", mend)
+    return ok("source archive", f"{folder} has prices")
+
+
+def archive_folder(address: str, beside: Path | None) -> Path:
+    """An archive's folder as the experiment file means it: relative to the file."""
+    path = Path(address).expanduser()
+    return path if path.is_absolute() or beside is None else beside / path

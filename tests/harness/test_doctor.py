@@ -1,0 +1,152 @@
+"""Preflight and doctor: everything that is missing is said at once, with its mend, in seconds, and nothing is spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import preflight, spec
+from harness.checks import Check
+from harness.errors import Unmended
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+name: tiny
+tickers: [AAPL]
+dates: [2012-06-15]
+data: demo
+models: {tiny: {provider: llamacpp, model: smollm2-135m}}
+"""
+
+
+def look(tmp_path: Path, text: str = TINY, **options: Any) -> dict[str, Check]:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    found = preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path / "results"), **options)
+    return {check.name: check for check in found.checks}
+
+
+def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if key not in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_HOST")}
+    command = [sys.executable, "-m", "harness", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def closed_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_without_key_and_ollama_everything_missing_is_listed_within_seconds() -> None:
+    started = time.monotonic()
+    ended = harness("doctor", "experiments/gpt5_vs_llama.yaml", "--json", OLLAMA_HOST=f"127.0.0.1:{closed_port()}")
+    assert time.monotonic() - started < 10
+    assert ended.returncode == 2
+    failed = {check["name"]: check for check in json.loads(ended.stdout)["checks"] if check["status"] == "fail"}
+    assert {"key of openai", "server ollama"} <= set(failed)
+    assert "ollama pull llama3.1:8b" in failed["server ollama"]["mend"]
+    assert "ollama pull gpt-oss:20b" in failed["server ollama"]["mend"]
+
+
+def test_a_key_is_present_and_never_shown(tmp_path: Path) -> None:
+    text = TINY.replace("{tiny: {provider: llamacpp, model: smollm2-135m}}", "{big: {provider: openai, model: gpt-5}}")
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-very-secret\n")
+    (tmp_path / "servers.yaml").write_text(
+        f"openai: {{provider: openai, hosted: true, url: http://127.0.0.1:{closed_port()}/v1, api_key_env: OPENAI_API_KEY}}\n"
+    )
+    found = look(tmp_path, text)
+    assert found["key of openai"].status == "ok"
+    assert found["server openai"].status == "fail"
+    assert "sk-very-secret" not in str(found)
+
+
+def test_a_redis_url_that_answers_nothing_is_named_without_its_password(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"redis://:hunter2@127.0.0.1:{deaf.getsockname()[1]}/0"
+        started = time.monotonic()
+        check = look(tmp_path, broker=url)["redis"]
+    assert time.monotonic() - started < 8
+    assert check.status == "fail"
+    assert "does not answer" in check.found
+    assert "hunter2" not in str(check)
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    check = {one.name: one for one in preflight.look(None, results=str(path / "results")).checks}["results"]
+    assert check.status == "fail"
+    assert "--results" in check.mend
+
+
+def test_an_unknown_price_fails_unless_the_experiment_allows_it(tmp_path: Path) -> None:
+    (tmp_path / "servers.yaml").write_text(
+        f"openai: {{provider: openai, hosted: true, url: http://127.0.0.1:{closed_port()}/v1}}\n"
+    )
+    text = TINY.replace("{tiny: {provider: llamacpp, model: smollm2-135m}}", "{odd: {provider: openai, model: gpt-99}}")
+    refused = look(tmp_path, text)["price of odd"]
+    assert refused.status == "fail"
+    assert "allow_unpriced" in refused.mend
+    assert look(tmp_path, text + "allow_unpriced: true\n")["price of odd"].status == "warn"
+    (tmp_path / "prices.yaml").write_text("[{model: gpt-99, input: 1, output: 2}]")
+    assert look(tmp_path, text + "prices: prices.yaml\n")["price of odd"].status == "ok"
+
+
+def test_local_hardware_without_a_price_is_a_warning_and_never_free(tmp_path: Path) -> None:
+    silent = look(tmp_path)["price of tiny"]
+    assert silent.status == "warn"
+    assert "never 0" in silent.found
+    assert look(tmp_path, TINY + "local_cost: {usd_per_cpu_hour: 0.05}\n")["price of tiny"].status == "ok"
+
+
+def test_a_missing_model_file_says_how_to_install_it(tmp_path: Path) -> None:
+    found = look(tmp_path, TINY.replace("smollm2-135m", "smollm9-1b"))
+    assert any(check.status == "fail" and "smollm2-135m" in check.found + check.mend for check in found.values())
+
+
+def test_bad_dates_servers_and_sources_are_all_in_the_list(tmp_path: Path) -> None:
+    text = TINY.replace("2012-06-15", "2012-06-16").replace("data: demo", "data: {prices: archive, archive: nowhere}")
+    found = look(tmp_path, text.replace("model: smollm2-135m", "model: smollm2-135m, server: elsewhere"))
+    assert {name for name, check in found.items() if check.status == "fail"} == {
+        "dates",
+        "source archive",
+        "models.tiny.server",
+    }
+
+
+def test_what_failed_is_raised_as_one_list(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(TINY.replace("2012-06-15", "2012-06-16").replace("data: demo", "data: {prices: archive, archive: nowhere}"))
+    with pytest.raises(Unmended) as caught:
+        preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path)).require()
+    assert len(caught.value.problems) == 2
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = "import sys; from harness import cli; cli.build(); print(sorted({'pandas', 'langgraph', 'pydantic'} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["schema", "--nonsense"], 2, "No such option"),
+        (["doctor", "missing.yaml"], 2, "there is no such file"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_the_command_line_ends_with_its_code_and_no_traceback(arguments: list[str], code: int, said: str) -> None:
+    ended = harness(*arguments)
+    assert ended.returncode == code
+    assert said in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
