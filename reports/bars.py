@@ -28,15 +28,15 @@ class Bar:
     said: str
 
 
-def tokens(spends: Mapping[str, Spend], cells: Mapping[str, int], slots: Mapping[str, int]) -> list[Bar]:
+def tokens(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[Bar]:
     """Tokens per cell by kind."""
-    parts = {arm: _per_cell(breakdown.token_parts(spend), cells[arm]) for arm, spend in spends.items()}
+    parts = {arm: _per_cell(breakdown.token_parts(spend), spend.cells) for arm, spend in spends.items()}
     return _bars(parts, slots, lambda size: f"{size:,.0f}", "tokens per cell")
 
 
-def times(spends: Mapping[str, Spend], cells: Mapping[str, int], slots: Mapping[str, int]) -> list[Bar]:
+def times(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[Bar]:
     """Seconds of requests per cell by part."""
-    parts = {arm: _per_cell(breakdown.time_parts(spend), cells[arm]) for arm, spend in spends.items()}
+    parts = {arm: _per_cell(breakdown.time_parts(spend), spend.cells) for arm, spend in spends.items()}
     return _bars(parts, slots, figures.seconds_text, "per cell")
 
 

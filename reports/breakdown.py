@@ -40,6 +40,7 @@ class Total:
 class Spend:
     """What a group of calls used."""
 
+    cells: int
     calls: int
     failed: int
     """Calls that brought no answer, killed ones included."""
@@ -195,6 +196,7 @@ def _spend(group: pd.DataFrame) -> Spend:
     bases = group["cost_basis"].dropna().unique()
     median = group["duration_s"].median()
     return Spend(
+        cells=group["cell_id"].nunique(),
         calls=len(group),
         failed=int((group["outcome"] != "answered").sum()),
         extra=int(group["kind"].isin(["repair", "tool_round"]).sum()),

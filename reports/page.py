@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import answer, bars, breakdown, grid, lineups, provenance, units
+from reports import answer, bars, breakdown, grid, lineups, provenance, shown
 from reports.bars import Bar
 from reports.breakdown import Spend, Total, Waste
 from reports.figures import known
@@ -148,11 +148,11 @@ class Page:
 
     @cached_property
     def token_bars(self) -> list[Bar]:
-        return bars.tokens(self.spends, self._cells_by_arm, self._slots)
+        return bars.tokens(self.spends, self._slots)
 
     @cached_property
     def time_bars(self) -> list[Bar]:
-        return bars.times(self.spends, self._cells_by_arm, self._slots)
+        return bars.times(self.spends, self._slots)
 
     @cached_property
     def rating_bars(self) -> list[Bar]:
@@ -210,7 +210,7 @@ class Page:
             return []
         rows = [(row, row.comparisons.get(arm)) for row in answer.declared(self.findings)]
         return [
-            ShortVerdict(row.metric.name, row.metric.title, units.verdict(found.verdict, row.metric.unit, row.metric.scale))
+            ShortVerdict(row.metric.name, row.metric.title, shown.verdict(found.verdict, row.metric, found.scale))
             for row, found in rows
             if found is not None and found.verdict is not None
         ]
@@ -247,12 +247,6 @@ class Page:
     def has_data(self, name: str) -> bool:
         """Whether a table of the run has rows."""
         return bool(len(getattr(self.run, name)))
-
-    @cached_property
-    def _cells_by_arm(self) -> dict[str, int]:
-        """Arm -> cells that sent requests, ended or not."""
-        sent = breakdown.pipeline_calls(self.run).groupby("arm")["cell_id"].nunique()
-        return {str(arm): int(n) for arm, n in sent.items()}
 
     @cached_property
     def _slots(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from reports import case_pages, charts, figures, svg, units
+from reports import case_pages, charts, figures, forest, shown, svg, wording
 from reports.load import Run, load
 from reports.page import Page
 from reports.visible import plain, visible
@@ -119,13 +119,12 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(charts=charts, svg=svg, figures=figures, units=units, zip=zip)
+    made.globals.update(charts=charts, forest=forest, shown=shown, wording=wording, svg=svg, figures=figures, zip=zip)
     for writer in WRITERS:
         made.filters[writer.__name__] = writer
     made.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
     made.filters["words"] = lambda name: str(name).replace("_", " ")
     made.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
-    made.filters["ratio"] = units.ratio_text
     made.tests["known"] = figures.known
     return made
 

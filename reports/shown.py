@@ -1,0 +1,50 @@
+"""How findings stand on the page: a figure with its interval in small, a verdict as a pill with what it rests on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from reports import wording
+from reports.figures import known, unknown
+
+if TYPE_CHECKING:
+    from reports.estimate import Estimate
+    from reports.findings import Comparison
+    from reports.registry import Metric
+    from reports.verdict import Verdict
+
+TONES = {"better": "good", "equivalent": "good", "not worse": "good", "worse": "bad", "cannot tell": "idle"}
+"""verdict -> class of its pill; the word itself always stands in it."""
+
+
+def estimate(found: Estimate | None, metric: Metric) -> Markup:
+    """An arm's own figure, or not measured."""
+    if found is None or not known(found.value):
+        return unknown("no case of this arm has a known value", "not measured")
+    return _with_interval([wording.figure(metric.unit, v) for v in (found.value, found.low, found.high)], found)
+
+
+def difference(comparison: Comparison | None, metric: Metric) -> Markup:
+    """An arm against the baseline, or why that is not known."""
+    if comparison is None or not known(comparison.estimate.value):
+        why = comparison.note if comparison and comparison.note else "the two arms share no case with a known value"
+        return unknown(why, "not measured")
+    found = comparison.estimate
+    ends = [wording.difference(metric.unit, comparison.scale, v) for v in (found.value, found.low, found.high)]
+    return _with_interval(ends, found)
+
+
+def verdict(found: Verdict, metric: Metric, scale: str) -> Markup:
+    """The verdict as a pill; where nothing can be told, beside it what would settle it."""
+    word, _, detail = wording.verdict(metric, scale, found).partition(" (")
+    pill = Markup('<span class="pill {}">{}</span>').format(TONES[found.word], word)
+    return pill + (Markup('<span class="sub">{}</span>').format(detail.removesuffix(")")) if detail else "")
+
+
+def _with_interval(texts: list[str], found: Estimate) -> Markup:
+    value, low, high = texts
+    if not (known(found.low) and known(found.high)):
+        return Markup('<span class="v">{}</span> <span class="ci">no interval</span>').format(value)
+    return Markup('<span class="v">{}</span> <span class="ci">[{} to {}]</span>').format(value, low, high)
