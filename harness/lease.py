@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
-ALIVE_MS = 5_000
-BEAT_S = 1.25
-LOOK_AGAIN_S = 1.6
+ALIVE_MS = 4_000
+BEAT_S = 1.0
+LOOK_AGAIN_S = 1.3
 """After this long a holder that still gives no sign of life is dead: its sign may only have been lost with Redis."""
 
 

@@ -3,7 +3,7 @@ local CELL, JOURNAL, LEDGER, LIMIT, SLOTS, WAITERS, HISTORY, CONTROL, SUSPECTS =
 local PREFIX = ARGV[1]
 local CLOCK = redis.call('TIME')
 local NOW = CLOCK[1] * 1000 + math.floor(CLOCK[2] / 1000)
-local SUSPECTED_MS = 1500
+local SUSPECTED_MS = 1200
 
 local function number(value) return tonumber(value or '0') or 0 end
 local function whole(value) return string.format('%.0f', value) end

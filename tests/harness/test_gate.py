@@ -91,7 +91,7 @@ def test_a_request_that_died_with_its_worker_is_billed_by_estimate_and_flagged(r
         async with house(redis_url) as alive:
             with pytest.raises(Deferred):
                 await alive.take(cell())
-            await asyncio.sleep(1.6)
+            await asyncio.sleep(1.3)
             gate = await alive.take(cell())
             assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
             assert gate.calls[0]["cost_usd"] == pytest.approx(WORST_USD)

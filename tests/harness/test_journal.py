@@ -1,0 +1,99 @@
+"""The journal gives an answer back exactly as it was given, and moves between runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import redis
+
+from agents import Answer, Call, Part, Permit, Place, Timing, ToolCall, Usage
+from harness import journal
+from harness.journal import Entry, request_hash
+from harness.rows import call_row
+from reports.tables import CALLS
+from tests.harness.gates import GPT, PLACE, WORST, at, cell, house, pay, request
+
+
+def test_an_answer_comes_back_whole() -> None:
+    answer = Answer(
+        "Grüße | K|1|x\n",
+        reasoning="why",
+        tool_calls=(ToolCall("1", "price", '{"a": 1}'),),
+        finish_reason="length",
+        truncated=True,
+        usage=Usage(10, 4, None, 6, 2),
+        timing=Timing(1700000000.5, 0.1, 2.0, None, 0.5, 1.5),
+        model_returned="gpt-x",
+        model_digest="sha",
+        context_window=8192,
+        service_tier="flex",
+        request_id="req-1",
+    )
+    asked = request()
+    call = Call("id", Place("bull", 2, "tool_round", 3), asked, answer.timing, answer)
+    entry = Entry(
+        call_row(call, cell(), run_id="r", attempt=1, outcome="answered", price={"cost_usd": None}), request_hash(asked)
+    )
+    back = Entry.decode(entry.encode(), CALLS.names)
+    assert back == entry
+    assert back.answer() == answer
+    assert back.place_key == call.place.key
+
+
+def test_another_prompt_model_cap_or_tool_answer_is_another_request() -> None:
+    asked = request()
+    tool = Part("tool", "42", tool_call_id="1")
+    others = [
+        request("Another"),
+        replace(asked, max_output_tokens=7),
+        replace(asked, schema={"type": "object"}),
+        replace(asked, model=replace(GPT, params={"reasoning_effort": "high"})),
+        replace(asked, parts=(*asked.parts, tool)),
+        replace(asked, parts=(*asked.parts, replace(tool, tool_call_id="2"))),
+    ]
+    assert len({request_hash(one) for one in [asked, *others]}) == 1 + len(others)
+    assert request_hash(replace(asked, model=replace(GPT, alias="other", server="elsewhere"))) == request_hash(asked)
+
+
+def test_equal_prompts_of_repeats_never_share_an_answer(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            await pay(await gates.take(cell()))
+            repeat = await gates.take(replace(cell(), repeat=1))
+            assert await repeat.recall(PLACE, request()) is None
+
+    asyncio.run(scenario())
+
+
+def test_unfinished_journals_are_carried_into_another_run(redis_url: str) -> None:
+    async def begin() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            await pay(gate)
+            await gate.admit(at("bull"), request(), WORST)
+
+    asyncio.run(begin())
+    with redis.Redis.from_url(redis_url) as client:
+        exported = journal.export(client, "run1")
+        assert journal.load(client, "run2", exported) == 1
+        assert journal.load(client, "run2", exported) == 0
+        assert list(journal.unfinished(client, "run2")) == [cell().cell_id]
+        known = client.hgetall(f"tah:run2:journal:{cell().cell_id}")
+        (entry,) = journal.rows_of(known, CALLS.names).values()
+        assert entry.row["run_id"] == "run1"
+        journal.drop(client, "run2", [cell().cell_id])
+        assert not list(client.scan_iter(match="tah:run2:*"))
+
+
+def test_a_journal_is_small(redis_url: str) -> None:
+    asked = request("x" * 20_000)
+    long = replace(
+        _call(Permit("id")), request=asked, answer=Answer("The market turns. " * 200, usage=Usage(5000, 0, 0, 800, 0))
+    )
+    entry = Entry(call_row(long, cell(), run_id="r", attempt=1, outcome="answered", price={}), request_hash(asked))
+    assert len(entry.encode()) < 1_500
+
+
+def _call(permit: Permit) -> Call:
+    return Call(permit.call_id, PLACE, request(), Timing(1.0, 0.1, 0.5))

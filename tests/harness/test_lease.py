@@ -1,0 +1,106 @@
+"""One cell has one holder; a dead one is noticed within seconds, a live one is never robbed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+
+import pytest
+import redis
+
+from harness.errors import Deferred, LeaseLost
+from harness.lease import ALIVE_MS, bury
+from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request
+
+
+def test_a_cell_is_held_by_one_however_often_its_message_comes(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as first, house(redis_url) as second:
+            gate = await first.take(cell())
+            for gates in [second, first] * 20:
+                with pytest.raises(Deferred):
+                    await gates.take(cell())
+            await pay(gate)
+            await gate.close(ended=False)
+            assert (await second.take(cell())).lease.attempt == 2
+
+    asyncio.run(scenario())
+
+
+def test_of_many_who_come_at_once_one_gets_the_cell(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as first, house(redis_url) as second:
+            came = await asyncio.gather(*(gates.take(cell()) for gates in [first, second] * 50), return_exceptions=True)
+            assert sum(isinstance(one, Deferred) for one in came) == 99
+
+    asyncio.run(scenario())
+
+
+def test_a_holder_that_lost_its_cell_stops_before_its_next_call_and_cannot_end_it(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as first, house(redis_url) as second:
+            gate = await first.take(cell())
+            with redis.Redis.from_url(redis_url) as client:
+                bury(client, "run1", f"{socket.gethostname()}:{os.getpid()}")
+            other = await second.take(cell())
+            assert other.lease.token > gate.lease.token
+            assert not await gate.still_ours()
+            with pytest.raises(LeaseLost):
+                await gate.admit(PLACE, request(), WORST)
+            await gate.close(ended=True)
+            assert await other.still_ours()
+
+    asyncio.run(scenario())
+
+
+def test_a_holder_is_dead_only_after_two_looks(redis_url: str) -> None:
+    """After an outage of Redis every sign of life is gone for a moment."""
+
+    async def scenario() -> None:
+        async with house(redis_url) as first, house(redis_url) as second:
+            gate = await first.take(cell())
+            for _ in range(3):
+                with redis.Redis.from_url(redis_url) as client:
+                    client.delete(first.keys.alive(first.holder))
+                with pytest.raises(Deferred):
+                    await second.take(cell())
+                await asyncio.sleep(1.1)
+            await gate.admit(PLACE, request(), WORST)
+
+    asyncio.run(scenario())
+
+
+def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
+    async def scenario() -> float:
+        dead = house(redis_url)
+        await dead.start()
+        await dead.take(cell())
+        died = time.monotonic()
+        assert dead._heart._task is not None
+        dead._heart._task.cancel()
+        async with house(redis_url) as second:
+            while True:
+                try:
+                    await second.take(cell())
+                    break
+                except Deferred as later:
+                    await asyncio.sleep(later.delay_s)
+        await dead._redis.aclose()
+        await dead._blocking.aclose()
+        return time.monotonic() - died
+
+    assert ALIVE_MS / 1000 < asyncio.run(scenario()) < 9.0
+
+
+def test_a_released_cell_keeps_count_of_its_attempts_and_starts_above_those_of_its_receipts(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell(), attempts_before=3)
+            assert gate.lease.attempt == 4
+            await pay(gate, at("bull"))
+            await gate.close(ended=False)
+            assert (await gates.take(cell(), attempts_before=3)).lease.attempt == 5
+
+    asyncio.run(scenario())

@@ -1,0 +1,124 @@
+"""The ledger: no sum of calls can pass a cap, settled money is exact, a raised cap continues."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import redis
+
+from harness import ledger
+from harness.errors import OverBudget
+from harness.ledger import Caps, Money, pico
+from tests.harness.gates import GPT, LLAMA, PLACE, WORST, WORST_USD, answered, at, cell, house, pay, request
+
+
+def test_a_call_that_could_break_the_cap_of_a_call_is_not_sent(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url, caps=Caps(call_usd=WORST_USD * 0.9)) as gates:
+            gate = await gates.take(cell())
+            with pytest.raises(OverBudget) as cap:
+                await gate.admit(PLACE, request(), WORST)
+            assert cap.value.scope == "call"
+
+    asyncio.run(scenario())
+
+
+def test_calls_side_by_side_never_pass_the_cap_of_the_run_and_money_that_comes_free_is_used(redis_url: str) -> None:
+    settled = 500 * 1e-6 + 50 * 1e-5
+    cap = WORST_USD + 9.5 * settled
+
+    async def one(gates: object, number: int) -> int:
+        gate = await gates.take(cell(f"T{number}"))  # type: ignore[attr-defined]
+        try:
+            permit = await gate.admit(PLACE, request(), WORST)
+        except OverBudget:
+            return 0
+        await asyncio.sleep(0.02)
+        with redis.Redis.from_url(redis_url) as client:
+            money = ledger.of_run(client, "run1")
+            assert money.spent_usd + money.reserved_usd <= cap + 1e-12
+        await gate.record(answered(permit, request()))
+        return 1
+
+    async def scenario() -> int:
+        async with house(redis_url, caps=Caps(run_usd=cap)) as gates:
+            return sum(await asyncio.gather(*(one(gates, number) for number in range(30))))
+
+    assert asyncio.run(scenario()) == 10
+    with redis.Redis.from_url(redis_url) as client:
+        assert ledger.of_run(client, "run1") == Money(pytest.approx(10 * settled, abs=1e-12), 0.0, 0.0)
+
+
+def test_at_the_cap_no_cell_starts_one_that_has_paid_goes_on_and_a_raised_cap_continues(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url, caps=Caps(run_usd=0.004)) as gates:
+            begun = await gates.take(cell("MSFT"))
+            await pay(begun)
+            gate = await gates.take(cell())
+            await pay(gate)
+            await pay(gate, at("bull"))
+            with pytest.raises(OverBudget):
+                await gate.admit(at("bear"), request(), WORST)
+            with pytest.raises(OverBudget) as cap:
+                await gates.take(cell("JPM"))
+            assert cap.value.scope == "run"
+            await begun.close(ended=False)
+            assert (await gates.take(cell("MSFT"))).lease.attempt == 2
+        async with house(redis_url, caps=Caps(run_usd=0.008)) as gates:
+            await pay(await gates.take(cell("JPM")))
+
+    asyncio.run(scenario())
+
+
+def test_the_cap_of_a_model_binds_that_model_only(redis_url: str) -> None:
+    other = replace(GPT, alias="other")
+
+    async def scenario() -> None:
+        async with house(redis_url, caps=Caps(model_usd={"gpt": 0.0021})) as gates:
+            gate = await gates.take(cell("AAPL", GPT, other))
+            await pay(gate)
+            with pytest.raises(OverBudget) as cap:
+                await gate.admit(at("bull"), request(), WORST)
+            assert cap.value.scope == "model"
+            with pytest.raises(OverBudget, match="gpt"):
+                await gates.take(cell("JPM"))
+            await pay(await gates.take(cell("JPM", other)), PLACE, request(model=other))
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        assert {name: money.settled_usd for name, money in ledger.of_models(client, "run1").items()} == {
+            "gpt": pytest.approx(0.001),
+            "other": pytest.approx(0.001),
+        }
+
+
+def test_local_models_send_no_bill(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url, caps=Caps(run_usd=0.0, call_usd=0.0)) as gates:
+            await pay(await gates.take(cell("AAPL", LLAMA)), PLACE, request(model=LLAMA))
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        assert ledger.of_run(client, "run1").spent_usd == 0
+
+
+def test_a_thousand_settlements_add_up_to_the_last_token(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate = await gates.take(cell())
+            for index in range(200):
+                permit = await gate.admit(at("bull", index), request(), WORST)
+                await gate.record(answered(permit, request(), at("bull", index), tokens=(index, 3 * index)))
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        total = sum(range(200))
+        assert ledger.tokens(client, "run1") == (total, 3 * total)
+        assert pico(ledger.of_run(client, "run1").settled_usd) == total * 10**6 + 3 * total * 10**7
+
+
+def test_caps_come_from_the_budget_of_an_experiment() -> None:
+    assert Caps.of(None) == Caps()
+    assert Caps.of({"run_usd": 5, "model_usd": {"gpt": 1}}).of_call("gpt") == ["", "", 10**12, 5 * 10**12]

@@ -1,0 +1,197 @@
+"""Limits of servers: never exceeded, fair, woken at once, freed of the dead, and taught by 429s only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+import redis
+
+from agents import Place
+from harness.gatehouse import Gatehouse
+from harness.limits import Limit, history, usage
+from harness.servers import ServerSpec
+from tests.harness.gates import LLAMA, PLACE, WORST, answered, at, cell, failed, house, request, specs
+
+QWEN = replace(LLAMA, alias="qwen", name="qwen3:8b")
+
+
+def test_slots_of_a_local_server_are_shared_by_all_and_busy_while_somebody_waits(redis_url: str) -> None:
+    out, most = 0, 0
+
+    async def one(gates: Gatehouse, number: int) -> None:
+        nonlocal out, most
+        gate = await gates.take(cell(f"T{number}", LLAMA))
+        for index in range(4):
+            permit = await gate.admit(at("bull", index), request(model=LLAMA), WORST)
+            out += 1
+            most = max(most, out)
+            await asyncio.sleep(0.04)
+            out -= 1
+            await gate.record(answered(permit, request(model=LLAMA), at("bull", index)))
+
+    async def scenario() -> None:
+        async with house(redis_url, servers=specs(slots=2)) as first, house(redis_url, servers=specs(slots=2)) as second:
+            await asyncio.gather(*(one([first, second][number % 2], number) for number in range(10)))
+
+    started = time.monotonic()
+    asyncio.run(scenario())
+    assert most == 2
+    assert time.monotonic() - started < 10 * 4 * 0.04 / 2 * 1.6
+    with redis.Redis.from_url(redis_url) as client:
+        limit = usage(client, "run1")["gpu-box"]
+        assert (limit.slots_held, limit.waiting, limit.loads) == (0, 0, 1)
+        assert limit.busy is not None
+        assert limit.busy > 0.95
+
+
+def test_who_came_first_is_served_first(redis_url: str) -> None:
+    order: list[int] = []
+
+    async def one(gates: Gatehouse, number: int) -> None:
+        gate = await gates.take(cell(f"T{number}", LLAMA))
+        await asyncio.sleep(0.02 * number)
+        permit = await gate.admit(PLACE, request(model=LLAMA), WORST)
+        order.append(number)
+        await asyncio.sleep(0.05)
+        await gate.record(answered(permit, request(model=LLAMA)))
+
+    async def scenario() -> None:
+        async with house(redis_url) as first, house(redis_url) as second:
+            await asyncio.gather(*(one([first, second][number % 2], number) for number in range(8)))
+
+    asyncio.run(scenario())
+    assert order == list(range(8))
+
+
+def test_models_of_one_server_do_not_take_turns(redis_url: str) -> None:
+    async def one(gates: Gatehouse, number: int) -> None:
+        model = [LLAMA, QWEN][number % 2]
+        gate = await gates.take(cell(f"T{number}", model))
+        for index in range(5):
+            permit = await gate.admit(at("bull", index), request(model=model), WORST)
+            await asyncio.sleep(0.02)
+            await gate.record(answered(permit, request(model=model), at("bull", index)))
+
+    async def scenario() -> None:
+        async with house(redis_url, servers=specs(slots=2)) as gates:
+            await asyncio.gather(*(one(gates, number) for number in range(6)))
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        assert usage(client, "run1")["gpu-box"].loads == 2
+
+
+def test_slots_of_a_dead_process_come_free(redis_url: str) -> None:
+    async def scenario() -> float:
+        dead = house(redis_url)
+        await dead.start()
+        await (await dead.take(cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
+        await dead.aclose()
+        async with house(redis_url) as alive:
+            gate = await alive.take(cell("AAPL", LLAMA))
+            permit = await gate.admit(PLACE, request(model=LLAMA), WORST)
+            return permit.queued_s
+
+    assert asyncio.run(scenario()) < 4.0
+
+
+def test_a_hosted_limit_starts_slowly_grows_and_only_a_429_shrinks_it(redis_url: str) -> None:
+    servers = specs(parallel=None)
+
+    async def scenario() -> None:
+        async with house(redis_url, servers=servers) as gates:
+            gate = await gates.take(cell())
+            await _round(gates, 12, None)
+            grown = _window(redis_url, servers["cloud"])
+            assert grown > 8
+            for cause in ("server_error", "timeout", "connection", "auth"):
+                await _round(gates, 1, cause)
+            assert _window(redis_url, servers["cloud"]) == grown
+            await _round(gates, 8, None)
+            assert _window(redis_url, servers["cloud"]) == grown, "5xx pauses growth"
+            permits = [(place, await gate.admit(place, request(), WORST)) for place in map(_place, range(8))]
+            for place, permit in permits:
+                await gate.record(failed(permit, request(), "rate_limited", place))
+            shrunk = _window(redis_url, servers["cloud"])
+            assert shrunk == int(grown * 0.7), "a wave of 429s shrinks it once"
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        events = [event for _, event, _ in history(client, "run1", Limit.of(servers["cloud"]).key)]
+        assert events[0] == "declared"
+        assert {"grown", "paused", "shrunk"} <= set(events)
+
+
+def test_retry_after_holds_everybody_back(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url) as gates:
+            gate, other = await gates.take(cell()), await gates.take(cell("MSFT"))
+            permit = await gate.admit(PLACE, request(), WORST)
+            await gate.record(failed(permit, request(), "rate_limited", retry_after_s=1.0))
+            permit = await other.admit(PLACE, request(), WORST)
+            assert 0.9 < permit.queued_s < 2.0
+            assert permit.backoff_s == 0
+            permit = await gate.admit(PLACE, request(), WORST)
+            assert permit.backoff_s > 0.9
+
+    asyncio.run(scenario())
+
+
+def test_a_declared_limit_needs_no_slow_start(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with house(redis_url, servers=specs(parallel=32)) as gates:
+            gate = await gates.take(cell())
+            permits = await asyncio.gather(*(gate.admit(_place(index), request(), WORST) for index in range(32)))
+            assert max(permit.queued_s for permit in permits) < 1.0
+            for index, permit in enumerate(permits):
+                await gate.record(answered(permit, request(), _place(index)))
+
+    asyncio.run(scenario())
+
+
+def test_a_hosted_limit_belongs_to_the_account_a_local_one_to_the_machine() -> None:
+    cloud = specs()["cloud"]
+    assert Limit.of(cloud).key == Limit.of(replace(cloud, name="other")).key
+    assert Limit.of(cloud).key != Limit.of(replace(cloud, api_key="sk-other")).key
+    assert "sk-" not in Limit.of(cloud).key
+    here = ServerSpec("ollama", "ollama", "http://127.0.0.1:11434")
+    assert Limit.of(here).key.startswith("ollama@")
+    assert Limit.of(replace(here, url="http://gpu-box:11434")).key == "ollama"
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_changed_number_of_slots_counts_from_the_next_call(redis_url: str, slots: int) -> None:
+    async def scenario() -> None:
+        async with house(redis_url, servers=specs(slots=2)) as before:
+            gate = await before.take(cell("A", LLAMA))
+            await gate.record(answered(await gate.admit(PLACE, request(model=LLAMA), WORST), request(model=LLAMA)))
+        async with house(redis_url, servers=specs(slots=slots)) as after:
+            gate = await after.take(cell("B", LLAMA))
+            await gate.admit(PLACE, request(model=LLAMA), WORST)
+            with redis.Redis.from_url(redis_url) as client:
+                assert usage(client, "run1")["gpu-box"].window == slots
+
+    asyncio.run(scenario())
+
+
+async def _round(gates: Gatehouse, count: int, cause: str | None) -> None:
+    gate = await gates.take(cell(f"R{time.monotonic_ns()}"))
+
+    async def one(place: Place) -> None:
+        permit = await gate.admit(place, request(), WORST)
+        await asyncio.sleep(0.01)
+        await gate.record(failed(permit, request(), cause, place) if cause else answered(permit, request(), place))
+
+    await asyncio.gather(*(one(_place(index)) for index in range(count)))
+
+
+def _place(index: int) -> Place:
+    return at("bull", index)
+
+
+def _window(url: str, server: ServerSpec) -> float:
+    with redis.Redis.from_url(url) as client:
+        return usage(client, "run1")[Limit.of(server).key].window
