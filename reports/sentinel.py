@@ -7,7 +7,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,10 @@ class Certificate:
     data: int = 0
     """Data whose time was checked."""
     leaks: tuple[Leak, ...] = ()
-    problems: tuple[str, ...] = ()
-    """Snapshots that are missing or altered."""
+    altered: tuple[str, ...] = ()
+    """Snapshots whose bytes do not match their hash any more."""
+    missing: tuple[str, ...] = ()
+    """Snapshots that the run folder lacks."""
     figures: int = 0
     """Figures in prompts that are not in the case's snapshot, each counted once per case."""
     hits: tuple[Hit, ...] = ()
@@ -83,12 +85,14 @@ def inspect(run: Run) -> Certificate:
     names = {str(name) for name in run.cells["snapshot_sha256"].dropna()} if len(run.cells) else set()
     if not names:
         return Certificate("not_checked", "Nothing was checked: this run has no snapshots yet.")
-    snapshots, problems = _load(run, names)
+    raws = {name: _read(run, name) for name in sorted(names)}
+    snapshots = {name: json.loads(raw) for name, raw in raws.items() if raw is not None}
+    missing = tuple(name for name, raw in raws.items() if raw is None)
+    altered = tuple(name for name, raw in raws.items() if raw is not None and sha256(raw).hexdigest() != name)
     leaks = tuple(leak for snapshot in snapshots.values() for leak in provenance(snapshot))
     data = sum(len(part["rows"]) for snapshot in snapshots.values() for part in snapshot["parts"].values())
     tested, hits, expected = _scan(run, list(snapshots.values()))
-    found = Certificate("clean", "", len(snapshots), data, leaks, tuple(problems), tested, tuple(hits), expected)
-    return _judged(found)
+    return _judged(Certificate("clean", "", len(snapshots), data, leaks, altered, missing, tested, tuple(hits), expected))
 
 
 def provenance(snapshot: Mapping[str, Any]) -> Iterator[Leak]:
@@ -101,19 +105,12 @@ def provenance(snapshot: Mapping[str, Any]) -> Iterator[Leak]:
                 yield Leak(case_id, part, _named(table["columns"], row), str(row[place]), decided)
 
 
-def _load(run: Run, names: set[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    snapshots, problems = {}, []
-    for name in sorted(names):
-        try:
-            with run.filesystem.open_input_stream(f"{run.path.rstrip('/')}/snapshots/{name}.json") as stream:
-                raw = bytes(stream.read())
-        except FileNotFoundError:
-            problems.append(f"snapshot {name[:12]} is missing")
-            continue
-        if sha256(raw).hexdigest() != name:
-            problems.append(f"snapshot {name[:12]} was altered after it was frozen")
-        snapshots[name] = json.loads(raw)
-    return snapshots, problems
+def _read(run: Run, name: str) -> bytes | None:
+    try:
+        with run.filesystem.open_input_stream(f"{run.path.rstrip('/')}/snapshots/{name}.json") as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None
 
 
 def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, list[Hit], float]:
@@ -169,15 +166,15 @@ def _by_ticker(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def _judged(found: Certificate) -> Certificate:
-    from dataclasses import replace
-
     checked = f"{found.data:,} data of {found.snapshots} snapshots carry a time at or before their decision"
-    scanned = (
-        f"{len(found.shown)} of {found.figures:,} other figures in prompts equal a later value, {found.expected:.1f} by chance"
-    )
-    if found.leaks or found.problems:
-        count = len(found.leaks) + len(found.problems)
-        return replace(found, status="leak", sentence=f"{count} data or snapshots fail the check of provenance; see the list.")
+    met = f"{len(found.shown)} of {found.figures:,} other figures in prompts"
+    scanned = f"{met} equal a later value, {found.expected:.1f} by chance"
+    if found.leaks or found.altered:
+        said = f"{len(found.leaks)} data came after their decision, {len(found.altered)} snapshots were altered; see the list."
+        return replace(found, status="leak", sentence=said)
+    if found.missing:
+        said = f"No certificate: {len(found.missing)} of {found.snapshots + len(found.missing)} snapshots are not in the run folder."
+        return replace(found, status="not_checked", sentence=said)
     if found.shown and _at_least(len(found.shown), found.expected) < SIGNIFICANT:
         return replace(found, status="suspect", sentence=f"{checked}, but {scanned}: more than chance explains; see the list.")
     return replace(found, sentence=f"{checked}; {scanned}.")
