@@ -23,3 +23,13 @@ def count(sessions: int, every: int, horizon: int) -> int:
     """How many windows of `horizon` sessions stand apart, when a decision falls on every n-th of `sessions` sessions."""
     step = -(-horizon // every) * every
     return -(-sessions // step) if sessions else 0
+
+
+def of_dates(dates: Sequence[Any], horizon: int) -> int:
+    """How many of these decision dates have windows that stand apart; holidays are not known here, weekdays are."""
+    import numpy as np
+
+    days = np.sort(np.asarray(dates, dtype="datetime64[D]"))
+    entry = np.busday_offset(days, 1, roll="backward")
+    leave = np.busday_offset(days, 1 + horizon, roll="backward")
+    return len(independent(list(zip(days, entry, leave, strict=True))))
