@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, Protocol
 
@@ -148,7 +149,7 @@ class Part:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
 
-    @property
+    @cached_property
     def message_id(self) -> str:
         return sha256((self.role + self.text).encode()).hexdigest()
 
@@ -166,7 +167,7 @@ class Request:
     cache_key: str = ""
     """Stable among requests that share a prompt prefix (OpenAI's prompt_cache_key)."""
 
-    @property
+    @cached_property
     def message_ids(self) -> tuple[str, ...]:
         return tuple(part.message_id for part in self.parts)
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -45,7 +46,7 @@ class Cell:
     def case_id(self) -> str:
         return f"{self.ticker}@{self.date.isoformat()}"
 
-    @property
+    @cached_property
     def cell_key(self) -> str:
         """Identity known offline. The arm's name, servers, prices and limits are not in it."""
         return digest_of(
@@ -61,7 +62,7 @@ class Cell:
             }
         )
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
         """cell_key with the snapshot's hash and the models' digests."""
         digests = {role: model.digest for role, model in self.lineup.items()}
