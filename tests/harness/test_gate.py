@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import redis
 
 from harness import journal, ledger
-from harness.errors import Deferred, Draining, LeaseLost, OverBudget
+from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget
 from harness.keys import Keys
-from harness.ledger import Caps
+from harness.ledger import Caps, Money
 from harness.limits import usage
+from harness.private_redis import private_redis
 from tests.harness.gates import GPT, PLACE, WORST, WORST_USD, answered, at, cell, failed, house, pay, request
 
 
@@ -225,3 +227,37 @@ async def _seem_dead(redis_url: str, holder: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.delete(Keys("run1").alive(holder))
         client.hset(Keys("run1").suspects, holder, "0")
+
+
+def test_an_answer_that_comes_while_redis_is_away_is_kept_and_settled_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with private_redis(tmp_path) as url:
+            gates = house(url)
+            await gates.start()
+            gate = await gates.take(cell())
+            permit = await gate.admit(PLACE, request(), WORST)
+        recording = asyncio.create_task(gate.record(answered(permit, request())))
+        await asyncio.sleep(0.5)
+        assert not recording.done()
+        with private_redis(tmp_path) as url:
+            assert await recording is None
+            await pay(gate, at("bull"))
+            with redis.Redis.from_url(url) as client:
+                assert ledger.of_run(client, "run1") == Money(pytest.approx(0.002), 0.0, 0.0)
+            assert await gate.still_ours()
+            await gates.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_a_redis_that_stays_away_leaves_the_cell_unfinished(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with private_redis(tmp_path) as url:
+            gates = house(url, patience_s=0.3)
+            await gates.start()
+            gate = await gates.take(cell())
+        with pytest.raises(BrokerGone):
+            await gate.admit(PLACE, request(), WORST)
+        await gates.aclose()
+
+    asyncio.run(scenario())
