@@ -37,6 +37,8 @@ class Forest:
     def line(self, comparison: Comparison, slot: int) -> Markup:
         """One arm's estimate and interval; nothing when there is no estimate."""
         metric, scale = self.row.metric, comparison.scale
+        if scale != metric.scale:  # a cost of nothing has no ratio: it is written, and has no place on this axis
+            return Markup("")
         value, low, high = (_place(v, scale) for v in _three(comparison))
         if value is None or math.isinf(value):
             return Markup("")
@@ -46,7 +48,7 @@ class Forest:
 
 def of(row: Row) -> Forest:
     """The plot of an endpoint, wide enough for its intervals and margin."""
-    places = [[_place(v, c.scale) for v in _three(c)] for c in row.comparisons.values()]
+    places = [[_place(v, c.scale) for v in _three(c)] for c in row.comparisons.values() if c.scale == row.metric.scale]
     ends = [abs(v) for three in places for v in three if v is not None and math.isfinite(v)]
     centres = [abs(v) for v, _, _ in places if v is not None and math.isfinite(v)]
     margin = _margin(row) or 0.0

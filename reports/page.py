@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import answer, bars, breakdown, grid, lineups, provenance, shown
+from reports import answer, bars, breakdown, grid, lineups, provenance, shown, wording
 from reports.bars import Bar
 from reports.breakdown import Spend, Total, Waste
 from reports.figures import known
+from reports.findings import find
 from reports.grid import Agreement, Row
 from reports.visible import slug
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from reports.findings import Comparison, Findings
     from reports.load import Run
+    from reports.registry import Metric
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class ShortVerdict:
 
     endpoint: str
     title: str
-    html: Markup
+    pill: Markup
+    needs: str
+    """What would settle it, where nothing can be told."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ class Page:
     @cached_property
     def findings(self) -> Findings | None:
         """Numbers, verdicts and takeaways; None when no cell has ended."""
-        return None
+        return find(self.run) if len(self.run.judged) else None
 
     @cached_property
     def chart(self) -> answer.Chart:
@@ -210,10 +214,15 @@ class Page:
             return []
         rows = [(row, row.comparisons.get(arm)) for row in answer.declared(self.findings)]
         return [
-            ShortVerdict(row.metric.name, row.metric.title, shown.verdict(found.verdict, row.metric, found.scale))
+            ShortVerdict(row.metric.name, row.metric.title, shown.pill(v, row.metric, found.scale), wording.more_cases(v))
             for row, found in rows
-            if found is not None and found.verdict is not None
+            if found is not None and (v := found.verdict) is not None
         ]
+
+    @property
+    def cost_metric(self) -> Metric:
+        assert self.findings is not None
+        return self.findings.row(answer.COST).metric
 
     @property
     def provenance(self) -> ModuleType:

@@ -84,7 +84,7 @@ def _share_ticks(low: float, high: float) -> list[float]:
 
 def _floor(value: float, y: float, left: float, right: float) -> Markup:
     said = f"noise floor {value * 100:.0f} %"
-    return line(left, y, right, y, "floor") + text(said, right - 2, y - 5, "end")
+    return line(left, y, right, y, "floor") + text(said, left + 6, y - 6, "start")
 
 
 def _only_x(arm: Line, x: float, top: float, bottom: float) -> Markup:

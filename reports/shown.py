@@ -39,8 +39,16 @@ def difference(comparison: Comparison | None, metric: Metric) -> Markup:
 def verdict(found: Verdict, metric: Metric, scale: str) -> Markup:
     """The verdict as a pill; where nothing can be told, beside it what would settle it."""
     word, _, detail = wording.verdict(metric, scale, found).partition(" (")
-    pill = Markup('<span class="pill {}">{}</span>').format(TONES[found.word], word)
-    return pill + (Markup('<span class="sub">{}</span>').format(detail.removesuffix(")")) if detail else "")
+    return _pill(found, word) + (Markup('<span class="sub">{}</span>').format(detail.removesuffix(")")) if detail else "")
+
+
+def pill(found: Verdict, metric: Metric, scale: str) -> Markup:
+    """The verdict alone."""
+    return _pill(found, wording.verdict(metric, scale, found).partition(" (")[0])
+
+
+def _pill(found: Verdict, word: str) -> Markup:
+    return Markup('<span class="pill {}">{}</span>').format(TONES[found.word], word)
 
 
 def _with_interval(texts: list[str], found: Estimate) -> Markup:
