@@ -10,17 +10,18 @@ from reports.quantities import Quantity
 _POOL = 14
 """Most figures of one quantity that are combined: more, and chance alone would derive anything."""
 _MIN_DIGITS = 2
+_SURE_DIGITS = 4
 
 
-def derivation(quantity: Quantity, label: str | None, given: Given, cited: Sequence[Quantity]) -> str | None:
-    """How a figure follows from what was given, or from figures just cited; None when it does not."""
-    return _unit_change(quantity, label, given) or _combined(quantity, label, given, cited)
+def derivation(quantity: Quantity, labels: Sequence[str], given: Given, cited: Sequence[Quantity]) -> str | None:
+    """How a figure follows from what was given of the named quantities, or from figures cited beside it; else None."""
+    return _unit_change(quantity, labels, given) or _combined(quantity, labels, given, cited)
 
 
-def _unit_change(quantity: Quantity, label: str | None, given: Given) -> str | None:
+def _unit_change(quantity: Quantity, labels: Sequence[str], given: Given) -> str | None:
     for factor, units, said in _CHANGES.get(quantity.unit, ()):
         for fact in given.near(quantity.value / factor, quantity.half / factor):
-            if fact.unit in units and (quantity.digits > _MIN_DIGITS or fact.label == label):
+            if fact.unit in units and (quantity.digits >= _SURE_DIGITS or fact.label in labels):
                 return f"{fact.value:g} {said}: {fact.line}"
     return None
 
@@ -39,9 +40,10 @@ _CHANGES: dict[str, tuple[tuple[float, tuple[str, ...], str], ...]] = {
 }
 
 
-def _combined(quantity: Quantity, label: str | None, given: Given, cited: Sequence[Quantity]) -> str | None:
+def _combined(quantity: Quantity, labels: Sequence[str], given: Given, cited: Sequence[Quantity]) -> str | None:
     near = [(one.value, one.unit) for one in cited[-8:]]
-    named = [(fact.value, fact.unit) for fact in given.named(label)[:_POOL]] if quantity.digits > _MIN_DIGITS else []
+    named = [(fact.value, fact.unit) for label in labels for fact in given.named(label)[: _POOL // len(labels)]]
+    named = named if quantity.digits > _MIN_DIGITS or len(named) <= 4 else []
     latest = [(fact.value, fact.unit) for fact in given.named("close")[:1]]
     for one, other in _pairs(near, named, latest):
         for value, how in _results(one, other, quantity.unit):

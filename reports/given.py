@@ -78,4 +78,5 @@ def _line_facts(line: str, heading: str, columns: tuple[str, ...]) -> list[Fact]
 
 
 def _label(line: str, quantity: Quantity, heading: str) -> str | None:
-    return label_before(line[: quantity.start]) or label_before(heading)
+    line = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
+    return label_before(line, quantity.start) or label_before(heading)

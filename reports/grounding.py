@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from reports.derive import derivation
 from reports.given import Fact, Given
-from reports.labels import SERIES, label_after, label_before
+from reports.labels import SERIES, label_after, label_before, named_in, tied_label
 from reports.quantities import Quantity, quantities, sentences
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
@@ -15,6 +17,10 @@ GROUNDED = frozenset({"verbatim", "rounded", "derivable"})
 INVENTED = frozenset({"unsupported", "contradicted", "inherited"})
 _THRESHOLDS = frozenset({20.0, 25.0, 30.0, 50.0, 70.0, 75.0, 80.0})
 _OSCILLATORS = frozenset({"rsi"})
+_TOWARDS = re.compile(r"\b(?:above|below|over|under|threshold|towards?|level|cross\w*|past)\b", re.IGNORECASE)
+_MARK = re.compile(r"\s*(?:\w+ )?(?:threshold|level|line|mark|overbought|oversold)\b", re.IGNORECASE)
+_DIFFERENCE = re.compile(r"\s*(?:\w+ )?(?:above|below|over|under|more|less|higher|lower|away|points?)\b", re.IGNORECASE)
+_BESIDE = re.compile(r"\W*(\w{4,})")
 _LOW_PRECISION = 2
 _HEDGED = 0.025
 
@@ -34,65 +40,124 @@ class Traced:
 
 def trace(text: str, given: Given, earlier: Sequence[tuple[str, Sequence[Traced]]] = ()) -> list[Traced]:
     """The claims of a text, each traced. `earlier` holds (place, figures) of the texts that this role was shown."""
-    return list(_trace(text, given, earlier))
-
-
-def _trace(text: str, given: Given, earlier: Sequence[tuple[str, Sequence[Traced]]]) -> Iterator[Traced]:
+    found: list[Traced] = []
     cited: list[Quantity] = []
-    spans = iter([*sentences(text), (len(text), len(text) + 1)])
-    start, end = next(spans)
-    recent = 0
-    for quantity in quantities(text):
-        while quantity.start >= end:
-            start, end = next(spans)
-            cited, recent = cited[recent:], len(cited) - recent
-        label = _named(text, quantity, start, end)
-        if quantity.own or _is_threshold(quantity, label, text):
-            cited.append(quantity)
-            continue
-        traced = _origin(quantity, label, text, given, cited, earlier)
-        if traced.label in GROUNDED:
-            cited.append(quantity)
-        yield traced
+    for claims in _by_sentence(text):
+        direct = [(claim, _match(claim, given)) for claim in claims]
+        here = [claim.quantity for claim, fact in direct if fact is not None]
+        found += [
+            _origin(claim, fact, given, [*cited, *(one for one in here if one is not claim.quantity)], earlier)
+            for claim, fact in direct
+            if not claim.is_convention
+        ]
+        cited = here
+    return found
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A figure within its sentence."""
+
+    quantity: Quantity
+    sentence: str
+    at: int
+    """Where the figure starts in the sentence."""
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.quantity.text)
+
+    @property
+    def tied_label(self) -> str | None:
+        """The quantity it says it is, with nothing but small words between."""
+        return label_after(self.sentence, self.end) or tied_label(self.sentence, self.at)
+
+    @cached_property
+    def label(self) -> str | None:
+        """The quantity it belongs to: named right behind it, else last before it; an unnamed gain or loss is a return."""
+        named = label_after(self.sentence, self.end) or label_before(self.sentence, self.at)
+        return named or ("return" if self.quantity.unit == "%" and self.quantity.direction else None)
+
+    @property
+    def labels(self) -> list[str]:
+        """Every quantity its sentence names, its own first: what it may be computed from."""
+        own = [self.label] if self.label else []
+        others = dict.fromkeys(name for name, *_ in named_in(self.sentence))
+        return own + [name for name in others if name != self.label][:3]
+
+    @property
+    def is_convention(self) -> bool:
+        """A proposal of the speaker's own, or one of RSI's conventional marks: no claim about the world."""
+        return self.quantity.own or self._is_threshold
+
+    @property
+    def _is_threshold(self) -> bool:
+        if self.label not in _OSCILLATORS or self.quantity.value not in _THRESHOLDS:
+            return False
+        before = self.sentence[max(0, self.at - 25) : self.at]
+        return _TOWARDS.search(before) is not None or _MARK.match(self.sentence, self.end) is not None
+
+    @property
+    def is_difference(self) -> bool:
+        return _DIFFERENCE.match(self.sentence, self.end) is not None
+
+
+def _by_sentence(text: str) -> Iterator[list[_Claim]]:
+    found = quantities(text)
+    place = 0
+    for start, end in sentences(text):
+        claims = []
+        while place < len(found) and found[place].start < end:
+            claims.append(_Claim(found[place], text[start:end], found[place].start - start))
+            place += 1
+        if claims:
+            yield claims
 
 
 def _origin(
-    quantity: Quantity,
-    label: str | None,
-    text: str,
-    given: Given,
-    cited: Sequence[Quantity],
-    earlier: Sequence[tuple[str, Sequence[Traced]]],
+    claim: _Claim, fact: Fact | None, given: Given, cited: Sequence[Quantity], earlier: Sequence[tuple[str, Sequence[Traced]]]
 ) -> Traced:
-    fact = _match(quantity, label, given)
-    if fact is not None and not _is_reversed(quantity, fact):
+    quantity = claim.quantity
+    against = _contradiction(claim, fact, given)
+    if fact is not None and against is None:
         exact = abs(abs(fact.value) - abs(quantity.value)) < 1e-9 * max(1.0, abs(fact.value))
         return Traced(quantity, "verbatim" if exact else "rounded", fact.line)
-    if fact is None and (how := derivation(quantity, label, given, cited)):
+    if not (fact and _is_reversed(quantity, fact)) and (how := derivation(quantity, claim.labels, given, cited)):
         return Traced(quantity, "derivable", how)
     if said := _inherited(quantity, earlier):
         return said
-    if fact is not None:
-        return Traced(quantity, "contradicted", fact.line)
-    if other := _contradiction(quantity, label, text, given):
-        return Traced(quantity, "contradicted", other.line)
-    return Traced(quantity, "unsupported")
+    return Traced(quantity, "contradicted", against.line) if against else Traced(quantity, "unsupported")
 
 
-def _named(text: str, quantity: Quantity, start: int, end: int) -> str | None:
-    """The quantity a figure belongs to: named right behind it, else last before it in its sentence."""
-    return label_after(text[quantity.end : min(end, quantity.end + 40)]) or label_before(text[start : quantity.start])
+def _contradiction(claim: _Claim, fact: Fact | None, given: Given) -> Fact | None:
+    """What the inputs say of the same quantity, where they say few things and none of them is this."""
+    if fact is not None and _is_reversed(claim.quantity, fact):
+        return fact
+    label = claim.tied_label
+    if label is None or label in SERIES or claim.is_difference or (fact is not None and fact.label in (None, label)):
+        return None
+    facts = [other for other in given.named(label) if _same_unit(claim.quantity.unit, other.unit)]
+    return facts[0] if 0 < len(facts) <= 8 else None
 
 
-def _match(quantity: Quantity, label: str | None, given: Given) -> Fact | None:
+def _match(claim: _Claim, given: Given) -> Fact | None:
+    """The fact that a figure shows, exactly or rounded. A figure of few digits must share its quantity or its words."""
+    quantity = claim.quantity
     half = max(quantity.half, _HEDGED * abs(quantity.value)) if quantity.is_hedged else quantity.half
     found = [fact for fact in given.near(quantity.value, half) if _same_unit(quantity.unit, fact.unit)]
-    named = [fact for fact in found if label is not None and fact.label == label]
-    if named:
-        return _closest(quantity, named)
-    if quantity.digits <= _LOW_PRECISION:
-        found = [fact for fact in found if fact.value and abs(abs(fact.value) - abs(quantity.value)) < 1e-9 and fact.unit]
-    return _closest(quantity, found) if found else None
+    named = [fact for fact in found if fact.label is not None and fact.label == claim.label]
+    if not named and quantity.digits <= _LOW_PRECISION:
+        named = [fact for fact in found if _is_quoted(claim, fact)]
+        return _closest(quantity, named) if named else None
+    return _closest(quantity, named or found) if found else None
+
+
+def _is_quoted(claim: _Claim, fact: Fact) -> bool:
+    """Whether the inputs show the very figure with a unit, with two decimals, or beside the same word."""
+    if abs(abs(fact.value) - abs(claim.quantity.value)) > 1e-9 * abs(fact.value):
+        return False
+    beside = _BESIDE.match(claim.sentence, claim.end)
+    return bool(fact.unit) or claim.quantity.half < 0.01 or (beside is not None and beside[1] in fact.line)
 
 
 def _closest(quantity: Quantity, facts: Iterable[Fact]) -> Fact:
@@ -119,25 +184,6 @@ def _inherited(quantity: Quantity, earlier: Sequence[tuple[str, Sequence[Traced]
 
 def _says_the_same(one: Quantity, other: Quantity) -> bool:
     return _same_unit(one.unit, other.unit) and abs(abs(one.value) - abs(other.value)) <= max(one.half, other.half) * 1.0001
-
-
-def _contradiction(quantity: Quantity, label: str | None, text: str, given: Given) -> Fact | None:
-    """What the inputs say of the same quantity, where they say one thing only."""
-    if label is None or label in SERIES:
-        return None
-    facts = [fact for fact in given.named(label) if _same_unit(quantity.unit, fact.unit)]
-    return facts[0] if 0 < len(facts) <= 8 else None
-
-
-def _is_threshold(quantity: Quantity, label: str | None, text: str) -> bool:
-    """RSI's 30 and 70 are conventions, no claims, unless the text says that RSI stands there."""
-    if label not in _OSCILLATORS or quantity.value not in _THRESHOLDS:
-        return False
-    before = text[max(0, quantity.start - 25) : quantity.start].lower()
-    after = text[quantity.end : quantity.end + 25].lower()
-    return any(word in before for word in ("above", "below", "over", "under", "threshold", "toward", "level")) or any(
-        word in after for word in ("threshold", "level", "line", "mark", "overbought", "oversold")
-    )
 
 
 def ledger(texts: Mapping[str, str], given: Given) -> dict[str, list[Traced]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (
@@ -17,7 +18,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         "ema_10",
         r"close_10_ema|10[\s-]?(?:day|session|period)?[\s-]?(?:exponential )?(?:ema|moving average|average)\b|ema[\s(_-]*10\b",
     ),
-    ("macd_signal", r"\bmacds\b|macd signal|signal line"),
+    ("macd_signal", r"\bmacds\b|macd signal|\bsignal(?: line)?\b"),
     ("macd_histogram", r"\bmacdh\b|histogram"),
     ("macd", r"\bmacd\b"),
     ("rsi", r"\brsi\b|relative strength index"),
@@ -28,6 +29,9 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("vwma", r"\bvwma\b|volume[\s-]weighted (?:moving )?average"),
     ("high_52w", r"52[\s-]?w(?:ee)?k high"),
     ("low_52w", r"52[\s-]?w(?:ee)?k low"),
+    ("current_ratio", r"current ratio|current assets / current liabilities"),
+    ("debt_to_equity", r"debt[\s-]to[\s-]equity|debt / equity|\bdebt\b[^.;]{0,12} of equity"),
+    ("dividend_yield", r"dividend yield|dividend[^.;]{0,30} yields|\byields?\b"),
     ("gross_margin", r"gross(?: profit)? margin"),
     ("operating_margin", r"operating margin"),
     ("net_margin", r"(?:net|profit) (?:profit |income )?margin"),
@@ -52,7 +56,10 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("open", r"\bopen(?:ed|ing)?\b(?! interest)"),
     ("high", r"\bhigh\b"),
     ("low", r"\blow\b"),
-    ("close", r"\bclos(?:e|ed|ing)(?: price)?\b|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price"),
+    (
+        "close",
+        r"\bclos(?:e|ed|ing)(?: price)?\b(?! to\b)|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price",
+    ),
     ("return", r"\breturns?\b|\bmomentum\b|\bsessions\b"),
 )
 _FINDER = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS), re.IGNORECASE)
@@ -60,16 +67,47 @@ SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividen
 """Quantities with many values side by side: another value of theirs does not contradict one."""
 
 
-def label_before(text: str) -> str | None:
-    """The last quantity named in a text."""
-    last = None
-    for match in _FINDER.finditer(text):
-        last = match.lastgroup
-    return last
+_LEAD = re.compile(r"\s*(?:in |of |as |for )?(?:total |quarterly |annual )?")
+_TIE = re.compile(
+    r"[\s,:=(]*(?:(?:ratio|price|line|level|value|reading|band|margin|is|was|are|at|of|to|stands?|stood|sits?|lies|has|had|came|in|reached|climbed|rose"
+    r"|risen|fell|fallen|dropped|increased|decreased|declined|grew|turned|gained|lost|by|about|around|nearly|roughly|close|currently|now|just|only|slightly"
+    r"|the|a|an|its|an?|positive|negative|with|for|and|acts?|from|up|down)\b[\s,:=(]*)*$",
+    re.IGNORECASE,
+)
 
 
-def label_after(text: str) -> str | None:
-    """The quantity named at the very beginning of a text ("72 RSI", "$94.9 billion in revenue")."""
-    match = re.match(r"\s*(?:in |of |as |for )?(?:total |quarterly |annual )?", text)
-    found = _FINDER.match(text, match.end() if match else 0)
-    return found.lastgroup if found else None
+_Named = tuple[str, int, int]
+
+
+@lru_cache(maxsize=4096)
+def named_in(text: str) -> tuple[_Named, ...]:
+    """Every quantity that a text names, in order, with its start and end."""
+    return tuple((match.lastgroup, match.start(), match.end()) for match in _FINDER.finditer(text) if match.lastgroup)
+
+
+def label_before(text: str, at: int | None = None) -> str | None:
+    """The last quantity named before a place of a text (its end if none is given)."""
+    found = _last(text, len(text) if at is None else at)
+    return found[0] if found else None
+
+
+def tied_label(text: str, at: int) -> str | None:
+    """The last quantity named before a place, if nothing but small words stands between."""
+    found = _last(text, at)
+    return found[0] if found and _TIE.match(text[found[2] : at]) else None
+
+
+def label_after(text: str, at: int) -> str | None:
+    """The quantity named right behind a place ("72 RSI", "$94.9 billion in revenue")."""
+    match = _LEAD.match(text, at)
+    start = match.end() if match else at
+    return next((label for label, begin, _ in named_in(text) if begin == start), None)
+
+
+def _last(text: str, at: int) -> _Named | None:
+    found = None
+    for named in named_in(text):
+        if named[2] > at:
+            break
+        found = named
+    return found

@@ -6,8 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
 _SPAN = r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk)s?"
+
+_OF_TIME = r"(?:trading|calendar|business|consecutive|straight|full|more|older|earlier)"
 
 _NOT_FIGURES = re.compile(
     "|".join(
@@ -22,7 +27,7 @@ _NOT_FIGURES = re.compile(
             r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
             r"(?<!\w)#\d+\b",
             r"\[\d{1,3}\]",
-            rf"\b\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:\w+[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
+            rf"\b\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
             r"\b(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
             r"\b(?:RSI|ATR|CCI|ROC|MFI|ADX|Bollinger)\s?\(\d+(?:\s*,\s*\d+)*\)",
             r"\b(?:RSI|ATR|CCI|ROC|MFI|ADX)[\s_-](?:5|7|9|10|14|20|21|26)(?![\d.,]*\d)",
@@ -31,8 +36,9 @@ _NOT_FIGURES = re.compile(
             r"\b(?:FY|Q|H|CY)\s?'?\d{1,4}(?:\s*(?:FY|of)?\s*'?\d{2,4})?\b",
             r"\b(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
             r"\b(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
+            r"(?<![\w$.,])7[0-8]7(?![\d%]|[.,]\d|\s*(?:%|percent|million|billion))",  # aircraft
             r"\b(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|COVID-19|5G|4G|3M|24/7|Web\s?3(?:\.0)?|1H|2H|[A-Za-z]+-\d+[A-Za-z]?)\b",
-            r"\b(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing)\s+\d+\b",
+            r"\b(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing|Flight)\s+\d+\b",
             r"\b(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
             r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*",  # close_50_sma
         )
@@ -156,12 +162,13 @@ def _quantity(text: str, match: re.Match[str], *, keep_counts: bool = False) -> 
         return None
     unit = _unit(match)
     scale = _scale(match)
-    if not keep_counts and _is_count(match["number"], unit, scale, match["currency"]):
-        return None
     start, end = _bounds(match)
+    before, after = _clause_around(text, start, end)
+    is_hedged = _HEDGE.search(before) is not None
+    if not keep_counts and not is_hedged and _is_count(match["number"], unit, scale, match["currency"]):
+        return None
     negative = _is_negative(match)
     value = -number * scale if negative else number * scale
-    before, after = _clause_around(text, start, end)
     return Quantity(
         start=start,
         end=end,
@@ -172,7 +179,7 @@ def _quantity(text: str, match: re.Match[str], *, keep_counts: bool = False) -> 
         unit=unit,
         direction=_direction(match, negative, before, after),
         own=_OWN.search(before) is not None,
-        is_hedged=_HEDGE.search(before) is not None,
+        is_hedged=is_hedged,
     )
 
 
