@@ -22,6 +22,8 @@ def independent_dates(run: Run, horizon: int, dates: pd.Series[Any]) -> list[Any
     """Of the dates of these cases, the most whose outcome windows do not overlap."""
     rows = _rows(run, horizon)
     rows = rows[rows["case_id"].isin(dates.index) & rows["excess"].notna()]
+    if rows.empty:
+        return []
     spans = rows.assign(date=rows["case_id"].map(dates)).groupby("date").agg({"entry_at": "min", "exit_at": "max"})
     return windows.independent(list(spans.itertuples(name=None)))
 
