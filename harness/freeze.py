@@ -84,6 +84,12 @@ class Shelf:
             self._note(key, case, name)
         return name, raw
 
+    def known(self, case: Case) -> bytes | None:
+        """Bytes of the case's snapshot if it was frozen before; asks no source."""
+        _, made_from = self._desk(case.data)
+        name = self._index.get(sha256(f"{case.case_id} {made_from}".encode()).hexdigest())
+        return _intact(self.folder, name) if name else None
+
     def _desk(self, data: Mapping[str, Any]) -> tuple[agents.Desk, str]:
         """The opened sources of these settings, with a hash of all that a snapshot depends on besides its case."""
         settings = digest_of(dict(data))

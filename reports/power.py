@@ -1,199 +1,167 @@
-"""What a matrix can prove before it runs: smallest detectable difference, provable margin, and cases needed, per endpoint.
-
-Formulas: standard errors of a difference times (t at the level + t at the power), at the design effect of dates
-1 + (cases per date - 1) x icc; shares of small samples by enumeration of the exact interval.
-"""
+"""What a matrix can prove before it is run: the smallest difference it shows, and the margin it can prove."""
 
 from __future__ import annotations
 
+import datetime as dt
 import math
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from scipy import special
+from reports import verdict
+from reports.stats import windows
+from reports.stats.means import Mean
 
-from reports import registry
-from reports.registry import Metric
-from reports.stats import exact
-from reports.verdict import LEVEL, POWER
-
-SMALL = 80
-"""Effective cases up to which the power of an exact interval is enumerated."""
+DATE_SHARE = 0.3
+"""Share of the variance of a paired difference that all cases of one date have in common (facts of the field: 0.1 to 0.4)."""
+REPEAT_SHARE = 0.4
+"""Share of it that comes from the models' own dice: repeats shrink this part only."""
+SLACK = 0.03
+"""Added to the power of an enumerated design, where the effect of dates has to be estimated too."""
 MOST_DATES = 100_000
 
 
 @dataclass(frozen=True)
-class Prior:
-    """How much paired differences of an endpoint vary, until a run tells it."""
+class Assumed:
+    """How much one case's paired difference scatters, before anything was measured."""
 
-    sd: float
-    """Standard deviation of the difference between two arms in one case; of its logarithm for ratios."""
-    icc: float = 0.05
-    """Share of its variance that a date's cases have in common."""
-    repeat_noise: float = 0.5
-    """Share of its variance that repeats of the same case would average away."""
-    source: str = ""
+    deviation: float
+    why: str
+    is_ratio: bool = False
+    """Whether arms are compared by ratio: the deviation is one of logarithms."""
 
 
-def share(discordance: float, source: str) -> Prior:
-    """Prior of a share from the part of cases in which two arms differ."""
-    return Prior(math.sqrt(discordance), source=source)
-
-
-PRIORS: dict[str, Prior] = {
-    "usable": share(0.10, "one case in ten is usable in one arm only"),
-    "valid": share(0.10, "one case in ten is readable in one arm only"),
-    "typed": share(0.20, "one case in five needs repair in one arm only"),
-    "similarity": share(0.40, "four cases in ten agree in one of arm and noise floor only"),
-    "similarity_of_all": share(0.40, "as similarity"),
-    "stability": share(0.40, "as similarity"),
-    "hit_rate": share(0.35, "direction differs in 35 % of cases"),
-    "cost": Prior(0.30, 0.05, 0.5, "per-case cost ratios vary by a factor of 1.35"),
-    "cost_per_usable": Prior(0.40, 0.05, 0.5, "as cost, and usable decisions vary"),
-    "api_cost": Prior(0.30, 0.05, 0.5, "as cost, in dollars"),
-    "service_time": Prior(0.40, 0.05, 0.5, "per-case time ratios vary by a factor of 1.5"),
-    "service_p50": Prior(0.60, 0.05, 0.5, "a median varies more than a mean"),
-    "service_p95": Prior(1.00, 0.05, 0.5, "a tail varies most"),
-    "ttft": Prior(0.40, 0.05, 0.5, "as service time"),
-    "tokens_per_s": Prior(0.20, 0.05, 0.5, "speed is steady"),
-    "rank_correlation": Prior(0.50, 1.0, 0.3, "one value per date, however many cases"),
+ASSUMED: Mapping[str, Assumed] = {
+    "usable": Assumed(0.32, "one decision in ten usable in one arm only"),
+    "similarity": Assumed(0.59, "35 % of cases agree in one pairing only"),
+    "cost": Assumed(0.35, "cost ratios of cases within a factor of 1.4", is_ratio=True),
+    "cost_per_usable": Assumed(0.40, "cost ratios of cases within a factor of 1.5", is_ratio=True),
+    "service_time": Assumed(0.50, "time ratios of cases within a factor of 1.6", is_ratio=True),
+    "hit_rate": Assumed(0.59, "35 % of cases right in one arm only"),
 }
-DAILY_EXCESS_SD = 0.016
-"""Standard deviation of one stock's excess return over one session (large US companies); positions differ by 1 on average."""
-
-
-def prior(endpoint: str) -> Prior:
-    """The prior of an endpoint. Raises KeyError on an unknown one."""
-    if match := re.fullmatch(r"excess_return_(\d+)", endpoint):
-        sd = DAILY_EXCESS_SD * math.sqrt(int(match[1]))
-        return Prior(sd, 0.05, 0.3, "1.6 % a session, growing with its root")
-    return PRIORS[re.sub(r"_\d+$", "", endpoint) if endpoint not in PRIORS else endpoint]
-
-
-def detectable(
-    endpoint: str, *, cases: int, dates: int, repeats: float = 1.0, given: Prior | None = None, level: float = LEVEL
-) -> float | None:
-    """Smallest true difference that a verdict would call in 80 of 100 runs, a fraction (0.1 is 10 points, or a ratio of 1.1).
-
-    None below two dates. For outcomes, dates are non-overlapping windows (stats.windows.of_dates).
-    """
-    design = _Design(metric(endpoint), given or prior(endpoint), cases, dates, repeats, level)
-    return None if dates < 2 else design.unlogged(design.detectable())
-
-
-def provable_margin(
-    endpoint: str, *, cases: int, dates: int, repeats: float = 1.0, given: Prior | None = None, level: float = LEVEL
-) -> float | None:
-    """Smallest margin within which equivalence would be shown in 80 of 100 runs if there were no difference."""
-    design = _Design(metric(endpoint), given or prior(endpoint), cases, dates, repeats, level)
-    return None if dates < 2 else design.unlogged(design.reach(1 - (1 - POWER) / 2, sides=1) * design.se())
-
-
-def cases_needed(
-    endpoint: str,
-    *,
-    cases_per_date: float,
-    difference: float | None = None,
-    margin: float | None = None,
-    repeats: float = 1.0,
-    given: Prior | None = None,
-    level: float = LEVEL,
-) -> int | None:
-    """Cases to detect this difference, or to prove equivalence within this margin, at 80 % power; None beyond 100,000 dates."""
-
-    def is_enough(dates: int) -> bool:
-        cases = max(round(cases_per_date * dates), dates)
-        terms: dict[str, Any] = {"cases": cases, "dates": dates, "repeats": repeats, "given": given, "level": level}
-        reached = detectable(endpoint, **terms) if margin is None else provable_margin(endpoint, **terms)
-        return reached is not None and reached <= (difference if margin is None else margin)  # type: ignore[operator]
-
-    high = 2
-    while not is_enough(high):
-        high *= 2
-        if high > MOST_DATES:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return max(round(cases_per_date * high), high)
-
-
-def metric(endpoint: str) -> Metric:
-    """The endpoint's declaration. Raises KeyError with what is known."""
-    horizon = re.search(r"_(\d+)$", endpoint)
-    horizons = sorted(
-        {*registry.DEFAULT_HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])}
-    )
-    known = {one.name: one for one in registry.metrics(horizons)}
-    if endpoint not in known:
-        raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(registry.names())}")
-    return known[endpoint]
+EXCESS_PER_SESSION = 0.018
+"""Standard deviation of one session's excess return of a large company."""
 
 
 @dataclass(frozen=True)
-class _Design:
-    metric: Metric
-    prior: Prior
+class Provable:
+    """What the matrix can say about one endpoint of one arm against the baseline."""
+
+    unit: str
+    """difference, or ratio (0.1 is a tenth)."""
     cases: int
     dates: int
-    repeats: float
-    level: float
+    """Dates that count: for outcomes those whose windows do not overlap."""
+    difference: float | None
+    """Smallest true difference that is called in 80 of 100 such runs; None when no number of draws could tell."""
+    margin: float | None
+    """As declared."""
+    provable_margin: float | None
+    """Smallest margin within which two equal arms are called equivalent in 80 of 100 such runs."""
+    can_prove: bool | None
+    """Whether the declared margin can be proven; None where none is declared."""
+    cases_needed: int | None
+    """Cases, in as many tickers, that would prove the declared margin."""
+    spend_on: str
+    """Whether money for more cells goes further on dates or on repeats."""
+    assumed: str
 
-    def detectable(self) -> float:
-        is_exact = self.metric.kind == "share" and self.repeats == 1 and self.effective() <= SMALL
-        if is_exact:
-            return self._enumerated()
-        size = self.reach(POWER, sides=2) * self.se()
-        # A share's variance shrinks by the square of the difference itself.
-        return size / math.sqrt(1 + (size / self.prior.sd) ** 2) if self.metric.kind == "share" else size
-
-    def effective(self) -> float:
-        """Cases after the design effect of dates."""
-        return self.cases / (1 + (self.cases / self.dates - 1) * self.prior.icc)
-
-    def se(self) -> float:
-        noise = self.prior.repeat_noise
-        variance = self.prior.sd**2 * (1 - noise + noise / self.repeats)
-        return math.sqrt(variance / self.effective())
-
-    def reach(self, power: float, *, sides: int) -> float:
-        df = self.dates - 1
-        return float(special.stdtrit(df, 1 - self.level / sides) + special.stdtrit(df, power))
-
-    def unlogged(self, size: float) -> float:
-        return math.expm1(min(size, 700.0)) if self.metric.scale == "ratio" else size
-
-    def _enumerated(self) -> float:
-        """Smallest difference of shares whose exact interval leaves out zero in 80 of 100 samples."""
-        low, high = 0.0, 1.0
-        for _ in range(20):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self._exact_power(middle) >= POWER else (middle, high)
-        return high
-
-    def _exact_power(self, difference: float) -> float:
-        count = max(round(self.effective()), 2)
-        few = special.stdtrit(max(self.cases - 1, 1), 0.975) / special.stdtrit(self.dates - 1, 0.975)
-        gains, losses = np.meshgrid(np.arange(count + 1.0), np.arange(count + 1.0))
-        inside = gains + losses <= count
-        gains, losses = gains[inside], losses[inside]
-        low, _ = exact.Paired(gains, losses, count, max(count * few**2, 1.0)).bounds(self.level)
-        return float(_trinomial(gains, losses, count, *self._discordant(difference))[low > 0].sum())
-
-    def _discordant(self, difference: float) -> tuple[float, float]:
-        """Chances of a case for the arm and of one for the baseline; a big difference needs more discordance than the prior."""
-        discordance = min(max(self.prior.sd**2, difference), 1.0)
-        return (discordance + difference) / 2, (discordance - difference) / 2
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-def _trinomial(gains: Any, losses: Any, count: int, gain: float, loss: float) -> Any:
-    rest = count - gains - losses
-    coefficient = (
-        special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(losses + 1) - special.gammaln(rest + 1)
+def of_endpoint(
+    name: str, dates: Sequence[dt.date], tickers: int, repeats: float, margin: float | None, every: int = 1
+) -> Provable | None:
+    """What a matrix can say about an endpoint; None where nothing is known of how much it scatters."""
+    assumed, horizon = _assumed(name)
+    if assumed is None:
+        return None
+    counted = windows.of_dates(dates, horizon) if horizon else len(dates)
+    sample = _sample(assumed, counted, tickers, repeats)
+    return Provable(
+        unit="ratio" if assumed.is_ratio else "difference",
+        cases=counted * tickers,
+        dates=counted,
+        difference=_shown(verdict.detectable(sample) if sample else None, assumed),
+        margin=margin,
+        provable_margin=_shown(_margin(sample) if sample else None, assumed),
+        can_prove=None if margin is None else bool(sample and verdict.is_powered(sample, _log(margin, assumed), verdict.LEVEL)),
+        cases_needed=None if margin is None else _needed(assumed, tickers, repeats, margin),
+        spend_on=_spend_on(assumed, counted, tickers, repeats),
+        assumed=assumed.why,
     )
-    return np.exp(
-        coefficient + special.xlogy(gains, gain) + special.xlogy(losses, loss) + special.xlogy(rest, max(1 - gain - loss, 0.0))
+
+
+def _assumed(name: str) -> tuple[Assumed | None, int]:
+    stem, _, last = name.rpartition("_")
+    horizon = int(last) if last.isdigit() else 0
+    if stem == "excess_return" and horizon:
+        deviation = EXCESS_PER_SESSION * math.sqrt(horizon) * 0.9
+        return Assumed(
+            deviation, f"excess returns scatter by 1.8 % a session, {horizon} sessions; half the positions differ"
+        ), horizon
+    return ASSUMED.get(stem if horizon else name), horizon
+
+
+def _sample(assumed: Assumed, dates: int, tickers: int, repeats: float) -> Mean | None:
+    """An arm that is no different, measured on this design: t on date means."""
+    if dates < 2:
+        return None
+    variance = assumed.deviation**2 * ((1 - REPEAT_SHARE) + REPEAT_SHARE / repeats)
+    of_a_date = variance * (DATE_SHARE + (1 - DATE_SHARE) / tickers)
+    return Mean(0.0, math.sqrt(of_a_date / dates), dates - 1)
+
+
+def _margin(sample: Mean) -> float | None:
+    """Smallest margin with 80 % power to prove equivalence, by halving."""
+    low, high = 0.0, 1.0
+    while not verdict.is_powered(sample, high, verdict.LEVEL):
+        high *= 2
+        if high > 1e6:
+            return None
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if verdict.is_powered(sample, middle, verdict.LEVEL) else (middle, high)
+    return high
+
+
+def _needed(assumed: Assumed, tickers: int, repeats: float, margin: float) -> int | None:
+    def proves(dates: int) -> bool:
+        sample = _sample(assumed, dates, tickers, repeats)
+        return bool(sample and verdict.is_powered(sample, _log(margin, assumed), verdict.LEVEL))
+
+    if margin <= 0:
+        return None
+    low, high = 1, 2
+    while not proves(high):
+        low, high = high, high * 2
+        if high > MOST_DATES:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if proves(middle) else (middle, high)
+    return high * tickers
+
+
+def _spend_on(assumed: Assumed, dates: int, tickers: int, repeats: float) -> str:
+    """Twice the money: twice the dates, or twice the repeats?"""
+    now, wider, again = (
+        _sample(assumed, *design)
+        for design in ((dates, tickers, repeats), (2 * dates, tickers, repeats), (dates, tickers, 2 * repeats))
     )
+    if now is None or wider is None or again is None:
+        return "dates: a single one proves nothing"
+    by_dates, by_repeats = 1 - wider.se / now.se, 1 - again.se / now.se
+    better = "dates" if by_dates >= by_repeats else "repeats"
+    return f"{better}: twice the dates narrow intervals by {by_dates:.0%}, twice the repeats by {by_repeats:.0%}"
+
+
+def _log(margin: float, assumed: Assumed) -> float:
+    return math.log1p(margin) if assumed.is_ratio else margin
+
+
+def _shown(size: float | None, assumed: Assumed) -> float | None:
+    if size is None:
+        return None
+    return math.expm1(size) if assumed.is_ratio else size

@@ -1,0 +1,43 @@
+"""`plan`: cells, calls, tokens, cost and time as intervals, and what the matrix can prove; spends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def plan(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file.")],
+    only: Annotated[str | None, typer.Option(help="A part of the matrix: arm=A,ticker=T,date=D.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first cells.", min=1)] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+    archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
+    what_if: Annotated[str | None, typer.Option(help="Put this model's prices on the tokens of the latest run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a run would do, cost, take and prove; no key, no call."""
+    import json
+
+    from rich.console import Console
+
+    from harness import matrix, plan_text, preflight, repricing, spec
+    from harness import plan as planning
+    from harness import servers as machines
+
+    wanted = spec.load(experiment, spec.of_archive(archive))
+    if what_if:
+        found = repricing.what_if(results, wanted.name, what_if)
+        print(json.dumps(found.to_plain(), indent=2)) if as_json else repricing.show(found, Console())
+        return
+    cells = matrix.select(matrix.expand(wanted), only, limit)
+    looked = preflight.look(wanted, beside=experiment.parent, servers_file=servers, results=results)
+    specs = machines.load(servers, wanted, experiment.parent)
+    where = planning.Where(experiment.parent, results)
+    made = planning.make(wanted, cells, specs, where, looked.checks)
+    if as_json:
+        print(json.dumps(made.to_plain(), indent=2))
+    else:
+        plan_text.show(made, Console())

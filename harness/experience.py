@@ -1,0 +1,157 @@
+"""What earlier runs measured of each role and model: the plan trusts it more than any prior."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agents import Model
+from harness.cells import digest_of
+from harness.folder import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_RUNS = 20
+CALIBRATION = "calibration.jsonl"
+_COLUMNS = (
+    *("role", "kind", "outcome", "provider", "model_requested", "params", "cell_id", "arm"),
+    *("input_tokens", "cached_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over the answered calls of one role and model."""
+
+    calls: int
+    output_tokens: float
+    duration_s: float
+    busy_s: float | None
+    """Seconds that the server says it computed; None where it does not say."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Everything that earlier runs in one results folder tell about the next one."""
+
+    roles: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
+    """(model key, role) -> what its calls used."""
+    cached_share: Mapping[str, float] = field(default_factory=dict)
+    """model key -> share of its input that came from a cache."""
+    extra_calls: Mapping[str, float] = field(default_factory=dict)
+    """model key -> calls beyond the planned ones, as a share."""
+    biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """model keys of an arm, joined -> log(bill / forecast) of earlier runs."""
+    runs: int = 0
+
+    def of(self, model: Model, role: str) -> Measured | None:
+        return self.roles.get((key_of(model.provider, model.name, model.params), role))
+
+
+def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
+    """A model with the parameters that change how much it writes."""
+    telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think", "service_tier")}
+    return f"{provider}/{name}/{digest_of({key: value for key, value in telling.items() if value is not None})[:8]}"
+
+
+def read(results: Folder) -> Experience:
+    """Experience of the newest runs under a results folder; nothing where there are none."""
+    frames = [frame for run in _newest(results) if (frame := _calls(run)) is not None]
+    if not frames:
+        return Experience(biases=_biases(results))
+    import pandas as pd
+
+    calls = pd.concat(frames, ignore_index=True)
+    answered = calls[calls["outcome"] == "answered"]
+    primary = answered[answered["kind"] == "primary"]
+    return Experience(
+        roles={(str(model), str(role)): _measured(group) for (model, role), group in primary.groupby(["model", "role"])},
+        cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
+        extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
+        biases=_biases(results),
+        runs=len(frames),
+    )
+
+
+def keep(results: Folder, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines of {models, log_ratio, run_id} to the calibration that the next plan reads."""
+    old = results.read_if_there(CALIBRATION) or b""
+    new = "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in lines)
+    if new:
+        results.write(CALIBRATION, old + new.encode())
+
+
+def _newest(results: Folder) -> list[Folder]:
+    found = [
+        (name, results.at(f"{experiment}/{name}"))
+        for experiment in _folders(results)
+        for name in _folders(results.at(experiment))
+    ]
+    newest = sorted(found, key=lambda pair: pair[0], reverse=True)
+    return [folder for _, folder in newest[:MOST_RUNS]]
+
+
+def _folders(folder: Folder) -> list[str]:
+    try:
+        return folder.folders()
+    except (OSError, FileNotFoundError):
+        return []
+
+
+def _calls(run: Folder) -> pd.DataFrame | None:
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("calls.parquet")
+    if raw is None:
+        return None
+    table = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS))
+    if not table.num_rows:
+        return None
+    frame: pd.DataFrame = table.to_pandas()
+    names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
+    frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
+    return frame
+
+
+def _plain(params: str | None) -> dict[str, Any]:
+    try:
+        return dict(json.loads(params or "{}"))
+    except ValueError:
+        return {}
+
+
+def _measured(group: pd.DataFrame) -> Measured:
+    busy = group[["load_s", "prefill_s", "decode_s"]].sum(axis=1, min_count=1).mean()
+    return Measured(
+        calls=len(group),
+        output_tokens=float(group["output_tokens"].mean()),
+        duration_s=float(group["duration_s"].mean()),
+        busy_s=None if busy != busy else float(busy),
+    )
+
+
+def _share(group: pd.DataFrame) -> float:
+    cached, whole = group["cached_tokens"].sum(min_count=1), group["input_tokens"].sum(min_count=1)
+    return 0.0 if cached != cached or not whole > 0 else float(cached / whole)
+
+
+def _extra(group: pd.DataFrame) -> float:
+    planned = int((group["kind"] == "primary").sum() - (group["outcome"] != "answered").sum())
+    return max(0.0, len(group) / planned - 1) if planned > 0 else 0.0
+
+
+def _biases(results: Folder) -> dict[str, tuple[float, ...]]:
+    raw = results.read_if_there(CALIBRATION)
+    found: dict[str, list[float]] = {}
+    for line in (raw or b"").decode().splitlines():
+        try:
+            said = json.loads(line)
+            found.setdefault(str(said["models"]), []).append(float(said["log_ratio"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return {key: tuple(values[-MOST_RUNS:]) for key, values in found.items()}

@@ -1,0 +1,275 @@
+"""Cost and time of what is to be run, as 80 % intervals: the same uncertainty drawn once for all arms that share a model."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from agents import Model
+from harness import local_cost, priors
+from harness.experience import Experience, key_of
+from harness.pricing import PriceTable, Tokens
+from harness.servers import ServerSpec
+from harness.workload import PlannedCall, Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Draws = NDArray[np.float64]
+
+DRAWS = 4_000
+LOW, HIGH = 10, 90
+HOSTED_CELLS_AT_ONCE = 32
+CRITICAL_SHARE = 0.75
+"""9 of 12 calls stand one after the other."""
+CELL_SPREAD = 0.25
+"""Standard deviation of the log of one cell's cost around its arm's mean."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """10th, 50th and 90th percentile; None where something for it is unknown."""
+
+    low: float | None
+    mid: float | None
+    high: float | None
+
+    def to_plain(self) -> dict[str, float | None]:
+        return {"low": self.low, "mid": self.mid, "high": self.high}
+
+
+UNKNOWN = Interval(None, None, None)
+
+
+@dataclass(frozen=True)
+class ArmForecast:
+    """What the cells of one arm that are still to run will use."""
+
+    cells: int
+    calls: int
+    """As planned; repairs and repeated requests come on top and are in cost and time."""
+    input_tokens: float
+    output_tokens: float
+    cost: Interval
+    """All of it, local hardware included; unknown when a part is."""
+    api_cost: Interval
+    """What hosted models will bill."""
+    time: Interval
+    """Seconds, if nothing else ran on its servers."""
+    basis: str
+    is_measured: bool
+    """Whether earlier runs told the output of all its roles."""
+    api_draws: Draws = field(repr=False)
+    cost_draws: Draws | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One arm to be forecast."""
+
+    arm: str
+    cells: int
+    workload: Workload
+
+
+class Forecaster:
+    """Draws what is not known of each model once, and adds up."""
+
+    def __init__(
+        self, servers: Mapping[str, ServerSpec], table: PriceTable, experience: Experience, now: dt.datetime | None = None
+    ) -> None:
+        self._servers = servers
+        self._table = table
+        self._experience = experience
+        self._now = now or dt.datetime.now(dt.UTC)
+
+    def arm(self, part: Part) -> ArmForecast:
+        """Forecast of one arm's cells."""
+        import numpy as np
+
+        calls, cells = part.workload.calls, part.cells
+        nothing = np.zeros(DRAWS)
+        if not calls or not cells:
+            zero = Interval(0.0, 0.0, 0.0)
+            return ArmForecast(cells, 0, 0, 0, zero, zero, zero, part.workload.basis, True, nothing, nothing)
+        hosted = self._hosted(part)
+        local = self._local(part)
+        total = None if hosted is None or local is None else hosted + local
+        return ArmForecast(
+            cells=cells,
+            calls=len(calls) * cells,
+            input_tokens=sum(call.input_tokens for call in calls) * cells,
+            output_tokens=sum(call.output_tokens for call in calls) * cells,
+            cost=interval(total),
+            api_cost=interval(hosted),
+            time=interval(self.seconds(part)),
+            basis=part.workload.basis,
+            is_measured=all(call.is_measured for call in calls),
+            api_draws=nothing if hosted is None else hosted,
+            cost_draws=total,
+        )
+
+    def seconds(self, part: Part) -> Draws:
+        """Wall time of an arm on its servers: work spread over the slots, never less than one cell's longest path."""
+        import numpy as np
+
+        work = np.zeros(DRAWS)
+        paths = np.zeros(DRAWS)
+        for call in part.workload.calls:
+            spent = call.seconds * self._speed(call)
+            work += spent * part.cells / self._slots(call)
+            paths += spent * CRITICAL_SHARE
+        return np.maximum(work * self._extra(part.workload), paths)
+
+    def work_s(self, part: Part) -> dict[str, Draws]:
+        """server -> seconds of wall time that it needs for this arm."""
+        found: dict[str, Draws] = {}
+        for call in part.workload.calls:
+            spent = call.seconds * self._speed(call) * part.cells / self._slots(call)
+            found[call.model.server] = found.get(call.model.server, 0.0) + spent
+        return found
+
+    def _hosted(self, part: Part) -> Draws | None:
+        """Bill of the hosted calls; None where a price is unknown."""
+        import numpy as np
+
+        total = np.zeros(DRAWS)
+        for call in part.workload.calls:
+            server = self._servers[call.model.server]
+            if server.is_hosted:
+                cost = self._bill(call, server)
+                if cost is None:
+                    return None
+                total += cost
+        return total * part.cells * self._extra(part.workload) * self._between_cells(part) * self._bias(part)
+
+    def _bill(self, call: PlannedCall, server: ServerSpec) -> Draws | None:
+        """Price of one call over the draws: input by its tier, the part found in the cache, output up to the cap."""
+        per_output = self._usd(call, server, Tokens(0, 1_000_000))
+        fresh = self._usd(call, server, Tokens(int(call.input_tokens), 0))
+        warm = self._usd(call, server, Tokens(int(call.input_tokens), 0, cached=int(call.cacheable_tokens)))
+        if per_output is None or fresh is None or warm is None:
+            return None
+        given = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
+        return given + self._output(call) * per_output / 1e6
+
+    def _usd(self, call: PlannedCall, server: ServerSpec, tokens: Tokens) -> float | None:
+        return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
+
+    def _local(self, part: Part) -> Draws | None:
+        """Hardware time of the local calls; None where what it costs is unknown."""
+        import numpy as np
+
+        total = np.zeros(DRAWS)
+        for call in part.workload.calls:
+            server = self._servers[call.model.server]
+            if not server.is_hosted:
+                rate = local_cost.usd(3600.0, server.cost, server.provider)
+                if rate is None:
+                    return None
+                total += call.busy_s * self._speed(call) * rate / 3600
+        return total * part.cells * self._extra(part.workload) * self._between_cells(part)
+
+    def _output(self, call: PlannedCall) -> Draws:
+        import numpy as np
+
+        spread = priors.MEASURED_SPREAD if call.is_measured else priors.OUTPUT_SPREAD
+        drawn: Draws = call.output_tokens * self._factor(call.model, "output", spread)
+        return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
+
+    def _input(self, call: PlannedCall) -> Draws:
+        spread = priors.MEASURED_SPREAD if call.is_measured else priors.INPUT_SPREAD
+        return self._factor(call.model, "input", spread)
+
+    def _speed(self, call: PlannedCall) -> Draws:
+        return self._factor(call.model, "speed", 2 * priors.MEASURED_SPREAD if call.is_measured else priors.SPEED_SPREAD)
+
+    def _cache_hit(self, call: PlannedCall) -> Draws | float:
+        key = _key(call.model)
+        if key not in self._experience.cached_share:
+            low, high = priors.CACHE_HIT
+            drawn: Draws = low + (high - low) * _draws(f"{key} cache").random(DRAWS)
+            return drawn
+        share = self._experience.cached_share[key]
+        cacheable = call.cacheable_tokens / call.input_tokens if call.input_tokens else 0.0
+        return min(1.0, share / cacheable) if cacheable else 0.0
+
+    def _extra(self, workload: Workload) -> Draws:
+        mean = self._measured_extra(workload)
+        low, high = priors.EXTRA_CALLS if mean is None else (0.5 * mean, 1.5 * mean)
+        name = " ".join(sorted(workload.models))
+        drawn: Draws = 1 + low + (high - low) * _draws(f"{name} extra").random(DRAWS)
+        return drawn
+
+    def _measured_extra(self, workload: Workload) -> float | None:
+        shares = [self._experience.extra_calls[key] for key in workload.models if key in self._experience.extra_calls]
+        return sum(shares) / len(shares) if shares and len(shares) == len(workload.models) else None
+
+    def _between_cells(self, part: Part) -> Draws:
+        """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
+        spread = math.hypot(CELL_SPREAD, part.workload.spread) / math.sqrt(part.cells)
+        return _lognormal(f"{part.arm} cells", spread)
+
+    def _bias(self, part: Part) -> Draws | float:
+        """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""
+        import numpy as np
+
+        told = self._experience.biases.get(bias_key(part.workload), ())
+        if len(told) < 3:
+            return 1.0
+        centre, spread = float(np.mean(told)), float(np.std(told, ddof=1)) / math.sqrt(len(told))
+        return float(np.exp(centre)) * _lognormal(f"{part.arm} bias", spread)
+
+    def _factor(self, model: Model, what: str, spread: float) -> Draws:
+        return _lognormal(f"{_key(model)} {what}", spread)
+
+    def _slots(self, call: PlannedCall) -> int:
+        server = self._servers[call.model.server]
+        return min(server.slots, HOSTED_CELLS_AT_ONCE) if server.is_hosted else server.slots
+
+
+def bias_key(workload: Workload) -> str:
+    """Under which name the calibration keeps what forecasts of these models missed."""
+    return "+".join(sorted(workload.models))
+
+
+def interval(draws: Draws | None) -> Interval:
+    """The 80 % interval and the middle of drawn values."""
+    import numpy as np
+
+    if draws is None:
+        return UNKNOWN
+    low, mid, high = (float(one) for one in np.percentile(draws, [LOW, 50, HIGH]))
+    return Interval(low, mid, high)
+
+
+def total(arms: Sequence[Draws | None]) -> Draws | None:
+    """Sum over arms, draw by draw; None where one is unknown."""
+    import numpy as np
+
+    known = [draws for draws in arms if draws is not None]
+    if len(known) < len(arms):
+        return None
+    return np.sum(known, axis=0) if known else np.zeros(DRAWS)
+
+
+def _key(model: Model) -> str:
+    return key_of(model.provider, model.name, model.params)
+
+
+def _lognormal(name: str, spread: float) -> Draws:
+    import numpy as np
+
+    return np.exp(_draws(name).normal(0.0, spread, DRAWS)) if spread else np.ones(DRAWS)
+
+
+def _draws(name: str) -> Any:
+    """A generator of its own for each uncertain thing, so that arms which share it share its draws, run after run."""
+    import numpy as np
+
+    return np.random.default_rng(int(sha256(name.encode()).hexdigest()[:12], 16))

@@ -1,0 +1,72 @@
+"""What is assumed of a model before anything was measured: declared here, replaced by earlier runs as soon as there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agents import Model
+
+REASONING_TOKENS: Mapping[str, float] = {
+    "none": 0.0,
+    "minimal": 50.0,
+    "low": 300.0,
+    "medium": 900.0,
+    "high": 2500.0,
+    "xhigh": 5000.0,
+}
+"""Hidden tokens of one answer by effort (or level of thinking), in the middle."""
+OUTPUT_SPREAD = 0.45
+"""Standard deviation of the log of a model's true output over these priors: 80 % within a factor of 1.8."""
+INPUT_SPREAD = 0.10
+"""The same for input tokens as estimated without the model's tokenizer."""
+SPEED_SPREAD = 0.5
+"""The same for seconds of a call."""
+EXTRA_CALLS = (0.0, 0.10)
+"""Repairs and repeated requests as a share of the planned calls, lowest and highest."""
+TOOL_ROUNDS = 2.0
+"""Tool rounds of one analyst where inputs are tools."""
+CACHE_HIT = (0.0, 0.9)
+"""Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest."""
+MEASURED_SPREAD = 0.08
+"""What stays open of a model's mean output after earlier runs told it: other cases, another day."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens per second of one request, and seconds before the first token."""
+
+    prefill: float
+    decode: float
+    overhead_s: float
+
+
+_SPEEDS: Mapping[str, Speed] = {
+    "openai": Speed(20_000, 80, 1.0),
+    "openai_compatible": Speed(3_000, 40, 0.3),
+    "ollama": Speed(1_500, 45, 0.3),
+    "llamacpp": Speed(280, 70, 0.05),
+}
+
+
+def speed(provider: str) -> Speed:
+    return _SPEEDS.get(provider, Speed(1_000, 40, 0.5))
+
+
+def reasoning_tokens(model: Model) -> float:
+    """Hidden output of one answer, from the effort or the level of thinking that is configured."""
+    effort = model.params.get("reasoning_effort")
+    if effort is not None:
+        return REASONING_TOKENS.get(str(effort), REASONING_TOKENS["medium"])
+    think = model.params.get("think")
+    return 0.0 if not think else REASONING_TOKENS.get(str(think), REASONING_TOKENS["medium"])
+
+
+def output_cap(model: Model, pipeline_cap: int | None) -> int | None:
+    return pipeline_cap or model.params.get("max_output_tokens")
+
+
+def output_tokens(model: Model, asked: int, cap: int | None) -> float:
+    """Output of one answer: what the role is asked to write, and the hidden tokens of its model, within the cap."""
+    wanted = asked + reasoning_tokens(model)
+    return min(wanted, cap) if cap else wanted

@@ -1,0 +1,165 @@
+"""The calls that cells will make, with their tokens: real prompts, rendered from frozen snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import agents
+from agents import Model, Pipeline, PlannedPrompt, Snapshot
+from harness import priors
+from harness.cells import Cell
+from harness.experience import Experience, key_of
+from harness.freeze import Case, Shelf
+
+RENDERED_CASES = 12
+SMALLEST_CACHED_PREFIX = 1024
+"""Tokens below which hosted models cache nothing."""
+LOCAL_SOURCES = frozenset({"archive", "demo"})
+_PER_MESSAGE = 8
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """One request of a typical cell."""
+
+    role: str
+    model: Model
+    input_tokens: float
+    cacheable_tokens: float
+    """Part of the input that an earlier request of the cell sent too, where it is long enough to be cached."""
+    output_tokens: float
+    output_cap: int | None
+    seconds: float
+    busy_s: float
+    """Seconds of hardware, for a local model."""
+    is_measured: bool
+    """Whether earlier runs told output and seconds; else they are priors."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The requests of one typical cell of an arm."""
+
+    calls: tuple[PlannedCall, ...]
+    spread: float
+    """Standard deviation of input tokens between cases, as a share of their mean."""
+    basis: str
+    """Where the input tokens come from, in words."""
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """key -> model, of all that play."""
+        return {key_of(call.model.provider, call.model.name, call.model.params): call.model for call in self.calls}
+
+
+def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[Snapshot]:
+    """Snapshots of a few cases, spread over the matrix: from the shelf, or frozen now where that needs no network."""
+    by_case = {cell.case_id: cell for cell in cells}
+    chosen = sorted(by_case, key=lambda case: sha256(case.encode()).hexdigest())[:RENDERED_CASES]
+    shelf = Shelf(shared, archive)
+    found = []
+    for name in chosen:
+        cell = by_case[name]
+        if (snapshot := _snapshot(shelf, Case(cell.ticker, cell.date, cell.data))) is not None:
+            found.append(snapshot)
+    return found
+
+
+def _snapshot(shelf: Shelf, case: Case) -> Snapshot | None:
+    try:
+        if not _needs_network(case):
+            return Snapshot.from_bytes(shelf.get(case)[1])
+        known = shelf.known(case)
+        return Snapshot.from_bytes(known) if known else None
+    except agents.SnapshotError:
+        return None
+
+
+def _needs_network(case: Case) -> bool:
+    kinds = ("prices", "filings", "news", "macro", "social", "insiders")
+    return not {case.data.get(kind) for kind in kinds} - {None} <= LOCAL_SOURCES
+
+
+def of_arm(cell: Cell, frozen: Sequence[Snapshot], experience: Experience) -> Workload:
+    """What a typical cell of this cell's arm asks; empty for a rule."""
+    if not cell.lineup:
+        return Workload((), 0.0, "a rule asks no model")
+    rendered = [prompts for snapshot in frozen if (prompts := agents.prompts_of(snapshot, cell.pipeline))]
+    if not rendered:
+        return _assumed(cell, experience)
+    means = [_mean(column) for column in zip(*(map(_tokens, prompts) for prompts in rendered), strict=True)]
+    totals = [sum(whole for whole, _ in map(_tokens, prompts)) for prompts in rendered]
+    calls = tuple(
+        _call(cell, one.place.role, whole, shared, one.output_tokens, one.output_cap, experience)
+        for one, (whole, shared) in zip(rendered[0], means, strict=True)
+    )
+    basis = f"real prompts of {len(rendered)} frozen case{'s' if len(rendered) > 1 else ''}"
+    return Workload(_with_tools(calls, cell.pipeline), _deviation(totals), basis)
+
+
+def _call(
+    cell: Cell, role: str, whole: float, shared: float, asked: int, pipeline_cap: int | None, experience: Experience
+) -> PlannedCall:
+    model = cell.lineup.get(role) or cell.lineup["portfolio_manager"]
+    cap = priors.output_cap(model, pipeline_cap)
+    measured = experience.of(model, role)
+    told = measured.output_tokens if measured else priors.output_tokens(model, asked, cap)
+    speed = priors.speed(model.provider)
+    seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
+    busy = measured.busy_s if measured and measured.busy_s is not None else seconds
+    return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None)
+
+
+def _tokens(planned: PlannedPrompt) -> tuple[float, float]:
+    """Input tokens of a prompt, and those of its leading parts that an earlier request sent."""
+    counts = [agents.estimate_tokens(part.text) + _PER_MESSAGE for part in planned.parts]
+    shared = float(sum(counts[: planned.cacheable_parts]))
+    return float(sum(counts)), shared if shared >= SMALLEST_CACHED_PREFIX else 0.0
+
+
+def _mean(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    listed = list(pairs)
+    return sum(whole for whole, _ in listed) / len(listed), sum(shared for _, shared in listed) / len(listed)
+
+
+def _deviation(totals: Sequence[float]) -> float:
+    mean = sum(totals) / len(totals)
+    if len(totals) < 2 or not mean:
+        return 0.0
+    return float((sum((one - mean) ** 2 for one in totals) / (len(totals) - 1)) ** 0.5 / mean)
+
+
+def _with_tools(calls: tuple[PlannedCall, ...], pipeline: Pipeline) -> tuple[PlannedCall, ...]:
+    """Analysts that call tools ask again after each round, with what the tools gave in the prompt."""
+    if pipeline.inputs != "tools":
+        return calls
+    rounds = int(min(priors.TOOL_ROUNDS, pipeline.tool_rounds))
+    more = [call for call in calls if call.role.endswith("_analyst") for _ in range(rounds)]
+    return (*calls, *more)
+
+
+_ASSUMED_INPUT: Mapping[str, float] = {"single_call": 8_000.0}
+
+
+def _assumed(cell: Cell, experience: Experience) -> Workload:
+    """Without a frozen snapshot: the token budgets where there are any, else what twelve roles usually read."""
+    roles = list(cell.lineup)
+    budget = {f"{name}_analyst": float(tokens) for name, tokens in cell.pipeline.budget_tokens.items()}
+    given = sum(budget.get(role, 2_500.0) for role in roles if role.endswith("_analyst"))
+    calls = []
+    for role in roles:
+        whole = budget.get(role, 2_500.0) + 600 if role.endswith("_analyst") else 3_500.0 + _handed(cell.pipeline, given)
+        calls += [_call(cell, role, whole, 0.0, 350, None, experience)] * _times(role, cell.pipeline)
+    return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, "no frozen snapshot yet: token budgets and priors")
+
+
+def _handed(pipeline: Pipeline, given: float) -> float:
+    return given + 1_000 if pipeline.depth == "single_call" else min(pipeline.history_tokens, 2_500)
+
+
+def _times(role: str, pipeline: Pipeline) -> int:
+    rounds = {"medium": 3, "deep": 5}.get(pipeline.depth, 1)
+    return rounds if role in ("bull", "bear", "aggressive", "conservative", "neutral") else 1
