@@ -14,6 +14,11 @@ _NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?:\s?(%)|([kM
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 DIGITS = 4
 """Figures with fewer significant digits are everywhere; they prove nothing."""
+OHLC = ("open", "high", "low", "close")
+NEXT = 20
+"""Sessions after the decision whose every price counts; with more of them, half of all figures would meet one by chance."""
+YEAR = 260
+"""Sessions after the decision whose new lows and highs count."""
 
 
 class Figure(NamedTuple):
@@ -83,29 +88,44 @@ def later(snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], others
     """What became known after a snapshot's decision: later prices, earlier prices as adjusted later, later filings.
 
     `days`: rows of the table `daily` of its ticker, oldest first; `others`: later snapshots of the ticker."""
-    scale = float(snapshot.get("scale") or 1.0)
     decided = str(snapshot["date"])
-    after = [day for day in days if str(day["date"])[:10] > decided]
-    values = [
-        Later(float(day[name]) * scale, f"{name} of {str(day['date'])[:10]}", str(day["date"])[:10])
-        for day in after
-        for name in ("open", "high", "low", "close")
-        if _is_number(day.get(name))
-    ]
+    after = [day for day in days if _day(day) > decided]
+    scale = float(snapshot.get("scale") or 1.0)
+    prices = [*_next_prices(after[:NEXT]), *_extremes(after[:YEAR])]
+    values = [price._replace(value=price.value * scale) for price in prices]
     values += _readjusted(snapshot, days, after)
     if not snapshot.get("masked"):
         values += [fact for other in others for fact in _later_facts(snapshot, other)]
     return Values(sorted(values))
 
 
+def _next_prices(after: Sequence[Mapping[str, Any]]) -> Iterator[Later]:
+    for day in after:
+        for name in OHLC:
+            if _is_number(day.get(name)):
+                yield Later(float(day[name]), f"{name} of {_day(day)}", _day(day))
+
+
+def _extremes(after: Sequence[Mapping[str, Any]]) -> Iterator[Later]:
+    """Every new low and high since the decision: what a 52-week low or high can be within the next year."""
+    low, high = float("inf"), 0.0
+    for day in after:
+        if _is_number(day.get("low")) and day["low"] < low:
+            low = float(day["low"])
+            yield Later(low, f"low of {_day(day)}", _day(day))
+        if _is_number(day.get("high")) and day["high"] > high:
+            high = float(day["high"])
+            yield Later(high, f"high of {_day(day)}", _day(day))
+
+
 def _readjusted(
     snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> Iterator[Later]:
-    """The snapshot's own prices, divided by what only happened later: how a vendor's adjusted history shows them today."""
-    rows = _rows(snapshot, "prices")
+    """The snapshot's last prices, divided by what only happened later: how a vendor's adjusted history shows them today."""
+    rows = _rows(snapshot, "prices")[-NEXT:]
     for label, factor, known_at in _factors(snapshot, days, after):
         for row in rows:
-            for name in ("open", "high", "low", "close"):
+            for name in OHLC if row is rows[-1] else ("close",):
                 yield Later(row[name] * factor, f"{name} of {row['date']}, adjusted by {label}", known_at)
 
 
@@ -117,12 +137,12 @@ def _factors(
     ratio, cash = 1.0, 1.0
     for day in splits:
         ratio /= float(day["split"])
-        yield "later splits", ratio, str(day["date"])[:10]
+        yield "later splits", ratio, _day(day)
     for day in paid:
         cash *= float(day["close"]) / (float(day["close"]) + float(day["dividend"]))
     if paid:
-        yield "later dividends and splits", ratio * cash, str(paid[-1]["date"])[:10]
-    today = next((day for day in days if str(day["date"])[:10] == str(snapshot["date"])), None)
+        yield "later dividends and splits", ratio * cash, _day(paid[-1])
+    today = next((day for day in days if _day(day) == str(snapshot["date"])), None)
     if today and _is_number(today.get("adjusted")) and abs(today["adjusted"] / today["close"] - 1) > 1e-6:
         yield "all actions until the vendor was asked", float(today["adjusted"] / today["close"]), "the vendor's last update"
 
@@ -136,6 +156,10 @@ def _later_facts(snapshot: Mapping[str, Any], other: Mapping[str, Any]) -> Itera
 def _rows(snapshot: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
     table = snapshot["parts"].get(part, {"columns": [], "rows": []})
     return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+
+
+def _day(day: Mapping[str, Any]) -> str:
+    return str(day["date"])[:10]
 
 
 def _is_number(value: Any) -> bool:

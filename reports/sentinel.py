@@ -173,7 +173,8 @@ def _judged(found: Certificate) -> Certificate:
         said = f"{len(found.leaks)} data came after their decision, {len(found.altered)} snapshots were altered; see the list."
         return replace(found, status="leak", sentence=said)
     if found.missing:
-        said = f"No certificate: {len(found.missing)} of {found.snapshots + len(found.missing)} snapshots are not in the run folder."
+        count = found.snapshots + len(found.missing)
+        said = f"No certificate: {len(found.missing)} of {count} snapshots are not in the run folder."
         return replace(found, status="not_checked", sentence=said)
     if found.shown and _at_least(len(found.shown), found.expected) < SIGNIFICANT:
         return replace(found, status="suspect", sentence=f"{checked}, but {scanned}: more than chance explains; see the list.")

@@ -7,7 +7,7 @@ import datetime as dt
 import gzip
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from importlib import resources
 from itertools import pairwise
@@ -33,7 +33,7 @@ class Demo(Source):
     name = "demo"
 
     def fingerprint(self) -> str:
-        return sha256(self._packed).hexdigest()
+        return sha256(_packed()).hexdigest()
 
     def tickers(self) -> tuple[str, ...]:
         return tuple(sorted(self._histories))
@@ -54,26 +54,31 @@ class Demo(Source):
     def adjusted(self, ticker: str) -> Mapping[dt.date, float]:
         return {bar.date: adjusted for bar, adjusted in self._rows.get(ticker, [])}
 
-    @cached_property
-    def _packed(self) -> bytes:
-        try:
-            return resources.files("bokeh_sampledata").joinpath("_data", "stocks.csv.gz").read_bytes()
-        except (ModuleNotFoundError, FileNotFoundError) as problem:
-            raise SourceFailed("the demo data are missing; mend: pip install 'bokeh-sampledata>=2026.1'") from problem
+    @property
+    def _rows(self) -> Mapping[str, Sequence[tuple[Bar, float]]]:
+        return _read()
 
     @cached_property
     def _histories(self) -> dict[str, History]:
         return {ticker: _history(rows) for ticker, rows in self._rows.items()}
 
-    @cached_property
-    def _rows(self) -> dict[str, list[tuple[Bar, float]]]:
-        """ticker -> bars with the vendor's adjusted close, oldest first."""
-        rows: dict[str, list[tuple[Bar, float]]] = {}
-        for row in csv.DictReader(io.StringIO(gzip.decompress(self._packed).decode())):
-            day = dt.date.fromisoformat(row["Date"])
-            if is_session(day):
-                rows.setdefault(row["Ticker"], []).append((_bar(day, row), float(row["Adj Close"])))
-        return {ticker: sorted(found) for ticker, found in rows.items()}
+
+def _packed() -> bytes:
+    try:
+        return resources.files("bokeh_sampledata").joinpath("_data", "stocks.csv.gz").read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError) as problem:
+        raise SourceFailed("the demo data are missing; mend: pip install 'bokeh-sampledata>=2026.1'") from problem
+
+
+@lru_cache(maxsize=1)
+def _read() -> dict[str, list[tuple[Bar, float]]]:
+    """ticker -> bars with the vendor's adjusted close, oldest first."""
+    rows: dict[str, list[tuple[Bar, float]]] = {}
+    for row in csv.DictReader(io.StringIO(gzip.decompress(_packed()).decode())):
+        day = dt.date.fromisoformat(row["Date"])
+        if is_session(day):
+            rows.setdefault(row["Ticker"], []).append((_bar(day, row), float(row["Adj Close"])))
+    return {ticker: sorted(found) for ticker, found in rows.items()}
 
 
 def _bar(day: dt.date, row: dict[str, str]) -> Bar:

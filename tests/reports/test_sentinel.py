@@ -1,0 +1,162 @@
+"""The sentinel: a clean run gets its certificate, a planted leak is found and named."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import agents
+from agents import Pipeline, Snapshot
+from harness.cells import Cell
+from harness.folder import open_folder
+from harness.outcomes import write_outcomes
+from reports import future, sentinel, tables
+from reports.load import Run, load
+
+DAY = dt.date(2000, 6, 20)
+LATER = dt.date(2000, 10, 2)
+DEMO = {"prices": "demo"}
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run(folder: Path, prompts: list[str], answer: str = "Hold.", days: tuple[dt.date, ...] = (DAY,)) -> Run:
+    """A run over demo cases whose first one reads these prompts."""
+    desk = agents.open_sources(DEMO)
+    snapshots = [agents.freeze_case("AAPL", day, desk) for day in days]
+    (folder / "snapshots").mkdir(parents=True)
+    for snapshot in snapshots:
+        (folder / "snapshots" / f"{snapshot.sha256}.json").write_bytes(snapshot.to_bytes())
+    cells = [{"cell_id": s.case_id, "case_id": s.case_id, "arm": "one", "ticker": "AAPL", "date": s.date} for s in snapshots]
+    _write(folder, "cells", [cell | {"snapshot_sha256": s.sha256} for cell, s in zip(cells, snapshots, strict=True)])
+    ids = [sha(text) for text in prompts]
+    call = {"cell_id": snapshots[0].case_id, "call_id": "1", "role": "trader", "message_ids": ids, "response": answer}
+    _write(folder, "calls", [call])
+    _write(folder, "messages", [{"message_id": sha(text), "role": "user", "text": text} for text in prompts])
+    matrix = [Cell("t", "one", "AAPL", day, 0, {}, Pipeline(), DEMO, "print") for day in days]
+    write_outcomes(matrix, open_folder(folder), (5,), "SPY", folder)
+    (folder / "experiment.yaml").write_text("name: t\n")
+    return load(folder)
+
+
+def _write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    schema = tables.TABLES[name]
+    whole = [{column: row.get(column) for column in schema.names} for row in rows]
+    pq.write_table(pa.Table.from_pylist(whole, schema=schema), folder / f"{name}.parquet")
+
+
+def demo(day: dt.date = DAY) -> Snapshot:
+    return agents.freeze_case("AAPL", day, agents.open_sources(DEMO))
+
+
+def shown(snapshot: Snapshot) -> list[str]:
+    names = ("market", "sentiment", "news", "fundamentals")
+    return [agents.instrument(snapshot), *(agents.view(snapshot, name) for name in names)]
+
+
+def test_what_the_analysts_are_shown_is_certified_clean(tmp_path: Path) -> None:
+    found = sentinel.inspect(run(tmp_path, shown(demo())))
+    assert found.status == "clean", found.hits
+    assert found.leaks == ()
+    assert found.shown == ()
+    assert found.data > 80
+    assert "carry a time at or before their decision" in found.sentence
+
+
+def test_the_adjusted_price_of_2000_that_a_vendor_shows_today_is_found_and_named(tmp_path: Path) -> None:
+    found = sentinel.inspect(run(tmp_path, [*shown(demo()), "AAPL closed at 3.253 on 2000-06-20."]))
+    assert found.status == "suspect"
+    assert [hit.figure for hit in found.shown] == ["3.253"]
+    assert "close of 2000-06-20, adjusted by all actions" in str(found.shown[0])
+    assert found.expected < 0.05, "chance does not explain it"
+
+
+def test_the_split_adjusted_price_from_before_the_split_is_found(tmp_path: Path) -> None:
+    found = sentinel.inspect(run(tmp_path, ["The last close was 50.625."]))
+    assert [hit.what for hit in found.shown] == ["close of 2000-06-20, adjusted by later splits"]
+
+
+def test_a_52_week_low_from_the_future_is_found(tmp_path: Path) -> None:
+    low = min(b.low for b in agents.open_sources(DEMO)["prices"].prices("AAPL", DAY, _utc(2001, 6, 20)).bars)
+    found = sentinel.inspect(run(tmp_path, [*shown(demo()), f"52-week low: {low:.2f}, so 1,{low * 10:.0f}.5 is far"]))
+    assert f"{low:.2f}" in [hit.figure for hit in found.shown]
+    assert any(hit.what.startswith("low of ") and hit.known_at > "2000-06-20" for hit in found.shown)
+
+
+def test_what_a_model_wrote_itself_is_listed_apart_and_accuses_nobody(tmp_path: Path) -> None:
+    found = sentinel.inspect(run(tmp_path, [*shown(demo()), "The bull said: target 50.625"], answer="I see 50.625 ahead"))
+    assert [hit.said_by_model for hit in found.hits] == [True]
+    assert found.status == "clean"
+
+
+def test_a_planted_datum_from_the_future_is_named_by_provenance(tmp_path: Path) -> None:
+    loaded = run(tmp_path, shown(demo()))
+    path = next((tmp_path / "snapshots").glob("*.json"))
+    raw = json.loads(path.read_bytes())
+    raw["parts"]["news"]["rows"].append(["company", "Apple splits two for one", "", "wire", "2000-06-21T13:00:00Z"])
+    path.write_text(json.dumps(raw))
+    found = sentinel.inspect(loaded)
+    assert found.status == "leak"
+    assert "Apple splits two for one became available at 2000-06-21T13:00:00Z" in str(found.leaks[0])
+    assert len(found.altered) == 1
+
+
+def test_a_datum_without_a_time_is_a_leak() -> None:
+    raw = json.loads(demo().to_bytes())
+    raw["parts"]["prices"]["rows"][0][-1] = None
+    assert [leak.available_at for leak in sentinel.provenance(raw)] == ["None"]
+
+
+def test_a_statement_that_a_later_case_saw_first_is_found(tmp_path: Path) -> None:
+    early = json.loads(demo().to_bytes())
+    late = json.loads(demo(LATER).to_bytes())
+    row = ["income_statement", "revenues", "2000", "Q3", "2000-04-02", "2000-07-01", 1825e6, "USD", "2000-08-11T20:00:00Z"]
+    late["parts"]["filings"]["rows"] = [row]
+    values = future.later(early, [], [late])
+    figure = next(future.figures("revenues of 1.825B"))
+    assert values.near(figure) == future.Later(1825e6, "revenues of the period to 2000-07-01", "2000-08-11T20:00:00Z")
+
+
+def test_later_prices_of_another_date_of_the_run_are_not_leaks_for_it(tmp_path: Path) -> None:
+    snapshot = demo(LATER)
+    found = sentinel.inspect(run(tmp_path, shown(demo()), days=(DAY, LATER)))
+    assert found.status == "clean"
+    assert found.snapshots == 2
+    assert snapshot.last.date == LATER
+
+
+def test_a_run_without_its_snapshots_gets_no_certificate(tmp_path: Path) -> None:
+    loaded = run(tmp_path, shown(demo()))
+    next((tmp_path / "snapshots").glob("*.json")).unlink()
+    assert sentinel.inspect(loaded).status == "not_checked"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("on 2000-06-20 at 20:00 UTC in 2013, 60 sessions, 12.3 %", []),
+        ("close 101.25, revenue 95.36B, volume 1,234,567, margin 47.12 %", [101.25, 95.36e9, 1234567.0, 0.4712]),
+        ("0.001234 and 5000 and 5012", [0.001234, 5012.0]),
+    ],
+)
+def test_only_figures_of_four_or_more_digits_count(text: str, values: list[float]) -> None:
+    assert [figure.value for figure in future.figures(text)] == pytest.approx(values)
+
+
+def test_chance_is_the_share_of_neighbouring_figures_that_would_hit() -> None:
+    values = future.Values(sorted(future.Later(100 + place / 100, "x", "") for place in range(0, 200, 2)))
+    figure = next(future.figures("100.37"))
+    assert values.chance(figure) == pytest.approx(100 / 2007, rel=0.01)
+
+
+def _utc(year: int, month: int, day: int) -> dt.datetime:
+    return dt.datetime(year, month, day, tzinfo=dt.UTC)
