@@ -1,0 +1,151 @@
+"""The page in a real Chromium: what it shows, filters, links, print, narrow screens, dark mode, accessibility."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reports.render import render
+from tests.fixtures.browser import Open
+from tests.reports.synthetic import FakeArm, make_run
+
+ARMS = {
+    "gpt-5": FakeArm(),
+    "llama3.1-8b": FakeArm("llama3.1:8b", "ollama", 0.02, 200.0, unparsed=0.2, noise=0.9),
+    "small": FakeArm("tiny", "llamacpp", None, 30.0, failing=0.3),
+    "macd": FakeArm(rule="macd", cost_usd=0.0),
+}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = make_run(tmp_path_factory.mktemp("run") / "r1", arms=ARMS, tickers=("AAPL", "MSFT"), repeats=2)
+    return Path(render(run))
+
+
+def test_the_page_answers_first_and_complains_about_nothing(page: Path, open_page: Open) -> None:
+    seen = open_page(page)
+    first_screen = seen.page.locator("#answer").inner_text()
+    assert "Is there much of a difference between gpt-5" in first_screen
+    assert "per usable decision" in first_screen
+    assert "Takeaways" in first_screen
+    assert seen.page.locator("svg.chart").count() >= 1
+    assert seen.problems == []
+    assert [url for url in seen.requests if url != page.as_uri()] == []
+
+
+def test_an_unknown_cost_is_called_unknown_with_its_reason_and_never_zero(page: Path, open_page: Open) -> None:
+    card = open_page(page).page.locator(".arm", has_text="small").inner_text()
+    assert "unknown" in card
+    assert "a local model has no price until the experiment gives local_cost" in card
+    assert "$0" not in card.replace("$0.2", "")
+
+
+def test_filters_narrow_the_grid_and_live_in_the_address(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    rows = browser.locator("#grid tbody tr:visible")
+    everything = rows.count()
+    browser.select_option("#f-ticker", "AAPL")
+    assert "ticker=AAPL" in browser.url
+    assert rows.count() == everything // 2
+    browser.click("#f-differs")
+    assert "differs=1" in browser.url
+    assert browser.locator("#grid tbody tr:visible:not(.dif)").count() == 0
+    again = open_page(page, "#" + browser.url.partition("#")[2]).page
+    assert again.locator("#grid tbody tr:visible").count() == rows.count()
+    assert again.locator("#f-ticker").input_value() == "AAPL"
+
+
+def test_a_status_filter_shows_cases_where_some_arm_ended_so(page: Path, open_page: Open) -> None:
+    browser = open_page(page, "#status=failed").page
+    shown = browser.locator("#grid tbody tr:visible")
+    assert shown.count() > 0
+    assert all("failed" in text for text in shown.all_inner_texts())
+
+
+def test_choosing_an_arm_hides_the_others_but_the_baseline(page: Path, open_page: Open) -> None:
+    browser = open_page(page, "#arm=1").page
+    heads = browser.locator("#grid thead th:visible").all_inner_texts()
+    assert [text.strip() for text in heads if text.strip() in ARMS] == ["gpt-5", "llama3.1-8b"]
+
+
+def test_a_case_link_opens_its_page_and_leads_back(page: Path, open_page: Open) -> None:
+    seen = open_page(page)
+    seen.page.locator("a.case").first.click()
+    seen.page.wait_for_url("**/cases/*.html")
+    assert seen.page.locator("h1").inner_text().startswith("AAPL")
+    seen.page.locator("nav a").first.click()
+    seen.page.wait_for_url("**/report.html*")
+    assert seen.problems == []
+
+
+def test_alone_as_an_attachment_the_links_say_that_the_case_pages_are_missing(
+    page: Path, open_page: Open, tmp_path: Path
+) -> None:
+    alone = shutil.copy(page, tmp_path / "attachment.html")
+    browser = open_page(Path(alone)).page
+    browser.locator("a.case").first.click()
+    note = browser.locator("#cases-note.banner")
+    note.wait_for()
+    assert "case pages are missing" in note.inner_text()
+    assert browser.url.startswith(Path(alone).as_uri())
+    assert browser.locator("a.case.gone").count() > 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_nothing_sticks_out_of_the_window(page: Path, open_page: Open, width: int, scheme: str) -> None:
+    for file in (page, next((page.parent / "cases").glob("*.html"))):
+        browser = open_page(file, width=width, scheme=scheme).page
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_mode_follows_the_reader(page: Path, open_page: Open) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert open_page(page).page.evaluate(paper) == "rgb(255, 255, 255)"
+    assert open_page(page, scheme="dark").page.evaluate(paper) != "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_no_serious_violation(page: Path, open_page: Open, width: int, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for file in (page, next((page.parent / "cases").glob("*.html"))):
+        # Running axe needs scripts of the test itself, which the page's own policy forbids.
+        found = Axe().run(open_page(file, width=width, scheme=scheme, bypass_csp=True).page).response["violations"]
+        serious = [
+            (v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+
+
+def test_print_leaves_out_what_only_a_screen_can_use(page: Path, open_page: Open) -> None:
+    browser = open_page(page, scheme="dark").page
+    browser.emulate_media(media="print")
+    assert not browser.locator("nav.top").is_visible()
+    assert not browser.locator("#filters").is_visible()
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
+    assert len(browser.pdf()) > 20_000
+
+
+def test_without_scripts_the_whole_page_is_there(page: Path, open_page: Open) -> None:
+    browser = open_page(page, java_script_enabled=False).page
+    assert browser.locator("#grid tbody tr:visible").count() == 16
+    assert not browser.locator("#filters").is_visible()
+
+
+def test_every_link_within_the_page_has_a_target(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    targets = browser.locator('a[href^="#"]').evaluate_all("links => links.map(a => a.getAttribute('href').slice(1))")
+    assert [name for name in targets if not browser.locator(f"[id='{name}']").count()] == []
+
+
+def test_the_keyboard_reaches_and_works_the_filters(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    browser.locator("#f-differs").focus()
+    browser.keyboard.press("Enter")
+    assert browser.locator("#f-differs").get_attribute("aria-pressed") == "true"
+    assert "differs=1" in browser.url
