@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from agents import Answer, Call, Gate, Permit, Place, Request, WorstCase
+from harness.errors import Draining
 
 
 class ServiceClock:
@@ -19,6 +20,8 @@ class ServiceClock:
         self._since: float | None = None
         self._waiting = 0
         self._out = 0
+        self._landed = asyncio.Event()
+        self._landed.set()
 
     @property
     def service_s(self) -> float:
@@ -44,7 +47,15 @@ class ServiceClock:
     def goes_out(self, by: int) -> None:
         """More (or fewer) requests are on their way."""
         self._out += by
+        if self._out == 0:
+            self._landed.set()
+        else:
+            self._landed.clear()
         self._turn()
+
+    async def all_landed(self) -> None:
+        """Until no request is out."""
+        await self._landed.wait()
 
     def _turn(self) -> None:
         idle = self._waiting > 0 and self._out == 0
@@ -73,9 +84,11 @@ class ServiceClock:
 class ClockedGate:
     """A gate that tells the clock when its requests wait and when they are out."""
 
-    def __init__(self, gate: Gate, clock: ServiceClock) -> None:
+    def __init__(self, gate: Gate, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
+        """`is_draining`: this process leaves, so nothing new is sent."""
         self._gate = gate
         self._clock = clock
+        self._is_draining = is_draining
         self._backing_off: set[str] = set()
 
     async def recall(self, place: Place, request: Request) -> Answer | None:
@@ -85,6 +98,7 @@ class ClockedGate:
         if place.key not in self._backing_off:
             self._clock.waits(1)
         try:
+            await self._leave_if_draining()
             permit = await self._gate.admit(place, request, worst_case)
         finally:
             self._backing_off.discard(place.key)
@@ -99,6 +113,12 @@ class ClockedGate:
             self._backing_off.add(call.place.key)
             self._clock.waits(1)
         return pause_s
+
+    async def _leave_if_draining(self) -> None:
+        """What is out lands first: it is paid for."""
+        if self._is_draining():
+            await self._clock.all_landed()
+            raise Draining("this worker leaves")
 
     async def discard(self, place: Place, permit: Permit) -> None:
         self._clock.goes_out(-1)

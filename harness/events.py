@@ -20,9 +20,8 @@ class Event:
     cell_id: str
     what: str
     """One of reports.tables.STATUSES, NOT_RUN or UNFINISHED."""
-    scope: str = ""
-    """Cap that bound, for NOT_RUN."""
-    error: str = ""
+    detail: str = ""
+    """Cap that binds, for NOT_RUN."""
 
 
 def key(run_id: str) -> str:
@@ -30,8 +29,7 @@ def key(run_id: str) -> str:
 
 
 async def tell(redis: AsyncRedis, run_id: str, event: Event) -> None:
-    fields = {"cell_id": event.cell_id, "what": event.what, "scope": event.scope, "error": event.error[:300]}
-    await redis.xadd(key(run_id), fields)  # type: ignore[arg-type]
+    await redis.xadd(key(run_id), {"cell_id": event.cell_id, "what": event.what, "detail": event.detail})
 
 
 def follow(client: Redis, run_id: str, *, wait_s: float) -> list[Event]:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from redis import RedisError
+
 import agents
 from agents import Clients, Gate, ModelCallError, Result, Snapshot
 from harness import rows
@@ -53,6 +55,8 @@ class Attempt:
     still_ours: Callable[[], Awaitable[bool]]
     """Whether the lease is held; asked right before anything is written."""
     clock: ServiceClock
+    is_draining: Callable[[], bool] = lambda: False
+    """Whether this process leaves: then no new request is sent."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
         if cap.scope in _WHOLE_RUN and not attempt.gate.calls:
             return NotRun(cap.scope, str(cap))
         ending = replace(ending, status="over_budget", error_type=f"cap_{cap.scope}", error=str(cap))
-    except agents.Halt:
+    except (agents.Halt, RedisError):
         raise
     except Exception as error:  # noqa: BLE001 - however a cell ends, it leaves a receipt
         ending = replace(ending, status="failed", error_type=type(error).__name__, error=_sentence(error))
@@ -104,7 +108,7 @@ async def _decide(attempt: Attempt) -> Result:
     cell = attempt.cell
     async with attempt.clock.limited():
         snapshot = await attempt.load(cell)
-        gate = ClockedGate(attempt.gate, attempt.clock)
+        gate = ClockedGate(attempt.gate, attempt.clock, attempt.is_draining)
         return await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, attempt.clients)
 
 
@@ -112,6 +116,9 @@ def _of_result(ending: Ending, result: Result) -> Ending:
     error = result.error
     if error is None:
         return replace(ending, result=result)
+    if isinstance(error, RedisError):
+        # Our own machinery was away: nothing is known against the cell.
+        raise error
     cause = error.cause if isinstance(error, ModelCallError) else type(error).__name__
     return replace(ending, result=result, status="failed", error_type=cause, error=_sentence(error))
 

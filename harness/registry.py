@@ -29,6 +29,8 @@ class RunInfo:
     """The resolved experiment."""
     pipelines: Mapping[str, Mapping[str, Any]]
     """fingerprint -> pipeline, of every arm."""
+    prices: Mapping[str, Any]
+    """The price table (PriceTable.to_plain), so that every machine prices alike."""
     code: str
     """Fingerprint of the code that may serve it: package version, roles, prompts, flow."""
     beside: str = ""

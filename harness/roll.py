@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
-SILENT_DEATHS = 2
+SILENT_DEATHS = 3
 """Deaths that nobody saw (the whole machine went) after which a cell runs alone."""
 
 
@@ -41,8 +41,8 @@ def running_key(run_id: str) -> str:
     return f"tah:{run_id}:running"
 
 
-def _suspects_key(run_id: str) -> str:
-    return f"tah:{run_id}:suspects"
+def _alone_key(run_id: str) -> str:
+    return f"tah:{run_id}:alone"
 
 
 def _deaths_key(run_id: str, *, alone: bool) -> str:
@@ -57,7 +57,7 @@ async def history(redis: AsyncRedis, run_id: str, cell_id: str) -> History:
     pipeline = redis.pipeline(transaction=False)
     pipeline.hget(_deaths_key(run_id, alone=False), cell_id)
     pipeline.hget(_deaths_key(run_id, alone=True), cell_id)
-    pipeline.sismember(_suspects_key(run_id), cell_id)
+    pipeline.sismember(_alone_key(run_id), cell_id)
     deaths, alone, suspect = await pipeline.execute()
     return History(int(deaths or 0), int(alone or 0), bool(suspect))
 
@@ -76,8 +76,11 @@ async def sign_in(redis: AsyncRedis, run_id: str, cell_id: str, entry: dict[str,
     await redis.hset(running_key(run_id), cell_id, json.dumps(entry))
 
 
-async def sign_out(redis: AsyncRedis, run_id: str, cell_id: str) -> None:
-    await redis.hdel(running_key(run_id), cell_id)
+async def sign_out(redis: AsyncRedis, run_id: str, cell_id: str, worker: str) -> None:
+    """Leave the roll, unless another worker has taken the cell over meanwhile."""
+    left: Any = await redis.hget(running_key(run_id), cell_id)
+    if left and json.loads(left)["worker"] == worker:
+        await redis.hdel(running_key(run_id), cell_id)
 
 
 def running(client: Redis, run_id: str) -> dict[str, dict[str, Any]]:
@@ -90,12 +93,12 @@ def suspect(client: Redis, run_id: str, worker: str) -> int:
     """Mark the cells that a dead process had in hand; returns how many."""
     left = [cell_id for cell_id, entry in running(client, run_id).items() if entry["worker"] == worker]
     if left:
-        client.sadd(_suspects_key(run_id), *left)
+        client.sadd(_alone_key(run_id), *left)
     return len(left)
 
 
 def forgive(client: Redis, run_id: str, cell_id: str) -> None:
     """Forget the deaths of a cell that is to be tried again."""
-    client.srem(_suspects_key(run_id), cell_id)
+    client.srem(_alone_key(run_id), cell_id)
     for alone in (False, True):
         client.hdel(_deaths_key(run_id, alone=alone), cell_id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECEIPT = ".cell.parquet"
+OVERVIEW = (
+    "cell_id",
+    "arm",
+    "status",
+    "decision_status",
+    "llm_calls",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "error_type",
+    "error",
+    "run_id",
+)
+"""What progress and status show of a receipt."""
 _KEYS = {"calls": "call_id", "messages": "message_id", "cells": "cell_id"}
 _READERS = 16
 
@@ -62,19 +77,40 @@ class Store:
             self.parts.write(f"{cell_id}.{attempt}.calls.parquet", _bytes(calls, "calls"))
         self.parts.write(f"{cell_id}{RECEIPT}", _bytes([receipt], "cells"))
 
-    def statuses(self) -> dict[str, str]:
-        """cell_id -> status of every receipt; those that the derived table knows are not read again."""
+    def receipts(self) -> dict[str, Row]:
+        """cell_id -> the columns of OVERVIEW of every receipt; what the derived table knows is not read again."""
         files = self.parts.files()
-        receipts = {name.removesuffix(RECEIPT): at for name, at in files.items() if name.endswith(RECEIPT)}
-        known, since = self._derived_statuses()
-        fresh = [cell_id for cell_id, at in receipts.items() if cell_id not in known or at >= since - 2]
-        read = _each(lambda cell_id: str(self._rows(f"{cell_id}{RECEIPT}", ["status"])[0]["status"]), fresh)
-        return {cell_id: known[cell_id] for cell_id in receipts if cell_id in known} | dict(zip(fresh, read, strict=True))
+        ended = {name.removesuffix(RECEIPT): at for name, at in files.items() if name.endswith(RECEIPT)}
+        known, since = self._derived()
+        fresh = [cell_id for cell_id, at in ended.items() if cell_id not in known or at >= since - 2]
+        read = [self.receipt(cell_id) for cell_id in fresh] if len(fresh) < 3 else _each(self.receipt, fresh)
+        found = {cell_id: row for cell_id, row in zip(fresh, read, strict=True) if row}
+        return {cell_id: known[cell_id] for cell_id in ended if cell_id in known} | found
 
-    def receipts(self, cell_ids: Iterable[str], columns: Sequence[str]) -> list[Row]:
-        """Chosen columns of some receipts."""
-        names = [f"{cell_id}{RECEIPT}" for cell_id in cell_ids]
-        return [row for rows in _each(lambda name: self._rows(name, columns), names) for row in rows]
+    def receipt(self, cell_id: str) -> Row | None:
+        """The columns of OVERVIEW of one receipt, None when there is none."""
+        found = self._rows(f"{cell_id}{RECEIPT}", OVERVIEW)
+        return found[0] if found else None
+
+    def copy_cell(self, source: Store, cell_id: str, arm: str) -> None:
+        """Take over an ended cell of another run under the arm's name here; the receipt comes last."""
+        for attempt in range(1, source.next_attempt(cell_id)):
+            for table in ("messages", "calls"):
+                name = f"{cell_id}.{attempt}.{table}.parquet"
+                self._copy_part(source, name, table, arm)
+        self._copy_part(source, f"{cell_id}{RECEIPT}", "cells", arm)
+
+    def _copy_part(self, source: Store, name: str, table: str, arm: str) -> None:
+        rows = source._rows(name)
+        label = {} if table == "messages" else {"arm": arm}
+        self.parts.write(name, _bytes([row | label for row in rows], table))
+
+    def reopen(self, cell_id: str) -> None:
+        """Set a receipt aside, so that the cell runs again; its calls stay in the tables and in the bill."""
+        raw = self.parts.read_if_there(f"{cell_id}{RECEIPT}")
+        if raw is not None:
+            self.parts.write(f"{cell_id}.{uuid.uuid4().hex[:8]}.superseded.parquet", raw)
+            self.parts.delete(f"{cell_id}{RECEIPT}")
 
     def compact(self) -> None:
         """Derive cells, calls and messages from the parts."""
@@ -103,13 +139,12 @@ class Store:
         raw = self.parts.read_if_there(name)
         return [] if raw is None else list(_decode(raw, columns).to_pylist())
 
-    def _derived_statuses(self) -> tuple[dict[str, str], float]:
+    def _derived(self) -> tuple[dict[str, Row], float]:
         raw = self.folder.read_if_there("cells.parquet")
         if raw is None:
             return {}, 0.0
-        table = _decode(raw, ["cell_id", "status"])
-        pairs = zip(table["cell_id"].to_pylist(), table["status"].to_pylist(), strict=True)
-        return dict(pairs), self.folder.files()["cells.parquet"]
+        rows = _decode(raw, OVERVIEW).to_pylist()
+        return {row["cell_id"]: row for row in rows}, self.folder.files()["cells.parquet"]
 
 
 def _bytes(rows: Sequence[Row], table: str) -> bytes:

@@ -37,7 +37,7 @@ def declare(broker: RedisBroker, queue: str, handle: Handler) -> None:
         if again is not None:
             _send_back(broker, again, run_id, cell)
 
-    dramatiq.actor(run_cell, actor_name=queue, queue_name=queue, broker=broker)
+    dramatiq.actor(actor_name=queue, queue_name=queue, broker=broker)(run_cell)
 
 
 def _send_back(broker: RedisBroker, again: Again, run_id: str, cell: str) -> None:

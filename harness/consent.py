@@ -1,0 +1,37 @@
+"""Consent: a run that can cost money asks first, or needs a budget where nobody can be asked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness import matrix
+from harness.errors import Problem, Stopped, Unmended
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.cells import Cell
+    from harness.run import Options
+    from harness.spec import Experiment
+
+
+def ask_before_spending(experiment: Experiment, cells: Iterable[Cell], options: Options, console: Console) -> None:
+    """Raises Stopped when a person says no, Unmended when nobody can be asked and nothing caps the bill."""
+    paid = [cell for cell in cells if cell.lineup and matrix.is_hosted(cell)]
+    if not paid or options.yes:
+        return
+    cap = experiment.budget.run_usd
+    if sys.stdin.isatty() and console.is_terminal:
+        _ask(len(paid), cap, console)
+    elif cap is None:
+        what = f"{len(paid)} cells ask hosted models, and nothing caps the bill"
+        raise Unmended([Problem("budget", what, "say budget: {run_usd: N} in the file, --budget N, or --yes")])
+
+
+def _ask(cells: int, cap: float | None, console: Console) -> None:
+    bound = "no cap" if cap is None else f"cap ${cap:,.2f}"
+    console.print(f"{cells} cells ask hosted models ({bound}). Go on? [y/N] ", end="", markup=False)
+    if input().strip().lower() not in ("y", "yes"):
+        raise Stopped("nothing was run")

@@ -1,0 +1,120 @@
+"""How progress is shown: a live table on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness.progress import ArmProgress, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.table import Table
+
+    from harness.rows import Row
+
+PLAIN_EVERY_S = 5.0
+
+
+class Display:
+    """Shows what it is given; how often is its own business."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._said_at = 0.0
+        self._last = ""
+        self._live = None if not console.is_terminal else _live(console)
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        if self._live is None:
+            yield
+            return
+        with self._live:
+            yield
+
+    def show(self, progress: Progress, *, now: bool = False) -> None:
+        if self._live is not None:
+            self._live.update(_page(self._title, progress), refresh=now)
+        elif now or time.monotonic() - self._said_at >= PLAIN_EVERY_S:
+            self._say(line(progress))
+
+    def say(self, sentence: str) -> None:
+        """A sentence that stays."""
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    def summary(self, receipts: Sequence[Row]) -> None:
+        """The ended cells per arm."""
+        wanted = Counter(str(receipt["arm"]) for receipt in receipts)
+        self._console.print(table(Progress.of(wanted, receipts), self._title))
+
+    def _say(self, sentence: str) -> None:
+        self._said_at = time.monotonic()
+        if sentence != self._last:
+            self._last = sentence
+            self.say(sentence)
+
+
+def line(progress: Progress) -> str:
+    """Progress in one line."""
+    parts = [
+        f"{progress.ended}/{progress.wanted} cells",
+        f"{progress.running} running",
+        f"{progress.failed} failed",
+        f"{progress.calls} calls",
+        f"{sum(progress.tokens):,} tokens",
+        f"API cost {money(progress.spent_usd)}",
+        f"left {duration(progress.left_s)}",
+    ]
+    arms = ", ".join(f"{name} {arm.ended}/{arm.wanted}" for name, arm in progress.arms.items())
+    return " | ".join(parts) + f" | {arms}"
+
+
+def table(progress: Progress, title: str = "") -> Table:
+    """Progress per arm."""
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", expand=False)
+    made.add_column("arm")
+    for heading in ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "cost"):
+        made.add_column(heading, justify="right")
+    for name, arm in progress.arms.items():
+        made.add_row(name, *_cells(arm))
+    return made
+
+
+def money(usd: float | None) -> str:
+    return "not known" if usd is None else f"${usd:,.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def _cells(arm: ArmProgress) -> list[str]:
+    counts = [arm.by_status[status] for status in ("ok", "failed", "timeout", "over_budget")]
+    cost = "unknown" if arm.unpriced else money(arm.cost_usd)
+    return [f"{arm.ended}/{arm.wanted}", str(arm.running), *map(str, counts), f"{arm.calls:,}", f"{arm.tokens:,}", cost]
+
+
+def _live(console: Console) -> Live:
+    from rich.live import Live
+
+    return Live(console=console, refresh_per_second=4, transient=True)
+
+
+def _page(title: str, progress: Progress) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    notes = [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in progress.notes]
+    return Group(table(progress, title), Text(line(progress).rpartition(" | ")[0]), *notes)

@@ -1,0 +1,180 @@
+"""Following: feed the queues, hear what became of each cell, show it, and know when it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis, RedisError
+
+from harness import control, events, ledger, roll
+from harness.events import NOT_RUN, UNFINISHED, Event
+
+if TYPE_CHECKING:
+    from harness.cells import Cell
+    from harness.display import Display
+    from harness.feeding import Feed
+    from harness.local_workers import LocalWorkers
+    from harness.progress import Progress
+    from harness.registry import RunInfo
+    from harness.store import Store
+
+TICK_S = 0.25
+_SHOW_S = 0.5
+_MEND_S = 5.0
+_LOST_ROLL_S = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How following ended."""
+
+    stopped: bool = False
+    """By a person; the same command continues."""
+    not_run: int = 0
+    """Cells that a cap of the run kept from starting."""
+
+    @classmethod
+    def nothing(cls) -> Outcome:
+        return cls()
+
+
+class Follower:
+    """The runner's side of a run while cells are out."""
+
+    def __init__(
+        self,
+        client: Redis,
+        info: RunInfo,
+        store: Store,
+        feed: Feed,
+        progress: Progress,
+        display: Display,
+        workers: LocalWorkers | None,
+        cells: Mapping[str, Cell],
+    ) -> None:
+        self._client = client
+        self._info = info
+        self._store = store
+        self._feed = feed
+        self._progress = progress
+        self._display = display
+        self._workers = workers
+        self._cells = cells
+        self._interrupts = 0
+        self._not_run: set[str] = set()
+        self._wish = control.RUN
+        self._looked_at = self._mended_at = time.monotonic()
+        self._quiet_since = time.monotonic()
+
+    def follow(self) -> Outcome:
+        """Returns when every cell has ended, or when the run is to stop and nothing is in hand any more."""
+        with self._signals(), self._display.showing():
+            while not self._is_over():
+                self._tick()
+            if self._interrupts > 1 and self._workers:
+                self._workers.kill()
+            self._look()
+            self._display.show(self._progress, now=True)
+        return Outcome(stopped=self._wish == control.STOP, not_run=len(self._not_run) + self._undone())
+
+    def _undone(self) -> int:
+        """Cells that nobody was asked to run because a cap was met before."""
+        return self._progress.wanted - self._progress.ended - len(self._not_run) if self._not_run else 0
+
+    def _tick(self) -> None:
+        try:
+            if self._interrupts and self._wish != control.STOP:
+                self._stop()
+            if self._wish == control.RUN:
+                self._feed.fill()
+            for event in events.follow(self._client, self._info.run_id, wait_s=TICK_S):
+                self._hear(event)
+            if time.monotonic() - self._looked_at > _SHOW_S:
+                self._look()
+            if time.monotonic() - self._mended_at > _MEND_S:
+                self._mend()
+        except RedisError as error:
+            self._progress.note(f"Redis does not answer: {error}")
+            time.sleep(1.0)
+        if self._workers and self._wish != control.STOP:
+            self._workers.check()
+        self._display.show(self._progress)
+
+    def _stop(self) -> None:
+        self._display.say("stopping: requests that are out still land, nothing new is sent; Ctrl-C again stops at once")
+        control.say(self._client, self._info.run_id, control.STOP)
+        self._wish = control.STOP
+
+    def _hear(self, event: Event) -> None:
+        self._quiet_since = time.monotonic()
+        self._feed.ended(event.cell_id)
+        if event.what == NOT_RUN:
+            self._capped(event)
+        elif event.what != UNFINISHED:
+            self._ended(event.cell_id)
+
+    def _ended(self, cell_id: str) -> None:
+        receipt = self._store.receipt(cell_id)
+        if receipt is not None:
+            self._progress.add(receipt)
+
+    def _capped(self, event: Event) -> None:
+        self._not_run.add(event.cell_id)
+        self._progress.not_run = len(self._not_run)
+        self._progress.note(f"the cap of the {event.detail} is met: no further cell starts; raise it and run again")
+        if event.detail == "run":
+            self._feed.drop()
+
+    def _look(self) -> None:
+        """Read what changes between endings: who works on what, money, tokens, a person's wish."""
+        self._looked_at = time.monotonic()
+        run_id = self._info.run_id
+        self._wish = control.wish(self._client, run_id)
+        self._progress.see_running(roll.running(self._client, run_id))
+        self._progress.tokens = ledger.tokens(self._client, run_id)
+        self._progress.spent_usd = ledger.of_run(self._client, run_id).spent_usd
+        self._reopened()
+
+    def _reopened(self) -> None:
+        """Cells that `retry` in another shell asks to take up again."""
+        key = control.reopen_key(self._info.run_id)
+        while (cell_id := self._client.lpop(key)) is not None:
+            name = cell_id.decode()  # type: ignore[union-attr]
+            if name in self._cells:
+                self._progress.forget(name)
+                self._feed.add(name, self._cells[name])
+
+    def _mend(self) -> None:
+        self._mended_at = time.monotonic()
+        if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.mend()):
+            self._progress.note(f"{again} cells were on no queue and in no hand; they are fed again")
+
+    def _is_over(self) -> bool:
+        if self._interrupts > 1:
+            return True
+        if self._wish == control.STOP:
+            return not self._in_hand()
+        return self._feed.left == 0
+
+    def _in_hand(self) -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(roll.running(self._client, self._info.run_id))
+        return False
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        kept = {one: signal.signal(one, self._interrupt) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in kept.items():
+                signal.signal(one, handler)
+
+    def _interrupt(self, signum: int, frame: Any) -> None:
+        # Only counted here: a handler may run in the middle of anything.
+        self._interrupts += 1

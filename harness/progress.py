@@ -1,0 +1,156 @@
+"""The progress of a run in numbers: cells by arm and state, calls, tokens, money, time left."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.events import NOT_RUN
+from harness.rows import Row
+
+FAILED = ("failed", "timeout", "over_budget")
+_NOTED = 5
+
+
+@dataclass
+class ArmProgress:
+    """One arm's cells."""
+
+    wanted: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    running: int = 0
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    """Ended cells of which the cost is not known."""
+
+    @property
+    def ended(self) -> int:
+        return sum(self.by_status.values())
+
+    @property
+    def failed(self) -> int:
+        return sum(self.by_status[status] for status in FAILED)
+
+
+@dataclass
+class Progress:
+    """What is known of a run's cells; fed by receipts, never by guesses."""
+
+    arms: dict[str, ArmProgress]
+    started_at: float = field(default_factory=time.monotonic)
+    known_before: int = 0
+    """Cells that had ended when this session began."""
+    spent_usd: float | None = None
+    """What hosted models have billed so far, in flight estimates included; None before anything is known."""
+    tokens: tuple[int, int] = (0, 0)
+    not_run: int = 0
+    seen: dict[str, Row] = field(default_factory=dict)
+    """cell_id -> receipt that was counted."""
+    notes: list[str] = field(default_factory=list)
+    """Last things that went wrong, in a sentence each."""
+
+    @classmethod
+    def of(cls, wanted: Mapping[str, int], receipts: Iterable[Row]) -> Progress:
+        progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()})
+        for receipt in receipts:
+            progress.add(receipt)
+        progress.known_before = progress.ended
+        progress.notes.clear()
+        return progress
+
+    @property
+    def wanted(self) -> int:
+        return sum(arm.wanted for arm in self.arms.values())
+
+    @property
+    def ended(self) -> int:
+        return sum(arm.ended for arm in self.arms.values())
+
+    @property
+    def failed(self) -> int:
+        return sum(arm.failed for arm in self.arms.values())
+
+    @property
+    def running(self) -> int:
+        return sum(arm.running for arm in self.arms.values())
+
+    @property
+    def calls(self) -> int:
+        return sum(arm.calls for arm in self.arms.values())
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go if the rest takes as long per cell; None before a cell has ended in this session."""
+        done = self.ended - self.known_before
+        return self.elapsed_s / done * (self.wanted - self.ended) if done > 0 else None
+
+    def add(self, receipt: Row) -> None:
+        """An ended cell; told twice, it counts once."""
+        if receipt["cell_id"] in self.seen:
+            return
+        self.seen[receipt["cell_id"]] = receipt
+        self._count(receipt, 1)
+        if receipt["status"] in FAILED:
+            self.note(f"{receipt['arm']}: {receipt['status']} ({receipt['error_type']}): {receipt['error']}")
+
+    def forget(self, cell_id: str) -> None:
+        """A cell that is taken up again."""
+        if receipt := self.seen.pop(cell_id, None):
+            self._count(receipt, -1)
+
+    def _count(self, receipt: Row, by: int) -> None:
+        arm = self.arms.setdefault(receipt["arm"], ArmProgress())
+        arm.by_status[receipt["status"]] += by
+        arm.calls += by * (receipt["llm_calls"] or 0)
+        arm.tokens += by * ((receipt["input_tokens"] or 0) + (receipt["output_tokens"] or 0))
+        arm.cost_usd += by * (receipt["cost_usd"] or 0.0)
+        arm.unpriced += by * (receipt["cost_usd"] is None)
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes = [*self.notes, sentence[:200]][-_NOTED:]
+
+    def see_running(self, roll: Mapping[str, Mapping[str, Any]]) -> None:
+        counts = Counter(str(entry["arm"]) for entry in roll.values())
+        for name, arm in self.arms.items():
+            arm.running = counts[name]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "cells": {
+                "wanted": self.wanted,
+                "ended": self.ended,
+                "running": self.running,
+                "failed": self.failed,
+                NOT_RUN: self.not_run,
+                "waiting": max(0, self.wanted - self.ended - self.running),
+            },
+            "calls": self.calls,
+            "input_tokens": self.tokens[0],
+            "output_tokens": self.tokens[1],
+            "api_cost_usd": self.spent_usd,
+            "left_s": self.left_s,
+            "arms": {name: _arm_json(arm) for name, arm in self.arms.items()},
+            "notes": list(self.notes),
+        }
+
+
+def _arm_json(arm: ArmProgress) -> dict[str, Any]:
+    return {
+        "wanted": arm.wanted,
+        "ended": arm.ended,
+        "running": arm.running,
+        **{status: arm.by_status[status] for status in ("ok", *FAILED)},
+        "calls": arm.calls,
+        "tokens": arm.tokens,
+        "cost_usd": None if arm.unpriced else arm.cost_usd,
+    }
