@@ -29,12 +29,11 @@ class Question:
 def verdicts(questions: Mapping[str, Question], usd_per_case: float | None) -> dict[str, Verdict]:
     """endpoint -> verdict, for one pair; `usd_per_case` is what both arms spend on a case, None where unknown."""
     tested = [name for name, question in questions.items() if _is_testable(question)]
-    p_values = [verdict.best_p(_benefit(questions[name]), _margin(questions[name])) for name in tested]
-    levels = dict(zip(tested, holm.levels(p_values, verdict.LEVEL), strict=True))
-    adjusted = dict(zip(tested, holm.adjusted(p_values), strict=True))
-    told = dict(zip(tested, p_values, strict=True))
+    claims = [verdict.claims(_benefit(questions[name]), _margin(questions[name])) for name in tested]
+    level = holm.level(claims, verdict.LEVEL)
+    told = {name: (min(of), adjusted) for name, of, adjusted in zip(tested, claims, holm.adjusted(claims), strict=True)}
     return {
-        name: _judged(question, levels[name], told[name], adjusted[name], usd_per_case) if name in levels else _untold(question)
+        name: _judged(question, level, *told[name], usd_per_case) if name in told else _untold(question)
         for name, question in questions.items()
     }
 

@@ -16,8 +16,6 @@ DATE_SHARE = 0.3
 """Share of the variance of a paired difference that all cases of one date have in common (facts of the field: 0.1 to 0.4)."""
 REPEAT_SHARE = 0.4
 """Share of it that comes from the models' own dice: repeats shrink this part only."""
-SLACK = 0.03
-"""Added to the power of an enumerated design, where the effect of dates has to be estimated too."""
 MOST_DATES = 100_000
 
 

@@ -11,7 +11,7 @@ from scipy import special
 
 from reports.stats.means import Numbers
 
-LEVEL = 0.045
+LEVEL = 0.04
 """Two-sided level of a verdict; below 5 % on purpose, so that simulated wrong verdicts stay at most 5 % also where a test
 holds only nearly (benchmarks/statistics.py). Printed intervals are 95 %."""
 POWER = 0.8
@@ -29,6 +29,7 @@ class Sample(Protocol):
     def se(self) -> Numbers: ...
     @property
     def df(self) -> Numbers: ...
+    def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]: ...
     def p_above(self, x: Numbers) -> Numbers: ...
     def p_below(self, x: Numbers) -> Numbers: ...
     def flipped(self) -> Sample: ...
@@ -60,30 +61,40 @@ class Verdict:
 def words(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
     """Index into WORDS, over arrays as well: equivalence first, since a margin says what matters.
 
-    Equivalence by two one-sided tests, and only with 80 % power to show it; better and worse two-sided; not worse by a
-    one-sided test at half the level.
+    Read from the intervals that belong to the tests: better and worse two-sided, not worse by a one-sided test at half the
+    level, equivalence by two one-sided tests and only with 80 % power to show it.
     """
-    claims = [claim <= level for claim in (_p_better(sample), _p_worse(sample))]
-    code = np.where(claims[0], BETTER, np.where(claims[1], WORSE, CANNOT_TELL))
+    low, high = sample.bounds(level)
+    code = np.where(low > 0, BETTER, np.where(high < 0, WORSE, CANNOT_TELL))
     if margin is None:
         return code
-    code = np.where((code == CANNOT_TELL) & (2 * sample.p_above(-margin) <= level), NOT_WORSE, code)
-    return np.where((_p_equivalent(sample, margin) <= level) & is_powered(sample, margin, level), EQUIVALENT, code)
+    code = np.where((code == CANNOT_TELL) & (low > -margin), NOT_WORSE, code)
+    low, high = sample.bounds(2 * np.asarray(level))
+    is_inside = (low > -margin) & (high < margin)
+    return np.where(is_inside & is_powered(sample, margin, level), EQUIVALENT, code)
 
 
-def best_p(sample: Sample, margin: float | None) -> float:
-    """The smallest p among the claims that could be made."""
-    claims = [_p_better(sample), _p_worse(sample)]
-    if margin is not None:
-        claims.append(2 * sample.p_above(-margin))
-        if is_powered(sample, margin, LEVEL):
-            claims.append(_p_equivalent(sample, margin))
-    return float(min((float(claim) for claim in claims if np.isfinite(claim)), default=math.nan))
+def claims(sample: Sample, margin: float | None) -> tuple[float, ...]:
+    """p of the hypotheses that a verdict may reject: no difference; with a margin also a difference no smaller than it."""
+    apart = 2 * min(float(sample.p_above(0.0)), float(sample.p_below(0.0)))
+    if margin is None:
+        return (min(apart, 1.0),)
+    above = float(sample.p_above(-margin))
+    inside = max(above, float(sample.p_below(margin))) if is_powered(sample, margin, LEVEL) else 1.0
+    return (min(apart, 1.0), min(inside, 2 * above, 1.0))
 
 
 def is_powered(sample: Sample, margin: float, level: Numbers) -> Any:
-    """Whether equivalence within the margin would be shown in 80 of 100 runs if there were no difference."""
-    return margin >= _reach(sample.df, level, 1 - (1 - POWER) / 2, sides=1) * sample.se
+    """Whether equivalence within the margin would be shown in 80 of 100 runs if there were no difference.
+
+    The standard error is itself uncertain: its upper 80 % bound counts, so that lucky small samples prove nothing.
+    """
+    return margin >= _reach(sample.df, level, 1 - (1 - POWER) / 2, sides=1) * sample.se * uncertainty(sample.df)
+
+
+def uncertainty(df: Numbers) -> Numbers:
+    """Upper 80 % bound of a standard error with this many degrees of freedom, divided by its estimate."""
+    return np.sqrt(df / special.chdtri(df, POWER))
 
 
 def detectable(sample: Sample, level: float = LEVEL) -> float | None:
@@ -118,15 +129,3 @@ def _settles(sample: Sample, margin: float | None, level: float) -> bool:
 def _reach(df: Numbers, level: Numbers, power: float, *, sides: int) -> Numbers:
     """Standard errors between no difference and one that is called with this power."""
     return special.stdtrit(df, 1 - np.asarray(level) / sides) + special.stdtrit(df, power)
-
-
-def _p_better(sample: Sample) -> Numbers:
-    return 2 * sample.p_above(0.0)
-
-
-def _p_worse(sample: Sample) -> Numbers:
-    return 2 * sample.p_below(0.0)
-
-
-def _p_equivalent(sample: Sample, margin: float) -> Numbers:
-    return np.maximum(sample.p_above(-margin), sample.p_below(margin))

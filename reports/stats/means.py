@@ -25,7 +25,7 @@ class Mean:
 
     method = "t on date means"
 
-    def bounds(self, level: float) -> tuple[Numbers, Numbers]:
+    def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]:
         """Two-sided interval at confidence 1 - level."""
         reach = special.stdtrit(self.df, 1 - level / 2) * self.se
         return self.value - reach, self.value + reach
