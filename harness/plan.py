@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import calendar, earlier, experience, forecast, preflight, workload
+from harness import earlier, experience, forecast, preflight, provable, workload
 from harness.cells import Cell
 from harness.checks import Check
 from harness.earlier import Reused
 from harness.folder import open_folder
 from harness.forecast import ArmForecast, Forecaster, Interval
+from harness.provable import Provable
 from harness.servers import ServerSpec
 from harness.sources_check import archive_folder
 from harness.spec import Experiment
-from reports import power
-from reports.power import Provable
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class Plan:
     runs_learnt_from: int
     price_version: str
     checks: tuple[Check, ...] = ()
+    model_keys: Mapping[str, str] = field(default_factory=dict)
+    """arm -> under which name the calibration keeps its forecasts."""
 
     @property
     def calls(self) -> int:
@@ -108,7 +109,7 @@ def make(
     arms = {part.arm: forecaster.arm(part) for part in parts}
     cost = forecast.total([arm.cost_draws for arm in arms.values()])
     api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms.values()])
-    detectable, undetectable = _detectable(experiment, cells)
+    detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
         experiment=experiment.name,
         cells=len(cells),
@@ -124,6 +125,7 @@ def make(
         runs_learnt_from=learnt.runs,
         price_version=table.version,
         checks=checks,
+        model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
     )
 
 
@@ -166,20 +168,6 @@ def _caps(experiment: Experiment, arms: Mapping[str, ArmForecast], api: Any) -> 
             Cap("cell_usd", budget.cell_usd, float(np.mean(dearest > budget.cell_usd)), float(np.percentile(dearest, 90)))
         )
     return tuple(found)
-
-
-def _detectable(experiment: Experiment, cells: Sequence[Cell]) -> tuple[dict[str, Provable], tuple[str, ...]]:
-    """What the whole matrix can say about each declared endpoint."""
-    dates = sorted({cell.date for cell in cells}) or list(calendar.dates(experiment.dates))
-    tickers = len({cell.ticker for cell in cells}) or len(experiment.tickers)
-    asked = {(cell.case_id, cell.arm) for cell in cells if cell.lineup}
-    repeats = sum(1 for cell in cells if cell.lineup) / len(asked) if asked else 1.0
-    found = {
-        name: power.of_endpoint(name, dates, tickers, repeats, endpoint.margin)
-        for name, endpoint in experiment.compare.endpoints.items()
-    }
-    known = {name: one for name, one in found.items() if one is not None}
-    return known, tuple(name for name in found if name not in known)
 
 
 def _plain_arm(arm: ArmForecast) -> dict[str, Any]:

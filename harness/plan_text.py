@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.forecast import Interval
 from harness.plan import Plan
-from reports.power import Provable
+from harness.provable import Provable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -75,7 +75,7 @@ def reprice(results: str, run: str, table: PriceTable) -> Repriced:
     """Price every recorded hosted call of a run again, by what it really used."""
     found = run_folder.find(results, run)
     as_of = table.as_of.isoformat() if table.as_of else None
-    return Repriced(_name(found), table.version, as_of, tuple(_lines(_hosted(found), table, None)))
+    return Repriced(_name(found), table.version, as_of, tuple(_lines(hosted_calls(found), table, None)))
 
 
 def what_if(results: str, experiment: str, model: str, table: PriceTable | None = None) -> Repriced:
@@ -141,7 +141,7 @@ def _known_models() -> list[str]:
     return sorted(model.id for provider in get_snapshot().providers if provider.id == "openai" for model in provider.models)
 
 
-def _hosted(run: RunFolder) -> pd.DataFrame:
+def hosted_calls(run: RunFolder) -> pd.DataFrame:
     """Calls that a provider billed; what local hardware costs does not change with a price list."""
     calls = _calls(run)
     return calls[~calls["provider"].isin(["ollama", "llamacpp", "openai_compatible"])]
