@@ -87,6 +87,11 @@ def count(value: Any) -> int | None:
     return int(value) if real else None
 
 
+def clean(text: str) -> str:
+    """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _object(wire: Wire) -> Mapping[str, Any]:
     body = wire.json()
     if isinstance(body, Mapping):
@@ -166,4 +171,4 @@ def _text(value: Any) -> str:
     """A text, the texts of a list of blocks joined, or nothing."""
     if isinstance(value, list):
         return "".join(_text(_mapping(block).get("text")) for block in value)
-    return value if isinstance(value, str) else ""
+    return clean(value) if isinstance(value, str) else ""

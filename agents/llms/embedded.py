@@ -20,15 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+PROTOCOL = 2
+"""Of the talk over the socket: another version of this file must not meet it."""
 SLOTS = 1
 """Requests that compute at once. One: on two cores a second slot only halves the speed of the first."""
-PATIENCE_S = 10.0
-"""How long requests for the loaded model may pass a request for another one."""
 LINGER_S = 1.0
 FIRST_USER_S = 15.0
 _LOCK_WAIT_S = 10.0
 _CACHE_MIB = 512
+_LOADED = 2
+"""Models that stay in the memory; only one of them computes."""
 _NAMED_AFTER_S = 2.0
+_NAMED_AGAIN_S = 30.0
 
 
 def room() -> Path:
@@ -36,16 +39,16 @@ def room() -> Path:
     return Path("/tmp") / f"tradingagents-harness-{os.getuid()}"
 
 
-def socket_path() -> Path:
-    return room() / "embedded.sock"
+def socket_path(folder: Path) -> Path:
+    return folder / f"embedded.{PROTOCOL}.sock"
 
 
-def lock_path() -> Path:
-    return room() / "embedded.lock"
+def lock_path(folder: Path) -> Path:
+    return folder / "embedded.lock"
 
 
-def log_path() -> Path:
-    return room() / "embedded.log"
+def log_path(folder: Path) -> Path:
+    return folder / "embedded.log"
 
 
 @dataclass
@@ -56,10 +59,14 @@ class Turn:
     pid: int
     model: str
     num_ctx: int
-    arrived: float = field(default_factory=time.monotonic)
     granted: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str | None = None
     load_s: float | None = None
     error: str | None = None
+
+    @property
+    def user(self) -> dict[str, Any]:
+        return {"owner": self.owner, "pid": self.pid, "model": self.model}
 
     @property
     def key(self) -> tuple[str, int]:
@@ -67,14 +74,13 @@ class Turn:
 
 
 class Lender:
-    """Decides whose turn it is, and loads the model that the turn needs."""
+    """Gives turns in the order of arrival, and keeps the last models loaded so that taking turns costs no loading."""
 
     def __init__(self) -> None:
-        self.url: str | None = None
-        self._server: Any = None
-        self._loaded: tuple[str, int] | None = None
         self.computing: list[Turn] = []
         self._waiting: deque[Turn] = deque()
+        self._servers: dict[tuple[str, int], Any] = {}
+        """Model and context size -> its server, the one used last at the end."""
         self._changed = asyncio.Event()
 
     def join(self, turn: Turn) -> None:
@@ -87,46 +93,33 @@ class Lender:
                 queue.remove(turn)
         self._changed.set()
 
-    def busy_with(self) -> str:
-        """Who computes now, for those who wait."""
-        users = (f"{turn.model} computes for {turn.owner} (pid {turn.pid})" for turn in self.computing)
-        return "; ".join(users) or "a model is being loaded"
-
     async def run(self) -> None:
         """Grant turns for ever."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            while (turn := self._next()) is not None:
-                self._waiting.remove(turn)
+            while self._waiting and len(self.computing) < SLOTS:
+                turn = self._waiting.popleft()
                 self.computing.append(turn)
                 await self._grant(turn)
 
-    def _next(self) -> Turn | None:
-        if not self._waiting or len(self.computing) >= SLOTS:
-            return None
-        head = self._waiting[0]
-        patient = time.monotonic() - head.arrived < PATIENCE_S
-        same = next((turn for turn in self._waiting if turn.key == self._loaded), None)
-        if same is not None and (patient or same is head):
-            return same
-        return None if self.computing else head
-
     async def _grant(self, turn: Turn) -> None:
         try:
-            if turn.key != self._loaded:
-                turn.load_s = await self._load(turn)
+            turn.url = (await self._server(turn)).listening_address
         except Exception as error:  # noqa: BLE001 - told to the one who asked
-            turn.error = f"{error}"
-            self.computing.remove(turn)
+            turn.error = str(error) or type(error).__name__
         turn.granted.set()
 
-    async def _load(self, turn: Turn) -> float:
-        started = time.perf_counter()
-        self._server, self._loaded = None, None
-        self._server = await asyncio.to_thread(start_model, turn.model, turn.num_ctx)
-        self.url, self._loaded = self._server.listening_address, turn.key
-        return time.perf_counter() - started
+    async def _server(self, turn: Turn) -> Any:
+        server = self._servers.pop(turn.key, None)
+        if server is None:
+            started = time.perf_counter()
+            while len(self._servers) >= _LOADED:
+                del self._servers[next(iter(self._servers))]
+            server = await asyncio.to_thread(start_model, turn.model, turn.num_ctx)
+            turn.load_s = time.perf_counter() - started
+        self._servers[turn.key] = server
+        return server
 
 
 def start_model(name: str, num_ctx: int) -> Any:
@@ -195,18 +188,19 @@ class Desk:
             gone.cancel()
 
     async def _wait(self, turn: Turn, gone: asyncio.Task[bytes], writer: asyncio.StreamWriter) -> None:
-        granted = asyncio.create_task(turn.granted.wait())
+        granted, patience_s = asyncio.create_task(turn.granted.wait()), _NAMED_AFTER_S
         try:
             while not granted.done() and not gone.done():
-                done, _ = await asyncio.wait({granted, gone}, timeout=_NAMED_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
-                if not done and turn not in self._lender.computing:
-                    await _tell(writer, {"waiting": self._lender.busy_with()})
+                done, _ = await asyncio.wait({granted, gone}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    await _tell(writer, {"waiting": [one.user for one in self._lender.computing]})
+                    patience_s = _NAMED_AGAIN_S
         finally:
             granted.cancel()
         if turn.error is not None:
             await _tell(writer, {"error": turn.error})
         elif not gone.done():
-            await _tell(writer, {"url": self._lender.url, "load_s": turn.load_s})
+            await _tell(writer, {"url": turn.url, "load_s": turn.load_s})
             await gone
 
 
@@ -219,9 +213,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _alone() -> int | None:
+def _alone(folder: Path) -> int | None:
     """The lock's file descriptor, held until this process ends; None when another process has it."""
-    handle = os.open(lock_path(), os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(lock_path(folder), os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
@@ -243,17 +237,17 @@ def _detach() -> None:
     os.setsid()
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Serve until the last user has gone; a second such process waits a little for the first to end, then leaves."""
     _detach()
-    if _alone() is None:
+    if _alone(folder) is None:
         return
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(Desk().serve(socket_path()))
+        asyncio.run(Desk().serve(socket_path(folder)))
     # llama.cpp's threads need no goodbye: nothing is written, and a hanging one must not keep the lock.
     sys.stdout.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

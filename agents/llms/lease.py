@@ -28,7 +28,9 @@ Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Lease:
     """One process's share in the machine's embedded model; the server lives at least as long as the lease is open."""
 
-    def __init__(self, owner: str = "") -> None:
+    def __init__(self, owner: str = "", folder: Path | None = None) -> None:
+        """`folder` stands in for the machine's own, for those who must not meet others."""
+        self._folder = folder or embedded.room()
         self._owner = owner or f"process {os.getpid()}"
         self._alive: Line | None = None
 
@@ -57,7 +59,7 @@ class Lease:
             await self._alive[0].readline()
 
     async def _ask(self, model: str | None, num_ctx: int) -> Line:
-        reader, writer = await _connect()
+        reader, writer = await _connect(self._folder)
         asked = {"owner": self._owner, "pid": os.getpid(), "model": model, "num_ctx": num_ctx}
         writer.write(json.dumps(asked).encode() + b"\n")
         await writer.drain()
@@ -71,31 +73,34 @@ class Lease:
             if "url" in message:
                 return message
             _log.warning("waiting for the embedded model: %s", message.get("waiting"))
-        raise failed("connection", f"the embedded model server went away; its log: {embedded.log_path()}", "EmbeddedModel")
+        raise failed(
+            "connection", f"the embedded model server went away; its log: {embedded.log_path(self._folder)}", "EmbeddedModel"
+        )
 
 
-async def _connect() -> Line:
+async def _connect(folder: Path) -> Line:
     """Raises CallFailed when no server can be started."""
     deadline = time.monotonic() + _START_WAIT_S
     started = False
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            return await asyncio.open_unix_connection(embedded.socket_path())
+            return await asyncio.open_unix_connection(embedded.socket_path(folder))
         if not started:
-            await _start()
+            await _start(folder)
             started = True
         await asyncio.sleep(0.05)
-    raise failed("connection", f"no embedded model server after {_START_WAIT_S:.0f} s; {_holder()}", "EmbeddedModel")
+    raise failed("connection", f"no embedded model server after {_START_WAIT_S:.0f} s; {_holder(folder)}", "EmbeddedModel")
 
 
-async def _start() -> None:
-    embedded.room().mkdir(mode=0o700, exist_ok=True)
-    log = os.open(embedded.log_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+async def _start(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    log = os.open(embedded.log_path(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             embedded.__name__,
+            str(folder),
             cwd=_ROOT,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
@@ -106,12 +111,12 @@ async def _start() -> None:
         os.close(log)
 
 
-def _holder() -> str:
+def _holder(folder: Path) -> str:
     """Who holds the lock, and where the log is."""
     with contextlib.suppress(OSError, ValueError):
-        held = json.loads(embedded.lock_path().read_text())
-        return f"process {held['pid']} holds the lock; log: {embedded.log_path()}"
-    return f"log: {embedded.log_path()}"
+        held = json.loads(embedded.lock_path(folder).read_text())
+        return f"process {held['pid']} holds the lock; log: {embedded.log_path(folder)}"
+    return f"log: {embedded.log_path(folder)}"
 
 
 async def _hang_up(line: Line) -> None:

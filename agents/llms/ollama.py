@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents.llms.bodies import count
+from agents.llms.bodies import clean, count
 from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import join, langchain_messages, tool_spec
 from agents.llms.ollama_server import OllamaServer, Told
@@ -189,8 +189,8 @@ class Heard:
         read = count(self.last.get("prompt_eval_count"))
         finish = _finish(self.last.get("done_reason"), bool(self.tool_calls))
         return Answer(
-            text="".join(self.text),
-            reasoning="".join(self.thoughts) or None,
+            text=clean("".join(self.text)),
+            reasoning=clean("".join(self.thoughts)) or None,
             tool_calls=tuple(self.tool_calls),
             finish_reason=finish,
             truncated=finish == "length" or prompt_was_cut(read, window, request),

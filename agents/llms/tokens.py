@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -13,27 +14,33 @@ _PER_MESSAGE = 8
 """Tokens of a chat template around one message."""
 
 
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text; within about 15 % of the tokenizers of GPT-5 and Llama on prompts of numbers and prose."""
-    return round(sum(map(_piece, _PIECES.findall(text))))
+_DIGIT_BY_DIGIT = ("gemma", "qwen", "smollm", "deepseek", "mistral", "phi")
+"""Families whose tokenizers take numbers apart; those of GPT and Llama 3 take up to three digits at once."""
 
 
-def estimate_parts(parts: Sequence[Part]) -> int:
+def estimate_tokens(text: str, model: str = "") -> int:
+    """Tokens of a text; measured within 10 % of two tokenizers on English prompts, and for numbers by the model's family."""
+    digits = 1 if any(family in model.lower() for family in _DIGIT_BY_DIGIT) else 3
+    return round(sum(_piece(piece, digits) for piece in _PIECES.findall(text)))
+
+
+def estimate_parts(parts: Sequence[Part], model: str = "") -> int:
     """Tokens of a whole prompt, chat template included."""
-    arguments = sum(estimate_tokens(call.arguments) for part in parts for call in part.tool_calls)
-    return sum(estimate_tokens(part.text) + _PER_MESSAGE for part in parts) + arguments
+    arguments = sum(estimate_tokens(call.arguments, model) for part in parts for call in part.tool_calls)
+    return sum(estimate_tokens(part.text, model) + _PER_MESSAGE for part in parts) + arguments
 
 
 def estimate_request(request: Request) -> int:
     """Tokens that a request sends: its prompt and the tools that it describes."""
-    tools = sum(estimate_tokens(f"{tool.name} {tool.description} {tool.parameters}") for tool in request.tools)
-    return estimate_parts(request.parts) + tools
+    name = request.model.name
+    tools = sum(estimate_tokens(f"{tool.name} {tool.description} {tool.parameters}", name) for tool in request.tools)
+    return estimate_parts(request.parts, name) + tools
 
 
-def _piece(piece: str) -> float:
+def _piece(piece: str, digits: int) -> float:
     first = piece[0]
     if first.isdigit():
-        return max(1.0, len(piece) / 3)
+        return math.ceil(len(piece) / digits)
     if not first.isalpha():
         return 1.0 if not first.isspace() else 0.5
     if ord(first) > 0x2E7F:

@@ -1,0 +1,255 @@
+"""Ollama's native API through the real client library."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agents import Clients, Model, Part, Place, PromptTooLong, Request, Server, ToolCall, ToolSpec, ask, probe
+from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
+from tests.fixtures.models import FakeModels
+
+PARAMS = {"num_ctx": 4096, "max_output_tokens": 500, "temperature": 0.7, "seed": 7}
+LLAMA = Model("llama", "ollama", "llama3.1:8b", PARAMS, "ollama")
+QWEN = Model("qwen", "ollama", "qwen3:8b", PARAMS, "ollama")
+OSS = Model("oss", "ollama", "gpt-oss:20b", PARAMS, "ollama")
+
+
+def test_an_answer_comes_with_counts_times_and_the_models_digest(fake_models: FakeModels) -> None:
+    fake_models.rule(load_s=0.2, text="Rising.")
+    answer = answered(fake_models.ollama(), question(LLAMA))
+    assert (answer.text, answer.finish_reason, answer.truncated) == ("Rising.", "stop", False)
+    assert answer.timing.load_s == pytest.approx(0.2, abs=0.01)
+    assert answer.timing.prefill_s is not None
+    assert answer.timing.decode_s is not None
+    assert answer.timing.ttft_s is not None
+    assert answer.timing.duration_s is not None
+    assert 0.2 <= answer.timing.ttft_s <= answer.timing.duration_s
+    assert answer.model_digest is not None
+    assert len(answer.model_digest) == 64
+    assert (answer.context_window, answer.usage.cached_tokens) == (4096, None)
+
+
+def test_the_context_size_goes_with_every_call_also_beside_schema_and_tools(fake_models: FakeModels) -> None:
+    tool = ToolSpec("prices", "Prices.", {"type": "object", "properties": {}})
+    for more in ({}, {"schema": RATING}, {"tools": (tool,)}):
+        call = asked(fake_models.ollama(), question(LLAMA, **more))
+        assert call.params["options"] == {"num_ctx": 4096, "num_predict": 500, "temperature": 0.7, "seed": 7}
+        assert (call.params["truncate"], call.params["shift"]) == (False, False)
+        assert call.params["keep_alive"] == "30m"
+    assert fake_models.ledger()["ollama_loads"] == 1
+
+
+def test_a_roles_own_cap_wins_over_the_models(fake_models: FakeModels) -> None:
+    fake_models.rule(output_tokens=900)
+    answer = answered(fake_models.ollama(), question(LLAMA, max_output_tokens=100))
+    assert (answer.finish_reason, answer.truncated, answer.usage.output_tokens) == ("length", True, 100)
+
+
+def test_a_schema_becomes_ollamas_format(fake_models: FakeModels) -> None:
+    call = asked(fake_models.ollama(), question(LLAMA, schema=RATING))
+    assert call.params["format"] == "json_schema"
+    assert call.answer is not None
+    assert set(json.loads(call.answer.text)) == {"rating", "rationale", "confidence"}
+
+
+def test_a_prompt_that_cannot_fit_is_refused_before_it_is_sent(fake_models: FakeModels) -> None:
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            await ask(Place("trader"), question(LLAMA, "word " * 5000), OpenGate(), clients)
+
+    with pytest.raises(PromptTooLong, match="num_ctx"):
+        asyncio.run(main())
+    assert fake_models.ledger()["calls"] == 0
+
+
+def test_a_prompt_that_the_estimate_let_through_is_refused_by_the_server(fake_models: FakeModels) -> None:
+    # The fake counts four characters to a token: blanks are many tokens there and few in our estimate.
+    assert cause(fake_models.ollama(), question(LLAMA, "word" + " " * 40_000)) == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("num_ctx", "count"), [(4096, 2050), (4096, 2051), (8192, 4098), (8192, 4099), (16384, 8194), (32768, 16387), (4096, 4096)]
+)
+def test_a_silent_cut_shows_in_the_count_of_prompt_tokens(fake_models: FakeModels, num_ctx: int, count: int) -> None:
+    fake_models.control(ollama={"knows_truncate": False}, rules=[{"do": {"input_tokens": count}}])
+    model = replace(LLAMA, params={**PARAMS, "num_ctx": num_ctx})
+    assert answered(fake_models.ollama(), question(model)).truncated
+
+
+@pytest.mark.parametrize("old_cut", [False, True])
+def test_a_server_that_knows_no_better_cuts_and_is_found_out(fake_models: FakeModels, old_cut: bool) -> None:
+    fake_models.control(ollama={"knows_truncate": False, "old_cut": old_cut})
+    answer = answered(fake_models.ollama(), question(LLAMA, "word" + " " * 40_000))
+    assert answer.truncated
+
+
+def test_a_prompt_that_honestly_has_that_many_tokens_is_not_called_cut(fake_models: FakeModels) -> None:
+    text = "word " * 2030
+    fake_models.rule(input_tokens=2050)
+    assert not answered(fake_models.ollama(), question(LLAMA, text)).truncated
+
+
+def test_dropped_messages_show_in_a_count_far_too_small(fake_models: FakeModels) -> None:
+    fake_models.rule(input_tokens=300)
+    parts = (Part("user", "word " * 2000), Part("assistant", "Go on."), Part("user", "Decide."))
+    assert answered(fake_models.ollama(), Request(LLAMA, parts)).truncated
+
+
+def test_a_context_that_the_server_shrank_is_the_one_that_counts(fake_models: FakeModels) -> None:
+    fake_models.control(ollama={"most_context": 2048})
+    gate = OpenGate()
+
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            answer = await ask(Place("trader"), question(LLAMA), gate, clients)
+            assert answer.context_window == 2048
+            await ask(Place("trader", 1), question(LLAMA, "word " * 2500), gate, clients)
+
+    with pytest.raises(PromptTooLong, match="2048"):
+        asyncio.run(main())
+
+
+def test_thinking_is_asked_for_as_the_model_can(fake_models: FakeModels) -> None:
+    assert asked(fake_models.ollama(), question(LLAMA)).params.get("think") is None
+    assert asked(fake_models.ollama(), question(QWEN)).params["think"] is True
+    for think in (False, True):
+        quiet = replace(QWEN, params={**PARAMS, "think": think})
+        assert asked(fake_models.ollama(), question(quiet)).params["think"] is think
+    low = replace(OSS, params={**PARAMS, "think": "low"})
+    assert asked(fake_models.ollama(), question(low)).params["think"] == "low"
+
+
+def test_thoughts_stand_apart_from_the_text(fake_models: FakeModels) -> None:
+    fake_models.rule(thinking="Let me weigh the margins against the price.", text="Hold")
+    answer = answered(fake_models.ollama(), question(QWEN))
+    assert (answer.text, answer.reasoning) == ("Hold", "Let me weigh the margins against the price.")
+
+
+def test_thinking_that_eats_the_whole_cap_is_a_truncated_answer(fake_models: FakeModels) -> None:
+    fake_models.rule(thinking="hm " * 2000, text="Hold")
+    answer = answered(fake_models.ollama(), question(QWEN))
+    assert (answer.text, answer.finish_reason, answer.truncated) == ("", "length", True)
+
+
+def test_tool_calls_and_their_results_go_both_ways(fake_models: FakeModels) -> None:
+    tool = ToolSpec("prices", "Prices.", {"type": "object", "properties": {"days": {"type": "integer"}}})
+    fake_models.rule(tool_calls=[{"name": "prices", "arguments": '{"days": 5}'}])
+    answer = answered(fake_models.ollama(), question(LLAMA, tools=(tool,)))
+    assert answer.finish_reason == "tool_calls"
+    assert [(call.name, json.loads(call.arguments)) for call in answer.tool_calls] == [("prices", {"days": 5})]
+    parts = (
+        Part("user", "How much?"),
+        Part("assistant", "", (ToolCall("c1", "prices", '{"days": 5}'),)),
+        Part("tool", "[1, 2, 3]", tool_call_id="c1"),
+    )
+    fake_models.control(rules=[{"contains": "[1, 2, 3]", "do": {"text": "seen"}}])
+    assert answered(fake_models.ollama(), Request(LLAMA, parts, tools=(tool,))).text == "seen"
+
+
+FAILURES: list[tuple[Model, dict[str, Any], str]] = [
+    (replace(LLAMA, name="nobody:1b"), {}, "not_found"),
+    (replace(LLAMA, params={**PARAMS, "think": True}), {}, "unsupported"),
+    (LLAMA, {"status": 503, "error": "server busy, please try again.  maximum pending requests exceeded"}, "server_error"),
+    (LLAMA, {"status": 500, "error": "llama runner process has terminated"}, "server_error"),
+    (LLAMA, {"status": 429, "retry_after": "3"}, "rate_limited"),
+    (LLAMA, {"raw": "<html>"}, "bad_answer"),
+    (LLAMA, {"raw": '{"error": "unexpected EOF"}'}, "server_error"),
+    (LLAMA, {"cut": True, "text": "word " * 400}, "cut_stream"),
+    (LLAMA, {"raw": '{"message": {"role": "assistant", "content": "Bu"}, "done": false}'}, "cut_stream"),
+]
+
+
+@pytest.mark.parametrize(("model", "behaviour", "expected"), FAILURES)
+def test_every_failure_has_its_cause(fake_models: FakeModels, model: Model, behaviour: dict[str, Any], expected: str) -> None:
+    fake_models.rule(**behaviour)
+    assert cause(fake_models.ollama(), question(model)) == expected
+
+
+def test_a_model_without_tools_says_so(fake_models: FakeModels) -> None:
+    tool = ToolSpec("prices", "Prices.", {"type": "object", "properties": {}})
+    assert cause(fake_models.ollama(), question(replace(LLAMA, name="gemma3:4b"), tools=(tool,))) == "unsupported"
+
+
+def test_a_stream_that_stays_silent_is_a_timeout(fake_models: FakeModels) -> None:
+    fake_models.rule(hang_s=30)
+    assert cause(fake_models.ollama(idle_timeout_s=0.3), question(LLAMA)) == "timeout"
+
+
+def test_a_stream_that_never_ends_is_a_timeout(fake_models: FakeModels) -> None:
+    fake_models.rule(output_tokens=400, token_s=0.02, chunk_tokens=1)
+    assert cause(fake_models.ollama(timeout_s=0.5), question(LLAMA)) == "timeout"
+
+
+def test_a_server_that_is_away_is_a_connection() -> None:
+    assert cause(Server("ollama", "ollama", "http://127.0.0.1:9"), question(LLAMA)) == "connection"
+
+
+def test_a_probe_says_what_to_pull_and_what_a_model_can(fake_models: FakeModels) -> None:
+    fake_models.control(ollama={"vram_share": 0.5})
+    asked(fake_models.ollama(), question(LLAMA))
+    absent = replace(LLAMA, alias="absent", name="llama3.3:70b")
+    report = asyncio.run(probe(fake_models.ollama(), [LLAMA, QWEN, absent]))
+    assert (report.reachable, report.version) == (True, "0.17.0")
+    assert report.models["absent"].mend == "ollama pull llama3.3:70b"
+    llama = report.models["llama"]
+    assert (llama.quantisation, llama.context_length, llama.problem) == ("Q4_K_M", 131072, None)
+    assert llama.size_bytes is not None
+    assert llama.size_vram_bytes == llama.size_bytes // 2
+    assert "thinking" in report.models["qwen"].capabilities
+
+
+def test_a_probe_finds_what_a_model_cannot(fake_models: FakeModels) -> None:
+    wide = replace(QWEN, params={"num_ctx": 65536})
+    thinker = replace(LLAMA, params={"num_ctx": 4096, "think": True})
+    report = asyncio.run(probe(fake_models.ollama(), [wide, thinker]))
+    assert "40960" in str(report.models["qwen"].mend)
+    assert "cannot think" in str(report.models["llama"].problem)
+
+
+def _running(fake: FakeModels) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = fake._ask("/api/ps")["models"]
+    return lines
+
+
+def test_a_model_is_warmed_up_and_unloaded_at_the_end_of_its_arm(fake_models: FakeModels) -> None:
+    fake_models.control(ollama={"load_s": 0.1})
+
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            before = await clients.warm(LLAMA)
+            assert not before.was_loaded
+            assert before.load_s == pytest.approx(0.1)
+            answer = await ask(Place("trader"), question(LLAMA), OpenGate(), clients)
+            assert answer.timing.load_s == pytest.approx(0, abs=0.01)
+            assert [line["context_length"] for line in _running(fake_models)] == [4096]
+            await clients.release(LLAMA, before)
+            assert _running(fake_models) == []
+
+    asyncio.run(main())
+    assert fake_models.ledger()["ollama_loads"] == 1
+
+
+def test_a_model_that_others_use_keeps_the_keep_alive_it_had(fake_models: FakeModels) -> None:
+    held = {"model": LLAMA.name, "keep_alive": -1, "options": {"num_ctx": 4096}}
+
+    async def main() -> None:
+        fake_models._ask("/api/generate", held)
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            before = await clients.warm(LLAMA)
+            assert (before.was_loaded, before.keep_alive) == (True, -1)
+            await clients.release(LLAMA, before)
+        (line,) = _running(fake_models)
+        assert int(line["expires_at"][:4]) > 2200
+
+    asyncio.run(main())
+
+
+def test_the_environments_address_is_ignored(fake_models: FakeModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert answered(fake_models.ollama(), question(LLAMA)).text
