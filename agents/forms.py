@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +12,8 @@ Value = Mapping[str, Any]
 
 _CHARS_PER_TOKEN = 2
 """Cautious: also a rambling tiny model closes its strings before its output cap."""
+_LARGEST = 1e12
+"""Beyond it a number is none; NaN compares with nothing."""
 _FRAME_TOKENS = 70
 """What keys, numbers and braces of a form take."""
 
@@ -129,7 +130,7 @@ def _is_price(field: Field, value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _title(name: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents import decision, prompts
 from agents.errors import PipelineError
 from agents.flow import Seat
 from agents.forms import FORMS, Form
 from agents.llms import Clients, ask
+from agents.plain import sound
 from agents.snapshot import Snapshot
 from agents.statement import Statement
 from agents.types import Answer, Gate, Lineup, Model, Part, Pipeline, Place, Request, ToolSkill
@@ -34,7 +35,10 @@ class Hearing:
     clients: Clients
 
     async def ask(self, place: Place, request: Request) -> Answer:
-        return await ask(place, request, self.gate, self.clients)
+        """Raises what the door raises; the text is sound for files and for later requests."""
+        answer = await ask(place, request, self.gate, self.clients)
+        calls = tuple(replace(call, name=sound(call.name), arguments=sound(call.arguments)) for call in answer.tool_calls)
+        return replace(answer, text=sound(answer.text), tool_calls=calls)
 
     def model(self, role: str) -> Model:
         if role not in self.lineup:

@@ -97,7 +97,7 @@ class ScriptedClients:
     def context_window(self, model: Model) -> int | None:
         return self._window
 
-    def prepare(self, model: Model) -> None:
+    async def prepare(self, model: Model) -> None:
         pass
 
     def timeout_s(self, model: Model) -> float:

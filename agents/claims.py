@@ -1,0 +1,192 @@
+"""What a text claims in its own voice: labelled choices, and whether quotes, conditions or second thoughts spoil them.
+
+Everything is linear in the text. It would rather doubt a claim that holds than take one that does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+_LONGEST_SENTENCE = 400
+"""A labelled answer is short; longer sentences are prose."""
+
+_HEDGE = re.compile(
+    r"\b(?:not|no|never|cannot|can't|don't|won't|isn't|if|unless|until|or|either|when|once|would|could|might|maybe|perhaps"
+    r"|possibly|was|were|previous\w*|prior|former\w*|earlier|instead|pending|assuming|provided|but|though|although|however|should"
+    r"|example|e\.g\.|hypothe\w*|scenario|consensus|only|upgrad\w*|downgrad\w*|both|between|versus|vs|satir\w*|jok(?:e|ing)|(?:19|20)\d\d)\b"
+    r"|[?/]|->|→|n't\b",
+    re.IGNORECASE,
+)
+_ATTRIBUTION = re.compile(
+    r"\b(?:bulls?|bears?|analysts?|traders?|say|says|said|wrote|writes|reads?|claim\w*|argue\w*|according|quot\w*|repl(?:y|ies|ied)"
+    r"|answer(?:s|ed)|examples?|samples?|templates?|illustrat\w*|hypothe\w*|drafts?|formats?|follow(?:s|ing)|notes?|history|past"
+    r"|colleagues?|voices?|their|his|her|they|he|she|consensus|street|brokers?)\b",
+    re.IGNORECASE,
+)
+_INTRODUCTION = re.compile(
+    r"\b(?:said|says|wrote|writes|reads|as follows|the following|examples?|samples?|templates?|illustrat\w*|hypothe\w*|drafts?"
+    r"|formats?|quot\w*|replied|answered|colleagues?)\b",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(
+    r"\b(?:bullish|bearish|sell-side|buy-side|schema|instruction\w*|scenario|if|unless|otherwise|suppose|assum\w*|would|could|might"
+    r"|previous\w*|prior|earlier|last (?:week|month|quarter|year|time)|old|former\w*|yesterday|prompt|aggressive|conservative"
+    r"|neutral|manager'?s?|moody'?s|fitch|goldman|morgan|not|never|wrong|case|rejected|alternativ\w*|options?|choices?|possible"
+    r"|allowed|one of|initial\w*|first|others?|e\.g|such as|instead|rather|histor\w*)\b",
+    re.IGNORECASE,
+)
+_RETRACTION = re.compile(
+    r"\b(?:actually|on second thought|chang(?:e|ed|ing) my (?:mind|view|rating|answer)|correction|scratch that|disregard|ignore"
+    r"|retract|take (?:that|it) back|withdraw|revis(?:e|ed|ing)|wait|oops|sorry|mistake|i meant|strike that|reconsider\w*"
+    r"|overrid(?:e|es|ing)|superseded?|not my|just kidding|sarcas\w*|satir\w*|the opposite|reverse that|placeholder|invalid|is wrong"
+    r"|disagree|an? (?:example|template|sample|illustration)|illustrat\w*|hypothetical\w*|premature|too early)\b",
+    re.IGNORECASE,
+)
+_BACKPEDAL = re.compile(
+    r"\W*(?:that|this|but|however|yet|no|not|though|although|is|was|would|or|which|unless|if|don't|do not)\b", re.IGNORECASE
+)
+_OWN_VOICE = r"\b(?:i|we|should|recommend\w*|right call|my view|our view|conclusion|conclude|therefore|thus|hence|so)\b"
+_QUOTED_LINE = re.compile(
+    r"""\s*(?:>|["'“”„«‘’`]\s*(?:i|my|the|we|our|final|rating|recommendation|decision|verdict|action)\b[^:]{0,80}:?)""", re.I
+)
+_MODIFIERS = r"(?:(?:my|our|the|final|overall|investment|portfolio|trading|trade|transaction|official)\s+){0,4}"
+_ITEM = r"(?:\d{1,2}[.)]\s{0,3})?"
+_LEAD = rf"[#*_\s|•–-]{{0,20}}{_ITEM}[*_\s]{{0,6}}"
+_JOIN = r"[*_\s]{0,6}(?::|：|=|\||—|–|\s-\s|is(?:\s+(?:a|an|to))?\s)[*_\s|:\"'`]{0,8}"
+_TAIL_START = re.compile(r"[\s*_\"'`|)\]}]*(?:$|[.,;:!—–(|]|-\s|with\s|because\s|since\s|given\s)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A labelled choice."""
+
+    end: int
+    """Where the sentence ends that makes it."""
+    choice: str | None
+    """None when it must not be taken for the text's own."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    start: int
+    text: str
+    heading: str
+    """The last heading or announcement above."""
+    last: str
+    """The last line above that says anything."""
+    awaited: bool
+    """The line above is a label that waits for its choice."""
+
+
+def claims(text: str, labels: Sequence[str], scale: Sequence[str]) -> list[Claim]:
+    """Every labelled choice of a text (`Rating: Sell`, or a heading `Rating` above it), in order."""
+    if not labels:
+        return []
+    return [claim for line in _lines(text, tuple(labels)) for claim in _line_claims(line, tuple(labels), scale)]
+
+
+def stands(choice: str, text: str, end: int, scale: Sequence[str]) -> bool:
+    """Whether the text leaves the choice alone that it made before `end`."""
+    after = text[end:]
+    backs_off = _BACKPEDAL.match(after) or _names_another(after, choice, scale)
+    return not (backs_off or is_retracted(text) or claims_another(text, choice, scale))
+
+
+def is_retracted(text: str) -> bool:
+    return _RETRACTION.search(text) is not None
+
+
+def claims_another(text: str, choice: str, scale: Sequence[str]) -> bool:
+    """Whether the text speaks for another choice in its own voice."""
+    claim = rf"{_OWN_VOICE}[^.\n]{{0,60}}?\b(?:{_others(choice, scale)})\b(?!-\w)"
+    return re.search(claim, text, re.IGNORECASE) is not None
+
+
+def is_foreign(text: str, start: int, end: int) -> bool:
+    """Whether the words around a place give it to someone else, to an example or to a condition."""
+    before = text[max(0, start - 600) : start].replace("```json", "").replace("```", "").strip().splitlines()
+    lead = before[-1][-300:].rstrip() if before else ""
+    rest = text[end : end + 300].lstrip("\n` ").partition("\n")[0]
+    quoted = lead.endswith(("“", '"', "'", "`", ">"))
+    return quoted or _is_given_away(lead) or bool(_ATTRIBUTION.search(rest) or _BACKPEDAL.match(rest))
+
+
+def as_choice(text: str, scale: Sequence[str]) -> str | None:
+    """The choice that this text is, markup and case aside."""
+    bare = text.strip(" \t\r\n*_`\"'.!#|") if len(text) < 100 else ""
+    return next((word for word in scale if word.lower() == bare.lower()), None)
+
+
+def _line_claims(line: _Line, labels: tuple[str, ...], scale: Sequence[str]) -> Iterator[Claim]:
+    given_away = _is_given_away(line.heading) or _INTRODUCTION.search(line.last[-_LONGEST_SENTENCE:])
+    if line.awaited and (choice := as_choice(line.text, scale)):
+        yield Claim(line.start + len(line.text), None if given_away else choice)
+    for at, sentence in _sentences(line.text):
+        if hit := _pattern(labels, tuple(scale)).match(sentence):
+            doubtful = given_away or _QUOTED_LINE.match(sentence) or not _is_clean(sentence[hit.end(1) :], scale)
+            yield Claim(line.start + at + len(sentence), None if doubtful else as_choice(hit[1], scale))
+
+
+def _lines(text: str, labels: tuple[str, ...]) -> Iterator[_Line]:
+    at, heading, last, awaited = 0, "", "", False
+    for raw in text.splitlines(keepends=True):
+        bare = raw.strip(" \t\r\n#*_|:：-")
+        if bare:
+            yield _Line(at, raw.rstrip("\r\n"), heading, last, awaited)
+            awaited = _is_label(bare, labels)
+            last = "" if awaited else bare
+            heading = last if _leads(raw) else heading
+        at += len(raw)
+
+
+def _sentences(line: str) -> Iterator[tuple[int, str]]:
+    at = 0
+    for piece in re.split(r"(?<=[.!?;])(?=\s)", line):
+        if len(piece) <= _LONGEST_SENTENCE:
+            yield at, piece.strip()
+        at += len(piece)
+
+
+def _leads(line: str) -> bool:
+    """Whether the line is a heading or announces what follows."""
+    bare = line.strip()
+    bold = bare.startswith("**") and bare.endswith("**")
+    return bold or bare.startswith("#") or bare.rstrip("*_ ").endswith((":", "："))
+
+
+def _is_label(bare: str, labels: tuple[str, ...]) -> bool:
+    return len(bare) < 80 and re.fullmatch(rf"{_ITEM}{_MODIFIERS}(?:{_any(labels)})", bare, re.IGNORECASE) is not None
+
+
+@cache
+def _pattern(labels: tuple[str, ...], scale: tuple[str, ...]) -> re.Pattern[str]:
+    quote = r"[>\"'`“]{0,2}"
+    label = rf"{quote}{_LEAD}{quote}{_MODIFIERS}(?:{_any(labels)})[\"'`”]{{0,1}}"
+    return re.compile(rf"{label}{_JOIN}({_any(scale)})(?![\w'’&+/-])", re.IGNORECASE)
+
+
+def _is_clean(tail: str, scale: Sequence[str]) -> bool:
+    """Whether what follows the choice in its sentence leaves it standing."""
+    doubted = _HEDGE.search(tail) or _ATTRIBUTION.search(tail) or _names_another(tail, "", scale)
+    return bool(_TAIL_START.match(tail)) and not doubted
+
+
+def _is_given_away(lead: str) -> bool:
+    """Whether a heading or lead-in gives what follows to someone else, to an example or to a condition."""
+    return bool(_ATTRIBUTION.search(lead) or _CONDITION.search(lead))
+
+
+def _names_another(text: str, choice: str, scale: Sequence[str]) -> bool:
+    """Whether another choice is named at all; `sell-off` and the like aside."""
+    return re.search(rf"\b(?:{_others(choice, scale)})\b(?!-\w)", text, re.IGNORECASE) is not None
+
+
+def _others(choice: str, scale: Sequence[str]) -> str:
+    return _any(word for word in scale if word != choice)
+
+
+def _any(words: Iterator[str] | Sequence[str]) -> str:
+    return "|".join(map(re.escape, words))

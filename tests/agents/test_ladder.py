@@ -1,0 +1,72 @@
+"""The decision ladder: what it reads from texts, and that it would rather read nothing than something wrong."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from agents import DECISION
+from tests.agents.corpus import Text, climb, texts, verdict
+
+
+def test_the_corpus_is_never_read_wrong() -> None:
+    wrong = [(text.name, climb(text).value) for text in texts() if verdict(text, climb(text)) == "wrong"]
+    assert wrong == []
+
+
+def test_the_corpus_is_large_and_mostly_read_right() -> None:
+    verdicts = [verdict(text, climb(text)) for text in texts()]
+    assert len(verdicts) >= 60 + 8
+    assert verdicts.count("right") >= 0.8 * len(verdicts)
+
+
+def test_names_in_the_corpus_are_unique() -> None:
+    names = [text.name for text in texts()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "text", [one for one in texts() if one.group in ("schema", "label", "fooled")], ids=lambda text: text.name
+)
+def test_a_rating_is_never_a_default(text: Text) -> None:
+    reading = climb(text)
+    assert (reading.value is None) == (reading.status not in ("typed", "repaired", "recovered"))
+
+
+EVIL = {
+    "open braces": "{" * 200_000,
+    "deep objects": '{"a":' * 40_000,
+    "closed deep objects": '{"a":' * 20_000 + "1" + "}" * 20_000,
+    "open thoughts": "<think>" * 30_000,
+    "open comments": "<!--" * 50_000,
+    "labels": "Rating:\n" * 25_000,
+    "labelled lines": "Rating: Buy or\n" * 14_000,
+    "objects": '{"rating": "Maybe"}\n' * 10_000,
+    "quotes": '"' * 200_000,
+    "backslashes": "\\" * 200_000,
+    "stars": "*" * 200_000,
+    "chinese": "买入" * 100_000,
+    "html": "<p>hello <b>you</b> " * 10_000,
+    "commas": '{"a": 1' + ", " * 100_000 + "}",
+    "prose": "I should think about the rating of the rating is " * 4_000,
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_text_of_200_kb_is_read_in_linear_time(name: str) -> None:
+    started = time.perf_counter()
+    reading = climb(Text(name, "evil", None, EVIL[name]))
+    assert reading.value is None
+    assert time.perf_counter() - started < 5
+
+
+def test_half_a_surrogate_pair_or_a_huge_number_breaks_nothing() -> None:
+    for text in ('{"rating": "\ud800"}', '{"rating": "Hold", "confidence": ' + "9" * 5000 + "}", '{"confidence": 1e999}'):
+        assert climb(Text("odd", "evil", None, text)).status in ("unparsed", "recovered")
+
+
+def test_numbers_out_of_range_are_dropped_from_a_recovered_object() -> None:
+    reading = climb(Text("x", "json", "Buy", '{"rating": "Buy", "confidence": 700, "target_price": -3, "horizon": 5}'))
+    assert reading.value is not None
+    assert reading.value == dict.fromkeys([field.name for field in DECISION.fields]) | {"rating": "Buy"}
