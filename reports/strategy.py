@@ -1,0 +1,122 @@
+"""Strategy figures, illustrative only: the value of following an arm, and its return and risk in named conventions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from reports.load import Run
+
+PERIODS = 252
+"""Sessions in a year, as empyrical and quantstats count them."""
+CONVENTIONS: Mapping[str, str] = {
+    "value": "Equal cash per ticker at the first open, never rebalanced; marked at the open of each session; no costs.",
+    "position": "BUY holds the ticker, SELL holds cash, HOLD changes nothing; filled at the next open; cash at first.",
+    "repeats": "Repeats of a case share the ticker's cash.",
+    "annual_return": "Compound, 252 sessions a year.",
+    "sharpe": "Mean over standard deviation (ddof 1) of a session's simple returns, times the root of 252; no risk-free rate.",
+    "sortino": "Mean over the root of the mean squared negative return (target 0), times the root of 252.",
+    "sortino_stockbench": "Mean over standard deviation (ddof 1) of negative returns, a zero first return kept, per session.",
+    "max_drawdown": "Deepest fall of the value below its highest so far.",
+}
+"""What each figure means: the default is empyrical's and quantstats'; others go by their name."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One value series and its figures; NaN where too few sessions tell."""
+
+    name: str
+    value: pd.Series[Any]
+    """Value per session, 1 at the start."""
+    total_return: float
+    annual_return: float
+    sharpe: float
+    sortino: float
+    sortino_stockbench: float
+    max_drawdown: float
+
+
+def strategies(run: Run) -> tuple[Strategy, ...]:
+    """One per arm, then always-buy; none without daily prices or usable decisions."""
+    opens = open_prices(run)
+    if len(opens) < 2:
+        return ()
+    held = [(arm, positions(run, arm, opens)) for arm in run.arms]
+    followed = [measure(arm, value(opens, position)) for arm, position in held if position is not None]
+    return (*followed, measure("always buy", value(opens, pd.DataFrame(1.0, opens.index, opens.columns))))
+
+
+def open_prices(run: Run) -> pd.DataFrame:
+    """Raw opens, sessions x tickers of the cells, from the first fill on; a missing bar keeps the last price."""
+    daily = run.daily[run.daily["ticker"].isin(run.judged["ticker"].unique())]
+    if not len(daily) or not len(run.judged):
+        return pd.DataFrame()
+    wide = daily.pivot_table(index="date", columns="ticker", values="open", aggfunc="last").sort_index()
+    later: pd.DataFrame = wide[wide.index > run.judged["date"].min()]
+    return later.ffill().dropna(axis=1, how="all").bfill()
+
+
+def positions(run: Run, arm: str, opens: pd.DataFrame) -> pd.DataFrame | None:
+    """Share of each ticker's cash that an arm holds from each session's open on; None without a usable decision."""
+    cells = run.judged[(run.judged["arm"] == arm) & run.judged["action"].notna() & run.judged["ticker"].isin(opens.columns)]
+    wanted = cells["action"].map({"BUY": 1.0, "SELL": 0.0})
+    if not len(cells):
+        return None
+    fills = np.searchsorted(opens.index.to_numpy(), cells["date"].to_numpy(), side="right")
+    orders = pd.DataFrame({"fill": fills, "ticker": cells["ticker"], "repeat": cells["repeat"], "wanted": wanted})
+    orders = orders[orders["fill"] < len(opens)]
+    table = orders.pivot_table(index="fill", columns=["repeat", "ticker"], values="wanted", aggfunc="last", dropna=False)
+    sessions = table.reindex(range(len(opens))).ffill().fillna(0.0)
+    shares = sessions.T.groupby(level="ticker").mean().T.reindex(columns=opens.columns, fill_value=0.0)
+    return shares.set_axis(opens.index)
+
+
+def value(prices: pd.DataFrame, held: pd.DataFrame) -> pd.Series[Any]:
+    """Value per session of equal cash in every ticker, 1 at the first session."""
+    moves = prices.pct_change().fillna(0.0)
+    growth = 1 + moves * held.shift(1).fillna(0.0)
+    return growth.cumprod().mean(axis=1)
+
+
+def measure(name: str, values: pd.Series[Any]) -> Strategy:
+    """All figures of a value series."""
+    start = float(values.iloc[0])
+    returns = values.pct_change().iloc[1:].to_numpy()
+    total = float(values.iloc[-1]) / start - 1
+    return Strategy(
+        name=name,
+        value=values / start,
+        total_return=total,
+        annual_return=(1 + total) ** (PERIODS / len(returns)) - 1 if len(returns) else math.nan,
+        sharpe=sharpe(returns),
+        sortino=sortino(returns),
+        sortino_stockbench=sortino_stockbench(returns),
+        max_drawdown=float((values / values.cummax() - 1).min()),
+    )
+
+
+def sharpe(returns: Any) -> float:
+    """Annualised; NaN without variation."""
+    spread = np.std(returns, ddof=1) if len(returns) > 1 else 0.0
+    return float(np.mean(returns) / spread * math.sqrt(PERIODS)) if spread > 0 else math.nan
+
+
+def sortino(returns: Any) -> float:
+    """Annualised, target 0; NaN without a loss."""
+    downside = math.sqrt(np.mean(np.minimum(returns, 0.0) ** 2)) if len(returns) else 0.0
+    return float(np.mean(returns) / downside * math.sqrt(PERIODS)) if downside > 0 else math.nan
+
+
+def sortino_stockbench(returns: Any) -> float:
+    """StockBench's: per session, over the standard deviation of losses, with the zero return of the first session."""
+    kept = np.concatenate([[0.0], returns])
+    losses = kept[kept < 0]
+    spread = np.std(losses, ddof=1) if len(losses) > 1 else 0.0
+    return float(np.mean(kept) / spread) if spread > 0 else math.nan
