@@ -13,7 +13,7 @@ from reports.visible import slug
 if TYPE_CHECKING:
     from reports.load import Run
 
-CHUNK = 100
+CHUNK = 250
 """Cases whose texts are in memory at once."""
 MARKER = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 
@@ -28,7 +28,8 @@ class Link:
 
 def write_all(run: Run, case_ids: Sequence[str], processes: int | None = None) -> int:
     """Write cases/ID.html for these cases and, last, the marker by which report.html finds the folder; returns how many."""
-    chunks = [(start, list(case_ids[start : start + CHUNK])) for start in range(0, len(case_ids), CHUNK)]
+    size = max(min(CHUNK, -(-len(case_ids) // (processes or os.cpu_count() or 1))), 50)
+    chunks = [(start, list(case_ids[start : start + size])) for start in range(0, len(case_ids), size)]
     workers = min(processes or os.cpu_count() or 1, len(chunks)) if _is_local(run) else 1
     if workers > 1:
         _spread(run, chunks, list(case_ids), workers)

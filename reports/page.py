@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from reports.findings import Comparison, Findings
     from reports.load import Run
     from reports.registry import Metric
+    from reports.sentinel import Certificate
+
+
+MOST_CALLS_CHECKED = 20_000
+"""Runs with more calls are not searched for values of the future while a page is made; it would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -230,9 +235,16 @@ class Page:
         return provenance
 
     @cached_property
-    def sentinel(self) -> Markup | None:
-        """The certificate that no prompt held a value from after its date, where there is one."""
-        return None
+    def sentinel(self) -> Certificate:
+        """Whether any prompt held a value from after its date."""
+        from reports import sentinel
+
+        if len(self.run.calls) > MOST_CALLS_CHECKED:
+            return sentinel.Certificate("not_checked", f"Not checked for this page: more than {MOST_CALLS_CHECKED:,} requests.")
+        try:
+            return sentinel.inspect(self.run)
+        except (ValueError, KeyError, TypeError) as error:
+            return sentinel.Certificate("not_checked", f"Not checked: a snapshot cannot be read ({type(error).__name__}).")
 
     def slot(self, arm: str) -> int:
         return self.run.arms.index(arm) if arm in self.run.arms else len(self.run.arms)

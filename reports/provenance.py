@@ -63,7 +63,7 @@ def prices(run: Run) -> list[PriceUsed]:
 
 def manifest(run: Run) -> list[tuple[str, str]]:
     """The manifest, flat: what stands deeper is named with its path."""
-    return [(name, text) for name, text in _flat(run.manifest) if text != ""]
+    return [(name, text) for name, text in flat(run.manifest) if text != ""]
 
 
 def experiment_text(run: Run) -> str:
@@ -129,10 +129,11 @@ def _json(text: str) -> Any:
         return None
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Everything in a nested mapping with its path, as text."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+            yield from flat(inner, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):
         yield name, ", ".join(str(item) for item in value)
     else:

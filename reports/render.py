@@ -16,13 +16,15 @@ from markupsafe import Markup
 from reports import case_pages, charts, figures, forest, shown, svg, wording
 from reports.load import Run, load
 from reports.page import Page
-from reports.visible import plain, visible
+from reports.visible import plain, slug, visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from reports.changes import Changes
+
 HERE = Path(__file__).parent
-MOST_CASES = 2000
+MOST_CASES = 500
 """Case pages written unless more are asked for."""
 
 
@@ -60,6 +62,12 @@ def render(path: str | Path, cases: int | None = MOST_CASES) -> str:
     written = write(page.run, "report.html", page_html(page))
     case_pages.write_all(page.run, chosen)
     return written
+
+
+def render_changes(path: str | Path, found: Changes) -> str:
+    """Write the page of what changed since an earlier run into this run's folder; returns its path."""
+    html = environment().get_template("changes.html").render(found=found, assets=assets("changes"))
+    return write(load(path), f"changes-since-{slug(found.before)}.html", html)
 
 
 def page_html(page: Page) -> str:
@@ -104,7 +112,8 @@ def assets(name: str) -> Assets:
     """The style sheet shared by all pages and the script of this one."""
     folder = HERE / "assets"
     style = (folder / "page.css").read_text(encoding="utf-8")
-    script = (folder / f"{name}.js").read_text(encoding="utf-8")
+    file = folder / f"{name}.js"
+    script = file.read_text(encoding="utf-8") if file.exists() else ""
     return Assets(Markup(style), Markup(script))
 
 

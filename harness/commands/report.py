@@ -1,0 +1,40 @@
+"""`report`: the page of a run, or what changed between two."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    other: Annotated[str | None, typer.Argument(metavar="[RUN_B]", help="A later run: says what changed since RUN.")] = None,
+    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+    cases: Annotated[str, typer.Option(help="Case pages to write: a number, all, or none.")] = "500",
+) -> None:
+    """Write report.html and the case pages of a run; with two runs, what changed between them."""
+    from harness import tables_of
+    from reports import changes, render
+
+    most = _most(cases)
+    first = tables_of.derived(results, run)
+    if other is None:
+        print(render.render(first, most))
+        return
+    second = tables_of.derived(results, other)
+    found = changes.between(first, second)
+    print(changes.as_text(found))
+    print(render.render_changes(second, found))
+
+
+def _most(cases: str) -> int | None:
+    from harness.errors import Problem, Unmended
+
+    if cases == "all":
+        return None
+    if cases == "none":
+        return 0
+    if cases.isdigit():
+        return int(cases)
+    raise Unmended([Problem("--cases", f"{cases!r} is no number of case pages", "give a number, all, or none")])
