@@ -50,6 +50,16 @@ class Found(Generic[Row]):
 
 
 @dataclass(frozen=True)
+class Today:
+    """What a source knows of a company right now; all of it counts as known from this moment on."""
+
+    name: str | None = None
+    news: tuple[News, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    insiders: tuple[Insider, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a source may need from the experiment and its machine."""
 
@@ -107,6 +117,10 @@ class Source:
     def macro(self, since: dt.datetime, until: dt.datetime) -> Found[Macro]:
         """Economic series published in the window, newest first."""
         return Found(absent=self.lacks("macro"))
+
+    def today(self, ticker: str, now: dt.datetime) -> Today:
+        """What is knowable now, for an archive that grows forward."""
+        return Today()
 
     def lacks(self, part: str) -> str:
         return f"the data source {self.name!r} has no {WORDS[part]}"
