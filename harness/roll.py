@@ -102,3 +102,10 @@ def forgive(client: Redis, run_id: str, cell_id: str) -> None:
     client.srem(_alone_key(run_id), cell_id)
     for alone in (False, True):
         client.hdel(_deaths_key(run_id, alone=alone), cell_id)
+
+
+def forget(client: Redis, run_id: str, *, nobody_lives: bool) -> None:
+    """A new session judges afresh; `nobody_lives`: no worker of an earlier session can still be at work."""
+    client.delete(_alone_key(run_id), _deaths_key(run_id, alone=False), _deaths_key(run_id, alone=True))
+    if nobody_lives:
+        client.delete(running_key(run_id))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from harness import closing, control, freeze, manifest, matrix, preflight, registry, reuse, run_folder, spec
+from harness import closing, control, freeze, manifest, matrix, preflight, registry, reuse, roll, run_folder, spec
 from harness.broker import make_broker
 from harness.cells import Cell
 from harness.consent import ask_before_spending
@@ -180,6 +180,7 @@ def _execute(
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells])
     feed = Feed(make_broker(url), info, waiting)
     feed.clear_queues()
+    roll.forget(client, info.run_id, nobody_lives=plan.options.broker is None)
     control.say(client, info.run_id, control.RUN)
     with _workers(plan, waiting, url, info) as workers:
         registry.announce(client, info)
@@ -240,6 +241,7 @@ def _write_start(plan: Plan, client: Redis) -> None:
         "asked": run_folder.asked_of(plan.matrix, plan.checked.digests),
         "state": "running",
         "cells": len(plan.matrix),
+        "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
         "digests": plan.checked.digests,
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.redis", "tests.fixtures.models", "tests.fixtures.browser"]
+pytest_plugins = ["tests.fixtures.redis", "tests.fixtures.models", "tests.fixtures.browser", "tests.fixtures.runs"]
 
 
 @pytest.fixture(autouse=True)
