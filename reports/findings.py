@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports import cutoffs, judge, outcomes, registry, similarity, takeaways, wording
+from reports import cutoffs, judge, placebos, registry, similarity, takeaways, wording
 from reports.cutoffs import ArmCutoff
 from reports.estimate import Estimate, unknown
 from reports.facts import Facts
+from reports.headline import Headline
 from reports.measure import Measured, Test
+from reports.placebos import Placebo
 from reports.registry import Metric
 from reports.similarity import Similarity
 from reports.takeaways import Takeaway
@@ -74,6 +76,7 @@ class Findings:
     cutoffs: Mapping[str, ArmCutoff]
     strata: Mapping[str, Mapping[str, int]]
     """arm -> before | grey | after | unknown -> cases."""
+    placebos: tuple[Placebo, ...] = ()
     takeaways: tuple[Takeaway, ...] = ()
     changes: tuple[str, ...] = ()
     """What would change the conclusion."""
@@ -116,8 +119,8 @@ class _Finder:
     def __init__(self, run: Run) -> None:
         self.run, self.facts = run, Facts(run)
         self.metrics = registry.metrics(run.horizons)
-        self.cutoffs = {arm: cutoffs.of_arm(run.experiment, arm) for arm in run.arms}
-        self.strata = {arm: cutoffs.strata(cutoff, self.facts.dates) for arm, cutoff in self.cutoffs.items()}
+        self.headline = Headline(self.facts)
+        self._tests: dict[str, dict[str, Test | None]] = {}
         self._check_declared()
 
     def findings(self) -> Findings:
@@ -132,8 +135,11 @@ class _Finder:
             dates=self.facts.dates.nunique(),
             rows=rows if self.run.is_interim else self._judged(rows),
             similarities=similarity.similarities(self.facts),
-            cutoffs=self.cutoffs,
-            strata={arm: Counter(strata) for arm, strata in self.strata.items()},
+            cutoffs=self.headline.cutoffs,
+            strata={arm: Counter(strata) for arm, strata in self.headline.strata.items()},
+            placebos=tuple(
+                one for horizon in self.run.horizons for one in placebos.placebos(self.facts, self.headline, horizon)
+            ),
         )
 
     def _check_declared(self) -> None:
@@ -151,42 +157,28 @@ class _Finder:
             metric=metric,
             is_declared=metric.name in self.run.declared.margins,
             margin=self.run.declared.margins.get(metric.name),
-            values={arm: measured.value(arm, self._headline(metric, arm)) for arm in self.facts.arms},
+            values={arm: measured.value(arm, self._cases(metric, arm)) for arm in self.facts.arms},
             comparisons={arm: self._comparison(metric, arm, test) for arm, test in tests.items()},
             by_stratum=self._by_stratum(measured) if metric.is_outcome else {},
         )
 
-    @cached_property
-    def _tests(self) -> dict[str, dict[str, Test | None]]:
-        return {}
-
     def _test(self, measured: Measured, arm: str) -> Test | None:
         baseline = str(self.facts.baseline)
-        return measured.test(arm, baseline, self._headline(measured.metric, arm, baseline))
+        return measured.test(arm, baseline, self._cases(measured.metric, arm, baseline))
 
-    def _headline(self, metric: Metric, *arms: str) -> pd.Index[Any] | None:
-        """Cases that an outcome headline may use: after the cutoffs of these arms, in windows that do not overlap."""
-        if metric.horizon is None:
-            return None
-        dates = self.facts.dates
-        for arm in arms:
-            dates = dates[self.strata[arm].reindex(dates.index) == "after"]
-        return self._apart(metric.horizon, dates)
-
-    def _apart(self, horizon: int, dates: pd.Series[Any]) -> pd.Index[Any]:
-        chosen = outcomes.independent_dates(self.run, horizon, dates)
-        return dates.index[dates.isin(chosen)]
+    def _cases(self, metric: Metric, *arms: str) -> pd.Index[Any] | None:
+        """Cases that the endpoint may use; None is all of them."""
+        return None if metric.horizon is None else self.headline.cases(metric.horizon, *arms)
 
     def _by_stratum(self, measured: Measured) -> dict[str, dict[str, Estimate]]:
         horizon = measured.metric.horizon or 0
-        dates = self.facts.dates
         return {
             arm: {
-                stratum: measured.value(arm, self._apart(horizon, dates[strata == stratum]))
+                stratum: measured.value(arm, self.headline.of_stratum(horizon, arm, stratum))
                 for stratum in cutoffs.STRATA
                 if (strata == stratum).any()
             }
-            for arm, strata in self.strata.items()
+            for arm, strata in self.headline.strata.items()
         }
 
     def _comparison(self, metric: Metric, arm: str, test: Test | None) -> Comparison:
@@ -206,26 +198,12 @@ class _Finder:
         """Why there is nothing to compare."""
         baseline = str(self.facts.baseline)
         if metric.is_outcome:
-            return self._no_outcome(metric.horizon or 0, arm, baseline)
+            return self.headline.why_none(metric.horizon or 0, arm, baseline)
         if metric.group == "similarity" and not _has_repeats(self.facts, baseline):
             return f"{baseline} has no repeats, so how often it agrees with itself is not known"
         if metric.group == "money":
             return "the cost is unknown in one of the two"
         return "no case has a known value in both"
-
-    def _no_outcome(self, horizon: int, arm: str, baseline: str) -> str:
-        for name in (arm, baseline):
-            if self.cutoffs[name].unknown:
-                return f"knowledge cutoff of {', '.join(self.cutoffs[name].unknown)} is unknown; add it to reports/cutoffs.yaml"
-            if not (self.strata[name] == "after").any():
-                cutoff = self.cutoffs[name].cutoff
-                return f"no case lies 90 days after the knowledge cutoff of {cutoff.model if cutoff else name}"
-        statuses = outcomes.statuses(self.run, horizon)
-        if not statuses:
-            return "no outcomes were recorded"
-        if not statuses.get("known"):
-            return f"outcomes of all {sum(statuses.values())} cases are still pending or missing"
-        return "no case with a known outcome was decided by both"
 
     def _judged(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
         """The rows with their verdicts, arm by arm."""

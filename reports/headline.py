@@ -1,0 +1,58 @@
+"""Which cases may carry a claim about what happened afterwards: after the knowledge cutoff, in windows that do not overlap."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from reports import cutoffs, outcomes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.facts import Facts
+
+
+class Headline:
+    """The cases of a run, by arm and stratum."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts, self.run = facts, facts.run
+
+    @cached_property
+    def cutoffs(self) -> dict[str, cutoffs.ArmCutoff]:
+        return {arm: cutoffs.of_arm(self.run.experiment, arm) for arm in self.facts.arms}
+
+    @cached_property
+    def strata(self) -> dict[str, pd.Series[Any]]:
+        """arm -> (case_id -> before | grey | after | unknown)."""
+        return {arm: cutoffs.strata(cutoff, self.facts.dates) for arm, cutoff in self.cutoffs.items()}
+
+    def cases(self, horizon: int, *arms: str) -> pd.Index[Any]:
+        """Cases after the cutoffs of all these arms, on dates whose outcome windows stand apart."""
+        dates = self.facts.dates
+        for arm in arms:
+            dates = dates[self.strata[arm].reindex(dates.index) == "after"]
+        return self._apart(horizon, dates)
+
+    def of_stratum(self, horizon: int, arm: str, stratum: str) -> pd.Index[Any]:
+        """Cases of one stratum of an arm, on dates whose outcome windows stand apart."""
+        return self._apart(horizon, self.facts.dates[self.strata[arm] == stratum])
+
+    def why_none(self, horizon: int, *arms: str) -> str:
+        """Why no case of these arms may carry a claim."""
+        for arm in arms:
+            if self.cutoffs[arm].unknown:
+                return f"knowledge cutoff of {', '.join(self.cutoffs[arm].unknown)} is unknown; add it to reports/cutoffs.yaml"
+            if not (self.strata[arm] == "after").any():
+                cutoff = self.cutoffs[arm].cutoff
+                return f"no case lies 90 days after the knowledge cutoff of {cutoff.model if cutoff else arm}"
+        statuses = outcomes.statuses(self.run, horizon)
+        if not statuses:
+            return "no outcomes were recorded"
+        if not statuses.get("known"):
+            return f"outcomes of all {sum(statuses.values())} cases are still pending or missing"
+        return "no case with a known outcome was decided by both"
+
+    def _apart(self, horizon: int, dates: pd.Series[Any]) -> pd.Index[Any]:
+        return dates.index[dates.isin(outcomes.independent_dates(self.run, horizon, dates))]
