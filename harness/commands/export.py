@@ -1,0 +1,31 @@
+"""`export`: a run for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    format: Annotated[str, typer.Option(help="csv, json, junit, or md (fits a pull request comment).")] = "json",
+    table: Annotated[str, typer.Option(help="For csv: cells, calls, messages, outcomes, daily, or endpoints.")] = "cells",
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+) -> None:
+    """Export a run as CSV, JSON, JUnit or Markdown."""
+    from harness import tables_of
+    from harness.errors import Problem, Unmended
+    from reports import export as exporting
+
+    try:
+        text = exporting.export(tables_of.derived(results, run), format, table)
+    except exporting.UnknownExport as error:
+        raise Unmended([Problem("--format or --table", str(error), "choose a known one")]) from error
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
+        print(output)
