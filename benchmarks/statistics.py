@@ -170,8 +170,9 @@ def failures(rng: np.random.Generator, tickers: int, dates: int) -> Rates:
         counts = (~is_lost).sum(axis=2)
         drawn = np.where(counts > 0, np.nansum(kept, axis=2) / np.maximum(counts, 1), np.nan)
     given = design.Prior(1.0, BY_DATE)
-    completed = round(float(counts.sum(axis=1).mean()))
-    terms: dict[str, Any] = {"cases": max(completed, dates), "dates": dates, "given": given}
+    met = math.floor(float((counts > 0).sum(axis=1).mean()))
+    completed = math.floor(float(counts.sum(axis=1).mean()))
+    terms: dict[str, Any] = {"cases": max(completed, met), "dates": met, "given": given}
     planned, margin = design.detectable("excess_return_1", **terms), design.provable_margin("excess_return_1", **terms)
     unpaired = _unpaired_bias(hard, fails)
     name = f"failures depend on the case, {tickers} tickers x {dates} dates"

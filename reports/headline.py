@@ -18,6 +18,8 @@ class Headline:
 
     def __init__(self, facts: Facts) -> None:
         self.facts, self.run = facts, facts.run
+        self._spans: dict[int, dict[Any, tuple[Any, Any]]] = {}
+        self._cases: dict[tuple[int, tuple[str, ...]], pd.Index[Any]] = {}
 
     @cached_property
     def cutoffs(self) -> dict[str, cutoffs.ArmCutoff]:
@@ -30,10 +32,12 @@ class Headline:
 
     def cases(self, horizon: int, *arms: str) -> pd.Index[Any]:
         """Cases after the cutoffs of all these arms, on dates whose outcome windows stand apart."""
-        dates = self.facts.dates
-        for arm in arms:
-            dates = dates[self.strata[arm].reindex(dates.index) == "after"]
-        return self._apart(horizon, dates)
+        if (horizon, arms) not in self._cases:
+            dates = self.facts.dates
+            for arm in arms:
+                dates = dates[(self.strata[arm] == "after").reindex(dates.index)]
+            self._cases[horizon, arms] = self._apart(horizon, dates)
+        return self._cases[horizon, arms]
 
     def of_stratum(self, horizon: int, arm: str, stratum: str) -> pd.Index[Any]:
         """Cases of one stratum of an arm, on dates whose outcome windows stand apart."""
@@ -55,4 +59,6 @@ class Headline:
         return "no case with a known outcome was decided by both"
 
     def _apart(self, horizon: int, dates: pd.Series[Any]) -> pd.Index[Any]:
-        return dates.index[dates.isin(outcomes.independent_dates(self.run, horizon, dates))]
+        if horizon not in self._spans:
+            self._spans[horizon] = outcomes.spans(self.run, horizon, self.facts.dates)
+        return dates.index[dates.isin(outcomes.independent_dates(self._spans[horizon], dates.unique()))]

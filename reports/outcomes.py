@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,14 +19,17 @@ def known(run: Run, horizon: int) -> pd.Series[Any]:
     return rows.drop_duplicates("case_id").set_index("case_id")["excess"].astype(float).dropna()
 
 
-def independent_dates(run: Run, horizon: int, dates: pd.Series[Any]) -> list[Any]:
-    """Of the dates of these cases, the most whose outcome windows do not overlap."""
+def spans(run: Run, horizon: int, dates: pd.Series[Any]) -> dict[Any, tuple[Any, Any]]:
+    """date -> (first entry, last exit) of its known outcomes; `dates` says which date each case has."""
     rows = _rows(run, horizon)
-    rows = rows[rows["case_id"].isin(dates.index) & rows["excess"].notna()]
-    if rows.empty:
-        return []
-    spans = rows.assign(date=rows["case_id"].map(dates)).groupby("date").agg({"entry_at": "min", "exit_at": "max"})
-    return windows.independent(list(spans.itertuples(name=None)))
+    rows = rows.assign(date=rows["case_id"].map(dates))[rows["excess"].notna()]
+    ends = rows.dropna(subset=["date"]).groupby("date").agg({"entry_at": "min", "exit_at": "max"})
+    return {date: (entry, leave) for date, entry, leave in ends.itertuples(name=None)}
+
+
+def independent_dates(of_dates: Mapping[Any, tuple[Any, Any]], dates: Iterable[Any]) -> list[Any]:
+    """Of these dates, the most whose outcome windows do not overlap."""
+    return windows.independent([(date, *of_dates[date]) for date in dates if date in of_dates])
 
 
 def statuses(run: Run, horizon: int) -> dict[str, int]:

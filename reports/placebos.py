@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reports.facts import Facts
     from reports.headline import Headline
 
-DRAWS = 2000
+DRAWS = 1000
 SEED = 11
 LOOK_BACK = 20
 """Sessions over which momentum looks back."""
