@@ -110,22 +110,27 @@ class Case:
 
 def read(run: Run, case_ids: Sequence[str]) -> Iterator[Case]:
     """The models of these cases; texts are read for them only."""
-    import pyarrow.dataset as ds
-
     from reports import tables
 
-    wanted = ds.field("case_id").isin(list(case_ids))
-    cells = run.table("cells", tables.CELLS.names, wanted)
+    cells = run.table("cells", tables.CELLS.names, _among("case_id", case_ids))
     if "kind" in cells:
         cells = cells[cells["kind"].fillna("pipeline") != "replay"]
-    calls = run.table("calls", tables.CALLS.names, ds.field("cell_id").isin(list(cells["cell_id"])))
+    calls = run.table("calls", tables.CALLS.names, _among("cell_id", list(cells["cell_id"])))
     calls = calls[calls["kind"] != "judge"]
     ids = {str(i) for parts in calls["message_ids"] if parts is not None for i in parts}
-    messages = run.table("messages", None, ds.field("message_id").isin(list(ids)))
+    messages = run.table("messages", None, _among("message_id", list(ids)))
     texts = {i: (r, t) for i, r, t in zip(messages["message_id"], messages["role"], messages["text"], strict=True)}
     by_cell = {str(cell): group.to_dict("records") for cell, group in calls.sort_values("started_at").groupby("cell_id")}
     for case_id, group in cells.groupby("case_id", sort=False):
         yield _case(run, str(case_id), group.to_dict("records"), by_cell, texts)
+
+
+def _among(column: str, values: Sequence[str]) -> Any:
+    """A filter: the column holds one of these texts."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    return ds.field(column).isin(pa.array(values, pa.string()))
 
 
 def _case(
