@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import agents
+from harness import settling
+from harness.folder import open_folder
 from harness.outcomes import write_outcomes
 from harness.run_folder import DONE
 from reports.load import load
@@ -32,6 +34,8 @@ class Options:
 
     shared: Path
     archive: str | None = None
+    results: str | None = None
+    """Where the calibration of forecasts is kept."""
 
 
 def close(
@@ -42,6 +46,8 @@ def close(
     run.store.compact()
     state = _state(run, matrix, outcome)
     _write_state(run, experiment, state)
+    if options.results is not None:
+        settling.settle(open_folder(options.results), run.store.folder, run.run_id)
     if matrix_has_receipts := bool(run.store.receipts()):
         _outcomes(run, experiment, matrix, display, options)
     gates = _gates(run) if state == DONE else []

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import agents
 from agents import Model
 from harness.cells import digest_of
 from harness.folder import Folder
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_RUNS = 20
+MOST_ESTIMATED = 400
+_PER_MESSAGE = 8
 CALIBRATION = "calibration.jsonl"
 _COLUMNS = (
-    *("role", "kind", "outcome", "provider", "model_requested", "params", "cell_id", "arm"),
+    *("role", "kind", "outcome", "provider", "model_requested", "params", "cell_id", "arm", "message_ids"),
     *("input_tokens", "cached_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
 )
 
@@ -45,7 +48,13 @@ class Experience:
     """model key -> calls beyond the planned ones, as a share."""
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """model keys of an arm, joined -> log(bill / forecast) of earlier runs."""
+    input_ratio: Mapping[str, float] = field(default_factory=dict)
+    """model key -> input tokens as told / as estimated here; under "" the same over all models."""
     runs: int = 0
+
+    def ratio(self, model: Model) -> float | None:
+        """Calibration of the input estimate: the model's own, else that of the others."""
+        return self.input_ratio.get(key_of(model.provider, model.name, model.params), self.input_ratio.get(""))
 
     def of(self, model: Model, role: str) -> Measured | None:
         return self.roles.get((key_of(model.provider, model.name, model.params), role))
@@ -72,6 +81,7 @@ def read(results: Folder) -> Experience:
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
         biases=_biases(results),
+        input_ratio=_ratios(answered),
         runs=len(frames),
     )
 
@@ -114,6 +124,7 @@ def _calls(run: Folder) -> pd.DataFrame | None:
         return None
     frame: pd.DataFrame = table.to_pandas()
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
+    frame["estimated"] = _estimates(run, frame)
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
     return frame
 
@@ -133,6 +144,32 @@ def _measured(group: pd.DataFrame) -> Measured:
         duration_s=float(group["duration_s"].mean()),
         busy_s=None if busy != busy else float(busy),
     )
+
+
+def _ratios(answered: pd.DataFrame) -> dict[str, float]:
+    known = answered[answered["estimated"].gt(0) & answered["input_tokens"].gt(0)]
+    sums = known.groupby("model")[["input_tokens", "estimated"]].sum()
+    found = {str(key): float(row["input_tokens"] / row["estimated"]) for key, row in sums.iterrows()}
+    return found | ({"": sum(found.values()) / len(found)} if found else {})
+
+
+def _estimates(run: Folder, calls: pd.DataFrame) -> list[float]:
+    """Our own estimate of each call's prompt, for as many calls as tell a ratio; 0 for the others."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("messages.parquet")
+    if raw is None:
+        return [0.0] * len(calls)
+    table = pq.read_table(io.BytesIO(raw), columns=["message_id", "text"])
+    texts = dict(zip(table["message_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    every = max(1, len(calls) // MOST_ESTIMATED)
+    return [_estimate(ids, texts) if row % every == 0 else 0.0 for row, ids in enumerate(calls["message_ids"])]
+
+
+def _estimate(ids: Iterable[str], texts: Mapping[str, str]) -> float:
+    return float(sum(agents.estimate_tokens(texts.get(one) or "") + _PER_MESSAGE for one in ids))
 
 
 def _share(group: pd.DataFrame) -> float:

@@ -183,8 +183,9 @@ class Forecaster:
         return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
 
     def _input(self, call: PlannedCall) -> Draws:
-        spread = priors.MEASURED_SPREAD if call.is_measured else priors.INPUT_SPREAD
-        return self._factor(call.model, "input", spread)
+        ratio = self._experience.ratio(call.model)
+        spread = priors.INPUT_SPREAD if ratio is None else priors.MEASURED_SPREAD
+        return (ratio or 1.0) * self._factor(call.model, "input", spread)
 
     def _speed(self, call: PlannedCall) -> Draws:
         return self._factor(call.model, "speed", 2 * priors.MEASURED_SPREAD if call.is_measured else priors.SPEED_SPREAD)

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"plan of {plan.experiment}", title_justify="left")
+    table = Table(title=f"plan of {plan.experiment}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("arm", no_wrap=True)
-    for heading in ("cells", "calls", "tokens in", "tokens out", "cost, 80 %", "time, 80 %"):
+    for heading in ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, arm in plan.arms.items():
         numbers = [f"{arm.cells:,}", f"{arm.calls:,}", _short(arm.input_tokens), _short(arm.output_tokens)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from harness import closing, control, freeze, manifest, matrix, preflight, registry, reuse, roll, run_folder, spec
+from harness import closing, control, freeze, manifest, matrix, outlook, preflight, registry, reuse, roll, run_folder, spec
 from harness.broker import make_broker
 from harness.cells import Cell
 from harness.consent import ask_before_spending
@@ -92,6 +92,7 @@ def run(options: Options, console: Console) -> int:
         if not waiting:
             display.say("nothing left to do: every cell has its receipt")
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
+        outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console))
         ask_before_spending(plan.experiment, waiting.values(), options, console)
         outcome = _execute(plan, cells, waiting, url, client, display)
     return closing.close(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
@@ -263,4 +264,4 @@ def _headline(plan: Plan) -> str:
 
 
 def _closing_options(plan: Plan) -> closing.Options:
-    return closing.Options(shared=plan.options.snapshots, archive=plan.archive)
+    return closing.Options(shared=plan.options.snapshots, archive=plan.archive, results=plan.options.results)

@@ -20,6 +20,12 @@ def run(
     ] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Cap of the run in US dollars, instead of the file's.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="Play one case per arm with the embedded tiny model in every role: proves the road for $0."
+        ),
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="A new run that takes nothing over.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
@@ -45,4 +51,8 @@ def run(
         results=results,
         snapshots=snapshots,
     )
+    if rehearse:
+        from harness import rehearsal
+
+        raise typer.Exit(rehearsal.play(options, Console()))
     raise typer.Exit(engine.run(options, Console()))

@@ -79,8 +79,10 @@ class PipelinePart(Part):
     """analyst -> most tokens of the snapshot that it is shown; a cut is announced in the text."""
     max_output_tokens: Annotated[dict[str, Whole], BeforeValidator(lambda value: _for_all(value))] = Field(default_factory=dict)
     """role, or `all` -> cap on one answer; a plain number is for all."""
-    history_tokens: Whole = 6000
+    history_tokens: Whole = 1500
     """Most tokens of a debate's history that a prompt carries; the tables keep it whole."""
+    report_tokens: Whole = 3000
+    """Most tokens of one report, plan or statement that a later prompt carries; a cut is announced in the text."""
     tool_rounds: Whole = 6
     """Most rounds of tool calls of one analyst."""
     entry: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -118,7 +120,8 @@ class Arm(Part):
     @model_serializer(mode="wrap")
     def _roles_directly(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain: dict[str, Any] = dump(self)
-        return plain | plain.pop("roles", {})
+        roles: dict[str, Any] = plain.pop("roles", {})
+        return {**plain, **roles}
 
     @field_serializer("pipeline")
     def _only_what_was_said(self, pipeline: PipelinePart | None) -> dict[str, Any] | None:

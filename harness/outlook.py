@@ -1,0 +1,32 @@
+"""The plan of a run, shown before it asks and kept beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness import plan as planning
+from harness import plan_text, servers, settling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from harness.cells import Cell
+    from harness.run import Options
+    from harness.run_folder import RunFolder
+    from harness.spec import Experiment
+
+
+def show(experiment: Experiment, cells: Sequence[Cell], options: Options, console: Console) -> planning.Plan:
+    """Forecast these cells and print it."""
+    specs = servers.load(options.servers, experiment, options.beside)
+    where = planning.Where(options.beside, options.results, options.snapshots)
+    made = planning.make(experiment, cells, specs, where)
+    plan_text.show(made, console)
+    return made
+
+
+def keep(run: RunFolder, made: planning.Plan) -> None:
+    """So that the bill can be held against it."""
+    settling.write(run.store.folder, made)

@@ -1,0 +1,96 @@
+"""A rehearsal: a few cells of every arm with each model replaced by the embedded tiny one; proves the whole road for $0."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from harness import calendar, spec
+from harness.spec import Experiment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.run import Options
+
+MODEL = "smollm2-135m"
+CONTEXT_TOKENS = 8192
+CASES = 1
+ANALYST_TOKENS = 500
+"""Most tokens of the snapshot that an analyst sees: the tiny model reads about 280 a second."""
+ANSWER_TOKENS = 120
+HISTORY_TOKENS = 500
+
+
+def play(options: Options, console: Console) -> int:
+    """Run the rehearsal, then plan the experiment again with what it told; returns the rehearsal's exit code."""
+    from harness import matrix, outlook
+    from harness import run as engine
+
+    experiment = spec.load(options.path, options.overrides)
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        path = write(experiment, Path(folder), options.beside)
+        changes: dict[str, Any] = {"only": None, "limit": None, "budget": None, "archive": None, "servers": None}
+        code = engine.run(replace(options, path=path, yes=True, **changes), console)
+    if code == 0:
+        cells = matrix.select(matrix.expand(experiment), options.only, options.limit)
+        outlook.show(experiment, cells, options, console)
+    return code
+
+
+def of(experiment: Experiment, beside: Path | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
+    """The experiment's own arms, pipeline, data and flow, cut down to what a CPU does in minutes."""
+    plain = experiment.resolved()
+    models = {alias: _tiny(place) for place, alias in enumerate(plain["models"])}
+    days = calendar.dates(experiment.dates, now)
+    short = {
+        "name": f"{experiment.name}-rehearsal"[:64],
+        "tickers": list(experiment.tickers[:CASES]),
+        "dates": {"days": [days[0].isoformat()]},
+        "repeats": 1,
+        "models": models,
+        "pipeline": _short(plain["pipeline"]),
+        "arms": {name: _arm(arm) for name, arm in plain["arms"].items()},
+        "budget": {},
+        "gates": {},
+    }
+    kept = {key: plain[key] for key in ("data", "compare", "outcomes", "cell_limit", "local_cost") if key in plain}
+    return kept | short | {"data": _data(kept["data"], beside)}
+
+
+def write(experiment: Experiment, folder: Path, beside: Path | None = None) -> Path:
+    """Write the rehearsal as an experiment file; returns its path."""
+    path = folder / f"{experiment.name}-rehearsal.yaml"
+    path.write_text(yaml.safe_dump(of(experiment, beside), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _tiny(place: int) -> dict[str, Any]:
+    """A model of its own for each alias: another seed, so that no two arms become the same."""
+    return {"provider": "llamacpp", "model": MODEL, "num_ctx": CONTEXT_TOKENS, "temperature": 0.7, "seed": place}
+
+
+def _short(pipeline: dict[str, Any]) -> dict[str, Any]:
+    analysts = pipeline.get("analysts", ("market", "sentiment", "news", "fundamentals"))
+    budget = {name: min(ANALYST_TOKENS, pipeline.get("budget_tokens", {}).get(name, ANALYST_TOKENS)) for name in analysts}
+    small = {"budget_tokens": budget, "max_output_tokens": {"all": ANSWER_TOKENS}, "history_tokens": HISTORY_TOKENS}
+    return pipeline | small
+
+
+def _arm(arm: dict[str, Any]) -> dict[str, Any]:
+    """An arm as it is; of its own pipeline keys only those that change the flow."""
+    said = {key: value for key, value in arm.get("pipeline", {}).items() if key in ("depth", "inputs", "analysts", "entry")}
+    return {key: value for key, value in arm.items() if key != "pipeline"} | ({"pipeline": said} if said else {})
+
+
+def _data(data: dict[str, Any], beside: Path | None) -> dict[str, Any]:
+    """The archive counts from the experiment's folder, and the rehearsal's file lies elsewhere."""
+    archive = data.get("archive")
+    if not archive or "://" in archive or beside is None:
+        return data
+    return data | {"archive": str((beside / archive).resolve())}
