@@ -2,7 +2,7 @@
 
 from agents.adjust import held
 from agents.deciding import decide
-from agents.decision import Reading, fill_in
+from agents.decision import Reading, decision_of, fill_in
 from agents.errors import (
     AgentsError,
     BadArchive,
@@ -125,6 +125,7 @@ __all__ = [
     "check_archive",
     "close_of",
     "decide",
+    "decision_of",
     "decision_time",
     "deep_roles",
     "estimate_tokens",

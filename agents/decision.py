@@ -89,6 +89,11 @@ def unusable(answer: Answer) -> str:
     return "" if answer.text.strip() else "missing"
 
 
+def decision_of(reading: Reading) -> Decision | None:
+    """The typed decision of a reading of the portfolio manager's form, None where nothing could be read."""
+    return None if reading.value is None else decision(reading.value, reading.text)
+
+
 def decision(value: Value, text: str) -> Decision:
     """The portfolio manager's form as the typed decision; `text` stands for a rationale that could not be read."""
     told = [value.get("summary"), value.get("thesis")]

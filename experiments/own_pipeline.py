@@ -1,0 +1,47 @@
+"""A pipeline of your own, as small as it gets: one analyst, one portfolio manager. See docs/own-pipeline.md."""
+
+from __future__ import annotations
+
+from agents import (
+    DECISION,
+    Clients,
+    Gate,
+    Lineup,
+    Part,
+    Pipeline,
+    Place,
+    Request,
+    Result,
+    Snapshot,
+    ask,
+    decision_of,
+    fill_in,
+    instrument,
+    view,
+)
+
+
+async def decide(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Result:
+    case = Part("user", instrument(snapshot))
+
+    async def door(place: Place, request: Request):  # type: ignore[no-untyped-def]
+        return await ask(place, request, gate, clients)
+
+    material = Part("user", view(snapshot, "market", pipeline.budget_tokens.get("market")))
+    task = Part("user", "Describe trend, momentum and risk in at most 150 words.")
+    question = Request(lineup["market_analyst"], (case, material, task))
+    report = await door(Place("market_analyst"), question)
+
+    findings = Part("user", f"The analyst reports:\n{report.text}")
+    order = Part("user", f"You are the portfolio manager. Decide.\n{DECISION.say()}")
+    form = Request(lineup["portfolio_manager"], (case, findings, order), schema=DECISION.schema())
+    reading = await fill_in(Place("portfolio_manager"), form, DECISION, door)
+
+    made = decision_of(reading)
+    return Result(
+        decision=made,
+        decision_status=reading.status,
+        reports={"market_analyst": report.text, "portfolio_manager": reading.text},
+        stage_ratings={"portfolio_manager": made.rating if made else None},
+        parsed=reading.parsed,
+    )
