@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
+from harness import environment
 from harness.cells import Cell, digest_of
 from harness.errors import Problem, Unmended
 from harness.folder import Folder
@@ -65,9 +66,10 @@ def freeze_cells(
 class Shelf:
     """The shared folder: snapshots by their hash, and an index of what each was made from."""
 
-    def __init__(self, folder: Path, archive: str | None = None) -> None:
+    def __init__(self, folder: Path, archive: str | None = None, contact: str | None = None) -> None:
         self.folder = folder
         self.archive = archive
+        self.contact = contact or environment.read().get("SEC_CONTACT")
         self._desks: dict[str, tuple[agents.Desk, str]] = {}
         self._index = dict(_read_index(folder / INDEX))
 
@@ -94,7 +96,7 @@ class Shelf:
         """The opened sources of these settings, with a hash of all that a snapshot depends on besides its case."""
         settings = digest_of(dict(data))
         if settings not in self._desks:
-            desk = agents.open_sources(data, self.archive, self.folder / "cache")
+            desk = agents.open_sources(data, self.archive, self.folder / "cache", self.contact)
             known = {key: value for key, value in data.items() if key != "archive"}
             self._desks[settings] = desk, digest_of([known, desk.fingerprint(), agents.recipe()])
         return self._desks[settings]

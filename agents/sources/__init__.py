@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,7 @@ from agents.errors import SnapshotError
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "archive": ("agents.sources.archive:Archive", frozenset({"prices", "filings", "news", "social", "insiders", "macro"})),
     "demo": ("agents.sources.demo:Demo", frozenset({"prices"})),
-    "edgar": ("agents.sources.edgar:Edgar", frozenset({"filings", "insiders"})),
+    "edgar": ("agents.sources.edgar:Edgar", frozenset({"filings"})),
     "yfinance": ("agents.sources.yfinance:Yahoo", frozenset({"prices"})),
 }
 """name in an experiment's `data` -> its class, and what it gives for past dates."""
@@ -67,7 +67,8 @@ class Settings:
     """Folder or s3:// of the archive."""
     cache: Path | None = None
     """Where a network source keeps what it fetched."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    contact: str | None = None
+    """Whom the SEC may write to about our requests."""
 
 
 class Source:
@@ -160,9 +161,11 @@ def source_names(part: str) -> tuple[str, ...]:
     return tuple(name for name, (_, gives) in SOURCES.items() if part in gives)
 
 
-def open_sources(data: Mapping[str, Any], archive: str | None = None, cache: Path | None = None) -> Desk:
+def open_sources(
+    data: Mapping[str, Any], archive: str | None = None, cache: Path | None = None, contact: str | None = None
+) -> Desk:
     """The sources that `data` names; a part that it does not name gives nothing, and says so."""
-    settings = Settings(archive=archive or data.get("archive"), cache=cache, options=data)
+    settings = Settings(archive=archive or data.get("archive"), cache=cache, contact=contact)
     opened: dict[str, Source] = {}
     for name in {data[part] for part in ASKED if data.get(part)}:
         opened[name] = _class(name)(settings)

@@ -13,10 +13,9 @@ from agents.errors import BadArchive, NoSuchCase, SourceFailed
 from agents.sessions import close_of, is_session
 from agents.sources import Found, History, Source, within
 from agents.sources.archive_format import TABLES, check
+from agents.sources.latest import STATEMENT_DAYS, latest
 from agents.text import SUMMARY, TITLE, clean
 
-STATEMENT_DAYS = 800
-"""Periods that ended earlier than this before the decision are not kept: eight quarters and some."""
 Row = TypeVar("Row")
 
 
@@ -196,14 +195,6 @@ class Archive(Source):
         return self._made(
             "macro", lambda row: row["available_at"] and Macro(row["series"], float(row["value"]), row["available_at"])
         ).get("", ())
-
-
-def latest(facts: Sequence[Fact]) -> tuple[Fact, ...]:
-    """Of each line the version filed last, by period, statement and item."""
-    newest: dict[tuple[Any, ...], Fact] = {}
-    for fact in sorted(facts, key=lambda fact: fact.available_at):
-        newest[fact.statement, fact.item, fact.period_start, fact.period_end] = fact
-    return tuple(sorted(newest.values(), key=lambda fact: (fact.period_end, fact.statement, fact.item, str(fact.period_start))))
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:
