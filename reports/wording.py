@@ -108,7 +108,6 @@ def _return(value: float) -> str:
     return f"{value * 10_000:+.0f} bp"
 
 
-def _signed(value: float, unit: str, places: int | None = None) -> str:
-    digits = places if places is not None else (0 if abs(value) >= 20 else 1)
-    text = f"{value:+,.{digits}f}".replace("-", MINUS)
-    return f"{'0' if float(f'{value:.{digits}f}') == 0 else text} {unit}"
+def _signed(value: float, unit: str, places: int = 1) -> str:
+    text = f"{value:+,.{places}f}".replace("-", MINUS)
+    return f"{'0' if float(f'{value:.{places}f}') == 0 else text} {unit}"

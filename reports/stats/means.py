@@ -59,7 +59,7 @@ def of_dates(date_means: Numbers) -> Mean:
         squares = np.nansum((means - np.expand_dims(value, -1)) ** 2, axis=-1)
         se = np.sqrt(squares / (count - 1) / count)
     df = np.maximum(count - 1, 0)
-    return Mean(value, np.where(count > 1, se, np.nan), np.where(count > 1, df, np.nan))
+    return Mean(value, np.where(count > 1, se, np.nan)[()], np.where(count > 1, df, np.nan)[()])
 
 
 def ratio(numerators: Numbers, denominators: Numbers) -> Mean:
