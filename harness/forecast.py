@@ -169,7 +169,7 @@ class Forecaster:
         for call in part.workload.calls:
             server = self._servers[call.model.server]
             if not server.is_hosted:
-                rate = local_cost.usd(3600.0, server.cost, server.provider)
+                rate = local_cost.usd(3600.0, server.hardware)
                 if rate is None:
                     return None
                 total += call.busy_s * self._speed(call) * rate / 3600

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from harness import plan as planning
 from harness import plan_text, servers, settling
@@ -25,6 +26,12 @@ def show(experiment: Experiment, cells: Sequence[Cell], options: Options, consol
     made = planning.make(experiment, cells, specs, where)
     plan_text.show(made, console)
     return made
+
+
+def hardware(experiment: Experiment, options: Options) -> dict[str, dict[str, Any]]:
+    """What each local server's machine costs, for the manifest: reports read nothing but the run folder."""
+    specs = servers.load(options.servers, experiment, options.beside)
+    return {name: asdict(spec.hardware) for name, spec in specs.items() if not spec.is_hosted}
 
 
 def keep(run: RunFolder, made: planning.Plan) -> None:

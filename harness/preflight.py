@@ -191,7 +191,7 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
 def _local_price(name: str, spec: ServerSpec) -> Check:
     from harness import local_cost
 
-    basis = local_cost.basis(spec.cost, spec.provider)
+    basis = local_cost.basis(spec.hardware)
     if basis == "unknown":
         mend = "say local_cost in the experiment, or usd_per_gpu_hour (usd_per_cpu_hour for llamacpp) in servers.yaml"
         return warn(name, "what this machine costs is not said: its cost will be NULL, never 0", mend)

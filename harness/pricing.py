@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from agents import Call, Request, Usage, WorstCase
 from harness import local_cost
 from harness.price_file import PriceFile
+from reports.hardware import Hardware
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
 REJECTED = frozenset(
@@ -33,7 +34,7 @@ class Place(Protocol):
     @property
     def is_hosted(self) -> bool: ...
     @property
-    def cost(self) -> local_cost.HardwareCost: ...
+    def hardware(self) -> Hardware: ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Priced:
     cost_basis: str
     """api_price | gpu_time | cpu_time | energy | estimate | unknown."""
     price_version: str | None = None
+    cold_usd: float | None = None
+    """What it would have cost if no cache had been warm; None where that is unknown."""
 
 
 UNKNOWN = Priced(None, "unknown")
@@ -113,7 +116,7 @@ def price(call: Call, server: Place, table: PriceTable) -> Priced:
         return _local(call, server)
     if call.answer is None:
         cause = call.failure.cause if call.failure else "killed"
-        return Priced(0.0, "api_price", table.version) if cause in REJECTED else _unseen(call, server, table)
+        return Priced(0.0, "api_price", table.version, 0.0) if cause in REJECTED else _unseen(call, server, table)
     usage = call.answer.usage
     if usage.input_tokens is None or usage.output_tokens is None:
         return _unseen(call, server, table)
@@ -137,7 +140,7 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: Place, table
 def estimate(request: Request, tokens: Tokens, server: Place, table: PriceTable, when: dt.datetime) -> Priced:
     """The flagged price of a request whose usage nobody told (killed, cut, timed out)."""
     cost = table.usd(request.model.name, server, request.model.params.get("service_tier"), tokens, when)
-    return UNKNOWN if cost is None else Priced(cost, "estimate", table.version)
+    return UNKNOWN if cost is None else Priced(cost, "estimate", table.version, cost)
 
 
 def _answered(call: Call, server: Place, table: PriceTable, usage: Usage) -> Priced:
@@ -154,7 +157,8 @@ def _answered(call: Call, server: Place, table: PriceTable, usage: Usage) -> Pri
         honest = Tokens(max(0, whole.input), max(0, whole.output))
         return estimate(call.request, honest, server, table, when)
     if cost is not None:
-        return Priced(cost, "api_price", table.version)
+        cold = cost if parts.cached == parts.cache_write == 0 else table.usd(returned, server, tier, whole, when)
+        return Priced(cost, "api_price", table.version, cold)
     return estimate(call.request, parts, server, table, when) if returned != call.request.model.name else UNKNOWN
 
 
@@ -169,13 +173,13 @@ def _unseen(call: Call, server: Place, table: PriceTable) -> Priced:
 
 def _local(call: Call, server: Place) -> Priced:
     seconds = local_cost.busy_s(call.timing)
-    basis = local_cost.basis(server.cost, server.provider)
+    basis = local_cost.basis(server.hardware)
     if basis == "unknown" or (seconds is None and call.timing.duration_s is None):
         return UNKNOWN
     if seconds is None:
-        cost = local_cost.usd(call.timing.duration_s or 0.0, server.cost, server.provider)
+        cost = local_cost.usd(call.timing.duration_s or 0.0, server.hardware)
         return Priced(cost, "estimate", "local")
-    return Priced(local_cost.usd(seconds, server.cost, server.provider), basis, "local")
+    return Priced(local_cost.usd(seconds, server.hardware), basis, "local")
 
 
 def _tier(tier: str | None) -> str:

@@ -12,6 +12,7 @@ from harness.errors import Problem, Unmended
 from harness.pricing import PriceTable, Tokens
 from harness.problems import closest
 from harness.run_folder import RunFolder
+from reports.hardware import Hardware
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,10 @@ class Place:
     provider: str
     url: str | None = None
     is_hosted: bool = True
-    cost: Any = None
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware(self.provider)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def call_row(call: Call, cell: Cell, *, run_id: str, attempt: int, outcome: str,
         **_answered(call),
         **_timed(call),
         **_failed(call),
-        **{key: price.get(key) for key in ("cost_usd", "cost_basis", "price_version")},
+        **{key: price.get(key) for key in ("cost_usd", "cost_basis", "price_version", "cold_usd")},
     }
 
 

@@ -247,6 +247,7 @@ def _write_start(plan: Plan, client: Redis) -> None:
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),
         "prices": prices.manifest(),
+        "hardware": outlook.hardware(plan.experiment, plan.options),
         "broker": "private" if plan.options.broker is None else "shared",
         "redis_folder": None if plan.options.broker else str(reuse.redis_folder(plan.run)),
         "started_at": old.get("started_at") or now,

@@ -15,6 +15,7 @@ from harness.errors import Problem, Unmended
 from harness.experiment.base import Name, Seconds, Whole
 from harness.experiment.terms import LocalCost
 from harness.spec import Experiment
+from reports.hardware import Hardware
 
 OLLAMA_URL = "http://127.0.0.1:11434"
 _SLOTS = {"openai": 64, "openai_compatible": 8, "ollama": 1, "llamacpp": 1}
@@ -68,6 +69,11 @@ class ServerSpec:
     """Whether it bills by token; the others cost hardware time."""
     cost: LocalCost = field(default_factory=LocalCost)
     """What its hardware costs, with the experiment's `local_cost` where servers.yaml is silent."""
+
+    @property
+    def hardware(self) -> Hardware:
+        """What its hardware costs, as the reports reckon with it."""
+        return Hardware.of({"provider": self.provider, "slots": self.slots} | self.cost.model_dump())
 
     @property
     def slots(self) -> int:

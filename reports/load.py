@@ -113,6 +113,11 @@ class Run:
         wanted = list(columns) if columns is not None else [n for n in schema.names if n not in HEAVY.get(name, ())]
         return _frame(self._read(name, wanted, where), schema, wanted)
 
+    def read_text(self, name: str) -> str | None:
+        """A small text file of the run folder, None where there is none."""
+        raw = _bytes(self.filesystem, f"{self.path.rstrip('/')}/{name}")
+        return None if raw is None else raw.decode("utf-8", errors="replace")
+
     @cached_property
     def _all_cells(self) -> pd.DataFrame:
         return self.table("cells")

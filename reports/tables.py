@@ -119,6 +119,11 @@ _CALLS: tuple[_Column, ...] = (
     ("cost_usd", _REAL, "Price of this request; NULL when unknown."),
     ("cost_basis", _TEXT, "api_price | gpu_time | cpu_time | energy | estimate | unknown."),
     ("price_version", _TEXT, "Version of the price table used."),
+    (
+        "cold_usd",
+        _REAL,
+        "cost_usd as it would be if no cache had been warm; NULL for hardware of one's own and unknown prices.",
+    ),
     ("request_id", _TEXT, "The provider's id of the request."),
 )
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from agents import Answer, Call, Failure, Model, Part, Place, Request, Timing, Usage, WorstCase
-from harness import local_cost, price_file, pricing
+from harness import price_file, pricing
 from harness.errors import Unmended
 from harness.experiment.terms import LocalCost
 from harness.servers import ServerSpec
+from reports import hardware
 
 NOVEMBER = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 OPENAI = ServerSpec("openai", "openai", "https://api.openai.com/v1", is_hosted=True)
@@ -152,7 +153,9 @@ def test_a_price_file_overrides_on_its_server_and_adds_models(tmp_path: Path) ->
     table = own(tmp_path)
     azure = ServerSpec("azure", "openai", "https://x.openai.azure.com", is_hosted=True)
     made = call(usage=Usage(1_000_000, 400_000, 0, 100_000, 0))
-    assert pricing.price(made, azure, table) == pricing.Priced(pytest.approx(0.6 + 0.2 + 0.8), "api_price", table.version)
+    priced = pricing.price(made, azure, table)
+    assert (priced.cost_usd, priced.cost_basis) == (pytest.approx(0.6 + 0.2 + 0.8), "api_price")
+    assert (priced.cold_usd, priced.price_version) == (pytest.approx(1.8), table.version)
     assert pricing.price(made, OPENAI, table).cost_usd == pytest.approx(0.6 * 1.25 + 0.4 * 0.125 + 1.0)
     later = call(usage=Usage(1_000_000, 0, 0, 0, 0), when=dt.datetime(2026, 11, 23, tzinfo=dt.UTC))
     assert pricing.price(later, azure, table).cost_usd == pytest.approx(2.0)
@@ -201,16 +204,18 @@ def test_without_the_server_s_seconds_our_own_clock_is_a_flagged_estimate() -> N
 
 
 def test_the_three_lines_of_local_cost_are_kept_apart() -> None:
-    cost = LocalCost(usd_per_gpu_hour=0.6, watts=350, usd_per_kwh=0.3, purchase_usd=2000, lifetime_years=4, utilisation=0.25)
-    hour = local_cost.lines(3600, cost, "ollama")
+    said = {"watts": 350.0, "usd_per_kwh": 0.3, "purchase_usd": 2000.0, "lifetime_years": 4.0, "utilisation": 0.25}
+    machine = gpu_box(usd_per_gpu_hour=0.6, **said).hardware
+    hour = hardware.lines(3600, machine)
     assert hour.rented_usd == pytest.approx(0.6)
     assert hour.marginal_usd == pytest.approx(0.35 * 0.3)
     assert hour.full_usd == pytest.approx(0.105 + 2000 / (4 * 8766 * 0.25))
-    metered = local_cost.lines(3600, cost, "ollama", joules=720_000)
+    metered = hardware.lines(3600, machine, joules=720_000)
     assert metered.marginal_usd == pytest.approx(0.2 * 0.3)
     assert metered.energy_is_measured
 
 
 def test_what_is_not_said_makes_a_line_unknown_and_not_zero() -> None:
-    lines = local_cost.lines(3600, LocalCost(purchase_usd=2000, lifetime_years=4), "ollama", utilisation=0.5)
+    lines = hardware.lines(3600, gpu_box(purchase_usd=2000, lifetime_years=4).hardware, utilisation=0.5)
     assert (lines.marginal_usd, lines.full_usd, lines.rented_usd) == (None, None, None)
+    assert lines.missing == ("usd_per_kwh", "watts, or a meter", "usd_per_gpu_hour")
