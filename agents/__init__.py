@@ -37,6 +37,7 @@ from agents.sessions import close_of, is_session, next_session, previous_session
 from agents.snapshot import Snapshot, load_snapshot
 from agents.sources import Desk, History, Source, open_sources, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
+from agents.sources.grow import grow, live_sources, today_rows
 from agents.types import (
     ACTIONS,
     CAUSES,
@@ -132,9 +133,11 @@ __all__ = [
     "fill_in",
     "fingerprint",
     "freeze_case",
+    "grow",
     "held",
     "instrument",
     "is_session",
+    "live_sources",
     "load_snapshot",
     "next_session",
     "open_sources",
@@ -146,5 +149,6 @@ __all__ = [
     "rule_names",
     "sessions_between",
     "source_names",
+    "today_rows",
     "view",
 ]

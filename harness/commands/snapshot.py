@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agents import Snapshot
+    from agents import Snapshot, Source
 
 app = typer.Typer(no_args_is_help=True, help="Look at what the analysts see of a case, and check or build an archive.")
 
@@ -28,9 +29,11 @@ def show(
 ) -> None:
     """Freeze one case now and show it as the analysts see it, with where everything comes from."""
     import agents
+    from harness import environment
 
     data = _data(experiment, archive) | ({"mask": True} if mask else {})
-    desk = agents.open_sources(data, archive, Path("snapshots") / "cache")
+    contact = environment.read(experiment).get("SEC_CONTACT")
+    desk = agents.open_sources(data, archive, Path("snapshots") / "cache", contact)
     _print(agents.freeze_case(ticker, date.date(), desk, data))
 
 
@@ -42,15 +45,54 @@ def check(archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive fo
     import agents
 
     report = agents.check_archive(archive)
-    table = Table(title=f"{archive} is a sound archive", title_justify="left")
+    table = Table()
     for heading in ("table", "rows", "tickers", "from", "to", "rows without a time"):
         table.add_column(heading, justify="right" if heading in ("rows", "tickers", "rows without a time") else "left")
     for found in report.tables:
         table.add_row(found.name, f"{found.rows:,}", f"{found.tickers:,}", found.first, found.last, f"{found.undated:,}")
     console = _console()
+    console.print(f"{archive} is a sound archive", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     for note in report.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def freeze(
+    experiment: Annotated[Path, typer.Argument(help="Experiment whose tickers and sources are meant.")],
+    today: Annotated[
+        bool, typer.Option("--today", help="Store what is knowable now; nothing else can be frozen by hand.")
+    ] = False,
+    archive: ArchiveOption = None,
+) -> None:
+    """Store what the sources know now, with the time of retrieval, in an archive: leak-free history, built forward."""
+    import agents
+    from harness import environment, matrix, spec
+    from harness.errors import Problem, Unmended
+
+    if not today:
+        raise Unmended([Problem("snapshot freeze", "only --today can be frozen by hand", "cases are frozen by `run`")])
+    loaded = spec.load(experiment, {"data.archive": archive} if archive else {})
+    folder = archive or loaded.data.archive
+    if not folder:
+        raise Unmended([Problem("snapshot freeze", "no archive to grow", "say --archive DIR, or data.archive")])
+    contact = environment.read(experiment).get("SEC_CONTACT")
+    desk = agents.open_sources(matrix.data_of(loaded), folder, Path("snapshots") / "cache", contact)
+    _grow(folder, agents.live_sources(desk), loaded.tickers)
+
+
+def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> None:
+    """Ticker by ticker, so that a block of the vendor loses nothing that was fetched."""
+    import agents
+
+    console, now = _console(), dt.datetime.now(dt.UTC)
+    for ticker in tickers:
+        for source in sources:
+            dated_elsewhere = source.name != "edgar" and any(other.name == "edgar" for other in sources)
+            added = agents.grow(folder, agents.today_rows(source, ticker, now, not dated_elsewhere))
+            told = ", ".join(f"{count} {table}" for table, count in added.items() if count) or "nothing new"
+            console.print(f"{ticker} from {source.name}: {told}", highlight=False)
+    console.print(f"{folder} now holds what was knowable at {now:%Y-%m-%d %H:%M} UTC", highlight=False)
 
 
 def _data(experiment: Path | None, archive: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+import agents
 from agents import NoSuchCase, SourceFailed
 from agents.datum import UTC
 from agents.sessions import close_of, open_of, sessions_between
@@ -168,3 +169,46 @@ def test_what_yahoo_cannot_date_is_said() -> None:
     found = Yahoo(Settings()).filings("AAPL", NOW)
     assert found.rows == ()
     assert "no filing dates" in str(found.absent)
+
+
+class YahooToday(YahooSays):
+    """Knows one quarter, one headline and a share count besides prices."""
+
+    def request(self, method: str | bytes, url: str | bytes, **_: Any) -> requests.Response:  # type: ignore[override]
+        response = super().request(method, url)
+        for part, said in _TODAY.items():
+            if part in str(url):
+                response._content = json.dumps(said).encode()
+        return response
+
+
+_QUARTER = {"asOfDate": "2025-06-30", "periodType": "3M", "currencyCode": "USD", "reportedValue": {"raw": 94_036e6}}
+_SERIES = {"meta": {"type": ["quarterlyTotalRevenue"]}, "timestamp": [1751241600], "quarterlyTotalRevenue": [_QUARTER]}
+_NEWS = {"title": "Big\x00 news", "summary": "<b>Really</b>", "provider": {"displayName": "Wire"}}
+_TODAY: dict[str, Any] = {
+    "quoteSummary": {
+        "quoteSummary": {"result": [{"defaultKeyStatistics": {"sharesOutstanding": 14_900_000_000}}], "error": None}
+    },
+    "/v7/finance/quote": {"quoteResponse": {"result": [{"symbol": "AAPL", "longName": "Apple Inc."}], "error": None}},
+    "fundamentals-timeseries": {"timeseries": {"result": [_SERIES], "error": None}},
+    "/xhr/ncp": {"data": {"tickerStream": {"stream": [{"id": "1", "content": _NEWS}]}}},
+}
+
+
+def test_what_yahoo_knows_today_grows_an_archive_that_shows_it_from_now_on_only(tmp_path: Path) -> None:
+    recent = sessions_between(dt.date(2026, 6, 1), dt.date(2026, 11, 20))
+    yahoo = Yahoo(Settings(cache=tmp_path), session=YahooToday(good(recent, [60.0] * len(recent))), waits_s=())
+    now = dt.datetime(2026, 11, 19, 12, tzinfo=UTC)
+    rows = agents.today_rows(yahoo, "AAPL", now)
+    folder = str(tmp_path / "archive")
+    assert agents.grow(folder, rows)["news"] == 1
+    assert agents.grow(folder, agents.today_rows(yahoo, "AAPL", now + dt.timedelta(hours=1)))["news"] == 0, "known already"
+    agents.check_archive(folder)
+    data = {"prices": "archive", "news": "archive", "filings": "archive"}
+    before, after = (agents.freeze_case("AAPL", day, agents.open_sources(data, folder), data) for day in recent[-3:-1])
+    assert before.news == ()
+    assert before.filings == ()
+    assert [item.title for item in after.news] == ["Big news"]
+    assert "revenues: 94.04B" in agents.view(after, "fundamentals")
+    assert "market capitalisation: 894.00B" in agents.view(after, "fundamentals")
+    assert after.name == "Apple Inc."
