@@ -30,6 +30,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("replay", "replay"),
     ("reprice", "reprice"),
     ("reconcile", "reconcile"),
+    ("meter", "meter"),
     ("snapshot", "snapshot"),
     ("schema", "schema"),
 )

@@ -15,6 +15,8 @@ from harness.folder import Folder
 if TYPE_CHECKING:
     import pandas as pd
 
+_AS_UNSAID = (None, True, "default", "auto")
+"""Values that mean what a server does anyway: a thinking model thinks when nobody says."""
 MOST_RUNS = 20
 MOST_ESTIMATED = 400
 _PER_MESSAGE = 8
@@ -63,7 +65,8 @@ class Experience:
 def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
     """A model with the parameters that change how much it writes."""
     telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think", "service_tier")}
-    return f"{provider}/{name}/{digest_of({key: value for key, value in telling.items() if value is not None})[:8]}"
+    said = {key: value for key, value in telling.items() if value not in _AS_UNSAID}
+    return f"{provider}/{name}/{digest_of(said)[:8]}"
 
 
 def read(results: Folder) -> Experience:
@@ -130,10 +133,17 @@ def _calls(run: Folder) -> pd.DataFrame | None:
 
 
 def _plain(params: str | None) -> dict[str, Any]:
+    """Parameters as they were sent, under the names by which an experiment says them."""
     try:
-        return dict(json.loads(params or "{}"))
-    except ValueError:
+        sent = dict(json.loads(params or "{}"))
+    except (ValueError, TypeError):
         return {}
+    reasoning, text = sent.get("reasoning"), sent.get("text")
+    if isinstance(reasoning, dict):
+        sent.setdefault("reasoning_effort", reasoning.get("effort"))
+    if isinstance(text, dict):
+        sent.setdefault("verbosity", text.get("verbosity"))
+    return sent
 
 
 def _measured(group: pd.DataFrame) -> Measured:

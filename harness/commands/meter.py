@@ -1,0 +1,33 @@
+"""`meter`: measure the power of this machine's GPU into a run, so that energy need not be declared."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def meter(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
+    server: Annotated[str, typer.Argument(help="Server in servers.yaml whose GPU is in this machine.")],
+    period: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 0.5,
+    results: Annotated[str, typer.Option(help="Folder of the results.")] = "results",
+) -> None:
+    """Sample the GPU's power until Ctrl-C; start it a minute before the run, so that it knows the idle power."""
+    import signal
+    from threading import Event
+
+    from harness import meter as sampler
+    from harness import run_folder
+    from harness.errors import Problem, Unmended
+
+    found = run_folder.find(results, run).store.folder
+    if found.local is None:
+        raise Unmended([Problem("meter", f"{found.url} is no local folder", "write to a local folder and copy power/ there")])
+    stop = Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with sampler.nvml() as read:
+        path = found.local / "power" / f"{server}.jsonl"
+        count = sampler.sample(read, path, stop, period)
+        print(f"{count} readings in {path}")
