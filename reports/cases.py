@@ -152,7 +152,7 @@ def _case(
         snapshots=tuple(_snapshot(run, sha) for sha in shas),
         stages=tuple(_stages(cells, by_cell, texts, order)),
         repeats=max(int(cell["repeat"]) for cell in cells) + 1,
-        outcomes=tuple(dict(row) for row in outcomes.to_dict("records")),
+        outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes.to_dict("records")),
     )
 
 

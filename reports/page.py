@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import answer, bars, breakdown, grid, lineups, provenance, shown, wording
+from reports import answer, bars, breakdown, charts, grid, lineups, provenance, shown, strategy, wording
 from reports.bars import Bar
 from reports.breakdown import Spend, Total, Waste
 from reports.figures import known
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.findings import Comparison, Findings
+    from reports.findings import Row as EndpointRow
     from reports.load import Run
+    from reports.placebos import Placebo
     from reports.registry import Metric
     from reports.sentinel import Certificate
+    from reports.strategy import Strategy
 
 
 MOST_CALLS_CHECKED = 20_000
@@ -228,6 +231,42 @@ class Page:
     def cost_metric(self) -> Metric:
         assert self.findings is not None
         return self.findings.row(answer.COST).metric
+
+    @cached_property
+    def has_outcomes(self) -> bool:
+        """Whether anything is known about what happened after the decisions."""
+        return bool((self.run.outcomes["status"] == "known").any())
+
+    @cached_property
+    def outcome_rows(self) -> list[tuple[int, list[EndpointRow]]]:
+        """Horizon -> endpoints about what came after it."""
+        found = [row for row in (self.findings.rows if self.findings else ()) if row.metric.horizon is not None]
+        horizons = sorted({int(row.metric.horizon or 0) for row in found})
+        return [(horizon, [row for row in found if row.metric.horizon == horizon]) for horizon in horizons]
+
+    def placebos(self, horizon: int) -> list[tuple[str, dict[str, Placebo]]]:
+        """Placebo -> arm -> what it earned on that arm's cases."""
+        found = [one for one in (self.findings.placebos if self.findings else ()) if one.horizon == horizon]
+        return [(name, {one.arm: one for one in found if one.name == name}) for name in dict.fromkeys(o.name for o in found)]
+
+    @staticmethod
+    def has_stratum(row: EndpointRow, stratum: str) -> bool:
+        return any(stratum in of_arm for of_arm in row.by_stratum.values())
+
+    @cached_property
+    def strategies(self) -> tuple[Strategy, ...]:
+        return strategy.strategies(self.run)
+
+    @cached_property
+    def strategy_chart(self) -> Markup:
+        days = [str(day)[:10] for day in self.strategies[0].value.index]
+        series = [(one.name, self.slot(one.name), one.value.tolist()) for one in self.strategies]
+        said = "Value of one dollar that follows each arm: " + ", ".join(f"{n} {v[-1]:.3f}" for n, _, v in series)
+        return charts.lines(series, (days[0], days[-1]), said)
+
+    @property
+    def strategy_conventions(self) -> Mapping[str, str]:
+        return strategy.CONVENTIONS
 
     @property
     def provenance(self) -> ModuleType:

@@ -12,6 +12,7 @@ from reports.figures import known, unknown
 if TYPE_CHECKING:
     from reports.estimate import Estimate
     from reports.findings import Comparison
+    from reports.placebos import Placebo
     from reports.registry import Metric
     from reports.verdict import Verdict
 
@@ -34,6 +35,22 @@ def difference(comparison: Comparison | None, metric: Metric) -> Markup:
     found = comparison.estimate
     ends = [wording.difference(metric.unit, comparison.scale, v) for v in (found.value, found.low, found.high)]
     return _with_interval(ends, found)
+
+
+def plain(unit: str, value: float) -> Markup:
+    """A figure without an interval."""
+    return Markup("{}").format(wording.figure(unit, value)) if known(value) else unknown("no case tells", "not measured")
+
+
+def placebo(found: Placebo) -> Markup:
+    """What a placebo earned, with its interval or its draws."""
+    if not known(found.estimate.value):
+        return unknown("no case tells", "not measured")
+    return _with_interval([wording.figure("return", v) for v in _ends(found.estimate)], found.estimate)
+
+
+def _ends(found: Estimate) -> tuple[float, float, float]:
+    return found.value, found.low, found.high
 
 
 def verdict(found: Verdict, metric: Metric, scale: str) -> Markup:

@@ -1,0 +1,81 @@
+"""Takes the README's pictures of a run's report with a real Chromium.
+
+    python docs/take_screenshots.py RUN_FOLDER [--into docs/images]
+
+Light and dark first screens, the grid of decisions, a case page, and the first screen on a phone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture."""
+
+    name: str
+    page: str
+    """report, or case for the first case page."""
+    part: str | None = None
+    """CSS selector of what is shown; None is the window."""
+    width: int = 1440
+    height: int = 1000
+    scheme: str = "light"
+
+
+SHOTS = (
+    Shot("report", "report"),
+    Shot("report-dark", "report", scheme="dark"),
+    Shot("report-phone", "report", width=390, height=844),
+    Shot("differences", "report", "#differences"),
+    Shot("money", "report", "#money"),
+    Shot("decisions", "report", "#decisions"),
+    Shot("case", "case", height=1200),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Take the README's pictures of a run's report.")
+    parser.add_argument("run", type=Path, help="folder with report.html and cases/")
+    parser.add_argument("--into", type=Path, default=Path("docs/images"))
+    arguments = parser.parse_args()
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    take(arguments.run, arguments.into)
+
+
+def take(run: Path, into: Path) -> None:
+    """Write one PNG per shot."""
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        for shot in SHOTS:
+            _take_one(browser, shot, _file(run, shot.page), into / f"{shot.name}.png")
+        browser.close()
+
+
+def _file(run: Path, page: str) -> Path:
+    return run / "report.html" if page == "report" else min((run / "cases").glob("*.html"))
+
+
+def _take_one(browser: Any, shot: Shot, file: Path, target: Path) -> None:
+    size = {"width": shot.width, "height": shot.height}
+    context = browser.new_context(viewport=size, color_scheme=shot.scheme, device_scale_factor=1)
+    tab = context.new_page()
+    tab.goto(file.resolve().as_uri())
+    if shot.part is None:
+        tab.screenshot(path=target)
+    else:
+        tab.evaluate("document.querySelector('nav.top').hidden = true")
+        tab.locator(shot.part).screenshot(path=target)
+    context.close()
+
+
+if __name__ == "__main__":
+    main()
