@@ -41,11 +41,16 @@ class Case:
 
 
 def freeze_cells(
-    cells: Iterable[Cell], run_folder: Folder, shared: Path, archive: str | None = None, progress: Progress = _silent
+    cells: Iterable[Cell],
+    run_folder: Folder,
+    shared: Path,
+    archive: str | None = None,
+    progress: Progress = _silent,
+    contact: str | None = None,
 ) -> dict[str, str]:
     """case_id -> sha256 of its snapshot, all of them in the run folder. Raises Unmended with every case that cannot be."""
     cases = {cell.case_id: Case(cell.ticker, cell.date, cell.data) for cell in cells}
-    shelf = Shelf(shared, archive)
+    shelf = Shelf(shared, archive, contact)
     names: dict[str, str] = {}
     problems: list[Problem] = []
     run = run_folder.at("snapshots")

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from harness import closing, control, freeze, manifest, matrix, outlook, preflight, registry, reuse, roll, run_folder, spec
+from harness import (
+    closing,
+    control,
+    environment,
+    freeze,
+    manifest,
+    matrix,
+    outlook,
+    preflight,
+    registry,
+    reuse,
+    roll,
+    run_folder,
+    spec,
+)
 from harness.broker import make_broker
 from harness.cells import Cell
 from harness.consent import ask_before_spending
@@ -132,7 +146,8 @@ def _freeze(plan: Plan, display: Display) -> dict[str, Cell]:
     """Cells of this session with their snapshots, by cell id, in order."""
     cases = len({cell.case_id for cell in plan.chosen})
     display.say(f"freezing {cases} cases")
-    names = freeze.freeze_cells(plan.chosen, plan.run.store.folder, plan.options.snapshots, plan.archive)
+    contact = environment.read(plan.options.path).get("SEC_CONTACT")
+    names = freeze.freeze_cells(plan.chosen, plan.run.store.folder, plan.options.snapshots, plan.archive, contact=contact)
     frozen = [cell.frozen(names[cell.case_id], plan.checked.digests) for cell in plan.chosen]
     return {cell.cell_id: cell for cell in frozen}
 
