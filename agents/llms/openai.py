@@ -134,7 +134,7 @@ def responses_arguments(request: Request) -> dict[str, Any]:
         "store": False,
         "max_output_tokens": output_cap(request),
         "prompt_cache_key": request.cache_key or None,
-        "response_format": response_format(request.schema),
+        "response_format": response_format(_without_lengths(request.schema)),
         "tools": [tool_spec(tool) for tool in request.tools] or None,
     }
     if effort := params.get("reasoning_effort"):
@@ -159,6 +159,13 @@ def response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title") or "answer"))[:64]
     return {"type": "json_schema", "json_schema": {"name": name, "schema": dict(schema), "strict": is_strict(schema)}}
+
+
+def _without_lengths(schema: Any) -> Any:
+    """OpenAI's own API answers 400 to a strict schema that bounds the length of strings; the output cap does it there."""
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: _without_lengths(value) for key, value in schema.items() if key not in ("maxLength", "minLength")}
 
 
 def is_strict(schema: Any) -> bool:
