@@ -32,6 +32,24 @@ class Facts:
         """case_id -> date."""
         return self.cells.drop_duplicates("case_id").set_index("case_id")["date"].sort_index()
 
+    @cached_property
+    def date_codes(self) -> Any:
+        """Number of the date of each case, in the order of `dates`."""
+        return np.unique(self.dates.to_numpy(), return_inverse=True)[1]
+
+    @cached_property
+    def case_codes(self) -> Any:
+        """Number of the case of each cell, in the order of `dates`."""
+        return self.dates.index.get_indexer(pd.Index(self.cells["case_id"]))
+
+    def cells_of(self, arm: str) -> Any:
+        """Which cells are an arm's."""
+        return self._arm_cells[arm]
+
+    @cached_property
+    def _arm_cells(self) -> dict[str, Any]:
+        return {arm: (self.cells["arm"] == arm).to_numpy() for arm in self.arms}
+
     def by_case(self, values: pd.Series[Any], how: str = "mean") -> pd.DataFrame:
         """Cells' values -> cases x arms: the mean over repeats, NaN where none is known."""
         collapsed = values.astype(float).groupby([self.cells["case_id"], self.cells["arm"]]).agg(how)
@@ -60,7 +78,7 @@ class Facts:
 
     def of_cell(self, by_case: pd.Series[Any]) -> pd.Series[Any]:
         """A value per case, repeated for each of its cells."""
-        return self.cells["case_id"].map(by_case)
+        return self.cells["case_id"].map(by_case).astype(float)
 
     def counts(self, arm: str) -> pd.DataFrame:
         """How often an arm gave each rating in each case (cases x ratings)."""

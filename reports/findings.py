@@ -21,8 +21,6 @@ from reports.takeaways import Takeaway
 from reports.verdict import Verdict
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from reports.load import Run
 
 
@@ -166,8 +164,8 @@ class _Finder:
         baseline = str(self.facts.baseline)
         return measured.test(arm, baseline, self._cases(measured.metric, arm, baseline))
 
-    def _cases(self, metric: Metric, *arms: str) -> pd.Index[Any] | None:
-        """Cases that the endpoint may use; None is all of them."""
+    def _cases(self, metric: Metric, *arms: str) -> Any:
+        """Mask of the cases that the endpoint may use; None is all of them."""
         return None if metric.horizon is None else self.headline.cases(metric.horizon, *arms)
 
     def _by_stratum(self, measured: Measured) -> dict[str, dict[str, Estimate]]:

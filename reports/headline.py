@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reports import cutoffs, outcomes
 
 if TYPE_CHECKING:
@@ -14,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Headline:
-    """The cases of a run, by arm and stratum."""
+    """The cases of a run, by arm and stratum, as masks over facts.dates."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts, self.run = facts, facts.run
         self._spans: dict[int, dict[Any, tuple[Any, Any]]] = {}
-        self._cases: dict[tuple[int, tuple[str, ...]], pd.Index[Any]] = {}
+        self._cases: dict[tuple[int, tuple[str, ...]], Any] = {}
 
     @cached_property
     def cutoffs(self) -> dict[str, cutoffs.ArmCutoff]:
@@ -30,18 +32,16 @@ class Headline:
         """arm -> (case_id -> before | grey | after | unknown)."""
         return {arm: cutoffs.strata(cutoff, self.facts.dates) for arm, cutoff in self.cutoffs.items()}
 
-    def cases(self, horizon: int, *arms: str) -> pd.Index[Any]:
-        """Cases after the cutoffs of all these arms, on dates whose outcome windows stand apart."""
+    def cases(self, horizon: int, *arms: str) -> Any:
+        """Mask of the cases after the cutoffs of all these arms, on dates whose outcome windows stand apart."""
         if (horizon, arms) not in self._cases:
-            dates = self.facts.dates
-            for arm in arms:
-                dates = dates[(self.strata[arm] == "after").reindex(dates.index)]
-            self._cases[horizon, arms] = self._apart(horizon, dates)
+            is_after = [(self.strata[arm] == "after").to_numpy() for arm in arms]
+            self._cases[horizon, arms] = self._apart(horizon, np.logical_and.reduce(is_after))
         return self._cases[horizon, arms]
 
-    def of_stratum(self, horizon: int, arm: str, stratum: str) -> pd.Index[Any]:
-        """Cases of one stratum of an arm, on dates whose outcome windows stand apart."""
-        return self._apart(horizon, self.facts.dates[self.strata[arm] == stratum])
+    def of_stratum(self, horizon: int, arm: str, stratum: str) -> Any:
+        """Mask of the cases of one stratum of an arm, on dates whose outcome windows stand apart."""
+        return self._apart(horizon, (self.strata[arm] == stratum).to_numpy())
 
     def why_none(self, horizon: int, *arms: str) -> str:
         """Why no case of these arms may carry a claim."""
@@ -58,7 +58,9 @@ class Headline:
             return f"outcomes of all {sum(statuses.values())} cases are still pending or missing"
         return "no case with a known outcome was decided by both"
 
-    def _apart(self, horizon: int, dates: pd.Series[Any]) -> pd.Index[Any]:
+    def _apart(self, horizon: int, mask: Any) -> Any:
         if horizon not in self._spans:
             self._spans[horizon] = outcomes.spans(self.run, horizon, self.facts.dates)
-        return dates.index[dates.isin(outcomes.independent_dates(self._spans[horizon], dates.unique()))]
+        dates = self.facts.dates
+        chosen = outcomes.independent_dates(self._spans[horizon], dates[mask].unique())
+        return mask & dates.isin(chosen).to_numpy()

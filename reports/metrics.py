@@ -269,4 +269,4 @@ def _stage_score(facts: Facts, role: str) -> pd.Series[Any]:
 
 
 def _of_calls(facts: Facts, by_cell: pd.Series[Any]) -> pd.Series[Any]:
-    return facts.cells["cell_id"].map(by_cell)
+    return facts.cells["cell_id"].map(by_cell).astype(float)
