@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from harness import run_folder
+from harness.errors import Problem, StoreError, Unmended
 from harness.store import RECEIPT, Store
 
 
@@ -12,6 +16,19 @@ def derived(results: str, name: str) -> str:
     if _is_stale(store):
         store.compact()
     return store.folder.url
+
+
+@contextmanager
+def reported(name: str) -> Iterator[None]:
+    """Reading a run and writing beside it; what a person can mend is said as such."""
+    from reports import NoRun
+
+    try:
+        yield
+    except NoRun as error:
+        raise Unmended([Problem(name, str(error), "run the experiment, or name another folder")]) from error
+    except OSError as error:
+        raise StoreError(f"cannot read or write the folder of {name}: {error}; set the rights or free space") from error
 
 
 def _is_stale(store: Store) -> bool:

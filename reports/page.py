@@ -227,6 +227,15 @@ class Page:
             if found is not None and (v := found.verdict) is not None
         ]
 
+    @staticmethod
+    def notes(row: EndpointRow) -> list[tuple[str, list[str]]]:
+        """Note -> arms whose comparison carries it, unless the verdict says it already."""
+        found: dict[str, list[str]] = {}
+        for one in row.comparisons.values():
+            if one.note and not (one.verdict and one.verdict.reason == one.note):
+                found.setdefault(one.note, []).append(one.arm)
+        return list(found.items())
+
     @property
     def cost_metric(self) -> Metric:
         assert self.findings is not None

@@ -20,12 +20,11 @@ def export(
     from harness.errors import Problem, Unmended
     from reports import export as exporting
 
-    try:
-        text = exporting.export(tables_of.derived(results, run), format, table)
-    except exporting.UnknownExport as error:
-        raise Unmended([Problem("--format or --table", str(error), "choose a known one")]) from error
-    if output is None:
-        print(text, end="")
-    else:
-        output.write_text(text, encoding="utf-8")
-        print(output)
+    with tables_of.reported(run):
+        try:
+            text = exporting.export(tables_of.derived(results, run), format, table)
+        except exporting.UnknownExport as error:
+            raise Unmended([Problem("--format or --table", str(error), "choose a known one")]) from error
+        if output is not None:
+            output.write_text(text, encoding="utf-8")
+    print(text if output is None else output, end="" if output is None else "\n")

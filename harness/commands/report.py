@@ -18,14 +18,15 @@ def report(
     from reports import changes, render
 
     most = _most(cases)
-    first = tables_of.derived(results, run)
-    if other is None:
-        print(render.render(first, most))
-        return
-    second = tables_of.derived(results, other)
-    found = changes.between(first, second)
-    print(changes.as_text(found))
-    print(render.render_changes(second, found))
+    with tables_of.reported(run):
+        first = tables_of.derived(results, run)
+        if other is None:
+            print(render.render(first, most))
+            return
+        second = tables_of.derived(results, other)
+        found = changes.between(first, second)
+        print(changes.as_text(found))
+        print(render.render_changes(second, found))
 
 
 def _most(cases: str) -> int | None:
