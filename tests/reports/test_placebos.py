@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import datetime as dt
+import math
+from pathlib import Path
+
+import pytest
+
+from reports import cutoffs, load
+from reports.facts import Facts
+from reports.headline import Headline
+from reports.placebos import Placebo, placebos
+from tests.reports.synthetic import FakeArm, make_run, sessions
+
+
+def by_name(folder: Path, arm: str) -> dict[str, Placebo]:
+    facts = Facts(load(folder))
+    return {one.name: one for one in placebos(facts, Headline(facts), 5) if one.arm == arm}
+
+
+def test_each_arm_stands_beside_three_placebos_on_its_own_cases(tmp_path: Path) -> None:
+    found = by_name(make_run(tmp_path / "r"), "gpt-5")
+    assert set(found) == {"always buy", "coin", "momentum"}
+    assert {one.estimate.cases for one in found.values()} == {24}
+
+
+def test_an_arm_that_always_buys_is_its_own_coin(tmp_path: Path) -> None:
+    found = by_name(make_run(tmp_path / "r", arms={"bull": FakeArm(rating="Buy")}), "bull")
+    assert found["coin"].estimate.value == pytest.approx(found["coin"].arm_value)
+    assert found["always buy"].estimate.value == pytest.approx(found["coin"].arm_value)
+
+
+def test_an_arm_that_knows_the_future_beats_its_coin_and_a_blind_one_does_not(tmp_path: Path) -> None:
+    arms = {"seer": FakeArm(skill=3.0, noise=0.1), "blind": FakeArm()}
+    folder = make_run(tmp_path / "r", arms=arms, dates=sessions("2025-09-02", 20))
+    assert by_name(folder, "seer")["coin"].beaten_share > 0.99
+    blind = by_name(folder, "blind")["coin"]
+    assert blind.estimate.low < blind.arm_value < blind.estimate.high
+
+
+def test_placebos_are_the_same_each_time(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r")
+    assert by_name(folder, "gpt-5")["coin"] == by_name(folder, "gpt-5")["coin"] or math.isnan(
+        by_name(folder, "gpt-5")["coin"].arm_value
+    )
+
+
+def test_there_are_none_where_no_case_may_carry_a_claim(tmp_path: Path) -> None:
+    assert by_name(make_run(tmp_path / "r", dates=sessions("2023-01-03", 8)), "gpt-5") == {}
+    assert by_name(make_run(tmp_path / "r2", outcomes="pending"), "gpt-5") == {}
+
+
+def test_momentum_says_for_how_many_cases_it_is_known(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r", outcomes="known")
+    facts = Facts(load(folder))
+    facts.run.daily = facts.run.daily[facts.run.daily["date"] >= "2025-09-20"]
+    found = {one.name: one for one in placebos(facts, Headline(facts), 5) if one.arm == "gpt-5"}["momentum"]
+    assert "daily prices begin too late" in found.note
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("gpt-5-2025-08-07", "gpt-5"),
+        ("gpt-5-mini", "gpt-5-mini"),
+        ("gpt-5.4-mini", "gpt-5.4"),
+        ("llama3.1:8b", "llama3.1"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama3.1"),
+        ("gpt-oss:20b", "gpt-oss"),
+        ("gemma-3-270m-it", "gemma3"),
+        ("gpt-5.99", None),
+        ("qwen3.5:4b", None),
+        ("mystery", None),
+    ],
+)
+def test_a_models_cutoff_is_found_by_its_family_and_never_by_another_version(name: str, entry: str | None) -> None:
+    found = cutoffs.of_model(name)
+    assert (found.model if found else None) == entry
+
+
+def test_every_cutoff_has_a_source_and_a_certainty() -> None:
+    for entry in cutoffs._entries().values():
+        assert entry.certainty in ("stated", "reported", "bound")
+        assert entry.source
+        assert isinstance(entry.cutoff, dt.date)
+
+
+def test_cases_are_before_grey_or_after_and_a_hybrid_knows_what_its_best_model_knows() -> None:
+    experiment = {
+        "models": {"big": {"model": "gpt-5"}, "small": {"model": "llama3.1:8b"}},
+        "arms": {"hybrid": {"deep": "big", "quick": "small"}, "rule": {"rule": "macd"}, "odd": {"all": "big", "x": "y"}},
+    }
+    hybrid = cutoffs.of_arm(experiment, "hybrid")
+    assert hybrid.cutoff is not None
+    assert hybrid.cutoff.model == "gpt-5"
+    dates = (dt.date(2024, 6, 1), dt.date(2024, 9, 1), dt.date(2024, 12, 29), dt.date(2024, 12, 30))
+    assert [hybrid.stratum(date) for date in dates] == ["before", "grey", "grey", "after"]
+    assert cutoffs.of_arm(experiment, "rule").stratum(dt.date(1999, 1, 1)) == "after"
+
+
+def test_one_unknown_model_leaves_an_arm_without_a_claim() -> None:
+    experiment = {"models": {"m": {"model": "mystery-9b"}}, "arms": {"m": {"all": "m"}}}
+    assert cutoffs.of_arm(experiment, "m").stratum(dt.date(2030, 1, 1)) == "unknown"

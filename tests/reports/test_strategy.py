@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports import conformance, load, strategy
+from tests.reports.synthetic import FakeArm, make_run
+
+ARCHIVE = Path(os.environ.get("DJIA_2025", Path(__file__).parents[3] / "shared/data/djia-2025"))
+needs_archive = pytest.mark.skipif(not (ARCHIVE / "prices.parquet").exists(), reason="the djia-2025 archive is not here")
+
+
+@pytest.fixture(scope="module")
+def returns() -> pd.Series[Any]:
+    days = pd.bdate_range("2025-01-02", periods=200)
+    return pd.Series(np.random.default_rng(4).normal(0.0005, 0.012, 200), index=days)
+
+
+@pytest.fixture(scope="module")
+def oracles() -> tuple[Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import empyrical
+        import quantstats.stats
+
+        return empyrical, quantstats.stats
+
+
+def value_of(returns: pd.Series[Any]) -> pd.Series[Any]:
+    start = pd.Series([1.0], index=[returns.index[0] - pd.Timedelta(days=1)])
+    return pd.concat([start, (1 + returns).cumprod()])
+
+
+def test_figures_agree_with_empyrical(returns: pd.Series[Any], oracles: tuple[Any, Any]) -> None:
+    empyrical, _ = oracles
+    ours = strategy.measure("x", value_of(returns))
+    assert ours.total_return == pytest.approx(empyrical.cum_returns_final(returns))
+    assert ours.annual_return == pytest.approx(empyrical.annual_return(returns))
+    assert ours.sharpe == pytest.approx(empyrical.sharpe_ratio(returns))
+    assert ours.sortino == pytest.approx(empyrical.sortino_ratio(returns))
+    assert ours.max_drawdown == pytest.approx(empyrical.max_drawdown(value_of(returns).pct_change().fillna(0.0)))
+
+
+def test_figures_agree_with_quantstats(returns: pd.Series[Any], oracles: tuple[Any, Any]) -> None:
+    _, quantstats = oracles
+    ours = strategy.measure("x", value_of(returns))
+    assert ours.sharpe == pytest.approx(quantstats.sharpe(returns))
+    assert ours.sortino == pytest.approx(quantstats.sortino(returns))
+    assert ours.total_return == pytest.approx(quantstats.comp(returns))
+    assert ours.max_drawdown == pytest.approx(quantstats.max_drawdown(returns))
+
+
+def test_every_figure_names_its_convention() -> None:
+    figures = {"annual_return", "sharpe", "sortino", "sortino_stockbench", "max_drawdown"}
+    assert figures <= set(strategy.CONVENTIONS)
+
+
+def test_a_flat_series_has_no_risk_figures() -> None:
+    flat = strategy.measure("cash", pd.Series([1.0, 1.0, 1.0], index=pd.bdate_range("2025-01-02", periods=3)))
+    assert (flat.total_return, flat.max_drawdown) == (0.0, 0.0)
+    assert math.isnan(flat.sharpe)
+    assert math.isnan(flat.sortino)
+
+
+def test_an_arm_that_always_buys_earns_what_buying_always_earns(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "r", arms={"bull": FakeArm(rating="Buy"), "bear": FakeArm(rating="Sell")}))
+    bull, bear, always = strategy.strategies(run)
+    assert bull.total_return == pytest.approx(always.total_return)
+    assert bear.total_return == 0.0
+    assert (bull.name, always.name) == ("bull", "always buy")
+
+
+def test_a_decision_is_filled_at_the_next_open_and_a_hold_changes_nothing(tmp_path: Path) -> None:
+    monday, tuesday = dt.date(2025, 9, 1), dt.date(2025, 9, 2)
+    run = load(make_run(tmp_path / "r", dates=[monday, tuesday], tickers=["A"], arms={"a": FakeArm(rating="Buy")}))
+    run.cells.loc[run.cells["date"] == pd.Timestamp(tuesday), "action"] = "HOLD"
+    opens = strategy.open_prices(run)
+    held = strategy.positions(run, "a", opens)
+    assert opens.index[0] == pd.Timestamp(tuesday), "the first open after the first decision"
+    assert held is not None
+    assert held["A"].eq(1.0).all()
+
+
+def test_repeats_share_the_cash_of_their_ticker(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "r", tickers=["A"], repeats=2, arms={"a": FakeArm(rating="Buy")}))
+    run.cells.loc[run.cells["repeat"] == 1, "action"] = "SELL"
+    held = strategy.positions(run, "a", strategy.open_prices(run))
+    assert held is not None
+    assert held["A"].eq(0.5).all()
+
+
+def test_without_prices_or_decisions_there_is_no_strategy(tmp_path: Path) -> None:
+    assert strategy.strategies(load(make_run(tmp_path / "r1", outcomes="absent"))) == ()
+    run = load(make_run(tmp_path / "r2", arms={"a": FakeArm(failing=1.0)}))
+    assert [one.name for one in strategy.strategies(run)] == ["always buy"]
+
+
+@needs_archive
+def test_the_published_test_vector_is_met_to_the_digit() -> None:
+    assert [figure.name for figure in conformance.check(ARCHIVE) if not figure.agrees] == []
+
+
+@needs_archive
+def test_the_vector_agrees_with_empyrical(oracles: tuple[Any, Any]) -> None:
+    empyrical, _ = oracles
+    prices = conformance._prices(ARCHIVE, "open")
+    value = (prices / prices.iloc[0]).mean(axis=1)
+    ours = strategy.measure("held", value)
+    assert ours.sharpe == pytest.approx(empyrical.sharpe_ratio(value.pct_change().iloc[1:]))
+
+
+def test_a_folder_without_the_archive_ends_with_code_2_and_names_the_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "reports", "conformance", "--archive", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "prices.parquet: not there" in ended.stderr
+    assert "Traceback" not in ended.stderr
