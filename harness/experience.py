@@ -44,12 +44,14 @@ class Experience:
 
     roles: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
     """(model key, role) -> what its calls used."""
+    inputs: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    """(prompt fingerprint, model key, role) -> mean input tokens, hand-offs as long as they really were."""
     cached_share: Mapping[str, float] = field(default_factory=dict)
     """model key -> share of its input that came from a cache."""
     extra_calls: Mapping[str, float] = field(default_factory=dict)
     """model key -> calls beyond the planned ones, as a share."""
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """model keys of an arm, joined -> log(bill / forecast) of earlier runs."""
+    """model keys of an arm, joined -> log(bill / forecast) of forecasts that rested on measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
     """model key -> input tokens as told / as estimated here; under "" the same over all models."""
     runs: int = 0
@@ -57,6 +59,9 @@ class Experience:
     def ratio(self, model: Model) -> float | None:
         """Calibration of the input estimate: the model's own, else that of the others."""
         return self.input_ratio.get(key_of(model.provider, model.name, model.params), self.input_ratio.get(""))
+
+    def input_of(self, fingerprint: str, model: Model, role: str) -> float | None:
+        return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
 
     def of(self, model: Model, role: str) -> Measured | None:
         return self.roles.get((key_of(model.provider, model.name, model.params), role))
@@ -81,6 +86,7 @@ def read(results: Folder) -> Experience:
     primary = answered[answered["kind"] == "primary"]
     return Experience(
         roles={(str(model), str(role)): _measured(group) for (model, role), group in primary.groupby(["model", "role"])},
+        inputs=_inputs(primary),
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
         biases=_biases(results),
@@ -127,6 +133,7 @@ def _calls(run: Folder) -> pd.DataFrame | None:
         return None
     frame: pd.DataFrame = table.to_pandas()
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
+    frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
     frame["estimated"] = _estimates(run, frame)
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
     return frame
@@ -154,6 +161,25 @@ def _measured(group: pd.DataFrame) -> Measured:
         duration_s=float(group["duration_s"].mean()),
         busy_s=None if busy != busy else float(busy),
     )
+
+
+def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    known = primary.dropna(subset=["input_tokens", "fingerprint"])
+    groups = known.groupby(["fingerprint", "model", "role"])["input_tokens"]
+    return {(str(prompts), str(model), str(role)): float(group.mean()) for (prompts, model, role), group in groups}
+
+
+def _fingerprints(run: Folder) -> dict[str, str]:
+    """cell_id -> fingerprint of its prompts."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("cells.parquet")
+    if raw is None:
+        return {}
+    table = pq.read_table(io.BytesIO(raw), columns=["cell_id", "pipeline_fingerprint"])
+    return dict(zip(table["cell_id"].to_pylist(), table["pipeline_fingerprint"].to_pylist(), strict=True))
 
 
 def _ratios(answered: pd.DataFrame) -> dict[str, float]:
@@ -198,6 +224,8 @@ def _biases(results: Folder) -> dict[str, tuple[float, ...]]:
     for line in (raw or b"").decode().splitlines():
         try:
             said = json.loads(line)
+            if not said["measured"]:
+                continue
             found.setdefault(str(said["models"]), []).append(float(said["log_ratio"]))
         except (ValueError, KeyError, TypeError):
             continue

@@ -183,6 +183,8 @@ class Forecaster:
         return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
 
     def _input(self, call: PlannedCall) -> Draws:
+        if call.input_is_measured:
+            return self._factor(call.model, "input", priors.MEASURED_SPREAD)
         ratio = self._experience.ratio(call.model)
         spread = priors.INPUT_SPREAD if ratio is None else priors.MEASURED_SPREAD
         return (ratio or 1.0) * self._factor(call.model, "input", spread)
@@ -221,7 +223,7 @@ class Forecaster:
         import numpy as np
 
         told = self._experience.biases.get(bias_key(part.workload), ())
-        if len(told) < 3:
+        if len(told) < 3 or not all(call.is_measured for call in part.workload.calls):
             return 1.0
         centre, spread = float(np.mean(told)), float(np.std(told, ddof=1)) / math.sqrt(len(told))
         return float(np.exp(centre)) * _lognormal(f"{part.arm} bias", spread)

@@ -36,4 +36,4 @@ def hardware(experiment: Experiment, options: Options) -> dict[str, dict[str, An
 
 def keep(run: RunFolder, made: planning.Plan) -> None:
     """So that the bill can be held against it."""
-    settling.write(run.store.folder, made)
+    settling.write(run.store.folder, made, run.run_id)

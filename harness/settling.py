@@ -18,38 +18,45 @@ if TYPE_CHECKING:
 FORECAST = "forecast.json"
 
 
-def write(run: Folder, plan: Plan) -> None:
-    """Keep what the plan says beside the run; a plan that continues a run does not replace the first one's word on an arm."""
-    old = read(run)
+def write(run: Folder, plan: Plan, run_id: str) -> None:
+    """Keep what the plan says of this session, beside what the run had paid before it."""
     arms = {name: arm for name, arm in plan.to_plain()["arms"].items() if arm["cells"]}
-    keys = {name: plan.model_keys.get(name, "") for name in arms}
-    said = {name: arm | {"models": keys[name]} for name, arm in arms.items()}
-    run.write(
-        FORECAST, json.dumps({"price_version": plan.price_version, "arms": said | dict(old.get("arms", {}))}, indent=2).encode()
-    )
+    said = {name: arm | {"models": plan.model_keys.get(name, "")} for name, arm in arms.items()}
+    session = {"price_version": plan.price_version, "arms": said, "before": _bills(run, run_id)}
+    kept = read(run)
+    run.write(FORECAST, json.dumps({"sessions": [*kept.get("sessions", []), session]}, indent=2).encode())
 
 
 def read(run: Folder) -> dict[str, Any]:
-    """The kept forecast; empty where none was made."""
+    """The kept forecasts, one per session that ran cells; empty where none was made."""
     raw = run.read_if_there(FORECAST)
     return dict(json.loads(raw)) if raw else {}
 
 
-def settle(results: Folder, run: Folder, run_id: str) -> dict[str, Any]:
-    """Put the bill beside the forecast of each arm that has ended, and keep how far off it was for the next plan.
+def settle(results: Folder, run: Folder, run_id: str) -> None:
+    """Put the bill of the last session beside its forecast, and keep how far off it was for the next plan.
 
-    Compares what this run paid per cell; cells taken over from earlier runs are not in it."""
+    Arms whose cells have not all ended are left open; cells taken over from earlier runs are in neither."""
     kept = read(run)
-    bills = _bills(run, run_id)
+    if not kept or kept["sessions"][-1].get("settled"):
+        return
+    session, now = kept["sessions"][-1], _bills(run, run_id)
     new: list[dict[str, Any]] = []
-    for name, arm in kept.get("arms", {}).items():
-        if name in bills and "bill" not in arm and bills[name]["cells"] >= arm["cells"]:
-            arm |= {"bill": bills[name]} | _judged(arm, bills[name])
+    for name, arm in session["arms"].items():
+        bill = _since(now.get(name), session["before"].get(name))
+        if bill and bill["cells"] >= arm["cells"]:
+            arm |= {"bill": bill} | _judged(arm, bill)
             new += _line(arm, run_id)
-    if kept:
-        run.write(FORECAST, json.dumps(kept, indent=2).encode())
+    session["settled"] = True
+    run.write(FORECAST, json.dumps(kept, indent=2).encode())
     experience.keep(results, new)
-    return kept
+
+
+def _since(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What was paid since; unknown stays unknown."""
+    if now is None or before is None:
+        return None if now is None else dict(now)
+    return {key: None if value is None or before[key] is None else value - before[key] for key, value in now.items()}
 
 
 def _judged(arm: Mapping[str, Any], bill: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class PlannedCall:
     """Seconds of hardware, for a local model."""
     is_measured: bool
     """Whether earlier runs told output and seconds; else they are priors."""
+    input_is_measured: bool = False
+    """Whether earlier runs with these very prompts told the input; else it is rendered and estimated."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,14 @@ def _call(
     model = cell.lineup.get(role) or cell.lineup["portfolio_manager"]
     cap = priors.output_cap(model, pipeline_cap)
     measured = experience.of(model, role)
+    read = experience.input_of(cell.fingerprint, model, role)
+    if read is not None and whole:
+        whole, shared = read, shared * read / whole
     told = measured.output_tokens if measured else priors.output_tokens(model, asked, cap)
     speed = priors.speed(model.provider)
     seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
-    return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None)
+    return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None, read is not None)
 
 
 def _tokens(planned: PlannedPrompt) -> tuple[float, float]:
