@@ -124,6 +124,8 @@ class Lender:
 
 def start_model(name: str, num_ctx: int) -> Any:
     """llama.cpp's own HTTP server on a free loopback port. Raises Unsupported for weights that are missing or wrong."""
+    # Threads that spin while they wait for each other lose a busy machine: 8 tokens/s instead of 64 beside one other load.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     import xllamacpp
 
     from agents.llms.weights import weight_file, weights_of
