@@ -31,6 +31,7 @@ from agents.llms import (
     probe,
 )
 from agents.planned import PlannedPrompt, prompts_of
+from agents.preload import preload
 from agents.roles import analyst_names, deep_roles, role_names
 from agents.rules import rule_names
 from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
@@ -141,6 +142,7 @@ __all__ = [
     "load_snapshot",
     "next_session",
     "open_sources",
+    "preload",
     "previous_session",
     "probe",
     "prompts_of",

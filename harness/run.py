@@ -99,7 +99,7 @@ def run(options: Options, console: Console) -> int:
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))
-    with _broker(plan) as url, Redis.from_url(url) as client:
+    with _broker(plan) as url, Redis.from_url(url) as client, _workers(plan, url) as workers:
         cells = _freeze(plan, display)
         _take_over(plan, cells, client, display)
         waiting = _waiting(plan, cells)
@@ -108,7 +108,7 @@ def run(options: Options, console: Console) -> int:
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
         outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console))
         ask_before_spending(plan.experiment, waiting.values(), options, console)
-        outcome = _execute(plan, cells, waiting, url, client, display)
+        outcome = _execute(plan, cells, waiting, url, client, display, workers)
     return closing.close(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
 
 
@@ -187,7 +187,13 @@ def _waiting(plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
 
 
 def _execute(
-    plan: Plan, cells: Mapping[str, Cell], waiting: Mapping[str, Cell], url: str, client: Redis, display: Display
+    plan: Plan,
+    cells: Mapping[str, Cell],
+    waiting: Mapping[str, Cell],
+    url: str,
+    client: Redis,
+    display: Display,
+    workers: LocalWorkers | None,
 ) -> Outcome:
     info = _info(plan)
     _write_start(plan, client)
@@ -198,34 +204,34 @@ def _execute(
     feed.clear_queues()
     roll.forget(client, info.run_id, nobody_lives=plan.options.broker is None)
     control.say(client, info.run_id, control.RUN)
-    with _workers(plan, waiting, url, info) as workers:
-        registry.announce(client, info)
-        try:
-            return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()
-        finally:
-            registry.withdraw(client, info.run_id)
+    registry.announce(client, info)
+    try:
+        return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()
+    finally:
+        registry.withdraw(client, info.run_id)
 
 
 @contextlib.contextmanager
-def _workers(plan: Plan, waiting: Mapping[str, Cell], url: str, info: RunInfo) -> Iterator[LocalWorkers | None]:
-    if plan.options.broker and not plan.options.workers:
+def _workers(plan: Plan, url: str) -> Iterator[LocalWorkers | None]:
+    """They import what they need while the cases are frozen; a finished run and a broker with workers of its own need none."""
+    is_done = plan.run.store.manifest().get("state") == run_folder.DONE
+    if is_done or (plan.options.broker and not plan.options.workers):
         yield None
         return
-    workers = LocalWorkers(_worker_arguments(plan, waiting, url, info), reuse.redis_folder(plan.run).parent / "workers.log")
+    workers = LocalWorkers(_worker_arguments(plan, url), reuse.redis_folder(plan.run).parent / "workers.log")
     try:
         yield workers
     finally:
         workers.close()
 
 
-def _worker_arguments(plan: Plan, waiting: Mapping[str, Cell], url: str, info: RunInfo) -> list[str]:
-    pools = sorted({pool_of(cell) for cell in waiting.values()})
+def _worker_arguments(plan: Plan, url: str) -> list[str]:
     said = {
         "--broker": url,
         "--results": plan.options.results,
-        "--queues": ",".join(pools),
+        "--queues": ",".join(sorted({pool_of(cell) for cell in plan.chosen})),
         "--processes": str(plan.options.workers or 1),
-        "--run": info.run_id,
+        "--run": plan.run.run_id,
     }
     if plan.options.servers:
         said["--servers"] = str(plan.options.servers)

@@ -81,7 +81,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
     for arm, count in Counter(str(row["arm"]) for row in receipts.values()).items():
         wanted.setdefault(arm, count)
     progress = Progress.of(wanted, receipts.values())
-    costs = [row["cost_usd"] for row in receipts.values()]
+    costs = [row["api_cost_usd"] for row in receipts.values()]
     progress.spent_usd = None if not costs or None in costs else sum(costs)
     return progress
 

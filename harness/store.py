@@ -25,6 +25,7 @@ OVERVIEW = (
     "input_tokens",
     "output_tokens",
     "cost_usd",
+    "api_cost_usd",
     "error_type",
     "error",
     "run_id",

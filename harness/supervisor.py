@@ -14,7 +14,7 @@ from redis import Redis, RedisError
 
 from harness import registry, roll
 from harness.board import Board
-from harness.broker import backlog, make_broker, queue_name
+from harness.broker import make_broker, queue_name, waiting
 from harness.errors import Problem, Unmended
 from harness.orders import Orders, new_tag, worker_name
 from harness.process import die_with_parent
@@ -94,7 +94,8 @@ class Supervisor:
 
     def _has_suspects(self, pool: str) -> bool:
         runs = registry.active(self._client).values()
-        return any(backlog(self._broker, queue_name(run.run_id, run.code, pool, alone=True)) for run in runs)
+        # Also what died in the hands of the last lone process: it is taken back only by one that fetches from its queue.
+        return any(waiting(self._broker, queue_name(run.run_id, run.code, pool, alone=True)) for run in runs)
 
     def _count(self, pool: str, *, alone: bool) -> int:
         return sum(child.pool == pool and child.alone == alone for child in self._children.values())
@@ -146,9 +147,23 @@ def serve(orders: Orders) -> None:
     """Check what can be checked, import what cells need once, then fork. Raises Unmended when Redis does not answer."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
     _require_redis(orders.broker)
-    from harness import worker_process  # noqa: F401 - children share what their parent has imported
-
+    _import_once()
     Supervisor(orders).run()
+
+
+def _import_once() -> None:
+    """Children share what their parent has imported, and the collector never touches those pages."""
+    import gc
+
+    import pyarrow.parquet  # noqa: F401
+
+    import agents
+    from harness import worker_process  # noqa: F401
+    from reports import tables  # noqa: F401
+
+    agents.preload()
+    gc.collect()
+    gc.freeze()
 
 
 def _require_redis(url: str) -> None:
