@@ -14,6 +14,7 @@ from reports.figures import known
 if TYPE_CHECKING:
     from reports.load import Run
 
+_FACTS = {"name": "of", "decision_time": "decided at", "masked": "masked:"}
 ROWS_SHOWN = 40
 """Rows of one part of the snapshot that a page holds; the file beside it holds all."""
 
@@ -263,7 +264,7 @@ def _snapshot(run: Run, sha: str) -> Snapshot:
             sha, missing="The snapshot's file has a format that this page does not know; the prompts below hold what was shown."
         )
     notes = tuple(str(sentence) for part, sentence in told.get("absent", {}).items() if part not in told["parts"])
-    facts = {key.replace("_", " "): str(told[key]) for key in ("name", "decision_time", "masked") if told.get(key) is not None}
+    facts = {word: str(told[key]) for key, word in _FACTS.items() if told.get(key)}
     return Snapshot(sha, facts, parts, notes)
 
 

@@ -79,6 +79,11 @@ def percent_text(value: float) -> str:
     return f"{value * 100:.{0 if size >= 10 or size == 0 else 1}f}{THIN}%"
 
 
+def price(value: Number, reason: str = "") -> Markup:
+    """A price of the instrument, in its own currency."""
+    return _written(value, lambda v: f"{v:,.2f}", reason)
+
+
 def excess(value: Number, reason: str = "") -> Markup:
     """A signed share in percent with one place."""
     return _written(value, lambda v: f"{v * 100:+.1f}{THIN}%".replace("-", "−"), reason)

@@ -36,6 +36,7 @@ WRITERS = (
     figures.number,
     figures.integer,
     figures.excess,
+    figures.price,
     figures.datum,
 )
 
