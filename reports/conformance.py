@@ -67,4 +67,6 @@ def _prices(archive: Path, column: str) -> pd.DataFrame:
 def _held(prices: Any) -> strategy.Strategy:
     import pandas as pd
 
-    return strategy.measure("held", strategy.value(prices, pd.DataFrame(1.0, prices.index, prices.columns)))
+    return strategy.measure(
+        "held", strategy.value(prices.pct_change().fillna(0.0), pd.DataFrame(1.0, prices.index, prices.columns))
+    )

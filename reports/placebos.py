@@ -70,7 +70,10 @@ def momentum(facts: Facts) -> pd.Series[Any]:
     daily = facts.run.daily
     if not len(daily):
         return pd.Series(np.nan, index=facts.dates.index)
-    closes = daily.pivot_table(index="date", columns="ticker", values="close", aggfunc="last").sort_index()
+    daily = daily.sort_values("date")
+    shares = daily["split"].fillna(1.0).groupby(daily["ticker"]).cumprod()
+    worth = daily.assign(worth=daily["close"] * shares)
+    closes = worth.pivot_table(index="date", columns="ticker", values="worth", aggfunc="last").sort_index()
     moves = closes.pct_change(LOOK_BACK, fill_method=None).stack()
     cases = facts.cells.drop_duplicates("case_id").set_index("case_id")[["date", "ticker"]]
     known = moves.reindex(pd.MultiIndex.from_frame(cases))

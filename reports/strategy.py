@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PERIODS = 252
 """Sessions in a year, as empyrical and quantstats count them."""
 CONVENTIONS: Mapping[str, str] = {
-    "value": "Equal cash per ticker at the first open, never rebalanced; marked at the open of each session; no costs.",
+    "value": "Equal cash per ticker at the first open, never rebalanced; marked at opens with splits and dividends; no costs.",
     "position": "BUY holds the ticker, SELL holds cash, HOLD changes nothing; filled at the next open; cash at first.",
     "repeats": "Repeats of a case share the ticker's cash.",
     "annual_return": "Compound, 252 sessions a year.",
@@ -45,43 +45,47 @@ class Strategy:
 
 def strategies(run: Run) -> tuple[Strategy, ...]:
     """One per arm, then always-buy; none without daily prices or usable decisions."""
-    opens = open_prices(run)
-    if len(opens) < 2:
+    moved = moves(run)
+    if len(moved) < 2:
         return ()
-    held = [(arm, positions(run, arm, opens)) for arm in run.arms]
-    followed = [measure(arm, value(opens, position)) for arm, position in held if position is not None]
-    return (*followed, measure("always buy", value(opens, pd.DataFrame(1.0, opens.index, opens.columns))))
+    held = [(arm, positions(run, arm, moved)) for arm in run.arms]
+    followed = [measure(arm, value(moved, position)) for arm, position in held if position is not None]
+    return (*followed, measure("always buy", value(moved, pd.DataFrame(1.0, moved.index, moved.columns))))
 
 
-def open_prices(run: Run) -> pd.DataFrame:
-    """Raw opens, sessions x tickers of the cells, from the first fill on; a missing bar keeps the last price."""
+def moves(run: Run) -> pd.DataFrame:
+    """Simple returns from open to open, splits and dividends included, sessions x tickers of the cells, from the first fill on.
+
+    A missing bar keeps the last price.
+    """
     daily = run.daily[run.daily["ticker"].isin(run.judged["ticker"].unique())]
     if not len(daily) or not len(run.judged):
         return pd.DataFrame()
-    wide = daily.pivot_table(index="date", columns="ticker", values="open", aggfunc="last").sort_index()
-    later: pd.DataFrame = wide[wide.index > run.judged["date"].min()]
-    return later.ffill().dropna(axis=1, how="all").bfill()
+    opens = _wide(daily, "open").ffill()
+    opens = opens[opens.index > run.judged["date"].min()].dropna(axis=1, how="all").bfill()
+    splits, dividends = (_wide(daily, name).reindex_like(opens) for name in ("split", "dividend"))
+    moved: pd.DataFrame = (opens + dividends.fillna(0.0)) * splits.fillna(1.0) / opens.shift(1) - 1
+    return moved.fillna(0.0)
 
 
-def positions(run: Run, arm: str, opens: pd.DataFrame) -> pd.DataFrame | None:
+def positions(run: Run, arm: str, moved: pd.DataFrame) -> pd.DataFrame | None:
     """Share of each ticker's cash that an arm holds from each session's open on; None without a usable decision."""
-    cells = run.judged[(run.judged["arm"] == arm) & run.judged["action"].notna() & run.judged["ticker"].isin(opens.columns)]
+    cells = run.judged[(run.judged["arm"] == arm) & run.judged["action"].notna() & run.judged["ticker"].isin(moved.columns)]
     wanted = cells["action"].map({"BUY": 1.0, "SELL": 0.0})
     if not len(cells):
         return None
-    fills = np.searchsorted(opens.index.to_numpy(), cells["date"].to_numpy(), side="right")
+    fills = np.searchsorted(moved.index.to_numpy(), cells["date"].to_numpy(), side="right")
     orders = pd.DataFrame({"fill": fills, "ticker": cells["ticker"], "repeat": cells["repeat"], "wanted": wanted})
-    orders = orders[orders["fill"] < len(opens)]
+    orders = orders[orders["fill"] < len(moved)]
     table = orders.pivot_table(index="fill", columns=["repeat", "ticker"], values="wanted", aggfunc="last", dropna=False)
-    sessions = table.reindex(range(len(opens))).ffill().fillna(0.0)
-    shares = sessions.T.groupby(level="ticker").mean().T.reindex(columns=opens.columns, fill_value=0.0)
-    return shares.set_axis(opens.index)
+    sessions = table.reindex(range(len(moved))).ffill().fillna(0.0)
+    shares = sessions.T.groupby(level="ticker").mean().T.reindex(columns=moved.columns, fill_value=0.0)
+    return shares.set_axis(moved.index)
 
 
-def value(prices: pd.DataFrame, held: pd.DataFrame) -> pd.Series[Any]:
+def value(moved: pd.DataFrame, held: pd.DataFrame) -> pd.Series[Any]:
     """Value per session of equal cash in every ticker, 1 at the first session."""
-    moves = prices.pct_change().fillna(0.0)
-    growth = 1 + moves * held.shift(1).fillna(0.0)
+    growth = 1 + moved * held.shift(1).fillna(0.0)
     return growth.cumprod().mean(axis=1)
 
 
@@ -120,3 +124,8 @@ def sortino_stockbench(returns: Any) -> float:
     losses = kept[kept < 0]
     spread = np.std(losses, ddof=1) if len(losses) > 1 else 0.0
     return float(np.mean(kept) / spread) if spread > 0 else math.nan
+
+
+def _wide(daily: pd.DataFrame, column: str) -> pd.DataFrame:
+    wide: pd.DataFrame = daily.pivot_table(index="date", columns="ticker", values=column, aggfunc="last", dropna=False)
+    return wide.sort_index()

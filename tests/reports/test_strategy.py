@@ -84,9 +84,9 @@ def test_a_decision_is_filled_at_the_next_open_and_a_hold_changes_nothing(tmp_pa
     monday, tuesday = dt.date(2025, 9, 1), dt.date(2025, 9, 2)
     run = load(make_run(tmp_path / "r", dates=[monday, tuesday], tickers=["A"], arms={"a": FakeArm(rating="Buy")}))
     run.cells.loc[run.cells["date"] == pd.Timestamp(tuesday), "action"] = "HOLD"
-    opens = strategy.open_prices(run)
-    held = strategy.positions(run, "a", opens)
-    assert opens.index[0] == pd.Timestamp(tuesday), "the first open after the first decision"
+    moved = strategy.moves(run)
+    held = strategy.positions(run, "a", moved)
+    assert moved.index[0] == pd.Timestamp(tuesday), "the first open after the first decision"
     assert held is not None
     assert held["A"].eq(1.0).all()
 
@@ -94,9 +94,21 @@ def test_a_decision_is_filled_at_the_next_open_and_a_hold_changes_nothing(tmp_pa
 def test_repeats_share_the_cash_of_their_ticker(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "r", tickers=["A"], repeats=2, arms={"a": FakeArm(rating="Buy")}))
     run.cells.loc[run.cells["repeat"] == 1, "action"] = "SELL"
-    held = strategy.positions(run, "a", strategy.open_prices(run))
+    held = strategy.positions(run, "a", strategy.moves(run))
     assert held is not None
     assert held["A"].eq(0.5).all()
+
+
+def test_a_split_is_no_loss_and_a_dividend_is_a_gain(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "r", tickers=["A"], arms={"a": FakeArm(rating="Buy")}))
+    daily = run.daily.sort_values("date").reset_index(drop=True).assign(open=100.0, split=1.0, dividend=0.0)
+    daily.loc[daily.index >= 60, "open"] = 25.0
+    daily.loc[60, "split"] = 4.0
+    daily.loc[70, "dividend"] = 0.25
+    run.daily = daily
+    always = strategy.strategies(run)[-1]
+    assert always.total_return == pytest.approx(0.01)
+    assert always.max_drawdown == 0.0
 
 
 def test_without_prices_or_decisions_there_is_no_strategy(tmp_path: Path) -> None:
