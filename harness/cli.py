@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -12,6 +14,7 @@ import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -66,7 +69,16 @@ def _register(app: typer.Typer, name: str, module: object) -> None:
 
 def main() -> None:
     """Run the command line; never shows a traceback."""
-    sys.exit(_run(build()))
+    _leave(_run(build()))
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: in Python's own way out a thread of Arrow that still holds a Python object aborts the process (code 134)."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _run(app: typer.Typer) -> int:

@@ -112,6 +112,10 @@ class ServedRun:
             gate = await self._house.take(cell, attempts)
         except Deferred as held:
             return await self._stand_by(queue, cell, held.delay_s)
+        if await asyncio.to_thread(self.store.has_receipt, cell.cell_id):
+            # It ended between our look and our lease: a duplicate that went on would pay for everything again.
+            await gate.close(ended=True)
+            return Again(queue)
         return await self._run(queue, cell, gate)
 
     async def _run(self, queue: str, cell: Cell, gate: CellGate) -> Again | None:
