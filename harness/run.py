@@ -40,7 +40,7 @@ from harness.private_redis import private_redis
 from harness.progress import Progress
 from harness.registry import RunInfo
 from harness.run_folder import RunFolder
-from harness.sources_check import archive_folder
+from harness.sources_check import archive_address
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ class Plan:
     @property
     def archive(self) -> str | None:
         said = self.experiment.data.archive
-        return str(archive_folder(said, self.options.beside)) if said else None
+        return archive_address(said, self.options.beside) if said else None
 
 
 def run(options: Options, console: Console) -> int:

@@ -47,6 +47,11 @@ def _archive(address: str, beside: Path | None) -> Check:
     return ok("source archive", f"{folder} has prices")
 
 
+def archive_address(address: str, beside: Path | None) -> str:
+    """Where an archive lies: an object store as it is said, a folder relative to the experiment file."""
+    return address if "://" in address else str(archive_folder(address, beside))
+
+
 def archive_folder(address: str, beside: Path | None) -> Path:
     """An archive's folder as the experiment file means it: relative to the file."""
     path = Path(address).expanduser()

@@ -68,8 +68,10 @@ class Certificate:
     """Snapshots whose bytes do not match their hash any more."""
     missing: tuple[str, ...] = ()
     """Snapshots that the run folder lacks."""
+    read: int = 0
+    """Figures in prompts, each counted once per case."""
     figures: int = 0
-    """Figures in prompts that are not in the case's snapshot, each counted once per case."""
+    """Those of them that are not in the case's snapshot."""
     hits: tuple[Hit, ...] = ()
     expected: float = 0.0
     """Hits to be expected by chance among the figures that no model wrote."""
@@ -91,8 +93,8 @@ def inspect(run: Run) -> Certificate:
     altered = tuple(name for name, raw in raws.items() if raw is not None and sha256(raw).hexdigest() != name)
     leaks = tuple(leak for snapshot in snapshots.values() for leak in provenance(snapshot))
     data = sum(len(part["rows"]) for snapshot in snapshots.values() for part in snapshot["parts"].values())
-    tested, hits, expected = _scan(run, list(snapshots.values()))
-    return _judged(Certificate("clean", "", len(snapshots), data, leaks, altered, missing, tested, tuple(hits), expected))
+    read, tested, hits, expected = _scan(run, list(snapshots.values()))
+    return _judged(Certificate("clean", "", len(snapshots), data, leaks, altered, missing, read, tested, tuple(hits), expected))
 
 
 def provenance(snapshot: Mapping[str, Any]) -> Iterator[Leak]:
@@ -113,30 +115,33 @@ def _read(run: Run, name: str) -> bytes | None:
         return None
 
 
-def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, list[Hit], float]:
-    """(figures tested, hits, hits expected by chance among those that no model wrote)."""
+def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, int, list[Hit], float]:
+    """(figures read, those not in the snapshot, hits, hits expected by chance among those that no model wrote)."""
     days = _by_ticker(run)
     prompts, said = _prompts(run)
-    tested, expected, hits = 0, 0.0, []
+    read, tested, expected, hits = 0, 0, 0.0, []
     for snapshot in snapshots:
         case_id = f"{snapshot['ticker']}@{snapshot['date']}"
         others = [other for other in snapshots if other["ticker"] == snapshot["ticker"] and other["date"] > snapshot["date"]]
         known, later = future.known(snapshot), future.later(snapshot, days.get(snapshot["ticker"], []), others)
-        for figure, role in _new_figures(prompts[case_id], known):
+        for figure, role in _figures(prompts[case_id]):
+            read += 1
+            if known.near(figure):
+                continue
             by_model = figure.text in said[case_id]
             tested += 1
             expected += 0.0 if by_model else later.chance(figure)
             if met := later.near(figure):
                 hits.append(Hit(case_id, role, figure.text, met.what, met.known_at, by_model))
-    return tested, hits, expected
+    return read, tested, hits, expected
 
 
-def _new_figures(texts: Mapping[str, str], known: future.Values) -> Iterator[tuple[future.Figure, str]]:
-    """Each figure once, with the first role that read it, unless the snapshot holds it."""
+def _figures(texts: Mapping[str, str]) -> Iterator[tuple[future.Figure, str]]:
+    """Each figure once, with the first role that read it."""
     seen: set[str] = set()
     for text, role in texts.items():
         for figure in future.figures(text):
-            if figure.text not in seen and not known.near(figure):
+            if figure.text not in seen:
                 yield figure, role
             seen.add(figure.text)
 
@@ -167,8 +172,8 @@ def _by_ticker(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 def _judged(found: Certificate) -> Certificate:
     checked = f"{found.data:,} data of {found.snapshots} snapshots carry a time at or before their decision"
-    met = f"{len(found.shown)} of {found.figures:,} other figures in prompts"
-    scanned = f"{met} equal a later value, {found.expected:.1f} by chance"
+    others = f"{found.figures:,} of {found.read:,} figures in prompts stand in no snapshot"
+    scanned = f"{others}, and {len(found.shown)} of these equal a later value ({found.expected:.1f} by chance)"
     if found.leaks or found.altered:
         said = f"{len(found.leaks)} data came after their decision, {len(found.altered)} snapshots were altered; see the list."
         return replace(found, status="leak", sentence=said)

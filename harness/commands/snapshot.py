@@ -72,8 +72,8 @@ def freeze(
 
     if not today:
         raise Unmended([Problem("snapshot freeze", "only --today can be frozen by hand", "cases are frozen by `run`")])
-    loaded = spec.load(experiment, {"data.archive": archive} if archive else {})
-    folder = archive or loaded.data.archive
+    loaded = spec.load(experiment, spec.of_archive(archive))
+    folder = _address(loaded.data.archive, experiment)
     if not folder:
         raise Unmended([Problem("snapshot freeze", "no archive to grow", "say --archive DIR, or data.archive")])
     contact = environment.read(experiment).get("SEC_CONTACT")
@@ -95,14 +95,19 @@ def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> Non
     console.print(f"{folder} now holds what was knowable at {now:%Y-%m-%d %H:%M} UTC", highlight=False)
 
 
+def _address(said: str | None, experiment: Path) -> str | None:
+    from harness.sources_check import archive_address
+
+    return archive_address(said, experiment.parent) if said else None
+
+
 def _data(experiment: Path | None, archive: str | None) -> dict[str, Any]:
     """Settings of the experiment, else everything from the archive, else the demo source."""
     if experiment is not None:
         from harness import matrix, spec
 
-        overrides = {"data.archive": archive} if archive else {}
-        loaded = spec.load(experiment, overrides)
-        return {**matrix.data_of(loaded), "archive": loaded.data.archive}
+        loaded = spec.load(experiment, spec.of_archive(archive))
+        return {**matrix.data_of(loaded), "archive": _address(loaded.data.archive, experiment)}
     if archive:
         return dict.fromkeys(("prices", "filings", "news", "social", "macro"), "archive")
     return {"prices": "demo"}
