@@ -44,8 +44,8 @@ class Experience:
 
     roles: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
     """(model key, role) -> what its calls used."""
-    inputs: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
-    """(prompt fingerprint, model key, role) -> mean input tokens, hand-offs as long as they really were."""
+    inputs: Mapping[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
+    """(prompt fingerprint, model key, role) -> mean input tokens with hand-offs as they really were, and cached ones."""
     cached_share: Mapping[str, float] = field(default_factory=dict)
     """model key -> share of its input that came from a cache."""
     extra_calls: Mapping[str, float] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Experience:
         """Calibration of the input estimate: the model's own, else that of the others."""
         return self.input_ratio.get(key_of(model.provider, model.name, model.params), self.input_ratio.get(""))
 
-    def input_of(self, fingerprint: str, model: Model, role: str) -> float | None:
+    def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float] | None:
         return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
 
     def of(self, model: Model, role: str) -> Measured | None:
@@ -163,10 +163,14 @@ def _measured(group: pd.DataFrame) -> Measured:
     )
 
 
-def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, float]]:
     known = primary.dropna(subset=["input_tokens", "fingerprint"])
-    groups = known.groupby(["fingerprint", "model", "role"])["input_tokens"]
-    return {(str(prompts), str(model), str(role)): float(group.mean()) for (prompts, model, role), group in groups}
+    groups = known.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens"]]
+    return {(str(prompts), str(model), str(role)): _read(group) for (prompts, model, role), group in groups}
+
+
+def _read(group: pd.DataFrame) -> tuple[float, float]:
+    return float(group["input_tokens"].mean()), float(group["cached_tokens"].fillna(0).mean())
 
 
 def _fingerprints(run: Folder) -> dict[str, str]:

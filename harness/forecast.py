@@ -193,6 +193,8 @@ class Forecaster:
         return self._factor(call.model, "speed", 2 * priors.MEASURED_SPREAD if call.is_measured else priors.SPEED_SPREAD)
 
     def _cache_hit(self, call: PlannedCall) -> Draws | float:
+        if call.input_is_measured:
+            return 1.0
         key = _key(call.model)
         if key not in self._experience.cached_share:
             low, high = priors.CACHE_HIT

@@ -29,7 +29,8 @@ class PlannedCall:
     model: Model
     input_tokens: float
     cacheable_tokens: float
-    """Part of the input that an earlier request of the cell sent too, where it is long enough to be cached."""
+    """Part of the input that an earlier request of the cell sent too, where it is long enough to be cached; what a cache
+    really gave, where the input is measured."""
     output_tokens: float
     output_cap: int | None
     seconds: float
@@ -109,8 +110,8 @@ def _call(
     cap = priors.output_cap(model, pipeline_cap)
     measured = experience.of(model, role)
     read = experience.input_of(cell.fingerprint, model, role)
-    if read is not None and whole:
-        whole, shared = read, shared * read / whole
+    if read is not None:
+        whole, shared = read
     told = measured.output_tokens if measured else priors.output_tokens(model, asked, cap)
     speed = priors.speed(model.provider)
     seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
