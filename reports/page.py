@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import answer, bars, breakdown, charts, grid, lineups, provenance, shown, strategy, wording
+from reports import (
+    answer,
+    bars,
+    breakdown,
+    breakeven,
+    charts,
+    economics,
+    forecasts,
+    grid,
+    lineups,
+    provenance,
+    shown,
+    strategy,
+    wording,
+)
 from reports.bars import Bar
 from reports.breakdown import Spend, Total, Waste
 from reports.figures import known
@@ -21,8 +35,11 @@ from reports.visible import slug
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.breakeven import BreakEven
+    from reports.economics import ArmCost, LocalUse
     from reports.findings import Comparison, Findings
     from reports.findings import Row as EndpointRow
+    from reports.forecasts import Forecast
     from reports.load import Run
     from reports.placebos import Placebo
     from reports.registry import Metric
@@ -240,6 +257,36 @@ class Page:
     def cost_metric(self) -> Metric:
         assert self.findings is not None
         return self.findings.row(answer.COST).metric
+
+    @cached_property
+    def costs(self) -> dict[str, ArmCost]:
+        return economics.by_arm(self.run)
+
+    @cached_property
+    def local_use(self) -> list[LocalUse]:
+        return economics.local_use(self.run)
+
+    @cached_property
+    def break_even(self) -> list[BreakEven]:
+        return breakeven.table(self.run)
+
+    @cached_property
+    def forecasts(self) -> list[Forecast]:
+        """Forecasts of arms that hosted models bill, or that are not settled; others have nothing to compare."""
+        return [one for one in forecasts.read(self.run) if one.high or one.paid]
+
+    @cached_property
+    def has_caching(self) -> bool:
+        """Whether some price would have been another one without caches."""
+        return any(cost.saved_by_caching for cost in self.costs.values())
+
+    @property
+    def has_economics(self) -> bool:
+        return bool(self.has_caching or self.local_use or self.forecasts)
+
+    @staticmethod
+    def per_usable(total: float | None, use: LocalUse) -> float | None:
+        return total / use.usable if total is not None and use.usable else None
 
     @cached_property
     def has_outcomes(self) -> bool:
