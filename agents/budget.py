@@ -23,10 +23,13 @@ class Block:
     noun: str = "lines"
     """What a cut line is called in the announcement."""
     rank: int = 0
+    hidden: int = 0
+    """Lines that are left out whatever the budget."""
 
     def text(self, keep: int) -> str:
         cut = len(self.lines) - keep
-        said = [f"({cut} {self.noun} cut to fit the token budget)"] if cut else []
+        why = "cut to fit the token budget" if cut else "not shown"
+        said = [f"({cut + self.hidden} {self.noun} {why})"] if cut + self.hidden else []
         return "\n".join([f"{self.title}:", *self.lines[:keep], *said])
 
 

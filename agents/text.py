@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 TITLE = 300
-SUMMARY = 1500
+SUMMARY = 600
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _SPACE = re.compile(r"\s+")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -38,7 +39,7 @@ class Archive(Source):
         bars = self._bars.get(ticker)
         if bars is None:
             known = ", ".join(self.tickers()[:40])
-            raise NoSuchCase(f"the archive {self._folder} has no prices of {ticker!r}; it has: {known}")
+            raise NoSuchCase(f"the archive {self._said} has no prices of {ticker!r}; it has: {known}")
         splits, dividends = self._splits.get(ticker, ()), self._dividends.get(ticker, ())
         return History(
             tuple(bar for bar in bars if bar.date >= first and bar.available_at <= until),
@@ -85,6 +86,11 @@ class Archive(Source):
         return Found(tuple(rows), undated, None if rows else otherwise)
 
     @property
+    def _said(self) -> str:
+        """The address as a message may show it: without keys."""
+        return re.sub(r"//[^/@]*@", "//***@", self._folder)
+
+    @property
     def _folder(self) -> str:
         if not self.settings.archive:
             raise BadArchive("the source 'archive' needs a folder; mend: data.archive in the experiment, or --archive DIR")
@@ -108,13 +114,13 @@ class Archive(Source):
         try:
             infos = system.get_file_info(fs.FileSelector(path))
         except FileNotFoundError as problem:
-            raise BadArchive(f"there is no archive at {self._folder}; mend: --archive DIR") from problem
+            raise BadArchive(f"there is no archive at {self._said}; mend: --archive DIR") from problem
         except OSError as problem:
-            raise SourceFailed(f"the archive {self._folder} cannot be reached: {problem}") from problem
+            raise SourceFailed(f"the archive {self._said} cannot be reached: {problem}") from problem
         found = {info.base_name.removesuffix(".parquet"): info for info in infos if info.extension == "parquet"}
         if "prices" not in found:
             raise BadArchive(
-                f"the archive {self._folder} has no prices.parquet; it has: {', '.join(sorted(found)) or 'no Parquet'}"
+                f"the archive {self._said} has no prices.parquet; it has: {', '.join(sorted(found)) or 'no Parquet'}"
             )
         return {name: found[name] for name in sorted(found) if name in TABLES}
 
@@ -172,7 +178,8 @@ class Archive(Source):
 
     @cached_property
     def _news(self) -> dict[str, tuple[News, ...]]:
-        return self._made("news", lambda row: _text(row, "company" if row["ticker"] else "global"))
+        made = self._made("news", lambda row: _text(row, "company" if row["ticker"] else "global"))
+        return {ticker: tuple(dict.fromkeys(items)) for ticker, items in made.items()}
 
     @cached_property
     def _posts(self) -> dict[str, tuple[News, ...]]:

@@ -173,6 +173,15 @@ def test_a_cut_to_the_budget_is_announced(folder: Path) -> None:
     assert "cut to fit" not in agents.view(snapshot, "news")
 
 
+def test_a_flood_of_news_is_bounded_without_any_budget(folder: Path) -> None:
+    rows = [news(f"2025-06-16T{hour:02}:{minute:02}:00", f"Item {hour}:{minute}") for hour in range(10) for minute in range(30)]
+    snapshot = frozen(write(folder, "news", [*rows, rows[0]]))
+    text = agents.view(snapshot, "news")
+    assert text.count("> 2025-06-16") == 25
+    assert "(55 older items not shown)" in text
+    assert "220 older ones were not kept" in text
+
+
 def test_no_budget_and_no_view_ever_exceed_what_was_asked(folder: Path) -> None:
     from agents.budget import count_tokens
 
