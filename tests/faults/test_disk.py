@@ -1,0 +1,70 @@
+"""The results folder is full, or cannot be written, for a while."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.stage import Promise, Stage, read_ledger
+
+FULL = """
+set -e
+mount -t tmpfs -o size=3g none results
+( while [ ! -d results/fault/*/parts ]; do sleep 0.05; done
+  mount -o remount,size=$(( $(df --output=used -k results | tail -1) + 16 ))k results
+  while [ ! -e heal ]; do sleep 0.1; done
+  mount -o remount,size=3g results ) &
+"$@" && code=0 || code=$?
+wait
+rm -rf kept && cp -a results kept
+exit $code
+"""
+READ_ONLY = """
+set -e
+mount --bind results results
+( while [ ! -d results/fault/*/parts ]; do sleep 0.05; done
+  cd results/fault/*/; mount --bind parts parts; mount -o remount,bind,ro parts
+  while [ ! -e ../../../heal ]; do sleep 0.1; done
+  umount parts ) &
+"$@" && code=0 || code=$?
+wait
+exit $code
+"""
+
+
+@pytest.fixture(autouse=True)
+def _can_mount() -> None:
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting in a namespace of one's own is not allowed here")
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [(FULL, "No space left on device"), (READ_ONLY, "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_results_that_cannot_be_written_for_a_while(
+    on_stage: Stage, broker: str, chance: Random, script: str, complaint: str
+) -> None:
+    """Cells wait with their answers in the journal; nothing is paid twice, no torn file stays."""
+    on_stage.describe(dates=2)
+    (on_stage.folder / "results").mkdir()
+    runner = on_stage.start("--broker", broker, "--workers", "1", prefix=["unshare", "-Urm", "sh", "-c", script, "sh"])
+    on_stage.answered(6 * 12)
+    time.sleep(chance.uniform(1, 3))
+    (on_stage.folder / "heal").touch()
+    on_stage.end(runner)
+    if (kept := on_stage.folder / "kept").exists():
+        _show(kept, on_stage.folder / "results")
+    assert complaint in on_stage.said()
+    Promise(6, cut_off=0).check(on_stage, read_ledger(broker))
+
+
+def _show(kept: Path, results: Path) -> None:
+    """What stood on the disk that only the run could see."""
+    results.rmdir()
+    kept.rename(results)
