@@ -195,6 +195,8 @@ class _Finder:
     def _reason(self, metric: Metric, arm: str) -> str:
         """Why there is nothing to compare."""
         baseline = str(self.facts.baseline)
+        if not len(self.facts.dates):
+            return "no whole case has ended yet"
         if metric.is_outcome:
             return self.headline.why_none(metric.horizon or 0, arm, baseline)
         if metric.group == "similarity" and not _has_repeats(self.facts, baseline):

@@ -45,6 +45,8 @@ class Headline:
 
     def why_none(self, horizon: int, *arms: str) -> str:
         """Why no case of these arms may carry a claim."""
+        if not len(self.facts.dates):
+            return "no whole case has ended yet"
         for arm in arms:
             if self.cutoffs[arm].unknown:
                 return f"knowledge cutoff of {', '.join(self.cutoffs[arm].unknown)} is unknown; add it to reports/cutoffs.yaml"

@@ -22,10 +22,8 @@ def known(run: Run, horizon: int) -> pd.Series[Any]:
 def spans(run: Run, horizon: int, dates: pd.Series[Any]) -> dict[Any, tuple[Any, Any]]:
     """date -> (first entry, last exit) of its known outcomes; `dates` says which date each case has."""
     rows = _rows(run, horizon)
-    rows = rows[rows["excess"].notna()]
-    if not len(rows):
-        return {}
-    rows = rows.assign(date=rows["case_id"].map(dates))
+    rows = rows[rows["excess"].notna() & rows["case_id"].isin(dates.index)]
+    rows = rows.assign(date=dates.reindex(rows["case_id"]).to_numpy())
     ends = rows.dropna(subset=["date"]).groupby("date").agg({"entry_at": "min", "exit_at": "max"})
     return {date: (entry, leave) for date, entry, leave in ends.itertuples(name=None)}
 

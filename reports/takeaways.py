@@ -154,7 +154,9 @@ def _slower_or_faster(comparison: Comparison) -> str:
 
 
 def _has_interval(comparison: Comparison) -> bool:
-    return math.isfinite(comparison.estimate.low) and math.isfinite(comparison.estimate.high)
+    """Whether the matrix can carry a sentence: an interval, and more than one date behind it."""
+    estimate = comparison.estimate
+    return estimate.dates > 1 and math.isfinite(estimate.low) and math.isfinite(estimate.high)
 
 
 def _is_apart(comparison: Comparison) -> bool:
@@ -237,9 +239,9 @@ def caveats(found: Findings, run: Run) -> tuple[str, ...]:
 def _size_caveats(found: Findings) -> Iterator[str]:
     if found.is_interim:
         yield f"Interim: {found.cases} whole cases so far; nothing is judged before the run is finished."
-    if found.dates < 2:
-        yield f"{found.cases} cases on {found.dates} date: cases of one date count as one, so nothing can be judged."
-    elif found.dates < 10:
+    if found.dates == 1:
+        yield f"{found.cases} cases on 1 date: cases of one date count as one, so nothing can be judged."
+    elif 1 < found.dates < 10:
         yield f"{found.cases} cases on only {found.dates} dates: intervals are wide, since cases of one date count together."
     if len(found.arms) > 2 and found.declared:
         yield (
@@ -289,5 +291,5 @@ def _outcome_caveats(found: Findings, run: Run) -> Iterator[str]:
             told = ", ".join(f"{count} {status}" for status, count in waiting.items())
             yield f"Outcomes over {horizon} sessions: {told}, of {sum(statuses.values())} cases."
     named = outcomes.benchmark(run)
-    if named is not None and named != (run.experiment.get("outcomes") or {}).get("benchmark", named):
+    if found.cases and named is not None and named != (run.experiment.get("outcomes") or {}).get("benchmark", named):
         yield f"Excess returns are over {named}, since the declared benchmark is not in the data of all {found.cases} cases."

@@ -175,6 +175,12 @@ BAD: dict[str, dict[str, Any]] = {
     "NULL costs": {"arms": {"a": FakeArm(cost_usd=None), "b": FakeArm(cost_usd=None)}},
     "one arm": {"arms": {"a": FakeArm()}},
     "a model without a cutoff": {"arms": {"a": FakeArm(), "b": FakeArm("mystery-9b", "ollama")}},
+    "interim without a whole case": {
+        "dates": ONE_DATE,
+        "tickers": ["AAPL"],
+        "arms": {"a": FakeArm(), "b": FakeArm(skip=["AAPL@2025-09-02"])},
+        "state": "stopped",
+    },
     "nothing declared": {"compare": {"baseline": "gpt-5", "endpoints": {}}},
 }
 
