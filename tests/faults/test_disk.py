@@ -29,7 +29,7 @@ mount --bind results results
 ( while [ ! -d results/fault/*/parts ]; do sleep 0.05; done
   cd results/fault/*/; mount --bind parts parts; mount -o remount,bind,ro parts
   while [ ! -e ../../../heal ]; do sleep 0.1; done
-  umount parts ) &
+  mount -o remount,bind,rw parts ) &
 "$@" && code=0 || code=$?
 wait
 exit $code
