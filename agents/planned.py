@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents import flow, prompts
@@ -46,15 +46,11 @@ def prompts_of(snapshot: Snapshot, pipeline: Pipeline) -> tuple[PlannedPrompt, .
 def _plan(
     snapshot: Snapshot, pipeline: Pipeline, seat: Seat, said: Sequence[Statement], before: Sequence[PlannedPrompt]
 ) -> PlannedPrompt:
-    cap = _cap(pipeline.max_output_tokens, seat.role.name)
+    cap = pipeline.output_cap(seat.role.name)
     parts = prompts.prompt(snapshot, pipeline, seat, said, cap)
     told = int(seat.role.words * _TOKENS_PER_WORD) + (60 if seat.role.output in FORMS else 0)
     shared = max((_common(parts, one.parts) for one in before), default=0)
     return PlannedPrompt(Place(seat.role.name, seat.round), parts, min(told, cap or told), cap, shared)
-
-
-def _cap(caps: Mapping[str, int], role: str) -> int | None:
-    return caps.get(role) or caps.get("all")
 
 
 def _common(parts: Sequence[Part], others: Sequence[Part]) -> int:

@@ -46,9 +46,7 @@ class Hearing:
         return self.lineup[role]
 
     def cap(self, role: str) -> int | None:
-        """Most output tokens of one answer of this role; None where nobody says."""
-        caps = self.pipeline.max_output_tokens
-        return caps.get(role) or caps.get("all") or self.model(role).params.get("max_output_tokens")
+        return self.pipeline.output_cap(role, self.model(role))
 
 
 async def speak(hearing: Hearing, seat: Seat, said: Sequence[Statement]) -> Statement:

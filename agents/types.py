@@ -109,6 +109,12 @@ class Pipeline:
     rule: str | None = None
     """always_hold | macd | kdj_rsi | zmr | sma: decides without a model."""
 
+    def output_cap(self, role: str, model: Model | None = None) -> int | None:
+        """Most output tokens of one answer of a role: its own cap, that of `all`, its model's; None where nobody says."""
+        said = self.max_output_tokens.get(role) or self.max_output_tokens.get("all")
+        cap: int | None = said or (model.params.get("max_output_tokens") if model else None)
+        return cap
+
 
 @dataclass(frozen=True)
 class Place:

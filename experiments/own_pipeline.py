@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agents import (
     DECISION,
+    Answer,
     Clients,
     Gate,
     Lineup,
@@ -24,17 +25,21 @@ from agents import (
 async def decide(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Result:
     case = Part("user", instrument(snapshot))
 
-    async def door(place: Place, request: Request):  # type: ignore[no-untyped-def]
+    async def door(place: Place, request: Request) -> Answer:
         return await ask(place, request, gate, clients)
 
     material = Part("user", view(snapshot, "market", pipeline.budget_tokens.get("market")))
     task = Part("user", "Describe trend, momentum and risk in at most 150 words.")
-    question = Request(lineup["market_analyst"], (case, material, task))
+    analyst = lineup["market_analyst"]
+    cap = pipeline.output_cap("market_analyst", analyst)
+    question = Request(analyst, (case, material, task), max_output_tokens=cap)
     report = await door(Place("market_analyst"), question)
 
     findings = Part("user", f"The analyst reports:\n{report.text}")
     order = Part("user", f"You are the portfolio manager. Decide.\n{DECISION.say()}")
-    form = Request(lineup["portfolio_manager"], (case, findings, order), schema=DECISION.schema())
+    manager = lineup["portfolio_manager"]
+    cap = pipeline.output_cap("portfolio_manager", manager)
+    form = Request(manager, (case, findings, order), schema=DECISION.schema(cap), max_output_tokens=cap)
     reading = await fill_in(Place("portfolio_manager"), form, DECISION, door)
 
     made = decision_of(reading)
