@@ -73,3 +73,28 @@ def test_a_run_without_a_manifest_or_arms_still_loads(tmp_path: Path) -> None:
     run = load(str(folder))
     assert run.arms == ("gpt-5", "llama3.1-8b")
     assert json.dumps(run.manifest) == "{}"
+
+
+def test_a_run_in_a_bucket_loads_like_one_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    local = load(make_run(tmp_path / "r1"))
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        address = f"s3://bucket/results/r1?scheme=http&endpoint_override={host}:{port}&allow_bucket_creation=true"
+        system, path = fs.FileSystem.from_uri(address)
+        system.create_dir("bucket")
+        fs.copy_files(local.path, path, destination_filesystem=system)
+        remote = load(address)
+        assert remote.cells["cell_id"].tolist() == local.cells["cell_id"].tolist()
+        assert remote.manifest == local.manifest
+        assert remote.declared == local.declared
+        assert len(remote.messages) == len(local.messages)
+    finally:
+        server.stop()
