@@ -32,6 +32,7 @@ from agents.llms import (
 )
 from agents.planned import PlannedPrompt, prompts_of
 from agents.preload import preload
+from agents.replaying import Recorded, replay
 from agents.roles import analyst_names, deep_roles, role_names
 from agents.rules import rule_names
 from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
@@ -106,6 +107,7 @@ __all__ = [
     "PlannedPrompt",
     "PromptTooLong",
     "Reading",
+    "Recorded",
     "Request",
     "Result",
     "Server",
@@ -147,6 +149,7 @@ __all__ = [
     "probe",
     "prompts_of",
     "recipe",
+    "replay",
     "role_names",
     "rule_names",
     "sessions_between",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def ask_before_spending(experiment: Experiment, cells: Iterable[Cell], options: Options, console: Console) -> None:
     """Raises Stopped when a person says no, Unmended when nobody can be asked and nothing caps the bill."""
-    paid = [cell for cell in cells if cell.lineup and matrix.is_hosted(cell)]
+    paid = [cell for cell in cells if matrix.asks_hosted(cell)]
     if not paid or options.yes:
         return
     cap = experiment.budget.run_usd

@@ -15,7 +15,7 @@ from redis import RedisError
 
 import agents
 from agents import Clients, Gate, ModelCallError, Result, Snapshot
-from harness import rows
+from harness import replaying, rows
 from harness.cells import Cell
 from harness.clock import ClockedGate, ServiceClock
 from harness.errors import LeaseLost, OverBudget
@@ -107,8 +107,11 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
 async def _decide(attempt: Attempt) -> Result:
     cell = attempt.cell
     async with attempt.clock.limited():
-        snapshot = await attempt.load(cell)
         gate = ClockedGate(attempt.gate, attempt.clock, attempt.is_draining)
+        if cell.kind == replaying.KIND:
+            recorded = await asyncio.to_thread(replaying.recorded, attempt.store, cell)
+            return await agents.replay(recorded, cell.lineup, cell.pipeline, gate, attempt.clients)
+        snapshot = await attempt.load(cell)
         return await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, attempt.clients)
 
 

@@ -88,6 +88,11 @@ def is_hosted(cell: Cell) -> bool:
     return all(model.provider in _HOSTED for model in cell.lineup.values())
 
 
+def asks_hosted(cell: Cell) -> bool:
+    """Whether some hosted model plays in this cell: a hybrid's bill is one, too."""
+    return any(model.provider in _HOSTED for model in cell.lineup.values())
+
+
 def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
     days = calendar.dates(experiment.dates, now)
     return [Case(ticker, day) for day in days for ticker in experiment.tickers]

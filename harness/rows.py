@@ -74,6 +74,7 @@ def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, h
         "cell_key": cell.cell_key,
         "case_id": cell.case_id,
         "arm": cell.arm,
+        "kind": cell.kind,
         "ticker": cell.ticker,
         "date": cell.date,
         "repeat": cell.repeat,

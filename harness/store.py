@@ -19,6 +19,7 @@ RECEIPT = ".cell.parquet"
 OVERVIEW = (
     "cell_id",
     "arm",
+    "kind",
     "status",
     "decision_status",
     "llm_calls",
@@ -70,6 +71,16 @@ class Store:
         """Rows of the calls that attempts before this one left."""
         names = [f"{cell_id}.{number}.calls.parquet" for number in range(1, attempt)]
         return [row for name in names for row in self._rows(name)]
+
+    def parts_of(self, cell_id: str, table: str) -> list[Row]:
+        """Rows of `calls` or `messages` that all attempts at a cell left."""
+        count = self.next_attempt(cell_id)
+        return [row for number in range(1, count) for row in self._rows(f"{cell_id}.{number}.{table}.parquet")]
+
+    def rows_of(self, table: str) -> list[Row]:
+        """A derived table; no rows before the first compact."""
+        raw = self.folder.read_if_there(f"{table}.parquet")
+        return [] if raw is None else list(_decode(raw).to_pylist())
 
     def write(self, cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> None:
         """Put down an ended cell: the calls first, the receipt last, so that a receipt never lacks its calls."""

@@ -1,0 +1,86 @@
+"""Replay: each recorded prompt asked again of another model, one call per role, so that only the model differs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agents import decision, prompts
+from agents.deciding import result
+from agents.errors import AgentsError, Halt, PipelineError, PromptTooLong
+from agents.flow import Seat
+from agents.forms import FORMS
+from agents.roles import all_roles
+from agents.statement import Statement
+from agents.turn import free
+from agents.types import Answer, Gate, Lineup, Part, Pipeline, Place, Request, Result
+
+if TYPE_CHECKING:
+    from agents.llms import Clients
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one role was sent in a finished cell, exactly."""
+
+    role: str
+    round: int
+    parts: tuple[Part, ...]
+
+    @property
+    def seat(self) -> Seat:
+        if self.role not in all_roles():
+            raise PipelineError(f"the recorded run knows a role {self.role!r} that this version does not")
+        return Seat(all_roles()[self.role], self.round)
+
+
+async def replay(recorded: Sequence[Recorded], lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Result:
+    """Ask every recorded prompt once. Raises Halt; a role that could not be asked is named in Result.error."""
+    answers = await asyncio.gather(*(_again(one, lineup, pipeline, gate, clients) for one in recorded), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and (isinstance(answer, Halt) or not isinstance(answer, Exception)):
+            raise answer
+    said = [answer for answer in answers if isinstance(answer, Statement)]
+    failed = [(one, answer) for one, answer in zip(recorded, answers, strict=True) if isinstance(answer, Exception)]
+    return result(said, _error(failed))
+
+
+async def _again(one: Recorded, lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Statement:
+    from agents.llms import ask
+
+    place = Place(one.role, one.round, "replay")
+    caps = pipeline.max_output_tokens
+    cap = caps.get(one.role) or caps.get("all") or lineup[one.role].params.get("max_output_tokens")
+    form = FORMS.get(one.seat.role.output)
+    request = Request(
+        model=lineup[one.role],
+        parts=one.parts,
+        schema=form.schema(cap) if form else None,
+        max_output_tokens=cap,
+        cache_key=prompts.cache_key(one.parts),
+    )
+    return _statement(one.seat, place, await ask(place, request, gate, clients))
+
+
+def _statement(seat: Seat, place: Place, answer: Answer) -> Statement:
+    """One call and no repair: what the first answer gives, or honestly nothing."""
+    form = FORMS.get(seat.role.output)
+    if form is None:
+        return free(seat, answer)
+    reading = decision.read(place, answer, form)
+    if reading.status == "unparsed":
+        reading = decision.recover([(place, answer)], form, reading.problem)
+    text = form.show(reading.value) if reading.value and reading.status != "recovered" else reading.text
+    return Statement(seat, text, "", reading.status, reading.value, reading.parsed)
+
+
+def _error(failed: Sequence[tuple[Recorded, Exception]]) -> Exception | None:
+    if not failed:
+        return None
+    first = failed[0][1]
+    if len(failed) == 1 and not isinstance(first, PromptTooLong):
+        return first
+    said = "; ".join(f"{one.role}: {error}" for one, error in failed)
+    return PromptTooLong(said) if isinstance(first, PromptTooLong) else AgentsError(said)
