@@ -99,7 +99,8 @@ def run(options: Options, console: Console) -> int:
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))
-    with _broker(plan) as url, Redis.from_url(url) as client, _workers(plan, url) as workers:
+    with _broker(plan) as url, Redis.from_url(url) as client, contextlib.ExitStack() as stack:
+        workers = None if _is_done(plan) else _start_workers(plan, url, stack)
         cells = _freeze(plan, display)
         _take_over(plan, cells, client, display)
         waiting = _waiting(plan, cells)
@@ -108,6 +109,7 @@ def run(options: Options, console: Console) -> int:
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
         outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console))
         ask_before_spending(plan.experiment, waiting.values(), options, console)
+        workers = workers or _start_workers(plan, url, stack)
         outcome = _execute(plan, cells, waiting, url, client, display, workers)
     return closing.close(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
 
@@ -211,18 +213,17 @@ def _execute(
         registry.withdraw(client, info.run_id)
 
 
-@contextlib.contextmanager
-def _workers(plan: Plan, url: str) -> Iterator[LocalWorkers | None]:
-    """They import what they need while the cases are frozen; a finished run and a broker with workers of its own need none."""
-    is_done = plan.run.store.manifest().get("state") == run_folder.DONE
-    if is_done or (plan.options.broker and not plan.options.workers):
-        yield None
-        return
+def _is_done(plan: Plan) -> bool:
+    return bool(plan.run.store.manifest().get("state") == run_folder.DONE)
+
+
+def _start_workers(plan: Plan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:
+    """They import what they need while the cases are frozen; a broker may have workers of its own elsewhere."""
+    if plan.options.broker and not plan.options.workers:
+        return None
     workers = LocalWorkers(_worker_arguments(plan, url), reuse.redis_folder(plan.run).parent / "workers.log")
-    try:
-        yield workers
-    finally:
-        workers.close()
+    stack.callback(workers.close)
+    return workers
 
 
 def _worker_arguments(plan: Plan, url: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from redis import RedisError
 
 from agents import Clients
-from harness import control, events, roll, rows, servers
+from harness import control, events, roll, rows, servers, worker_log
 from harness.broker import queue_name
 from harness.cells import Cell
 from harness.clock import ServiceClock
@@ -34,17 +34,21 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from harness.gate import CellGate
+    from harness.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 LATER_S = 1.0
 TROUBLE_S = 5.0
 _STANDBY_MS = 1_000
+_LOGGED = ("cell_id", "arm", "case_id", "repeat", "status", "decision_status", "llm_calls", "service_s", "cost_usd", "error")
 
 
 class ServedRun:
     """A run, the folder it writes to, and the models it may ask, in one process and on one event loop."""
 
-    def __init__(self, info: RunInfo, orders: Orders, redis: Redis, worker: str, *, alone: bool) -> None:
+    def __init__(
+        self, info: RunInfo, orders: Orders, redis: Redis, worker: str, *, alone: bool, metrics: Metrics | None = None
+    ) -> None:
         """`alone`: this process runs one cell at a time, apart from all others."""
         beside = Path(info.beside) if info.beside and Path(info.beside).is_dir() else None
         experiment = Experiment.model_validate(dict(info.terms))
@@ -58,7 +62,10 @@ class ServedRun:
         self._redis = redis
         self._worker = worker
         self._alone = alone
+        self._metrics = metrics
         self._clients = Clients({name: spec.as_agents_server() for name, spec in self._servers.items()}, worker)
+        for spec in self._servers.values():
+            worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
         self._snapshots = Snapshots(self.store.snapshots)
         self._hosted = frozenset(name for name, spec in self._servers.items() if spec.is_hosted)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
@@ -134,6 +141,7 @@ class ServedRun:
         finally:
             await gate.close(ended=ended)
         await self._tell(cell, receipt["status"])
+        self._note(receipt)
         return None
 
     async def _execute(self, cell: Cell, gate: CellGate) -> rows.Row | NotRun:
@@ -164,6 +172,12 @@ class ServedRun:
             soft_s=self._soft_s,
             is_draining=lambda: self.is_draining,
         )
+
+    def _note(self, receipt: rows.Row) -> None:
+        fields = {name: receipt[name] for name in _LOGGED}
+        _log.info("cell ended", extra={"fields": {"run_id": self.info.run_id} | fields})
+        if self._metrics:
+            self._metrics.ended(self.info.experiment, receipt)
 
     async def _given_up(self, cell: Cell, gate: CellGate) -> rows.Row:
         """A cell that keeps killing its process ends as failed, with the calls it made."""

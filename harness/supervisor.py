@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from redis import Redis, RedisError
 
-from harness import registry, roll
+from harness import registry, roll, worker_log
 from harness.board import Board
 from harness.broker import make_broker, queue_name, waiting
 from harness.errors import Problem, Unmended
@@ -145,7 +144,7 @@ class Supervisor:
 
 def serve(orders: Orders) -> None:
     """Check what can be checked, import what cells need once, then fork. Raises Unmended when Redis does not answer."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
+    worker_log.start(as_json=orders.log_json)
     _require_redis(orders.broker)
     _import_once()
     Supervisor(orders).run()
@@ -176,7 +175,7 @@ def _require_redis(url: str) -> None:
 
 def _work(orders: Orders, pool: str, board: Board, name: str, *, alone: bool) -> NoReturn:
     """The child's whole life; it never returns into the parent's code."""
-    code = 1
+    code, log = 1, worker_log.start(as_json=orders.log_json)
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -187,8 +186,7 @@ def _work(orders: Orders, pool: str, board: Board, name: str, *, alone: bool) ->
     except BaseException:  # noqa: BLE001 - a child reports and ends, it never unwinds into its parent's frames
         _log.exception("worker process %d (%s) broke", os.getpid(), pool)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        log.flush()
         os._exit(code)
 
 

@@ -16,6 +16,7 @@ from redis.asyncio import Redis as AsyncRedis
 from harness import control, registry
 from harness.board import Board
 from harness.broker import make_broker
+from harness.metrics import Metrics
 from harness.orders import Orders
 from harness.registry import RunInfo
 from harness.serving import ServedRun
@@ -43,6 +44,7 @@ class WorkerProcess:
         self._done = 0
         self._busy_at = time.monotonic()
         self._told_to_stop = False
+        self._metrics: Metrics | None = None
 
     def run(self) -> None:
         """Serve until told to stop or retired."""
@@ -54,6 +56,9 @@ class WorkerProcess:
         self._redis = AsyncRedis.from_url(self._orders.broker)
         self._broker = make_broker(self._orders.broker)
         self._worker = self._start()
+        if self._orders.metrics_port is not None:
+            self._metrics = Metrics()
+            self._metrics.listen(self._orders.metrics_port)
         try:
             await self._serve()
             await self._leave()
@@ -88,6 +93,8 @@ class WorkerProcess:
 
     def _beat(self) -> None:
         left_s = min((run.trusted_for_s() for run in self._runs.values()), default=float("inf"))
+        if self._metrics:
+            self._metrics.active(self._active)
         self._board.trust(time.monotonic() + left_s)
 
     async def _look(self) -> None:
@@ -111,7 +118,7 @@ class WorkerProcess:
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with other prompts or another version; it needs a worker of that", info.run_id)
             return
-        run = await ServedRun(info, self._orders, self._redis, self._name, alone=self._alone).start()
+        run = await ServedRun(info, self._orders, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
         self._runs[info.run_id] = run
         queue = run.queue(self._pool, alone=self._alone)
         declare(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))

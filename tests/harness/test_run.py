@@ -2,27 +2,181 @@
 
 from __future__ import annotations
 
-from tests.fixtures.runs import Lab
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fixtures.models import FakeModels
+from tests.fixtures.runs import Lab, wait_for
 
 
-def test_a_run_leaves_tables_and_a_page_and_a_second_one_does_no_work(lab: Lab) -> None:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Lab:
+    """A lab whose run of four cells has ended; later tests go on from what it left."""
+    fake_models_process.reset()
+    lab = Lab(tmp_path_factory.mktemp("finished"), fake_models_process)
     lab.experiment(dates=2)
+    lab.run()
+    return lab
 
-    first = lab.run()
 
-    cells, calls = lab.rows("cells"), lab.rows("calls")
+def paid_calls(lab: Lab) -> int:
+    return int(lab.paid()["calls"])
+
+
+def test_a_run_leaves_tables_and_a_page_and_every_call_that_was_paid(finished: Lab) -> None:
+    cells, calls = finished.rows("cells"), finished.rows("calls")
+
     assert sorted((cell["arm"], cell["case_id"], cell["status"]) for cell in cells) == [
         ("own", "AAPL@2012-06-15", "ok"),
         ("own", "AAPL@2012-06-18", "ok"),
         ("paid", "AAPL@2012-06-15", "ok"),
         ("paid", "AAPL@2012-06-18", "ok"),
     ]
-    assert len(calls) == sum(cell["llm_calls"] for cell in cells) == lab.paid()["calls"]
-    assert (lab.runs[0] / "report.html").exists()
-    assert "report:" in first
+    assert len(calls) == sum(cell["llm_calls"] for cell in cells) == paid_calls(finished)
+    known = {message["message_id"] for message in finished.rows("messages")}
+    assert {one for call in calls for one in call["message_ids"]} == known
+    assert (finished.runs[0] / "report.html").exists()
+    assert not list(finished.folder.rglob("*.tmp"))
 
-    second = lab.run()
 
-    assert "nothing left to do" in second
+def test_unknown_money_is_null_and_what_was_billed_is_summed(finished: Lab) -> None:
+    by_arm = {cell["arm"]: cell for cell in finished.rows("cells")}
+    billed = sum(call["cost_usd"] for call in finished.rows("calls") if call["cell_id"] == by_arm["paid"]["cell_id"])
+
+    assert by_arm["own"]["cost_usd"] is None
+    assert by_arm["own"]["api_cost_usd"] == 0.0
+    assert by_arm["paid"]["api_cost_usd"] == pytest.approx(billed)
+
+
+def test_the_manifest_says_what_made_the_run(finished: Lab) -> None:
+    manifest = json.loads((finished.runs[0] / "manifest.json").read_text())
+
+    assert manifest["state"] == "done"
+    assert manifest["cells"] == 4
+    assert manifest["versions"]["redis_server"]
+    assert manifest["prices"]["own"]["version"] == "lab"
+    assert "sk-fake" not in (finished.runs[0] / "manifest.json").read_text()
+
+
+def test_a_second_run_does_no_work_and_says_so(finished: Lab) -> None:
+    before = paid_calls(finished)
+
+    assert "nothing left to do" in finished.run()
+    assert len(finished.runs) == 1
+    assert paid_calls(finished) == before
+
+
+def test_deleting_one_receipt_runs_exactly_that_cell_again(finished: Lab) -> None:
+    before, receipts = paid_calls(finished), finished.receipts()
+    receipts[0].unlink()
+
+    finished.run()
+
+    assert paid_calls(finished) == before + 12
+    assert finished.receipts() == receipts
+    again = next(cell for cell in finished.rows("cells") if receipts[0].name.startswith(cell["cell_id"]))
+    assert again["attempts"] == 2
+    assert again["llm_calls"] == 24, "what the first attempt cost stays in the bill"
+
+
+def test_status_tells_one_json_object(finished: Lab) -> None:
+    told = json.loads(finished.harness("status", "lab", "--json"))
+
+    assert told["state"] == "done"
+    assert told["cells"]["ended"] == told["cells"]["wanted"] == 4
+
+
+def test_a_further_arm_pays_only_for_its_own_cells(finished: Lab) -> None:
+    plain = yaml.safe_load((finished.folder / "lab.yaml").read_text())
+    plain["arms"] = {"renamed": {"all": "paid"}, "own": {"all": "own"}, "macd": {"rule": "macd"}}
+    (finished.folder / "lab.yaml").write_text(yaml.safe_dump(plain))
+    before = paid_calls(finished)
+
+    said = finished.run()
+
+    assert "taken over from earlier runs: 4 ended cells" in said
+    assert paid_calls(finished) == before
+    assert len(finished.runs) == 2
+    cells = finished.rows("cells")
+    assert sorted({cell["arm"] for cell in cells}) == ["macd", "own", "renamed"]
+    assert {cell["run_id"] for cell in cells if cell["arm"] == "renamed"} == {finished.runs[0].name}
+    assert {cell["decision_status"] for cell in cells if cell["arm"] == "macd"} == {"rule"}
+
+
+def test_ctrl_c_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them_again(lab: Lab) -> None:
+    lab.experiment(dates=3)
+    lab.fake.control(defaults={"latency_s": 0.4})
+    process = lab.start("run", "lab.yaml")
+    wait_for(lambda: paid_calls(lab) > 10, "requests")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 3, output
+    assert "the same command continues" in output
+    lab.fake.control(defaults={"latency_s": 0.0})
+
+    lab.run()
+
+    assert paid_calls(lab) == 6 * 12 == len(lab.rows("calls"))
+    assert lab.paid()["abandoned"] == 0
     assert len(lab.runs) == 1
-    assert lab.paid()["calls"] == len(calls)
+
+
+def test_a_cap_stops_the_run_and_a_higher_one_goes_on_without_paying_again(lab: Lab) -> None:
+    lab.experiment(dates=3, budget={"run_usd": 0.06})
+
+    said = lab.run(expect=3)
+
+    assert "cap was met" in said
+    assert sum(call["cost_usd"] or 0.0 for call in lab.rows("calls")) <= 0.06
+
+    lab.run("--budget", "5")
+
+    cells = lab.rows("cells")
+    assert len(lab.runs) == 1
+    assert {cell["status"] for cell in cells} == {"ok"}
+    assert len(cells) == 6
+    assert paid_calls(lab) == 6 * 12
+
+
+def test_pause_resume_and_stop_are_said_from_another_shell(lab: Lab) -> None:
+    lab.experiment(dates=4)
+    lab.fake.control(defaults={"latency_s": 0.3})
+    process = lab.start("run", "lab.yaml")
+    wait_for(lambda: paid_calls(lab) > 4, "requests")
+
+    assert "pause" in lab.harness("pause", "lab")
+    assert json.loads(lab.harness("status", "lab", "--json"))["state"] == "paused"
+    lab.harness("resume", "lab")
+    lab.harness("stop", "lab")
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 3, output
+    lab.harness("stop", "lab", expect=2)
+
+
+def test_failed_cells_are_reopened_and_their_calls_stay_in_the_bill(lab: Lab) -> None:
+    lab.experiment(dates=1)
+    lab.fake.control(rules=[{"do": {"status": 400, "error": "no"}, "model": "gpt-5"}])
+    lab.run()
+    failed = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")
+    assert (failed["status"], failed["error_type"]) == ("failed", "bad_request")
+    lab.fake.control(rules=[])
+
+    assert "1 cells reopened" in lab.harness("retry", "lab", "--failed")
+    lab.run()
+
+    again = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")
+    assert again["status"] == "ok"
+    assert again["llm_calls"] == failed["llm_calls"] + 12
+
+
+def test_a_folder_that_cannot_be_written_is_said_without_a_traceback(lab: Lab, tmp_path: Path) -> None:
+    lab.experiment(dates=1)
+    (tmp_path / "results").write_text("a file where a folder should be")
+
+    assert "Traceback" not in lab.run(expect=2)

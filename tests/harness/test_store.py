@@ -1,0 +1,104 @@
+"""Parts are the truth: whole or not there, paid calls never overwritten, tables derived from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from harness.errors import StoreError
+from harness.folder import open_folder
+from harness.rows import totals
+from harness.store import Store
+from tests.harness.rows import call_row, message_row, receipt_row
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(open_folder(tmp_path))
+
+
+def test_calls_stand_before_their_receipt(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: (order.append(Path(target).name), replace(self, target))[1])
+
+    store.write("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a"))
+
+    assert order == ["a.1.messages.parquet", "a.1.calls.parquet", "a.cell.parquet"]
+
+
+def test_nothing_half_written_stays_when_the_disk_refuses(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.cell.parquet").mkdir()
+
+    with pytest.raises(StoreError, match="run the same command again"):
+        store.write("a", 1, [], [], receipt_row("a"))
+
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_next_attempt_never_takes_a_number_that_has_paid_calls(store: Store) -> None:
+    store.write("a", 1, [call_row("a", "1")], [], receipt_row("a"))
+
+    assert store.next_attempt("a") == 2
+    assert [call["call_id"] for call in store.earlier_calls("a", 2)] == ["1"]
+
+
+def test_a_call_that_two_attempts_tell_of_is_one_call_in_the_tables(store: Store, tmp_path: Path) -> None:
+    store.write("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a"))
+    store.write("a", 2, [call_row("a", "1"), call_row("a", "2")], [message_row("hello")], receipt_row("a"))
+
+    store.compact()
+
+    assert pq.read_table(tmp_path / "calls.parquet")["call_id"].to_pylist() == ["1", "2"]
+    assert pq.read_table(tmp_path / "messages.parquet").num_rows == 1
+    assert pq.read_table(tmp_path / "cells.parquet").num_rows == 1
+
+
+def test_a_reopened_cell_has_no_receipt_and_keeps_its_calls(store: Store, tmp_path: Path) -> None:
+    store.write("a", 1, [call_row("a", "1")], [], receipt_row("a", status="failed"))
+
+    store.reopen("a")
+    store.compact()
+
+    assert store.receipts() == {}
+    assert pq.read_table(tmp_path / "calls.parquet").num_rows == 1
+    assert pq.read_table(tmp_path / "cells.parquet").num_rows == 0
+
+
+def test_a_receipt_taken_over_keeps_its_run_and_gets_the_new_arm(store: Store, tmp_path: Path) -> None:
+    old = Store(open_folder(tmp_path / "old"))
+    old.write("a", 1, [call_row("a", "1", run_id="first")], [message_row("hello")], receipt_row("a", run_id="first"))
+
+    store.copy_cell(old, "a", "renamed")
+
+    receipt = store.receipt("a")
+    assert receipt is not None
+    assert (receipt["arm"], receipt["run_id"]) == ("renamed", "first")
+    assert [(call["arm"], call["run_id"]) for call in store.earlier_calls("a", 2)] == [("renamed", "first")]
+
+
+def test_a_receipt_that_is_newer_than_the_tables_is_believed(store: Store) -> None:
+    store.write("a", 1, [], [], receipt_row("a", status="failed"))
+    store.compact()
+    store.write("a", 2, [], [], receipt_row("a", status="ok"))
+
+    assert store.receipts()["a"]["status"] == "ok"
+
+
+def test_one_unknown_price_makes_the_sum_unknown_and_a_refused_request_does_not() -> None:
+    known = call_row("a", "1", cost_usd=0.5, cost_basis="api_price", input_tokens=10, output_tokens=5)
+    refused = call_row("a", "2", outcome="failed", cost_usd=0.0, cost_basis="api_price")
+    unknown = call_row("a", "3", cost_basis="unknown", input_tokens=1, output_tokens=1, server="gpu")
+
+    assert totals([known, refused], {"box"})["cost_usd"] == 0.5
+    assert totals([known, refused], {"box"})["input_tokens"] == 10
+    mixed = totals([known, unknown], {"box"})
+    assert (mixed["cost_usd"], mixed["api_cost_usd"], mixed["cost_basis"]) == (None, 0.5, "mixed")
+    assert mixed["cached_tokens"] is None
+
+
+def test_a_cell_without_calls_costs_nothing() -> None:
+    assert totals([], set())["cost_usd"] == 0

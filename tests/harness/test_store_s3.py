@@ -1,0 +1,86 @@
+"""Results on an object store: the same promises as on a disk, against a real S3 server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from harness.folder import open_folder
+from harness.store import Store
+from tests.fixtures.runs import Lab
+from tests.harness.rows import receipt_row
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testing-secret", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of a bucket."""
+    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    from pyarrow import fs
+
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"{host}:{port}"
+    client = fs.S3FileSystem(
+        access_key="test", secret_key="testing-secret", endpoint_override=endpoint, scheme="http", allow_bucket_creation=True
+    )
+    client.create_dir("results-of-tests")
+    yield f"s3://results-of-tests/here?endpoint_override={quote(endpoint)}&scheme=http"
+    server.stop()
+
+
+@pytest.fixture
+def url(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
+def test_a_file_is_written_listed_read_and_removed(url: str) -> None:
+    folder = open_folder(url).at("plain")
+
+    folder.write("one.txt", b"1")
+    folder.at("inner").write("two.txt", b"2")
+
+    assert folder.read("one.txt") == b"1"
+    assert folder.read_if_there("none.txt") is None
+    assert set(folder.files()) == {"one.txt"}
+    assert folder.folders() == ["inner"]
+    folder.delete("one.txt")
+    folder.delete("one.txt")
+    assert not folder.exists("one.txt")
+    assert folder.local is None
+
+
+def test_a_receipt_is_found_again_and_tables_are_derived(url: str) -> None:
+    store = Store(open_folder(url).at("lab/run"))
+
+    store.write("cell-a", 1, [], [], receipt_row("cell-a", status="ok"))
+    store.write("cell-b", 1, [], [], receipt_row("cell-b", status="failed"))
+    store.compact()
+
+    assert {key: row["status"] for key, row in store.receipts().items()} == {"cell-a": "ok", "cell-b": "failed"}
+    store.reopen("cell-b")
+    assert set(store.receipts()) == {"cell-a"}
+
+
+def test_a_whole_run_lives_on_an_object_store(lab: Lab, url: str) -> None:
+    lab.environment |= CREDENTIALS | {"HOME": str(lab.folder)}
+    lab.experiment(dates=1)
+
+    lab.run("--results", url)
+    told = json.loads(lab.harness("status", "lab", "--json", "--results", url))
+    again = lab.run("--results", url)
+
+    assert told["state"] == "done"
+    assert told["cells"]["ended"] == 2
+    assert "nothing left to do" in again
+    assert lab.paid()["calls"] == 24
+    assert not (lab.folder / "results").exists()
+    assert not list(Path(lab.folder).rglob("*.parquet"))
