@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = 5
 TICKERS = 20
+BASE = 10_000
 LIMITS = {"seconds": 20.0, "peak_mb": 1500.0, "page_mb": 5.0, "usable_s": 2.0}
 """What must hold at 10,000 cells."""
 
@@ -63,15 +64,44 @@ def _size(folder: Path, cells: int, cases: int) -> dict[str, Any]:
 
 
 def _make(folder: Path, cells: int) -> None:
-    """A run of five arms, two repeats, twelve calls a cell, with texts of a few hundred words in prompts and answers."""
+    """A run of five arms, two repeats, twelve calls a cell, with texts of 150 words; big ones are copies of 10,000 cells."""
+    if cells > BASE:
+        base = folder.parent / f"base-{BASE}"
+        if not (base / "cells.parquet").exists():
+            _make(base, BASE)
+        _copies(base, folder, cells // BASE)
+        return
     sys.path.insert(0, str(ROOT))
     from tests.reports.synthetic import FakeArm, make_run, sessions
 
     local = {f"local-{n}": FakeArm(f"local:{n}b", "ollama", 0.02, 90.0, unparsed=0.05, failing=0.02) for n in (8, 20, 70)}
     arms = {"gpt-5": FakeArm(), **local, "hybrid": FakeArm("gpt-5", "openai", 0.1)}
     dates = sessions("2024-01-02", max(cells // (ARMS * TICKERS * 2), 1), every=2)
-    tickers = [f"T{n:02}" for n in range(TICKERS)]
-    make_run(folder, arms=arms, tickers=tickers, dates=dates, repeats=2, words=150 if cells <= 20_000 else 20)
+    make_run(folder, arms=arms, tickers=[f"T{n:02}" for n in range(TICKERS)], dates=dates, repeats=2, words=150)
+
+
+def _copies(base: Path, folder: Path, times: int) -> None:
+    """The tables of a run several times over, each time with other tickers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True)
+    for name in ("experiment.yaml", "manifest.json"):
+        text = (base / name).read_text(encoding="utf-8")
+        (folder / name).write_text(text.replace(f'"cells": {BASE}', f'"cells": {BASE * times}'), encoding="utf-8")
+    shutil.copy(base / "messages.parquet", folder)
+    for name in ("cells", "calls", "outcomes", "daily"):
+        table = pq.read_table(base / f"{name}.parquet")
+        with pq.ParquetWriter(folder / f"{name}.parquet", table.schema, compression="zstd") as writer:
+            for copy in range(times):
+                fresh = table
+                for column in ("cell_id", "call_id", "case_id", "ticker"):
+                    if column in fresh.schema.names:
+                        at = fresh.schema.get_field_index(column)
+                        prefixed = pc.binary_join_element_wise(pa.scalar(f"{chr(65 + copy)}"), fresh[column], "")
+                        fresh = fresh.set_column(at, fresh.schema.field(at), prefixed)
+                writer.write_table(fresh)
 
 
 def _measure(folder: Path, cases: int) -> dict[str, Any]:
@@ -82,18 +112,19 @@ def _measure(folder: Path, cases: int) -> dict[str, Any]:
     from reports.page import Page
     from reports.render import page_html, write
 
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     page = Page(load(folder))
     write(page.run, "report.html", page_html(page))
-    seconds = time.perf_counter() - began
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    ids = [row.case_id for row in page.rows][:cases]
+    ids = [row.case_id for row in page.decisions.rows][:cases]
     began = time.perf_counter()
     case_pages.write_all(page.run, ids)
     return {
         "calls": len(page.run.calls),
-        "cases": len(page.rows),
+        "cases": len(page.decisions.rows),
         "seconds": round(seconds, 2),
+        "cpu_s": round(cpu_s, 2),
         "peak_mb": round(peak_mb),
         "page_mb": round((folder / "report.html").stat().st_size / 1e6, 2),
         "case_pages": len(ids),
@@ -121,11 +152,13 @@ def _in_chromium(page: Path) -> dict[str, Any]:
 
 
 def _growth(sizes: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Between neighbouring sizes: how many times the time and memory grew for how many times the cells."""
+    """Between neighbouring sizes: how many times time and memory grew for how many times the cells; CPU time is not
+    disturbed by what else the machine does."""
     return [
         {
             "cells": round(after["cells"] / before["cells"], 2),
             "seconds": round(after["seconds"] / before["seconds"], 2),
+            "cpu_s": round(after["cpu_s"] / before["cpu_s"], 2),
             "peak_mb": round(after["peak_mb"] / before["peak_mb"], 2),
             "page_mb": round(after["page_mb"] / before["page_mb"], 2),
         }

@@ -64,9 +64,9 @@ class Agreement:
 
 
 def rows(run: Run) -> list[Row]:
-    """All cases by date and ticker."""
+    """All cases by date and ticker; of an unfinished run the whole ones."""
     outcomes = _outcomes(run)
-    cells = run.cells.sort_values(["date", "ticker", "repeat"], kind="stable")
+    cells = run.judged.sort_values(["date", "ticker", "repeat"], kind="stable")
     answers: dict[str, dict[str, list[str]]] = {}
     facts: dict[str, tuple[str, dt.date]] = {}
     columns = (cells[name] for name in ("case_id", "ticker", "date", "arm", "rating", "status", "decision_status"))

@@ -141,10 +141,10 @@ def environment() -> Environment:
 
 def _chosen(page: Page, most: int | None) -> list[str]:
     """Ids of the cases that get a page, in the order of the grid."""
-    ids = [row.case_id for row in page.rows]
+    ids = [row.case_id for row in page.decisions.rows]
     if most is None or len(ids) <= most:
         return ids
-    kept = {row.case_id for row in sorted(page.rows, key=lambda row: not row.differs)[:most]}
+    kept = {row.case_id for row in sorted(page.decisions.rows, key=lambda row: not row.differs)[:most]}
     return [case_id for case_id in ids if case_id in kept]
 
 

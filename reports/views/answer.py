@@ -1,19 +1,21 @@
-"""What the first screen draws: cost against similarity, and which arms cannot be drawn."""
+"""What the first screen and the differences read: the chart, savings, verdicts in short."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import scatter
+from reports import scatter, shown, wording
 from reports.figures import known
 
 if TYPE_CHECKING:
     from reports.estimate import Estimate
     from reports.findings import Comparison, Findings, Row
+    from reports.registry import Metric
 
 COST, QUALITY = "cost_per_usable", "similarity"
 
@@ -28,7 +30,57 @@ class Chart:
     """(arm, why) of what could not be drawn."""
 
 
-def chart(findings: Findings, slots: Mapping[str, int]) -> Chart:
+@dataclass(frozen=True)
+class ShortVerdict:
+    """One line on an arm's card."""
+
+    endpoint: str
+    title: str
+    pill: Markup
+    needs: str
+    """What would settle it, where nothing can be told."""
+
+
+class Answer:
+    """What was found, in the order of a reader."""
+
+    def __init__(self, findings: Findings, slots: Mapping[str, int]) -> None:
+        self.findings, self._slots = findings, slots
+
+    @cached_property
+    def chart(self) -> Chart:
+        return _chart(self.findings, self._slots)
+
+    def saving(self, arm: str) -> Comparison | None:
+        """The arm's cost per usable decision against the baseline's, where both are known."""
+        row = _row(self.findings, COST)
+        found = row.comparisons.get(arm) if row else None
+        return found if found is not None and known(found.estimate.value) else None
+
+    def verdicts(self, arm: str) -> list[ShortVerdict]:
+        """What the experiment declared to ask, and what came out for this arm."""
+        rows = [(row, row.comparisons.get(arm)) for row in self.findings.declared]
+        return [
+            ShortVerdict(row.metric.name, row.metric.title, shown.pill(v, row.metric, found.scale), wording.more_cases(v))
+            for row, found in rows
+            if found is not None and (v := found.verdict) is not None
+        ]
+
+    @staticmethod
+    def notes(row: Row) -> list[tuple[str, list[str]]]:
+        """Note -> arms whose comparison carries it, unless the verdict says it already."""
+        found: dict[str, list[str]] = {}
+        for one in row.comparisons.values():
+            if one.note and not (one.verdict and one.verdict.reason == one.note):
+                found.setdefault(one.note, []).append(one.arm)
+        return list(found.items())
+
+    @property
+    def cost_metric(self) -> Metric:
+        return self.findings.row(COST).metric
+
+
+def _chart(findings: Findings, slots: Mapping[str, int]) -> Chart:
     """Every arm with a known cost above zero and a measured similarity."""
     cost, quality = _values(findings, COST), _values(findings, QUALITY)
     points, left_out = [], []
@@ -45,17 +97,6 @@ def chart(findings: Findings, slots: Mapping[str, int]) -> Chart:
     line = _baseline_line(findings, cost, slots, points)
     drawing = scatter.scatter(points, "cost per usable decision", "same rating as the baseline", floor, line)
     return Chart(drawing, tuple(left_out))
-
-
-def saving(findings: Findings, arm: str) -> Comparison | None:
-    """The arm's cost per usable decision against the baseline's, where both are known."""
-    row = _row(findings, COST)
-    found = row.comparisons.get(arm) if row else None
-    return found if found is not None and known(found.estimate.value) else None
-
-
-def declared(findings: Findings) -> Sequence[Row]:
-    return [row for row in findings.rows if row.is_declared]
 
 
 def _values(findings: Findings, name: str) -> Mapping[str, Estimate]:

@@ -1,0 +1,51 @@
+"""What the section on real costs reads."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from reports import breakeven, economics, forecasts
+
+if TYPE_CHECKING:
+    from reports.breakeven import BreakEven
+    from reports.economics import ArmCost, LocalUse
+    from reports.forecasts import Forecast
+    from reports.load import Run
+
+
+class Economics:
+    """Cold caches, hardware of one's own, break-even, forecasts."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def costs(self) -> dict[str, ArmCost]:
+        return economics.by_arm(self.run)
+
+    @cached_property
+    def local_use(self) -> list[LocalUse]:
+        return economics.local_use(self.run)
+
+    @cached_property
+    def break_even(self) -> list[BreakEven]:
+        return breakeven.table(self.run)
+
+    @cached_property
+    def forecasts(self) -> list[Forecast]:
+        """Forecasts of arms that hosted models bill, or that are not settled; others have nothing to compare."""
+        return [one for one in forecasts.read(self.run) if one.high or one.paid]
+
+    @cached_property
+    def has_caching(self) -> bool:
+        """Whether some price would have been another one without caches."""
+        return any(cost.saved_by_caching for cost in self.costs.values())
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self.has_caching or self.local_use or self.forecasts)
+
+    @staticmethod
+    def per_usable(total: float | None, use: LocalUse) -> float | None:
+        return total / use.usable if total is not None and use.usable else None
