@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any, NamedTuple
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|\b\d\d?:\d\d(?::\d\d)?\b")
@@ -45,16 +46,20 @@ class Values:
     sorted: Sequence[Later]
 
     def near(self, figure: Figure) -> Later | None:
-        place = bisect.bisect_left(self.sorted, figure.value - figure.half * 1.0001, key=lambda later: later.value)
-        if place < len(self.sorted) and self.sorted[place].value <= figure.value + figure.half * 1.0001:
+        place = bisect.bisect_left(self._numbers, figure.value - figure.half * 1.0001)
+        if place < len(self._numbers) and self._numbers[place] <= figure.value + figure.half * 1.0001:
             return self.sorted[place]
         return None
 
+    @cached_property
+    def _numbers(self) -> list[float]:
+        return [later.value for later in self.sorted]
+
     def chance(self, figure: Figure) -> float:
         """Share of the figures within 10 % of this one, written with as many digits, that would meet one of these values."""
-        low = bisect.bisect_left(self.sorted, figure.value * 0.9, key=lambda later: later.value)
-        high = bisect.bisect_right(self.sorted, figure.value * 1.1, key=lambda later: later.value)
-        cells = {round(later.value / (2 * figure.half)) for later in self.sorted[low:high]}
+        low = bisect.bisect_left(self._numbers, figure.value * 0.9)
+        high = bisect.bisect_right(self._numbers, figure.value * 1.1)
+        cells = {round(value / (2 * figure.half)) for value in self._numbers[low:high]}
         return min(1.0, len(cells) / max(1.0, 0.2 * figure.value / (2 * figure.half)))
 
 
@@ -79,7 +84,7 @@ def known(snapshot: Mapping[str, Any]) -> Values:
             for cell in row:
                 if isinstance(cell, int | float) and not isinstance(cell, bool):
                     values.append(Later(abs(float(cell)), name, ""))
-                elif isinstance(cell, str):
+                elif name == "news" and isinstance(cell, str):
                     values += [Later(figure.value, name, "") for figure in figures(cell)]
     return Values(sorted(values))
 
@@ -154,8 +159,12 @@ def _later_facts(snapshot: Mapping[str, Any], other: Mapping[str, Any]) -> Itera
 
 
 def _rows(snapshot: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    """Rows of a part as dicts, made once for each snapshot."""
     table = snapshot["parts"].get(part, {"columns": [], "rows": []})
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    if "dicts" not in table:
+        table["dicts"] = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    found: list[dict[str, Any]] = table["dicts"]
+    return found
 
 
 def _day(day: Mapping[str, Any]) -> str:
