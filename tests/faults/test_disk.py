@@ -14,7 +14,7 @@ from tests.faults.stage import Promise, Stage, read_ledger
 FULL = """
 set -e
 mount -t tmpfs -o size=3g none results
-( while [ ! -d results/fault/*/parts ]; do sleep 0.05; done
+( while [ ! -e break ]; do sleep 0.05; done
   mount -o remount,size=$(( $(df --output=used -k results | tail -1) + 16 ))k results
   while [ ! -e heal ]; do sleep 0.1; done
   mount -o remount,size=3g results ) &
@@ -26,8 +26,8 @@ exit $code
 READ_ONLY = """
 set -e
 mount --bind results results
-( while [ ! -d results/fault/*/parts ]; do sleep 0.05; done
-  cd results/fault/*/; mount --bind parts parts; mount -o remount,bind,ro parts
+( while [ ! -e break ]; do sleep 0.05; done
+  cd results/fault/*/; mkdir -p parts; mount --bind parts parts; mount -o remount,bind,ro parts
   while [ ! -e ../../../heal ]; do sleep 0.1; done
   mount -o remount,bind,rw parts ) &
 "$@" && code=0 || code=$?
@@ -54,6 +54,8 @@ def test_results_that_cannot_be_written_for_a_while(
     on_stage.describe(dates=2)
     (on_stage.folder / "results").mkdir()
     runner = on_stage.start("--broker", broker, "--workers", "1", prefix=["unshare", "-Urm", "sh", "-c", script, "sh"])
+    on_stage.answered(chance.randint(1, 6))
+    (on_stage.folder / "break").touch()
     on_stage.answered(6 * 12)
     time.sleep(chance.uniform(1, 3))
     (on_stage.folder / "heal").touch()
