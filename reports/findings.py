@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports import cutoffs, judge, placebos, registry, similarity, takeaways, wording
+from reports import best, cutoffs, judge, placebos, registry, similarity, takeaways, wording
+from reports.best import BestOfMany
 from reports.cutoffs import ArmCutoff
 from reports.estimate import Estimate, unknown
 from reports.facts import Facts
@@ -75,6 +76,8 @@ class Findings:
     strata: Mapping[str, Mapping[str, int]]
     """arm -> before | grey | after | unknown -> cases."""
     placebos: tuple[Placebo, ...] = ()
+    best: BestOfMany | None = None
+    """Arms that cannot be told from the best one, where three or more met ten windows or more."""
     takeaways: tuple[Takeaway, ...] = ()
     changes: tuple[str, ...] = ()
     """What would change the conclusion."""
@@ -135,10 +138,16 @@ class _Finder:
             similarities=similarity.similarities(self.facts),
             cutoffs=self.headline.cutoffs,
             strata={arm: Counter(strata) for arm, strata in self.headline.strata.items()},
+            best=self._best(),
             placebos=tuple(
                 one for horizon in self.run.horizons for one in placebos.placebos(self.facts, self.headline, horizon)
             ),
         )
+
+    def _best(self) -> BestOfMany | None:
+        """By the middle horizon; an unfinished run has no best."""
+        horizons = sorted(self.run.horizons)
+        return None if self.run.is_interim else best.best_of_many(self.facts, self.headline, horizons[len(horizons) // 2])
 
     def _check_declared(self) -> None:
         known = [metric.name for metric in self.metrics if metric.better]

@@ -229,6 +229,7 @@ def caveats(found: Findings, run: Run) -> tuple[str, ...]:
     """What a reader must know before believing any of it, each with its number."""
     return (
         *_size_caveats(found),
+        *_best_caveats(found),
         *_failure_caveats(found, run),
         *_cost_caveats(run),
         *_leakage_caveats(found),
@@ -247,6 +248,14 @@ def _size_caveats(found: Findings) -> Iterator[str]:
         yield (
             f"{len(found.arms) - 1} arms are held against one baseline; the correction is over the endpoints of each pair, not "
             f"over pairs."
+        )
+
+
+def _best_caveats(found: Findings) -> Iterator[str]:
+    if found.best is not None:
+        yield (
+            f"Best of many: by mean excess return over {found.best.horizon} sessions in {found.best.windows} windows, "
+            f"{', '.join(found.best.arms)} cannot be told from the best (Model Confidence Set, 90 %)."
         )
 
 

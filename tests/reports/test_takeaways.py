@@ -16,17 +16,21 @@ def findings(folder: Path, **run: object) -> Findings:
     return find(load(make_run(folder / "r", **run)))  # type: ignore[arg-type]
 
 
-def test_there_are_three_to_six_and_each_has_a_number_and_a_row_that_proves_it(tmp_path: Path) -> None:
-    found = findings(tmp_path, repeats=2, dates=DATES)
-    assert 3 <= len(found.takeaways) <= 6
-    for takeaway in found.takeaways:
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+    """A hosted model and a cheaper, slower local one, 20 dates, two repeats."""
+    return findings(tmp_path_factory.mktemp("usual"), repeats=2, dates=DATES)
+
+
+def test_there_are_three_to_six_and_each_has_a_number_and_a_row_that_proves_it(usual: Findings) -> None:
+    assert 3 <= len(usual.takeaways) <= 6
+    for takeaway in usual.takeaways:
         assert re.search(r"\d", takeaway.text)
-        assert found.row(takeaway.endpoint).comparisons
+        assert usual.row(takeaway.endpoint).comparisons
 
 
-def test_what_is_saved_stands_in_the_first_sentence_with_its_interval(tmp_path: Path) -> None:
-    found = findings(tmp_path, repeats=2, dates=DATES)
-    money = found.takeaways[0]
+def test_what_is_saved_stands_in_the_first_sentence_with_its_interval(usual: Findings) -> None:
+    money = usual.takeaways[0]
     assert money.endpoint == "cost_per_usable"
     assert re.search(r"9\d % less \[\d+ to \d+ %\]", money.text)
 
@@ -93,10 +97,9 @@ def test_without_repeats_of_the_baseline_there_is_no_noise_floor_and_the_page_sa
     assert any("Repeats of gpt-5 on 10 cases or more" in change for change in found.changes)
 
 
-def test_what_would_change_the_conclusion_has_a_price_and_a_number_of_cases(tmp_path: Path) -> None:
-    found = findings(tmp_path, repeats=2, dates=DATES)
-    assert any(re.search(r"for less than \$0\.02\d* instead of \$0\.2", change) for change in found.changes)
-    assert any(re.search(r"[\d,]+ more cases, about \$[\d,.]+", change) for change in found.changes)
+def test_what_would_change_the_conclusion_has_a_price_and_a_number_of_cases(usual: Findings) -> None:
+    assert any(re.search(r"for less than \$0\.02\d* instead of \$0\.2", change) for change in usual.changes)
+    assert any(re.search(r"[\d,]+ more cases, about \$[\d,.]+", change) for change in usual.changes)
 
 
 def test_unknown_costs_are_counted_and_never_zero(tmp_path: Path) -> None:
@@ -118,3 +121,15 @@ def test_a_sentence_names_at_most_three_arms(count: int, tmp_path: Path) -> None
     money = findings(tmp_path, arms=arms).takeaways[0]
     assert money.text.count("% less") == min(count, 3)
     assert (money.arm is not None) == (count == 1)
+
+
+def test_of_many_arms_the_seer_is_best_and_blind_twins_cannot_be_told_apart(tmp_path: Path) -> None:
+    arms = {"seer": FakeArm(skill=4.0, noise=0.1), "a": FakeArm(), "b": FakeArm()}
+    found = findings(tmp_path, arms=arms, dates=DATES)
+    assert found.best is not None
+    assert found.best.arms == ("seer",)
+    assert any("cannot be told from the best" in caveat for caveat in found.caveats)
+
+
+def test_two_arms_have_no_best_of_many(usual: Findings) -> None:
+    assert usual.best is None
