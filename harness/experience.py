@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ class Experience:
     """(model key, role) -> what its calls used."""
     inputs: Mapping[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
     """(prompt fingerprint, model key, role) -> mean input tokens with hand-offs as they really were, and cached ones."""
+    cells: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """model key -> cells in which it played, and the deviation of the log of what one of them used."""
     cached_share: Mapping[str, float] = field(default_factory=dict)
     """model key -> share of its input that came from a cache."""
     extra_calls: Mapping[str, float] = field(default_factory=dict)
@@ -87,6 +90,7 @@ def read(results: Folder) -> Experience:
     return Experience(
         roles={(str(model), str(role)): _measured(group) for (model, role), group in primary.groupby(["model", "role"])},
         inputs=_inputs(primary),
+        cells={str(key): _scatter(group) for key, group in answered.groupby("model")},
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
         biases=_biases(results),
@@ -167,6 +171,15 @@ def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, fl
     known = primary.dropna(subset=["input_tokens", "fingerprint"])
     groups = known.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens"]]
     return {(str(prompts), str(model), str(role)): _read(group) for (prompts, model, role), group in groups}
+
+
+def _scatter(group: pd.DataFrame) -> tuple[int, float]:
+    """Between cells of one arm: arms use a model for different roles, so each is held against its own mean."""
+    used = group.groupby(["arm", "cell_id"])[["input_tokens", "output_tokens"]].sum()
+    logs: pd.Series = (used["input_tokens"] / 8 + used["output_tokens"]).clip(lower=1.0).map(math.log)
+    apart = logs - logs.groupby("arm").transform("mean")
+    free = len(logs) - logs.index.get_level_values("arm").nunique()
+    return free + 1, math.sqrt(float((apart**2).sum()) / free) if free > 0 else 0.0
 
 
 def _read(group: pd.DataFrame) -> tuple[float, float]:

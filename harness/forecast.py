@@ -27,8 +27,6 @@ LOW, HIGH = 10, 90
 HOSTED_CELLS_AT_ONCE = 32
 CRITICAL_SHARE = 0.75
 """9 of 12 calls stand one after the other."""
-CELL_SPREAD = 0.25
-"""Standard deviation of the log of one cell's cost around its arm's mean."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ class Forecaster:
     def _output(self, call: PlannedCall) -> Draws:
         import numpy as np
 
-        spread = priors.MEASURED_SPREAD if call.is_measured else priors.OUTPUT_SPREAD
+        spread = self._measured(call.model) if call.is_measured else priors.OUTPUT_SPREAD
         drawn: Draws = call.output_tokens * self._factor(call.model, "output", spread)
         return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
 
@@ -190,7 +188,7 @@ class Forecaster:
         return (ratio or 1.0) * self._factor(call.model, "input", spread)
 
     def _speed(self, call: PlannedCall) -> Draws:
-        return self._factor(call.model, "speed", 2 * priors.MEASURED_SPREAD if call.is_measured else priors.SPEED_SPREAD)
+        return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else priors.SPEED_SPREAD)
 
     def _cache_hit(self, call: PlannedCall) -> Draws | float:
         if call.input_is_measured:
@@ -217,8 +215,19 @@ class Forecaster:
 
     def _between_cells(self, part: Part) -> Draws:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
-        spread = math.hypot(CELL_SPREAD, part.workload.spread) / math.sqrt(part.cells)
+        spreads = [self._scatter(model)[1] for model in part.workload.models.values()]
+        spread = math.hypot(max(spreads), part.workload.spread) / math.sqrt(part.cells)
         return _lognormal(f"{part.arm} cells", spread)
+
+    def _scatter(self, model: Model) -> tuple[int, float]:
+        """Cells measured of a model, and how far one lies from their mean."""
+        cells, told = self._experience.cells.get(_key(model), (0, 0.0))
+        return cells, priors.cell_spread(told, cells)
+
+    def _measured(self, model: Model) -> float:
+        """How sure a measured mean is: better with more cells."""
+        cells, spread = self._scatter(model)
+        return math.hypot(priors.MEASURED_SPREAD, spread / math.sqrt(max(1, cells)))
 
     def _bias(self, part: Part) -> Draws | float:
         """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""

@@ -138,8 +138,9 @@ def _parts(
     said = experiment.data.archive
     archive = str(archive_folder(said, where.beside)) if said and "://" not in said else said
     frozen = workload.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
+    renderer = workload.Renderer(frozen)
     names = [name for name in experiment.arms if name in first]
-    return [forecast.Part(name, left[name], workload.of_arm(first[name], frozen, learnt)) for name in names]
+    return [forecast.Part(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
 
 
 def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:

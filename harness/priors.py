@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,8 +29,18 @@ TOOL_ROUNDS = 2.0
 """Tool rounds of one analyst where inputs are tools."""
 CACHE_HIT = (0.0, 0.9)
 """Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest."""
-MEASURED_SPREAD = 0.08
-"""What stays open of a model's mean output after earlier runs told it: other cases, another day."""
+MEASURED_SPREAD = 0.04
+"""What stays open of a model's mean however often it was measured: other cases, another day."""
+CELL_SPREAD = 0.25
+"""Standard deviation of the log of one cell's cost around its arm's mean."""
+CELL_SPREAD_WEIGHT = 3.0
+"""How many measured cells that assumption is worth."""
+
+
+def cell_spread(told: float, cells: int) -> float:
+    """Spread between cells: the assumed one and the deviation `told` by measured cells, weighted by how many there are."""
+    more = max(0, cells - 1)
+    return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * told**2) / (CELL_SPREAD_WEIGHT + more))
 
 
 @dataclass(frozen=True)

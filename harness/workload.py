@@ -86,21 +86,80 @@ def _needs_network(case: Case) -> bool:
     return not {case.data.get(kind) for kind in kinds} - {None} <= LOCAL_SOURCES
 
 
-def of_arm(cell: Cell, frozen: Sequence[Snapshot], experience: Experience) -> Workload:
+@dataclass(frozen=True)
+class Prompt:
+    """One request of a pipeline, averaged over the rendered cases; which model answers is not in it."""
+
+    role: str
+    input_tokens: float
+    cacheable_tokens: float
+    asked_tokens: int
+    output_cap: int | None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """All requests of one cell of a pipeline."""
+
+    each: tuple[Prompt, ...]
+    spread: float
+    """Standard deviation of a cell's input tokens between cases, as a share of their mean."""
+    cases: int
+
+
+class Renderer:
+    """Renders the prompts of a pipeline over a few snapshots, once however many arms share it."""
+
+    def __init__(self, frozen: Sequence[Snapshot]) -> None:
+        self._frozen = frozen
+        self._rendered: dict[str, Prompts | None] = {}
+        self._counted: dict[str, int] = {}
+
+    def prompts(self, pipeline: Pipeline) -> Prompts | None:
+        """None where there is no snapshot, or the flow is a user's own."""
+        key = repr(pipeline)
+        if key not in self._rendered:
+            self._rendered[key] = self._render(pipeline)
+        return self._rendered[key]
+
+    def _render(self, pipeline: Pipeline) -> Prompts | None:
+        cells = [prompts for snapshot in self._frozen if (prompts := agents.prompts_of(snapshot, pipeline))]
+        if not cells:
+            return None
+        counts = [[self._tokens(prompt) for prompt in prompts] for prompts in cells]
+        means = [_mean(column) for column in zip(*counts, strict=True)]
+        each = tuple(
+            Prompt(prompt.place.role, whole, shared, prompt.output_tokens, prompt.output_cap)
+            for prompt, (whole, shared) in zip(cells[0], means, strict=True)
+        )
+        return Prompts(each, _deviation([sum(whole for whole, _ in count) for count in counts]), len(cells))
+
+    def _tokens(self, planned: PlannedPrompt) -> tuple[float, float]:
+        """Input tokens of a prompt, and those of its leading parts that an earlier request sent."""
+        counts = [self._count(part.text) + _PER_MESSAGE for part in planned.parts]
+        shared = float(sum(counts[: planned.cacheable_parts]))
+        return float(sum(counts)), shared if shared >= SMALLEST_CACHED_PREFIX else 0.0
+
+    def _count(self, text: str) -> int:
+        """The snapshot stands in many prompts: it is counted once."""
+        if text not in self._counted:
+            self._counted[text] = agents.estimate_tokens(text)
+        return self._counted[text]
+
+
+def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     """What a typical cell of this cell's arm asks; empty for a rule."""
     if not cell.lineup:
         return Workload((), 0.0, "a rule asks no model")
-    rendered = [prompts for snapshot in frozen if (prompts := agents.prompts_of(snapshot, cell.pipeline))]
-    if not rendered:
+    prompts = renderer.prompts(cell.pipeline)
+    if prompts is None:
         return _assumed(cell, experience)
-    means = [_mean(column) for column in zip(*(map(_tokens, prompts) for prompts in rendered), strict=True)]
-    totals = [sum(whole for whole, _ in map(_tokens, prompts)) for prompts in rendered]
     calls = tuple(
-        _call(cell, one.place.role, whole, shared, one.output_tokens, one.output_cap, experience)
-        for one, (whole, shared) in zip(rendered[0], means, strict=True)
+        _call(cell, one.role, one.input_tokens, one.cacheable_tokens, one.asked_tokens, one.output_cap, experience)
+        for one in prompts.each
     )
-    basis = f"real prompts of {len(rendered)} frozen case{'s' if len(rendered) > 1 else ''}"
-    return Workload(_with_tools(calls, cell.pipeline), _deviation(totals), basis)
+    basis = f"real prompts of {prompts.cases} frozen case{'s' if prompts.cases > 1 else ''}"
+    return Workload(_with_tools(calls, cell.pipeline), prompts.spread, basis)
 
 
 def _call(
@@ -117,13 +176,6 @@ def _call(
     seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
     return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None, read is not None)
-
-
-def _tokens(planned: PlannedPrompt) -> tuple[float, float]:
-    """Input tokens of a prompt, and those of its leading parts that an earlier request sent."""
-    counts = [agents.estimate_tokens(part.text) + _PER_MESSAGE for part in planned.parts]
-    shared = float(sum(counts[: planned.cacheable_parts]))
-    return float(sum(counts)), shared if shared >= SMALLEST_CACHED_PREFIX else 0.0
 
 
 def _mean(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:

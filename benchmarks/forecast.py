@@ -1,0 +1,266 @@
+"""Forecast against bill over simulated experiments: how often the plan's 80 % interval holds what the fake server billed.
+
+Each experiment is a world of its own: how much its models write, how much cells differ, where the cache is warm. A first
+small run is measured, the plan is made from it by the product's own code, the rest is run, and the bill is held against it.
+A second kind of plan has nothing measured: its worlds are drawn from the priors that the plan declares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+# In place of this folder, whose statistics.py would hide the standard one.
+sys.path[0] = str(ROOT)
+
+import agents  # noqa: E402
+from agents import Answer, Call, Permit, Place, Request, WorstCase  # noqa: E402
+from harness import experience, forecast, matrix, pricing, rows, spec, workload  # noqa: E402
+from harness.cells import Cell  # noqa: E402
+from harness.folder import Folder, open_folder  # noqa: E402
+from harness.forecast import ArmForecast, Forecaster, Part  # noqa: E402
+from harness.freeze import freeze_cells  # noqa: E402
+from harness.priors import OUTPUT_SPREAD, REASONING_TOKENS  # noqa: E402
+from harness.servers import ServerSpec  # noqa: E402
+from harness.store import Store  # noqa: E402
+
+EXPERIMENT = """
+name: simulated
+tickers: [AAPL, MSFT]
+dates: [2011-03-15, 2011-06-15, 2011-09-15, 2011-12-15]
+data: demo
+models:
+  big: {provider: openai, model: gpt-5}
+  small: {provider: openai, model: gpt-5-mini}
+arms: {big: {all: big}, hybrid: {deep: big, quick: small}}
+"""
+FIRST_CELLS = 3
+"""Cells per arm of the first run."""
+
+
+@dataclass
+class World:
+    """What is true in one experiment, and unknown to the plan."""
+
+    dice: random.Random
+    factors: dict[str, float]
+    """model -> how much it writes over the declared priors."""
+    cell_spread: float
+
+    @classmethod
+    def draw(cls, seed: int) -> World:
+        dice = random.Random(seed)
+        factors = {name: math.exp(dice.gauss(0, OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
+        return cls(dice, factors, dice.uniform(0.10, 0.40))
+
+    def rules(self) -> list[dict[str, Any]]:
+        """One cell's behaviour of each model."""
+        own = math.exp(self.dice.gauss(0, self.cell_spread))
+        return [{"model": name, "do": self._behaviour(factor * own)} for name, factor in self.factors.items()]
+
+    def _behaviour(self, times: float) -> dict[str, Any]:
+        hidden = REASONING_TOKENS["medium"] * times
+        return {"output_tokens": max(20, round(320 * times)), "reasoning_tokens": round(hidden)}
+
+
+@dataclass
+class Recorder:
+    """A gate that admits everything at once and keeps what was called."""
+
+    calls: list[Call] = field(default_factory=list)
+
+    async def recall(self, place: Place, request: Request) -> Answer | None:
+        return None
+
+    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+        return Permit(f"{place.key}#{len(self.calls)}-{random.random()}")
+
+    async def record(self, call: Call) -> float | None:
+        self.calls.append(call)
+        return None
+
+    async def discard(self, place: Place, permit: Permit) -> None:
+        return None
+
+
+class Fake:
+    """The fake model server, told what to do over its own HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def tell(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        body = json.dumps({"rules": list(rules)}).encode()
+        request = urllib.request.Request(f"{self.url}/control", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            answer.read()
+
+
+@contextmanager
+def fake_server() -> Iterator[Fake]:
+    command = [sys.executable, "-m", "tests.fakes.model_server"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield Fake(json.loads(process.stdout.readline())["url"])
+    finally:
+        process.stdin.close()
+        process.wait(timeout=10)
+        process.stdout.close()
+
+
+class Bench:
+    """Everything that is the same in all simulated experiments."""
+
+    def __init__(self, fake: Fake, folder: Path) -> None:
+        path = folder / "simulated.yaml"
+        path.write_text(EXPERIMENT)
+        self.experiment = spec.load(path)
+        self.fake = fake
+        self.folder = folder
+        self.table = pricing.PriceTable()
+        self.server = ServerSpec("openai", "openai", fake.url, api_key="sk-fake", parallel=16, is_hosted=True)
+        cells = matrix.expand(self.experiment)
+        names = freeze_cells(cells, open_folder(folder / "run"), folder / "shared")
+        self.cells = [cell.frozen(names[cell.case_id], {}) for cell in cells]
+        self.snapshots = {sha: agents.load_snapshot(folder / "run" / "snapshots", sha) for sha in set(names.values())}
+        self.renderer = workload.Renderer(list(self.snapshots.values()))
+
+    async def run(self, cells: Sequence[Cell], world: World, results: Folder, run_id: str) -> dict[str, float]:
+        """Play cells against the fake server and keep them as a run does; arm -> what was billed."""
+        clients = agents.Clients({"openai": replace(self.server.as_agents_server(), api="responses")})
+        store, bills = Store(results.at(f"simulated/{run_id}")), dict.fromkeys(self.experiment.arms, 0.0)
+        try:
+            for cell in cells:
+                self.fake.tell(world.rules())
+                calls = await self._play(cell, clients)
+                bills[cell.arm] += self._keep(store, cell, calls, run_id)
+        finally:
+            await clients.aclose()
+        store.compact()
+        return bills
+
+    async def _play(self, cell: Cell, clients: agents.Clients) -> list[Call]:
+        gate = Recorder()
+        snapshot = self.snapshots[cell.snapshot_sha256]
+        result = await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, clients)
+        if result.error:
+            raise result.error
+        return gate.calls
+
+    def _keep(self, store: Store, cell: Cell, calls: Sequence[Call], run_id: str) -> float:
+        priced = [pricing.price(call, self.server, self.table) for call in calls]
+        lines = [
+            rows.call_row(call, cell, run_id=run_id, attempt=1, outcome="answered", price=asdict(price))
+            for call, price in zip(calls, priced, strict=True)
+        ]
+        parts = rows.message_rows(part for call in calls for part in call.request.parts)
+        ending = rows.Ending("ok", 1, 0.0, 1.0, 1.0, "benchmark")
+        receipt = rows.cell_row(cell, ending, lines, run_id=run_id, hosted={"openai"})
+        store.write(cell.cell_id, 1, lines, parts, receipt)
+        return sum(price.cost_usd or 0.0 for price in priced)
+
+    def plan(self, cells: Sequence[Cell], learnt: experience.Experience) -> dict[str, ArmForecast]:
+        """The product's own forecast of these cells."""
+        forecaster = Forecaster({"openai": self.server}, self.table, learnt)
+        found = {}
+        for arm in self.experiment.arms:
+            mine = [cell for cell in cells if cell.arm == arm]
+            found[arm] = forecaster.arm(Part(arm, len(mine), workload.of_arm(mine[0], self.renderer, learnt)))
+        return found
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One arm's interval and its bill."""
+
+    low: float
+    mid: float
+    high: float
+    bill: float
+
+    @property
+    def is_inside(self) -> bool:
+        return self.low <= self.bill <= self.high
+
+
+async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
+    """Hits of the plan after a first run, and of the plan without one."""
+    world = World.draw(seed)
+    dice = random.Random(seed)
+    order = dice.sample(bench.cells, len(bench.cells))
+    first = [cell for arm in bench.experiment.arms for cell in [one for one in order if one.arm == arm][:FIRST_CELLS]]
+    rest = [cell for cell in order if cell not in first]
+    results = open_folder(bench.folder / f"results-{seed}")
+    early = bench.plan(first, experience.Experience())
+    paid = await bench.run(first, world, results, "1-first")
+    later = bench.plan(rest, experience.read(results))
+    bills = await bench.run(rest, world, results, "2-rest")
+    return _hits(later, bills), _hits(early, paid)
+
+
+def _hits(plans: Mapping[str, ArmForecast], bills: Mapping[str, float]) -> list[Hit]:
+    arms = [(plan.api_cost, bills[arm]) for arm, plan in plans.items()]
+    total = forecast.interval(forecast.total([plan.api_draws for plan in plans.values()]))
+    pairs = [*arms, (total, sum(bills.values()))]
+    return [Hit(one.low or 0.0, one.mid or 0.0, one.high or 0.0, bill) for one, bill in pairs]
+
+
+def _summary(hits: Sequence[Hit]) -> dict[str, Any]:
+    widths = [hit.high / hit.low for hit in hits]
+    misses = [abs(math.log(hit.bill / hit.mid)) for hit in hits]
+    return {
+        "intervals": len(hits),
+        "coverage": round(sum(hit.is_inside for hit in hits) / len(hits), 3),
+        "below": round(sum(hit.bill < hit.low for hit in hits) / len(hits), 3),
+        "above": round(sum(hit.bill > hit.high for hit in hits) / len(hits), 3),
+        "high_over_low": round(statistics.median(widths), 2),
+        "typical_miss": f"x/÷ {math.exp(statistics.median(misses)):.2f}",
+    }
+
+
+async def measure(experiments: int, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="forecast-") as folder, fake_server() as fake:
+        bench = Bench(fake, Path(folder))
+        later: list[Hit] = []
+        early: list[Hit] = []
+        for number in range(experiments):
+            after, before = await experiment(bench, seed + number)
+            later += after
+            early += before
+    both = later + early
+    return {
+        "experiments": experiments,
+        "interval": "80 %",
+        "coverage": _summary(both)["coverage"],
+        "after_a_first_run": _summary(later),
+        "from_priors": _summary(early),
+        "note": "arms of one experiment share their models, so their intervals are not independent",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    print(json.dumps(asyncio.run(measure(options.experiments, options.seed)), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

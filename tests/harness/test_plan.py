@@ -1,0 +1,243 @@
+"""The plan: what it counts, how sure it is, what it learns; without a key and without a call."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import earlier, experience, forecast, matrix, plan_text, priors, rehearsal, rows, servers, settling, spec, workload
+from harness import plan as planning
+from harness.cells import Cell
+from harness.experience import Experience, Measured, key_of
+from harness.folder import open_folder
+from harness.forecast import Forecaster, Part
+from harness.pricing import PriceTable
+from harness.store import Store
+
+NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+TEXT = """
+name: planned
+tickers: [AAPL, MSFT]
+dates: [2011-03-15, 2011-06-15, 2011-09-15]
+data: demo
+models:
+  big: {provider: openai, model: gpt-5}
+  mini: {provider: openai, model: gpt-5-mini}
+  tiny: {provider: llamacpp, model: smollm2-135m}
+arms: {big: {all: big}, mini: {all: mini}, hybrid: {deep: big, quick: tiny}, macd: {rule: macd}}
+compare: {baseline: big, endpoints: {usable: {margin: 2pp}, cost: {}, excess_return_5: {margin: 20bp}}}
+budget: {run_usd: 1, cell_usd: 2}
+"""
+
+
+class Case:
+    """One experiment file with what a plan needs of it."""
+
+    def __init__(self, folder: Path, text: str = TEXT) -> None:
+        self.folder = folder
+        (folder / "x.yaml").write_text(text)
+        self.experiment = spec.load(folder / "x.yaml")
+        self.cells = matrix.expand(self.experiment, NOW)
+        self.servers = servers.load(None, self.experiment, folder)
+
+    def plan(self, cells: list[Cell] | None = None) -> planning.Plan:
+        where = planning.Where(self.folder, str(self.folder / "results"), self.folder / "snapshots")
+        return planning.make(self.experiment, self.cells if cells is None else cells, self.servers, where)
+
+    def workload(self, arm: str, learnt: Experience | None = None) -> workload.Workload:
+        cells = [cell for cell in self.cells if cell.arm == arm]
+        frozen = workload.snapshots(cells, self.folder / "snapshots", None)
+        return workload.of_arm(cells[0], workload.Renderer(frozen), learnt or Experience())
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    return Case(tmp_path)
+
+
+def priced(case: Case) -> Case:
+    return Case(case.folder, TEXT + "local_cost: {usd_per_cpu_hour: 0.05}\n")
+
+
+def test_a_plan_counts_cells_and_calls_exactly(case: Case) -> None:
+    made = case.plan().to_plain()
+    assert (made["cells"], made["to_run"], made["calls"]) == (24, 24, 3 * 6 * 12)
+    assert made["arms"]["macd"]["calls"] == 0
+    assert made["input_tokens"] > 24 * 1000
+
+
+def test_every_interval_is_ordered_and_arms_sum_to_the_whole(case: Case) -> None:
+    made = priced(case).plan()
+    for arm in made.arms.values():
+        for one in (arm.cost, arm.api_cost, arm.time):
+            assert one.low is not None
+            assert one.mid is not None
+            assert one.high is not None
+            assert one.low <= one.mid <= one.high
+    parts = sum(arm.cost.mid or 0 for arm in made.arms.values())
+    assert made.total_cost.mid == pytest.approx(parts, rel=0.1)
+
+
+def test_unpriced_hardware_makes_a_cost_unknown_and_never_zero(case: Case) -> None:
+    made = case.plan()
+    assert made.arms["hybrid"].cost == forecast.UNKNOWN
+    assert made.arms["hybrid"].api_cost.mid
+    assert made.total_cost == forecast.UNKNOWN
+    assert "unknown" in "\n".join(plan_text.lines(made))
+
+
+def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Case) -> None:
+    # 12 calls of 1,000 input and 500 output tokens with gpt-5: 12 x (1000 x 1.25 + 500 x 10) / 1e6 dollars a cell
+    big = case.experiment.models["big"]
+    key = key_of("openai", "gpt-5", big.parameters())
+    fingerprint = case.cells[0].fingerprint
+    roles = [call.role for call in case.workload("big").calls]
+    learnt = Experience(
+        roles={(key, role): Measured(20, 500.0, 2.0, None) for role in roles},
+        inputs={(fingerprint, key, role): (1_000.0, 0.0) for role in roles},
+        extra_calls={key: 0.0},
+        cells={key: (40, 0.05)},
+    )
+    made = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(Part("big", 6, case.workload("big", learnt)))
+    assert made.is_measured
+    assert made.api_cost.mid == pytest.approx(6 * 12 * (1_000 * 1.25 + 500 * 10) / 1e6, rel=0.02)
+    assert (made.input_tokens, made.output_tokens) == (72_000, 36_000)
+    assert made.time.mid == pytest.approx(max(6 * 12 * 2.0 / 32, 12 * 2.0 * 0.75), rel=0.1)
+
+
+def test_more_cells_and_more_experience_narrow_the_interval(case: Case) -> None:
+    load = case.workload("big")
+    wide = Forecaster(case.servers, PriceTable(), Experience(), NOW).arm(Part("big", 6, load)).api_cost
+    key = key_of("openai", "gpt-5", case.experiment.models["big"].parameters())
+    learnt = Experience(roles={(key, call.role): Measured(50, 400.0, 2.0, None) for call in load.calls}, cells={key: (50, 0.2)})
+    narrow = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(Part("big", 6, case.workload("big", learnt))).api_cost
+    assert wide.high / wide.low > narrow.high / narrow.low  # type: ignore[operator]
+
+
+def test_spread_between_cells_moves_from_the_assumption_to_what_was_measured() -> None:
+    assert priors.cell_spread(0.0, 0) == pytest.approx(priors.CELL_SPREAD)
+    assert priors.cell_spread(0.5, 1_000) == pytest.approx(0.5, rel=0.01)
+    assert priors.cell_spread(0.05, 4) < priors.CELL_SPREAD
+
+
+def test_reasoning_effort_and_caps_shape_the_prior(case: Case) -> None:
+    model = matrix.model(case.experiment, "big")
+    assert priors.output_tokens(model, 300, None) == 300 + priors.REASONING_TOKENS["medium"]
+    assert priors.output_tokens(model, 300, 500) == 500
+    assert priors.output_tokens(matrix.model(case.experiment, "tiny"), 300, None) == 300
+
+
+def test_the_cap_that_binds_is_named_with_its_chance(case: Case) -> None:
+    caps = {cap.name: cap for cap in case.plan().caps}
+    assert 0 < caps["run_usd"].chance <= 1
+    assert caps["cell_usd"].chance == 0
+    roomy = Case(case.folder, TEXT.replace("run_usd: 1", "run_usd: 500")).plan().caps
+    assert roomy[0].chance == 0
+
+
+def test_what_can_be_proven_is_said_per_declared_endpoint(case: Case) -> None:
+    made = case.plan().to_plain()["detectable"]
+    assert set(made) == {"usable", "cost", "excess_return_5"}
+    assert made["usable"]["can_prove"] is False
+    assert made["usable"]["cases_needed"] > 100
+    assert made["cost"]["difference"] > 0
+    assert (made["cost"]["cases"], made["cost"]["dates"]) == (6, 3)
+    assert made["cost"]["spend_on"].startswith("dates")
+    single = case.plan([cell for cell in case.cells if cell.date == dt.date(2011, 3, 15)])
+    assert single.detectable["cost"].difference is None
+
+
+def test_outcome_windows_that_overlap_do_not_count(tmp_path: Path) -> None:
+    dense = TEXT.replace("[2011-03-15, 2011-06-15, 2011-09-15]", "{from: 2011-03-01, to: 2011-03-31}")
+    made = Case(tmp_path, dense).plan().detectable
+    assert made["excess_return_5"].dates < made["usable"].dates
+
+
+def receipt(case: Case, cell: Cell, run_id: str, *, status: str = "ok", usd: float = 0.25) -> None:
+    store = Store(open_folder(case.folder / "results").at(f"planned/{run_id}"))
+    ending = rows.Ending(status, 1, 0.0, 1.0, 1.0, "test")
+    row = rows.cell_row(cell, ending, [], run_id=run_id, hosted=set())
+    store.write(cell.cell_id, 1, [], [], row | {"cost_usd": usd, "api_cost_usd": usd})
+
+
+def test_cells_of_earlier_runs_are_reused_and_what_they_save_is_said(case: Case) -> None:
+    mine = [cell for cell in case.cells if cell.arm == "big"]
+    for cell in mine[:4]:
+        receipt(case, cell, "run-1")
+    receipt(case, mine[4], "run-1", status="failed")
+    made = case.plan()
+    assert (made.reused.cells, made.to_run) == (4, 20)
+    assert made.reused.saved_usd == pytest.approx(1.0)
+    assert made.arms["big"].cells == 2
+    assert "4 of 24 cells" in "\n".join(plan_text.lines(made))
+
+
+def test_reuse_with_an_unknown_price_saves_an_unknown_sum(case: Case) -> None:
+    receipt(case, case.cells[0], "run-1", usd=None)  # type: ignore[arg-type]
+    found = earlier.find(open_folder(case.folder / "results"), "planned", {cell.cell_key for cell in case.cells})
+    assert (found.cells, found.saved_usd) == (1, None)
+
+
+def test_forecasts_meet_their_bills_and_teach_the_next_plan(case: Case) -> None:
+    results = open_folder(case.folder / "results")
+    run = results.at("planned/run-1")
+    mine = [cell for cell in case.cells if cell.arm == "big"]
+    settling.write(run, case.plan(mine), "run-1")
+    for cell in mine:
+        receipt(case, cell, "run-1", usd=0.01)
+    Store(run).compact()
+    settling.settle(results, run, "run-1")
+    arm = settling.read(run)["sessions"][0]["arms"]["big"]
+    assert arm["bill"]["api_cost_usd"] == pytest.approx(0.06)
+    assert arm["inside"] is False
+    line = json.loads((case.folder / "results" / experience.CALIBRATION).read_text())
+    assert line["log_ratio"] < 0
+    settling.settle(results, run, "run-1")
+    assert len((case.folder / "results" / experience.CALIBRATION).read_text().splitlines()) == 1
+
+
+def test_a_broken_calibration_line_is_passed_over(tmp_path: Path) -> None:
+    good = json.dumps({"models": "a", "log_ratio": 0.1, "measured": True})
+    (tmp_path / experience.CALIBRATION).write_text(f"{good}\nnot json\n{{}}\n")
+    assert experience.read(open_folder(tmp_path)).biases == {"a": (0.1,)}
+
+
+def test_a_rehearsal_keeps_arms_and_flow_and_pays_nothing(case: Case) -> None:
+    path = rehearsal.write(case.experiment, case.folder, case.folder)
+    played = spec.load(path)
+    assert {model.provider for model in played.models.values()} == {"llamacpp"}
+    cells = matrix.expand(played, NOW)
+    assert {cell.arm for cell in cells} == {"big", "mini", "hybrid", "macd"}
+    assert len(cells) == 4
+    assert played.budget.run_usd is None
+
+
+def test_without_a_snapshot_the_plan_says_so_and_is_wider(tmp_path: Path) -> None:
+    found = Case(tmp_path, TEXT)
+    cell = next(cell for cell in found.cells if cell.arm == "big")
+    assumed = workload.of_arm(cell, workload.Renderer([]), Experience())
+    assert "no frozen snapshot" in assumed.basis
+    assert len(assumed.calls) == 12
+    assert assumed.spread > found.workload("big").spread
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "calls"), [("{depth: medium}", 22), ("{depth: single_call}", 1), ("{analysts: [market]}", 9)]
+)
+def test_depth_and_analysts_change_the_calls(tmp_path: Path, pipeline: str, calls: int) -> None:
+    alone = TEXT.replace("hybrid: {deep: big, quick: tiny}, ", "")
+    found = Case(tmp_path, alone + f"pipeline: {pipeline}\n")
+    assert len(found.workload("big").calls) == calls
+
+
+def test_the_plan_is_one_json_object(case: Case) -> None:
+    made: dict[str, Any] = json.loads(json.dumps(case.plan().to_plain()))
+    assert {"cells", "calls", "input_tokens", "arms", "detectable"} <= set(made)
+    assert set(made["arms"]["big"]["cost_usd"]) == {"low", "mid", "high"}
+    assert set(made["arms"]["big"]["time_s"]) == {"low", "mid", "high"}
