@@ -54,6 +54,7 @@ PRIORS: dict[str, Prior] = {
     "hit_rate": share(0.35, "direction differs in 35 % of cases"),
     "cost": Prior(0.30, 0.05, 0.5, "per-case cost ratios vary by a factor of 1.35"),
     "cost_per_usable": Prior(0.40, 0.05, 0.5, "as cost, and usable decisions vary"),
+    "cold_cost": Prior(0.30, 0.05, 0.5, "as cost"),
     "api_cost": Prior(0.30, 0.05, 0.5, "as cost, in dollars"),
     "service_time": Prior(0.40, 0.05, 0.5, "per-case time ratios vary by a factor of 1.5"),
     "service_p50": Prior(0.60, 0.05, 0.5, "a median varies more than a mean"),

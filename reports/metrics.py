@@ -33,6 +33,17 @@ def cost_per_usable(facts: Facts) -> tuple[Frame, Frame]:
     return facts.by_case(facts.cells["cost_usd"]), facts.by_case(facts.usable.where(is_known))
 
 
+@metric("cost per decision with cold caches", group="money", unit="usd", better="lower", scale="ratio")
+def cold_cost(facts: Facts) -> Frame:
+    """Cost per decision as it would be if no provider's cache had been warm: repeats and arms that share a model find warm
+    caches, which flatters them. Hardware of one's own as it is."""
+    calls = facts.run.calls
+    cold = calls["cold_usd"].astype(float).fillna(calls["cost_usd"].astype(float)).groupby(calls["cell_id"])
+    sums = cold.sum(min_count=1).where(cold.count() == cold.size())
+    is_without_calls = facts.cells["llm_calls"] == 0
+    return facts.by_case(_of_calls(facts, sums).mask(is_without_calls, facts.cells["cost_usd"]))
+
+
 @metric("billed by hosted models per decision", group="money", unit="usd", better="lower")
 def api_cost(facts: Facts) -> Frame:
     """Dollars that hosted providers billed per cell; hardware of one's own is not in it."""

@@ -68,6 +68,16 @@ def test_unknown_cost_stays_unknown(tmp_path: Path) -> None:
     assert measured(folder, "cost").test("b", "a") is None
 
 
+def test_cold_caches_are_priced_beside_the_bill(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None), "rule": FakeArm(rule="macd")})
+    facts = Facts(load(folder))
+    facts.run.calls["cold_usd"] = facts.run.calls["cost_usd"] * 2
+    cold = Measured(facts, next(metric for metric in metrics() if metric.name == "cold_cost"))
+    assert cold.value("a").value == pytest.approx(2 * measured(folder, "cost").value("a").value)
+    assert math.isnan(cold.value("b").value)
+    assert cold.value("rule").value == 0.0
+
+
 def test_a_rule_that_costs_nothing_is_compared_in_dollars(tmp_path: Path) -> None:
     test = measured(make_run(tmp_path / "r", arms={"a": FakeArm(), "rule": FakeArm(rule="macd")}), "cost").test("rule", "a")
     assert test is not None
