@@ -14,10 +14,9 @@ Said = pytest.CaptureFixture[str]
 
 def run(capsys: Said, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
     monkeypatch.setattr("sys.argv", ["harness", "snapshot", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
+    code = cli._run(cli.build())
     said = capsys.readouterr()
-    return int(ended.value.code or 0), said.out, said.err
+    return code, said.out, said.err
 
 
 @pytest.fixture
