@@ -61,7 +61,8 @@ def freeze_cells(
         except agents.NoSuchCase as problem:
             problems.append(Problem(case_id, str(problem)))
         except agents.SnapshotError as problem:
-            raise Unmended([Problem(case_id, str(problem), "run again: what was frozen is kept")]) from problem
+            kept = "run again later: what was frozen is kept" if isinstance(problem, agents.SourceFailed) else ""
+            raise Unmended([Problem(case_id, str(problem), kept)]) from problem
         progress(len(names) + len(problems), len(cases))
     if problems:
         raise Unmended(_shortened(problems))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -145,10 +146,16 @@ class Yahoo(Source):
 
 
 def _quietly(ask: Callable[[], T]) -> T:
-    """The library warns about how it uses pandas itself; that is not our users' business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ask()
+    """The library warns and logs about its own doings; what matters of them arrives as an exception."""
+    logger = logging.getLogger("yfinance")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ask()
+    finally:
+        logger.setLevel(level)
 
 
 def _as_traded(frame: Any) -> list[dict[str, Any]]:
