@@ -28,6 +28,7 @@ class Display:
         self._title = title
         self._said_at = 0.0
         self._last = ""
+        self._noted: set[str] = set()
         self._live = None if not console.is_terminal else _live(console)
 
     @contextlib.contextmanager
@@ -41,7 +42,12 @@ class Display:
     def show(self, progress: Progress, *, now: bool = False) -> None:
         if self._live is not None:
             self._live.update(_page(self._title, progress), refresh=now)
-        elif now or time.monotonic() - self._said_at >= PLAIN_EVERY_S:
+            return
+        for note in progress.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.say(note)
+        if now or time.monotonic() - self._said_at >= PLAIN_EVERY_S:
             self._say(line(progress))
 
     def say(self, sentence: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisError
 
-from harness import control, events, ledger, roll
+from harness import control, events, lease, ledger, roll
 from harness.events import NOT_RUN, UNFINISHED, Event
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class Follower:
         run_id = self._info.run_id
         self._wish = control.wish(self._client, run_id)
         self._progress.see_running(roll.running(self._client, run_id))
-        self._progress.tokens = ledger.tokens(self._client, run_id)
-        self._progress.spent_usd = ledger.of_run(self._client, run_id).spent_usd
+        told = ledger.calls(self._client, run_id), ledger.tokens(self._client, run_id)
+        self._progress.see_ledger(*told, ledger.of_run(self._client, run_id).spent_usd)
         self._reopened()
 
     def _reopened(self) -> None:
@@ -151,6 +151,8 @@ class Follower:
 
     def _mend(self) -> None:
         self._mended_at = time.monotonic()
+        if self._feed.out and not lease.holders(self._client, self._info.run_id):
+            self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
         if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.mend()):
             self._progress.note(f"{again} cells were on no queue and in no hand; they are fed again")
 

@@ -72,6 +72,12 @@ class Heart:
             await pipe.execute()
 
 
+def holders(client: Redis, run_id: str) -> list[str]:
+    """Processes that serve this run and give signs of life."""
+    prefix = Keys(run_id).alive("")
+    return sorted(key.decode().removeprefix(prefix) for key in client.scan_iter(match=f"{prefix}*", count=1000))
+
+
 def bury(client: Redis, run_id: str, process: str) -> None:
     """Say that a process (host:pid) is dead, so that nobody waits for its signs of life to run out."""
     keys = Keys(run_id)

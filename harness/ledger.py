@@ -79,6 +79,11 @@ def tokens(client: Redis, run_id: str) -> tuple[int, int]:
     return fields.get("run|input_tokens", 0), fields.get("run|output_tokens", 0)
 
 
+def calls(client: Redis, run_id: str) -> int:
+    """Requests whose end is known so far."""
+    return _read(client, run_id).get("run|calls", 0)
+
+
 def _read(client: Redis, run_id: str) -> dict[str, int]:
     raw: Any = client.hgetall(Keys(run_id).ledger)
     return {key.decode(): int(value) for key, value in raw.items() if value.lstrip(b"-").isdigit()}

@@ -48,6 +48,8 @@ class Progress:
     spent_usd: float | None = None
     """What hosted models have billed so far, in flight estimates included; None before anything is known."""
     tokens: tuple[int, int] = (0, 0)
+    calls_told: int = 0
+    """Requests whose end the ledger knows."""
     not_run: int = 0
     seen: dict[str, Row] = field(default_factory=dict)
     """cell_id -> receipt that was counted."""
@@ -84,7 +86,8 @@ class Progress:
 
     @property
     def calls(self) -> int:
-        return sum(arm.calls for arm in self.arms.values())
+        """Of ended cells, or more where running ones are known to have made some."""
+        return max(self.calls_told, sum(arm.calls for arm in self.arms.values()))
 
     @property
     def elapsed_s(self) -> float:
@@ -121,6 +124,11 @@ class Progress:
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes = [*self.notes, sentence[:200]][-_NOTED:]
+
+    def see_ledger(self, calls: int, tokens: tuple[int, int], spent_usd: float) -> None:
+        self.calls_told = calls
+        self.tokens = (max(tokens[0], self.tokens[0]), max(tokens[1], self.tokens[1]))
+        self.spent_usd = spent_usd
 
     def see_running(self, roll: Mapping[str, Mapping[str, Any]]) -> None:
         counts = Counter(str(entry["arm"]) for entry in roll.values())

@@ -89,7 +89,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
 def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
     with contextlib.suppress(RedisError):
         progress.see_running(roll.running(client, run_id))
-        progress.tokens = ledger.tokens(client, run_id)
-        progress.spent_usd = ledger.of_run(client, run_id).spent_usd
+        told = ledger.calls(client, run_id), ledger.tokens(client, run_id)
+        progress.see_ledger(*told, ledger.of_run(client, run_id).spent_usd)
         return control.wish(client, run_id) if control.is_running(client, run_id) else None
     return None

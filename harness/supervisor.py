@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from redis import Redis, RedisError
 
-from harness import registry, roll, worker_log
+from harness import lease, registry, roll, worker_log
 from harness.board import Board
 from harness.broker import make_broker, queue_name, waiting
 from harness.errors import Problem, Unmended
@@ -131,6 +132,7 @@ class Supervisor:
         try:
             for run_id in registry.active(self._client):
                 roll.suspect(self._client, run_id, child.name)
+                lease.bury(self._client, run_id, f"{socket.gethostname()}:{child.pid}")
         except RedisError as error:
             _log.warning("cannot mark the cells of process %d as suspects: %s", child.pid, error)
 

@@ -24,6 +24,7 @@ else
 end
 if fresh then
   move(kind, model, cost)
+  redis.call('HINCRBY', LEDGER, 'run|calls', 1)
   if ARGV[10] ~= '' then redis.call('HINCRBY', LEDGER, 'run|input_tokens', ARGV[10]) end
   if ARGV[11] ~= '' then redis.call('HINCRBY', LEDGER, 'run|output_tokens', ARGV[11]) end
 end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from tests.fixtures.runs import Lab, wait_for
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Lab:
+def finished(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Iterator[Lab]:
     """A lab whose run of four cells has ended; later tests go on from what it left."""
     fake_models_process.reset()
     lab = Lab(tmp_path_factory.mktemp("finished"), fake_models_process)
     lab.experiment(dates=2)
     lab.run()
-    return lab
+    yield lab
+    lab.close()
 
 
 def paid_calls(lab: Lab) -> int:

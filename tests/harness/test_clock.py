@@ -1,0 +1,64 @@
+"""The clock of service: it stands still while all a cell does is wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from harness.clock import ServiceClock
+
+
+def test_waiting_for_a_slot_is_no_service() -> None:
+    async def scene() -> float:
+        clock = ServiceClock()
+        async with clock.limited():
+            await asyncio.sleep(0.05)
+            clock.waits(1)
+            await asyncio.sleep(0.3)
+            clock.waits(-1)
+        return clock.service_s
+
+    assert 0.04 < asyncio.run(scene()) < 0.25
+
+
+def test_a_request_that_is_out_is_service_although_another_waits() -> None:
+    async def scene() -> float:
+        clock = ServiceClock()
+        async with clock.limited():
+            clock.goes_out(1)
+            clock.waits(1)
+            await asyncio.sleep(0.2)
+            clock.goes_out(-1)
+            await asyncio.sleep(0.3)
+        return clock.service_s
+
+    assert 0.19 < asyncio.run(scene()) < 0.4
+
+
+def test_the_limit_counts_service_only() -> None:
+    async def scene() -> float:
+        clock = ServiceClock(limit_s=0.2)
+        with pytest.raises(TimeoutError):
+            await waits_then_serves(clock)
+        return clock.service_s
+
+    async def waits_then_serves(clock: ServiceClock) -> None:
+        async with clock.limited():
+            clock.waits(1)
+            await asyncio.sleep(0.4)
+            clock.waits(-1)
+            await asyncio.sleep(5)
+
+    assert 0.19 < asyncio.run(scene()) < 0.5
+
+
+def test_a_late_word_after_the_end_is_harmless() -> None:
+    async def scene() -> None:
+        clock = ServiceClock(limit_s=1)
+        async with clock.limited():
+            pass
+        clock.waits(1)
+        clock.waits(-1)
+
+    asyncio.run(scene())
