@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from reports.findings import find
 from reports.views import arms
 from reports.views.answer import Answer
@@ -15,7 +17,7 @@ from reports.views.economics import Economics
 from reports.views.money import Money
 from reports.views.outcomes import Outcomes
 from reports.views.trust import Trust
-from reports.visible import slug
+from reports.visible import slug, visible
 
 if TYPE_CHECKING:
     from reports.findings import Findings
@@ -53,12 +55,13 @@ class Page:
         return str(self.run.experiment.get("name") or self.run.manifest.get("experiment") or self.run.run_id)
 
     @cached_property
-    def question(self) -> str:
-        others = [arm.name for arm in self.arms if arm.name != self.baseline and not arm.rule]
+    def question(self) -> Markup:
+        """The question that the first screen answers; names do not break over lines."""
+        others = [_unbroken(arm.name) for arm in self.arms if not arm.rule and not arm.is_baseline]
         if not self.baseline or not others:
-            return f"What does {self.run.arms[0]} decide, and what does it cost?" if self.run.arms else "Nothing was asked."
-        whom = " and ".join(others) if len(others) < 3 else "the other arms"
-        return f"Is there much of a difference between {self.baseline} and {whom}?"
+            return Markup("What do the arms decide, and what does it cost?")
+        whom = Markup(" and ").join(others) if len(others) < 3 else "the other arms"
+        return Markup("Is there much of a difference between {} and {}?").format(_unbroken(self.baseline), whom)
 
     @cached_property
     def period(self) -> str:
@@ -120,3 +123,7 @@ class Page:
         """Where the case's page lies, beside report.html; None when it has none."""
         is_there = self.case_ids is None or case_id in self.case_ids
         return f"cases/{slug(case_id)}.html" if is_there else None
+
+
+def _unbroken(name: str) -> Markup:
+    return Markup('<span class="nb">{}</span>').format(visible(name))
