@@ -193,13 +193,22 @@ class Heard:
             reasoning=clean("".join(self.thoughts)) or None,
             tool_calls=tuple(self.tool_calls),
             finish_reason=finish,
-            truncated=finish == "length" or prompt_was_cut(read, window, request),
+            truncated=(finish == "length" and not self._is_whole(request)) or prompt_was_cut(read, window, request),
             usage=Usage(input_tokens=read or None, output_tokens=count(self.last.get("eval_count"))),
             timing=self._timing(),
             model_returned=self.last.get("model") or self.last.get("model_name"),
             model_digest=told.digest,
             context_window=window,
         )
+
+    def _is_whole(self, request: Request) -> bool:
+        """Ollama's grammar lets a model write blanks after the last brace up to the cap; nothing is missing then."""
+        if request.schema is None:
+            return False
+        try:
+            return isinstance(json.loads("".join(self.text)), dict)
+        except ValueError:
+            return False
 
     def _timing(self) -> Timing:
         return Timing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,10 +57,12 @@ class OllamaServer:
     async def warm(self, model: str, num_ctx: int, keep_alive: int | str) -> Warmth:
         """Load a model without asking it anything."""
         before = await self.loaded(model)
-        answer = await self._post("/api/generate", _load(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S) or {}
+        started = time.perf_counter()
+        await self._post("/api/generate", _load(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
+        load_s = time.perf_counter() - started
         after = await self.loaded(model) or {}
         return Warmth(
-            load_s=_seconds(answer.get("load_duration")) if before is None else 0.0,
+            load_s=load_s,
             was_loaded=before is not None,
             keep_alive=_remaining(before) if before else None,
             context_window=after.get("context_length"),
@@ -172,7 +175,3 @@ def _remaining(line: Mapping[str, Any]) -> int:
     except (ValueError, TypeError):
         return 300
     return -1 if left > _FOR_EVER or left < -_FOR_EVER else max(1, round(left.total_seconds()))
-
-
-def _seconds(nanoseconds: Any) -> float | None:
-    return nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else None

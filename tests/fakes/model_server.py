@@ -83,7 +83,9 @@ class FakeServer:
         if body.get("think") and "thinking" not in pulled.capabilities:
             return web.json_response({"error": f'"{body["model"]}" does not support thinking'}, status=400)
         if body.get("tools") and "tools" not in pulled.capabilities:
-            return web.json_response({"error": f"{body['model']} does not support tools"}, status=400)
+            return web.json_response(
+                {"error": f"registry.ollama.ai/library/{body['model']} does not support tools"}, status=400
+            )
         messages = ollama_wire.messages(body)
         async with self._heard(request, body, messages) as (heard, behaviour):
             return await self._ollama_answer(request, body, pulled, messages, heard, behaviour)
@@ -101,7 +103,7 @@ class FakeServer:
         _, is_new = self.memory.use(pulled, num_ctx, body.get("keep_alive"))
         load_s = self.memory.load_s if is_new else 0.0
         await asyncio.sleep(load_s)
-        return web.json_response(base | {"done_reason": "load", "load_duration": int(load_s * 1e9)})
+        return web.json_response(base | {"done_reason": "load"})
 
     async def ollama_show(self, request: web.Request) -> web.Response:
         body = await request.json()

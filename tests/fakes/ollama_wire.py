@@ -75,7 +75,7 @@ class Memory:
         self.knows_truncate = True
         """0.12 and later obey `truncate: false`; older servers cut whatever is asked."""
         self.old_cut = False
-        """Older servers cut to the whole context, newer ones to half of it."""
+        """Servers up to 0.17 cut to the whole context, later ones to half of it."""
 
     def find(self, name: str) -> Pulled | None:
         return self.pulled.get(name) or self.pulled.get(f"{name}:latest")
