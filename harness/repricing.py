@@ -125,9 +125,9 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
         counts["input_tokens"], counts["output_tokens"], counts["cached_tokens"] or 0, counts["cache_write_tokens"] or 0
     )
     server = Place(str(row["server"]), "openai" if model else str(row["provider"]))
-    name = model or str(row["model_returned"] or row["model_requested"])
+    name = model or _text(row["model_returned"]) or str(row["model_requested"])
     try:
-        return table.usd(name, server, None if model else row["service_tier"], tokens, row["started_at"].to_pydatetime())
+        return table.usd(name, server, None if model else _text(row["service_tier"]), tokens, row["started_at"].to_pydatetime())
     except ValueError:
         return None
 
@@ -165,6 +165,11 @@ def _calls(run: RunFolder) -> pd.DataFrame:
 
 def _name(run: RunFolder) -> str:
     return f"{run.experiment}/{run.run_id}"
+
+
+def _text(value: Any) -> str | None:
+    """pandas says NaN where a text is not told."""
+    return value if isinstance(value, str) and value else None
 
 
 def _count(value: Any) -> int | None:

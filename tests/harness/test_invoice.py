@@ -1,0 +1,168 @@
+"""Recorded calls under other prices, and against a provider's export."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import invoice, meter, price_file, repricing
+from harness.errors import Unmended
+from harness.folder import open_folder
+from harness.pricing import PriceTable
+from harness.store import Store
+
+DAY = dt.datetime(2026, 8, 21, 15, tzinfo=dt.UTC)
+
+
+def call(number: int, model: str = "gpt-5", **more: Any) -> dict[str, Any]:
+    plain = {
+        "run_id": "r",
+        "cell_id": "c",
+        "call_id": str(number),
+        "arm": "big",
+        "role": "trader",
+        "kind": "primary",
+        "outcome": "answered",
+        "provider": "openai",
+        "server": "openai",
+        "model_requested": model,
+        "model_returned": model,
+        "input_tokens": 100_000,
+        "cached_tokens": 0,
+        "output_tokens": 10_000,
+        "cost_usd": 0.225,
+        "started_at": DAY,
+    }
+    return plain | more
+
+
+def results(folder: Path, *calls: dict[str, Any]) -> str:
+    from harness.store import _bytes
+
+    store = Store(open_folder(folder / "results").at("money/run-1"))
+    store.write_manifest({"run_id": "run-1"})
+    store.folder.write("calls.parquet", _bytes(calls, "calls"))
+    return str(folder / "results")
+
+
+def test_other_prices_stand_beside_the_old_bill(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("[{model: gpt-5, input: 1, output: 2}]")
+    table = PriceTable(price_file.load(tmp_path / "p.yaml"))
+    line = repricing.reprice(results(tmp_path, call(1), call(2)), "money", table).lines[0]
+    assert line.old_usd == pytest.approx(0.45)
+    assert line.new_usd == pytest.approx(2 * (0.1 + 0.02))
+
+
+def test_another_date_follows_a_price_change(tmp_path: Path) -> None:
+    # gpt-5.6-sol: $5 / $30 before 2026-08-21, $4 / $20 from then on
+    where = results(tmp_path, call(1, "gpt-5.6-sol", cost_usd=0.6))
+    july = PriceTable(as_of=dt.datetime(2026, 7, 1, tzinfo=dt.UTC))
+    assert repricing.reprice(where, "money", july).lines[0].new_usd == pytest.approx(0.1 * 5 + 0.01 * 30)
+    assert repricing.reprice(where, "money", PriceTable()).lines[0].new_usd == pytest.approx(0.1 * 4 + 0.01 * 20)
+
+
+def test_calls_without_usage_stay_unknown_and_failed_ones_keep_their_bill(tmp_path: Path) -> None:
+    silent, killed = call(1, output_tokens=None), call(2, outcome="killed", output_tokens=None, cost_usd=0.05)
+    line = repricing.reprice(results(tmp_path, silent, killed), "money", PriceTable()).lines[0]
+    assert (line.new_usd, line.unknown) == (None, 1)
+
+
+def test_local_calls_have_no_list_price(tmp_path: Path) -> None:
+    where = results(tmp_path, call(1), call(2, "llama3.1:8b", provider="ollama", server="gpu", arm="small"))
+    assert [line.arm for line in repricing.reprice(where, "money", PriceTable()).lines] == ["big"]
+
+
+def test_what_if_prices_recorded_tokens_and_warns(tmp_path: Path) -> None:
+    where = results(tmp_path, call(1), call(2, "llama3.1:8b", provider="ollama", server="gpu", arm="small"))
+    found = repricing.what_if(where, "money", "gpt-5-mini")
+    assert [line.new_usd for line in found.lines] == [pytest.approx(0.045)] * 2
+    assert "differs between model families" in found.warning
+    with pytest.raises(Unmended, match="no price known"):
+        repricing.what_if(where, "money", "gpt-99")
+
+
+EXPORT = "date,model,num_model_requests,input_tokens,output_tokens,amount\n"
+
+
+def compare(folder: Path, export: str, *calls: dict[str, Any]) -> invoice.Reconciled:
+    (folder / "usage.csv").write_text(export)
+    return invoice.reconcile(results(folder, *(calls or (call(1), call(2)))), "money", folder / "usage.csv")
+
+
+def test_a_ledger_that_agrees_with_the_export_is_said_to(tmp_path: Path) -> None:
+    found = compare(tmp_path, EXPORT + "2026-08-21,gpt-5,2,200000,20000,0.45\n")
+    assert found.agrees
+    assert (found.ours_usd, found.theirs_usd) == (pytest.approx(0.45), pytest.approx(0.45))
+
+
+def test_lines_of_one_day_and_model_are_summed(tmp_path: Path) -> None:
+    halves = "2026-08-21T01:00:00Z,gpt-5,1,100000,10000,$0.225\n"
+    assert compare(tmp_path, EXPORT + halves + halves).agrees
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("2026-08-21,gpt-5,3,300000,30000,0.675", "they say more"),
+        ("2026-08-21,gpt-5,1,100000,10000,0.225", "we say more"),
+        ("2026-08-22,gpt-5,2,200000,20000,0.45", "only here"),
+    ],
+)
+def test_a_difference_is_named_with_its_side(tmp_path: Path, line: str, verdict: str) -> None:
+    found = compare(tmp_path, EXPORT + line + "\n")
+    assert not found.agrees
+    assert found.rows[0].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column for day, model"),
+        ("date,model\n2026-08-21,gpt-5\n", "no column for tokens, requests or cost"),
+        (EXPORT + "yesterday,gpt-5,1,1,1,1\n", "'yesterday' is no day"),
+        (EXPORT + "2026-08-21,gpt-5,1,many,1,1\n", "'many' is no number"),
+        (EXPORT + "2026-08-21,gpt-5,1,-5,1,1\n", "'-5' is no count or amount"),
+    ],
+)
+def test_a_wrong_export_is_refused_by_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(Unmended) as caught:
+        compare(tmp_path, text)
+    assert said in str(caught.value)
+
+
+def test_a_missing_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unmended, match="no such file"):
+        invoice.reconcile(results(tmp_path, call(1)), "money", tmp_path / "none.csv")
+
+
+def test_the_meter_writes_what_it_reads_and_leaves_gaps_where_it_cannot(tmp_path: Path) -> None:
+    looks = iter([50.0, RuntimeError("GPU is lost"), -1.0, 250.0])
+
+    class Stop:
+        def is_set(self) -> bool:
+            return len(seen) >= 4
+
+        def wait(self, seconds: float) -> None:
+            return None
+
+    seen: list[object] = []
+
+    def read() -> float:
+        look = next(looks)
+        seen.append(look)
+        if isinstance(look, Exception):
+            raise look
+        return float(look)
+
+    path = tmp_path / "power" / "gpu.jsonl"
+    assert meter.sample(read, path, Stop(), clock=lambda: 7.0) == 2  # type: ignore[arg-type]
+    assert [json.loads(line)["watts"] for line in path.read_text().splitlines()] == [50.0, 250.0]
+
+
+def test_without_a_gpu_the_meter_says_what_to_declare() -> None:
+    with pytest.raises(Unmended, match=r"watts in servers\.yaml"), meter.nvml():
+        pass

@@ -1,0 +1,230 @@
+"""Money beyond the bill: waste, caches, hardware of one's own and break-even, against cases computed by hand."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reports import breakeven, economics, energy, hardware, tables
+from reports.energy import Reading
+from reports.hardware import Hardware
+from reports.load import Run, load
+
+T0 = dt.datetime(2026, 11, 20, 15, tzinfo=dt.UTC)
+GPU = Hardware(
+    "ollama", 2, usd_per_gpu_hour=0.6, watts=360.0, usd_per_kwh=0.25, purchase_usd=2400.0, lifetime_years=4.0, utilisation=0.5
+)
+
+
+def call(arm: str, cell: str, at: float, *, usd: float | None = None, seconds: float = 10.0, **more: Any) -> dict[str, Any]:
+    plain = {
+        "run_id": "r",
+        "cell_id": cell,
+        "call_id": f"{arm}{cell}{at}",
+        "arm": arm,
+        "role": "trader",
+        "kind": "primary",
+        "cell_attempt": 1,
+        "outcome": "answered",
+        "provider": "openai",
+        "server": "openai",
+        "started_at": T0 + dt.timedelta(seconds=at),
+        "duration_s": seconds,
+        "cost_usd": usd,
+    }
+    return plain | more
+
+
+def local(arm: str, cell: str, at: float, seconds: float = 10.0, **more: Any) -> dict[str, Any]:
+    spent = {"provider": "ollama", "server": "gpu-box", "prefill_s": seconds * 0.2, "decode_s": seconds * 0.8}
+    return call(arm, cell, at, seconds=seconds, **spent | more)
+
+
+def run(folder: Path, calls: Sequence[dict[str, Any]], unusable: Sequence[str] = (), machine: Hardware = GPU) -> Run:
+    """A run folder with just these calls; every cell is usable unless said."""
+    cells = {(one["arm"], one["cell_id"]) for one in calls}
+    rows = [
+        {
+            "run_id": "r",
+            "cell_id": cell,
+            "arm": arm,
+            "case_id": f"AAPL@{cell}",
+            "ticker": "AAPL",
+            "date": dt.date(2026, 1, 5),
+            "repeat": 0,
+            "status": "ok",
+            "rating": None if cell in unusable else "Buy",
+            "attempts": 1,
+        }
+        for arm, cell in sorted(cells)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=tables.CELLS), folder / "cells.parquet")
+    pq.write_table(pa.Table.from_pylist(list(calls), schema=tables.CALLS), folder / "calls.parquet")
+    (folder / "experiment.yaml").write_text("name: money\narms: {}\n")
+    hardware_said = {"gpu-box": dict(machine.__dict__)}
+    (folder / "manifest.json").write_text(json.dumps({"run_id": "r", "state": "done", "hardware": hardware_said}))
+    return load(folder)
+
+
+def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: Path) -> None:
+    found = economics.by_arm(
+        run(
+            tmp_path,
+            [
+                call("big", "a", 0, usd=0.10),
+                call("big", "a", 20, usd=0.02, kind="repair"),
+                call("big", "a", 40, usd=0.03, outcome="killed", cost_basis="estimate"),
+                call("big", "b", 0, usd=0.15),
+            ],
+            unusable=["b"],
+        )
+    )["big"]
+    assert (found.per_cell, found.per_usable) == (pytest.approx(0.15), pytest.approx(0.30))
+    assert found.failed.value == pytest.approx(0.03)
+    assert found.repaired.value == pytest.approx(0.02)
+    assert found.unusable.value == pytest.approx(0.15)
+
+
+def test_billed_and_cold_stand_apart(tmp_path: Path) -> None:
+    found = economics.by_arm(run(tmp_path, [call("big", "a", 0, usd=0.10, cold_usd=0.16), call("big", "b", 0, usd=0.10)]))[
+        "big"
+    ]
+    assert (found.billed.value, found.cold.value) == (pytest.approx(0.20), pytest.approx(0.26))
+    assert found.saved_by_caching == pytest.approx(0.06)
+
+
+def test_one_unknown_price_leaves_the_sum_open_and_never_makes_it_zero(tmp_path: Path) -> None:
+    found = economics.by_arm(run(tmp_path, [call("big", "a", 0, usd=0.10), call("big", "b", 0)]))["big"]
+    assert (found.per_cell, found.saved_by_caching) == (None, None)
+    assert (found.billed.value, found.billed.missing) == (pytest.approx(0.10), 1)
+
+
+def test_a_hybrid_cell_splits_into_bill_and_machine_time(tmp_path: Path) -> None:
+    loaded = run(
+        tmp_path, [call("hybrid", "a", 0, usd=0.08), local("hybrid", "a", 20, usd=0.002), local("hybrid", "a", 40, usd=0.002)]
+    )
+    cost, use = economics.by_arm(loaded)["hybrid"], economics.local_use(loaded)[0]
+    assert cost.billed.value == pytest.approx(0.084)
+    assert cost.hosted.value == pytest.approx(0.08)
+    assert (use.computed_s, use.machine_s) == (pytest.approx(20), pytest.approx(20))
+
+
+def test_calls_that_overlap_take_the_machine_once(tmp_path: Path) -> None:
+    use = economics.local_use(run(tmp_path, [local("small", "a", 0), local("small", "b", 5), local("small", "c", 85)]))[0]
+    assert use.computed_s == pytest.approx(30)
+    assert use.machine_s == pytest.approx(25)
+    assert use.utilisation == pytest.approx(25 / 95)
+    assert use.machine_s_per_decision == pytest.approx(25 / 3)
+
+
+def test_the_three_lines_are_what_one_computes_by_hand() -> None:
+    hour = hardware.lines(3600, GPU)
+    assert hour.rented_usd == pytest.approx(0.60)
+    assert hour.marginal_usd == pytest.approx(0.36 * 0.25)
+    assert hour.full_usd == pytest.approx(0.09 + 2400 / (4 * 8766 * 0.5))
+    assert not hour.energy_is_measured
+
+
+def test_without_the_server_s_seconds_a_line_says_what_is_missing(tmp_path: Path) -> None:
+    bare = Hardware("ollama")
+    use = economics.local_use(
+        run(tmp_path, [local("small", "a", 0, duration_s=None, prefill_s=None, decode_s=None)], machine=bare)
+    )[0]
+    assert (use.computed_s, use.total.marginal_usd, use.total.full_usd, use.total.rented_usd) == (None, None, None, None)
+    assert "seconds that the server computed" in use.total.missing
+    assert "usd_per_gpu_hour" in use.total.missing
+
+
+def steady(first: float, last: float, watts: float, step: float = 1.0) -> list[Reading]:
+    count = int((last - first) / step) + 1
+    return [Reading(first + index * step, watts) for index in range(count)]
+
+
+def test_energy_is_power_above_idle_times_time() -> None:
+    readings = [*steady(0, 9, 60), *steady(10, 20, 360), *steady(21, 30, 60)]
+    idle = energy.idle_watts(readings, [(10.0, 20.0)])
+    assert idle == 60
+    assert energy.used(readings, 10, 20, idle).joules == pytest.approx(300 * 10)
+
+
+def test_a_meter_that_stops_makes_energy_unknown_and_never_less() -> None:
+    readings = [*steady(0, 12, 300), *steady(40, 60, 300)]
+    found = energy.used(readings, 10, 50, 50.0)
+    assert found.joules is None
+    assert found.covered == pytest.approx(12 / 40)
+    short = energy.used([*steady(0, 40, 300), *steady(42, 60, 300)], 10, 50, 50.0)
+    assert short.joules == pytest.approx(250 * 40, rel=0.01)
+
+
+def test_a_meter_without_a_quiet_moment_knows_no_idle_power() -> None:
+    readings = steady(0, 20, 300)
+    assert energy.idle_watts(readings, [(0.0, 20.0)]) is None
+    assert energy.used(readings, 0, 20, None).joules is None
+
+
+def test_lines_of_a_meter_that_are_no_readings_are_passed_over() -> None:
+    lines = [
+        '{"at": 2, "watts": 5}',
+        '{"at": 1, "watts": 4}',
+        '{"at": 3, "wa',
+        '{"at": 4, "watts": -1}',
+        '{"at": 5, "watts": NaN}',
+    ]
+    assert energy.parse(lines) == [Reading(1, 4), Reading(2, 5)]
+
+
+def test_recorded_readings_beside_a_run_replace_declared_watts(tmp_path: Path) -> None:
+    start = T0.timestamp()
+    readings = [*steady(start - 30, start - 1, 50), *steady(start, start + 10, 250), *steady(start + 11, start + 40, 50)]
+    (tmp_path / "power").mkdir()
+    text = "".join(json.dumps({"at": one.at, "watts": one.watts}) + "\n" for one in readings)
+    (tmp_path / "power" / "gpu-box.jsonl").write_text(text)
+    use = economics.local_use(run(tmp_path, [local("small", "a", 0)]))[0]
+    assert use.total.energy_is_measured
+    assert use.total.marginal_usd == pytest.approx(200 * 10 / 3.6e6 * 0.25, rel=0.01)
+
+
+def test_break_even_is_the_purchase_over_what_each_decision_saves() -> None:
+    # $2400 over 48 months is $50 a month; 100 s at 360 W and $0.25/kWh are $0.0025; hosted costs $0.1025
+    line = breakeven.against("small", "big", 100.0, GPU, 0.1025)
+    assert line is not None
+    assert line.monthly.fixed_usd == pytest.approx(50)
+    assert line.monthly.marginal_usd == pytest.approx(0.0025)
+    assert line.decisions == pytest.approx(500)
+    assert line.monthly.usd(500) == pytest.approx(500 * 0.1025)
+    tried = {(what, times): count for what, times, count in line.sensitivity}
+    assert tried["GPU price", 2.0] == pytest.approx(1000)
+    assert tried["$/kWh", 2.0] == pytest.approx(50 / 0.0975)
+    assert tried["parallel slots", 2.0] == pytest.approx(50 / (0.1025 - 0.00125))
+
+
+def test_local_never_wins_when_electricity_alone_costs_more_or_the_machine_is_too_slow() -> None:
+    dear = breakeven.against("small", "big", 100.0, GPU, 0.002)
+    assert dear is not None
+    assert dear.decisions is None
+    assert "costs more than a hosted one" in dear.why_never
+    slow = breakeven.against("small", "big", 20_000.0, replace(GPU, watts=1.0), 0.5)
+    assert slow is not None
+    assert slow.decisions is None
+    assert "cannot make as many" in slow.why_never
+
+
+def test_rented_hardware_is_paid_by_the_month_and_unknown_hardware_not_at_all() -> None:
+    rented = breakeven.against("small", "big", 100.0, Hardware("ollama", usd_per_gpu_hour=0.6), 0.10)
+    assert rented is not None
+    assert rented.monthly.is_rented
+    assert rented.decisions == pytest.approx(0.6 * 730.5 / 0.10)
+    assert breakeven.against("small", "big", 100.0, Hardware("ollama"), 0.10) is None
+
+
+def test_the_table_pairs_each_local_arm_with_each_hosted_one(tmp_path: Path) -> None:
+    loaded = run(tmp_path, [call("big", "a", 0, usd=0.1025), local("small", "a", 0, seconds=100.0), local("mixed", "a", 300)])
+    assert {(line.local, line.hosted) for line in breakeven.table(loaded)} == {("small", "big"), ("mixed", "big")}
