@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agents import prompts
-from agents.errors import PipelineError
+from agents.errors import ModelCallError, PipelineError, Unsupported
 from agents.flow import Seat
 from agents.forms import FORMS
 from agents.statement import Statement
@@ -37,13 +37,26 @@ async def research(hearing: Hearing, seat: Seat, said: Sequence[Statement]) -> S
     kit = toolkit(hearing.snapshot, seat.role.data)
     talk = _Talk(_opening(hearing, seat))
     for index in range(hearing.pipeline.tool_rounds):
-        answer = await hearing.ask(Place(seat.role.name, seat.round, "tool_round", index), _request(hearing, seat, talk, kit))
+        place = Place(seat.role.name, seat.round, "tool_round", index)
+        answer = await _ask(hearing, place, _request(hearing, seat, talk, kit))
         if not answer.tool_calls:
             return await _report(hearing, seat, talk, answer)
         talk = _answered(talk, answer, kit)
     spent = Part("user", "# Tools\nNo more calls: write your answer now, from what you have.")
     capped = replace(talk.skill, capped_rounds=talk.skill.capped_rounds + 1)
     return await conclude(hearing, seat, (*talk.parts, spent), capped)
+
+
+async def _ask(hearing: Hearing, place: Place, request: Request) -> Answer:
+    try:
+        return await hearing.ask(place, request)
+    except ModelCallError as error:
+        if error.cause != "unsupported":
+            raise
+        model = request.model
+        raise Unsupported(
+            f"{model.alias} ({model.name}) cannot call tools: {error}; mend: inputs: prefetch for this arm, or a model with tools"
+        ) from error
 
 
 def run(call: ToolCall, kit: Mapping[str, BaseTool]) -> tuple[str, ToolSkill]:

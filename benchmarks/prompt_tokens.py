@@ -1,8 +1,8 @@
 """Input tokens of a decision, how much of them a prompt cache can serve, and which facts reach each role: JSON on stdout.
 
 A scripted lineup answers as long as each role is asked to; the cases are djia-2025's (env DJIA_2025, or beside the repository),
-else the demo's. Tokens are estimated as the door does before it sends (agents/llms/tokens.py: no
-tokenizer, no network).
+else the demo's; a number as argument takes so many of them. Tokens are estimated as the door does before it sends
+(agents/llms/tokens.py: no tokenizer, no network).
 
 cacheable_share      input tokens that stand in the longest exact prefix, of 1,024 tokens or more, that a call shares with one
                      that was sent before it in the same cell, over all input tokens
@@ -48,8 +48,9 @@ WORDS = {"report": 350, "argument": 180}
 _FACT = re.compile(r"\d[\d,]*\.?\d*")
 
 
-def main() -> dict[str, Any]:
-    cases = snapshots()
+def main(most: int | None = None) -> dict[str, Any]:
+    """Figures over the first `most` cases."""
+    cases = snapshots()[:most]
     depths = {rounds: measure(depth, cases) for rounds, depth in ROUNDS.items()}
     shallow, deep = depths["1"], depths["5"]
     return {
@@ -182,4 +183,4 @@ def _mean(values: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(), indent=2))
+    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else None), indent=2))

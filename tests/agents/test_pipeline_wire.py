@@ -19,6 +19,7 @@ from agents import (
     Request,
     Result,
     Server,
+    Unsupported,
     decide,
     role_names,
 )
@@ -30,8 +31,8 @@ from tests.fixtures.models import FakeModels
 RATING = '{"summary": "s", "thesis": "t", "rating": "Sell", "confidence": 70, "target_price": 90, "horizon": "6 weeks"}'
 
 
-def case_with(server: Server, pipeline: Pipeline | None = None, **params: Any) -> tuple[Result, OpenGate]:
-    name = {"openai": "gpt-5", "ollama": "llama3.1:8b"}.get(server.provider, "local-1")
+def case_with(server: Server, pipeline: Pipeline | None = None, name: str = "", **params: Any) -> tuple[Result, OpenGate]:
+    name = name or {"openai": "gpt-5", "ollama": "llama3.1:8b"}.get(server.provider, "local-1")
     model = Model("model", server.provider, name, params, server=server.name)
     gate = OpenGate()
 
@@ -112,6 +113,16 @@ def test_a_loop_of_tool_calls_is_capped(fake_models: FakeModels, provider: str) 
         "market_analyst/0/tool_round/1",
         "market_analyst/0/primary/0",
     ]
+
+
+def test_a_model_without_tools_fails_with_the_mend(fake_models: FakeModels) -> None:
+    result, gate = case_with(
+        fake_models.ollama(), Pipeline(inputs="tools"), name="gemma3:4b", num_ctx=16384, max_output_tokens=500
+    )
+    assert isinstance(result.error, Unsupported)
+    assert "gemma3:4b" in str(result.error)
+    assert "inputs: prefetch" in str(result.error)
+    assert {call.failure.cause for call in gate.calls if call.failure} == {"unsupported"}
 
 
 def test_a_cut_decision_is_truncated_and_never_read(fake_models: FakeModels) -> None:

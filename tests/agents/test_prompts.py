@@ -123,7 +123,7 @@ def test_a_cap_bounds_what_the_plan_expects() -> None:
 @pytest.mark.skipif(not DJIA.is_dir(), reason="the djia-2025 archive is not beside the repository")
 def test_most_input_can_be_cached_and_grows_at_most_with_the_calls() -> None:
     done = subprocess.run(
-        [sys.executable, "benchmarks/prompt_tokens.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "benchmarks/prompt_tokens.py", "1"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     found = json.loads(done.stdout)
     assert [found["depths"][rounds]["calls"] for rounds in ("1", "3", "5")] == [12, 22, 32]
