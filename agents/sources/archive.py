@@ -9,13 +9,11 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from agents.datum import UTC, Bar, Dividend, Fact, Insider, Macro, News, Split
+from agents.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.errors import BadArchive, NoSuchCase, SourceFailed
-from agents.sessions import close_of, is_session
-from agents.sources import Found, History, Source, within
+from agents.sources import Found, History, Source, archive_rows, within
 from agents.sources.archive_format import TABLES, check
 from agents.sources.latest import STATEMENT_DAYS, latest
-from agents.text import SUMMARY, TITLE, clean
 
 Row = TypeVar("Row")
 
@@ -148,7 +146,7 @@ class Archive(Source):
         """ticker ('' where a row has none) -> rows as dicts, in the file's order."""
         if name not in self._by_ticker:
             grouped: dict[str, list[dict[str, Any]]] = {}
-            for row in _plain(self._tables[name]) if name in self._files else ():
+            for row in archive_rows.plain(self._tables[name]) if name in self._files else ():
                 grouped.setdefault(row.get("ticker") or "", []).append(row)
             self._by_ticker[name] = grouped
         return self._by_ticker[name]
@@ -166,28 +164,28 @@ class Archive(Source):
 
     @cached_property
     def _bars(self) -> dict[str, tuple[Bar, ...]]:
-        return {ticker: tuple(sorted(bars)) for ticker, bars in self._made("prices", _bar).items()}
+        return {ticker: tuple(sorted(bars)) for ticker, bars in self._made("prices", archive_rows.bar).items()}
 
     @cached_property
     def _splits(self) -> dict[str, tuple[Split, ...]]:
-        return self._made("splits", lambda row: Split(row["ex_date"], float(row["ratio"]), _midnight(row["ex_date"])))
+        return self._made("splits", archive_rows.split)
 
     @cached_property
     def _dividends(self) -> dict[str, tuple[Dividend, ...]]:
-        return self._made("dividends", _dividend)
+        return self._made("dividends", archive_rows.dividend)
 
     @cached_property
     def _news(self) -> dict[str, tuple[News, ...]]:
-        made = self._made("news", lambda row: _text(row, "company" if row["ticker"] else "global"))
+        made = self._made("news", lambda row: archive_rows.text(row, "company" if row["ticker"] else "global"))
         return {ticker: tuple(dict.fromkeys(items)) for ticker, items in made.items()}
 
     @cached_property
     def _posts(self) -> dict[str, tuple[News, ...]]:
-        return self._made("social", lambda row: _text(row, "social"))
+        return self._made("social", lambda row: archive_rows.text(row, "social"))
 
     @cached_property
     def _facts(self) -> dict[str, tuple[Fact, ...]]:
-        return self._made("fundamentals", _fact)
+        return self._made("fundamentals", archive_rows.fact)
 
     @cached_property
     def _undated_facts(self) -> dict[str, tuple[dt.date, ...]]:
@@ -195,65 +193,13 @@ class Archive(Source):
 
     @cached_property
     def _trades(self) -> dict[str, tuple[Insider, ...]]:
-        return self._made("insiders", _trade)
+        return self._made("insiders", archive_rows.trade)
 
     @cached_property
     def _series(self) -> tuple[Macro, ...]:
         return self._made(
             "macro", lambda row: row["available_at"] and Macro(row["series"], float(row["value"]), row["available_at"])
         ).get("", ())
-
-
-def _plain(table: Any) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    for place, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            table = table.set_column(place, field.name, table[field.name].cast(pa.timestamp("us", "UTC"), safe=False))
-        elif pa.types.is_null(field.type):
-            table = table.set_column(place, field.name, pa.nulls(table.num_rows, pa.string()))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
-
-
-def _bar(row: dict[str, Any]) -> Bar | None:
-    """A row on a day without a session is no bar."""
-    if not is_session(row["date"]):
-        return None
-    prices = [float(row[name]) for name in ("open", "high", "low", "close", "volume")]
-    return Bar(row["date"], *prices, close_of(row["date"]))  # type: ignore[call-arg, arg-type]
-
-
-def _dividend(row: dict[str, Any]) -> Dividend:
-    """Known from the end of the day it was declared; without that, from the day it goes ex."""
-    declared, ex_date = row.get("declared_date"), row["ex_date"]
-    known = _midnight(declared + dt.timedelta(days=1)) if declared else _midnight(ex_date)
-    return Dividend(ex_date, float(row["amount"]), declared, row.get("pay_date"), known)
-
-
-def _text(row: dict[str, Any], scope: str) -> News | None:
-    if row["published_at"] is None:
-        return None
-    source = clean(row["source"], 60) or "unknown source"
-    return News(scope, clean(row["title"], TITLE), clean(row["summary"], SUMMARY), source, row["published_at"])
-
-
-def _fact(row: dict[str, Any]) -> Fact | None:
-    if row["available_at"] is None:
-        return None
-    names = [str(row[key] or "") for key in ("statement", "item", "fiscal_year", "fiscal_period")]
-    return Fact(*names, row["period_start"], row["period_end"], float(row["value"]), row["unit"] or "", row["available_at"])  # type: ignore[call-arg, arg-type]
-
-
-def _trade(row: dict[str, Any]) -> Insider | None:
-    if row["available_at"] is None:
-        return None
-    person, role = clean(row["person"], 80), clean(row.get("role"), 80)
-    return Insider(person, role, clean(row["kind"], 20), row.get("shares"), row.get("price"), row["available_at"])
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), UTC)
 
 
 def _empty_window(what: str, since: dt.datetime, until: dt.datetime) -> str:
