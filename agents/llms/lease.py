@@ -35,6 +35,7 @@ class Lease:
         self._folder = folder or embedded.room()
         self._owner = owner or f"process {os.getpid()}"
         self._alive: Line | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def turn(self, model: str, num_ctx: int) -> AsyncIterator[Turn]:
@@ -56,9 +57,11 @@ class Lease:
             await _hang_up(line)
 
     async def _keep_alive(self) -> None:
-        if self._alive is None or self._alive[0].at_eof():
-            self._alive = await self._ask(None, 0)
-            await self._alive[0].readline()
+        async with self._opening:
+            if self._alive is None or self._alive[0].at_eof():
+                await self.aclose()
+                self._alive = await self._ask(None, 0)
+                await self._alive[0].readline()
 
     async def _ask(self, model: str | None, num_ctx: int) -> Line:
         reader, writer = await _connect(self._folder)
@@ -96,7 +99,7 @@ async def _connect(folder: Path) -> Line:
 
 async def _start(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    log = os.open(embedded.log_path(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    log = os.open(embedded.log_path(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
