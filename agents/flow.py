@@ -9,9 +9,6 @@ from agents.errors import PipelineError
 from agents.roles import Role
 from agents.types import Pipeline
 
-VERSION = "1"
-"""Raised when the flow itself changes: an older run's cells are then other cells."""
-
 ROUNDS = {"shallow": 1, "medium": 3, "deep": 5}
 DEPTHS = (*ROUNDS, "single_call")
 INPUTS = ("prefetch", "tools")

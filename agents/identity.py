@@ -1,18 +1,24 @@
-"""The identity of a pipeline: a hash of everything that its models are told, and how."""
+"""The identity of a pipeline: a hash of everything that says what its models are told and how they are read."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 
 from agents import flow, own, roles, rules
 from agents.forms import FORMS
-from agents.prompts import LAYOUT
 from agents.types import Pipeline
+
+_TELLING = ("views", "sheets", "statements", "text", "budget", "prompts", "forms", "flow", "graph", "turn")
+_READING = ("decision", "ladder", "claims", "plain", "deciding")
+_TOOLS = ("tools", "toolkit")
+"""Files of this folder: another wording of a view or another rung of the ladder makes other cells."""
 
 
 def fingerprint(pipeline: Pipeline | None = None) -> str:
-    """Hash of what the models are told and how: role files, forms, flow; of every role without a pipeline."""
+    """Hash of the role files used, the forms, and the code that tells and reads; of everything without a pipeline."""
     if pipeline is not None and pipeline.rule:
         return _digest("rule", rules.source_hash())
     if pipeline is not None and pipeline.entry:
@@ -24,7 +30,15 @@ def _flow_hash(pipeline: Pipeline | None) -> str:
     used = roles.all_roles().values() if pipeline is None else [seat.role for seat in flow.seats(pipeline)]
     forms = {name: form.schema() for name, form in FORMS.items()}
     texts = roles.source_hash({role.file for role in used} | {"_desk", "_repair"})
-    return _digest(flow.VERSION, LAYOUT, json.dumps(forms, sort_keys=True), texts)
+    with_tools = pipeline is None or pipeline.inputs == "tools"
+    code = _code_hash(_TELLING + _READING + (_TOOLS if with_tools else ()))
+    return _digest(code, json.dumps(forms, sort_keys=True), texts)
+
+
+@cache
+def _code_hash(names: tuple[str, ...]) -> str:
+    folder = Path(__file__).parent
+    return _digest(*((folder / f"{name}.py").read_text(encoding="utf-8") for name in names))
 
 
 def _digest(*texts: str) -> str:

@@ -24,9 +24,6 @@ from agents.statement import Statement
 from agents.types import Part, Pipeline
 from agents.views import VIEWS, instrument
 
-LAYOUT = "1"
-"""Raised when headings or their order change."""
-
 _WORDS_PER_TOKEN = 0.6
 _DATA_ORDER = ("market", "news", "sentiment", "fundamentals")
 _PLACES = {"debate": "debate", "risk": "risk debate"}

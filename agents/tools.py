@@ -11,6 +11,7 @@ from agents import prompts
 from agents.errors import ModelCallError, PipelineError, Unsupported
 from agents.flow import Seat
 from agents.forms import FORMS
+from agents.llms import estimate_tokens
 from agents.statement import Statement
 from agents.toolkit import spec, toolkit
 from agents.turn import Hearing, conclude, free, question
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _MOST_CALLS = 16
 """Calls of one answer that are run; a model that asks for more is told so."""
 _RESULT_TOKENS = 3000
+"""Of one call."""
+_ALL_RESULTS_TOKENS = 12_000
+"""Of one analyst's whole conversation, unless budget_tokens says otherwise for its fields."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class _Talk:
     """A tool conversation so far."""
 
     parts: tuple[Part, ...]
+    left: int
+    """Tokens of tool results that may still be shown."""
     skill: ToolSkill = field(default_factory=ToolSkill)
 
 
 async def research(hearing: Hearing, seat: Seat, said: Sequence[Statement]) -> Statement:
     """An analyst's turn with tools: rounds of calls, then its report. Raises Unsupported for a model without tools."""
     kit = toolkit(hearing.snapshot, seat.role.data)
-    talk = _Talk(_opening(hearing, seat))
+    talk = _Talk(_opening(hearing, seat), _budget(hearing, seat))
     for index in range(hearing.pipeline.tool_rounds):
         place = Place(seat.role.name, seat.round, "tool_round", index)
         answer = await _ask(hearing, place, _request(hearing, seat, talk, kit))
@@ -54,9 +60,8 @@ async def _ask(hearing: Hearing, place: Place, request: Request) -> Answer:
         if error.cause != "unsupported":
             raise
         model = request.model
-        raise Unsupported(
-            f"{model.alias} ({model.name}) cannot call tools: {error}; mend: inputs: prefetch for this arm, or a model with tools"
-        ) from error
+        mend = "inputs: prefetch for this arm, or a model with tools"
+        raise Unsupported(f"{model.alias} ({model.name}) cannot call tools: {error}; mend: {mend}") from error
 
 
 def run(call: ToolCall, kit: Mapping[str, BaseTool]) -> tuple[str, ToolSkill]:
@@ -68,7 +73,12 @@ def run(call: ToolCall, kit: Mapping[str, BaseTool]) -> tuple[str, ToolSkill]:
         text = str(kit[call.name].invoke(arguments))
     except (ValueError, PipelineError) as error:
         return f"wrong arguments for {call.name}: {_short(error)}", ToolSkill(calls=1, bad_arguments=1)
-    return prompts.shorten(text, _RESULT_TOKENS), ToolSkill(calls=1, valid=1)
+    return text, ToolSkill(calls=1, valid=1)
+
+
+def _budget(hearing: Hearing, seat: Seat) -> int:
+    said = [hearing.pipeline.budget_tokens.get(name) for name in seat.role.data]
+    return sum(tokens for tokens in said if tokens) or _ALL_RESULTS_TOKENS
 
 
 def _opening(hearing: Hearing, seat: Seat) -> tuple[Part, ...]:
@@ -94,14 +104,17 @@ async def _report(hearing: Hearing, seat: Seat, talk: _Talk, answer: Answer) -> 
 
 def _answered(talk: _Talk, answer: Answer, kit: Mapping[str, BaseTool]) -> _Talk:
     parts: list[Part] = [Part("assistant", answer.text, tool_calls=answer.tool_calls)]
-    skill = talk.skill
+    skill, left = talk.skill, talk.left
     for position, call in enumerate(answer.tool_calls):
         text, counted = run(call, kit) if position < _MOST_CALLS else (_TOO_MANY, ToolSkill(calls=1, bad_arguments=1))
-        parts.append(Part("tool", text, tool_call_id=call.id))
+        shown = prompts.shorten(text, min(left, _RESULT_TOKENS)) if left > 0 else _NOTHING_LEFT
+        left -= estimate_tokens(shown)
+        parts.append(Part("tool", shown, tool_call_id=call.id))
         skill = add(skill, counted)
-    return _Talk((*talk.parts, *parts), skill)
+    return _Talk((*talk.parts, *parts), left, skill)
 
 
+_NOTHING_LEFT = "not shown: the token budget of tool results is used up; write your answer from what you have"
 _TOO_MANY = f"not run: at most {_MOST_CALLS} calls in one answer"
 
 

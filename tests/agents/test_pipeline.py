@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -260,3 +262,10 @@ def test_tracing_variables_of_the_environment_send_nothing(monkeypatch: pytest.M
     monkeypatch.setenv("LANGSMITH_API_KEY", "x")
     result, _, _ = run()
     assert result.decision_status == "typed"
+
+
+def test_the_face_is_light() -> None:
+    heavy = "langgraph", "langchain_core", "pandas", "jinja2", "openai"
+    code = f"import agents, sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

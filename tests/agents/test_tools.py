@@ -85,6 +85,21 @@ def test_a_flood_of_calls_in_one_answer_is_cut() -> None:
     assert sum("not run" in part.text for part in gate.calls[1].request.parts) == 84
 
 
+def test_a_conversation_cannot_outgrow_its_token_budget() -> None:
+    def script(place: Place, request: Request) -> Reply:
+        if request.tools:
+            calls = tuple(ToolCall(f"c{place.index}-{at}", "get_prices", '{"sessions": 250}') for at in range(10))
+            return Answer("", tool_calls=calls, finish_reason="tool_calls")
+        return obedient(place, request)
+
+    pipeline = Pipeline(inputs="tools", analysts=("market",), tool_rounds=4, budget_tokens={"market": 2000})
+    result, gate, _ = run(pipeline, script)
+    assert result.tool_skill.valid == 40
+    assert "[cut here:" in prompt(gate, "market_analyst")
+    assert "token budget of tool results is used up" in prompt(gate, "market_analyst")
+    assert len(prompt(gate, "market_analyst")) < 15_000
+
+
 def test_a_form_is_filled_in_after_the_research() -> None:
     result, gate, _ = run(Pipeline(inputs="tools", analysts=("sentiment",)))
     kinds = [
