@@ -59,9 +59,15 @@ def close(
 def _state(run: RunFolder, matrix: Sequence[Cell], outcome: Outcome) -> str:
     if outcome.stopped:
         return STOPPED
-    if outcome.not_run:
+    if outcome.not_run or _cut(run):
         return OVER_BUDGET
-    return DONE if len(run.store.receipts()) >= len(matrix) else PARTIAL
+    ended = [receipt for receipt in run.store.receipts().values() if receipt.get("kind") != "replay"]
+    return DONE if len(ended) >= len(matrix) else PARTIAL
+
+
+def _cut(run: RunFolder) -> int:
+    """Cells that a cap of the whole run, or of a model in it, ended early."""
+    return sum(row["error_type"] in ("cap_run", "cap_model") for row in run.store.receipts().values())
 
 
 def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:
@@ -99,7 +105,8 @@ def _say(run: RunFolder, state: str, outcome: Outcome, gates: Sequence[Gate], pa
     if state == STOPPED:
         display.say("stopped early: the same command continues, and pays for no answered call again")
     elif state == OVER_BUDGET:
-        display.say(f"{outcome.not_run} cells were not run because a cap was met: raise it and run again")
+        counts = f"{outcome.not_run} cells were not run and {_cut(run)} were cut short"
+        display.say(f"{counts} because a cap was met: raise it (--budget USD) and run again")
     elif state == PARTIAL:
         display.say("a part of the matrix has run; a run of the whole continues it")
     if page:

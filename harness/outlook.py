@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
-    from harness.run import Options
+    from harness.session import Options
     from harness.run_folder import RunFolder
     from harness.spec import Experiment
 

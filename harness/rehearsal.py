@@ -16,7 +16,7 @@ from harness.spec import Experiment
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.run import Options
+    from harness.session import Options
 
 MODEL = "smollm2-135m"
 CONTEXT_TOKENS = 8192

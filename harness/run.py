@@ -5,93 +5,32 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
 from harness import (
     closing,
-    control,
     environment,
     freeze,
     manifest,
     matrix,
     outlook,
     preflight,
-    registry,
     reuse,
-    roll,
     run_folder,
     spec,
 )
-from harness.broker import make_broker
 from harness.cells import Cell
 from harness.consent import ask_before_spending
 from harness.display import Display
-from harness.feeding import Feed, pool_of
 from harness.folder import Folder, open_folder
-from harness.following import Follower, Outcome
-from harness.local_workers import LocalWorkers
-from harness.preflight import Preflight
-from harness.private_redis import private_redis
-from harness.progress import Progress
-from harness.registry import RunInfo
-from harness.run_folder import RunFolder
-from harness.sources_check import archive_address
+from harness.following import Outcome
+from harness.session import Options, Plan, broker, start_workers, waiting, work_off
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from harness.spec import Experiment
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of `harness run`."""
-
-    path: Path
-    only: str | None = None
-    limit: int | None = None
-    broker: str | None = None
-    workers: int | None = None
-    budget: float | None = None
-    yes: bool = False
-    fresh: bool = False
-    archive: str | None = None
-    servers: Path | None = None
-    results: str = "results"
-    snapshots: Path = Path("snapshots")
-
-    @property
-    def beside(self) -> Path:
-        return self.path.resolve().parent
-
-    @property
-    def overrides(self) -> dict[str, Any]:
-        budget = {} if self.budget is None else {"budget.run_usd": self.budget}
-        return budget | spec.of_archive(self.archive)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be run, before anything was frozen or sent."""
-
-    options: Options
-    experiment: Experiment
-    matrix: Sequence[Cell]
-    """Every cell of the experiment."""
-    chosen: Sequence[Cell]
-    """Those that --only and --limit leave."""
-    checked: Preflight
-    run: RunFolder
-
-    @property
-    def archive(self) -> str | None:
-        said = self.experiment.data.archive
-        return archive_address(said, self.options.beside) if said else None
 
 
 def run(options: Options, console: Console) -> int:
@@ -99,18 +38,19 @@ def run(options: Options, console: Console) -> int:
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))
-    with _broker(plan) as url, Redis.from_url(url) as client, contextlib.ExitStack() as stack:
-        workers = None if _is_done(plan) else _start_workers(plan, url, stack)
+    with broker(plan) as url, Redis.from_url(url) as client, contextlib.ExitStack() as stack:
+        workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = _freeze(plan, display)
         _take_over(plan, cells, client, display)
-        waiting = _waiting(plan, cells)
-        if not waiting:
+        left = waiting(plan, cells)
+        if not left:
             display.say("nothing left to do: every cell has its receipt")
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
         outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console))
-        ask_before_spending(plan.experiment, waiting.values(), options, console)
-        workers = workers or _start_workers(plan, url, stack)
-        outcome = _execute(plan, cells, waiting, url, client, display, workers)
+        ask_before_spending(plan.experiment, left.values(), options, console)
+        workers = workers or start_workers(plan, url, stack)
+        _write_start(plan, client, cells.values())
+        outcome = work_off(plan, cells, left, url, client, display, workers)
     return closing.close(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
 
 
@@ -135,23 +75,24 @@ def _results(options: Options) -> Folder:
     return open_folder(options.results)
 
 
-@contextlib.contextmanager
-def _broker(plan: Plan) -> Iterator[str]:
-    if plan.options.broker:
-        yield plan.options.broker
-        return
-    with private_redis(reuse.redis_folder(plan.run)) as url:
-        yield url
-
-
 def _freeze(plan: Plan, display: Display) -> dict[str, Cell]:
-    """Cells of this session with their snapshots, by cell id, in order."""
-    cases = len({cell.case_id for cell in plan.chosen})
-    display.say(f"freezing {cases} cases")
-    contact = environment.read(plan.options.path).get("SEC_CONTACT")
-    names = freeze.freeze_cells(plan.chosen, plan.run.store.folder, plan.options.snapshots, plan.archive, contact=contact)
+    """Cells of this session with their snapshots, by cell id, in order; a case that this run froze before stays as it is."""
+    names = _frozen_before(plan)
+    new = [cell for cell in plan.chosen if cell.case_id not in names]
+    if new:
+        display.say(f"freezing {len({cell.case_id for cell in new})} cases")
+        contact = environment.read(plan.options.path).get("SEC_CONTACT")
+        store = plan.run.store.folder
+        names |= freeze.freeze_cells(new, store, plan.options.snapshots, plan.archive, contact=contact)
     frozen = [cell.frozen(names[cell.case_id], plan.checked.digests) for cell in plan.chosen]
     return {cell.cell_id: cell for cell in frozen}
+
+
+def _frozen_before(plan: Plan) -> dict[str, str]:
+    """case_id -> snapshot, as the manifest of a run that goes on says and its folder still holds."""
+    said: dict[str, str] = plan.run.store.manifest().get("snapshots") or {}
+    there = set(plan.run.store.snapshots.files()) if said else set()
+    return {case_id: name for case_id, name in said.items() if f"{name}.json" in there}
 
 
 def _take_over(plan: Plan, cells: Mapping[str, Cell], client: Redis, display: Display) -> None:
@@ -183,77 +124,11 @@ def _flat(budget: Mapping[str, Any]) -> dict[str, float]:
     return caps | {f"model:{name}": cap for name, cap in per_model.items()}
 
 
-def _waiting(plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    ended = plan.run.store.receipts()
-    return {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
-
-
-def _execute(
-    plan: Plan,
-    cells: Mapping[str, Cell],
-    waiting: Mapping[str, Cell],
-    url: str,
-    client: Redis,
-    display: Display,
-    workers: LocalWorkers | None,
-) -> Outcome:
-    info = _info(plan)
-    _write_start(plan, client)
-    ended = plan.run.store.receipts()
-    wanted = Counter(cell.arm for cell in cells.values())
-    progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells])
-    feed = Feed(make_broker(url), info, waiting)
-    feed.clear_queues()
-    roll.forget(client, info.run_id, nobody_lives=plan.options.broker is None)
-    control.say(client, info.run_id, control.RUN)
-    registry.announce(client, info)
-    try:
-        return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()
-    finally:
-        registry.withdraw(client, info.run_id)
-
-
 def _is_done(plan: Plan) -> bool:
     return bool(plan.run.store.manifest().get("state") == run_folder.DONE)
 
 
-def _start_workers(plan: Plan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:
-    """They import what they need while the cases are frozen; a broker may have workers of its own elsewhere."""
-    if plan.options.broker and not plan.options.workers:
-        return None
-    workers = LocalWorkers(_worker_arguments(plan, url), reuse.redis_folder(plan.run).parent / "workers.log")
-    stack.callback(workers.close)
-    return workers
-
-
-def _worker_arguments(plan: Plan, url: str) -> list[str]:
-    said = {
-        "--broker": url,
-        "--results": plan.options.results,
-        "--queues": ",".join(sorted({pool_of(cell) for cell in plan.chosen})),
-        "--processes": str(plan.options.workers or 1),
-        "--run": plan.run.run_id,
-    }
-    if plan.options.servers:
-        said["--servers"] = str(plan.options.servers)
-    return [word for pair in said.items() for word in pair]
-
-
-def _info(plan: Plan) -> RunInfo:
-    pipelines = registry.pipelines_of(plan.matrix)
-    prices = preflight.price_table(plan.experiment, plan.options.beside)
-    return RunInfo(
-        run_id=plan.run.run_id,
-        experiment=plan.run.experiment,
-        terms=plan.experiment.resolved(),
-        pipelines=pipelines,
-        prices=prices.to_plain(),
-        code=registry.code_of(pipelines),
-        beside=str(plan.options.beside),
-    )
-
-
-def _write_start(plan: Plan, client: Redis) -> None:
+def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")
@@ -266,6 +141,7 @@ def _write_start(plan: Plan, client: Redis) -> None:
         "cells": len(plan.matrix),
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
         "digests": plan.checked.digests,
+        "snapshots": (old.get("snapshots") or {}) | {cell.case_id: cell.snapshot_sha256 for cell in cells},
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),
         "prices": prices.manifest(),

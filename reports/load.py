@@ -94,7 +94,7 @@ class Run:
         """Whether cells are still to come: such a run is described, never judged."""
         state = str(self.manifest.get("state") or self.manifest.get("status") or "")
         expected = self.manifest.get("cells")
-        if isinstance(expected, int) and len(self._all_cells) < expected:
+        if isinstance(expected, int) and len(self.cells) < expected:
             return True
         return state != "" and state not in ("done", "finished", "complete")
 

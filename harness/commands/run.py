@@ -36,8 +36,9 @@ def run(
     from rich.console import Console
 
     from harness import run as engine
+    from harness.session import Options
 
-    options = engine.Options(
+    options = Options(
         path=experiment,
         only=only,
         limit=limit,

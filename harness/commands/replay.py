@@ -1,0 +1,39 @@
+"""`replay`: the recorded prompts of one arm asked again of other models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def replay(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    source: Annotated[str | None, typer.Option("--from", help="Arm whose recorded messages are sent again.")] = None,
+    target: Annotated[list[str] | None, typer.Option("--to", help="Model of the experiment to ask; may be repeated.")] = None,
+    roles: Annotated[str | None, typer.Option(help="Only these roles, separated by commas.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many cases.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(help="The experiment's file, for the .env and servers.yaml beside it.")
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to enqueue on; without it Redis is private.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for hosted models on this machine.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Cap of the run in US dollars, what it spent included.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+) -> None:
+    """Ask other models exactly what one arm was asked, role by role; without --from and --to as the experiment declares."""
+    from rich.console import Console
+
+    from harness import replay as engine
+    from harness.session import Options
+
+    found = engine.find(results, run)
+    path = experiment or Path("experiments") / f"{found.run.experiment}.yaml"
+    options = Options(path=path, broker=broker, workers=workers, budget=budget, yes=yes, servers=servers, results=results)
+    asked = engine.wish(found, source, target or [], roles, limit)
+    raise typer.Exit(engine.play(found, asked, options, Console()))

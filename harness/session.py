@@ -1,0 +1,152 @@
+"""A session of work on a run: a broker, worker processes, a feed, and a follower until its cells have ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import control, preflight, registry, reuse, roll, spec
+from harness.broker import make_broker
+from harness.feeding import Feed, pool_of
+from harness.following import Follower, Outcome
+from harness.local_workers import LocalWorkers
+from harness.private_redis import private_redis
+from harness.progress import Progress
+from harness.registry import RunInfo
+from harness.sources_check import archive_address
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from harness.cells import Cell
+    from harness.display import Display
+    from harness.preflight import Preflight
+    from harness.run_folder import RunFolder
+    from harness.spec import Experiment
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `harness run`."""
+
+    path: Path
+    only: str | None = None
+    limit: int | None = None
+    broker: str | None = None
+    workers: int | None = None
+    budget: float | None = None
+    yes: bool = False
+    fresh: bool = False
+    archive: str | None = None
+    servers: Path | None = None
+    results: str = "results"
+    snapshots: Path = Path("snapshots")
+
+    @property
+    def beside(self) -> Path:
+        return self.path.resolve().parent
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        budget = {} if self.budget is None else {"budget.run_usd": self.budget}
+        return budget | spec.of_archive(self.archive)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, before anything was frozen or sent."""
+
+    options: Options
+    experiment: Experiment
+    matrix: Sequence[Cell]
+    """Every cell of the experiment."""
+    chosen: Sequence[Cell]
+    """Those that --only and --limit leave."""
+    checked: Preflight
+    run: RunFolder
+
+    @property
+    def archive(self) -> str | None:
+        said = self.experiment.data.archive
+        return archive_address(said, self.options.beside) if said else None
+
+
+@contextlib.contextmanager
+def broker(plan: Plan) -> Iterator[str]:
+    """The URL of the broker: the one that was named, else a private Redis for as long as this lasts."""
+    if plan.options.broker:
+        yield plan.options.broker
+        return
+    with private_redis(reuse.redis_folder(plan.run)) as url:
+        yield url
+
+
+def waiting(plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Those of the cells that have no receipt yet, in their order."""
+    ended = plan.run.store.receipts()
+    return {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
+
+
+def work_off(
+    plan: Plan,
+    cells: Mapping[str, Cell],
+    left: Mapping[str, Cell],
+    url: str,
+    client: Redis,
+    display: Display,
+    workers: LocalWorkers | None,
+) -> Outcome:
+    """Feed the waiting cells and follow them until all have ended, or until the run is to stop."""
+    info = _info(plan)
+    ended = plan.run.store.receipts()
+    wanted = Counter(cell.arm for cell in cells.values())
+    progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells])
+    feed = Feed(make_broker(url), info, left)
+    feed.clear_queues()
+    roll.forget(client, info.run_id, nobody_lives=plan.options.broker is None)
+    control.say(client, info.run_id, control.RUN)
+    registry.announce(client, info)
+    try:
+        return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()
+    finally:
+        registry.withdraw(client, info.run_id)
+
+
+def start_workers(plan: Plan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:
+    """They import what they need while the cases are frozen; a broker may have workers of its own elsewhere."""
+    if plan.options.broker and not plan.options.workers:
+        return None
+    workers = LocalWorkers(_worker_arguments(plan, url), reuse.redis_folder(plan.run).parent / "workers.log")
+    stack.callback(workers.close)
+    return workers
+
+
+def _worker_arguments(plan: Plan, url: str) -> list[str]:
+    said = {
+        "--broker": url,
+        "--results": plan.options.results,
+        "--queues": ",".join(sorted({pool_of(cell) for cell in plan.chosen})),
+        "--processes": str(plan.options.workers or 1),
+        "--run": plan.run.run_id,
+    }
+    if plan.options.servers:
+        said["--servers"] = str(plan.options.servers)
+    return [word for pair in said.items() for word in pair]
+
+
+def _info(plan: Plan) -> RunInfo:
+    pipelines = registry.pipelines_of(plan.matrix)
+    prices = preflight.price_table(plan.experiment, plan.options.beside)
+    return RunInfo(
+        run_id=plan.run.run_id,
+        experiment=plan.run.experiment,
+        terms=plan.experiment.resolved(),
+        pipelines=pipelines,
+        prices=prices.to_plain(),
+        code=registry.code_of(pipelines),
+        beside=str(plan.options.beside),
+    )
