@@ -48,7 +48,8 @@ def models(run: Run) -> list[Played]:
     """Every (arm, model) that was asked."""
     calls = pipeline_calls(run)
     keys = ["arm", "provider", "model_requested"]
-    return [_played(*map(str, key), group) for key, group in calls.groupby(keys, sort=False, dropna=False)]
+    groups = calls.groupby(keys, sort=False, dropna=False)
+    return [_played(str(arm), str(provider), str(asked), group) for (arm, provider, asked), group in groups]
 
 
 def prices(run: Run) -> list[PriceUsed]:
@@ -103,7 +104,7 @@ def _played(arm: str, provider: str, asked: str, group: pd.DataFrame) -> Played:
         asked=asked,
         returned=tuple(sorted(map(str, group["model_returned"].dropna().unique()))),
         digest=" and ".join(map(str, digests)) if len(digests) else None,
-        params=_params(group["params"].dropna().unique()),
+        params=_params([str(text) for text in group["params"].dropna().unique()]),
         context=int(context) if context == context else None,
         truncated=int(group["truncated"].fillna(False).astype(bool).sum()),
         calls=len(group),

@@ -110,11 +110,12 @@ def _row(findings: Findings, name: str) -> Row | None:
 
 def _why_not(arm: str, cost: Estimate | None, quality: Estimate | None, baseline: str | None) -> str:
     if _known(cost) is None:
-        return "its cost is unknown"
+        return "not drawn, since its cost is unknown"
     if _known(cost) == 0:
-        return "it costs nothing, and the scale is logarithmic"
+        return "not drawn, since it costs nothing and the scale is logarithmic"
     if _known(quality) is None:
-        return "shown as a line: its noise floor was not measured" if arm == baseline else "its similarity was not measured"
+        known_cost = "only its cost is drawn, since its noise floor was not measured"
+        return known_cost if arm == baseline else "not drawn, since its similarity was not measured"
     return ""
 
 
