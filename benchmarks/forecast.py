@@ -12,7 +12,6 @@ import asyncio
 import json
 import math
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,6 +47,9 @@ models:
   small: {provider: openai, model: gpt-5-mini}
 arms: {big: {all: big}, hybrid: {deep: big, quick: small}}
 """
+FORMS = frozenset({"sentiment_analyst", "research_manager", "trader", "portfolio_manager"})
+FORM_TOKENS = 45
+"""What the fake writes into a form."""
 FIRST_CELLS = 3
 """Cells per arm of the first run."""
 
@@ -60,12 +62,19 @@ class World:
     factors: dict[str, float]
     """model -> how much it writes over the declared priors."""
     cell_spread: float
+    visible: float
+    """Tokens that a free answer is asked for."""
+    whole: float
+    """Tokens of one answer by the priors, hidden ones included; the mean over the roles."""
 
     @classmethod
-    def draw(cls, seed: int) -> World:
+    def draw(cls, seed: int, prompts: workload.Prompts) -> World:
         dice = random.Random(seed)
         factors = {name: math.exp(dice.gauss(0, OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
-        return cls(dice, factors, dice.uniform(0.10, 0.40))
+        asked = [one.asked_tokens for one in prompts.each]
+        free = [one.asked_tokens for one in prompts.each if one.role not in FORMS]
+        whole = sum(asked) / len(asked) + REASONING_TOKENS["medium"]
+        return cls(dice, factors, dice.uniform(0.10, 0.40), sum(free) / len(free), whole)
 
     def rules(self) -> list[dict[str, Any]]:
         """One cell's behaviour of each model."""
@@ -73,8 +82,10 @@ class World:
         return [{"model": name, "do": self._behaviour(factor * own)} for name, factor in self.factors.items()]
 
     def _behaviour(self, times: float) -> dict[str, Any]:
-        hidden = REASONING_TOKENS["medium"] * times
-        return {"output_tokens": max(20, round(320 * times)), "reasoning_tokens": round(hidden)}
+        """The fake fills forms in its own few words, so that what is hidden makes up the rest of what a cell writes."""
+        seen = self.visible * times
+        said = seen * (12 - len(FORMS)) / 12 + FORM_TOKENS * len(FORMS) / 12
+        return {"output_tokens": max(20, round(seen)), "reasoning_tokens": max(0, round(self.whole * times - said))}
 
 
 @dataclass
@@ -201,7 +212,9 @@ class Hit:
 
 async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
     """Hits of the plan after a first run, and of the plan without one."""
-    world = World.draw(seed)
+    prompts = bench.renderer.prompts(bench.cells[0].pipeline)
+    assert prompts is not None
+    world = World.draw(seed, prompts)
     dice = random.Random(seed)
     order = dice.sample(bench.cells, len(bench.cells))
     first = [cell for arm in bench.experiment.arms for cell in [one for one in order if one.arm == arm][:FIRST_CELLS]]
@@ -229,9 +242,13 @@ def _summary(hits: Sequence[Hit]) -> dict[str, Any]:
         "coverage": round(sum(hit.is_inside for hit in hits) / len(hits), 3),
         "below": round(sum(hit.bill < hit.low for hit in hits) / len(hits), 3),
         "above": round(sum(hit.bill > hit.high for hit in hits) / len(hits), 3),
-        "high_over_low": round(statistics.median(widths), 2),
-        "typical_miss": f"x/÷ {math.exp(statistics.median(misses)):.2f}",
+        "high_over_low": round(_median(widths), 2),
+        "typical_miss": f"x/÷ {math.exp(_median(misses)):.2f}",
     }
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 async def measure(experiments: int, seed: int) -> dict[str, Any]:

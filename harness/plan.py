@@ -6,18 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness import earlier, experience, forecast, preflight, provable, workload
+from harness import earlier, experience, forecast, preflight, workload
 from harness.cells import Cell
 from harness.checks import Check
 from harness.earlier import Reused
 from harness.folder import open_folder
 from harness.forecast import ArmForecast, Forecaster, Interval
-from harness.provable import Provable
 from harness.servers import ServerSpec
 from harness.sources_check import archive_folder
 from harness.spec import Experiment
+
+if TYPE_CHECKING:
+    from harness.provable import Provable
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def make(
     checks: tuple[Check, ...] = (),
 ) -> Plan:
     """Forecast the cells that no earlier run has ended. Freezes a few cases where that needs no network."""
+    from harness import provable
+
     results = open_folder(where.results)
     reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells})
     waiting = [cell for cell in cells if cell.cell_key not in reused.keys]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from harness.forecast import Interval
 from harness.plan import Plan
-from harness.provable import Provable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from harness.provable import Provable
 
 
 def show(plan: Plan, console: Console) -> None:

@@ -29,9 +29,9 @@ TOOL_ROUNDS = 2.0
 """Tool rounds of one analyst where inputs are tools."""
 CACHE_HIT = (0.0, 0.9)
 """Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest."""
-MEASURED_SPREAD = 0.04
+MEASURED_SPREAD = 0.05
 """What stays open of a model's mean however often it was measured: other cases, another day."""
-CELL_SPREAD = 0.25
+CELL_SPREAD = 0.27
 """Standard deviation of the log of one cell's cost around its arm's mean."""
 CELL_SPREAD_WEIGHT = 3.0
 """How many measured cells that assumption is worth."""
