@@ -75,7 +75,8 @@ def _share_domain(values: Iterable[float | None]) -> tuple[float, float]:
     low, high = min(there, default=0.0), max(there, default=1.0)
     low = math.floor((low - 0.03) * 10) / 10
     high = math.ceil((high + 0.03) * 10) / 10
-    return max(low, -1.0), min(max(high, low + 0.2), 1.05)
+    low = max(low, -0.04 if min(there, default=0.0) >= 0 else -1.0)
+    return low, min(max(high, low + 0.2), 1.05)
 
 
 def _share_ticks(low: float, high: float) -> list[float]:

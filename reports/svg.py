@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from reports.figures import usd_text
-
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 """Marker of the n-th arm, so that colour is never the only sign."""
 
@@ -57,7 +55,7 @@ def frame(left: float, top: float, right: float, bottom: float) -> Markup:
 
 
 def x_tick(value: float, x: float, bottom: float) -> Markup:
-    return line(x, bottom, x, bottom + 4, "axis") + text(usd_text(value), x, bottom + 18, "middle")
+    return line(x, bottom, x, bottom + 4, "axis") + text(f"${value:,.10f}".rstrip("0").rstrip("."), x, bottom + 18, "middle")
 
 
 def y_tick(value: float, y: float, left: float, right: float, said: str = "") -> Markup:

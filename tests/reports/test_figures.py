@@ -1,0 +1,46 @@
+"""Numbers as they are written: with a unit, in the reader's digits, and `unknown` where they were not earned."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reports import figures
+from reports.charts import forest, waterfall
+from reports.render import environment
+from reports.scatter import Point, scatter
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "$0.00"), (0.000012345, "$0.0000123"), (0.0456, "$0.0456"), (1.5, "$1.50"), (1234.5, "$1,234.50"), (-2, "-$2.00")],
+)
+def test_dollars_keep_three_digits_below_one(value: float, text: str) -> None:
+    assert figures.usd_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0421, "42 ms"), (4.25, "4.2 s"), (95, "95 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")]
+)
+def test_seconds_come_in_the_unit_of_a_reader(value: float, text: str) -> None:
+    assert figures.seconds_text(value).replace(figures.THIN, " ") == text
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_what_was_not_earned_is_called_unknown_with_its_reason(nothing: float | None) -> None:
+    assert "unknown" in figures.usd(nothing, "no price")
+    assert "no price" in figures.usd(nothing, "no price")
+    assert "0" not in figures.usd(nothing)
+
+
+@pytest.mark.parametrize("mistake", [None, 0.5])
+def test_a_template_cannot_print_a_bare_number_or_nothing(mistake: float | None) -> None:
+    with pytest.raises(TypeError, match="figure filter"):
+        environment().from_string("{{ value }}").render(value=mistake)
+
+
+def test_charts_hold_for_one_point_and_for_endless_intervals() -> None:
+    assert "<svg" in scatter([Point("only", 0, 0.01, 0.5)], "cost", "share")
+    assert "<svg" in forest(0.1, -math.inf, math.inf, 0.05, 1.0, 0, "x")
+    assert "<svg" in waterfall([])
