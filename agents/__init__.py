@@ -29,6 +29,7 @@ from agents.llms import (
     ask,
     estimate_tokens,
     probe,
+    pull,
 )
 from agents.planned import PlannedPrompt, prompts_of
 from agents.preload import preload
@@ -148,6 +149,7 @@ __all__ = [
     "previous_session",
     "probe",
     "prompts_of",
+    "pull",
     "recipe",
     "replay",
     "role_names",

@@ -22,6 +22,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("run", "run"),
     ("plan", "plan"),
     ("doctor", "doctor"),
+    ("pull", "pull"),
     ("worker", "worker"),
     ("status", "status"),
     ("pause", "control"),

@@ -2,6 +2,7 @@
 
 from agents.llms.clients import PROVIDERS, Clients, probe
 from agents.llms.door import ask, worst_case
+from agents.llms.ollama_pull import pull
 from agents.llms.provider import ModelReport, ServerReport, Warmth
 from agents.llms.tokens import estimate_parts, estimate_request, estimate_tokens
 
@@ -16,5 +17,6 @@ __all__ = [
     "estimate_request",
     "estimate_tokens",
     "probe",
+    "pull",
     "worst_case",
 ]

@@ -1,0 +1,48 @@
+"""`pull`: load an experiment's models onto their Ollama servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from agents import Server
+
+
+def pull(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Whose models to pull.")],
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+) -> None:
+    """Pull every Ollama model of an experiment that its server does not have; nothing else ever pulls."""
+    import asyncio
+
+    from harness import servers as machines
+    from harness import spec
+
+    told = spec.load(experiment)
+    found = machines.load(servers, told, experiment.resolve().parent)
+    wanted = {(part.server or part.provider, part.model) for part in told.models.values() if part.provider == "ollama"}
+    for server, model in sorted(wanted):
+        asyncio.run(_pull(found[server].as_agents_server(), model))
+    if not wanted:
+        print("no model of this experiment is served by Ollama")
+
+
+async def _pull(server: Server, model: str) -> None:
+    """Raises Unmended when the server cannot."""
+    from agents import ModelCallError
+    from agents import pull as lines
+    from harness.errors import Problem, Unmended
+
+    said = ""
+    try:
+        async for line in lines(server, model):
+            if line != said:
+                print(f"{model}: {line}", flush=True)
+            said = line
+    except ModelCallError as error:
+        raise Unmended(
+            [Problem(f"server {server.name}", str(error), "start Ollama there, or mend the model's name")]
+        ) from error
