@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -23,7 +24,8 @@ _DIGIT_BY_DIGIT = ("gemma", "qwen", "smollm", "deepseek", "mistral", "phi")
 def estimate_tokens(text: str, model: str = "") -> int:
     """Tokens of a text; measured within 10 % of two tokenizers on English prompts, and for numbers by the model's family."""
     digits = 1 if any(family in model.lower() for family in _DIGIT_BY_DIGIT) else 3
-    return round(sum(_piece(piece, digits) for piece in _PIECES.findall(text)))
+    pieces = Counter(_PIECES.findall(text))
+    return round(sum(_piece(piece, digits) * times for piece, times in pieces.items()))
 
 
 def estimate_parts(parts: Sequence[Part], model: str = "") -> int:
