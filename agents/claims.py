@@ -28,7 +28,8 @@ _ATTRIBUTION = re.compile(
 )
 _INTRODUCTION = re.compile(
     r"\b(?:said|says|wrote|writes|reads|as follows|the following|examples?|samples?|templates?|illustrat\w*|hypothe\w*|drafts?"
-    r"|formats?|quot\w*|replied|answered|colleagues?)\b",
+    r"|formats?|quot\w*|replied|answered|colleagues?|suppose|imagine|assuming|(?:best|worst|base|bull|bear) case|scenario"
+    r"|always|answer|output|instruct\w*|asked|told)\b",
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
@@ -41,13 +42,15 @@ _CONDITION = re.compile(
 _RETRACTION = re.compile(
     r"\b(?:actually|on second thought|chang(?:e|ed|ing) my (?:mind|view|rating|answer)|correction|scratch that|disregard|ignore"
     r"|retract|take (?:that|it) back|withdraw|revis(?:e|ed|ing)|wait|oops|sorry|mistake|i meant|strike that|reconsider\w*"
-    r"|overrid(?:e|es|ing)|superseded?|not my|just kidding|sarcas\w*|satir\w*|the opposite|reverse that|placeholder|invalid|is wrong"
-    r"|disagree|an? (?:example|template|sample|illustration)|illustrat\w*|hypothetical\w*|premature|too early)\b",
+    r"|overrid(?:e|es|ing)|superseded?|not my|just kidding|sarcas\w*|satir\w*|the opposite|reverse that|placeholder|invalid"
+    r"|is wrong|disagree|an? (?:example|template|sample|illustration)|illustrat\w*|hypothetical\w*|premature|too early"
+    r"|reverse|notch|(?:was|were|been) (?:lowered|raised|cut)|(?:lower(?:ed)?|raise[d]?) (?:it|this|that))\b",
     re.IGNORECASE,
 )
 _BACKPEDAL = re.compile(
     r"\W*(?:that|this|but|however|yet|no|not|though|although|is|was|would|or|which|unless|if|don't|do not)\b", re.IGNORECASE
 )
+_OURSELVES = re.compile(r"\bportfolio manager(?:['’]?s)?\b", re.IGNORECASE)
 _OWN_VOICE = r"\b(?:i|we|should|recommend\w*|right call|my view|our view|conclusion|conclude|therefore|thus|hence|so)\b"
 _QUOTED_LINE = re.compile(
     r"""\s*(?:>|["'“”„«‘’`]\s*(?:i|my|the|we|our|final|rating|recommendation|decision|verdict|action)\b[^:]{0,80}:?)""", re.I
@@ -56,7 +59,7 @@ _MODIFIERS = r"(?:(?:my|our|the|final|overall|investment|portfolio|trading|trade
 _ITEM = r"(?:\d{1,2}[.)]\s{0,3})?"
 _LEAD = rf"[#*_\s|•–-]{{0,20}}{_ITEM}[*_\s]{{0,6}}"
 _JOIN = r"[*_\s]{0,6}(?::|：|=|\||—|–|\s-\s|is(?:\s+(?:a|an|to))?\s)[*_\s|:\"'`]{0,8}"
-_TAIL_START = re.compile(r"[\s*_\"'`|)\]}]*(?:$|[.,;:!—–(|]|-\s|with\s|because\s|since\s|given\s)", re.IGNORECASE)
+_TAIL_START = re.compile(r"[\s*_\"'`|)\]}]*(?:$|[.,;:!…—–(|]|-\s|with\s|because\s|since\s|given\s)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,16 @@ def as_choice(text: str, scale: Sequence[str]) -> str | None:
 
 
 def _line_claims(line: _Line, labels: tuple[str, ...], scale: Sequence[str]) -> Iterator[Claim]:
-    given_away = _is_given_away(line.heading) or _INTRODUCTION.search(line.last[-_LONGEST_SENTENCE:])
+    before = line.last[-_LONGEST_SENTENCE:]
     if line.awaited and (choice := as_choice(line.text, scale)):
+        given_away = _is_given_away(line.heading) or _INTRODUCTION.search(before)
         yield Claim(line.start + len(line.text), None if given_away else choice)
     for at, sentence in _sentences(line.text):
         if hit := _pattern(labels, tuple(scale)).match(sentence):
-            doubtful = given_away or _QUOTED_LINE.match(sentence) or not _is_clean(sentence[hit.end(1) :], scale)
-            yield Claim(line.start + at + len(sentence), None if doubtful else as_choice(hit[1], scale))
+            given_away = _is_given_away(line.heading) or _INTRODUCTION.search(before) or _QUOTED_LINE.match(sentence)
+            is_own = not given_away and _is_clean(sentence[hit.end(1) :], scale)
+            yield Claim(line.start + at + len(sentence), as_choice(hit[1], scale) if is_own else None)
+        before = sentence
 
 
 def _lines(text: str, labels: tuple[str, ...]) -> Iterator[_Line]:
@@ -176,6 +182,7 @@ def _is_clean(tail: str, scale: Sequence[str]) -> bool:
 
 def _is_given_away(lead: str) -> bool:
     """Whether a heading or lead-in gives what follows to someone else, to an example or to a condition."""
+    lead = _OURSELVES.sub("", lead)
     return bool(_ATTRIBUTION.search(lead) or _CONDITION.search(lead))
 
 

@@ -188,7 +188,7 @@ DECISION = Form(
         Field("horizon", "text", "how long until the thesis should show, for example 6 weeks", most=40),
     ),
     key="rating",
-    labels=("rating", "recommendation", "decision", "verdict"),
+    labels=("rating", "recommendation", "decision", "verdict", "proposal"),
 )
 FORMS: Mapping[str, Form] = {form.name: form for form in (SENTIMENT, PLAN, PROPOSAL, DECISION)}
 """output of a role -> its form; `report` and `argument` have none."""

@@ -17,7 +17,7 @@ from agents.plain import visible
 _MOST_STRAY_BRACES = 8
 _STEP = re.compile(r'\\.|["{}]', re.DOTALL)
 _WRAPPERS = ("decision", "final_decision", "answer", "result", "response", "output", "plan", "proposal", "sentiment")
-_STRANGERS = {"role", "speaker", "source", "analyst", "example"}
+_STRANGERS = {"role", "speaker", "source", "analyst", "example", "if", "unless", "when", "condition", "scenario"}
 """Keys that say an object speaks for someone else."""
 
 
