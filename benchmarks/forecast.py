@@ -28,7 +28,7 @@ sys.path[0] = str(ROOT)
 
 import agents  # noqa: E402
 from agents import Answer, Call, Permit, Place, Request, WorstCase  # noqa: E402
-from harness import experience, forecast, matrix, pricing, rows, spec, workload  # noqa: E402
+from harness import draws, experience, matrix, pricing, rows, spec, workload  # noqa: E402
 from harness.cells import Cell  # noqa: E402
 from harness.folder import Folder, open_folder  # noqa: E402
 from harness.forecast import ArmForecast, Forecaster, Part  # noqa: E402
@@ -229,7 +229,7 @@ async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
 
 def _hits(plans: Mapping[str, ArmForecast], bills: Mapping[str, float]) -> list[Hit]:
     arms = [(plan.api_cost, bills[arm]) for arm, plan in plans.items()]
-    total = forecast.interval(forecast.total([plan.api_draws for plan in plans.values()]))
+    total = draws.interval(draws.total([plan.api_draws for plan in plans.values()]))
     pairs = [*arms, (total, sum(bills.values()))]
     return [Hit(one.low or 0.0, one.mid or 0.0, one.high or 0.0, bill) for one, bill in pairs]
 

@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agents import Model
-from harness import local_cost, priors
+from harness import draws, local_cost, priors
+from harness.draws import Interval
 from harness.experience import Experience, key_of
-from harness.pricing import PriceTable, Tokens
+from harness.pricing import PriceTable
+from harness.public_prices import Tokens
 from harness.servers import ServerSpec
 from harness.workload import PlannedCall, Workload
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from harness.draws import Draws
 
-    Draws = NDArray[np.float64]
-
-DRAWS = 4_000
-LOW, HIGH = 10, 90
 HOSTED_CELLS_AT_ONCE = 32
 CRITICAL_SHARE = 0.75
 """9 of 12 calls stand one after the other."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """10th, 50th and 90th percentile; None where something for it is unknown."""
-
-    low: float | None
-    mid: float | None
-    high: float | None
-
-    def to_plain(self) -> dict[str, float | None]:
-        return {"low": self.low, "mid": self.mid, "high": self.high}
-
-
-UNKNOWN = Interval(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -91,7 +72,7 @@ class Forecaster:
         import numpy as np
 
         calls, cells = part.workload.calls, part.cells
-        nothing = np.zeros(DRAWS)
+        nothing = np.zeros(draws.COUNT)
         if not calls or not cells:
             zero = Interval(0.0, 0.0, 0.0)
             return ArmForecast(cells, 0, 0, 0, zero, zero, zero, part.workload.basis, True, nothing, nothing)
@@ -103,9 +84,9 @@ class Forecaster:
             calls=len(calls) * cells,
             input_tokens=sum(call.input_tokens for call in calls) * cells,
             output_tokens=sum(call.output_tokens for call in calls) * cells,
-            cost=interval(total),
-            api_cost=interval(hosted),
-            time=interval(self.seconds(part)),
+            cost=draws.interval(total),
+            api_cost=draws.interval(hosted),
+            time=draws.interval(self.seconds(part)),
             basis=part.workload.basis,
             is_measured=all(call.is_measured for call in calls),
             api_draws=nothing if hosted is None else hosted,
@@ -116,8 +97,8 @@ class Forecaster:
         """Wall time of an arm on its servers: work spread over the slots, never less than one cell's longest path."""
         import numpy as np
 
-        work = np.zeros(DRAWS)
-        paths = np.zeros(DRAWS)
+        work = np.zeros(draws.COUNT)
+        paths = np.zeros(draws.COUNT)
         for call in part.workload.calls:
             spent = call.seconds * self._speed(call)
             work += spent * part.cells / self._slots(call)
@@ -136,7 +117,7 @@ class Forecaster:
         """Bill of the hosted calls; None where a price is unknown."""
         import numpy as np
 
-        total = np.zeros(DRAWS)
+        total = np.zeros(draws.COUNT)
         for call in part.workload.calls:
             server = self._servers[call.model.server]
             if server.is_hosted:
@@ -163,7 +144,7 @@ class Forecaster:
         """Hardware time of the local calls; None where what it costs is unknown."""
         import numpy as np
 
-        total = np.zeros(DRAWS)
+        total = np.zeros(draws.COUNT)
         for call in part.workload.calls:
             server = self._servers[call.model.server]
             if not server.is_hosted:
@@ -196,7 +177,7 @@ class Forecaster:
         key = _key(call.model)
         if key not in self._experience.cached_share:
             low, high = priors.CACHE_HIT
-            drawn: Draws = low + (high - low) * _draws(f"{key} cache").random(DRAWS)
+            drawn: Draws = low + (high - low) * draws.generator(f"{key} cache").random(draws.COUNT)
             return drawn
         share = self._experience.cached_share[key]
         cacheable = call.cacheable_tokens / call.input_tokens if call.input_tokens else 0.0
@@ -206,7 +187,7 @@ class Forecaster:
         mean = self._measured_extra(workload)
         low, high = priors.EXTRA_CALLS if mean is None else (0.5 * mean, 1.5 * mean)
         name = " ".join(sorted(workload.models))
-        drawn: Draws = 1 + low + (high - low) * _draws(f"{name} extra").random(DRAWS)
+        drawn: Draws = 1 + low + (high - low) * draws.generator(f"{name} extra").random(draws.COUNT)
         return drawn
 
     def _measured_extra(self, workload: Workload) -> float | None:
@@ -217,7 +198,7 @@ class Forecaster:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
         spreads = [self._scatter(model)[1] for model in part.workload.models.values()]
         spread = math.hypot(max(spreads), part.workload.spread) / math.sqrt(part.cells)
-        return _lognormal(f"{part.arm} cells", spread)
+        return draws.lognormal(f"{part.arm} cells", spread)
 
     def _scatter(self, model: Model) -> tuple[int, float]:
         """Cells measured of a model, and how far one lies from their mean."""
@@ -237,10 +218,10 @@ class Forecaster:
         if len(told) < 3 or not all(call.is_measured for call in part.workload.calls):
             return 1.0
         centre, spread = float(np.mean(told)), float(np.std(told, ddof=1)) / math.sqrt(len(told))
-        return float(np.exp(centre)) * _lognormal(f"{part.arm} bias", spread)
+        return float(np.exp(centre)) * draws.lognormal(f"{part.arm} bias", spread)
 
     def _factor(self, model: Model, what: str, spread: float) -> Draws:
-        return _lognormal(f"{_key(model)} {what}", spread)
+        return draws.lognormal(f"{_key(model)} {what}", spread)
 
     def _slots(self, call: PlannedCall) -> int:
         server = self._servers[call.model.server]
@@ -252,38 +233,5 @@ def bias_key(workload: Workload) -> str:
     return "+".join(sorted(workload.models))
 
 
-def interval(draws: Draws | None) -> Interval:
-    """The 80 % interval and the middle of drawn values."""
-    import numpy as np
-
-    if draws is None:
-        return UNKNOWN
-    low, mid, high = (float(one) for one in np.percentile(draws, [LOW, 50, HIGH]))
-    return Interval(low, mid, high)
-
-
-def total(arms: Sequence[Draws | None]) -> Draws | None:
-    """Sum over arms, draw by draw; None where one is unknown."""
-    import numpy as np
-
-    known = [draws for draws in arms if draws is not None]
-    if len(known) < len(arms):
-        return None
-    return np.sum(known, axis=0) if known else np.zeros(DRAWS)
-
-
 def _key(model: Model) -> str:
     return key_of(model.provider, model.name, model.params)
-
-
-def _lognormal(name: str, spread: float) -> Draws:
-    import numpy as np
-
-    return np.exp(_draws(name).normal(0.0, spread, DRAWS)) if spread else np.ones(DRAWS)
-
-
-def _draws(name: str) -> Any:
-    """A generator of its own for each uncertain thing, so that arms which share it share its draws, run after run."""
-    import numpy as np
-
-    return np.random.default_rng(int(sha256(name.encode()).hexdigest()[:12], 16))

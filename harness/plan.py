@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import earlier, experience, forecast, preflight, workload
+from harness import draws, earlier, experience, forecast, preflight, workload
 from harness.cells import Cell
 from harness.checks import Check
+from harness.draws import Interval
 from harness.earlier import Reused
 from harness.folder import open_folder
-from harness.forecast import ArmForecast, Forecaster, Interval
+from harness.forecast import ArmForecast, Forecaster
 from harness.servers import ServerSpec
 from harness.sources_check import archive_folder
 from harness.spec import Experiment
@@ -111,8 +112,8 @@ def make(
     parts = _parts(experiment, cells, waiting, where, learnt)
     forecaster = Forecaster(servers, table, learnt)
     arms = {part.arm: forecaster.arm(part) for part in parts}
-    cost = forecast.total([arm.cost_draws for arm in arms.values()])
-    api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms.values()])
+    cost = draws.total([arm.cost_draws for arm in arms.values()])
+    api = draws.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms.values()])
     detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
         experiment=experiment.name,
@@ -120,9 +121,9 @@ def make(
         to_run=len(waiting),
         reused=reused,
         arms=arms,
-        total_cost=forecast.interval(cost),
-        total_api_cost=forecast.interval(api),
-        total_time=forecast.interval(_time(forecaster, parts)),
+        total_cost=draws.interval(cost),
+        total_api_cost=draws.interval(api),
+        total_time=draws.interval(_time(forecaster, parts)),
         caps=_caps(experiment, arms, api),
         detectable=detectable,
         undetectable=undetectable,
@@ -156,7 +157,7 @@ def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
         for server, seconds in forecaster.work_s(part).items():
             by_server[server] = by_server.get(server, 0.0) + seconds
     longest = [forecaster.seconds(part) for part in parts if part.cells]
-    return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(forecast.DRAWS)
+    return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(draws.COUNT)
 
 
 def _caps(experiment: Experiment, arms: Mapping[str, ArmForecast], api: Any) -> tuple[Cap, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from harness.forecast import Interval
+from harness.draws import Interval
 from harness.plan import Plan
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from agents import Model, ServerReport
 from harness import calendar, checks, machine, matrix, price_file, pricing, servers, sources_check
 from harness.checks import Check, fail, ok, warn
 from harness.errors import Unmended
+from harness.public_prices import Tokens
 from harness.servers import ServerSpec
 from harness.spec import Experiment
 
@@ -178,7 +179,7 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
     if not spec.is_hosted:
         return _local_price(name, spec)
     tier = model.params.get("service_tier")
-    tokens = pricing.Tokens(1_000_000, 0), pricing.Tokens(0, 1_000_000)
+    tokens = Tokens(1_000_000, 0), Tokens(0, 1_000_000)
     per_million = [table.usd(model.name, spec, tier, each, now) for each in tokens]
     if None not in per_million:
         return ok(name, f"${per_million[0]:g} per million input tokens, ${per_million[1]:g} output ({table.version})")

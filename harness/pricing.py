@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol
 
 from agents import Call, Request, Usage, WorstCase
-from harness import local_cost
+from harness import local_cost, public_prices
 from harness.price_file import PriceFile
+from harness.public_prices import Tokens
 from reports.hardware import Hardware
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
@@ -35,16 +35,6 @@ class Place(Protocol):
     def is_hosted(self) -> bool: ...
     @property
     def hardware(self) -> Hardware: ...
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What one call used; input includes cache reads and writes, output includes reasoning."""
-
-    input: int
-    output: int
-    cached: int = 0
-    cache_write: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,12 +63,12 @@ class PriceTable:
 
     @property
     def version(self) -> str:
-        public = f"genai-prices {_installed()[0]}"
+        public = f"genai-prices {public_prices.installed()[0]}"
         return f"{public} + {self.own.version}" if self.own else public
 
     def manifest(self) -> dict[str, Any]:
         """Version, date and hash, as the run's manifest keeps them."""
-        version, sha = _installed()
+        version, sha = public_prices.installed()
         own = {"version": self.own.version, "sha256": self.own.sha256} if self.own else None
         as_of = self.as_of.isoformat() if self.as_of else None
         date = self.opened.isoformat()
@@ -107,7 +97,7 @@ class PriceTable:
         line = self.own.find(model, server.name, tier, when.date()) if self.own else None
         if line:
             return line.usd(tokens.input, tokens.cached, tokens.cache_write, tokens.output)
-        return _public_usd(model, server, tier, tokens, when)
+        return public_prices.usd(model, server.provider, server.url, tier, tokens, when)
 
 
 def price(call: Call, server: Place, table: PriceTable) -> Priced:
@@ -184,69 +174,3 @@ def _local(call: Call, server: Place) -> Priced:
 
 def _tier(tier: str | None) -> str:
     return "default" if (tier or "") in STANDARD_TIERS else str(tier)
-
-
-def _public_usd(model: str, server: Place, tier: str, tokens: Tokens, when: dt.datetime) -> float | None:
-    from genai_prices import Usage as PublicUsage
-
-    found = _find(model, server.provider, server.url)
-    if found is None:
-        return None
-    provider, info = found
-    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
-    if tier != "default" and not _has_tier(info, context, when):
-        return None
-    usage = PublicUsage(
-        input_tokens=tokens.input,
-        output_tokens=tokens.output,
-        cache_read_tokens=tokens.cached,
-        cache_write_tokens=tokens.cache_write,
-    )
-    return float(info.calc_price(usage, provider, genai_request_timestamp=when, price_context=context).total_price)
-
-
-def _has_tier(info: Any, context: Mapping[str, str], when: dt.datetime) -> bool:
-    """Whether the table prices this tier on that day; it would silently take the standard rates otherwise."""
-    return any(
-        dict(variant.when) == dict(context) and (variant.constraint is None or variant.constraint.active(when))
-        for variant in info.price_variants or ()
-    )
-
-
-@cache
-def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
-    """Provider by address, so that one alias at two providers has two prices; a gateway of one's own has OpenAI's."""
-    from genai_prices.data_snapshot import get_snapshot
-
-    snapshot = get_snapshot()
-    for asked in (
-        {"provider_api_url": url, "provider_id": None},
-        {"provider_api_url": None, "provider_id": provider.removesuffix("_compatible")},
-    ):
-        try:
-            return snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
-        except LookupError:
-            if _is_known_address(snapshot, asked["provider_api_url"]):
-                return None
-    return None
-
-
-def _is_known_address(snapshot: Any, url: str | None) -> bool:
-    try:
-        return url is not None and snapshot.find_provider(None, None, url) is not None
-    except LookupError:
-        return False
-
-
-@cache
-def _installed() -> tuple[str, str]:
-    """Version and sha256 of the installed price data."""
-    from hashlib import sha256
-    from importlib.metadata import version
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    origin = find_spec("genai_prices.data")
-    assert origin is not None
-    assert origin.origin is not None
-    return version("genai-prices"), sha256(Path(origin.origin).read_bytes()).hexdigest()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import run_folder
 from harness.errors import Problem, Unmended
-from harness.pricing import PriceTable, Tokens
+from harness.pricing import PriceTable
 from harness.problems import closest
+from harness.public_prices import Tokens
 from harness.run_folder import RunFolder
 from reports.hardware import Hardware
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import earlier, experience, forecast, matrix, plan_text, priors, rehearsal, rows, servers, settling, spec, workload
+from harness import draws, earlier, experience, matrix, plan_text, priors, rehearsal, rows, servers, settling, spec, workload
 from harness import plan as planning
 from harness.cells import Cell
 from harness.experience import Experience, Measured, key_of
@@ -86,9 +86,9 @@ def test_every_interval_is_ordered_and_arms_sum_to_the_whole(case: Case) -> None
 
 def test_unpriced_hardware_makes_a_cost_unknown_and_never_zero(case: Case) -> None:
     made = case.plan()
-    assert made.arms["hybrid"].cost == forecast.UNKNOWN
+    assert made.arms["hybrid"].cost == draws.UNKNOWN
     assert made.arms["hybrid"].api_cost.mid
-    assert made.total_cost == forecast.UNKNOWN
+    assert made.total_cost == draws.UNKNOWN
     assert "unknown" in "\n".join(plan_text.lines(made))
 
 
