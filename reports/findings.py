@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports import best, cutoffs, judge, placebos, registry, similarity, takeaways, wording
+from reports import best, caveats, changes, cutoffs, judge, placebos, registry, similarity, takeaways, wording
 from reports.best import BestOfMany
 from reports.cutoffs import ArmCutoff
 from reports.estimate import Estimate, unknown
@@ -105,12 +105,12 @@ def find(run: Run) -> Findings:
     """All numbers of a run; verdicts and takeaways only when it is finished. Raises ValueError on an unknown endpoint."""
     found = _Finder(run).findings()
     if found.is_interim:
-        return replace(found, caveats=takeaways.caveats(found, run))
+        return replace(found, caveats=caveats.caveats(found, run))
     return replace(
         found,
         takeaways=takeaways.takeaways(found),
-        changes=takeaways.changes(found),
-        caveats=takeaways.caveats(found, run),
+        changes=changes.changes(found),
+        caveats=caveats.caveats(found, run),
     )
 
 
