@@ -1,0 +1,62 @@
+"""Many machines: workers need Redis, the results and their models; a worker of another version sees nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import redis
+
+from harness import registry
+from harness.broker import queue_name
+from harness.registry import RunInfo
+from tests.fixtures.runs import Lab, wait_for
+
+
+def announced(url: str) -> dict[str, RunInfo]:
+    with redis.Redis.from_url(url) as client:
+        return registry.active(client)
+
+
+def test_a_runner_enqueues_and_a_worker_started_elsewhere_does_the_work(lab: Lab, redis_url: str, tmp_path: Path) -> None:
+    lab.experiment(dates=1)
+    elsewhere = Lab(tmp_path / "elsewhere", lab.fake)
+    elsewhere.folder.mkdir()
+    runner = lab.start("run", "lab.yaml", "--broker", redis_url)
+    wait_for(lambda: announced(redis_url), "the announcement")
+    assert lab.paid()["calls"] == 0
+
+    shared = ["--results", str(lab.folder / "results"), "--servers", str(lab.folder / "servers.yaml")]
+    worker = elsewhere.start("worker", "--broker", redis_url, *shared, "--log-json", "--metrics-port", "0")
+    output, _ = runner.communicate(timeout=90)
+    worker.send_signal(signal.SIGTERM)
+    said, _ = worker.communicate(timeout=30)
+
+    assert runner.returncode == 0, output
+    assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
+    assert '"message": "cell ended"' in said
+    assert "sk-fake" not in said
+    assert announced(redis_url) == {}
+    elsewhere.close()
+
+
+def test_a_worker_of_other_prompts_refuses_the_run_and_says_why(lab: Lab, redis_url: str) -> None:
+    run = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="0" * 64)
+    with redis.Redis.from_url(redis_url) as client:
+        registry.announce(client, run)
+
+    worker = lab.start("worker", "--broker", redis_url)
+    too_late = threading.Timer(60, worker.kill)
+    too_late.start()
+    assert worker.stdout is not None
+    said = next((line for line in worker.stdout if "other prompts or another version" in line), "")
+    too_late.cancel()
+
+    assert run.run_id in said
+
+
+def test_the_queue_of_another_version_has_another_name() -> None:
+    ours, theirs = (queue_name("20260101-000000-aaaa", code, "hosted") for code in ("a" * 64, "b" * 64))
+
+    assert ours != theirs
