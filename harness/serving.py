@@ -29,6 +29,7 @@ from harness.snapshots import Snapshots
 from harness.spec import Experiment
 from harness.store import Store
 from harness.tasks import Again
+from harness.warmth import Warmer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -66,6 +67,7 @@ class ServedRun:
         self._clients = Clients({name: spec.as_agents_server() for name, spec in self._servers.items()}, worker)
         for spec in self._servers.values():
             worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
+        self._warmer = Warmer(self._clients)
         self._snapshots = Snapshots(self.store.snapshots)
         self._hosted = frozenset(name for name, spec in self._servers.items() if spec.is_hosted)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
@@ -76,6 +78,7 @@ class ServedRun:
         return self
 
     async def aclose(self) -> None:
+        await self._warmer.aclose()
         await self._clients.aclose()
         await self._house.aclose()
 
@@ -132,7 +135,8 @@ class ServedRun:
             past = await roll.history(self._redis, self.info.run_id, cell.cell_id)
             if past.must_run_alone and not past.is_poison and not self._alone:
                 return Again(f"{queue}.alone")
-            receipt = await self._given_up(cell, gate) if past.is_poison else await self._execute(cell, gate)
+            async with self._warmer.of(cell):
+                receipt = await self._given_up(cell, gate) if past.is_poison else await self._execute(cell, gate)
             if isinstance(receipt, NotRun):
                 await self._not_run(cell, receipt.scope)
                 return None

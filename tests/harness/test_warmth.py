@@ -1,0 +1,77 @@
+"""Local models are loaded once for their cells, and given back as they were found."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import urllib.request
+from typing import Any
+
+from agents import Clients, Model, Pipeline
+from harness.cells import Cell
+from harness.warmth import Warmer
+from tests.fixtures.models import FakeModels
+
+LLAMA, QWEN = "llama3.1:8b", "gpt-oss:20b"
+
+
+def _cell(name: str, repeat: int = 0) -> Cell:
+    model = Model(name, "ollama", name, {"num_ctx": 4096}, "ollama")
+    return Cell("e", name, "AAPL", dt.date(2012, 6, 15), repeat, {"trader": model}, Pipeline(), {}, "f")
+
+
+def _loaded(fake: FakeModels) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{fake.url}/api/ps", timeout=5) as answer:
+        return {line["name"]: line for line in json.load(answer)["models"]}
+
+
+def test_a_model_is_warm_before_its_cells_and_gone_after_the_run(fake_models: FakeModels) -> None:
+    async def play() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            warmer = Warmer(clients)
+            async with warmer.of(_cell(LLAMA)), warmer.of(_cell(LLAMA, 1)):
+                assert LLAMA in _loaded(fake_models)
+            assert LLAMA in _loaded(fake_models), "the next cell of the arm finds it warm"
+            await warmer.aclose()
+
+    asyncio.run(play())
+    assert LLAMA not in _loaded(fake_models)
+
+
+def test_a_model_that_somebody_else_had_loaded_stays(fake_models: FakeModels) -> None:
+    body = json.dumps({"model": LLAMA, "keep_alive": -1}).encode()
+    request = urllib.request.Request(f"{fake_models.url}/api/generate", body, {"content-type": "application/json"})
+    urllib.request.urlopen(request, timeout=5).close()
+    before = _loaded(fake_models)[LLAMA]["expires_at"]
+
+    async def play() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            warmer = Warmer(clients)
+            async with warmer.of(_cell(LLAMA)):
+                pass
+            await warmer.aclose()
+
+    asyncio.run(play())
+    assert _loaded(fake_models)[LLAMA]["expires_at"][:4] == before[:4], "kept for ever, as it was"
+
+
+def test_cells_of_another_model_wait_until_the_server_is_free(fake_models: FakeModels) -> None:
+    order: list[str] = []
+
+    async def one(warmer: Warmer, name: str, seconds: float) -> None:
+        async with warmer.of(_cell(name)):
+            order.append(f"{name} in")
+            await asyncio.sleep(seconds)
+            order.append(f"{name} out")
+
+    async def play() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            warmer = Warmer(clients)
+            first = asyncio.create_task(one(warmer, LLAMA, 0.3))
+            await asyncio.sleep(0.15)
+            await asyncio.gather(first, one(warmer, QWEN, 0.0))
+            await warmer.aclose()
+
+    asyncio.run(play())
+    assert order == [f"{LLAMA} in", f"{LLAMA} out", f"{QWEN} in", f"{QWEN} out"]
