@@ -2,7 +2,7 @@
 
 Each experiment is a world of its own: how much its models write, how much cells differ, where the cache is warm. A first
 small run is measured, the plan is made from it by the product's own code, the rest is run, and the bill is held against it.
-A second kind of plan has nothing measured: its worlds are drawn from the priors that the plan declares.
+A second kind of plan has nothing measured: it rests on the declared priors alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.cells import Cell  # noqa: E402
 from harness.folder import Folder, open_folder  # noqa: E402
 from harness.forecast import ArmForecast, Forecaster, Part  # noqa: E402
 from harness.freeze import freeze_cells  # noqa: E402
-from harness.priors import OUTPUT_SPREAD, REASONING_TOKENS  # noqa: E402
+from harness.priors import REASONING_TOKENS  # noqa: E402
 from harness.servers import ServerSpec  # noqa: E402
 from harness.store import Store  # noqa: E402
 
@@ -48,6 +48,8 @@ models:
 arms: {big: {all: big}, hybrid: {deep: big, quick: small}}
 """
 FORMS = frozenset({"sentiment_analyst", "research_manager", "trader", "portfolio_manager"})
+WORLD_SPREAD = 0.45
+"""How far models write from the priors; the plan allows for more, since its priors are rough in other ways too."""
 FORM_TOKENS = 45
 """What the fake writes into a form."""
 FIRST_CELLS = 3
@@ -70,7 +72,7 @@ class World:
     @classmethod
     def draw(cls, seed: int, prompts: workload.Prompts) -> World:
         dice = random.Random(seed)
-        factors = {name: math.exp(dice.gauss(0, OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
+        factors = {name: math.exp(dice.gauss(0, WORLD_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
         asked = [one.asked_tokens for one in prompts.each]
         free = [one.asked_tokens for one in prompts.each if one.role not in FORMS]
         whole = sum(asked) / len(asked) + REASONING_TOKENS["medium"]

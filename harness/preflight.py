@@ -11,7 +11,7 @@ from pathlib import Path
 
 import agents
 from agents import Model, ServerReport
-from harness import calendar, checks, machine, matrix, price_file, pricing, servers, sources_check
+from harness import calendar, checks, environment, machine, matrix, price_file, pricing, servers, sources_check
 from harness.checks import Check, fail, ok, warn
 from harness.errors import Unmended
 from harness.public_prices import Tokens
@@ -50,6 +50,7 @@ def look(
     servers_file: Path | None = None,
     results: str = "results",
     broker: str | None = None,
+    snapshots: Path = Path("snapshots"),
 ) -> Preflight:
     """Look at everything at once, in a few seconds at most; changes nothing and costs nothing."""
     found = _Servers({}, ())
@@ -57,7 +58,7 @@ def look(
         found = _load(experiment, servers_file, beside)
     with ThreadPoolExecutor(4) as pool:
         here = pool.submit(lambda: list(machine.checks(results, broker)))
-        sources = pool.submit(lambda: list(sources_check.checks(experiment.data, beside)) if experiment else [])
+        sources = pool.submit(lambda: _sources(experiment, beside, snapshots) if experiment else [])
         probed = pool.submit(lambda: asyncio.run(_probe(experiment, found.specs)) if experiment else {})
         dated = list(_dates(experiment)) if experiment else []
         priced = list(_prices(experiment, found.specs, beside)) if experiment else []
@@ -65,6 +66,21 @@ def look(
         pulls = {name: _pulls(experiment, spec) for name, spec in found.specs.items()} if experiment else {}
         told = [*found.problems, *_servers(found.specs, reports, pulls), *dated, *priced]
         return Preflight((*here.result(), *told, *sources.result()), reports)
+
+
+def _sources(experiment: Experiment, beside: Path | None, snapshots: Path) -> list[Check]:
+    contact = environment.read(beside).get("SEC_CONTACT")
+    frozen = sources_check.is_frozen(_cases(experiment), snapshots)
+    return list(sources_check.checks(experiment.data, beside, contact, is_frozen=frozen))
+
+
+def _cases(experiment: Experiment) -> list[str]:
+    """Ids of all cases; none where the dates are wrong, which another check says."""
+    try:
+        days = calendar.dates(experiment.dates)
+    except Unmended:
+        return []
+    return [f"{ticker}@{day.isoformat()}" for ticker in experiment.tickers for day in days]
 
 
 @dataclass(frozen=True)

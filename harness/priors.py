@@ -17,8 +17,8 @@ REASONING_TOKENS: Mapping[str, float] = {
     "xhigh": 5000.0,
 }
 """Hidden tokens of one answer by effort (or level of thinking), in the middle."""
-OUTPUT_SPREAD = 0.45
-"""Standard deviation of the log of a model's true output over these priors: 80 % within a factor of 1.8."""
+OUTPUT_SPREAD = 0.55
+"""Standard deviation of the log of a model's true output over these priors: 80 % within a factor of 2."""
 INPUT_SPREAD = 0.10
 """The same for input tokens as estimated without the model's tokenizer."""
 SPEED_SPREAD = 0.5

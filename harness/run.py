@@ -64,6 +64,7 @@ def _plan(options: Options) -> Plan:
         servers_file=options.servers,
         results=options.results,
         broker=options.broker,
+        snapshots=options.snapshots,
     )
     checked.require()
     asked = run_folder.asked_of(cells, checked.digests)

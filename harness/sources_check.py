@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.checks import Check, fail, ok
+from harness.checks import Check, fail, ok, warn
 from harness.experiment.cases import Data
 
 TIMEOUT_S = 2.0
 HOSTS = {"yfinance": "query1.finance.yahoo.com", "edgar": "data.sec.gov"}
 
 
-def checks(data: Data, beside: Path | None = None) -> Iterator[Check]:
-    """One check for each source that is named."""
+def checks(data: Data, beside: Path | None = None, contact: str | None = None, *, is_frozen: bool = False) -> Iterator[Check]:
+    """One check for each source that is named; `is_frozen`: every case is there already, so that none is asked."""
     named = {getattr(data, kind) for kind in ("prices", "filings", "news", "macro", "social", "insiders")} - {None}
     for name in sorted(named):
         if name == "archive":
             yield _archive(data.archive or "", beside)
         elif name in HOSTS:
-            yield _host(name)
+            yield _host(name, is_frozen)
         else:
             yield ok(f"source {name}", "comes with the package")
+    if "edgar" in named and not contact and not is_frozen:
+        mend = "put SEC_CONTACT=you@example.org into .env beside the experiment: the SEC wants to know who asks"
+        yield fail("contact of edgar", "SEC_CONTACT is not set", mend)
 
 
-def _host(name: str) -> Check:
+def is_frozen(cases: Iterable[str], shared: Path) -> bool:
+    """Whether the folder of snapshots knows every one of these cases."""
+    index = shared / "index.jsonl"
+    text = index.read_text(encoding="utf-8", errors="replace") if index.exists() else ""
+    known = {match[1] for match in re.finditer(r'"case": "([^"]+)"', text)}
+    wanted = set(cases)
+    return bool(wanted) and wanted <= known
+
+
+def _host(name: str, is_frozen: bool) -> Check:
     host = HOSTS[name]
     try:
         with socket.create_connection((host, 443), timeout=TIMEOUT_S):
             return ok(f"source {name}", f"{host} answers")
     except OSError as error:
+        if is_frozen:
+            return warn(f"source {name}", f"{host} cannot be reached, but every case is frozen already")
         mend = "check the network; or use data: {prices: archive, archive: DIR} with data of your own"
         return fail(f"source {name}", f"{host} cannot be reached: {error}", mend)
 
