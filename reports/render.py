@@ -21,7 +21,7 @@ from reports.visible import plain, slug, visible
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from reports.changes import Changes
+    from reports.run_changes import Changes
 
 HERE = Path(__file__).parent
 MOST_CASES = 500

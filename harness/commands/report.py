@@ -15,7 +15,7 @@ def report(
 ) -> None:
     """Write report.html and the case pages of a run; with two runs, what changed between them."""
     from harness import tables_of
-    from reports import changes, render
+    from reports import render, run_changes
 
     most = _most(cases)
     with tables_of.reported(run):
@@ -24,8 +24,8 @@ def report(
             print(render.render(first, most))
             return
         second = tables_of.derived(results, other)
-        found = changes.between(first, second)
-        print(changes.as_text(found))
+        found = run_changes.between(first, second)
+        print(run_changes.as_text(found))
         print(render.render_changes(second, found))
 
 
