@@ -26,7 +26,7 @@ class Cutoff:
     model: str
     cutoff: dt.date
     certainty: str
-    """stated | reported | bound."""
+    """stated | reported | recalled | bound."""
     source: str
 
 
