@@ -177,10 +177,17 @@ def _encode(table: pa.Table) -> bytes:
 
 
 def _decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part's table; wanted columns that an older version did not write are NULL."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_table(pa.BufferReader(raw), columns=list(columns) if columns else None)
+    file = pq.ParquetFile(pa.BufferReader(raw))
+    known = file.schema_arrow.names
+    table = file.read(columns=[name for name in columns if name in known] if columns else None)
+    for name in columns or ():
+        if name not in known:
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table
 
 
 def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -88,6 +88,18 @@ def test_a_receipt_that_is_newer_than_the_tables_is_believed(store: Store) -> No
     assert store.receipts()["a"]["status"] == "ok"
 
 
+def test_receipts_of_an_older_version_are_read_although_they_lack_a_column(store: Store, tmp_path: Path) -> None:
+    store.write("a", 1, [], [], receipt_row("a"))
+    store.write("b", 1, [], [], receipt_row("b"))
+    store.compact()
+    for path in (tmp_path / "cells.parquet", tmp_path / "parts" / "a.cell.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["kind"]), path)
+
+    assert {cell_id: row["kind"] for cell_id, row in store.receipts().items()} == {"a": None, "b": None}
+    store.compact()
+    assert "kind" in pq.read_table(tmp_path / "cells.parquet").column_names
+
+
 def test_one_unknown_price_makes_the_sum_unknown_and_a_refused_request_does_not() -> None:
     known = call_row("a", "1", cost_usd=0.5, cost_basis="api_price", input_tokens=10, output_tokens=5)
     refused = call_row("a", "2", outcome="failed", cost_usd=0.0, cost_basis="api_price")
