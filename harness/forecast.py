@@ -206,9 +206,10 @@ class Forecaster:
         return cells, priors.cell_spread(told, cells)
 
     def _measured(self, model: Model) -> float:
-        """How sure a measured mean is: better with more cells."""
+        """How sure a measured mean is: better with more cells, and of few cells the spread itself is not sure."""
         cells, spread = self._scatter(model)
-        return math.hypot(priors.MEASURED_SPREAD, spread / math.sqrt(max(1, cells)))
+        few = 1 + 0.75 / (cells + 2)
+        return math.hypot(priors.MEASURED_SPREAD, few * spread / math.sqrt(max(1, cells)))
 
     def _bias(self, part: Part) -> Draws | float:
         """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""
