@@ -54,7 +54,7 @@ def amount(value: float) -> str:
 def last_session(snapshot: Snapshot) -> Block:
     """The facts that an analyst may rely on: the last bar as traded, its volume against the usual, gaps of the source."""
     bar = snapshot.last
-    recent = [b.volume for b in split_adjusted(snapshot.prices, snapshot.splits)[-20:]]
+    recent = [b.volume for b in split_adjusted(snapshot.prices[-20:], snapshot.splits)]
     usual = sum(recent) / len(recent)
     prices = zip(("open", "high", "low", "close"), bar[1:5], strict=True)
     lines = [
