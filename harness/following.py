@@ -151,7 +151,7 @@ class Follower:
 
     def _mend(self) -> None:
         self._mended_at = time.monotonic()
-        if self._feed.out and not lease.holders(self._client, self._info.run_id):
+        if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
             self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
         if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.mend()):
             self._progress.note(f"{again} cells were on no queue and in no hand; they are fed again")

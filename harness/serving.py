@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -58,6 +59,8 @@ class ServedRun:
         self.wish = control.RUN
         self.is_draining = False
         self.active: dict[str, ServiceClock] = {}
+        self.beat: Callable[[], None] = lambda: None
+        """Tells the supervisor until when this process may be trusted; before a cell can block the loop."""
         self._servers = servers.load(orders.servers, experiment, beside)
         self._soft_s, self._hard_s = orders.limits(info.limits_s)
         self._redis = redis
@@ -152,6 +155,7 @@ class ServedRun:
         attempt = self._attempt(cell, gate)
         entry = {"worker": self._worker, "arm": cell.arm, "since": time.time(), "alone": self._alone}
         self.active[cell.cell_id] = attempt.clock
+        self.beat()
         await roll.sign_in(self._redis, self.info.run_id, cell.cell_id, entry)
         try:
             done = await execute(attempt)

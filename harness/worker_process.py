@@ -119,6 +119,7 @@ class WorkerProcess:
             _log.warning("run %s was planned with other prompts or another version; it needs a worker of that", info.run_id)
             return
         run = await ServedRun(info, self._orders, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
+        run.beat = self._beat
         self._runs[info.run_id] = run
         queue = run.queue(self._pool, alone=self._alone)
         declare(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
