@@ -1,0 +1,24 @@
+"""Profiles the event loop's thread of every process that Python forks, into the folder that PROFILE names."""
+
+from __future__ import annotations
+
+import cProfile
+import os
+import time
+from typing import Any
+
+if folder := os.environ.get("PROFILE"):
+    leave = os._exit
+
+    def _begin() -> None:
+        profile = cProfile.Profile(time.thread_time)
+        profile.enable()
+
+        def left(code: int) -> Any:
+            profile.disable()
+            profile.dump_stats(os.path.join(folder or ".", f"{os.getpid()}.prof"))
+            leave(code)
+
+        os._exit = left
+
+    os.register_at_fork(after_in_child=_begin)

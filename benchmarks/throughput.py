@@ -1,0 +1,235 @@
+"""How fast cells go through with everything on, as JSON: efficiency, CPU, memory, start-up, and where time goes.
+
+    python benchmarks/throughput.py [--cells 256] [--at-a-time 64] [--latency-s 0.5] [--workers 2] [--profile]
+
+A cell has 12 calls, 9 of them one after another; ideal = waves of cells x 9 x latency; actual = first request to last receipt.
+The fake model server answers after `latency-s`; journal, ledger, leases, slots, Parquet and its fsync are on, as in any run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from harness.private_redis import private_redis  # noqa: E402
+from tests.fixtures.models import FakeModels  # noqa: E402
+
+CRITICAL_PATH = 9
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=256)
+    parser.add_argument("--at-a-time", type=int, default=64)
+    parser.add_argument("--latency-s", type=float, default=0.5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="profile the worker processes (slower) and say what costs most")
+    print(json.dumps(measure(parser.parse_args()), indent=2))
+
+
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    """One run of `harness run` with `harness worker` beside it, watched from outside."""
+    with tempfile.TemporaryDirectory(prefix="throughput-") as name:
+        folder = Path(name)
+        with private_redis(folder / "broker") as broker, _fake(asked.latency_s) as models:
+            _describe(folder, models, asked)
+            watch = _run(folder, broker, asked)
+            times = _times(folder)
+            truth = models.ledger()
+        told = _figures(asked, times, watch, truth)
+        if asked.profile:
+            told["profile"] = _profile(folder)
+        return told
+
+
+@dataclass
+class Watch:
+    """What /proc said of the worker processes."""
+
+    started_at: float = 0.0
+    worker_started_at: float = 0.0
+    cpu_s: dict[int, float] = field(default_factory=dict)
+    base_s: dict[int, float] = field(default_factory=dict)
+    rss: dict[int, int] = field(default_factory=dict)
+    load: list[float] = field(default_factory=list)
+    is_over: bool = False
+
+    def follow(self, supervisor: int) -> None:
+        while not self.is_over:
+            for pid in _children(supervisor):
+                cpu_s, rss = _usage(pid)
+                self.base_s.setdefault(pid, cpu_s)
+                self.cpu_s[pid] = max(cpu_s, self.cpu_s.get(pid, 0.0))
+                self.rss[pid] = max(rss, self.rss.get(pid, 0))
+            self.load.append(os.getloadavg()[0])
+            time.sleep(0.1)
+
+
+def _run(folder: Path, broker: str, asked: argparse.Namespace) -> Watch:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    if asked.profile:
+        environment |= {"PYTHONPATH": f"{Path(__file__).parent / 'profiling'}:{ROOT}", "PROFILE": str(folder)}
+    each = math.ceil(asked.at_a_time / asked.workers)
+    words = ["--processes", str(asked.workers), "--concurrency", str(each), "--restart-after", "1000000"]
+    watch = Watch(worker_started_at=time.time())
+    worker = _harness(folder, environment, "worker", "--broker", broker, *words)
+    watching = threading.Thread(target=watch.follow, args=(worker.pid,))
+    watching.start()
+    watch.started_at = time.time()
+    limit = ["--limit", str(asked.cells)]
+    runner = _harness(folder, environment, "run", "throughput.yaml", "--yes", "--broker", broker, *limit)
+    try:
+        code = runner.wait(1800)
+    finally:
+        watch.is_over = True
+        watching.join()
+        worker.terminate()
+        worker.wait(60)
+    if code:
+        raise SystemExit((folder / "log").read_text()[-4000:])
+    return watch
+
+
+def _harness(folder: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        command = [sys.executable, "-m", "harness", *words]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _figures(asked: argparse.Namespace, times: dict[str, float], watch: Watch, truth: dict[str, Any]) -> dict[str, Any]:
+    ideal_s = math.ceil(asked.cells / asked.at_a_time) * CRITICAL_PATH * asked.latency_s
+    actual_s = times["last_receipt"] - times["first_request"]
+    cpu_s = sum(watch.cpu_s[pid] - watch.base_s[pid] for pid in watch.cpu_s)
+    return {
+        "cells": asked.cells,
+        "at_a_time": asked.at_a_time,
+        "latency_s": asked.latency_s,
+        "workers": asked.workers,
+        "calls": truth["answered"],
+        "answered_twice": truth["answered_twice"],
+        "ideal_s": round(ideal_s, 2),
+        "actual_s": round(actual_s, 2),
+        "efficiency": round(ideal_s / actual_s, 3),
+        "efficiency_by_calls": round(times["busy_s"] / asked.at_a_time / actual_s, 3),
+        "call_s": round(times["call_s"], 4),
+        "cpu_ms_per_cell": round(1000 * cpu_s / asked.cells, 1),
+        "worker_rss_mb": round(max(watch.rss.values()) / 2**20),
+        "startup_s": round(times["first_request"] - watch.started_at, 2),
+        "load_average": round(max(watch.load), 1),
+        "cores": os.cpu_count(),
+    }
+
+
+def _times(folder: Path) -> dict[str, float]:
+    """From the result tables: when the first request left, when the last cell ended, how long its critical path took."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    (run,) = [path.parent for path in folder.glob("results/throughput/*/manifest.json")]
+    calls = pq.read_table(run / "calls.parquet", columns=["started_at", "duration_s"])
+    receipts = [path.stat().st_mtime for path in (run / "parts").glob("*.cell.parquet")]
+    call_s = pc.mean(calls["duration_s"]).as_py()
+    return {
+        "first_request": pc.min(calls["started_at"]).as_py().timestamp(),
+        "last_receipt": max(receipts),
+        "call_s": call_s,
+        "busy_s": len(receipts) * CRITICAL_PATH * call_s,
+    }
+
+
+def _describe(folder: Path, models: FakeModels, asked: argparse.Namespace) -> None:
+    import yaml
+
+    tickers = ["AAPL", "GOOG", "IBM", "MSFT"]
+    dates = math.ceil(asked.cells / len(tickers))
+    experiment = {
+        "name": "throughput",
+        "tickers": tickers,
+        "dates": {"from": "2006-01-03", "to": "2012-12-31", "every_sessions": 1700 // dates, "non_session": "previous"},
+        "data": "demo",
+        "models": {"gpt": {"provider": "openai", "model": "gpt-5", "server": "cloud", "reasoning_effort": "low"}},
+        "budget": {"run_usd": 10000},
+    }
+    parallel = asked.at_a_time * 4
+    cloud = {"provider": "openai", "url": f"{models.url}/v1", "hosted": True, "parallel": parallel}
+    (folder / "throughput.yaml").write_text(yaml.safe_dump(experiment))
+    (folder / "servers.yaml").write_text(yaml.safe_dump({"cloud": cloud}))
+
+
+class _fake:
+    """The fake model server as a process of its own."""
+
+    def __init__(self, latency_s: float) -> None:
+        command = [sys.executable, "-m", "tests.fakes.model_server", "--latency-s", str(latency_s)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+
+    def __enter__(self) -> FakeModels:
+        assert self._process.stdout is not None
+        return FakeModels(json.loads(self._process.stdout.readline())["url"])
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _children(supervisor: int) -> list[int]:
+    try:
+        return [int(pid) for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _usage(pid: int) -> tuple[float, int]:
+    """CPU seconds and resident bytes (its own, without what it shares with the process that forked it)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / TICKS, int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0.0, 0
+
+
+def _profile(folder: Path) -> dict[str, Any]:
+    """Share of the worker processes' own time by package, and the functions that cost most."""
+    import pstats
+    from collections import Counter
+
+    stats = pstats.Stats(*map(str, folder.glob("*.prof")))
+    packages: Counter[str] = Counter()
+    lines: Counter[str] = Counter()
+    for (file, line, function), (_, calls, own_s, _, _) in stats.stats.items():  # type: ignore[attr-defined]
+        packages[_package(file, function)] += own_s
+        lines[f"{_package(file, function)}: {Path(file).name}:{line} {function} ({calls} calls)"] += own_s
+    whole = sum(packages.values())
+    return {
+        "share": {name: round(own_s / whole, 3) for name, own_s in packages.most_common(15)},
+        "costliest_s": {name: round(own_s, 2) for name, own_s in lines.most_common(25)},
+    }
+
+
+def _package(file: str, function: str) -> str:
+    if file == "~":
+        return "waiting" if "poll" in function or "run_until" in function or "acquire" in function else "builtins"
+    parts = Path(file).parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    return next((wing for wing in ("agents", "harness", "reports") if str(ROOT / wing) in file), "python")
+
+
+if __name__ == "__main__":
+    main()
