@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from reports.figures import usd_text
+from reports.figures import seconds_text, usd_text
 from reports.svg import frame, line, log_scale, marker, scale, short, svg, text, ticks, x_tick, y_tick
 
 Scale = Callable[[float], float]
@@ -38,10 +38,21 @@ class Line:
     x: float
 
 
-def scatter(
-    points: Sequence[Point], x_title: str, y_title: str, floor: float | None = None, only_x: Line | None = None
-) -> Markup:
-    """Cost (log scale) against a share, a region per arm from its two intervals, and the Pareto front."""
+@dataclass(frozen=True)
+class Axis:
+    """What is drawn from left to right, on a log scale."""
+
+    title: str
+    written: Callable[[float], str]
+    tick: Callable[[float], str]
+
+
+MONEY = Axis("cost per usable decision", usd_text, lambda value: f"${value:,.10f}".rstrip("0").rstrip("."))
+TIME = Axis("median time of a cell", seconds_text, seconds_text)
+
+
+def scatter(points: Sequence[Point], x: Axis, y_title: str, floor: float | None = None, only_x: Line | None = None) -> Markup:
+    """Cost or time against a share, a region per arm from its two intervals, and the Pareto front."""
     width, height, left, top, right, bottom = 560, 340, 58, 16, 18, 52
     costs = [v for p in points for v in (p.x, p.x_low, p.x_high)] + ([only_x.x] if only_x else [])
     x_of = log_scale(costs, left + 14, width - right - 14)
@@ -49,7 +60,7 @@ def scatter(
     y_of = scale(low, high, height - bottom, top)
     parts = [frame(left, top, width - right, height - bottom)]
     parts += [y_tick(t, y_of(t), left, width - right) for t in _share_ticks(low, high)]
-    parts += [x_tick(t, x_of.place(t), height - bottom) for t in x_of.ticks]
+    parts += [x_tick(x.tick(t), x_of.place(t), height - bottom) for t in x_of.ticks]
     if floor is not None:
         parts.append(_floor(floor, y_of(floor), left, width - right))
     if only_x is not None:
@@ -60,14 +71,14 @@ def scatter(
     for point, spot, label in zip(points, spots, _labels(points, spots, left, width - right), strict=True):
         parts.append(Markup('<g class="a{}">{}</g>').format(point.slot % 8, marker(point.slot, *spot, r=6)))
         parts.append(label)
-    parts.append(text(x_title, (left + width - right) / 2, height - 10, "middle"))
+    parts.append(text(x.title, (left + width - right) / 2, height - 10, "middle"))
     parts.append(
         Markup('<text transform="rotate(-90 14 {0})" x="14" y="{0}" text-anchor="middle">{1}</text>').format(
             short((top + height - bottom) / 2), y_title
         )
     )
-    said = "; ".join(f"{p.label}: {usd_text(p.x)}, {p.y * 100:.0f} %" for p in points)
-    return svg(width, height, parts, f"{y_title} against {x_title}. {said}", "chart")
+    said = "; ".join(f"{p.label}: {x.written(p.x)}, {p.y * 100:.0f} %" for p in points)
+    return svg(width, height, parts, f"{y_title} against {x.title}. {said}", "chart")
 
 
 def _share_domain(values: Iterable[float | None]) -> tuple[float, float]:

@@ -54,8 +54,8 @@ def frame(left: float, top: float, right: float, bottom: float) -> Markup:
     return line(left, bottom, right, bottom, "axis") + line(left, top, left, bottom, "axis")
 
 
-def x_tick(value: float, x: float, bottom: float) -> Markup:
-    return line(x, bottom, x, bottom + 4, "axis") + text(f"${value:,.10f}".rstrip("0").rstrip("."), x, bottom + 18, "middle")
+def x_tick(said: str, x: float, bottom: float) -> Markup:
+    return line(x, bottom, x, bottom + 4, "axis") + text(said, x, bottom + 18, "middle")
 
 
 def y_tick(value: float, y: float, left: float, right: float, said: str = "") -> Markup:

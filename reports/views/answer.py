@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from reports.findings import Comparison, Findings, Row
     from reports.registry import Metric
 
-COST, QUALITY = "cost_per_usable", "similarity"
+COST, TIME, QUALITY = "cost_per_usable", "service_p50", "similarity"
 
 
 @dataclass(frozen=True)
 class Chart:
     """The chart of the first screen."""
 
+    what: str
+    """cost, or time where no cost is known."""
     drawing: Markup
     """Empty when fewer than one arm can be drawn."""
     left_out: tuple[tuple[str, str], ...]
@@ -81,22 +83,30 @@ class Answer:
 
 
 def _chart(findings: Findings, slots: Mapping[str, int]) -> Chart:
-    """Every arm with a known cost above zero and a measured similarity."""
-    cost, quality = _values(findings, COST), _values(findings, QUALITY)
+    """Cost against similarity; where no cost is known, time against similarity."""
+    by_cost = _drawn(findings, slots, COST, scatter.MONEY)
+    if by_cost.drawing:
+        return by_cost
+    by_time = _drawn(findings, slots, TIME, scatter.TIME)
+    return by_time if by_time.drawing else by_cost
+
+
+def _drawn(findings: Findings, slots: Mapping[str, int], endpoint: str, axis: scatter.Axis) -> Chart:
+    """Every arm whose figure is known and above zero, and whose similarity was measured."""
+    across, quality = _values(findings, endpoint), _values(findings, QUALITY)
+    what = "cost" if endpoint == COST else "time"
     points, left_out = [], []
     for arm in findings.arms:
-        why = _why_not(arm, cost.get(arm), quality.get(arm), findings.baseline)
+        why = _why_not(arm, what, across.get(arm), quality.get(arm), findings)
         if why:
             left_out.append((arm, why))
         else:
-            points.append(_point(arm, slots[arm], cost[arm], quality[arm]))
+            points.append(_point(arm, slots[arm], across[arm], quality[arm]))
     floor = _known(quality.get(findings.baseline or ""))
-    drawn = [p for p in points if p.label != findings.baseline]
-    if not drawn:
-        return Chart(Markup(""), tuple(left_out))
-    line = _baseline_line(findings, cost, slots, points)
-    drawing = scatter.scatter(points, "cost per usable decision", "same rating as the baseline", floor, line)
-    return Chart(drawing, tuple(left_out))
+    if not [p for p in points if p.label != findings.baseline]:
+        return Chart(what, Markup(""), tuple(left_out))
+    line = _baseline_line(findings, across, slots, points)
+    return Chart(what, scatter.scatter(points, axis, "same rating as the baseline", floor, line), tuple(left_out))
 
 
 def _values(findings: Findings, name: str) -> Mapping[str, Estimate]:
@@ -108,14 +118,16 @@ def _row(findings: Findings, name: str) -> Row | None:
     return next((row for row in findings.rows if row.metric.name == name), None)
 
 
-def _why_not(arm: str, cost: Estimate | None, quality: Estimate | None, baseline: str | None) -> str:
-    if _known(cost) is None:
-        return "not drawn, since its cost is unknown"
-    if _known(cost) == 0:
-        return "not drawn, since it costs nothing and the scale is logarithmic"
+def _why_not(arm: str, what: str, across: Estimate | None, quality: Estimate | None, findings: Findings) -> str:
+    if arm in findings.rules:
+        return "not drawn, since it is a rule without a model"
+    if _known(across) is None:
+        return f"not drawn, since its {what} is unknown"
+    if _known(across) == 0:
+        return f"not drawn, since its {what} is zero and the scale is logarithmic"
     if _known(quality) is None:
-        known_cost = "only its cost is drawn, since its noise floor was not measured"
-        return known_cost if arm == baseline else "not drawn, since its similarity was not measured"
+        only = f"only its {what} is drawn, since its noise floor was not measured"
+        return only if arm == findings.baseline else "not drawn, since its similarity was not measured"
     return ""
 
 

@@ -9,7 +9,7 @@ import pytest
 from reports import figures
 from reports.charts import forest, waterfall
 from reports.render import environment
-from reports.scatter import Point, scatter
+from reports.scatter import MONEY, Point, scatter
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,6 @@ def test_a_template_cannot_print_a_bare_number_or_nothing(mistake: float | None)
 
 
 def test_charts_hold_for_one_point_and_for_endless_intervals() -> None:
-    assert "<svg" in scatter([Point("only", 0, 0.01, 0.5)], "cost", "share")
+    assert "<svg" in scatter([Point("only", 0, 0.01, 0.5)], MONEY, "share")
     assert "<svg" in forest(0.1, -math.inf, math.inf, 0.05, 1.0, 0, "x")
     assert "<svg" in waterfall([])
