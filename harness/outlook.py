@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
-    from harness.session import Options
     from harness.run_folder import RunFolder
+    from harness.session import Options
     from harness.spec import Experiment
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MODEL = "smollm2-135m"
 CONTEXT_TOKENS = 8192
 CASES = 1
-ANALYST_TOKENS = 500
+ANALYST_TOKENS = 300
 """Most tokens of the snapshot that an analyst sees: the tiny model reads about 280 a second."""
-ANSWER_TOKENS = 120
-HISTORY_TOKENS = 500
+ANSWER_TOKENS = 96
+HISTORY_TOKENS = 300
 
 
 def play(options: Options, console: Console) -> int:
