@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import control, preflight, registry, reuse, roll, spec
+from harness import control, events, preflight, registry, reuse, roll, spec
 from harness.broker import make_broker
 from harness.feeding import Feed, pool_of
 from harness.following import Follower, Outcome
@@ -107,6 +107,7 @@ def work_off(
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells])
     feed = Feed(make_broker(url), info, left)
     feed.clear_queues()
+    events.forget(client, info.run_id)
     roll.forget(client, info.run_id, nobody_lives=plan.options.broker is None)
     control.say(client, info.run_id, control.RUN)
     registry.announce(client, info)
@@ -130,12 +131,20 @@ def _worker_arguments(plan: Plan, url: str) -> list[str]:
         "--broker": url,
         "--results": plan.options.results,
         "--queues": ",".join(sorted({pool_of(cell) for cell in plan.chosen})),
+        "--local-concurrency": str(_local_cells(plan)),
         "--processes": str(plan.options.workers or 1),
         "--run": plan.run.run_id,
     }
     if plan.options.servers:
         said["--servers"] = str(plan.options.servers)
     return [word for pair in said.items() for word in pair]
+
+
+def _local_cells(plan: Plan) -> int:
+    """One cell more than the local servers answer at a time: no slot waits for a cell, and few prompts push each other
+    out of a server's cache."""
+    specs = servers.load(plan.options.servers, plan.experiment, plan.options.beside)
+    return 1 + sum(spec.slots for spec in specs.values() if not spec.is_hosted)
 
 
 def _info(plan: Plan) -> RunInfo:

@@ -17,6 +17,7 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Cells at a time in each process; 32 for hosted models, 4 for local ones.")
     ] = None,
+    local_concurrency: Annotated[int | None, typer.Option(min=1, help="The same for local models only.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes for hosted models; local ones have one.")] = 1,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml of this machine.")] = None,
     soft_limit: Annotated[float | None, typer.Option(help="Seconds of service of a cell, instead of the experiment's.")] = None,
@@ -35,7 +36,7 @@ def worker(
         results=results,
         pools=pools_of(queues),
         concurrency=concurrency or 32,
-        local_concurrency=concurrency or 4,
+        local_concurrency=local_concurrency or concurrency or 4,
         processes=processes,
         servers=servers,
         restart_after=restart_after,
