@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.display import Display
     from harness.following import Outcome
+    from harness.rows import Row
     from harness.run_folder import RunFolder
     from harness.spec import Experiment
     from reports.gates import Gate
@@ -61,13 +62,17 @@ def _state(run: RunFolder, matrix: Sequence[Cell], outcome: Outcome) -> str:
         return STOPPED
     if outcome.not_run or _cut(run):
         return OVER_BUDGET
-    ended = [receipt for receipt in run.store.receipts().values() if receipt.get("kind") != "replay"]
-    return DONE if len(ended) >= len(matrix) else PARTIAL
+    return DONE if len(_own(run)) >= len(matrix) else PARTIAL
 
 
 def _cut(run: RunFolder) -> int:
     """Cells that a cap of the whole run, or of a model in it, ended early."""
-    return sum(row["error_type"] in ("cap_run", "cap_model") for row in run.store.receipts().values())
+    return sum(row["error_type"] in ("cap_run", "cap_model") for row in _own(run))
+
+
+def _own(run: RunFolder) -> list[Row]:
+    """Receipts of the matrix itself, without replays."""
+    return [receipt for receipt in run.store.receipts().values() if receipt.get("kind") != "replay"]
 
 
 def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:

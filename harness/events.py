@@ -41,3 +41,8 @@ def follow(client: Redis, run_id: str, *, wait_s: float) -> list[Event]:
     entries = entries[0] if entries and isinstance(entries[0], list) else entries
     client.xdel(key(run_id), *[entry_id for entry_id, _ in entries])
     return [Event(**{name.decode(): value.decode() for name, value in fields.items()}) for _, fields in entries]
+
+
+def forget(client: Redis, run_id: str) -> None:
+    """Drop what an earlier session left unread: its unfinished cells are fed again, and would end at once."""
+    client.delete(key(run_id))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 from redis import Redis
 
-from harness import preflight, replaying, run_folder
+from harness import preflight, replaying, run_folder, spec
 from harness.consent import ask_before_spending
 from harness.display import Display
 from harness.errors import Problem, Unmended
@@ -50,6 +50,17 @@ def wish(found: Found, source: str | None, targets: list[str], roles: str | None
         raise Unmended([Problem("replay", what, mend)])
     named = tuple(name.strip() for name in roles.split(",") if name.strip()) if roles else ()
     return Wish(arm, to, named or (tuple(declared.roles) if declared else ()), limit or (declared.limit if declared else None))
+
+
+def play_declared(options: Options, console: Console) -> int:
+    """Play the replay that the experiment declares, once its run is done; returns the exit code."""
+    experiment = spec.load(options.path, options.overrides)
+    if experiment.replay is None:
+        return 0
+    found = find(options.results, experiment.name)
+    if found.run.store.manifest().get("state") != run_folder.DONE:
+        return 0
+    return play(found, wish(found, None, [], None, None), options, console)
 
 
 def play(found: Found, wish: Wish, options: Options, console: Console) -> int:

@@ -35,6 +35,7 @@ def run(
     """Run an experiment; the same command continues it."""
     from rich.console import Console
 
+    from harness import replay
     from harness import run as engine
     from harness.session import Options
 
@@ -56,4 +57,5 @@ def run(
         from harness import rehearsal
 
         raise typer.Exit(rehearsal.play(options, Console()))
-    raise typer.Exit(engine.run(options, Console()))
+    code = engine.run(options, Console())
+    raise typer.Exit(code or replay.play_declared(options, Console()))
