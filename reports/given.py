@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reports.labels import label_before
 from reports.quantities import Quantity, figures_of_source
@@ -37,7 +38,7 @@ class Given:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Given:
-        return cls([fact for text in texts for fact in _facts(text)])
+        return cls([fact for text in texts for fact in facts_of(text)])
 
     def near(self, value: float, half: float) -> list[Fact]:
         """Facts whose magnitude lies within `half` of a value's."""
@@ -48,6 +49,12 @@ class Given:
     def named(self, label: str | None) -> list[Fact]:
         """Facts of one quantity, in the order they were shown (newest first in our snapshots)."""
         return self._by_label.get(label, []) if label else []
+
+
+@lru_cache(maxsize=512)
+def facts_of(text: str) -> tuple[Fact, ...]:
+    """The figures of one text; many cells are given the same ones."""
+    return tuple(_facts(text))
 
 
 def _facts(text: str) -> list[Fact]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -186,13 +186,34 @@ def _says_the_same(one: Quantity, other: Quantity) -> bool:
     return _same_unit(one.unit, other.unit) and abs(abs(one.value) - abs(other.value)) <= max(one.half, other.half) * 1.0001
 
 
-def ledger(texts: Mapping[str, str], given: Given) -> dict[str, list[Traced]]:
-    """Every text of one cell traced in the order of the flow: place -> figures, with births set for what was invented."""
+def ledger(
+    texts: Mapping[str, str],
+    given: Given,
+    shown: Mapping[str, Collection[str]] | None = None,
+    own: Mapping[str, Given] | None = None,
+) -> dict[str, list[Traced]]:
+    """Every text of one cell traced in the order of the flow: place -> figures, with births set for what was invented.
+
+    `shown` says per place which earlier places' texts it was shown (all of them where it is not given), `own` what a place
+    was given besides."""
     done: dict[str, list[Traced]] = {}
     for place, text in texts.items():
-        found = trace(text, given, tuple(done.items()))
+        seen = done if shown is None else {one: figures for one, figures in done.items() if one in shown.get(place, ())}
+        found = trace(text, (own or {}).get(place, given), tuple(seen.items()))
         done[place] = [_birth(place, traced) for traced in found]
     return done
+
+
+def reaching(found: Mapping[str, Sequence[Traced]], last: str) -> set[tuple[str, int]]:
+    """(place, start) of every invented figure that the text at `last` repeats, its own inventions included."""
+    final = [traced for traced in found.get(last, ()) if traced.label in INVENTED]
+    return {
+        (place, traced.quantity.start)
+        for place, figures in found.items()
+        for traced in figures
+        if traced.label in INVENTED
+        and any(end.born == traced.born and _says_the_same(end.quantity, traced.quantity) for end in final)
+    }
 
 
 def _birth(place: str, traced: Traced) -> Traced:

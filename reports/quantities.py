@@ -19,6 +19,7 @@ _NOT_FIGURES = re.compile(
         (
             r"\b\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
             r"\b\d{1,2}/\d{1,2}/\d{2,4}\b",
+            r"\b\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)\d{2}\b",  # 15.05.2025
             rf"\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*(?:-|–|to)\s*\d{{1,2}})?(?:,?\s+\d{{4}})?\b",
             rf"\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+\d{{4}})?\b",
             r"\b\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
@@ -26,6 +27,7 @@ _NOT_FIGURES = re.compile(
             r"\b\d+(?:st|nd|rd|th)\b",  # ordinals
             r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
             r"(?<!\w)#\d+\b",
+            r"(?<![\w.])\d{1,3}(?:\.\d{1,2}){2,}(?![\d,])",  # 2.5.1: a section or a version
             r"\[\d{1,3}\]",
             rf"\b\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
             r"\b(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
@@ -49,6 +51,7 @@ _NOT_FIGURES = re.compile(
 _NUMBER = (
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"  # 1,234.56
     r"|\d{1,3}(?:\.\d{3})+,\d+"  # 1.234,56
+    r"|\d{1,3}(?:\.\d{3}){2,}"  # 1.234.567
     r"|\d{1,3}(?:[\u00a0\u202f'’]\d{3})+(?:[.,]\d+)?"  # 1 234,56
     r"|\d+[.,]\d+(?:[eE][+-]?\d{1,2})?"
     r"|\.\d+"
@@ -187,7 +190,7 @@ def _parse(number: str) -> tuple[float | None, int]:
     text = re.sub(r"[\u00a0\u202f'’]", "", number)
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
         text = text.replace(",", "")
-    elif "," in text:
+    elif "," in text or text.count(".") > 1:
         text = text.replace(".", "").replace(",", ".")
     try:
         value = float(text)
