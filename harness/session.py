@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import control, events, preflight, registry, reuse, roll, spec
+from harness import control, events, preflight, registry, reuse, roll, servers, spec
 from harness.broker import make_broker
 from harness.feeding import Feed, pool_of
 from harness.following import Follower, Outcome
