@@ -15,7 +15,7 @@ FULL = """
 set -e
 mount -t tmpfs -o size=3g none results
 ( while [ ! -e break ]; do sleep 0.05; done
-  mount -o remount,size=$(( $(df --output=used -k results | tail -1) + 16 ))k results
+  until mount -o remount,size=$(( $(df --output=used -k results | tail -1) + 16 ))k results; do sleep 0.01; done
   while [ ! -e heal ]; do sleep 0.1; done
   mount -o remount,size=3g results ) &
 "$@" && code=0 || code=$?
@@ -42,15 +42,10 @@ def _can_mount() -> None:
         pytest.skip("mounting in a namespace of one's own is not allowed here")
 
 
-@pytest.mark.parametrize(
-    ("script", "complaint"),
-    [(FULL, "No space left on device"), (READ_ONLY, "Read-only file system")],
-    ids=["full", "read-only"],
-)
-def test_results_that_cannot_be_written_for_a_while(
-    on_stage: Stage, broker: str, chance: Random, script: str, complaint: str
-) -> None:
+@pytest.mark.parametrize("script", [FULL, READ_ONLY], ids=["full", "read-only"])
+def test_results_that_cannot_be_written_for_a_while(on_stage: Stage, broker: str, chance: Random, script: str) -> None:
     """Cells wait with their answers in the journal; nothing is paid twice, no torn file stays."""
+    on_stage.models.control(defaults={"latency_s": 0.4})
     on_stage.describe(dates=2)
     (on_stage.folder / "results").mkdir()
     runner = on_stage.start("--broker", broker, "--workers", "1", prefix=["unshare", "-Urm", "sh", "-c", script, "sh"])
@@ -62,7 +57,7 @@ def test_results_that_cannot_be_written_for_a_while(
     on_stage.end(runner)
     if (kept := on_stage.folder / "kept").exists():
         _show(kept, on_stage.folder / "results")
-    assert complaint in on_stage.said()
+    assert max(cell["attempts"] for cell in on_stage.table("cells")) > 1, "nothing broke"
     Promise(6, cut_off=0).check(on_stage, read_ledger(broker))
 
 
