@@ -210,7 +210,7 @@ class CellGate:
 
     def _prepare(self, call_id: str, place: Place, request: Request, worst_case: WorstCase) -> _Out:
         server, prices = self._server(request.model), self._house.prices
-        worst_usd = pricing.worst_case_usd(request, worst_case, server, prices)
+        worst_usd = self._house.worst_case_usd(request, worst_case)
         now, asked = time.time(), journal.request_hash(request)
         estimate = (
             Priced(worst_usd, "estimate", prices.version) if server.is_hosted and worst_usd is not None else pricing.UNKNOWN

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from agents import WorstCase
+from harness import pricing
 from harness.errors import Deferred, OverBudget
 from harness.gate import CellGate
 from harness.keys import Keys
@@ -14,10 +17,14 @@ from harness.limits import Limit, Waiters
 from harness.scripts import PATIENCE_S, Scripts, connect
 
 if TYPE_CHECKING:
-    from agents import Model
+    from agents import Model, Request
     from harness.cells import Cell
     from harness.pricing import PriceTable
     from harness.servers import ServerSpec
+
+
+_BLOCK = 128
+"""Tokens."""
 
 
 class Gatehouse:
@@ -38,6 +45,7 @@ class Gatehouse:
         self.caps = caps or Caps()
         self.holder = new_holder()
         self._servers = dict(servers)
+        self._worst: dict[tuple[Any, ...], float | None] = {}
         self._limits = {name: Limit.of(server) for name, server in servers.items()}
         self._redis, self._blocking = connect(broker), connect(broker, connections=1)
         self._scripts = Scripts(self._redis, patience_s)
@@ -81,6 +89,15 @@ class Gatehouse:
     async def run(self, script: str, cell_id: str, server: str, args: Sequence[Any]) -> Any:
         """One script on a cell and the limit of a server; waits while Redis is away."""
         return await self._scripts.run(script, self.keys.of_call(cell_id, server), [self.keys.prefix, *args])
+
+    def worst_case_usd(self, request: Request, worst: WorstCase) -> float | None:
+        """Most that a request can cost, its prompt rounded up to whole blocks of tokens so like requests are priced once."""
+        model, blocks = request.model, -(-worst.input_tokens // _BLOCK)
+        key = (model.alias, blocks, worst.output_tokens, dt.datetime.now(dt.UTC).date())
+        if key not in self._worst:
+            whole = WorstCase(blocks * _BLOCK, worst.output_tokens)
+            self._worst[key] = pricing.worst_case_usd(request, whole, self.server(model), self.prices)
+        return self._worst[key]
 
     def server(self, model: Model) -> ServerSpec:
         return self._servers[model.server or model.provider]

@@ -18,8 +18,8 @@ from harness.servers import ServerSpec
 
 GPT = Model("gpt", "openai", "test-gpt", {"max_output_tokens": 100}, server="cloud")
 LLAMA = Model("llama", "ollama", "llama3.1:8b", {"max_output_tokens": 100}, server="gpu-box")
-WORST = WorstCase(1000, 100)
-WORST_USD = 1000 * 1e-6 + 100 * 1e-5
+WORST = WorstCase(1024, 100)
+WORST_USD = 1024 * 1e-6 + 100 * 1e-5
 PLACE = Place("market_analyst")
 PRICES = PriceTable(
     PriceFile.model_validate({"version": "test", "prices": [{"model": "test-gpt", "input": 1.0, "output": 10.0}]})

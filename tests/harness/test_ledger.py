@@ -53,7 +53,7 @@ def test_calls_side_by_side_never_pass_the_cap_of_the_run_and_money_that_comes_f
 
 def test_at_the_cap_no_cell_starts_one_that_has_paid_goes_on_and_a_raised_cap_continues(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url, caps=Caps(run_usd=0.004)) as gates:
+        async with house(redis_url, caps=Caps(run_usd=0.0041)) as gates:
             begun = await gates.take(cell("MSFT"))
             await pay(begun)
             gate = await gates.take(cell())
