@@ -52,7 +52,7 @@ def measure(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scale-") as name:
         folder = Path(name)
         experiment = spec.load(_describe(folder, count), {})
-        cells, expand_s = _timed(lambda: {cell.cell_id: cell for cell in matrix.expand(experiment)})
+        cells, expand_s = _timed(lambda: {cell.cell_id: cell for cell in matrix.expand(experiment)[:count]})
         planned_s = _plan(experiment, list(cells.values()), folder)
         with private_redis(folder / "redis") as url:
             followed = _follow(url, cells)
