@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports import run_grounding
 from reports.facts import Facts
 from reports.registry import metric
 
@@ -223,6 +224,26 @@ def debate_shift(facts: Facts) -> Frame:
 def risk_shift(facts: Facts) -> Frame:
     """Final score minus the trader's: what the three risk voices and the portfolio manager change."""
     return facts.by_case(facts.score - _stage_score(facts, "trader"))
+
+
+# --- grounding -----------------------------------------------------------------------------------------------------
+
+
+@metric("figures that rest on the inputs", group="grounding", unit="share", better="higher")
+def grounding(facts: Facts) -> Frame:
+    """Share of the figures in all texts of a cell that stand in the frozen inputs, verbatim or rounded, or follow from them
+    by one step of arithmetic. The rest is unsupported, contradicted, or taken over from an earlier role that invented it.
+    Targets, stops, sizes and confidences are proposals and not counted; a cell without figures says nothing."""
+    counts = run_grounding.by_cell(facts.run)
+    return facts.by_case(_of_calls(facts, counts["grounded"] / counts["figures"].where(counts["figures"] > 0)))
+
+
+@metric("decisions that carry an invented figure", group="grounding", unit="share", better="lower", kind="share")
+def invented(facts: Facts) -> Frame:
+    """Share of usable decisions whose text holds a figure that the inputs do not give, whichever role it was born in."""
+    counts = run_grounding.by_cell(facts.run)
+    is_carried = _of_calls(facts, counts["reaching"]) > 0
+    return facts.by_case(is_carried.astype(float).where(facts.usable & _of_calls(facts, counts["figures"]).notna()))
 
 
 # --- outcomes ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from reports.views.decisions import Decisions
 from reports.views.economics import Economics
 from reports.views.money import Money
 from reports.views.outcomes import Outcomes
+from reports.views.roles import Roles
 from reports.views.trust import Trust
 from reports.visible import slug, visible
 
@@ -106,6 +107,10 @@ class Page:
     @cached_property
     def outcomes(self) -> Outcomes:
         return Outcomes(self.run, self.findings, self.slots)
+
+    @cached_property
+    def roles(self) -> Roles:
+        return Roles(self.run, self.slots)
 
     @cached_property
     def trust(self) -> Trust:

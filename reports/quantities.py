@@ -42,6 +42,7 @@ _NOT_FIGURES = re.compile(
             r"\b(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|COVID-19|5G|4G|3M|24/7|Web\s?3(?:\.0)?|1H|2H|[A-Za-z]+-\d+[A-Za-z]?)\b",
             r"\b(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing|Flight)\s+\d+\b",
             r"\b(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
+            r"\b[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
             r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*",  # close_50_sma
         )
     ),

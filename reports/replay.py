@@ -87,6 +87,8 @@ class Role:
     role: str
     pairs: int
     cases: int
+    turns: float
+    """Prompts of this role per cell."""
     alike: Estimate
     """Share of prompts to which both take the same stance; unknown for roles that take none."""
     fields: Estimate
@@ -213,6 +215,7 @@ def compare(role: str, found: Sequence[Pair]) -> Role:
         role,
         len(found),
         len({pair.case_id for pair in found}),
+        len(found) / max(len({(pair.case_id, pair.repeat) for pair in found}), 1),
         _mean(found, _alike if takes_stance else _nothing),
         _mean(found, _fields if takes_stance else _nothing),
         _mean(found, _similarity),

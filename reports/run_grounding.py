@@ -49,7 +49,7 @@ class Cell:
 
 
 def figures(run: Run) -> pd.DataFrame:
-    """One row per figure of every traced cell (COLUMNS), and one row without a figure per cell. Kept in the run folder."""
+    """One row per figure of every traced cell (COLUMNS), and one per cell that only names its last text; kept on disk."""
     import pandas as pd
 
     wanted = chosen(run)
@@ -76,17 +76,18 @@ def chosen(run: Run) -> list[str]:
 
 
 def by_cell(run: Run) -> pd.DataFrame:
-    """cell_id -> figures, grounded, invented (all REAL counts) and whether an invented figure stands in the decision."""
+    """cell_id -> how many figures, grounded, invented, and reaching (invented and in the decision); only cells with texts."""
     rows = figures(run)
     counted = rows.assign(
         figures=rows["label"] != "",
         grounded=rows["label"].isin(GROUNDED),
         invented=rows["label"].isin(INVENTED),
         reaching=rows["reaches"].astype(bool),
+        texts=rows["place"] != "",
     )
-    names = ["figures", "grounded", "invented", "reaching"]
+    names = ["figures", "grounded", "invented", "reaching", "texts"]
     found: pd.DataFrame = counted.groupby("cell_id")[names].sum().astype(float)
-    return found
+    return found[found["texts"] > 0]
 
 
 def cells_of(run: Run, cell_ids: Sequence[str]) -> Iterator[tuple[str, Cell]]:
@@ -105,7 +106,7 @@ def traced_rows(cell_id: str, cell: Cell) -> list[tuple[Any, ...]]:
     found = cell.figures()
     last = list(cell.texts)[-1] if cell.texts else ""
     ends = reaching(found, last)
-    rows: list[tuple[Any, ...]] = [(cell_id, "", -1, "", "", "", "", False, "")]
+    rows: list[tuple[Any, ...]] = [(cell_id, last, -1, "", "", "", "", False, "")]
     for place, figures_ in found.items():
         for one in figures_:
             said = sentence_of(cell.texts[place], one.quantity.start)

@@ -24,7 +24,7 @@ def estimate(found: Estimate | None, metric: Metric) -> Markup:
     """An arm's own figure, or not measured."""
     if found is None or not known(found.value):
         return unknown("no case of this arm has a known value", "not measured")
-    return _with_interval([wording.figure(metric.unit, v) for v in (found.value, found.low, found.high)], found)
+    return with_interval([wording.figure(metric.unit, v) for v in (found.value, found.low, found.high)], found)
 
 
 def difference(comparison: Comparison | None, metric: Metric) -> Markup:
@@ -34,7 +34,7 @@ def difference(comparison: Comparison | None, metric: Metric) -> Markup:
         return unknown(why, "not measured")
     found = comparison.estimate
     ends = [wording.difference(metric.unit, comparison.scale, v) for v in (found.value, found.low, found.high)]
-    return _with_interval(ends, found)
+    return with_interval(ends, found)
 
 
 def plain(unit: str, value: float) -> Markup:
@@ -46,7 +46,7 @@ def placebo(found: Placebo) -> Markup:
     """What a placebo earned, with its interval or its draws."""
     if not known(found.estimate.value):
         return unknown("no case tells", "not measured")
-    return _with_interval([wording.figure("return", v) for v in _ends(found.estimate)], found.estimate)
+    return with_interval([wording.figure("return", v) for v in _ends(found.estimate)], found.estimate)
 
 
 def _ends(found: Estimate) -> tuple[float, float, float]:
@@ -68,7 +68,8 @@ def _pill(found: Verdict, word: str) -> Markup:
     return Markup('<span class="pill {}">{}</span>').format(TONES[found.word], word)
 
 
-def _with_interval(texts: list[str], found: Estimate) -> Markup:
+def with_interval(texts: list[str], found: Estimate) -> Markup:
+    """A written value with its written ends, where it has an interval."""
     value, low, high = texts
     if not (known(found.low) and known(found.high)):
         return Markup('<span class="v">{}</span> <span class="ci">no interval</span>').format(value)

@@ -1,0 +1,151 @@
+"""What the section on roles reads: both kinds of evidence per role, the recommendation, and the worst inventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from reports import hybrid, replay, run_grounding, shown, swaps
+from reports.breakdown import flow
+from reports.estimate import Estimate
+from reports.figures import known, percent_text, seconds_text, unknown, usd_text
+from reports.grounding import GROUNDED, INVENTED
+
+if TYPE_CHECKING:
+    from reports.hybrid import Hybrid
+    from reports.load import Run
+    from reports.replay import Replay
+
+WORST = 8
+"""Inventions listed per arm."""
+_WORDS = {"move": "may move", "keep": "keep", "open": "cannot tell"}
+_MINUS = "\u2212"
+_WRITERS: dict[str, Callable[[float], str]] = {
+    "usd": usd_text,
+    "s": seconds_text,
+    "share": percent_text,
+    "words": lambda count: f"{count:,.0f}",
+}
+_TONES = {"move": "good", "keep": "bad", "open": "idle"}
+
+
+@dataclass(frozen=True)
+class Invention:
+    """One figure that the inputs do not give."""
+
+    case_id: str
+    place: str
+    figure: str
+    label: str
+    source: str
+    reaches: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """One arm's figures, counted."""
+
+    arm: str
+    slot: int
+    cells: int
+    counts: dict[str, int]
+    """Label -> figures."""
+    by_role: tuple[tuple[str, float, int], ...]
+    """Role, share of its figures that rest on the inputs, its figures."""
+    worst: tuple[Invention, ...]
+
+    @property
+    def figures(self) -> int:
+        return sum(self.counts.values())
+
+    def share(self, label: str) -> float | None:
+        return self.counts.get(label, 0) / self.figures if self.figures else None
+
+
+class Roles:
+    """Replays, swaps, and what the texts rest on."""
+
+    def __init__(self, run: Run, slots: dict[str, int]) -> None:
+        self.run, self._slots = run, slots
+
+    @cached_property
+    def replays(self) -> list[Replay]:
+        return replay.replays(self.run)
+
+    @cached_property
+    def compared(self) -> list[Replay]:
+        """Replays to another model; those of a model on itself are the noise floor."""
+        return [one for one in self.replays if not one.is_floor] or self.replays
+
+    @cached_property
+    def hybrids(self) -> list[Hybrid]:
+        return hybrid.hybrids(self.run, self.replays)
+
+    @cached_property
+    def has_swaps(self) -> bool:
+        return swaps.design(self.run) is not None
+
+    @cached_property
+    def grounding(self) -> list[Grounding]:
+        rows = run_grounding.figures(self.run)
+        cells = self.run.cells.set_index("cell_id")
+        rows = rows.assign(arm=rows["cell_id"].map(cells["arm"]), case_id=rows["cell_id"].map(cells["case_id"]))
+        groups = [(arm, rows[rows["arm"] == arm]) for arm in self.run.arms]
+        return [_grounding(arm, self._slots.get(arm, 99), group) for arm, group in groups if (group["label"] != "").any()]
+
+    @cached_property
+    def sampled(self) -> int | None:
+        """Cells whose texts were traced, where not all were."""
+        traced = len(run_grounding.chosen(self.run))
+        models = int((self.run.cells["decision_status"] != "rule").sum())
+        return traced if traced < models else None
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self.replays or self.has_swaps or self.grounding)
+
+    @staticmethod
+    def pill(verdict: str) -> Markup:
+        return Markup('<span class="pill {}">{}</span>').format(_TONES[verdict], _WORDS[verdict])
+
+    @staticmethod
+    def figure(found: Estimate | None, unit: str, *, signed: bool = False) -> Markup:
+        """A figure with its interval; signed for a change."""
+        if found is None or not known(found.value):
+            return unknown("no pair of cells tells", "not measured")
+        return shown.with_interval([_text(value, unit, signed) for value in (found.value, found.low, found.high)], found)
+
+
+def _text(value: float, unit: str, signed: bool) -> str:
+    if not known(value):
+        return "unknown"
+    if not signed:
+        return _WRITERS[unit](value)
+    size = f"{abs(value) * 100:.1f} pp" if unit == "share" else _WRITERS[unit](abs(value))
+    return ("+" if value >= 0 else _MINUS) + size
+
+
+def _grounding(arm: str, slot: int, rows: Any) -> Grounding:
+    told = rows[rows["label"] != ""]
+    roles = told.assign(role=told["place"].str.partition("/")[0], is_grounded=told["label"].isin(GROUNDED))
+    by_role = roles.groupby("role")["is_grounded"].agg(["mean", "size"])
+    shares = tuple((role, float(by_role["mean"][role]), int(by_role["size"][role])) for role in flow(list(by_role.index)))
+    counts = {str(label): int(count) for label, count in told["label"].value_counts().items()}
+    return Grounding(arm, slot, rows["cell_id"].nunique(), counts, shares, tuple(_worst(told)))
+
+
+def _worst(told: Any) -> Sequence[Invention]:
+    """Those that reach the decision first, then those that the inputs contradict, then the most exact ones; each once."""
+    invented = told[told["label"].isin(INVENTED - {"inherited"})]
+    digits = invented["figure"].str.count(r"\d")
+    ranked = invented.assign(is_against=invented["label"] == "contradicted", digits=digits).sort_values(
+        ["reaches", "is_against", "digits"], ascending=False, kind="stable"
+    )
+    first = ranked.drop_duplicates(["case_id", "place", "figure"]).head(WORST)
+    names = ("case_id", "place", "figure", "label", "source", "reaches", "sentence")
+    return [Invention(**{name: row[name] for name in names}) for row in first.to_dict("records")]
