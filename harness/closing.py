@@ -18,7 +18,7 @@ from reports.load import load
 if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.display import Display
-    from harness.following import Outcome
+    from harness.ending import Outcome
     from harness.rows import Row
     from harness.run_folder import RunFolder
     from harness.spec import Experiment

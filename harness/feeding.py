@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness import matrix
 from harness.broker import POOLS, backlog, purge, queue_name, send, waiting
+from harness.matrix import pool_of
 
 if TYPE_CHECKING:
     from dramatiq.brokers.redis import RedisBroker
@@ -87,8 +87,3 @@ class Feed:
 
     def _queue(self, pool: str, *, alone: bool = False) -> str:
         return queue_name(self._run.run_id, self._run.code, pool, alone=alone)
-
-
-def pool_of(cell: Cell) -> str:
-    """Cells that need a local model go where a worker stands beside it."""
-    return "hosted" if matrix.is_hosted(cell) else "local"

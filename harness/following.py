@@ -6,12 +6,12 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisError
 
 from harness import control, events, lease, ledger, roll
+from harness.ending import Outcome
 from harness.events import NOT_RUN, UNFINISHED, Event
 
 if TYPE_CHECKING:
@@ -27,20 +27,6 @@ TICK_S = 0.25
 _SHOW_S = 0.5
 _MEND_S = 5.0
 _LOST_ROLL_S = 10.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How following ended."""
-
-    stopped: bool = False
-    """By a person; the same command continues."""
-    not_run: int = 0
-    """Cells that a cap of the run kept from starting."""
-
-    @classmethod
-    def nothing(cls) -> Outcome:
-        return cls()
 
 
 class Follower:

@@ -93,6 +93,11 @@ def asks_hosted(cell: Cell) -> bool:
     return any(model.provider in _HOSTED for model in cell.lineup.values())
 
 
+def pool_of(cell: Cell) -> str:
+    """Cells that need a local model go where a worker stands beside it."""
+    return "hosted" if is_hosted(cell) else "local"
+
+
 def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
     days = calendar.dates(experiment.dates, now)
     return [Case(ticker, day) for day in days for ticker in experiment.tickers]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import yaml
-from redis import Redis
 
 from harness import preflight, replaying, run_folder, spec
 from harness.consent import ask_before_spending
@@ -15,7 +14,7 @@ from harness.display import Display
 from harness.errors import Problem, Unmended
 from harness.experiment.lineups import Arm
 from harness.replaying import Wish
-from harness.session import Options, Plan, broker, start_workers, waiting, work_off
+from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
 from harness.spec import Experiment
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def play(found: Found, wish: Wish, options: Options, console: Console) -> int:
     display.say(f"replay {arms}; {len(left)} to do")
     if left:
         ask_before_spending(plan.experiment, left.values(), options, console)
-        with broker(plan) as url, Redis.from_url(url) as client, contextlib.ExitStack() as stack:
+        with broker(plan) as url, connected(url) as client, contextlib.ExitStack() as stack:
             outcome = work_off(plan, cells, left, url, client, display, start_workers(plan, url, stack))
         if outcome.stopped or outcome.not_run:
             _close(plan, display)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-
-from redis import Redis
+from typing import TYPE_CHECKING
 
 from harness import journal
 from harness.cells import Cell
@@ -14,6 +13,9 @@ from harness.errors import StoreError
 from harness.private_redis import private_redis
 from harness.run_folder import RunFolder
 from harness.store import Store
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 
 def take_receipts(store: Store, others: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
@@ -53,6 +55,8 @@ def _exported(run: RunFolder) -> bytes:
     folder = redis_folder(run)
     if not folder.exists():
         return b""
+    from redis import Redis
+
     try:
         with private_redis(folder) as url, Redis.from_url(url) as client:
             return journal.export(client, run.run_id)

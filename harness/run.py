@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from redis import Redis
-
 from harness import (
     closing,
     environment,
@@ -25,11 +23,12 @@ from harness import (
 from harness.cells import Cell
 from harness.consent import ask_before_spending
 from harness.display import Display
+from harness.ending import Outcome
 from harness.folder import Folder, open_folder
-from harness.following import Outcome
-from harness.session import Options, Plan, broker, start_workers, waiting, work_off
+from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
 
 if TYPE_CHECKING:
+    from redis import Redis
     from rich.console import Console
 
 
@@ -38,7 +37,7 @@ def run(options: Options, console: Console) -> int:
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))
-    with broker(plan) as url, Redis.from_url(url) as client, contextlib.ExitStack() as stack:
+    with broker(plan) as url, connected(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = _freeze(plan, display)
         _take_over(plan, cells, client, display)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import control, events, preflight, registry, reuse, roll, servers, spec
-from harness.broker import make_broker
-from harness.feeding import Feed, pool_of
-from harness.following import Follower, Outcome
 from harness.local_workers import LocalWorkers
+from harness.matrix import pool_of
 from harness.private_redis import private_redis
 from harness.progress import Progress
 from harness.registry import RunInfo
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from harness.cells import Cell
     from harness.display import Display
+    from harness.ending import Outcome
     from harness.preflight import Preflight
     from harness.run_folder import RunFolder
     from harness.spec import Experiment
@@ -85,6 +84,13 @@ def broker(plan: Plan) -> Iterator[str]:
         yield url
 
 
+def connected(url: str) -> Redis:
+    """A client of the broker; only now is its library imported, which a run that has something to mend never needs."""
+    from redis import Redis
+
+    return Redis.from_url(url)
+
+
 def waiting(plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
     """Those of the cells that have no receipt yet, in their order."""
     ended = plan.run.store.receipts()
@@ -101,6 +107,10 @@ def work_off(
     workers: LocalWorkers | None,
 ) -> Outcome:
     """Feed the waiting cells and follow them until all have ended, or until the run is to stop."""
+    from harness.broker import make_broker
+    from harness.feeding import Feed
+    from harness.following import Follower
+
     info = _info(plan)
     ended = plan.run.store.receipts()
     wanted = Counter(cell.arm for cell in cells.values())

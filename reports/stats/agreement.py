@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 
 def joint(first: Any, second: Any) -> Any:
@@ -54,6 +53,9 @@ def stuart_maxwell(table: Any) -> tuple[float, int, float]:
     shift = (table.sum(axis=1) - table.sum(axis=0))[:-1]
     if not len(shift) or not np.any(shift):
         return 0.0, max(len(shift), 0), 1.0
+    # Here, because every experiment's names pass through this file and SciPy takes a tenth of a second to import.
+    from scipy import special
+
     covariance = np.diag(table.sum(axis=1) + table.sum(axis=0)) - table - table.T
     chi2 = float(shift @ np.linalg.pinv(covariance[:-1, :-1]) @ shift)
     return chi2, len(shift), float(special.chdtrc(len(shift), chi2))

@@ -152,6 +152,25 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert ended.stdout.strip() == "[]"
 
 
+def test_a_run_with_things_to_mend_says_so_before_it_imports_what_only_runs_need(tmp_path: Path) -> None:
+    heavy = {"langchain_core", "langchain_openai", "langchain_ollama", "langgraph", "openai", "ollama", "xllamacpp"}
+    heavy |= {"dramatiq", "redis", "scipy", "statsmodels", "arch", "jinja2", "yfinance", "stockstats", "aiohttp"}
+    code = (
+        "import sys; from harness import cli\n"
+        f"sys.argv = ['harness', 'run', 'experiments/gpt5_vs_llama.yaml', '--results', {str(tmp_path)!r}]\n"
+        f"ended = cli._run(cli.build()); print(ended, sorted({heavy} & set(sys.modules)))"
+    )
+    clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OLLAMA_HOST": f"127.0.0.1:{closed_port()}"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, env=clean)
+    # Processor time, as above: 1.2 s on an idle machine, twice that where two threads share a core.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4
+    assert ended.stdout.split(maxsplit=1) == ["2", "[]\n"], ended.stdout + ended.stderr
+    assert "OPENAI_API_KEY is not set" in ended.stderr
+    assert "`ollama pull llama3.1:8b`" in ended.stderr
+    assert list(tmp_path.glob("gpt5*")) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
