@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from harness.rows import Row
 
 PLAIN_EVERY_S = 5.0
+_HEADINGS = ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "cost")
+_ALWAYS = frozenset({"ended", "ok", "failed", "calls", "tokens", "cost"})
+"""The others are shown where they are not all 0, so that the table fits 80 columns."""
 
 
 class Display:
@@ -83,14 +86,17 @@ def line(progress: Progress) -> str:
 
 def table(progress: Progress, title: str = "") -> Table:
     """Progress per arm."""
+    from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", expand=False)
-    made.add_column("arm")
-    for heading in ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "cost"):
-        made.add_column(heading, justify="right")
-    for name, arm in progress.arms.items():
-        made.add_row(name, *_cells(arm))
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+    made.add_column("arm", overflow="fold")
+    columns = {name: _cells(arm) for name, arm in progress.arms.items()}
+    told = [heading for heading in _HEADINGS if heading in _ALWAYS or any(row[heading] != "0" for row in columns.values())]
+    for heading in told:
+        made.add_column(heading, justify="right", no_wrap=True)
+    for name, row in columns.items():
+        made.add_row(name, *(row[heading] for heading in told))
     return made
 
 
@@ -106,10 +112,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
 
 
-def _cells(arm: ArmProgress) -> list[str]:
+def _cells(arm: ArmProgress) -> dict[str, str]:
+    """heading -> text."""
     counts = [arm.by_status[status] for status in ("ok", "failed", "timeout", "over_budget")]
     cost = "unknown" if arm.unpriced else money(arm.cost_usd)
-    return [f"{arm.ended}/{arm.wanted}", str(arm.running), *map(str, counts), f"{arm.calls:,}", f"{arm.tokens:,}", cost]
+    texts = [f"{arm.ended}/{arm.wanted}", str(arm.running), *map(str, counts), f"{arm.calls:,}", f"{arm.tokens:,}", cost]
+    return dict(zip(_HEADINGS, texts, strict=True))
 
 
 def _live(console: Console) -> Live:

@@ -72,7 +72,10 @@ def look(
 def _sources(experiment: Experiment, beside: Path | None, snapshots: Path) -> list[Check]:
     contact = environment.read(beside).get("SEC_CONTACT")
     frozen = sources_check.is_frozen(_cases(experiment), snapshots)
-    return list(sources_check.checks(experiment.data, beside, contact, is_frozen=frozen))
+    return [
+        *sources_check.checks(experiment.data, beside, contact, is_frozen=frozen),
+        *sources_check.unknown_tickers(experiment.data, experiment.tickers, beside),
+    ]
 
 
 def _cases(experiment: Experiment) -> list[str]:

@@ -96,6 +96,8 @@ class Progress:
     @property
     def left_s(self) -> float | None:
         """Seconds to go if the rest takes as long per cell; None before a cell has ended in this session."""
+        if self.ended >= self.wanted:
+            return 0.0
         done = self.ended - self.known_before
         return self.elapsed_s / done * (self.wanted - self.ended) if done > 0 else None
 

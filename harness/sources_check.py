@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import agents
 from harness.checks import Check, fail, ok, warn
 from harness.experiment.cases import Data
 
@@ -27,6 +28,24 @@ def checks(data: Data, beside: Path | None = None, contact: str | None = None, *
     if "edgar" in named and not contact and not is_frozen:
         mend = "put SEC_CONTACT=you@example.org into .env beside the experiment: the SEC wants to know who asks"
         yield fail("contact of edgar", "SEC_CONTACT is not set", mend)
+
+
+def unknown_tickers(data: Data, tickers: Iterable[str], beside: Path | None = None) -> Iterator[Check]:
+    """A failed check for the tickers that a source on this machine does not have; a network is not asked."""
+    if data.prices not in ("demo", "archive") or "://" in (data.archive or ""):
+        return
+    archive = str(archive_folder(data.archive, beside)) if data.archive else None
+    try:
+        known = agents.open_sources({"prices": data.prices}, archive)["prices"].tickers()
+    except agents.SourceFailed as error:
+        yield fail(f"source {data.prices}", str(error), "see the message")
+        return
+    except agents.BadArchive:
+        return  # The check of the archive's folder, or the freezing of its cases, says what is wrong with it.
+    if unknown := [ticker for ticker in tickers if ticker not in known]:
+        names = ", ".join(repr(ticker) for ticker in unknown)
+        listed = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if len(known) > 40 else "")
+        yield fail("tickers", f"the source {data.prices!r} has no prices of {names}; known: {listed}", "take a known one")
 
 
 def is_frozen(cases: Iterable[str], shared: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from harness.errors import Problem, Unmended
 
@@ -52,7 +53,7 @@ def parse(text: str, path: Path) -> Document:
     """Values of a YAML text; `path` only names it in messages."""
     if len(text.encode()) > MOST_BYTES:
         raise _refused(f"{path}", f"the file is larger than {MOST_BYTES // 1024} KiB", "split the experiment")
-    loader = _Loader(text)
+    loader = _loader(text, path)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -68,6 +69,14 @@ def parse(text: str, path: Path) -> Document:
         raise _refused(str(path), f"not readable as YAML: {error}", "mend the syntax") from error
     finally:
         loader.dispose()
+
+
+def _loader(text: str, path: Path) -> _Loader:
+    try:
+        return _Loader(text)
+    except ReaderError as error:
+        what = f"not readable as YAML: character #x{error.character:04x} at position {error.position}"
+        raise _refused(str(path), what, "give a text file without control characters") from error
 
 
 def _text(path: Path) -> str:

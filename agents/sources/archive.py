@@ -27,7 +27,7 @@ class Archive(Source):
         return sha256("\n".join(f"{i.path} {i.size} {i.mtime_ns}" for i in self._files.values()).encode()).hexdigest()
 
     def tickers(self) -> tuple[str, ...]:
-        return tuple(sorted(self._rows("prices")))
+        return self._listed
 
     def company(self, ticker: str) -> str | None:
         rows = self._rows("companies").get(ticker)
@@ -123,20 +123,29 @@ class Archive(Source):
         return {name: found[name] for name in sorted(found) if name in TABLES}
 
     @cached_property
+    def _listed(self) -> tuple[str, ...]:
+        """One column is enough to know who is there."""
+        column = self._parquet("prices", ["ticker"])
+        return tuple(sorted(str(name) for name in column["ticker"].unique().to_pylist() if name)) if column.num_columns else ()
+
+    @cached_property
     def _tables(self) -> dict[str, Any]:
         return {name: self._read(name) for name in self._files}
 
     def _read(self, name: str) -> Any:
+        table = self._parquet(name)
+        check(name, table, self._files[name].base_name)
+        return table
+
+    def _parquet(self, name: str, columns: list[str] | None = None) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         info = self._files[name]
         try:
-            table = pq.read_table(info.path, filesystem=self._place[0])
+            return pq.read_table(info.path, columns=columns, filesystem=self._place[0])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
             raise BadArchive(f"{info.path} cannot be read as Parquet: {problem}; mend: write the file again") from problem
-        check(name, table, info.base_name)
-        return table
 
     @cached_property
     def _by_ticker(self) -> dict[str, dict[str, list[dict[str, Any]]]]:

@@ -36,7 +36,7 @@ class Demo(Source):
         return sha256(_packed()).hexdigest()
 
     def tickers(self) -> tuple[str, ...]:
-        return tuple(sorted(self._histories))
+        return tuple(sorted(NAMES))
 
     def company(self, ticker: str) -> str | None:
         return NAMES.get(ticker)

@@ -1,0 +1,92 @@
+"""Bad input, tried as a user would: one clear message with the mend, exit code 2, no traceback, and nothing left behind."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import preflight, spec, yaml_file
+from harness.errors import Unmended
+from harness.experiment.cases import Data
+from harness.sources_check import unknown_tickers
+
+GOOD = """
+name: tiny
+tickers: [AAPL]
+dates: [2012-06-15]
+data: demo
+models: {tiny: {provider: llamacpp, model: smollm2-135m}}
+"""
+
+
+def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("text", ["name: a\x00b\n", "\x07", "name: \x1b[31m\n"])
+def test_a_file_with_control_characters_is_no_fault_of_ours(tmp_path: Path, text: str) -> None:
+    with pytest.raises(Unmended, match=r"character #x\w+ at position (?s:.*)without control characters"):
+        yaml_file.parse(text, tmp_path / "x.yaml")
+
+
+def test_an_unknown_ticker_is_said_before_anything_is_frozen(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(GOOD.replace("[AAPL]", "[AAPL, ZZZZ, YYYY]"))
+    ended = harness(tmp_path, "run", "x.yaml", "--yes")
+    assert ended.returncode == 2
+    assert "no prices of 'ZZZZ', 'YYYY'; known: AAPL, FB, GOOG, IBM, MSFT" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "results" / "tiny").exists()
+
+
+def test_wrong_tickers_dates_and_servers_are_all_in_one_list(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(GOOD.replace("AAPL", "ZZZZ").replace("06-15", "06-16").replace("smollm2-135m", "x, server: elsewhere"))
+    with pytest.raises(Unmended) as caught:
+        preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path)).require()
+    assert {problem.where for problem in caught.value.problems} == {"tickers", "dates", "models.tiny.server"}
+    assert all(problem.mend for problem in caught.value.problems)
+
+
+def test_an_archive_s_tickers_are_known_from_one_column(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"ticker": ["AAPL", "MSFT", "AAPL"]}), tmp_path / "prices.parquet")
+    asked = Data(prices="archive", archive=str(tmp_path))
+    assert not list(unknown_tickers(asked, ["AAPL", "MSFT"]))
+    (said,) = unknown_tickers(asked, ["AAPL", "IBM"])
+    assert "'IBM'; known: AAPL, MSFT" in said.found
+
+
+@pytest.fixture
+def mute_redis() -> Iterator[str]:
+    """Accepts every connection, and never says a word."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen(16)
+        yield f"redis://127.0.0.1:{one.getsockname()[1]}/0"
+
+
+def test_a_redis_that_never_answers_is_said_within_seconds(tmp_path: Path, mute_redis: str) -> None:
+    (tmp_path / "x.yaml").write_text(GOOD)
+    ended = harness(tmp_path, "run", "x.yaml", "--yes", "--broker", mute_redis)
+    assert ended.returncode == 2
+    assert "redis" in ended.stderr
+    assert "leave --broker out" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, command: str) -> None:
+    (tmp_path / "results" / "lab").mkdir(parents=True)
+    ended = harness(tmp_path, command, "nope")
+    assert ended.returncode == 2
+    assert "no run 'nope'" in ended.stderr
+    assert "known experiments: lab" in ended.stderr
+    assert not (tmp_path / "results" / "nope").exists()
