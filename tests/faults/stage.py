@@ -131,7 +131,7 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def until(self, happened: Callable[[], Any], what: str, patience_s: float = 60.0) -> None:
+    def until(self, happened: Callable[[], Any], what: str, patience_s: float = 180.0) -> None:
         """Wait until something is seen."""
         deadline = time.monotonic() + patience_s
         while not happened():
