@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from reports import grid
+from markupsafe import Markup
+
+from reports import again, grid, run_grounding
 from reports.breakdown import flow
 from reports.figures import known
+from reports.marked import Mark, marked
 
 if TYPE_CHECKING:
+    from reports.again import Again
     from reports.load import Run
+
+Marks = Mapping[tuple[str, str], Sequence[Mark]]
+"""(cell_id, place) -> its figures."""
 
 _FACTS = {"name": "of", "decision_time": "decided at", "masked": "masked:"}
 ROWS_SHOWN = 40
@@ -53,6 +60,8 @@ class Pane:
     calls: tuple[Mapping[str, Any], ...]
     own: tuple[Part, ...]
     """Parts of the prompt that only this arm was given."""
+    said: Markup
+    """The text with its figures marked by what they rest on."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,8 @@ class Case:
     stages: tuple[Stage, ...]
     repeats: int
     outcomes: tuple[Mapping[str, Any], ...]
+    again: tuple[Again, ...] = ()
+    """Its prompts asked again of other models."""
 
 
 def read(run: Run, case_ids: Sequence[str]) -> Iterator[Case]:
@@ -122,8 +133,11 @@ def read(run: Run, case_ids: Sequence[str]) -> Iterator[Case]:
     messages = run.table("messages", None, _among("message_id", list(ids)))
     texts = {i: (r, t) for i, r, t in zip(messages["message_id"], messages["role"], messages["text"], strict=True)}
     by_cell = {str(cell): group.to_dict("records") for cell, group in calls.sort_values("started_at").groupby("cell_id")}
+    marks = run_grounding.marks(run, list(cells["cell_id"]))
+    replayed = again.of_cases(run, case_ids)
     for case_id, group in cells.groupby("case_id", sort=False):
-        yield _case(run, str(case_id), group.to_dict("records"), by_cell, texts)
+        case = _case(run, str(case_id), group.to_dict("records"), by_cell, texts, marks)
+        yield replace(case, again=replayed.get(str(case_id), ()))
 
 
 def _among(column: str, values: Sequence[str]) -> Any:
@@ -140,6 +154,7 @@ def _case(
     cells: Sequence[Mapping[Any, Any]],
     by_cell: Mapping[str, list[Any]],
     texts: Mapping[str, tuple[str, str]],
+    marks: Marks,
 ) -> Case:
     order = {arm: slot for slot, arm in enumerate(run.arms)}
     cells = sorted(cells, key=lambda cell: (order.get(cell["arm"], 99), cell["repeat"]))
@@ -151,7 +166,7 @@ def _case(
         date=str(cells[0]["date"])[:10],
         answers=tuple(_answer(cell, order) for cell in cells),
         snapshots=tuple(_snapshot(run, sha) for sha in shas),
-        stages=tuple(_stages(cells, by_cell, texts, order)),
+        stages=tuple(_stages(cells, by_cell, texts, order, marks)),
         repeats=max(int(cell["repeat"]) for cell in cells) + 1,
         outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes.to_dict("records")),
     )
@@ -168,6 +183,7 @@ def _stages(
     by_cell: Mapping[str, list[Any]],
     texts: Mapping[str, tuple[str, str]],
     order: Mapping[str, int],
+    marks: Marks,
 ) -> Iterator[Stage]:
     printed: set[str] = set()
     reports = {cell["cell_id"]: dict(cell["reports"]) if _there(cell["reports"]) else {} for cell in cells}
@@ -182,7 +198,8 @@ def _stages(
         for cell in playing:
             own = [i for i in prompts.get(cell["cell_id"], []) if i not in common]
             parts = _parts(own, texts, printed)
-            panes.append(_pane(cell, order, reports[cell["cell_id"]].get(key), sent[cell["cell_id"]], parts))
+            pane = _pane(cell, order, reports[cell["cell_id"]].get(key), sent[cell["cell_id"]], parts)
+            panes.append(replace(pane, said=marked(pane.text or "", marks.get((cell["cell_id"], key), ()))))
         yield Stage(key.replace("/", "-"), role, int(round_ or 0), shared, tuple(panes))
 
 
@@ -194,7 +211,9 @@ def _pane(
     text = report if isinstance(report, str) else (last["response"] if last is not None and _there(last["response"]) else None)
     reasoning = last["reasoning"] if last is not None and _there(last["reasoning"]) else None
     slot = order.get(cell["arm"], 99)
-    return Pane(str(cell["arm"]), slot, int(cell["repeat"]), text, _why_none(cell, calls), reasoning, tuple(calls), own)
+    return Pane(
+        str(cell["arm"]), slot, int(cell["repeat"]), text, _why_none(cell, calls), reasoning, tuple(calls), own, Markup()
+    )
 
 
 def _why_none(cell: Mapping[Any, Any], calls: Sequence[Mapping[str, Any]]) -> str:

@@ -56,6 +56,14 @@ class Hybrid:
     """What all this rests on, in a sentence."""
 
     @property
+    def has_swap(self) -> bool:
+        return any(one.effect for one in self.advices)
+
+    @property
+    def has_replay(self) -> bool:
+        return any(one.replay for one in self.advices)
+
+    @property
     def moved(self) -> tuple[str, ...]:
         return tuple(one.role for one in self.advices if one.verdict == MOVE)
 

@@ -218,7 +218,7 @@ def compare(role: str, found: Sequence[Pair]) -> Role:
         len(found) / max(len({(pair.case_id, pair.repeat) for pair in found}), 1),
         _mean(found, _alike if takes_stance else _nothing),
         _mean(found, _fields if takes_stance else _nothing),
-        _mean(found, _similarity),
+        _mean(found, similarity),
         tuple(aspects),
     )
 
@@ -287,7 +287,8 @@ def _same(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-def _similarity(pair: Pair) -> float | None:
+def similarity(pair: Pair) -> float | None:
+    """Words in common over all words (Jaccard) of the two answers."""
     one, two = set(pair.source.words[:MOST_WORDS]), set(pair.target.words[:MOST_WORDS])
     return len(one & two) / len(one | two) if one | two else None
 

@@ -64,6 +64,17 @@ def figures(run: Run) -> pd.DataFrame:
     return every
 
 
+def marks(run: Run, cell_ids: Sequence[str]) -> dict[tuple[str, str], list[tuple[int, str, str, str]]]:
+    """(cell_id, place) -> start, text, label and source of its figures, as far as they were traced and kept."""
+    rows = _kept(run)
+    rows = rows[rows["cell_id"].isin(list(cell_ids)) & (rows["label"] != "")]
+    found: dict[tuple[str, str], list[tuple[int, str, str, str]]] = {}
+    for row in rows.to_dict("records"):
+        told = (int(row["start"]), row["figure"], row["label"], row["source"])
+        found.setdefault((row["cell_id"], row["place"]), []).append(told)
+    return found
+
+
 def chosen(run: Run) -> list[str]:
     """Ids of the cells that are traced."""
     cells = run.cells[run.cells["decision_status"] != "rule"]

@@ -30,6 +30,21 @@
   for (const b of buttons) b.addEventListener("click", () => show(b.dataset.r));
   if (buttons.length) show("0");
 
+  // Replayed prompts: only those that differ, or that hold figures which their prompt does not give.
+  const only = Array.from(document.querySelectorAll("button.only"));
+  function filter() {
+    const wanted = only.filter((b) => b.getAttribute("aria-pressed") === "true").map((b) => b.dataset.only);
+    const pairs = Array.from(document.querySelectorAll(".again-pair"));
+    for (const pair of pairs) pair.classList.toggle("hide", !wanted.every((w) => w in pair.dataset));
+    const shown = pairs.filter((p) => !p.classList.contains("hide")).length;
+    document.getElementById("again-count").textContent = `${shown} of ${pairs.length} shown`;
+  }
+  for (const b of only) b.addEventListener("click", () => {
+    b.setAttribute("aria-pressed", String(b.getAttribute("aria-pressed") !== "true"));
+    filter();
+  });
+  if (only.length) filter();
+
   // Word differences, on demand, against the first arm of the row.
   for (const row of document.querySelectorAll(".panes")) {
     const panes = Array.from(row.children).filter((p) => p.querySelector("pre.said"));

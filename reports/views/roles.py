@@ -30,6 +30,8 @@ _WRITERS: dict[str, Callable[[float], str]] = {
     "share": percent_text,
     "words": lambda count: f"{count:,.0f}",
 }
+_NOTHING = {"usd": 0.0, "s": 0.0005, "share": 0.0005, "words": 0.5}
+"""Changes below this are written as none, without a sign."""
 _TONES = {"move": "good", "keep": "bad", "open": "idle"}
 
 
@@ -126,6 +128,8 @@ def _text(value: float, unit: str, signed: bool) -> str:
         return "unknown"
     if not signed:
         return _WRITERS[unit](value)
+    if abs(value) < _NOTHING[unit]:
+        return _WRITERS[unit](0.0) if unit != "share" else "0.0 pp"
     size = f"{abs(value) * 100:.1f} pp" if unit == "share" else _WRITERS[unit](abs(value))
     return ("+" if value >= 0 else _MINUS) + size
 
