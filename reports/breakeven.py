@@ -47,6 +47,10 @@ class BreakEven:
     sensitivity: tuple[tuple[str, float, float | None], ...]
     """(what, times, decisions a month then)."""
 
+    def hosted_per_month(self, decisions: float) -> float:
+        """US dollars of so many usable decisions a month at the hosted arm."""
+        return decisions * self.hosted_usd
+
     @property
     def why_never(self) -> str:
         """In words, where local never wins."""
@@ -108,9 +112,12 @@ def decisions(month: Monthly | None, hosted_usd: float) -> float | None:
     return needed if needed <= month.capacity else None
 
 
-def curve(line: BreakEven, points: Sequence[float]) -> list[tuple[float, float, float]]:
-    """(decisions a month, local USD, hosted USD) for a chart."""
-    return [(count, line.monthly.usd(count), count * line.hosted_usd) for count in points]
+def span(lines: Sequence[BreakEven]) -> tuple[float, float]:
+    """Decisions a month that a chart shows: from a decade below the first break-even to what two machines make."""
+    met = [line.decisions for line in lines if line.decisions]
+    capacity = max(line.monthly.capacity for line in lines)
+    first = min(met, default=capacity / 100) / 10
+    return max(1.0, first), max(10.0, 2 * capacity)
 
 
 def _variants(machine_s: float, hardware: Hardware, factor: float) -> list[tuple[str, float, Hardware]]:

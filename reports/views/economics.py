@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reports import breakeven, economics, forecasts
+from reports import breakeven, economics, forecasts, monthly_chart
+from reports.monthly_chart import Bill, Crossing
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from reports.breakeven import BreakEven
     from reports.economics import ArmCost, LocalUse
     from reports.forecasts import Forecast
@@ -31,6 +34,20 @@ class Economics:
     @cached_property
     def break_even(self) -> list[BreakEven]:
         return breakeven.table(self.run)
+
+    @cached_property
+    def break_even_chart(self) -> Markup:
+        """One line for each hosted arm and each that runs on hardware of one's own."""
+        slots = {arm: slot for slot, arm in enumerate(self.run.arms)}
+        usd = {line.hosted: line.hosted_per_month for line in self.break_even}
+        usd |= {line.local: line.monthly.usd for line in self.break_even}
+        bills = [Bill(arm, slot, usd[arm]) for arm, slot in slots.items() if arm in usd]
+        crossings = [
+            Crossing(line.local, line.hosted, slots[line.local], line.decisions, line.hosted_per_month(line.decisions))
+            for line in self.break_even
+            if line.decisions is not None
+        ]
+        return monthly_chart.draw(bills, crossings, *breakeven.span(self.break_even))
 
     @cached_property
     def forecasts(self) -> list[Forecast]:

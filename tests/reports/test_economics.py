@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from reports import breakeven, economics, energy, hardware, tables
 from reports.energy import Reading
 from reports.hardware import Hardware
 from reports.load import Run, load
+from reports.views.economics import Economics
 
 T0 = dt.datetime(2026, 11, 20, 15, tzinfo=dt.UTC)
 GPU = Hardware(
@@ -228,3 +230,25 @@ def test_rented_hardware_is_paid_by_the_month_and_unknown_hardware_not_at_all() 
 def test_the_table_pairs_each_local_arm_with_each_hosted_one(tmp_path: Path) -> None:
     loaded = run(tmp_path, [call("big", "a", 0, usd=0.1025), local("small", "a", 0, seconds=100.0), local("mixed", "a", 300)])
     assert {(line.local, line.hosted) for line in breakeven.table(loaded)} == {("small", "big"), ("mixed", "big")}
+
+
+def test_the_chart_has_a_line_for_each_arm_and_marks_where_local_wins(tmp_path: Path) -> None:
+    loaded = run(
+        tmp_path, [call("big", "a", 0, usd=0.1025), call("<b>", "a", 0, usd=0.002), local("small", "a", 0, seconds=100.0)]
+    )
+    drawn = ElementTree.fromstring(Economics(loaded).break_even_chart)
+    lines = [one for one in drawn.iter("path") if "line" in one.attrib.get("class", "")]
+    assert len(lines) == 3
+    texts = [one.text for one in drawn.iter("text")]
+    assert {"small", "big", "<b>", "decisions a month"} <= set(texts)
+    assert "500" in texts
+    assert drawn.attrib["aria-label"].endswith("small is cheaper than big from 500 decisions a month")
+
+
+def test_the_chart_spans_the_break_even_and_a_second_machine() -> None:
+    line = breakeven.against("small", "big", 100.0, GPU, 0.1025)
+    assert line is not None
+    first, last = breakeven.span([line])
+    assert first == pytest.approx(50)
+    assert last > line.monthly.capacity
+    assert line.monthly.usd(last) > 2 * line.monthly.fixed_usd
