@@ -77,3 +77,17 @@ def test_help_answers_without_heavy_imports() -> None:
     code = f"import sys, harness.cli as c; c.build(); print([name for name in {heavy} if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> None:
+    import duckdb
+
+    from tests.reports.synthetic import make_run
+
+    make_run(tmp_path / "results" / "smoke" / "run")
+    block = re.search(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    queries = [query for query in block[1].replace("results/", f"{tmp_path}/results/").split(";") if query.strip()]
+    answers = [duckdb.sql(query).fetchall() for query in queries]
+    assert len(answers) == 3
+    assert all(answers)
