@@ -74,7 +74,10 @@ def _ordered(found: Iterator[Pair], source: str, target: str) -> Iterator[tuple[
 
 
 def _again(pair: Pair, source: str, target: str) -> Again:
-    one, two = _output(pair, pair.source, source), _output(pair, pair.target, target)
+    one, two = (
+        _output(pair, pair.source, source),
+        _output(pair, pair.target, target if target != source else f"{target}, asked again"),
+    )
     stances = one.stance or two.stance
     differs = one.stance != two.stance if stances else (similarity(pair) or 0.0) < _ALIKE
     ids = tuple(name[:16] for name in pair.source.prompt)

@@ -56,7 +56,14 @@ _Figure = tuple[float, str]
 
 
 def _pairs(near: list[_Figure], named: list[_Figure], latest: list[_Figure]) -> Iterator[tuple[_Figure, _Figure]]:
-    for pool, others in ((near, near + latest), (named, named), (near, named), (named, latest)):
+    for pool, others in (
+        (near, near + latest),
+        (latest, near),
+        (named, named),
+        (near, named),
+        (named, latest),
+        (latest, named),
+    ):
         for one in pool:
             for other in others:
                 if one != other:

@@ -112,6 +112,7 @@ _OWN = re.compile(
     r"|confidence|conviction|probabilit\w+|likelihood|score|trim|scale in|weight|exposure|risk budget|hedge)\b",
     re.I,
 )
+_OWN_AFTER = re.compile(r"\s*(?:chance|probability|likelihood|confidence|conviction|certain)\b", re.I)
 _HEDGE = re.compile(
     r"(?:\b(?:about|around|nearly|roughly|approximately|almost|over|under|more than|less than|close to|near|circa|ca\.)|~|≈)"
     r"\s*(?:US)?[$€£]?\s*$",
@@ -182,7 +183,7 @@ def _quantity(text: str, match: re.Match[str], *, keep_counts: bool = False) -> 
         digits=_significant(match["number"]),
         unit=unit,
         direction=_direction(match, negative, before, after),
-        own=_OWN.search(before) is not None,
+        own=_OWN.search(before) is not None or _OWN_AFTER.match(after) is not None,
         is_hedged=is_hedged,
     )
 

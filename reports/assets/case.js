@@ -20,7 +20,7 @@
   const buttons = Array.from(document.querySelectorAll("button.rep"));
   function show(repeat) {
     for (const b of buttons) b.setAttribute("aria-pressed", String(b.dataset.r === repeat));
-    for (const row of document.querySelectorAll(".panes")) {
+    for (const row of document.querySelectorAll(".panes:not(.outputs)")) {
       const panes = Array.from(row.children);
       const last = {};
       for (const p of panes) last[p.dataset.arm] = Math.max(last[p.dataset.arm] || 0, Number(p.dataset.r));
@@ -46,7 +46,7 @@
   if (only.length) filter();
 
   // Word differences, on demand, against the first arm of the row.
-  for (const row of document.querySelectorAll(".panes")) {
+  for (const row of document.querySelectorAll(".panes:not(.outputs)")) {
     const panes = Array.from(row.children).filter((p) => p.querySelector("pre.said"));
     for (const pane of panes) {
       if (pane.dataset.arm === row.firstElementChild.dataset.arm) continue;

@@ -1,0 +1,155 @@
+"""The grounding ledger: what counts as a figure, where it comes from, where an invented one was born and how far it goes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from reports import run_grounding
+from reports.given import Given
+from reports.grounding import ledger, reaching, trace
+from reports.load import load
+from reports.marked import marked, of_traced
+from reports.quantities import quantities
+from tests.reports.synthetic import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+MATERIAL = """2025-05-15: open 210.95, high 212.96, low 209.54, close 211.45
+rsi: 55.0 (56.1)
+close_50_sma: 208.96 (209.10)
+operating margin: 31.0 %
+revenues: 95.36B | 90.75B
+net_income_loss: -1.24B | 2.10B
+"""
+GIVEN = Given.of([MATERIAL])
+
+
+def labels(text: str) -> list[str]:
+    return [one.label for one in trace(text, GIVEN)]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("AAPL closed at 211.45.", "verbatim"),
+        ("AAPL closed at about 211.", "rounded"),
+        ("Der Schlusskurs war 211,45.", "verbatim"),
+        ("Revenue was 95.360.000.000,00 dollars.", "verbatim"),
+        ("Revenue was $95.36 billion.", "verbatim"),
+        ("Revenue was 95,360,000,000 dollars.", "verbatim"),
+        ("Revenue was 95,360 million dollars.", "verbatim"),
+        ("The operating margin is 0.31.", "derivable"),
+        ("The operating margin is 31 %.", "verbatim"),
+        ("A net loss of ($1.24 billion) was booked.", "verbatim"),
+        ("The close is 1.2 % above the 50-day average of 208.96.", "derivable"),
+        ("RSI is at 72.4.", "contradicted"),
+        ("The stock trades at 377.15.", "unsupported"),
+    ],
+)
+def test_a_figure_is_traced_to_what_was_given(text: str, label: str) -> None:
+    assert labels(text)[0] == label
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "No figure stands here.",
+        "On 2025-05-15, May 15 and 15.05.2025 the 50-day average held.",
+        "1. Momentum. 2. Valuation. See 2.5.1 and the 3rd point, within 4 to 8 weeks.",
+        "I set a target of 230, a stop at 198 and a size of 5 %.",
+        "It has a 90% chance of being true.",
+        "llama3.1-8b and the S&P 500 have nothing to do with it.",
+    ],
+)
+def test_what_only_looks_like_a_claim_is_none(text: str) -> None:
+    assert labels(text) == []
+
+
+def test_amounts_in_other_locales_have_their_value() -> None:
+    said = "1.234,56 and 1,234.56 and 1.234.567 and 1\u202f234,5 and (1,234)"
+
+    assert [one.value for one in quantities(said)] == [1234.56, 1234.56, 1234567.0, 1234.5, -1234.0]
+
+
+def test_a_model_that_copies_its_prompt_invents_nothing() -> None:
+    assert set(labels(MATERIAL)) == {"verbatim"}
+
+
+def test_an_invented_figure_is_followed_from_its_birth_to_the_decision() -> None:
+    texts = {
+        "market_analyst": "The close of 211.45 is far above 150.33.",
+        "news_analyst": "Sales of 777.77 are expected.",
+        "bull/1": "As the report says, 150.33 was the low.",
+        "portfolio_manager": "Buy: 150.33 held.",
+    }
+
+    found = ledger(texts, GIVEN)
+
+    assert [one.label for one in found["market_analyst"]] == ["verbatim", "unsupported"]
+    assert [(one.label, one.born) for one in found["bull/1"]] == [("inherited", "market_analyst")]
+    assert [(one.label, one.born) for one in found["portfolio_manager"]] == [("inherited", "market_analyst")]
+    assert {place for place, _ in reaching(found, "portfolio_manager")} == {"market_analyst", "bull/1", "portfolio_manager"}
+
+
+def test_nothing_is_inherited_from_a_text_that_was_not_shown() -> None:
+    texts = {"market_analyst": "It stood at 150.33.", "news_analyst": "It stood at 150.33."}
+
+    found = ledger(texts, GIVEN, shown={})
+
+    assert [one.label for one in found["news_analyst"]] == ["unsupported"]
+
+
+def test_marked_figures_are_escaped_with_their_source() -> None:
+    text = 'A <script>alert(1)</script> close of 211.45 & "9,999.99".'
+    given = Given.of(['close 211.45 <b title="x">'])
+
+    html = str(marked(text, of_traced(trace(text, given))))
+
+    assert "<script" not in html
+    assert 'title="verbatim: close 211.45 &lt;b title=&#34;x&#34;&gt;"' in html
+    assert 'class="fig bad-fig" title="unsupported"' in html
+
+
+def test_a_run_is_traced_once_and_kept(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "r", tickers=("AAPL",), text="The close of 118.38 fell by 31.77 dollars."))
+
+    first = run_grounding.by_cell(run)
+
+    assert (tmp_path / "r" / run_grounding.FILE).exists()
+    assert run_grounding.by_cell(load(tmp_path / "r")).equals(first)
+    assert (first["figures"] == 24).all()
+
+
+def test_a_run_without_texts_has_no_grounding(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))
+
+    assert run_grounding.by_cell(run).empty
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("grounding_benchmark", ROOT / "benchmarks" / "grounding.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_labelled_corpus_is_read_with_the_promised_precision_and_recall(benchmark: ModuleType) -> None:
+    archive = benchmark.archive_folder()
+    if not archive.exists():
+        pytest.skip("the djia-2025 archive is not here; set DJIA_2025")
+    sentences = benchmark.corpus()
+
+    scores = benchmark.scores(list(benchmark.judge(sentences, archive)))
+
+    assert len(sentences) >= 200
+    assert scores["precision"] >= 0.95
+    assert scores["recall"] >= 0.90
