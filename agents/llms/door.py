@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agents.errors import ModelCallError, PromptTooLong
-from agents.llms.failures import classify
+from agents.llms.failures import classify, without_keys
 from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, Turn, output_cap
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import tapped
@@ -74,7 +74,7 @@ async def _send(place: Place, request: Request, permit: Permit, provider: Provid
                 async with asyncio.timeout(provider.timeout_s(request.model)):
                     answer = await provider.send(request, turn, wire)
         except Exception as error:  # noqa: BLE001 - whatever a client raises becomes a recorded failure
-            failure = classify(error, wire)
+            failure = without_keys(classify(error, wire), provider.server.api_key)
         duration_s = time.perf_counter() - started
     timing = _timing(answer, turn, started_at, duration_s)
     return Call(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from agents.llms.wire import Wire
@@ -34,6 +36,8 @@ TOO_LONG = (
     "input length exceeds",
 )
 _UNSUPPORTED = ("does not support", "not supported", "unsupported")
+_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{8,}|(?<=\bBearer )[^\s'\"]{8,}")
+"""Keys by their look, for one that the end of a message cuts, or one of another server."""
 _CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError")
 
 
@@ -59,6 +63,15 @@ def classify(error: BaseException, wire: Wire) -> Failure:
         return from_status(wire, type(error).__name__)
     cause = _cause_of(error, wire)
     return Failure(cause, _clip(error) or cause, type(error).__name__, wire.status, request_id=wire.request_id)
+
+
+def without_keys(failure: Failure, key: str | None) -> Failure:
+    """The failure without API keys: servers like to quote the key that they refuse, and failures are kept and shown."""
+
+    def clean(text: str) -> str:
+        return _KEY.sub("[key]", text.replace(key, "[key]") if key else text)
+
+    return replace(failure, message=clean(failure.message), error_type=clean(failure.error_type))
 
 
 def from_status(wire: Wire, error_type: str) -> Failure:

@@ -25,12 +25,19 @@ async def pull(server: Server, model: str) -> AsyncIterator[str]:
         ):
             async for line in answer.aiter_lines():
                 yield _status(line, model, url)
+        if answer.is_error:
+            raise ModelCallError(f"{url} could not pull {model}: HTTP {answer.status_code}", cause="not_found")
     except httpx.HTTPError as error:
         raise ModelCallError(f"{url} could not pull {model}: {error}", cause="connection") from error
 
 
 def _status(line: str, model: str, url: str) -> str:
-    told = json.loads(line) if line.strip() else {}
+    try:
+        told = dict(json.loads(line)) if line.strip() else {}
+    except (ValueError, TypeError) as error:
+        raise ModelCallError(
+            f"{url} answers /api/pull with no JSON, so it is no Ollama: {line[:80]!r}", cause="bad_answer"
+        ) from error
     if "error" in told:
         raise ModelCallError(f"{url} could not pull {model}: {told['error']}", cause="not_found")
     done, total = told.get("completed"), told.get("total")

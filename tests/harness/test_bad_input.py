@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness import preflight, spec, yaml_file
 from harness.errors import Unmended
 from harness.experiment.cases import Data
 from harness.sources_check import unknown_tickers
+from tests.fixtures.runs import Lab
 
 GOOD = """
 name: tiny
@@ -55,8 +58,6 @@ def test_wrong_tickers_dates_and_servers_are_all_in_one_list(tmp_path: Path) -> 
 
 
 def test_an_archive_s_tickers_are_known_from_one_column(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"ticker": ["AAPL", "MSFT", "AAPL"]}), tmp_path / "prices.parquet")
     asked = Data(prices="archive", archive=str(tmp_path))
@@ -90,3 +91,19 @@ def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, co
     assert "no run 'nope'" in ended.stderr
     assert "known experiments: lab" in ended.stderr
     assert not (tmp_path / "results" / "nope").exists()
+
+
+def test_a_key_that_a_server_quotes_in_its_error_stays_secret(lab: Lab) -> None:
+    secret = "sk-test-SECRET1234567890abcdef"
+    lab.environment = {"FAKE_KEY": secret}
+    lab.experiment()
+    lab.fake.rule(status=401, error=f"Incorrect API key provided: {secret}", error_code="invalid_api_key")
+
+    said = lab.run("--yes", expect=None)
+
+    assert "Incorrect API key provided: [key]" in said
+    texts = {path: path.read_bytes() for path in lab.runs[-1].rglob("*") if path.is_file()}
+    texts |= {path: str(pq.read_table(path).to_pylist()).encode() for path in texts if path.suffix == ".parquet"}
+    assert {cell["error_type"] for cell in lab.rows("cells")} == {"auth"}
+    assert [str(path) for path, text in texts.items() if b"SECRET" in text] == []
+    assert "SECRET" not in said + lab.harness("status", "lab", "--json") + lab.harness("export", "lab", "--format", "csv")

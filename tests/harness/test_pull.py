@@ -29,13 +29,14 @@ class _Registry(http.server.BaseHTTPRequestHandler):
     """/api/pull as Ollama answers it: one JSON object a line."""
 
     asked: list[str]
-    lines: list[dict[str, object]]
+    lines: list[object]
+    status: int
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).asked.append(body["model"])
         answer = "".join(json.dumps(line) + "\n" for line in type(self).lines).encode()
-        self.send_response(200)
+        self.send_response(type(self).status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -46,7 +47,7 @@ class _Registry(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registry() -> Iterator[tuple[type[_Registry], str]]:
-    handler = type("Handler", (_Registry,), {"asked": [], "lines": [{"status": "success"}]})
+    handler = type("Handler", (_Registry,), {"asked": [], "lines": [{"status": "success"}], "status": 200})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield handler, f"http://127.0.0.1:{server.server_port}"
@@ -75,5 +76,16 @@ def test_a_model_that_nobody_knows_is_one_clear_error(tmp_path: Path, registry: 
     handler, url = registry
     handler.lines = [{"error": "pull model manifest: file does not exist"}]
 
-    with pytest.raises(Unmended, match="could not pull llama3.1:8b: pull model manifest"):
+    with pytest.raises(Unmended, match=r"could not pull llama3\.1:8b: pull model manifest"):
+        CliRunner().invoke(build(), _files(tmp_path, url), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("answer", [{"detail": "Not Found"}, "404: Not Found"])
+def test_a_server_that_is_no_ollama_is_one_clear_error(
+    tmp_path: Path, registry: tuple[type[_Registry], str], answer: object
+) -> None:
+    handler, url = registry
+    handler.lines, handler.status = [answer], 404
+
+    with pytest.raises(Unmended, match=r"no JSON|HTTP 404"):
         CliRunner().invoke(build(), _files(tmp_path, url), catch_exceptions=False)
