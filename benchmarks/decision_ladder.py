@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# In place of this folder, whose statistics.py would hide the standard one.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from agents import RATINGS
 from tests.agents.corpus import climb, texts, verdict

@@ -26,16 +26,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # In place of this folder, whose statistics.py would hide the standard one.
 sys.path[0] = str(ROOT)
 
-import agents  # noqa: E402
-from agents import Answer, Call, Permit, Place, Request, WorstCase  # noqa: E402
-from harness import draws, experience, matrix, pricing, rows, spec, workload  # noqa: E402
-from harness.cells import Cell  # noqa: E402
-from harness.folder import Folder, open_folder  # noqa: E402
-from harness.forecast import ArmForecast, Forecaster, Part  # noqa: E402
-from harness.freeze import freeze_cells  # noqa: E402
-from harness.priors import REASONING_TOKENS  # noqa: E402
-from harness.servers import ServerSpec  # noqa: E402
-from harness.store import Store  # noqa: E402
+import agents
+from agents import Answer, Call, Permit, Place, Request, WorstCase
+from harness import draws, experience, matrix, pricing, rows, spec, workload
+from harness.cells import Cell
+from harness.folder import Folder, open_folder
+from harness.forecast import ArmForecast, Forecaster, Part
+from harness.freeze import freeze_cells
+from harness.priors import REASONING_TOKENS
+from harness.servers import ServerSpec
+from harness.store import Store
 
 EXPERIMENT = """
 name: simulated

@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# In place of this folder, whose statistics.py would hide the standard one.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from agents import (
     Call,

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+# In place of this folder, whose statistics.py would hide the standard one.
+sys.path[0] = str(ROOT)
 ARMS = 5
 TICKERS = 20
 BASE = 10_000
@@ -71,7 +73,6 @@ def _make(folder: Path, cells: int) -> None:
             _make(base, BASE)
         _copies(base, folder, cells // BASE)
         return
-    sys.path.insert(0, str(ROOT))
     from tests.reports.synthetic import FakeArm, make_run, sessions
 
     local = {f"local-{n}": FakeArm(f"local:{n}b", "ollama", 0.02, 90.0, unparsed=0.05, failing=0.02) for n in (8, 20, 70)}
@@ -106,7 +107,6 @@ def _copies(base: Path, folder: Path, times: int) -> None:
 
 def _measure(folder: Path, cases: int) -> dict[str, Any]:
     """The page alone, then case pages; in this process, whose peak memory is told."""
-    sys.path.insert(0, str(ROOT))
     from reports import case_pages
     from reports.load import load
     from reports.page import Page

@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+# In place of this folder, whose statistics.py would hide the standard one.
+sys.path[0] = str(ROOT)
 
-import redis  # noqa: E402
+import redis
 
-from harness import events, matrix, plan, registry, servers, spec  # noqa: E402
-from harness.broker import NAMESPACE, make_broker, queue_name  # noqa: E402
-from harness.cells import Cell  # noqa: E402
-from harness.events import Event  # noqa: E402
-from harness.feeding import Feed  # noqa: E402
-from harness.private_redis import private_redis  # noqa: E402
-from harness.registry import RunInfo  # noqa: E402
-from harness.spec import Experiment  # noqa: E402
+from harness import events, matrix, plan, registry, servers, spec
+from harness.broker import NAMESPACE, make_broker, queue_name
+from harness.cells import Cell
+from harness.events import Event
+from harness.feeding import Feed
+from harness.private_redis import private_redis
+from harness.registry import RunInfo
+from harness.spec import Experiment
 
 TICKERS = 100
 

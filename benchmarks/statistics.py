@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+# In place of this folder, in which this file would hide the standard module of its name.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 from scipy import special

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+# In place of this folder, whose statistics.py would hide the standard one.
+sys.path[0] = str(ROOT)
 
-from harness.private_redis import private_redis  # noqa: E402
-from tests.fixtures.models import FakeModels  # noqa: E402
+from harness.private_redis import private_redis
+from tests.fixtures.models import FakeModels
 
 CRITICAL_PATH = 9
 TICKS = os.sysconf("SC_CLK_TCK")

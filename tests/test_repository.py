@@ -91,3 +91,18 @@ def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> No
     answers = [duckdb.sql(query).fetchall() for query in queries]
     assert len(answers) == 3
     assert all(answers)
+
+
+def test_every_benchmark_starts_from_anywhere_and_finds_python_s_own_statistics(tmp_path: Path) -> None:
+    """Python puts a script's folder first, and one of ours there is called statistics.py."""
+    scripts = sorted(str(path) for path in (ROOT / "benchmarks").glob("*.py"))
+    code = (
+        "import importlib, runpy, sys\n"
+        f"for path in {scripts!r}:\n"
+        f"    sys.path[0] = {str(ROOT / 'benchmarks')!r}\n"
+        "    sys.modules.pop('statistics', None)\n"
+        "    runpy.run_path(path, run_name='benchmark')\n"
+        "    print(hasattr(importlib.import_module('statistics'), 'fmean'))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.stdout.split() == ["True"] * len(scripts), ended.stderr
