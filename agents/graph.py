@@ -14,8 +14,9 @@ from langsmith import tracing_context
 from agents import flow
 from agents.errors import Halt
 from agents.flow import Seat, Step
+from agents.speaking import speak
 from agents.statement import Statement
-from agents.turn import Hearing, speak
+from agents.turn import Hearing
 from agents.types import Pipeline
 
 

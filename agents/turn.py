@@ -49,16 +49,6 @@ class Hearing:
         return self.pipeline.output_cap(role, self.model(role))
 
 
-async def speak(hearing: Hearing, seat: Seat, said: Sequence[Statement]) -> Statement:
-    """Raises AgentsError when the model cannot be asked; an unusable answer is a statement like any other."""
-    if hearing.pipeline.inputs == "tools" and "snapshot" in seat.role.reads:
-        from agents import tools
-
-        return await tools.research(hearing, seat, said)
-    parts = prompts.prompt(hearing.snapshot, hearing.pipeline, seat, said, hearing.cap(seat.role.name))
-    return await conclude(hearing, seat, parts)
-
-
 async def conclude(hearing: Hearing, seat: Seat, parts: Sequence[Part], skill: ToolSkill = ToolSkill()) -> Statement:  # noqa: B008
     """The turn's own answer to a whole prompt: a form through the ladder, or free text."""
     form = FORMS.get(seat.role.output)

@@ -110,7 +110,8 @@ def _measure(folder: Path, cases: int) -> dict[str, Any]:
     from reports import case_pages
     from reports.load import load
     from reports.page import Page
-    from reports.render import page_html, write
+    from reports.render import page_html
+    from reports.run_file import write
 
     began, cpu_began = time.perf_counter(), time.process_time()
     page = Page(load(folder))

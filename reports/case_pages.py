@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports import cases
+from reports.run_file import write
+from reports.templates import assets, environment
 from reports.visible import slug
 
 if TYPE_CHECKING:
@@ -36,14 +38,12 @@ def write_all(run: Run, case_ids: Sequence[str], processes: int | None = None) -
     else:
         for start, chunk in chunks:
             _write_chunk(run, start, chunk, case_ids)
-    _put(run, "cases/here.svg", MARKER)
+    write(run, "cases/here.svg", MARKER)
     return len(case_ids)
 
 
 def page_html(run: Run, case: cases.Case, before: Link | None = None, after: Link | None = None) -> str:
     """One case page."""
-    from reports.render import assets, environment
-
     name = str(run.experiment.get("name") or run.run_id)
     template = environment().get_template("case.html")
     return template.render(case=case, name=name, before=before, after=after, assets=assets("case"))
@@ -77,16 +77,10 @@ def _write_chunk(run: Run, start: int, chunk: Sequence[str], case_ids: Sequence[
     where = {case_id: start + offset for offset, case_id in enumerate(chunk)}
     for case in cases.read(run, chunk):
         before, after = _neighbours(where[case.case_id], case_ids)
-        _put(run, f"cases/{slug(case.case_id)}.html", page_html(run, case, before, after))
+        write(run, f"cases/{slug(case.case_id)}.html", page_html(run, case, before, after))
 
 
 def _neighbours(at: int, case_ids: Sequence[str]) -> Iterator[Link | None]:
     for index in (at - 1, at + 1):
         there = 0 <= index < len(case_ids)
         yield Link(f"{slug(case_ids[index])}.html", case_ids[index].replace("@", " ")) if there else None
-
-
-def _put(run: Run, name: str, text: str) -> None:
-    from reports.render import write
-
-    write(run, name, text)

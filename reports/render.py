@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from reports import case_pages, charts, figures, forest, shown, svg, wording
-from reports.load import Run, load
+from reports import case_pages
+from reports.load import load
 from reports.page import Page
-from reports.visible import plain, slug, visible
+from reports.run_file import write
+from reports.templates import HERE, assets, environment
+from reports.visible import slug
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from reports.run_changes import Changes
 
-HERE = Path(__file__).parent
 MOST_CASES = 500
 """Case pages written unless more are asked for."""
-
-
-WRITERS = (
-    figures.usd,
-    figures.seconds,
-    figures.percent,
-    figures.count,
-    figures.number,
-    figures.integer,
-    figures.excess,
-    figures.price,
-    figures.datum,
-)
 
 
 @dataclass(frozen=True)
@@ -77,68 +60,6 @@ def page_html(page: Page) -> str:
     return environment().get_template("page.html").render(page=page, sections=shown, assets=assets("page"))
 
 
-def write(run: Run, name: str, text: str) -> str:
-    """Put a file into the run folder, whole or not at all."""
-    from pyarrow import fs
-
-    target = f"{run.path.rstrip('/')}/{name}"
-    if isinstance(run.filesystem, fs.LocalFileSystem):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(f"{target}.part")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(target)
-    else:
-        with run.filesystem.open_output_stream(target) as stream:
-            stream.write(text.encode())
-    return target
-
-
-@dataclass(frozen=True)
-class Assets:
-    """Style and script of a page, inlined, and the policy that lets only them in."""
-
-    style: Markup
-    script: Markup
-
-    @property
-    def policy(self) -> str:
-        """Content-Security-Policy: nothing is fetched but the marker file that tells whether cases/ is there."""
-        script, style = _fingerprint(self.script), _fingerprint(self.style)
-        parts = ("default-src 'none'", f"script-src '{script}'", f"style-src '{style}'", "img-src 'self'")
-        return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
-
-
-@cache
-def assets(name: str) -> Assets:
-    """The style sheet shared by all pages and the script of this one."""
-    folder = HERE / "assets"
-    style = (folder / "page.css").read_text(encoding="utf-8")
-    file = folder / f"{name}.js"
-    script = file.read_text(encoding="utf-8") if file.exists() else ""
-    return Assets(Markup(style), Markup(script))
-
-
-@cache
-def environment() -> Environment:
-    """Templates in which every value is escaped, and a number can only be printed with its unit."""
-    made = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals.update(charts=charts, forest=forest, shown=shown, wording=wording, svg=svg, figures=figures, zip=zip)
-    for writer in WRITERS:
-        made.filters[writer.__name__] = writer
-    made.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
-    made.filters["words"] = lambda name: str(name).replace("_", " ")
-    made.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
-    made.tests["known"] = figures.known
-    return made
-
-
 def _chosen(page: Page, most: int | None) -> list[str]:
     """Ids of the cases that get a page, in the order of the grid."""
     ids = [row.case_id for row in page.decisions.rows]
@@ -161,18 +82,3 @@ def _section(page: Page) -> Any:
 
 def _section_files() -> list[Path]:
     return sorted((HERE / "sections").glob("[0-9]*.html"))
-
-
-def _printable(value: Any) -> Any:
-    """What `{{ }}` may print: text (made visible), whole numbers and finished figures; the rest is a mistake."""
-    if isinstance(value, Markup | Undefined):
-        return value
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Integral):
-        return value
-    raise TypeError(f"a template printed {value!r}; write numbers with a figure filter, which knows units and unknowns")
-
-
-def _fingerprint(text: str) -> str:
-    return "sha256-" + base64.b64encode(sha256(text.encode()).digest()).decode()

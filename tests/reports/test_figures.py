@@ -8,8 +8,8 @@ import pytest
 
 from reports import figures
 from reports.charts import forest, waterfall
-from reports.render import environment
 from reports.scatter import MONEY, Point, scatter
+from reports.templates import environment
 
 
 @pytest.mark.parametrize(
