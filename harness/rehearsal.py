@@ -23,8 +23,8 @@ CONTEXT_TOKENS = 8192
 CASES = 1
 ANALYST_TOKENS = 300
 """Most tokens of the snapshot that an analyst sees: the tiny model reads about 280 a second."""
-ANSWER_TOKENS = 96
-HISTORY_TOKENS = 300
+ANSWER_TOKENS = 64
+HISTORY_TOKENS = 200
 
 
 def play(options: Options, console: Console) -> int:
