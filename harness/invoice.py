@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness import run_folder
 from harness.errors import Problem, Unmended
-from harness.problems import closest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +112,7 @@ def _export(path: Path) -> dict[tuple[str, str], dict[str, float | None]]:
         raise Unmended(
             [Problem(str(path), "there is no such file", "export the usage as CSV from the provider's page")]
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Unmended([Problem(str(path), f"not readable as CSV: {error}", "export it again as CSV, UTF-8")]) from error
 
 
@@ -125,9 +124,8 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
     if missing or not set(found) & set(_COUNTS):
         lacking = ", ".join(missing) or "tokens, requests or cost"
         what = f"no column for {lacking}; there are: {', '.join(by_lower) or 'none'}"
-        raise Unmended(
-            [Problem(str(path), what, closest(_NAMES[missing[0]][0], list(by_lower)) if missing else "export usage")]
-        )
+        known = "; ".join(f"{want} as {' or '.join(_NAMES[want])}" for want in missing or _COUNTS)
+        raise Unmended([Problem(str(path), what, f"export the usage per day and model; known are {known}")])
     return found
 
 

@@ -9,7 +9,7 @@ from harness import plan as planning
 from harness import plan_text, servers, settling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
     from harness.spec import Experiment
 
 
-def show(experiment: Experiment, cells: Sequence[Cell], options: Options, console: Console) -> planning.Plan:
-    """Forecast these cells and print it."""
+def show(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    options: Options,
+    console: Console,
+    *,
+    left: Iterable[Cell] | None = None,
+) -> planning.Plan:
+    """Forecast these cells and print it; `left`: those that will run, where the run knows."""
+    keys = None if left is None else frozenset(cell.cell_key for cell in left)
     specs = servers.load(options.servers, experiment, options.beside)
     where = planning.Where(options.beside, options.results, options.snapshots)
-    made = planning.make(experiment, cells, specs, where)
+    made = planning.make(experiment, cells, specs, where, left=keys)
     plan_text.show(made, console)
     return made
 

@@ -101,13 +101,16 @@ def make(
     servers: Mapping[str, ServerSpec],
     where: Where,
     checks: tuple[Check, ...] = (),
+    left: frozenset[str] | None = None,
 ) -> Plan:
-    """Forecast the cells that no earlier run has ended. Freezes a few cases where that needs no network."""
+    """Forecast the cells that no earlier run has ended; a run knows better, and says which keys are `left`.
+
+    Freezes a few cases where that needs no network."""
     from harness import provable
 
     results = open_folder(where.results)
-    reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells})
-    waiting = [cell for cell in cells if cell.cell_key not in reused.keys]
+    reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
+    waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
     table, learnt = preflight.price_table(experiment, where.beside), experience.read(results)
     parts = _parts(experiment, cells, waiting, where, learnt)
     forecaster = Forecaster(servers, table, learnt)

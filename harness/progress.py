@@ -47,7 +47,10 @@ class Progress:
     """Cells that had ended when this session began."""
     spent_usd: float | None = None
     """What hosted models have billed so far, in flight estimates included; None before anything is known."""
-    tokens: tuple[int, int] = (0, 0)
+    tokens_told: tuple[int, int] = (0, 0)
+    """Input and output of requests whose end the ledger knows."""
+    tokens_ended: tuple[int, int] = (0, 0)
+    """Input and output of ended cells."""
     calls_told: int = 0
     """Requests whose end the ledger knows."""
     not_run: int = 0
@@ -61,10 +64,6 @@ class Progress:
         progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()})
         for receipt in receipts:
             progress.add(receipt)
-        progress.tokens = (
-            sum(row["input_tokens"] or 0 for row in progress.seen.values()),
-            sum(row["output_tokens"] or 0 for row in progress.seen.values()),
-        )
         progress.known_before = progress.ended
         return progress
 
@@ -88,6 +87,11 @@ class Progress:
     def calls(self) -> int:
         """Of ended cells, or more where running ones are known to have made some."""
         return max(self.calls_told, sum(arm.calls for arm in self.arms.values()))
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Input and output of ended cells, or more where running ones are known to have used some."""
+        return max(self.tokens_told[0], self.tokens_ended[0]), max(self.tokens_told[1], self.tokens_ended[1])
 
     @property
     def elapsed_s(self) -> float:
@@ -116,10 +120,12 @@ class Progress:
             self._count(receipt, -1)
 
     def _count(self, receipt: Row, by: int) -> None:
+        told = receipt["input_tokens"] or 0, receipt["output_tokens"] or 0
+        self.tokens_ended = (self.tokens_ended[0] + by * told[0], self.tokens_ended[1] + by * told[1])
         arm = self.arms.setdefault(receipt["arm"], ArmProgress())
         arm.by_status[receipt["status"]] += by
         arm.calls += by * (receipt["llm_calls"] or 0)
-        arm.tokens += by * ((receipt["input_tokens"] or 0) + (receipt["output_tokens"] or 0))
+        arm.tokens += by * sum(told)
         arm.cost_usd += by * (receipt["cost_usd"] or 0.0)
         arm.unpriced += by * (receipt["cost_usd"] is None)
 
@@ -129,7 +135,7 @@ class Progress:
 
     def see_ledger(self, calls: int, tokens: tuple[int, int], spent_usd: float) -> None:
         self.calls_told = calls
-        self.tokens = (max(tokens[0], self.tokens[0]), max(tokens[1], self.tokens[1]))
+        self.tokens_told = tokens
         self.spent_usd = spent_usd
 
     def see_running(self, roll: Mapping[str, Mapping[str, Any]]) -> None:

@@ -45,7 +45,7 @@ def run(options: Options, console: Console) -> int:
         if not left:
             display.say("nothing left to do: every cell has its receipt")
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
-        outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console))
+        outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console, left=left.values()))
         ask_before_spending(plan.experiment, left.values(), options, console)
         workers = workers or start_workers(plan, url, stack)
         _write_start(plan, client, cells.values())

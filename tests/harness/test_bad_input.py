@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness import preflight, spec, yaml_file
+from harness import invoice, preflight, spec, yaml_file
 from harness.errors import Unmended
 from harness.experiment.cases import Data
 from harness.sources_check import unknown_tickers
@@ -107,3 +107,24 @@ def test_a_key_that_a_server_quotes_in_its_error_stays_secret(lab: Lab) -> None:
     assert {cell["error_type"] for cell in lab.rows("cells")} == {"auth"}
     assert [str(path) for path, text in texts.items() if b"SECRET" in text] == []
     assert "SECRET" not in said + lab.harness("status", "lab", "--json") + lab.harness("export", "lab", "--format", "csv")
+
+
+def test_a_fresh_run_says_what_it_costs_although_earlier_ones_have_its_cells(lab: Lab) -> None:
+    lab.experiment()
+    lab.run()
+    said = lab.run("--fresh")
+    assert "2 cells, 2 to run; 24 calls" in said
+    assert "are there from earlier runs" not in said
+    last = [line for line in said.splitlines() if line.startswith("2/2 cells")][-1]
+    used = sum(cell["input_tokens"] + cell["output_tokens"] for cell in lab.rows("cells"))
+    assert f"24 calls | {used:,} tokens" in last
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", ""])
+def test_an_export_of_usage_without_the_columns_says_which_are_known(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "usage.csv"
+    path.write_text(text)
+    with pytest.raises(Unmended, match=r"no column for day, model; there are: .*\n.*day as .*; model as "):
+        invoice.reconcile("results", "nope", path)
+    with pytest.raises(Unmended, match="Is a directory"):
+        invoice.reconcile("results", "nope", tmp_path)
