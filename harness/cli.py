@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -70,6 +71,8 @@ def _register(app: typer.Typer, name: str, module: object) -> None:
 
 def main() -> None:
     """Run the command line; never shows a traceback."""
+    # Being told to end means what Ctrl-C means, also before a command listens for either itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _leave(_run(build()))
 
 

@@ -27,6 +27,8 @@ TICK_S = 0.25
 _SHOW_S = 0.5
 _MEND_S = 5.0
 _LOST_ROLL_S = 10.0
+_SAME_WISH_S = 0.5
+_NO_REDIS_S = 5.0
 
 
 class Follower:
@@ -52,6 +54,7 @@ class Follower:
         self._workers = workers
         self._cells = cells
         self._interrupts = 0
+        self._interrupted_at = -_SAME_WISH_S
         self._not_run: set[str] = set()
         self._wish = control.RUN
         self._looked_at = self._mended_at = time.monotonic()
@@ -64,9 +67,11 @@ class Follower:
                 self._tick()
             if self._interrupts > 1 and self._workers:
                 self._workers.kill()
-            self._look()
+            with contextlib.suppress(RedisError):
+                self._look()
             self._display.show(self._progress, now=True)
-        return Outcome(stopped=self._wish == control.STOP, not_run=len(self._not_run) + self._undone())
+        stopped = self._wish == control.STOP or self._interrupts > 0
+        return Outcome(stopped=stopped, not_run=len(self._not_run) + self._undone())
 
     def _undone(self) -> int:
         """Cells that nobody was asked to run because a cap was met before."""
@@ -87,14 +92,16 @@ class Follower:
         except RedisError as error:
             self._progress.note(f"Redis does not answer: {error}")
             time.sleep(1.0)
-        if self._workers and self._wish != control.STOP:
-            self._workers.check()
+            if self._interrupts and time.monotonic() - self._interrupted_at > _NO_REDIS_S:
+                self._interrupts += 1  # it went down with us: no answer that is out can land
+        if self._workers and self._wish != control.STOP and not self._workers.are_there():
+            self._interrupt()
         self._display.show(self._progress)
 
     def _stop(self) -> None:
-        self._display.say("stopping: requests that are out still land, nothing new is sent; Ctrl-C again stops at once")
         control.say(self._client, self._info.run_id, control.STOP)
         self._wish = control.STOP
+        self._display.say("stopping: requests that are out still land, nothing new is sent; Ctrl-C again stops at once")
 
     def _hear(self, event: Event) -> None:
         self._quiet_since = time.monotonic()
@@ -145,6 +152,8 @@ class Follower:
     def _is_over(self) -> bool:
         if self._interrupts > 1:
             return True
+        if self._interrupts and self._workers and not self._workers.are_there():
+            return True  # a machine that goes down ends the workers and Redis with us
         if self._wish == control.STOP:
             return not self._in_hand()
         return self._feed.left == 0
@@ -163,6 +172,10 @@ class Follower:
             for one, handler in kept.items():
                 signal.signal(one, handler)
 
-    def _interrupt(self, signum: int, frame: Any) -> None:
-        # Only counted here: a handler may run in the middle of anything.
-        self._interrupts += 1
+    def _interrupt(self, *_: Any) -> None:
+        # Only counted here: a handler may run in the middle of anything. A wrapper often passes on what its whole group
+        # got as well: two at once are one wish.
+        now = time.monotonic()
+        if now - self._interrupted_at > _SAME_WISH_S:
+            self._interrupts += 1
+        self._interrupted_at = now

@@ -14,6 +14,8 @@ from harness.errors import HarnessError
 from harness.process import die_with_parent
 
 _KILL_S = 5.0
+_TOLD_TO_STOP = (0, 3, -signal.SIGTERM)
+"""Exit codes of workers that a signal ended: drained, still importing, not even that."""
 
 
 class LocalWorkers:
@@ -33,11 +35,13 @@ class LocalWorkers:
                 preexec_fn=lambda: die_with_parent(parent),
             )
 
-    def check(self) -> None:
-        """Raises HarnessError when the workers have gone by themselves."""
-        if (code := self._process.poll()) is not None:
-            lines = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-            raise HarnessError(f"the workers ended by themselves (exit code {code}): {' / '.join(lines)}; log: {self._log}")
+    def are_there(self) -> bool:
+        """Whether they serve; no longer once somebody told them to stop. Raises HarnessError when they broke."""
+        code = self._process.poll()
+        if code is None or code in _TOLD_TO_STOP:
+            return code is None
+        lines = self._log.read_text(errors="replace").strip().splitlines()[-5:]
+        raise HarnessError(f"the workers ended by themselves (exit code {code}): {' / '.join(lines)}; log: {self._log}")
 
     def stop(self) -> None:
         """Let the cells in hand end at their next call, then go."""

@@ -107,6 +107,8 @@ def work_off(
     workers: LocalWorkers | None,
 ) -> Outcome:
     """Feed the waiting cells and follow them until all have ended, or until the run is to stop."""
+    from redis import RedisError
+
     from harness.broker import make_broker
     from harness.feeding import Feed
     from harness.following import Follower
@@ -124,7 +126,8 @@ def work_off(
     try:
         return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()
     finally:
-        registry.withdraw(client, info.run_id)
+        with contextlib.suppress(RedisError):
+            registry.withdraw(client, info.run_id)
 
 
 def start_workers(plan: Plan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:

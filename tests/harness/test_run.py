@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,12 +112,18 @@ def test_a_further_arm_pays_only_for_its_own_cells(finished: Lab) -> None:
     assert {cell["decision_status"] for cell in cells if cell["arm"] == "macd"} == {"rule"}
 
 
-def test_ctrl_c_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them_again(lab: Lab) -> None:
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
+def test_a_signal_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them_again(
+    lab: Lab, signals: list[signal.Signals]
+) -> None:
+    """Twice at once, as `timeout` sends it, is still one wish."""
     lab.experiment(dates=3)
     lab.fake.control(defaults={"latency_s": 0.4})
     process = lab.start("run", "lab.yaml")
     wait_for(lambda: paid_calls(lab) > 10, "requests")
-    process.send_signal(signal.SIGINT)
+    for one in signals:
+        process.send_signal(one)
+        time.sleep(0.02)
     output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 3, output
@@ -126,6 +135,55 @@ def test_ctrl_c_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them_a
     assert paid_calls(lab) == 6 * 12 == len(lab.rows("calls"))
     assert lab.paid()["abandoned"] == 0
     assert len(lab.runs) == 1
+
+
+@pytest.mark.parametrize("which", ["supervisor", "everything"])
+def test_a_run_whose_workers_are_told_to_end_is_stopped_and_resumable(lab: Lab, which: str) -> None:
+    """Everything at once is how a machine goes down: what is out then has no Redis to land in, and is asked again."""
+    lab.experiment(dates=3)
+    lab.fake.control(defaults={"latency_s": 0.4})
+    process = lab.start("run", "lab.yaml")
+    wait_for(lambda: paid_calls(lab) > 10, "requests")
+    below = _below(process.pid)
+    told = [process.pid, *below] if which == "everything" else [pid for pid, name in below.items() if " worker " in name][:1]
+    for pid in told:
+        os.kill(pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 3, output
+    assert json.loads((lab.runs[0] / "manifest.json").read_text())["state"] == "stopped"
+    lab.fake.control(defaults={"latency_s": 0.0})
+
+    lab.run()
+
+    assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
+    out = 6 * 4 if which == "everything" else 0
+    assert 6 * 12 <= paid_calls(lab) <= 6 * 12 + out
+
+
+def test_a_worker_process_that_is_told_to_end_is_replaced_and_nothing_is_paid_twice(lab: Lab) -> None:
+    lab.experiment(dates=3)
+    lab.fake.control(defaults={"latency_s": 0.2})
+    process = lab.start("run", "lab.yaml")
+    wait_for(lambda: paid_calls(lab) > 10, "requests")
+    supervisor = next(pid for pid, name in _below(process.pid).items() if " worker " in name)
+    for pid in _below(supervisor):
+        os.kill(pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=90)
+
+    assert process.returncode == 0, output
+    assert paid_calls(lab) == 6 * 12 == len(lab.rows("calls"))
+
+
+def _below(parent: int) -> dict[int, str]:
+    """Processes under one, with their command lines; parents before children."""
+    found: dict[int, str] = {}
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = sorted((int(pid), int(above), args) for pid, above, args in (line.split(None, 2) for line in listed.splitlines()))
+    for pid, above, args in rows:
+        if above == parent or above in found:
+            found[pid] = args
+    return found
 
 
 def test_a_cap_stops_the_run_and_a_higher_one_goes_on_without_paying_again(lab: Lab) -> None:
