@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import agents
@@ -23,6 +24,8 @@ def checks(data: Data, beside: Path | None = None, contact: str | None = None, *
             yield _archive(data.archive or "", beside)
         elif name in HOSTS:
             yield _host(name, is_frozen)
+        elif name == "demo" and find_spec("bokeh_sampledata") is None:
+            yield fail("source demo", "the package bokeh-sampledata is not installed", "pip install 'bokeh-sampledata>=2026.1'")
         else:
             yield ok(f"source {name}", "comes with the package")
     if "edgar" in named and not contact and not is_frozen:

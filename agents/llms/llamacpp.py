@@ -47,7 +47,11 @@ class LlamaCpp:
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         if self.server.url:
             return await self._chat(self.server.url).probe(models)
-        import xllamacpp
+        try:
+            import xllamacpp
+        except ImportError as error:
+            problem = f"the embedded model server cannot be loaded: {error}"
+            return ServerReport(self.server.name, False, problem=problem, mend="pip install 'xllamacpp>=2026.10'")
 
         reports = {model.alias: _report(model) for model in models}
         return ServerReport(self.server.name, True, f"xllamacpp {xllamacpp.__version__}", models=reports)

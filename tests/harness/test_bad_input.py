@@ -128,3 +128,27 @@ def test_an_export_of_usage_without_the_columns_says_which_are_known(tmp_path: P
         invoice.reconcile("results", "nope", path)
     with pytest.raises(Unmended, match="Is a directory"):
         invoice.reconcile("results", "nope", tmp_path)
+
+
+HIDING = """
+import os
+from importlib.machinery import PathFinder
+
+found = PathFinder.find_spec
+hidden = os.environ["HIDE"].split(",")
+PathFinder.find_spec = classmethod(lambda cls, name, *more: None if name.split(".")[0] in hidden else found(name, *more))
+"""
+
+
+def test_packages_that_are_not_installed_are_named_with_the_command_that_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HIDING)
+    (tmp_path / "x.yaml").write_text(GOOD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("HIDE", "xllamacpp,bokeh_sampledata")
+    ended = harness(tmp_path, "run", "x.yaml", "--yes")
+    assert ended.returncode == 2
+    assert "No module named 'xllamacpp'" in ended.stderr
+    assert "pip install 'bokeh-sampledata" in ended.stderr
+    assert not (tmp_path / "results" / "tiny").exists()
