@@ -22,6 +22,7 @@ _MARK = re.compile(r"\s*(?:\w+ )?(?:threshold|level|line|mark|overbought|oversol
 _DIFFERENCE = re.compile(r"\s*(?:\w+ )?(?:above|below|over|under|more|less|higher|lower|away|points?)\b", re.IGNORECASE)
 _BESIDE = re.compile(r"\W*(\w{4,})")
 _LOW_PRECISION = 2
+MOST_CHARS = 60_000
 _HEDGED = 0.025
 
 
@@ -39,10 +40,12 @@ class Traced:
 
 
 def trace(text: str, given: Given, earlier: Sequence[tuple[str, Sequence[Traced]]] = ()) -> list[Traced]:
-    """The claims of a text, each traced. `earlier` holds (place, figures) of the texts that this role was shown."""
+    """The claims of a text, each traced. `earlier` holds (place, figures) of the texts that this role was shown.
+
+    Of a text beyond MOST_CHARS only the beginning is read: no role is asked for that much."""
     found: list[Traced] = []
     cited: list[Quantity] = []
-    for claims in _by_sentence(text):
+    for claims in _by_sentence(text[:MOST_CHARS]):
         direct = [(claim, _match(claim, given)) for claim in claims]
         here = [claim.quantity for claim, fact in direct if fact is not None]
         found += [

@@ -119,6 +119,10 @@ _HEDGE = re.compile(
     re.I,
 )
 _SMALL_COUNT = 12
+_LONG = re.compile(r"\w{48,}")
+"""No figure is that long; patterns that look for words with digits would take quadratic time on it."""
+_LONGEST = 800
+"""Characters after which a sentence without an end is cut."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,11 @@ def figures_of_source(line: str) -> list[Quantity]:
 
 def _blank(text: str) -> str:
     """The text with everything that only looks like a figure blotted out, positions kept."""
-    return _NOT_FIGURES.sub(lambda match: "\x00" * len(match.group()), text)
+    return _NOT_FIGURES.sub(_blots, _LONG.sub(_blots, text))
+
+
+def _blots(match: re.Match[str]) -> str:
+    return "\x00" * len(match.group())
 
 
 def _quantity(text: str, match: re.Match[str], *, keep_counts: bool = False) -> Quantity | None:
@@ -266,11 +274,18 @@ def _direction(match: re.Match[str], negative: bool, before: str, after: str) ->
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each sentence or line."""
+    """Start and end of each sentence or line; one without an end is cut at a space, so that work stays linear."""
     start = 0
     for match in re.finditer(r"[.!?](?=\s|$)|\n+", text):
-        if match.end() > start:
-            yield start, match.end()
+        yield from _pieces(text, start, match.end())
         start = match.end()
-    if start < len(text):
-        yield start, len(text)
+    yield from _pieces(text, start, len(text))
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - start > _LONGEST:
+        cut = text.rfind(" ", start + 1, start + _LONGEST) + 1 or start + _LONGEST
+        yield start, cut
+        start = cut
+    if end > start:
+        yield start, end
