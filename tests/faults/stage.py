@@ -164,6 +164,9 @@ class Promise:
     cut_off: int | None = None
     """Most requests that may have been in flight when something died; None looks at the killed rows only."""
 
+    late: int = 0
+    """Most requests that a stalled process had out: they are asked again meanwhile, and both answers are kept and billed."""
+
     def check(self, stage: Stage, ledger: dict[str, Any] | None = None) -> None:
         self._receipts(stage)
         self._calls(stage)
@@ -186,11 +189,12 @@ class Promise:
         killed = outcomes["killed"]
         assert truth["answered"] - killed <= outcomes["answered"] <= truth["answered"], (outcomes, truth["models"])
         asked = Counter((one["model"], one["prompt"]) for one in truth["requests"] if one["outcome"] == "answered")
-        assert sum(asked.values()) - len(asked) <= killed, (outcomes, asked.most_common(3))
+        assert sum(asked.values()) - len(asked) <= killed + self.late, (outcomes, asked.most_common(3))
         if self.cut_off is not None:
             assert killed <= self.cut_off, outcomes
         places = Counter(_place(call) for call in calls if call["outcome"] == "answered")
-        assert max(places.values(), default=1) == 1, "a place was answered twice"
+        twice = sum(count - 1 for count in places.values())
+        assert twice <= self.late, f"{twice} places were answered twice"
         paid, told = sum(_usd(call) for call in calls), true_usd(truth["models"])
         assert sum(call["cost_usd"] for call in calls) == pytest.approx(paid)
         assert paid >= told - 1e-9, f"settled and estimated {paid} is below the truth {told}"

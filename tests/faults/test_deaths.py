@@ -75,7 +75,7 @@ def test_a_worker_that_stalls_for_20_s_and_comes_back(on_stage: Stage, broker: s
     assert runner.poll() is None
     os.kill(stalled, signal.SIGCONT)
     on_stage.end(runner)
-    Promise(6).check(on_stage, read_ledger(broker))
+    Promise(6, late=6 * 4).check(on_stage, read_ledger(broker))
 
 
 def _kill(pid: int) -> None:
