@@ -52,10 +52,10 @@ def test_who_came_first_is_served_first(redis_url: str) -> None:
 
     async def one(gates: Gatehouse, number: int) -> None:
         gate = await gates.take(cell(f"T{number}", LLAMA))
-        await asyncio.sleep(0.02 * number)
+        await asyncio.sleep(0.25 * number)
         permit = await gate.admit(PLACE, request(model=LLAMA), WORST)
         order.append(number)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.6)
         await gate.record(answered(permit, request(model=LLAMA)))
 
     async def scenario() -> None:
