@@ -82,6 +82,7 @@ def test_what_a_model_is_asked_again_is_what_the_other_one_heard(finished: Lab) 
 
 
 def test_a_second_replay_does_no_work_and_pays_nothing(finished: Lab) -> None:
+    replay(finished, *OWN_TO_PAID)
     before, receipts = paid_calls(finished), finished.receipts()
 
     assert "own > paid: 2 cells; 0 to do" in replay(finished, *OWN_TO_PAID)
