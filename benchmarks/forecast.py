@@ -28,14 +28,17 @@ sys.path[0] = str(ROOT)
 
 import agents
 from agents import Answer, Call, Permit, Place, Request, WorstCase
-from harness import draws, experience, matrix, pricing, rows, spec, workload
 from harness.cells import Cell
-from harness.folder import Folder, open_folder
-from harness.forecast import ArmForecast, Forecaster, Part
-from harness.freeze import freeze_cells
-from harness.priors import REASONING_TOKENS
-from harness.servers import ServerSpec
-from harness.store import Store
+from harness.experiment import matrix, spec
+from harness.experiment.servers import ServerSpec
+from harness.money import pricing
+from harness.planning import draws, experience, workload
+from harness.planning.forecast import ArmForecast, Forecaster, Part
+from harness.planning.priors import REASONING_TOKENS
+from harness.storage import rows
+from harness.storage.folder import Folder, open_folder
+from harness.storage.freeze import freeze_cells
+from harness.storage.store import Store
 
 EXPERIMENT = """
 name: simulated

@@ -24,14 +24,16 @@ sys.path[0] = str(ROOT)
 
 import redis
 
-from harness import events, matrix, plan, registry, servers, spec
-from harness.broker import NAMESPACE, make_broker, queue_name
 from harness.cells import Cell
-from harness.events import Event
-from harness.feeding import Feed
-from harness.private_redis import private_redis
-from harness.registry import RunInfo
-from harness.spec import Experiment
+from harness.experiment import matrix, servers, spec
+from harness.experiment.spec import Experiment
+from harness.planning import plan
+from harness.queue import events, registry
+from harness.queue.broker import NAMESPACE, make_broker, queue_name
+from harness.queue.events import Event
+from harness.queue.feeding import Feed
+from harness.queue.private_redis import private_redis
+from harness.queue.registry import RunInfo
 
 TICKERS = 100
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # In place of this folder, whose statistics.py would hide the standard one.
 sys.path[0] = str(ROOT)
 
-from harness.private_redis import private_redis
+from harness.queue.private_redis import private_redis
 from tests.fixtures.models import FakeModels
 
 CRITICAL_PATH = 9

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import agents
-from harness import settling
-from harness.folder import open_folder
-from harness.outcomes import write_outcomes
-from harness.run_folder import DONE
+from harness.planning import settling
+from harness.storage.folder import open_folder
+from harness.storage.outcomes import write_outcomes
+from harness.storage.run_folder import DONE
 from reports.load import load
 
 if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.display import Display
     from harness.ending import Outcome
-    from harness.rows import Row
-    from harness.run_folder import RunFolder
-    from harness.spec import Experiment
+    from harness.experiment.spec import Experiment
+    from harness.storage.rows import Row
+    from harness.storage.run_folder import RunFolder
     from reports.gates import Gate
 
 STOPPED = "stopped"

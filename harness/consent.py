@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness import matrix
 from harness.errors import Problem, Stopped, Unmended
+from harness.experiment import matrix
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
+    from harness.experiment.spec import Experiment
     from harness.session import Options
-    from harness.spec import Experiment
 
 
 def ask_before_spending(experiment: Experiment, cells: Iterable[Cell], options: Options, console: Console) -> None:

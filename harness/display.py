@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from harness.rows import Row
+    from harness.storage.rows import Row
 
 PLAIN_EVERY_S = 5.0
 _HEADINGS = ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "cost")

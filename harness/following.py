@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisError
 
-from harness import control, events, lease, ledger, roll
 from harness.ending import Outcome
-from harness.events import NOT_RUN, UNFINISHED, Event
+from harness.gate import lease, ledger
+from harness.queue import control, events, roll
+from harness.queue.events import NOT_RUN, UNFINISHED, Event
 
 if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.display import Display
-    from harness.feeding import Feed
-    from harness.local_workers import LocalWorkers
     from harness.progress import Progress
-    from harness.registry import RunInfo
-    from harness.store import Store
+    from harness.queue.feeding import Feed
+    from harness.queue.registry import RunInfo
+    from harness.storage.store import Store
+    from harness.workers.local_workers import LocalWorkers
 
 TICK_S = 0.25
 _SHOW_S = 0.5

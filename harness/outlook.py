@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness import plan as planning
-from harness import plan_text, servers, settling
+from harness.experiment import servers
+from harness.planning import plan as planning
+from harness.planning import plan_text, settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
-    from harness.run_folder import RunFolder
+    from harness.experiment.spec import Experiment
     from harness.session import Options
-    from harness.spec import Experiment
+    from harness.storage.run_folder import RunFolder
 
 
 def show(

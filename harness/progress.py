@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.events import NOT_RUN
-from harness.rows import Row
+from harness.queue.events import NOT_RUN
+from harness.storage.rows import Row
 
 FAILED = ("failed", "timeout", "over_budget")
 _NOTED = 5

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness import calendar, spec
-from harness.spec import Experiment
+from harness.experiment import calendar, spec
+from harness.experiment.spec import Experiment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,8 +29,9 @@ HISTORY_TOKENS = 200
 
 def play(options: Options, console: Console) -> int:
     """Run the rehearsal, then plan the experiment again with what it told; returns the rehearsal's exit code."""
-    from harness import matrix, outlook
+    from harness import outlook
     from harness import run as engine
+    from harness.experiment import matrix
 
     experiment = spec.load(options.path, options.overrides)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from harness import preflight, replaying, run_folder, spec
+from harness.checking import preflight
 from harness.consent import ask_before_spending
 from harness.display import Display
 from harness.errors import Problem, Unmended
+from harness.experiment import spec
 from harness.experiment.lineups import Arm
-from harness.replaying import Wish
+from harness.experiment.spec import Experiment
 from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
-from harness.spec import Experiment
+from harness.storage import run_folder
+from harness.workers import replaying
+from harness.workers.replaying import Wish
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.run_folder import RunFolder
+    from harness.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import control, roll, status
+from harness import status
+from harness.queue import control, roll
 
 if TYPE_CHECKING:
-    from harness.run_folder import RunFolder
+    from harness.storage.run_folder import RunFolder
 
 REOPENED = ("failed", "timeout")
 

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import journal
 from harness.cells import Cell
 from harness.errors import StoreError
-from harness.private_redis import private_redis
-from harness.run_folder import RunFolder
-from harness.store import Store
+from harness.gate import journal
+from harness.queue.private_redis import private_redis
+from harness.storage.run_folder import RunFolder
+from harness.storage.store import Store
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -8,24 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness import (
-    closing,
-    environment,
-    freeze,
-    manifest,
-    matrix,
-    outlook,
-    preflight,
-    reuse,
-    run_folder,
-    spec,
-)
+from harness import closing, outlook, reuse
 from harness.cells import Cell
+from harness.checking import preflight
 from harness.consent import ask_before_spending
 from harness.display import Display
 from harness.ending import Outcome
-from harness.folder import Folder, open_folder
+from harness.experiment import environment, matrix, spec
 from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
+from harness.storage import freeze, manifest, run_folder
+from harness.storage.folder import Folder, open_folder
 
 if TYPE_CHECKING:
     from redis import Redis

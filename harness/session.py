@@ -9,23 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import control, events, preflight, registry, reuse, roll, servers, spec
-from harness.local_workers import LocalWorkers
-from harness.matrix import pool_of
-from harness.private_redis import private_redis
+from harness import reuse
+from harness.checking import preflight
+from harness.checking.sources_check import archive_address
+from harness.experiment import servers, spec
+from harness.experiment.matrix import pool_of
 from harness.progress import Progress
-from harness.registry import RunInfo
-from harness.sources_check import archive_address
+from harness.queue import control, events, registry, roll
+from harness.queue.private_redis import private_redis
+from harness.queue.registry import RunInfo
+from harness.workers.local_workers import LocalWorkers
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from harness.cells import Cell
+    from harness.checking.preflight import Preflight
     from harness.display import Display
     from harness.ending import Outcome
-    from harness.preflight import Preflight
-    from harness.run_folder import RunFolder
-    from harness.spec import Experiment
+    from harness.experiment.spec import Experiment
+    from harness.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,9 @@ def work_off(
     """Feed the waiting cells and follow them until all have ended, or until the run is to stop."""
     from redis import RedisError
 
-    from harness.broker import make_broker
-    from harness.feeding import Feed
     from harness.following import Follower
+    from harness.queue.broker import make_broker
+    from harness.queue.feeding import Feed
 
     info = _info(plan)
     ended = plan.run.store.receipts()

@@ -11,10 +11,12 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-from harness import control, ledger, limits, reuse, roll
-from harness.private_redis import url_of
+from harness import reuse
+from harness.gate import ledger, limits
 from harness.progress import Progress
-from harness.run_folder import RunFolder
+from harness.queue import control, roll
+from harness.queue.private_redis import url_of
+from harness.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,9 @@ def retry(
     broker: Annotated[str | None, _BROKER] = None,
 ) -> None:
     """Reopen failed and timed-out cells; a run in progress takes them up, else `run` does."""
-    from harness import retrying, run_folder
+    from harness import retrying
     from harness.errors import Problem, Unmended
+    from harness.storage import run_folder
 
     if not failed:
         raise Unmended([Problem("retry", "it is not said what to reopen", "say --failed")])
@@ -56,8 +57,10 @@ def retry(
 
 
 def _say(name: str, results: str, broker: str | None, wish: str) -> None:
-    from harness import control, run_folder, status
+    from harness import status
     from harness.errors import Problem, Unmended
+    from harness.queue import control
+    from harness.storage import run_folder
 
     run = run_folder.find(results, name)
     with status.connected(run, broker) as client:

@@ -19,8 +19,9 @@ def doctor(
     """Check Python, Redis, disk, keys, servers, models, prices and sources, each with its mend."""
     import json
 
-    from harness import checks, preflight, spec
+    from harness.checking import checks, preflight
     from harness.errors import Unmended
+    from harness.experiment import spec
 
     wanted, broken = None, []
     try:
@@ -42,7 +43,7 @@ def _show(checks: tuple[object, ...]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from harness.checks import Check
+    from harness.checking.checks import Check
 
     console = Console()
     marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}

@@ -16,8 +16,8 @@ def export(
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
 ) -> None:
     """Export a run as CSV, JSON, JUnit or Markdown."""
-    from harness import tables_of
     from harness.errors import Problem, Unmended
+    from harness.storage import tables_of
     from reports import export as exporting
 
     with tables_of.reported(run):

@@ -17,9 +17,9 @@ def meter(
     import signal
     from threading import Event
 
-    from harness import meter as sampler
-    from harness import run_folder
     from harness.errors import Problem, Unmended
+    from harness.money import meter as sampler
+    from harness.storage import run_folder
 
     found = run_folder.find(results, run).store.folder
     if found.local is None:

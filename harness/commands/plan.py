@@ -23,9 +23,12 @@ def plan(
 
     from rich.console import Console
 
-    from harness import matrix, plan_text, preflight, repricing, spec
-    from harness import plan as planning
-    from harness import servers as machines
+    from harness.checking import preflight
+    from harness.experiment import matrix, spec
+    from harness.experiment import servers as machines
+    from harness.money import repricing
+    from harness.planning import plan as planning
+    from harness.planning import plan_text
 
     wanted = spec.load(experiment, spec.of_archive(archive))
     if what_if:

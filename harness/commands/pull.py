@@ -18,8 +18,8 @@ def pull(
     """Pull every Ollama model of an experiment that its server does not have; nothing else ever pulls."""
     import asyncio
 
-    from harness import servers as machines
-    from harness import spec
+    from harness.experiment import servers as machines
+    from harness.experiment import spec
 
     told = spec.load(experiment)
     found = machines.load(servers, told, experiment.resolve().parent)

@@ -20,7 +20,7 @@ def reconcile(
 
     from rich.console import Console
 
-    from harness import invoice
+    from harness.money import invoice
 
     found = invoice.reconcile(results, run, usage, tolerance)
     if as_json:
@@ -36,7 +36,7 @@ def _show(found: object, console: object) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness.invoice import Reconciled
+    from harness.money.invoice import Reconciled
 
     assert isinstance(found, Reconciled)
     assert isinstance(console, Console)

@@ -14,7 +14,7 @@ def report(
     cases: Annotated[str, typer.Option(help="Case pages to write: a number, all, or none.")] = "500",
 ) -> None:
     """Write report.html and the case pages of a run; with two runs, what changed between them."""
-    from harness import tables_of
+    from harness.storage import tables_of
     from reports import render, run_changes
 
     most = _most(cases)

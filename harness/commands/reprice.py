@@ -21,9 +21,9 @@ def reprice(
 
     from rich.console import Console
 
-    from harness import price_file, repricing
     from harness.errors import Problem, Unmended
-    from harness.pricing import PriceTable
+    from harness.money import price_file, repricing
+    from harness.money.pricing import PriceTable
 
     try:
         moment = dt.datetime.fromisoformat(as_of).replace(tzinfo=dt.UTC) if as_of else None

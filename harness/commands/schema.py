@@ -14,7 +14,7 @@ def schema(
     """Print the JSON schema of the experiment file."""
     import json
 
-    from harness import spec
+    from harness.experiment import spec
 
     text = json.dumps(spec.schema(), indent=2) + "\n"
     if write:

@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Freeze one case now and show it as the analysts see it, with where everything comes from."""
     import agents
-    from harness import environment
+    from harness.experiment import environment
 
     data = _data(experiment, archive) | ({"mask": True} if mask else {})
     contact = environment.read(experiment).get("SEC_CONTACT")
@@ -67,8 +67,8 @@ def freeze(
 ) -> None:
     """Store what the sources know now, with the time of retrieval, in an archive: leak-free history, built forward."""
     import agents
-    from harness import environment, matrix, spec
     from harness.errors import Problem, Unmended
+    from harness.experiment import environment, matrix, spec
 
     if not today:
         raise Unmended([Problem("snapshot freeze", "only --today can be frozen by hand", "cases are frozen by `run`")])
@@ -96,7 +96,7 @@ def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> Non
 
 
 def _address(said: str | None, experiment: Path) -> str | None:
-    from harness.sources_check import archive_address
+    from harness.checking.sources_check import archive_address
 
     return archive_address(said, experiment.parent) if said else None
 
@@ -104,7 +104,7 @@ def _address(said: str | None, experiment: Path) -> str | None:
 def _data(experiment: Path | None, archive: str | None) -> dict[str, Any]:
     """Settings of the experiment, else everything from the archive, else the demo source."""
     if experiment is not None:
-        from harness import matrix, spec
+        from harness.experiment import matrix, spec
 
         loaded = spec.load(experiment, spec.of_archive(archive))
         return {**matrix.data_of(loaded), "archive": _address(loaded.data.archive, experiment)}

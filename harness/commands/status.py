@@ -21,8 +21,8 @@ def status(
     import json
     import time
 
-    from harness import run_folder
     from harness import status as engine
+    from harness.storage import run_folder
 
     found = run_folder.find(results, run)
     while True:

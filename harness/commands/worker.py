@@ -28,8 +28,8 @@ def worker(
     metrics_port: Annotated[int | None, typer.Option(help="Answer Prometheus here; each process takes the next port.")] = None,
 ) -> None:
     """Serve the runs that a broker announces; needs only Redis, the results folder and its models."""
-    from harness import supervisor
-    from harness.orders import Orders, pools_of
+    from harness.workers import supervisor
+    from harness.workers.orders import Orders, pools_of
 
     orders = Orders(
         broker=broker,

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from harness.private_redis import private_redis, redis_binary
+from harness.queue.private_redis import private_redis, redis_binary
 from tests.faults.stage import Stage, stage
 from tests.fixtures.models import FakeModels
 

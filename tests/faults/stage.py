@@ -262,7 +262,7 @@ def read_ledger(url: str) -> dict[str, Any]:
     """The money of the one run that this Redis knows."""
     import redis
 
-    from harness import ledger
+    from harness.gate import ledger
 
     with redis.Redis.from_url(url) as client:
         (key,) = list(client.scan_iter(match="tah:*:ledger"))

@@ -7,7 +7,7 @@ import signal
 import time
 from random import Random
 
-from harness.private_redis import private_redis
+from harness.queue.private_redis import private_redis
 from tests.faults.stage import Promise, Stage, read_ledger
 
 CELLS = 12

@@ -8,8 +8,8 @@ from random import Random
 
 import redis
 
-from harness import registry
-from harness.broker import NAMESPACE, make_broker, queue_name
+from harness.queue import registry
+from harness.queue.broker import NAMESPACE, make_broker, queue_name
 from tests.faults.stage import Promise, Stage, read_ledger
 
 POISON = """

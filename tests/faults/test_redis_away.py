@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from harness.private_redis import private_redis
+from harness.queue.private_redis import private_redis
 from tests.faults.stage import Promise, Stage, read_ledger
 
 GONE_S = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from harness.pricing import PriceTable
+from harness.money.pricing import PriceTable
 from tests.faults.stage import Promise, Stage, read_ledger
 
 FAULTS = {
@@ -37,8 +37,8 @@ def test_the_stage_prices_as_the_harness_does() -> None:
     """The other tests hold bills against their own arithmetic of gpt-5's rates."""
     import datetime as dt
 
-    from harness.pricing import Tokens
-    from harness.servers import ServerSpec
+    from harness.experiment.servers import ServerSpec
+    from harness.money.pricing import Tokens
     from tests.faults.stage import true_usd
 
     cloud = ServerSpec("cloud", "openai", "http://127.0.0.1/v1", is_hosted=True)

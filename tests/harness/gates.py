@@ -9,12 +9,12 @@ from typing import Any
 
 from agents import Answer, Call, Failure, Model, Part, Permit, Pipeline, Place, Request, Timing, Usage, WorstCase
 from harness.cells import Cell
-from harness.gate import CellGate
-from harness.gatehouse import Gatehouse
-from harness.ledger import Caps
-from harness.price_file import PriceFile
-from harness.pricing import PriceTable
-from harness.servers import ServerSpec
+from harness.experiment.servers import ServerSpec
+from harness.gate.gate import CellGate
+from harness.gate.gatehouse import Gatehouse
+from harness.gate.ledger import Caps
+from harness.money.price_file import PriceFile
+from harness.money.pricing import PriceTable
 
 GPT = Model("gpt", "openai", "test-gpt", {"max_output_tokens": 100}, server="cloud")
 LLAMA = Model("llama", "ollama", "llama3.1:8b", {"max_output_tokens": 100}, server="gpu-box")

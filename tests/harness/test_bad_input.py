@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness import invoice, preflight, spec, yaml_file
+from harness.checking import preflight
+from harness.checking.sources_check import unknown_tickers
 from harness.errors import Unmended
+from harness.experiment import spec, yaml_file
 from harness.experiment.cases import Data
-from harness.sources_check import unknown_tickers
+from harness.money import invoice
 from tests.fixtures.runs import Lab
 
 GOOD = """

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.clock import ServiceClock
+from harness.workers.clock import ServiceClock
 
 
 def test_waiting_for_a_slot_is_no_service() -> None:

@@ -14,7 +14,7 @@ import pytest
 import redis
 import yaml
 
-from harness.private_redis import redis_binary
+from harness.queue.private_redis import redis_binary
 from tests.fixtures.models import FakeModels
 from tests.fixtures.runs import ROOT, Lab, wait_for
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness import preflight, sources_check, spec
-from harness.checks import Check
+from harness.checking import preflight, sources_check
+from harness.checking.checks import Check
 from harness.errors import Unmended
+from harness.experiment import spec
 from harness.experiment.cases import Data
 
 ROOT = Path(__file__).parents[2]

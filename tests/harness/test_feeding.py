@@ -11,10 +11,10 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from agents import Model, Pipeline
-from harness.broker import NAMESPACE, make_broker, purge, waiting
 from harness.cells import Cell
-from harness.feeding import Feed
-from harness.registry import RunInfo
+from harness.queue.broker import NAMESPACE, make_broker, purge, waiting
+from harness.queue.feeding import Feed
+from harness.queue.registry import RunInfo
 
 RUN = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="f" * 64)
 HOSTED = "cells.20260101-000000-aaaa.ffffffffffff.hosted"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from harness import journal, ledger
 from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget
-from harness.keys import Keys
-from harness.ledger import Caps, Money
-from harness.limits import usage
-from harness.private_redis import private_redis
+from harness.gate import journal, ledger
+from harness.gate.keys import Keys
+from harness.gate.ledger import Caps, Money
+from harness.gate.limits import usage
+from harness.queue.private_redis import private_redis
 from tests.harness.gates import GPT, PLACE, WORST, WORST_USD, answered, at, cell, failed, house, pay, request
 
 

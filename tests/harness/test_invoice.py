@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness import invoice, meter, price_file, repricing
 from harness.errors import Unmended
-from harness.folder import open_folder
-from harness.pricing import PriceTable
-from harness.store import Store
+from harness.money import invoice, meter, price_file, repricing
+from harness.money.pricing import PriceTable
+from harness.storage.folder import open_folder
+from harness.storage.store import Store
 
 DAY = dt.datetime(2026, 8, 21, 15, tzinfo=dt.UTC)
 
@@ -41,7 +41,7 @@ def call(number: int, model: str = "gpt-5", **more: Any) -> dict[str, Any]:
 
 
 def results(folder: Path, *calls: dict[str, Any]) -> str:
-    from harness.store import _bytes
+    from harness.storage.store import _bytes
 
     store = Store(open_folder(folder / "results").at("money/run-1"))
     store.write_manifest({"run_id": "run-1"})

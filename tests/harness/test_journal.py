@@ -8,9 +8,9 @@ from dataclasses import replace
 import redis
 
 from agents import Answer, Call, Part, Permit, Place, Timing, ToolCall, Usage
-from harness import journal
-from harness.journal import Entry, request_hash
-from harness.rows import call_row
+from harness.gate import journal
+from harness.gate.journal import Entry, request_hash
+from harness.storage.rows import call_row
 from reports.tables import CALLS
 from tests.harness.gates import GPT, PLACE, WORST, at, cell, house, pay, request
 

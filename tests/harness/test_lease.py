@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from harness.errors import Deferred, LeaseLost
-from harness.lease import ALIVE_MS, bury
+from harness.gate.lease import ALIVE_MS, bury
 from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import redis
 
-from harness import ledger
 from harness.errors import OverBudget
-from harness.ledger import Caps, Money, pico
+from harness.gate import ledger
+from harness.gate.ledger import Caps, Money, pico
 from tests.harness.gates import GPT, LLAMA, PLACE, WORST, WORST_USD, answered, at, cell, house, pay, request
 
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from agents import Place
-from harness.gatehouse import Gatehouse
-from harness.limits import Limit, history, usage
-from harness.servers import ServerSpec
+from harness.experiment.servers import ServerSpec
+from harness.gate.gatehouse import Gatehouse
+from harness.gate.limits import Limit, history, usage
 from tests.harness.gates import LLAMA, PLACE, WORST, answered, at, cell, failed, house, request, specs
 
 QWEN = replace(LLAMA, alias="qwen", name="qwen3:8b")

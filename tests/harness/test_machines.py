@@ -8,9 +8,9 @@ from pathlib import Path
 
 import redis
 
-from harness import registry
-from harness.broker import queue_name
-from harness.registry import RunInfo
+from harness.queue import registry
+from harness.queue.broker import queue_name
+from harness.queue.registry import RunInfo
 from tests.fixtures.runs import Lab, wait_for
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import known, matrix, servers, spec
 from harness.errors import Unmended
+from harness.experiment import known, matrix, servers, spec
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 BASE = """

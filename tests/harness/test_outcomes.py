@@ -11,8 +11,8 @@ import pytest
 
 from agents import Pipeline
 from harness.cells import Cell
-from harness.folder import open_folder
-from harness.outcomes import write_outcomes
+from harness.storage.folder import open_folder
+from harness.storage.outcomes import write_outcomes
 from reports import tables
 from tests.agents import archives
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from harness import draws, earlier, experience, matrix, plan_text, priors, rehearsal, rows, servers, settling, spec, workload
-from harness import plan as planning
+from harness import rehearsal
 from harness.cells import Cell
-from harness.experience import Experience, Measured, key_of
-from harness.folder import open_folder
-from harness.forecast import Forecaster, Part
-from harness.pricing import PriceTable
-from harness.store import Store
+from harness.experiment import matrix, servers, spec
+from harness.money.pricing import PriceTable
+from harness.planning import draws, earlier, experience, plan_text, priors, settling, workload
+from harness.planning import plan as planning
+from harness.planning.experience import Experience, Measured, key_of
+from harness.planning.forecast import Forecaster, Part
+from harness.storage import rows
+from harness.storage.folder import open_folder
+from harness.storage.store import Store
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 TEXT = """

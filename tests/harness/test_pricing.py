@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from agents import Answer, Call, Failure, Model, Part, Place, Request, Timing, Usage, WorstCase
-from harness import price_file, pricing
 from harness.errors import Unmended
+from harness.experiment.servers import ServerSpec
 from harness.experiment.terms import LocalCost
-from harness.servers import ServerSpec
+from harness.money import price_file, pricing
 from reports import hardware
 
 NOVEMBER = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)

@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from harness.errors import StoreError
-from harness.private_redis import private_redis
-from harness.process import is_alive
+from harness.queue.private_redis import private_redis
+from harness.queue.process import is_alive
 
 OWNER = """
 import sys, pathlib, time, redis
-from harness.private_redis import private_redis
+from harness.queue.private_redis import private_redis
 with private_redis(pathlib.Path(sys.argv[1])) as url:
     client = redis.Redis.from_url(url)
     for number in range(200):

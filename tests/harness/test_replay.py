@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import replaying
 from harness.errors import Unmended
 from harness.replay import find
-from harness.replaying import Wish
+from harness.workers import replaying
+from harness.workers.replaying import Wish
 from reports.load import load
 from tests.fixtures.models import FakeModels
 from tests.fixtures.runs import Lab, wait_for

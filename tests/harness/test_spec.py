@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from harness import spec
 from harness.errors import Unmended
+from harness.experiment import spec
 
 ROOT = Path(__file__).parents[2]
 DESIGN = """

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import StoreError
-from harness.folder import open_folder
-from harness.rows import totals
-from harness.store import Store
+from harness.storage.folder import open_folder
+from harness.storage.rows import totals
+from harness.storage.store import Store
 from tests.harness.rows import call_row, message_row, receipt_row
 
 

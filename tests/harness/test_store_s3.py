@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.folder import open_folder
-from harness.store import Store
+from harness.storage.folder import open_folder
+from harness.storage.store import Store
 from tests.fixtures.runs import Lab
 from tests.harness.rows import receipt_row
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from harness.worker_log import JsonFormatter, PatientHandler, secrets_of, without_secrets
+from harness.workers.worker_log import JsonFormatter, PatientHandler, secrets_of, without_secrets
 
 FLOOD = """
 import logging, sys, time
@@ -24,7 +24,7 @@ sys.stdout.flush()
 
 
 def record(message: str, **fields: object) -> logging.LogRecord:
-    made = logging.LogRecord("harness.serving", logging.INFO, __file__, 1, message, (), None)
+    made = logging.LogRecord("harness.workers.serving", logging.INFO, __file__, 1, message, (), None)
     made.fields = fields
     return made
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harness.experiment.lineups import Swap
-from harness.swap import expand
+from harness.experiment.swap import expand
 from reports import hybrid, swaps
 from reports.load import load
 from tests.reports.replayed import add_replay, give_forms

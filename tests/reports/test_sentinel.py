@@ -15,8 +15,8 @@ import pytest
 import agents
 from agents import Pipeline, Snapshot
 from harness.cells import Cell
-from harness.folder import open_folder
-from harness.outcomes import write_outcomes
+from harness.storage.folder import open_folder
+from harness.storage.outcomes import write_outcomes
 from reports import future, sentinel, tables
 from reports.load import Run, load
 

@@ -1,0 +1,229 @@
+"""Preflight: everything that a run needs, looked at together and at once; `doctor` shows the same."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import agents
+from agents import Model, ServerReport
+from harness.checking import checks, machine, sources_check
+from harness.checking.checks import Check, fail, ok, warn
+from harness.errors import Unmended
+from harness.experiment import calendar, environment, matrix, servers
+from harness.experiment.servers import ServerSpec
+from harness.experiment.spec import Experiment
+from harness.money import price_file, pricing
+from harness.money.public_prices import Tokens
+
+PROBE_S = 15.0
+"""Includes importing the client on a machine that is busy, which alone can take 5 s."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found."""
+
+    checks: tuple[Check, ...]
+    reports: Mapping[str, ServerReport] = field(default_factory=dict)
+    """server -> what it says of itself and its models."""
+
+    @property
+    def is_ready(self) -> bool:
+        return not any(check.status == "fail" for check in self.checks)
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """model's name in the experiment -> digest of its weights, where its server tells one."""
+        return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
+
+    def require(self) -> None:
+        """Raises Unmended with everything that failed."""
+        checks.require(self.checks)
+
+
+def look(
+    experiment: Experiment | None,
+    *,
+    beside: Path | None = None,
+    servers_file: Path | None = None,
+    results: str = "results",
+    broker: str | None = None,
+    snapshots: Path = Path("snapshots"),
+) -> Preflight:
+    """Look at everything at once, in a few seconds at most; changes nothing and costs nothing."""
+    found = _Servers({}, ())
+    if experiment:
+        found = _load(experiment, servers_file, beside)
+    with ThreadPoolExecutor(4) as pool:
+        here = pool.submit(lambda: list(machine.checks(results, broker)))
+        sources = pool.submit(lambda: _sources(experiment, beside, snapshots) if experiment else [])
+        probed = pool.submit(lambda: asyncio.run(_probe(experiment, found.specs)) if experiment else {})
+        dated = list(_dates(experiment)) if experiment else []
+        priced = list(_prices(experiment, found.specs, beside)) if experiment else []
+        reports = probed.result()
+        pulls = {name: _pulls(experiment, spec) for name, spec in found.specs.items()} if experiment else {}
+        told = [*found.problems, *_servers(found.specs, reports, pulls), *dated, *priced]
+        return Preflight((*here.result(), *told, *sources.result()), reports)
+
+
+def _sources(experiment: Experiment, beside: Path | None, snapshots: Path) -> list[Check]:
+    contact = environment.read(beside).get("SEC_CONTACT")
+    frozen = sources_check.is_frozen(_cases(experiment), snapshots)
+    return [
+        *sources_check.checks(experiment.data, beside, contact, is_frozen=frozen),
+        *sources_check.unknown_tickers(experiment.data, experiment.tickers, beside),
+    ]
+
+
+def _cases(experiment: Experiment) -> list[str]:
+    """Ids of all cases; none where the dates are wrong, which another check says."""
+    try:
+        days = calendar.dates(experiment.dates)
+    except Unmended:
+        return []
+    return [f"{ticker}@{day.isoformat()}" for ticker in experiment.tickers for day in days]
+
+
+@dataclass(frozen=True)
+class _Servers:
+    specs: dict[str, ServerSpec]
+    problems: tuple[Check, ...]
+
+
+def _load(experiment: Experiment, path: Path | None, beside: Path | None) -> _Servers:
+    try:
+        return _Servers(servers.load(path, experiment, beside), ())
+    except Unmended as error:
+        return _Servers({}, tuple(checks.of_problems(error)))
+
+
+def _models(experiment: Experiment, server: str) -> list[Model]:
+    used = {one.alias for arm in matrix.arms(experiment).values() for one in matrix.lineup(experiment, arm).values()}
+    named = [matrix.model(experiment, alias) for alias in experiment.models if alias in used]
+    return [one for one in named if one.server == server]
+
+
+async def _probe(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> dict[str, ServerReport]:
+    """All servers at the same time; one without its key is not asked."""
+    asked = [spec for spec in specs.values() if not _lacks_key(spec)]
+    answers = await asyncio.gather(*(_probe_one(spec, _models(experiment, spec.name)) for spec in asked))
+    return {spec.name: report for spec, report in zip(asked, answers, strict=True)}
+
+
+async def _probe_one(spec: ServerSpec, models: Sequence[Model]) -> ServerReport:
+    try:
+        async with asyncio.timeout(PROBE_S):
+            return await agents.probe(spec.as_agents_server(), models)
+    except TimeoutError:
+        where = spec.url or spec.provider
+        return ServerReport(spec.name, False, problem=f"{where} does not answer within {PROBE_S:g} s", mend="check the server")
+    except agents.Unsupported as error:
+        return ServerReport(spec.name, False, problem=str(error), mend="see the message")
+
+
+def _lacks_key(spec: ServerSpec) -> bool:
+    return spec.api_key_env is not None and not spec.api_key
+
+
+def _servers(specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport], pulls: Mapping[str, str]) -> Iterator[Check]:
+    for name, spec in specs.items():
+        if spec.api_key_env:
+            yield _key(spec)
+        if name in reports:
+            yield from _server(spec, reports[name], pulls.get(name, ""))
+
+
+def _key(spec: ServerSpec) -> Check:
+    name = f"key of {spec.name}"
+    if spec.api_key:
+        return ok(name, f"{spec.api_key_env} is set")
+    mend = f"put {spec.api_key_env}=... into .env beside the experiment, or into the environment"
+    return fail(name, f"{spec.api_key_env} is not set", mend)
+
+
+def _pulls(experiment: Experiment, spec: ServerSpec) -> str:
+    """What to fetch once a server that is away is there again."""
+    names = dict.fromkeys(model.name for model in _models(experiment, spec.name))
+    return "; then " + ", ".join(f"`ollama pull {name}`" for name in names) if spec.provider == "ollama" else ""
+
+
+def _server(spec: ServerSpec, report: ServerReport, pulls: str) -> Iterator[Check]:
+    name = f"server {spec.name}"
+    if report.problem or not report.reachable:
+        yield fail(name, report.problem or "does not answer", (report.mend or "start it") + pulls)
+    else:
+        version = f", version {report.version}" if report.version else ""
+        yield ok(name, f"{spec.url or spec.provider} answers{version}; {spec.slots} at a time")
+    for alias, model in report.models.items():
+        yield from _model(alias, model)
+
+
+def _model(alias: str, model: agents.ModelReport) -> Iterator[Check]:
+    name = f"model {alias}"
+    if not model.present or model.problem:
+        yield fail(name, model.problem or f"{model.name} is not there", model.mend or "choose another model")
+        return
+    facts = [model.name, model.quantisation, f"context {model.context_length}" if model.context_length else None]
+    yield ok(name, ", ".join(fact for fact in facts if fact))
+    if model.size_bytes and model.size_vram_bytes is not None and model.size_vram_bytes < model.size_bytes:
+        share = 1 - model.size_vram_bytes / model.size_bytes
+        mend = "choose a smaller model, quantisation or num_ctx, or free VRAM"
+        yield warn(name, f"{share:.0%} of it computes on the CPU: it does not fit the GPU's memory", mend)
+
+
+def _dates(experiment: Experiment) -> Iterator[Check]:
+    try:
+        days = calendar.dates(experiment.dates)
+        yield ok("dates", f"{len(days)} from {days[0]} to {days[-1]}")
+    except Unmended as error:
+        yield from checks.of_problems(error)
+
+
+def _prices(experiment: Experiment, specs: Mapping[str, ServerSpec], beside: Path | None) -> Iterator[Check]:
+    try:
+        table = price_table(experiment, beside)
+    except Unmended as error:
+        yield from checks.of_problems(error)
+        return
+    now = dt.datetime.now(dt.UTC)
+    for spec in specs.values():
+        for model in _models(experiment, spec.name):
+            yield _price(experiment, spec, model, table, now)
+
+
+def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricing.PriceTable, now: dt.datetime) -> Check:
+    name = f"price of {model.alias}"
+    if not spec.is_hosted:
+        return _local_price(name, spec)
+    tier = model.params.get("service_tier")
+    tokens = Tokens(1_000_000, 0), Tokens(0, 1_000_000)
+    per_million = [table.usd(model.name, spec, tier, each, now) for each in tokens]
+    if None not in per_million:
+        return ok(name, f"${per_million[0]:g} per million input tokens, ${per_million[1]:g} output ({table.version})")
+    found = f"no price known for {model.name}{f' in tier {tier}' if tier else ''} at {spec.url or spec.provider}"
+    if experiment.allow_unpriced:
+        return warn(name, f"{found}: its cost will be NULL and no cap can hold it")
+    return fail(name, found, "name a price file (prices: FILE), or say allow_unpriced: true")
+
+
+def _local_price(name: str, spec: ServerSpec) -> Check:
+    from harness.money import local_cost
+
+    basis = local_cost.basis(spec.hardware)
+    if basis == "unknown":
+        mend = "say local_cost in the experiment, or usd_per_gpu_hour (usd_per_cpu_hour for llamacpp) in servers.yaml"
+        return warn(name, "what this machine costs is not said: its cost will be NULL, never 0", mend)
+    return ok(name, f"by {basis.replace('_', ' ')}")
+
+
+def price_table(experiment: Experiment, beside: Path | None = None) -> pricing.PriceTable:
+    """The price table of an experiment: the public one, under the experiment's own file where it names one."""
+    if experiment.prices is None:
+        return pricing.PriceTable()
+    path = Path(experiment.prices).expanduser()
+    return pricing.PriceTable(price_file.load(path if path.is_absolute() or beside is None else beside / path))

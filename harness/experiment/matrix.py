@@ -1,0 +1,209 @@
+"""The matrix: cells of tickers x dates x arms x repeats, in the order in which they run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import agents
+from agents import Model, Pipeline
+from harness.cells import Cell, digest_of
+from harness.errors import Problem, Unmended
+from harness.experiment import calendar, known, swap
+from harness.experiment.cases import Repeats
+from harness.experiment.lineups import Arm, ModelPart, PipelinePart
+from harness.experiment.problems import closest
+from harness.experiment.spec import Experiment
+
+_HOSTED = frozenset({"openai"})
+_DATA_OF_CELL = ("prices", "filings", "news", "macro", "social", "insiders", "mask", "decision_time")
+
+
+@dataclass(frozen=True)
+class Case:
+    ticker: str
+    date: dt.date
+
+    @property
+    def case_id(self) -> str:
+        return f"{self.ticker}@{self.date.isoformat()}"
+
+
+def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]:
+    """Every cell, ordered: hosted arms and rules case by case, then local and hybrid ones model by model.
+
+    Raises Unmended for dates that cannot be, and for two arms with one identity."""
+    cases = _cases(experiment, now)
+    players = arms(experiment)
+    _refuse_twins(experiment, players)
+    noisy = _noisy(cases, experiment.repeats)
+    cells = [cell for name, arm in players.items() for cell in _cells(experiment, name, arm, cases, noisy)]
+    return _ordered(cells, list(players))
+
+
+def arms(experiment: Experiment) -> dict[str, Arm]:
+    """Arms by name: as declared, each model where none is, and a swap design written out."""
+    return swap.written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
+
+
+def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model]:
+    """role -> model, for exactly the roles that this arm's pipeline asks."""
+    if arm.rule:
+        return {}
+    return {role: model(experiment, _alias(arm, role), repeat) for role in _asked(pipeline(experiment, arm))}
+
+
+def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
+    """A configured model as the pipeline takes it, with every parameter explicit."""
+    part: ModelPart = experiment.models[alias]
+    params = part.parameters()
+    if params.get("seed") == "per_repeat":
+        params["seed"] = repeat
+    return Model(alias, part.provider, part.model, params, part.server or part.provider)
+
+
+def pipeline(experiment: Experiment, arm: Arm) -> Pipeline:
+    """The experiment's pipeline with the keys that the arm says otherwise."""
+    said: dict[str, Any] = experiment.pipeline.model_dump()
+    if arm.pipeline:
+        said |= arm.pipeline.model_dump(exclude_unset=True)
+    checked = PipelinePart.model_validate(said)
+    return Pipeline(**checked.model_dump(), rule=arm.rule)
+
+
+def select(cells: Sequence[Cell], only: str | None = None, limit: int | None = None) -> list[Cell]:
+    """A part of the matrix: --only arm=A,ticker=T,date=D (a key twice means either), then the first `limit` cells."""
+    wanted = _wanted(only, cells) if only else {}
+    chosen = [cell for cell in cells if all(_value(cell, key) in values for key, values in wanted.items())]
+    if only and not chosen:
+        raise Unmended([Problem("--only", f"no cell has all of {only}", "ask for less at a time")])
+    return chosen[:limit]
+
+
+def is_hosted(cell: Cell) -> bool:
+    """Whether no local model plays in this cell (a rule's cell counts as hosted: it holds no GPU)."""
+    return all(model.provider in _HOSTED for model in cell.lineup.values())
+
+
+def asks_hosted(cell: Cell) -> bool:
+    """Whether some hosted model plays in this cell: a hybrid's bill is one, too."""
+    return any(model.provider in _HOSTED for model in cell.lineup.values())
+
+
+def pool_of(cell: Cell) -> str:
+    """Cells that need a local model go where a worker stands beside it."""
+    return "hosted" if is_hosted(cell) else "local"
+
+
+def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
+    days = calendar.dates(experiment.dates, now)
+    return [Case(ticker, day) for day in days for ticker in experiment.tickers]
+
+
+def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy: frozenset[str]) -> Iterator[Cell]:
+    """Cells of one arm; what they have in common is made once."""
+    argued, data = pipeline(experiment, arm), data_of(experiment)
+    fingerprint = agents.fingerprint(argued)
+    by_repeat: dict[int, dict[str, Model]] = {}
+    for case in cases:
+        for repeat in range(_repeats(arm, case, experiment.repeats, noisy)):
+            if repeat not in by_repeat:
+                by_repeat[repeat] = lineup(experiment, arm, repeat)
+            yield Cell(
+                experiment=experiment.name,
+                arm=name,
+                ticker=case.ticker,
+                date=case.date,
+                repeat=repeat,
+                lineup=by_repeat[repeat],
+                pipeline=argued,
+                data=data,
+                fingerprint=fingerprint,
+            )
+
+
+def data_of(experiment: Experiment) -> dict[str, Any]:
+    """Data settings that are part of a cell; where an archive lies is not, its content is in the snapshot's hash."""
+    return {key: getattr(experiment.data, key) for key in _DATA_OF_CELL}
+
+
+def _asked(argued: Pipeline) -> Iterable[str]:
+    if argued.depth == "single_call" and not argued.entry:
+        return ("portfolio_manager",)
+    silent = {f"{name}_analyst" for name in known.analysts() if name not in argued.analysts}
+    return [role for role in known.roles() if role not in silent]
+
+
+def _alias(arm: Arm, role: str) -> str:
+    tier = arm.deep if role in known.deep_roles() else arm.quick
+    alias = arm.roles.get(role) or tier or arm.all
+    assert alias is not None, f"references.check lets no arm through that leaves {role} without a model"
+    return alias
+
+
+def _repeats(arm: Arm, case: Case, repeats: Repeats, noisy: frozenset[str]) -> int:
+    if arm.rule:
+        return 1
+    floor = repeats.noise_floor.repeats if repeats.noise_floor and case.case_id in noisy else 1
+    return max(repeats.all_cases, floor)
+
+
+def _noisy(cases: Sequence[Case], repeats: Repeats) -> frozenset[str]:
+    """Cases of the noise floor: those with the smallest hash, so that added cases leave most of them in place."""
+    if not repeats.noise_floor:
+        return frozenset()
+    by_hash = sorted(cases, key=lambda case: sha256(case.case_id.encode()).hexdigest())
+    return frozenset(case.case_id for case in by_hash[: repeats.noise_floor.cases])
+
+
+def _ordered(cells: list[Cell], names: list[str]) -> list[Cell]:
+    place = {name: index for index, name in enumerate(names)}
+
+    def key(cell: Cell) -> tuple[Any, ...]:
+        case = (cell.repeat, cell.date, cell.ticker, place[cell.arm])
+        if is_hosted(cell):
+            return (0, "", *case)
+        return (1, _local_model(cell), *case)
+
+    return sorted(cells, key=key)
+
+
+def _local_model(cell: Cell) -> str:
+    """The local model that a cell loads, so that a GPU meets each model once; several count by their names together."""
+    return "+".join(sorted({f"{one.server}/{one.name}" for one in cell.lineup.values() if one.provider not in _HOSTED}))
+
+
+def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:
+    seen: dict[str, str] = {}
+    found = []
+    for name, arm in lineups.items():
+        players = {role: one.identity() for role, one in lineup(experiment, arm).items()}
+        identity = digest_of([players, pipeline(experiment, arm).__dict__])
+        if identity in seen:
+            what = f"arms {seen[identity]!r} and {name!r} ask the same models the same: they would share every cell"
+            found.append(Problem(f"arms.{name}", what, "remove one, or change a model, a parameter or the pipeline of it"))
+        seen.setdefault(identity, name)
+    if found:
+        raise Unmended(found)
+
+
+def _wanted(only: str, cells: Sequence[Cell]) -> dict[str, set[str]]:
+    wanted: dict[str, set[str]] = {}
+    for pair in only.split(","):
+        key, _, value = pair.partition("=")
+        if key not in ("arm", "ticker", "date", "repeat") or not value:
+            mend = "write --only arm=A,ticker=T,date=YYYY-MM-DD"
+            raise Unmended([Problem("--only", f"cannot read {pair!r}; known: arm, ticker, date, repeat", mend)])
+        values = {_value(cell, key) for cell in cells}
+        if value not in values:
+            listed = ", ".join(sorted(values))
+            raise Unmended([Problem("--only", f"unknown {key} {value!r}; known: {listed}", closest(value, values))])
+        wanted.setdefault(key, set()).add(value)
+    return wanted
+
+
+def _value(cell: Cell, key: str) -> str:
+    return str(getattr(cell, key))

@@ -1,0 +1,152 @@
+"""The experiment: one YAML file, read strictly into types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
+
+from harness.cells import digest_of
+from harness.errors import Problem, Unmended
+from harness.experiment import known, problems, references, swap, yaml_file
+from harness.experiment.base import Name, Part, as_list
+from harness.experiment.cases import SHORTHANDS, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
+from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap, with_roles
+from harness.experiment.terms import Budget, CellLimit, Compare, Gates, Judge, LocalCost, Outcomes, Replay
+
+NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_cost", "allow_unpriced", "prices")
+"""Parts that change nothing of what models are asked: they start no new run."""
+
+
+def _arms(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    roles = frozenset(known.roles())
+    return {name: with_roles(arm, roles) if name != "swap" else arm for name, arm in value.items()}
+
+
+def _kind_of_arm(value: Any) -> str:
+    is_swap = isinstance(value, Swap) or (isinstance(value, dict) and bool({"from", "to", "design"} & value.keys()))
+    return "Swap" if is_swap else "Arm"
+
+
+ArmOrSwap = Annotated[Annotated[Arm, Tag("Arm")] | Annotated[Swap, Tag("Swap")], Discriminator(_kind_of_arm)]
+
+
+class Experiment(Part):
+    """Tickers x dates x arms x repeats, and the terms of their comparison."""
+
+    name: Name
+    """Name of the experiment and of its results folder."""
+    description: str = ""
+    """The question in one sentence; it heads the report."""
+    tickers: Annotated[tuple[Ticker, ...], BeforeValidator(as_list), Field(min_length=1)]
+    """Tickers to decide on."""
+    dates: DatesPart
+    """Decision dates: a list, or a rule."""
+    repeats: RepeatsPart = Repeats()
+    """A number, or repeats of all cases with a noise floor on some."""
+    data: DataPart = Data()
+    """Sources of the frozen inputs."""
+    pipeline: PipelinePart = PipelinePart()
+    """How each case is argued; an arm may say otherwise."""
+    models: dict[Name, ModelPart] = Field(default_factory=dict)
+    """Configured models, by the name that arms use."""
+    arms: Annotated[dict[Name, ArmOrSwap], BeforeValidator(_arms)] = Field(default_factory=dict)
+    """Lineups to compare; each model is an arm where none is said. The name `swap` holds a swap design."""
+    compare: Compare = Compare()
+    """Baseline and endpoints, declared before the run."""
+    outcomes: Outcomes = Outcomes()
+    """Horizons and benchmark of what happened after each decision."""
+    budget: Budget = Budget()
+    """Caps on hosted models' bills."""
+    cell_limit: CellLimit = CellLimit()
+    """Time limits of one cell."""
+    gates: Gates = Gates()
+    """What must hold at the end."""
+    local_cost: LocalCost | None = None
+    """What local hardware costs; unknown where neither this nor servers.yaml says it."""
+    prices: str | None = None
+    """Price file of your own (a gateway, Azure, a negotiated rate), seen from the experiment file."""
+    allow_unpriced: bool = False
+    """Run although the price of a hosted model is unknown; its cost is then NULL, and caps cannot hold it."""
+    replay: Replay | None = None
+    """Replay of one arm's recorded inputs by other models, after the run."""
+    judge: Judge | None = None
+    """Pairwise judgement of replayed texts; off where this is not said."""
+
+    @model_validator(mode="after")
+    def _somebody_decides(self) -> Self:
+        if not self.models and not self.arms:
+            raise ValueError("the matrix is empty: name models, or arms of rules")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything as plain values, defaults included; loading it again gives the same experiment."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+    @property
+    def asked(self) -> str:
+        """Hash of what models are asked: the same hash continues the same run."""
+        plain = {key: value for key, value in self.resolved().items() if key not in (*NEVER_ASKED, "description")}
+        for model in plain.get("models", {}).values():
+            model.pop("server", None)
+        plain["data"].pop("archive", None)
+        return digest_of(plain)
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
+    """Read an experiment; `overrides` are dotted keys of the command line (data.archive, budget.run_usd).
+
+    Raises Unmended with every problem of the file."""
+    document = yaml_file.load(Path(path))
+    if not isinstance(document.value, dict):
+        raise Unmended([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
+    for key, value in overrides.items():
+        _put(document.value, key.split("."), value)
+    found = references.check(document)
+    try:
+        experiment = Experiment.model_validate(document.value)
+    except ValidationError as error:
+        raise Unmended(problems.in_order([*problems.of_types(error, document, Experiment), *found])) from error
+    if found:
+        raise Unmended(problems.in_order(found))
+    arms = swap.written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
+    return experiment.model_copy(update={"arms": arms})
+
+
+def of_archive(archive: str | None) -> dict[str, Any]:
+    """The override that --archive is: its path counts from here, not from the experiment file."""
+    if archive is None:
+        return {}
+    return {"data.archive": archive if "://" in archive else str(Path(archive).resolve())}
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = raw.get(key)
+        raw[key] = {"prices": inner} if key == "data" and isinstance(inner, str) else (inner or {})
+        raw = raw[key]
+    raw[keys[-1]] = value
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the experiment file, for editors."""
+    made = Experiment.model_json_schema(by_alias=True)
+    for key, shorthand in SHORTHANDS.items():
+        whole = made["properties"][key]
+        made["properties"][key] = {"anyOf": [shorthand, {"$ref": whole["$ref"]}], "description": whole["description"]}
+    arm = made["$defs"]["Arm"]["properties"]
+    for role in known.roles():
+        arm[role] = {"type": "string", "description": f"Model that plays {role}."}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Experiment", **made}

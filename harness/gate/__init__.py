@@ -1,0 +1,1 @@
+"""What stands between a pipeline and a model: journal, money, slots and leases, kept in Redis."""

@@ -1,0 +1,77 @@
+"""The names of everything that a run's gates keep in Redis; no other file spells one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one run."""
+
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"tah:{self.run_id}:"
+
+    def cell(self, cell_id: str) -> str:
+        """Hash: who holds the cell (token, holder), how often it was begun, its money, its requests in flight."""
+        return f"{self.prefix}cell:{cell_id}"
+
+    def journal(self, cell_id: str) -> str:
+        """Hash: call_id -> finished call of an unfinished cell."""
+        return f"{self.prefix}journal:{cell_id}"
+
+    @property
+    def ledger(self) -> str:
+        """Hash: settled, estimated and reserved pico-dollars and tokens of the run and of each model."""
+        return f"{self.prefix}ledger"
+
+    def limit(self, server: str) -> str:
+        """Hash: window, model and timers of one server's limit."""
+        return f"{self.prefix}limit:{server}"
+
+    def slots(self, server: str) -> str:
+        """Hash: call_id -> holder of a server's slot."""
+        return f"{self.prefix}slots:{server}"
+
+    def waiters(self, server: str) -> str:
+        """Sorted set: who waits for a slot, by arrival."""
+        return f"{self.prefix}waiters:{server}"
+
+    def history(self, server: str) -> str:
+        """List: how a limit came to be what it is."""
+        return f"{self.prefix}history:{server}"
+
+    @property
+    def control(self) -> str:
+        """String: the wish of a person: run, pause or stop."""
+        return f"{self.prefix}control"
+
+    def alive(self, holder: str) -> str:
+        """String that expires: this process is alive."""
+        return f"{self.prefix}alive:{holder}"
+
+    def wake(self, holder: str) -> str:
+        """List: call_ids of this process that were given a slot."""
+        return f"{self.prefix}wake:{holder}"
+
+    @property
+    def suspects(self) -> str:
+        """Hash: holder -> since when it was seen dead."""
+        return f"{self.prefix}suspects"
+
+    def of_call(self, cell_id: str, server: str) -> list[str]:
+        """KEYS of every script, in the order that harness/gate/lua/prelude.lua names them."""
+        return [
+            self.cell(cell_id),
+            self.journal(cell_id),
+            self.ledger,
+            self.limit(server),
+            self.slots(server),
+            self.waiters(server),
+            self.history(server),
+            self.control,
+            self.suspects,
+        ]

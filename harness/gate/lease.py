@@ -1,0 +1,88 @@
+"""Leases: a process says by a key that expires that it lives, and holds cells and slots only while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.gate.keys import Keys
+from harness.gate.scripts import AWAY
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+
+ALIVE_MS = 4_000
+BEAT_S = 1.0
+LOOK_AGAIN_S = 1.3
+"""After this long a holder that still gives no sign of life is dead: its sign may only have been lost with Redis."""
+
+
+def new_holder() -> str:
+    """A name for this process as a holder: host, process, and a part that no later process shares."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A cell that is held; the token of a later holder is greater."""
+
+    cell_id: str
+    token: int
+    attempt: int
+
+
+class Heart:
+    """The sign of life of one holder in one run."""
+
+    def __init__(self, redis: AsyncRedis, keys: Keys, holder: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._holder = holder
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._beat()
+        self._task = asyncio.create_task(self._beat_on())
+
+    async def stop(self) -> None:
+        """Give no sign any more, at once: what is still held is free."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(*AWAY):
+            await self._redis.delete(self._keys.alive(self._holder))
+
+    async def _beat_on(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            with contextlib.suppress(*AWAY):
+                await self._beat()
+
+    async def _beat(self) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(self._keys.alive(self._holder), 1, px=ALIVE_MS)
+            pipe.hdel(self._keys.suspects, self._holder)
+            await pipe.execute()
+
+
+def holders(client: Redis, run_id: str) -> list[str]:
+    """Processes that serve this run and give signs of life."""
+    prefix = Keys(run_id).alive("")
+    return sorted(key.decode().removeprefix(prefix) for key in client.scan_iter(match=f"{prefix}*", count=1000))
+
+
+def bury(client: Redis, run_id: str, process: str) -> None:
+    """Say that a process (host:pid) is dead, so that nobody waits for its signs of life to run out."""
+    keys = Keys(run_id)
+    prefix = keys.alive("")
+    for key in client.scan_iter(match=f"{prefix}{process}:*", count=1000):
+        holder = key.decode().removeprefix(prefix)
+        client.hset(keys.suspects, holder, "0")
+        client.delete(key)

@@ -1,0 +1,1 @@
+"""What calls cost: prices, hardware, and other views of the same bill."""

@@ -1,0 +1,187 @@
+"""Recorded calls under other prices: another date, another price file, another model; without a call."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import Problem, Unmended
+from harness.experiment.problems import closest
+from harness.money.pricing import PriceTable
+from harness.money.public_prices import Tokens
+from harness.storage import run_folder
+from harness.storage.run_folder import RunFolder
+from reports.hardware import Hardware
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+WARNING = (
+    "token use differs between model families, and so would the decisions: this is the price of these tokens, not of that run"
+)
+_COLUMNS = [
+    *("arm", "outcome", "provider", "server", "model_requested", "model_returned", "service_tier", "started_at"),
+    *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "cost_usd", "cost_basis"),
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A hosted server as a recorded call names it: enough to find a price."""
+
+    name: str
+    provider: str
+    url: str | None = None
+    is_hosted: bool = True
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware(self.provider)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Old and new bill of one arm's hosted calls."""
+
+    arm: str
+    calls: int
+    old_usd: float | None
+    new_usd: float | None
+    unknown: int
+    """Calls that the new prices do not know."""
+
+
+@dataclass(frozen=True)
+class Repriced:
+    """A run under other prices, beside what it was billed."""
+
+    run: str
+    prices: str
+    as_of: str | None
+    lines: tuple[Line, ...]
+    warning: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "prices": self.prices,
+            "as_of": self.as_of,
+            "arms": {line.arm: {key: value for key, value in line.__dict__.items() if key != "arm"} for line in self.lines},
+            "old_usd": _sum([line.old_usd for line in self.lines]),
+            "new_usd": _sum([line.new_usd for line in self.lines]),
+            "warning": self.warning,
+        }
+
+
+def reprice(results: str, run: str, table: PriceTable) -> Repriced:
+    """Price every recorded hosted call of a run again, by what it really used."""
+    found = run_folder.find(results, run)
+    as_of = table.as_of.isoformat() if table.as_of else None
+    return Repriced(_name(found), table.version, as_of, tuple(_lines(hosted_calls(found), table, None)))
+
+
+def what_if(results: str, experiment: str, model: str, table: PriceTable | None = None) -> Repriced:
+    """The latest run's tokens, of all models, at another model's prices of today."""
+    table = table or PriceTable(as_of=dt.datetime.now(dt.UTC))
+    _refuse_unpriced(model, table)
+    found = run_folder.find(results, experiment)
+    lines = tuple(_lines(_calls(found), table, model))
+    return Repriced(_name(found), f"{model} ({table.version})", None, lines, WARNING)
+
+
+def show(found: Repriced, console: Console) -> None:
+    """Print old and new side by side."""
+    from rich.table import Table
+
+    table = Table(title=f"{found.run} at {found.prices}{f' as of {found.as_of}' if found.as_of else ''}", title_justify="left")
+    table.add_column("arm")
+    for heading in ("calls", "billed", "new", "new / billed", "unpriced calls"):
+        table.add_column(heading, justify="right")
+    for line in found.lines:
+        ratio = f"{line.new_usd / line.old_usd:.2f}" if line.old_usd and line.new_usd is not None else "unknown"
+        table.add_row(line.arm, f"{line.calls:,}", _usd(line.old_usd), _usd(line.new_usd), ratio, str(line.unknown))
+    console.print(table)
+    if found.warning:
+        console.print(found.warning, soft_wrap=True)
+
+
+def _lines(calls: pd.DataFrame, table: PriceTable, model: str | None) -> Iterator[Line]:
+    for arm, group in calls.groupby("arm", sort=True):
+        new = [_again(row, table, model) for row in group.to_dict("records")]
+        old = [None if cost != cost else float(cost) for cost in group["cost_usd"]]
+        yield Line(str(arm), len(group), _sum(old), _sum(new), sum(cost is None for cost in new))
+
+
+def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> float | None:
+    """New price of one call; a request that brought no answer keeps what it was billed."""
+    if row["outcome"] != "answered":
+        return None if row["cost_usd"] != row["cost_usd"] else float(row["cost_usd"])
+    counts = {key: _count(row[key]) for key in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")}
+    if counts["input_tokens"] is None or counts["output_tokens"] is None:
+        return None
+    tokens = Tokens(
+        counts["input_tokens"], counts["output_tokens"], counts["cached_tokens"] or 0, counts["cache_write_tokens"] or 0
+    )
+    server = Place(str(row["server"]), "openai" if model else str(row["provider"]))
+    name = model or _text(row["model_returned"]) or str(row["model_requested"])
+    try:
+        return table.usd(name, server, None if model else _text(row["service_tier"]), tokens, row["started_at"].to_pydatetime())
+    except ValueError:
+        return None
+
+
+def _refuse_unpriced(model: str, table: PriceTable) -> None:
+    if table.usd(model, Place("openai", "openai"), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
+        known = _known_models()
+        shown = ", ".join(name for name in known if name.startswith("gpt-"))
+        raise Unmended([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest(model, known))])
+
+
+def _known_models() -> list[str]:
+    from genai_prices.data_snapshot import get_snapshot
+
+    return sorted(model.id for provider in get_snapshot().providers if provider.id == "openai" for model in provider.models)
+
+
+def hosted_calls(run: RunFolder) -> pd.DataFrame:
+    """Calls that a provider billed; what local hardware costs does not change with a price list."""
+    calls = _calls(run)
+    return calls[~calls["provider"].isin(["ollama", "llamacpp", "openai_compatible"])]
+
+
+def _calls(run: RunFolder) -> pd.DataFrame:
+    import io
+
+    import pyarrow.parquet as pq
+
+    if (raw := run.store.folder.read_if_there("calls.parquet")) is None:
+        run.store.compact()
+        raw = run.store.folder.read("calls.parquet")
+    frame: pd.DataFrame = pq.read_table(io.BytesIO(raw), columns=_COLUMNS).to_pandas()
+    return frame
+
+
+def _name(run: RunFolder) -> str:
+    return f"{run.experiment}/{run.run_id}"
+
+
+def _text(value: Any) -> str | None:
+    """pandas says NaN where a text is not told."""
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None or value != value else int(value)
+
+
+def _sum(costs: list[float | None]) -> float | None:
+    """A sum is known when all its parts are; of nothing it is 0."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _usd(value: float | None) -> str:
+    return "unknown" if value is None else f"${value:,.4f}"

@@ -1,0 +1,1 @@
+"""What a run will cost, take and prove, and how its forecast compares with the bill."""

@@ -1,0 +1,249 @@
+"""What earlier runs measured of each role and model: the plan trusts it more than any prior."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import agents
+from agents import Model
+from harness.cells import digest_of
+from harness.storage.folder import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AS_UNSAID = (None, True, "default", "auto")
+"""Values that mean what a server does anyway: a thinking model thinks when nobody says."""
+MOST_RUNS = 20
+MOST_ESTIMATED = 400
+_PER_MESSAGE = 8
+CALIBRATION = "calibration.jsonl"
+_COLUMNS = (
+    *("role", "kind", "outcome", "provider", "model_requested", "params", "cell_id", "arm", "message_ids"),
+    *("input_tokens", "cached_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over the answered calls of one role and model."""
+
+    calls: int
+    output_tokens: float
+    duration_s: float
+    busy_s: float | None
+    """Seconds that the server says it computed; None where it does not say."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Everything that earlier runs in one results folder tell about the next one."""
+
+    roles: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
+    """(model key, role) -> what its calls used."""
+    inputs: Mapping[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
+    """(prompt fingerprint, model key, role) -> mean input tokens with hand-offs as they really were, and cached ones."""
+    cells: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """model key -> cells in which it played, and the deviation of the log of what one of them used."""
+    cached_share: Mapping[str, float] = field(default_factory=dict)
+    """model key -> share of its input that came from a cache."""
+    extra_calls: Mapping[str, float] = field(default_factory=dict)
+    """model key -> calls beyond the planned ones, as a share."""
+    biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """model keys of an arm, joined -> log(bill / forecast) of forecasts that rested on measured tokens."""
+    input_ratio: Mapping[str, float] = field(default_factory=dict)
+    """model key -> input tokens as told / as estimated here; under "" the same over all models."""
+    runs: int = 0
+
+    def ratio(self, model: Model) -> float | None:
+        """Calibration of the input estimate: the model's own, else that of the others."""
+        return self.input_ratio.get(key_of(model.provider, model.name, model.params), self.input_ratio.get(""))
+
+    def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float] | None:
+        return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
+
+    def of(self, model: Model, role: str) -> Measured | None:
+        return self.roles.get((key_of(model.provider, model.name, model.params), role))
+
+
+def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
+    """A model with the parameters that change how much it writes."""
+    telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think", "service_tier")}
+    said = {key: value for key, value in telling.items() if value not in _AS_UNSAID}
+    return f"{provider}/{name}/{digest_of(said)[:8]}"
+
+
+def read(results: Folder) -> Experience:
+    """Experience of the newest runs under a results folder; nothing where there are none."""
+    frames = [frame for run in _newest(results) if (frame := _calls(run)) is not None]
+    if not frames:
+        return Experience(biases=_biases(results))
+    import pandas as pd
+
+    calls = pd.concat(frames, ignore_index=True)
+    answered = calls[calls["outcome"] == "answered"]
+    primary = answered[answered["kind"] == "primary"]
+    return Experience(
+        roles={(str(model), str(role)): _measured(group) for (model, role), group in primary.groupby(["model", "role"])},
+        inputs=_inputs(primary),
+        cells={str(key): _scatter(group) for key, group in answered.groupby("model")},
+        cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
+        extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
+        biases=_biases(results),
+        input_ratio=_ratios(answered),
+        runs=len(frames),
+    )
+
+
+def keep(results: Folder, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines of {models, log_ratio, run_id} to the calibration that the next plan reads."""
+    old = results.read_if_there(CALIBRATION) or b""
+    new = "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in lines)
+    if new:
+        results.write(CALIBRATION, old + new.encode())
+
+
+def _newest(results: Folder) -> list[Folder]:
+    found = [
+        (name, results.at(f"{experiment}/{name}"))
+        for experiment in _folders(results)
+        for name in _folders(results.at(experiment))
+    ]
+    newest = sorted(found, key=lambda pair: pair[0], reverse=True)
+    return [folder for _, folder in newest[:MOST_RUNS]]
+
+
+def _folders(folder: Folder) -> list[str]:
+    try:
+        return folder.folders()
+    except (OSError, FileNotFoundError):
+        return []
+
+
+def _calls(run: Folder) -> pd.DataFrame | None:
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("calls.parquet")
+    if raw is None:
+        return None
+    table = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS))
+    if not table.num_rows:
+        return None
+    frame: pd.DataFrame = table.to_pandas()
+    names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
+    frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
+    frame["estimated"] = _estimates(run, frame)
+    frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
+    return frame
+
+
+def _plain(params: str | None) -> dict[str, Any]:
+    """Parameters as they were sent, under the names by which an experiment says them."""
+    try:
+        sent = dict(json.loads(params or "{}"))
+    except (ValueError, TypeError):
+        return {}
+    reasoning, text = sent.get("reasoning"), sent.get("text")
+    if isinstance(reasoning, dict):
+        sent.setdefault("reasoning_effort", reasoning.get("effort"))
+    if isinstance(text, dict):
+        sent.setdefault("verbosity", text.get("verbosity"))
+    return sent
+
+
+def _measured(group: pd.DataFrame) -> Measured:
+    busy = group[["load_s", "prefill_s", "decode_s"]].sum(axis=1, min_count=1).mean()
+    return Measured(
+        calls=len(group),
+        output_tokens=float(group["output_tokens"].mean()),
+        duration_s=float(group["duration_s"].mean()),
+        busy_s=None if busy != busy else float(busy),
+    )
+
+
+def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, float]]:
+    known = primary.dropna(subset=["input_tokens", "fingerprint"])
+    groups = known.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens"]]
+    return {(str(prompts), str(model), str(role)): _read(group) for (prompts, model, role), group in groups}
+
+
+def _scatter(group: pd.DataFrame) -> tuple[int, float]:
+    """Between cells of one arm: arms use a model for different roles, so each is held against its own mean."""
+    used = group.groupby(["arm", "cell_id"])[["input_tokens", "output_tokens"]].sum()
+    logs: pd.Series = (used["input_tokens"] / 8 + used["output_tokens"]).clip(lower=1.0).map(math.log)
+    apart = logs - logs.groupby("arm").transform("mean")
+    free = len(logs) - logs.index.get_level_values("arm").nunique()
+    return free + 1, math.sqrt(float((apart**2).sum()) / free) if free > 0 else 0.0
+
+
+def _read(group: pd.DataFrame) -> tuple[float, float]:
+    return float(group["input_tokens"].mean()), float(group["cached_tokens"].fillna(0).mean())
+
+
+def _fingerprints(run: Folder) -> dict[str, str]:
+    """cell_id -> fingerprint of its prompts."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("cells.parquet")
+    if raw is None:
+        return {}
+    table = pq.read_table(io.BytesIO(raw), columns=["cell_id", "pipeline_fingerprint"])
+    return dict(zip(table["cell_id"].to_pylist(), table["pipeline_fingerprint"].to_pylist(), strict=True))
+
+
+def _ratios(answered: pd.DataFrame) -> dict[str, float]:
+    known = answered[answered["estimated"].gt(0) & answered["input_tokens"].gt(0)]
+    sums = known.groupby("model")[["input_tokens", "estimated"]].sum()
+    found = {str(key): float(row["input_tokens"] / row["estimated"]) for key, row in sums.iterrows()}
+    return found | ({"": sum(found.values()) / len(found)} if found else {})
+
+
+def _estimates(run: Folder, calls: pd.DataFrame) -> list[float]:
+    """Our own estimate of each call's prompt, for as many calls as tell a ratio; 0 for the others."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("messages.parquet")
+    if raw is None:
+        return [0.0] * len(calls)
+    table = pq.read_table(io.BytesIO(raw), columns=["message_id", "text"])
+    texts = dict(zip(table["message_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    every = max(1, len(calls) // MOST_ESTIMATED)
+    return [_estimate(ids, texts) if row % every == 0 else 0.0 for row, ids in enumerate(calls["message_ids"])]
+
+
+def _estimate(ids: Iterable[str], texts: Mapping[str, str]) -> float:
+    return float(sum(agents.estimate_tokens(texts.get(one) or "") + _PER_MESSAGE for one in ids))
+
+
+def _share(group: pd.DataFrame) -> float:
+    cached, whole = group["cached_tokens"].sum(min_count=1), group["input_tokens"].sum(min_count=1)
+    return 0.0 if cached != cached or not whole > 0 else float(cached / whole)
+
+
+def _extra(group: pd.DataFrame) -> float:
+    planned = int((group["kind"] == "primary").sum() - (group["outcome"] != "answered").sum())
+    return max(0.0, len(group) / planned - 1) if planned > 0 else 0.0
+
+
+def _biases(results: Folder) -> dict[str, tuple[float, ...]]:
+    raw = results.read_if_there(CALIBRATION)
+    found: dict[str, list[float]] = {}
+    for line in (raw or b"").decode().splitlines():
+        try:
+            said = json.loads(line)
+            if not said["measured"]:
+                continue
+            found.setdefault(str(said["models"]), []).append(float(said["log_ratio"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return {key: tuple(values[-MOST_RUNS:]) for key, values in found.items()}

@@ -1,0 +1,239 @@
+"""Cost and time of what is to be run, as 80 % intervals: the same uncertainty drawn once for all arms that share a model."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agents import Model
+from harness.experiment.servers import ServerSpec
+from harness.money import local_cost
+from harness.money.pricing import PriceTable
+from harness.money.public_prices import Tokens
+from harness.planning import draws, priors
+from harness.planning.draws import Interval
+from harness.planning.experience import Experience, key_of
+from harness.planning.workload import PlannedCall, Workload
+
+if TYPE_CHECKING:
+    from harness.planning.draws import Draws
+
+HOSTED_CELLS_AT_ONCE = 32
+CRITICAL_SHARE = 0.75
+"""9 of 12 calls stand one after the other."""
+
+
+@dataclass(frozen=True)
+class ArmForecast:
+    """What the cells of one arm that are still to run will use."""
+
+    cells: int
+    calls: int
+    """As planned; repairs and repeated requests come on top and are in cost and time."""
+    input_tokens: float
+    output_tokens: float
+    cost: Interval
+    """All of it, local hardware included; unknown when a part is."""
+    api_cost: Interval
+    """What hosted models will bill."""
+    time: Interval
+    """Seconds, if nothing else ran on its servers."""
+    basis: str
+    is_measured: bool
+    """Whether earlier runs told the output of all its roles."""
+    api_draws: Draws = field(repr=False)
+    cost_draws: Draws | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One arm to be forecast."""
+
+    arm: str
+    cells: int
+    workload: Workload
+
+
+class Forecaster:
+    """Draws what is not known of each model once, and adds up."""
+
+    def __init__(
+        self, servers: Mapping[str, ServerSpec], table: PriceTable, experience: Experience, now: dt.datetime | None = None
+    ) -> None:
+        self._servers = servers
+        self._table = table
+        self._experience = experience
+        self._now = now or dt.datetime.now(dt.UTC)
+
+    def arm(self, part: Part) -> ArmForecast:
+        """Forecast of one arm's cells."""
+        import numpy as np
+
+        calls, cells = part.workload.calls, part.cells
+        nothing = np.zeros(draws.COUNT)
+        if not calls or not cells:
+            zero = Interval(0.0, 0.0, 0.0)
+            return ArmForecast(cells, 0, 0, 0, zero, zero, zero, part.workload.basis, True, nothing, nothing)
+        hosted = self._hosted(part)
+        local = self._local(part)
+        total = None if hosted is None or local is None else hosted + local
+        return ArmForecast(
+            cells=cells,
+            calls=len(calls) * cells,
+            input_tokens=sum(call.input_tokens for call in calls) * cells,
+            output_tokens=sum(call.output_tokens for call in calls) * cells,
+            cost=draws.interval(total),
+            api_cost=draws.interval(hosted),
+            time=draws.interval(self.seconds(part)),
+            basis=part.workload.basis,
+            is_measured=all(call.is_measured for call in calls),
+            api_draws=nothing if hosted is None else hosted,
+            cost_draws=total,
+        )
+
+    def seconds(self, part: Part) -> Draws:
+        """Wall time of an arm on its servers: work spread over the slots, never less than one cell's longest path."""
+        import numpy as np
+
+        work = np.zeros(draws.COUNT)
+        paths = np.zeros(draws.COUNT)
+        for call in part.workload.calls:
+            spent = call.seconds * self._speed(call)
+            work += spent * part.cells / self._slots(call)
+            paths += spent * CRITICAL_SHARE
+        return np.maximum(work * self._extra(part.workload), paths)
+
+    def work_s(self, part: Part) -> dict[str, Draws]:
+        """server -> seconds of wall time that it needs for this arm."""
+        found: dict[str, Draws] = {}
+        for call in part.workload.calls:
+            spent = call.seconds * self._speed(call) * part.cells / self._slots(call)
+            found[call.model.server] = found.get(call.model.server, 0.0) + spent
+        return found
+
+    def _hosted(self, part: Part) -> Draws | None:
+        """Bill of the hosted calls; None where a price is unknown."""
+        import numpy as np
+
+        total = np.zeros(draws.COUNT)
+        for call in part.workload.calls:
+            server = self._servers[call.model.server]
+            if server.is_hosted:
+                cost = self._bill(call, server)
+                if cost is None:
+                    return None
+                total += cost
+        return total * part.cells * self._extra(part.workload) * self._between_cells(part) * self._bias(part)
+
+    def _bill(self, call: PlannedCall, server: ServerSpec) -> Draws | None:
+        """Price of one call over the draws: input by its tier, the part found in the cache, output up to the cap."""
+        per_output = self._usd(call, server, Tokens(0, 1_000_000))
+        fresh = self._usd(call, server, Tokens(int(call.input_tokens), 0))
+        warm = self._usd(call, server, Tokens(int(call.input_tokens), 0, cached=int(call.cacheable_tokens)))
+        if per_output is None or fresh is None or warm is None:
+            return None
+        given = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
+        return given + self._output(call) * per_output / 1e6
+
+    def _usd(self, call: PlannedCall, server: ServerSpec, tokens: Tokens) -> float | None:
+        return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
+
+    def _local(self, part: Part) -> Draws | None:
+        """Hardware time of the local calls; None where what it costs is unknown."""
+        import numpy as np
+
+        total = np.zeros(draws.COUNT)
+        for call in part.workload.calls:
+            server = self._servers[call.model.server]
+            if not server.is_hosted:
+                rate = local_cost.usd(3600.0, server.hardware)
+                if rate is None:
+                    return None
+                total += call.busy_s * self._speed(call) * rate / 3600
+        return total * part.cells * self._extra(part.workload) * self._between_cells(part)
+
+    def _output(self, call: PlannedCall) -> Draws:
+        import numpy as np
+
+        spread = self._measured(call.model) if call.is_measured else priors.OUTPUT_SPREAD
+        drawn: Draws = call.output_tokens * self._factor(call.model, "output", spread)
+        return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
+
+    def _input(self, call: PlannedCall) -> Draws:
+        if call.input_is_measured:
+            return self._factor(call.model, "input", priors.MEASURED_SPREAD)
+        ratio = self._experience.ratio(call.model)
+        spread = priors.INPUT_SPREAD if ratio is None else priors.MEASURED_SPREAD
+        return (ratio or 1.0) * self._factor(call.model, "input", spread)
+
+    def _speed(self, call: PlannedCall) -> Draws:
+        return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else priors.SPEED_SPREAD)
+
+    def _cache_hit(self, call: PlannedCall) -> Draws | float:
+        if call.input_is_measured:
+            return 1.0
+        key = _key(call.model)
+        if key not in self._experience.cached_share:
+            low, high = priors.CACHE_HIT
+            drawn: Draws = low + (high - low) * draws.generator(f"{key} cache").random(draws.COUNT)
+            return drawn
+        share = self._experience.cached_share[key]
+        cacheable = call.cacheable_tokens / call.input_tokens if call.input_tokens else 0.0
+        return min(1.0, share / cacheable) if cacheable else 0.0
+
+    def _extra(self, workload: Workload) -> Draws:
+        mean = self._measured_extra(workload)
+        low, high = priors.EXTRA_CALLS if mean is None else (0.5 * mean, 1.5 * mean)
+        name = " ".join(sorted(workload.models))
+        drawn: Draws = 1 + low + (high - low) * draws.generator(f"{name} extra").random(draws.COUNT)
+        return drawn
+
+    def _measured_extra(self, workload: Workload) -> float | None:
+        shares = [self._experience.extra_calls[key] for key in workload.models if key in self._experience.extra_calls]
+        return sum(shares) / len(shares) if shares and len(shares) == len(workload.models) else None
+
+    def _between_cells(self, part: Part) -> Draws:
+        """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
+        spreads = [self._scatter(model)[1] for model in part.workload.models.values()]
+        spread = math.hypot(max(spreads), part.workload.spread) / math.sqrt(part.cells)
+        return draws.lognormal(f"{part.arm} cells", spread)
+
+    def _scatter(self, model: Model) -> tuple[int, float]:
+        """Cells measured of a model, and how far one lies from their mean."""
+        cells, told = self._experience.cells.get(_key(model), (0, 0.0))
+        return cells, priors.cell_spread(told, cells)
+
+    def _measured(self, model: Model) -> float:
+        """How sure a measured mean is: better with more cells, and of few cells the spread itself is not sure."""
+        cells, spread = self._scatter(model)
+        few = 1 + 0.75 / (cells + 2)
+        return math.hypot(priors.MEASURED_SPREAD, few * spread / math.sqrt(max(1, cells)))
+
+    def _bias(self, part: Part) -> Draws | float:
+        """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""
+        import numpy as np
+
+        told = self._experience.biases.get(bias_key(part.workload), ())
+        if len(told) < 3 or not all(call.is_measured for call in part.workload.calls):
+            return 1.0
+        centre, spread = float(np.mean(told)), float(np.std(told, ddof=1)) / math.sqrt(len(told))
+        return float(np.exp(centre)) * draws.lognormal(f"{part.arm} bias", spread)
+
+    def _factor(self, model: Model, what: str, spread: float) -> Draws:
+        return draws.lognormal(f"{_key(model)} {what}", spread)
+
+    def _slots(self, call: PlannedCall) -> int:
+        server = self._servers[call.model.server]
+        return min(server.slots, HOSTED_CELLS_AT_ONCE) if server.is_hosted else server.slots
+
+
+def bias_key(workload: Workload) -> str:
+    """Under which name the calibration keeps what forecasts of these models missed."""
+    return "+".join(sorted(workload.models))
+
+
+def _key(model: Model) -> str:
+    return key_of(model.provider, model.name, model.params)

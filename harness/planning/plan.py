@@ -1,0 +1,194 @@
+"""The plan: what a run would do, cost, take and prove; made without a key and without a call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cells import Cell
+from harness.checking import preflight
+from harness.checking.checks import Check
+from harness.checking.sources_check import archive_folder
+from harness.experiment.servers import ServerSpec
+from harness.experiment.spec import Experiment
+from harness.planning import draws, earlier, experience, forecast, workload
+from harness.planning.draws import Interval
+from harness.planning.earlier import Reused
+from harness.planning.forecast import ArmForecast, Forecaster
+from harness.storage.folder import open_folder
+
+if TYPE_CHECKING:
+    from harness.planning.provable import Provable
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which places a plan reads."""
+
+    beside: Path | None = None
+    results: str = "results"
+    snapshots: Path = Path("snapshots")
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A cap of the budget, and how likely it cuts the run."""
+
+    name: str
+    usd: float
+    chance: float
+    """Share of the draws in which it binds."""
+    would_need: float | None
+    """What would be enough in nine of ten cases."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before the first call."""
+
+    experiment: str
+    cells: int
+    """Cells of the matrix."""
+    to_run: int
+    reused: Reused
+    arms: Mapping[str, ArmForecast]
+    total_cost: Interval
+    total_api_cost: Interval
+    total_time: Interval
+    caps: tuple[Cap, ...]
+    detectable: Mapping[str, Provable]
+    undetectable: tuple[str, ...]
+    """Declared endpoints of whose scatter nothing is known."""
+    runs_learnt_from: int
+    price_version: str
+    checks: tuple[Check, ...] = ()
+    model_keys: Mapping[str, str] = field(default_factory=dict)
+    """arm -> under which name the calibration keeps its forecasts."""
+
+    @property
+    def calls(self) -> int:
+        return sum(arm.calls for arm in self.arms.values())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The plan as one JSON object."""
+        return {
+            "experiment": self.experiment,
+            "cells": self.cells,
+            "to_run": self.to_run,
+            "reused": {"cells": self.reused.cells, "saved_usd": self.reused.saved_usd},
+            "calls": self.calls,
+            "input_tokens": round(sum(arm.input_tokens for arm in self.arms.values())),
+            "output_tokens": round(sum(arm.output_tokens for arm in self.arms.values())),
+            "cost_usd": self.total_cost.to_plain(),
+            "api_cost_usd": self.total_api_cost.to_plain(),
+            "time_s": self.total_time.to_plain(),
+            "arms": {name: _plain_arm(arm) for name, arm in self.arms.items()},
+            "caps": [cap.__dict__ for cap in self.caps],
+            "detectable": {name: one.to_plain() for name, one in self.detectable.items()},
+            "undetectable": list(self.undetectable),
+            "learnt_from_runs": self.runs_learnt_from,
+            "price_version": self.price_version,
+            "interval": "80 %",
+            "preflight": [check.to_plain() for check in self.checks],
+        }
+
+
+def make(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    servers: Mapping[str, ServerSpec],
+    where: Where,
+    checks: tuple[Check, ...] = (),
+    left: frozenset[str] | None = None,
+) -> Plan:
+    """Forecast the cells that no earlier run has ended; a run knows better, and says which keys are `left`.
+
+    Freezes a few cases where that needs no network."""
+    from harness.planning import provable
+
+    results = open_folder(where.results)
+    reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
+    waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
+    table, learnt = preflight.price_table(experiment, where.beside), experience.read(results)
+    parts = _parts(experiment, cells, waiting, where, learnt)
+    forecaster = Forecaster(servers, table, learnt)
+    arms = {part.arm: forecaster.arm(part) for part in parts}
+    cost = draws.total([arm.cost_draws for arm in arms.values()])
+    api = draws.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms.values()])
+    detectable, undetectable = provable.of_matrix(experiment, cells)
+    return Plan(
+        experiment=experiment.name,
+        cells=len(cells),
+        to_run=len(waiting),
+        reused=reused,
+        arms=arms,
+        total_cost=draws.interval(cost),
+        total_api_cost=draws.interval(api),
+        total_time=draws.interval(_time(forecaster, parts)),
+        caps=_caps(experiment, arms, api),
+        detectable=detectable,
+        undetectable=undetectable,
+        runs_learnt_from=learnt.runs,
+        price_version=table.version,
+        checks=checks,
+        model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
+    )
+
+
+def _parts(
+    experiment: Experiment, cells: Sequence[Cell], waiting: Sequence[Cell], where: Where, learnt: experience.Experience
+) -> list[forecast.Part]:
+    """One part per arm, in the order of the matrix' arms."""
+    first = {cell.arm: cell for cell in reversed(cells)}
+    left = Counter(cell.arm for cell in waiting)
+    said = experiment.data.archive
+    archive = str(archive_folder(said, where.beside)) if said and "://" not in said else said
+    frozen = workload.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
+    renderer = workload.Renderer(frozen)
+    names = [name for name in experiment.arms if name in first]
+    return [forecast.Part(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
+
+
+def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
+    """Servers work at the same time, arms on one server one after the other."""
+    import numpy as np
+
+    by_server: dict[str, Any] = {}
+    for part in parts:
+        for server, seconds in forecaster.work_s(part).items():
+            by_server[server] = by_server.get(server, 0.0) + seconds
+    longest = [forecaster.seconds(part) for part in parts if part.cells]
+    return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(draws.COUNT)
+
+
+def _caps(experiment: Experiment, arms: Mapping[str, ArmForecast], api: Any) -> tuple[Cap, ...]:
+    import numpy as np
+
+    found = []
+    budget = experiment.budget
+    if budget.run_usd is not None and api is not None:
+        found.append(Cap("run_usd", budget.run_usd, float(np.mean(api > budget.run_usd)), float(np.percentile(api, 90))))
+    if budget.cell_usd is not None:
+        per_cell = [arm.api_draws / arm.cells for arm in arms.values() if arm.cells and arm.api_cost.mid is not None]
+        dearest = np.max(per_cell, axis=0) if per_cell else np.zeros(1)
+        found.append(
+            Cap("cell_usd", budget.cell_usd, float(np.mean(dearest > budget.cell_usd)), float(np.percentile(dearest, 90)))
+        )
+    return tuple(found)
+
+
+def _plain_arm(arm: ArmForecast) -> dict[str, Any]:
+    return {
+        "cells": arm.cells,
+        "calls": arm.calls,
+        "input_tokens": round(arm.input_tokens),
+        "output_tokens": round(arm.output_tokens),
+        "cost_usd": arm.cost.to_plain(),
+        "api_cost_usd": arm.api_cost.to_plain(),
+        "time_s": arm.time.to_plain(),
+        "basis": arm.basis,
+        "measured": arm.is_measured,
+    }

@@ -1,0 +1,110 @@
+"""Forecast against bill: what the plan said per arm, what it came to, and what the next plan learns from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.planning import experience
+from harness.storage.folder import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.planning.plan import Plan
+
+FORECAST = "forecast.json"
+
+
+def write(run: Folder, plan: Plan, run_id: str) -> None:
+    """Keep what the plan says of this session, beside what the run had paid before it."""
+    arms = {name: arm for name, arm in plan.to_plain()["arms"].items() if arm["cells"]}
+    said = {name: arm | {"models": plan.model_keys.get(name, "")} for name, arm in arms.items()}
+    session = {"price_version": plan.price_version, "arms": said, "before": _bills(run, run_id)}
+    kept = read(run)
+    run.write(FORECAST, json.dumps({"sessions": [*kept.get("sessions", []), session]}, indent=2).encode())
+
+
+def read(run: Folder) -> dict[str, Any]:
+    """The kept forecasts, one per session that ran cells; empty where none was made."""
+    raw = run.read_if_there(FORECAST)
+    return dict(json.loads(raw)) if raw else {}
+
+
+def settle(results: Folder, run: Folder, run_id: str) -> None:
+    """Put the bill of the last session beside its forecast, and keep how far off it was for the next plan.
+
+    Arms whose cells have not all ended are left open; cells taken over from earlier runs are in neither."""
+    kept = read(run)
+    if not kept or kept["sessions"][-1].get("settled"):
+        return
+    session, now = kept["sessions"][-1], _bills(run, run_id)
+    new: list[dict[str, Any]] = []
+    for name, arm in session["arms"].items():
+        bill = _since(now.get(name), session["before"].get(name))
+        if bill and bill["cells"] >= arm["cells"]:
+            arm |= {"bill": bill} | _judged(arm, bill)
+            new += _line(arm, run_id)
+    session["settled"] = True
+    run.write(FORECAST, json.dumps(kept, indent=2).encode())
+    experience.keep(results, new)
+
+
+def _since(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What was paid since; unknown stays unknown."""
+    if now is None or before is None:
+        return None if now is None else dict(now)
+    return {key: None if value is None or before[key] is None else value - before[key] for key, value in now.items()}
+
+
+def _judged(arm: Mapping[str, Any], bill: Mapping[str, Any]) -> dict[str, Any]:
+    low, high, paid = arm["api_cost_usd"]["low"], arm["api_cost_usd"]["high"], bill["api_cost_usd"]
+    known = None not in (low, high, paid)
+    return {"inside": low <= paid <= high if known else None}
+
+
+def _line(arm: Mapping[str, Any], run_id: str) -> Iterator[dict[str, Any]]:
+    mid, paid = arm["api_cost_usd"]["mid"], arm["bill"]["api_cost_usd"]
+    if mid and paid and arm["models"]:
+        yield {"models": arm["models"], "log_ratio": math.log(paid / mid), "run_id": run_id, "measured": arm["measured"]}
+
+
+def _bills(run: Folder, run_id: str) -> dict[str, dict[str, Any]]:
+    """What this run paid per arm."""
+    cells = _cells(run)
+    if cells is None:
+        return {}
+    mine = cells[(cells["run_id"] == run_id) & cells["status"].notna()]
+    return {str(arm): _bill(group) for arm, group in mine.groupby("arm")}
+
+
+def _bill(group: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "cells": len(group),
+        "calls": int(group["llm_calls"].sum()),
+        "input_tokens": _whole(group["input_tokens"]),
+        "output_tokens": _whole(group["output_tokens"]),
+        "cost_usd": _whole(group["cost_usd"]),
+        "api_cost_usd": _whole(group["api_cost_usd"]),
+        "service_s": _whole(group["service_s"]),
+    }
+
+
+def _whole(column: pd.Series) -> float | None:
+    """A sum whose parts are all known."""
+    return None if column.isna().any() else float(column.sum())
+
+
+def _cells(run: Folder) -> pd.DataFrame | None:
+    import io
+
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("cells.parquet")
+    if raw is None:
+        return None
+    columns = ["run_id", "arm", "status", "llm_calls", "input_tokens", "output_tokens", "cost_usd", "api_cost_usd", "service_s"]
+    frame: pd.DataFrame = pq.read_table(io.BytesIO(raw), columns=columns).to_pandas()
+    return frame

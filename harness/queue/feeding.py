@@ -1,0 +1,89 @@
+"""Feeding: cells go onto the queues in their order, a bounded window at a time, so that Redis stays small for any matrix."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.experiment.matrix import pool_of
+from harness.queue.broker import POOLS, backlog, purge, queue_name, send, waiting
+
+if TYPE_CHECKING:
+    from dramatiq.brokers.redis import RedisBroker
+
+    from harness.cells import Cell
+    from harness.queue.registry import RunInfo
+
+WINDOW = 512
+"""Cells of one pool on its queue or in work at a time; a message is about 4 KB."""
+
+
+class Feed:
+    """The cells of a run that are still to end: waiting here, or out on a queue."""
+
+    def __init__(self, broker: RedisBroker, run: RunInfo, cells: Mapping[str, Cell], window: int = WINDOW) -> None:
+        """`cells` by cell id, in the order in which they should run."""
+        self._broker = broker
+        self._run = run
+        self._window = window
+        self._waiting: dict[str, deque[tuple[str, Cell]]] = {pool: deque() for pool in POOLS}
+        self._out: dict[str, dict[str, Cell]] = {pool: {} for pool in POOLS}
+        for cell_id, cell in cells.items():
+            self._waiting[pool_of(cell)].append((cell_id, cell))
+
+    @property
+    def left(self) -> int:
+        """Cells that have not ended."""
+        return sum(map(len, self._waiting.values())) + self.out
+
+    @property
+    def out(self) -> int:
+        """Cells on a queue or in work."""
+        return sum(map(len, self._out.values()))
+
+    def clear_queues(self) -> None:
+        """Drop what an earlier runner left on the queues; it is fed again in its order."""
+        for pool in POOLS:
+            for alone in (False, True):
+                purge(self._broker, self._queue(pool, alone=alone))
+
+    def fill(self) -> None:
+        for pool in POOLS:
+            while self._waiting[pool] and len(self._out[pool]) < self._window:
+                cell_id, cell = self._waiting[pool].popleft()
+                self._send(pool, cell)
+                self._out[pool][cell_id] = cell
+
+    def ended(self, cell_id: str) -> None:
+        for out in self._out.values():
+            out.pop(cell_id, None)
+
+    def add(self, cell_id: str, cell: Cell) -> None:
+        """One more, at the end."""
+        self._waiting[pool_of(cell)].append((cell_id, cell))
+
+    def drop(self) -> None:
+        """Feed nothing more; what is out may still end."""
+        for queue in self._waiting.values():
+            queue.clear()
+
+    def mend(self) -> int:
+        """Feed again what is out according to us and on no queue and in no work according to Redis; returns how many."""
+        lost = [(pool, cell) for pool in POOLS if not self._on_queues(pool) for cell in self._out[pool].values()]
+        for pool, cell in lost:
+            self._send(pool, cell)
+        return len(lost)
+
+    def backlog(self) -> int:
+        """Messages that no worker has taken."""
+        return sum(backlog(self._broker, self._queue(pool, alone=alone)) for pool in POOLS for alone in (False, True))
+
+    def _on_queues(self, pool: str) -> int:
+        return sum(waiting(self._broker, self._queue(pool, alone=alone)) for alone in (False, True))
+
+    def _send(self, pool: str, cell: Cell) -> None:
+        send(self._broker, self._queue(pool), self._run.run_id, cell)
+
+    def _queue(self, pool: str, *, alone: bool = False) -> str:
+        return queue_name(self._run.run_id, self._run.code, pool, alone=alone)

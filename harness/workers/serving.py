@@ -1,0 +1,223 @@
+"""One run as one worker process serves it: what happens to a cell from its message to its receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from redis import RedisError
+
+from agents import Clients
+from harness.cells import Cell
+from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError
+from harness.experiment import servers
+from harness.experiment.spec import Experiment
+from harness.gate.gatehouse import Gatehouse
+from harness.gate.ledger import Caps
+from harness.money.pricing import PriceTable
+from harness.queue import control, events, roll
+from harness.queue.broker import queue_name
+from harness.queue.events import Event
+from harness.queue.registry import RunInfo
+from harness.queue.tasks import Again
+from harness.storage import rows
+from harness.storage.folder import open_folder
+from harness.storage.rows import Ending
+from harness.storage.snapshots import Snapshots
+from harness.storage.store import Store
+from harness.workers import worker_log
+from harness.workers.clock import ServiceClock
+from harness.workers.execute import Attempt, Ended, NotRun, execute
+from harness.workers.orders import Orders
+from harness.workers.warmth import Warmer
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from harness.gate.gate import CellGate
+    from harness.workers.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+LATER_S = 1.0
+TROUBLE_S = 5.0
+_STANDBY_MS = 1_000
+_LOGGED = ("cell_id", "arm", "case_id", "repeat", "status", "decision_status", "llm_calls", "service_s", "cost_usd", "error")
+
+
+class ServedRun:
+    """A run, the folder it writes to, and the models it may ask, in one process and on one event loop."""
+
+    def __init__(
+        self, info: RunInfo, orders: Orders, redis: Redis, worker: str, *, alone: bool, metrics: Metrics | None = None
+    ) -> None:
+        """`alone`: this process runs one cell at a time, apart from all others."""
+        beside = Path(info.beside) if info.beside and Path(info.beside).is_dir() else None
+        experiment = Experiment.model_validate(dict(info.terms))
+        self.info = info
+        self.store = Store(open_folder(orders.results).at(info.results))
+        self.wish = control.RUN
+        self.is_draining = False
+        self.active: dict[str, ServiceClock] = {}
+        self.beat: Callable[[], None] = lambda: None
+        """Tells the supervisor until when this process may be trusted; before a cell can block the loop."""
+        self._servers = servers.load(orders.servers, experiment, beside)
+        self._soft_s, self._hard_s = orders.limits(info.limits_s)
+        self._redis = redis
+        self._worker = worker
+        self._alone = alone
+        self._metrics = metrics
+        self._clients = Clients({name: spec.as_agents_server() for name, spec in self._servers.items()}, worker)
+        for spec in self._servers.values():
+            worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
+        self._warmer = Warmer(self._clients)
+        self._snapshots = Snapshots(self.store.snapshots)
+        self._hosted = frozenset(name for name, spec in self._servers.items() if spec.is_hosted)
+        prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
+        self._house = Gatehouse(orders.broker, info.run_id, self._servers, prices, caps)
+
+    async def start(self) -> Self:
+        await self._house.start()
+        return self
+
+    async def aclose(self) -> None:
+        await self._warmer.aclose()
+        await self._clients.aclose()
+        await self._house.aclose()
+
+    def queue(self, pool: str, *, alone: bool = False) -> str:
+        return queue_name(self.info.run_id, self.info.code, pool, alone=alone)
+
+    def trusted_for_s(self) -> float:
+        """Seconds until some cell passes its hard limit if nothing is heard until then."""
+        return min((self._hard_s - clock.service_s for clock in self.active.values()), default=float("inf"))
+
+    async def take(self, queue: str, text: str) -> Again | None:
+        """Do what can be done for the cell of this message; what it raises is an error of ours."""
+        cell = Cell.from_json(text)
+        try:
+            return await self._take(queue, cell)
+        except Deferred as later:
+            return Again(queue, later.delay_s)
+        except Draining:
+            return await self._left_off(queue, cell)
+        except LeaseLost as lost:
+            _log.warning("%s", lost)
+            return None
+        except OverBudget as cap:
+            await self._not_run(cell, cap.scope)
+            return None
+        except (StoreError, BrokerGone, RedisError, OSError) as trouble:
+            _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_S, trouble)
+            return Again(queue, TROUBLE_S)
+
+    async def _take(self, queue: str, cell: Cell) -> Again | None:
+        if self.wish == control.STOP:
+            raise Draining("the run is being stopped")
+        if self.wish == control.PAUSE or self.is_draining:
+            return Again(queue, LATER_S)
+        receipt = await asyncio.to_thread(self.store.receipt, cell.cell_id)
+        if receipt is not None:
+            await self._tell(cell, receipt["status"])
+            return None
+        attempts = await asyncio.to_thread(self.store.next_attempt, cell.cell_id) - 1
+        try:
+            gate = await self._house.take(cell, attempts)
+        except Deferred as held:
+            return await self._stand_by(queue, cell, held.delay_s)
+        if await asyncio.to_thread(self.store.has_receipt, cell.cell_id):
+            # It ended between our look and our lease: a duplicate that went on would pay for everything again.
+            await gate.close(ended=True)
+            return Again(queue)
+        return await self._run(queue, cell, gate)
+
+    async def _run(self, queue: str, cell: Cell, gate: CellGate) -> Again | None:
+        """Holds the cell's lease, and gives it back however this ends."""
+        ended = False
+        try:
+            past = await roll.history(self._redis, self.info.run_id, cell.cell_id)
+            if past.must_run_alone and not past.is_poison and not self._alone:
+                return Again(f"{queue}.alone")
+            async with self._warmer.of(cell):
+                receipt = await self._given_up(cell, gate) if past.is_poison else await self._execute(cell, gate)
+            if isinstance(receipt, NotRun):
+                await self._not_run(cell, receipt.scope)
+                return None
+            # What a cap cut short goes on when the cap is raised: its journal stays.
+            ended = receipt["status"] != "over_budget"
+        finally:
+            await gate.close(ended=ended)
+        await self._tell(cell, receipt["status"])
+        self._note(receipt)
+        return None
+
+    async def _execute(self, cell: Cell, gate: CellGate) -> rows.Row | NotRun:
+        attempt = self._attempt(cell, gate)
+        entry = {"worker": self._worker, "arm": cell.arm, "since": time.time(), "alone": self._alone}
+        self.active[cell.cell_id] = attempt.clock
+        self.beat()
+        await roll.sign_in(self._redis, self.info.run_id, cell.cell_id, entry)
+        try:
+            done = await execute(attempt)
+        finally:
+            del self.active[cell.cell_id]
+            await roll.sign_out(self._redis, self.info.run_id, cell.cell_id, self._worker)
+        return done.receipt if isinstance(done, Ended) else done
+
+    def _attempt(self, cell: Cell, gate: CellGate) -> Attempt:
+        return Attempt(
+            cell=cell,
+            number=gate.lease.attempt,
+            run_id=self.info.run_id,
+            gate=gate,
+            clients=self._clients,
+            store=self.store,
+            load=self._snapshots.load,
+            worker=self._worker,
+            hosted=self._hosted,
+            still_ours=gate.still_ours,
+            clock=ServiceClock(self._soft_s),
+            soft_s=self._soft_s,
+            is_draining=lambda: self.is_draining,
+        )
+
+    def _note(self, receipt: rows.Row) -> None:
+        fields = {name: receipt[name] for name in _LOGGED}
+        _log.info("cell ended", extra={"fields": {"run_id": self.info.run_id} | fields})
+        if self._metrics:
+            self._metrics.ended(self.info.experiment, receipt)
+
+    async def _given_up(self, cell: Cell, gate: CellGate) -> rows.Row:
+        """A cell that keeps killing its process ends as failed, with the calls it made."""
+        now = time.time()
+        said = (
+            f"its process died {roll.POISON_DEATHS} times while it ran alone (memory, or a crash below Python); see workers.log"
+        )
+        ending = Ending("failed", gate.lease.attempt, now, now, 0.0, self._worker, error_type="poison", error=said)
+        await gate.still_ours()
+        calls = gate.calls
+        receipt = rows.cell_row(cell, ending, calls, run_id=self.info.run_id, hosted=self._hosted)
+        await asyncio.to_thread(self.store.write, cell.cell_id, gate.lease.attempt, calls, gate.messages, receipt)
+        return receipt
+
+    async def _stand_by(self, queue: str, cell: Cell, delay_s: float) -> Again | None:
+        """Another worker has the cell. One message stays in case that worker dies; further ones are duplicates."""
+        key = f"tah:{self.info.run_id}:standby:{cell.cell_id}"
+        first = await self._redis.set(key, self._worker, nx=True, px=_STANDBY_MS)
+        return Again(queue, delay_s) if first else None
+
+    async def _left_off(self, queue: str, cell: Cell) -> Again | None:
+        """A worker that leaves hands the cell on; a run that stops takes it back."""
+        if self.is_draining and self.wish != control.STOP:
+            return Again(queue)
+        await self._tell(cell, events.UNFINISHED)
+        return None
+
+    async def _not_run(self, cell: Cell, scope: str) -> None:
+        await self._tell(cell, events.NOT_RUN, scope)
+
+    async def _tell(self, cell: Cell, what: str, detail: str = "") -> None:
+        await events.tell(self._redis, self.info.run_id, Event(cell.cell_id, what, detail))

@@ -1,0 +1,201 @@
+"""The supervisor of one machine's workers: forks them, replaces them, and kills alone the one that is past its limit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from redis import Redis, RedisError
+
+from harness.errors import Problem, Unmended
+from harness.gate import lease
+from harness.queue import registry, roll
+from harness.queue.broker import make_broker, queue_name, waiting
+from harness.queue.process import die_with_parent
+from harness.workers import worker_log
+from harness.workers.board import Board
+from harness.workers.orders import Orders, new_tag, worker_name
+
+_log = logging.getLogger(__name__)
+TICK_S = 0.1
+LOOK_S = 0.5
+QUICK_S = 5.0
+_PATIENCE_S = 5.0
+
+
+@dataclass
+class Child:
+    """A worker process as its parent knows it."""
+
+    pid: int
+    name: str
+    pool: str
+    alone: bool
+    board: Board
+    born_at: float = field(default_factory=time.monotonic)
+    is_killed: bool = False
+
+    @property
+    def is_past_limit(self) -> bool:
+        return time.monotonic() > self.board.trusted_until
+
+
+class Supervisor:
+    """Keeps the wanted number of processes alive until it is told to stop."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._children: dict[int, Child] = {}
+        self._client = Redis.from_url(orders.broker)
+        self._broker = make_broker(orders.broker)
+        self._stops = 0
+        self._looked_at = 0.0
+        self._not_before: dict[tuple[str, bool], float] = {}
+
+    def run(self) -> None:
+        """Returns when every child has ended after the first signal; the second one kills them."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._on_signal)
+        while not self._stops or self._children:
+            self._reap()
+            self._judge()
+            if not self._stops:
+                self._fill()
+                self._look()
+            time.sleep(TICK_S)
+        self._client.close()
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        self._stops += 1
+        for child in self._children.values():
+            _signal(child.pid, signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
+
+    def _fill(self) -> None:
+        """As many processes as were ordered: several for hosted models, one for local ones."""
+        for pool in self._orders.pools:
+            wanted = self._orders.processes if pool == "hosted" else 1
+            for _ in range(wanted - self._count(pool, alone=False)):
+                self._fork(pool, alone=False)
+
+    def _look(self) -> None:
+        """A process for suspects exists only while there are some."""
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            for pool in self._orders.pools:
+                if self._has_suspects(pool) and not self._count(pool, alone=True):
+                    self._fork(pool, alone=True)
+        except RedisError as error:
+            _log.warning("Redis does not answer: %s", error)
+
+    def _has_suspects(self, pool: str) -> bool:
+        runs = registry.active(self._client).values()
+        # Also what died in the hands of the last lone process: it is taken back only by one that fetches from its queue.
+        return any(waiting(self._broker, queue_name(run.run_id, run.code, pool, alone=True)) for run in runs)
+
+    def _count(self, pool: str, *, alone: bool) -> int:
+        return sum(child.pool == pool and child.alone == alone for child in self._children.values())
+
+    def _fork(self, pool: str, *, alone: bool) -> None:
+        if time.monotonic() < self._not_before.get((pool, alone), 0.0):
+            return
+        board, parent, tag = Board(), os.getpid(), new_tag()
+        pid = os.fork()
+        if pid == 0:
+            die_with_parent(parent)
+            _work(self._orders, pool, board, worker_name(os.getpid(), tag), alone=alone)
+        self._children[pid] = Child(pid, worker_name(pid, tag), pool, alone, board)
+
+    def _reap(self) -> None:
+        for child in list(self._children.values()):
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                del self._children[pid]
+                child.board.close()
+                if status:
+                    self._died(child, status)
+
+    def _died(self, child: Child, status: int) -> None:
+        why = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
+        _log.error("worker process %d (%s) ended by %s; what it had in hand runs again", child.pid, child.pool, why)
+        if time.monotonic() - child.born_at < QUICK_S:
+            self._not_before[child.pool, child.alone] = time.monotonic() + _PATIENCE_S
+        if self._stops < 2:
+            self._suspect(child)
+
+    def _suspect(self, child: Child) -> None:
+        """The cells that died with it run alone from now on: one of them may be the reason."""
+        try:
+            for run_id in registry.active(self._client):
+                roll.suspect(self._client, run_id, child.name)
+                lease.bury(self._client, run_id, f"{socket.gethostname()}:{child.pid}")
+        except RedisError as error:
+            _log.warning("cannot mark the cells of process %d as suspects: %s", child.pid, error)
+
+    def _judge(self) -> None:
+        for child in self._children.values():
+            if child.is_past_limit and not child.is_killed:
+                _log.error("process %d has a cell past its hard limit and is killed", child.pid)
+                child.is_killed = True
+                _signal(child.pid, signal.SIGKILL)
+
+
+def serve(orders: Orders) -> None:
+    """Check what can be checked, import what cells need once, then fork. Raises Unmended when Redis does not answer."""
+    worker_log.start(as_json=orders.log_json)
+    _require_redis(orders.broker)
+    _import_once()
+    Supervisor(orders).run()
+
+
+def _import_once() -> None:
+    """Children share what their parent has imported, and the collector never touches those pages."""
+    import gc
+
+    import pyarrow.parquet  # noqa: F401
+
+    import agents
+    from harness.workers import worker_process  # noqa: F401
+    from reports import tables  # noqa: F401
+
+    agents.preload()
+    gc.collect()
+    gc.freeze()
+
+
+def _require_redis(url: str) -> None:
+    try:
+        with Redis.from_url(url, socket_connect_timeout=3) as client:
+            client.ping()
+    except (RedisError, ValueError) as error:
+        raise Unmended([Problem("--broker", f"Redis does not answer: {error}", "start it, or mend the URL")]) from error
+
+
+def _work(orders: Orders, pool: str, board: Board, name: str, *, alone: bool) -> NoReturn:
+    """The child's whole life; it never returns into the parent's code."""
+    code, log = 1, worker_log.start(as_json=orders.log_json)
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        from harness.workers.worker_process import WorkerProcess
+
+        WorkerProcess(orders, pool, board, name, alone=alone).run()
+        code = 0
+    except BaseException:  # noqa: BLE001 - a child reports and ends, it never unwinds into its parent's frames
+        _log.exception("worker process %d (%s) broke", os.getpid(), pool)
+    finally:
+        log.flush()
+        os._exit(code)
+
+
+def _signal(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return
