@@ -1,8 +1,8 @@
 """The face of the pipeline: decide one case with a lineup of models over a frozen snapshot."""
 
-from agents.adjust import held
 from agents.deciding import decide
-from agents.decision import Reading, decision_of, fill_in
+from agents.decisions.decision import Reading, decision_of, fill_in
+from agents.decisions.forms import DECISION, FORMS, Form
 from agents.errors import (
     AgentsError,
     BadArchive,
@@ -17,9 +17,12 @@ from agents.errors import (
     Unsupported,
 )
 from agents.flow import DEPTHS, INPUTS
-from agents.forms import DECISION, FORMS, Form
-from agents.freezing import decision_time, freeze_case, recipe
 from agents.identity import fingerprint
+from agents.inputs.adjust import held
+from agents.inputs.freezing import decision_time, freeze_case, recipe
+from agents.inputs.sessions import close_of, is_session, next_session, previous_session, sessions_between
+from agents.inputs.snapshot import Snapshot, load_snapshot
+from agents.inputs.views import instrument, view
 from agents.llms import (
     PROVIDERS,
     Clients,
@@ -36,8 +39,6 @@ from agents.preload import preload
 from agents.replaying import Recorded, replay
 from agents.roles import analyst_names, deep_roles, role_names
 from agents.rules import rule_names
-from agents.sessions import close_of, is_session, next_session, previous_session, sessions_between
-from agents.snapshot import Snapshot, load_snapshot
 from agents.sources import Desk, History, Source, open_sources, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.grow import grow, live_sources, today_rows
@@ -68,7 +69,6 @@ from agents.types import (
     Usage,
     WorstCase,
 )
-from agents.views import instrument, view
 
 __all__ = [
     "ACTIONS",

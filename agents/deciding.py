@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agents import decision, flow
+from agents import flow
+from agents.decisions import decision
 from agents.errors import Halt
 from agents.roles import DECIDING
 from agents.types import Decision, Gate, Lineup, Pipeline, Result, ToolSkill
 
 if TYPE_CHECKING:
+    from agents.inputs.snapshot import Snapshot
     from agents.llms import Clients
-    from agents.snapshot import Snapshot
     from agents.statement import Statement
 
 

@@ -8,11 +8,22 @@ from hashlib import sha256
 from pathlib import Path
 
 from agents import flow, own, roles, rules
-from agents.forms import FORMS
+from agents.decisions.forms import FORMS
 from agents.types import Pipeline
 
-_TELLING = ("views", "sheets", "statements", "text", "budget", "prompts", "forms", "flow", "graph", "turn")
-_READING = ("decision", "ladder", "claims", "plain", "deciding")
+_TELLING = (
+    "inputs/views",
+    "inputs/sheets",
+    "inputs/statements",
+    "inputs/text",
+    "inputs/budget",
+    "decisions/forms",
+    "prompts",
+    "flow",
+    "graph",
+    "turn",
+)
+_READING = ("decisions/decision", "decisions/ladder", "decisions/claims", "decisions/plain", "deciding")
 _TOOLS = ("tools", "toolkit")
 """Files of this folder: another wording of a view or another rung of the ladder makes other cells."""
 

@@ -16,8 +16,8 @@ from agents.errors import PipelineError
 from agents.types import DECISION_STATUSES, RATINGS, Decision, Gate, Lineup, Pipeline, Result
 
 if TYPE_CHECKING:
+    from agents.inputs.snapshot import Snapshot
     from agents.llms import Clients
-    from agents.snapshot import Snapshot
 
 
 async def decide(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Result:

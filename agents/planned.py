@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents import flow, prompts
+from agents.decisions.forms import FORMS
 from agents.flow import Seat
-from agents.forms import FORMS
-from agents.snapshot import Snapshot
+from agents.inputs.snapshot import Snapshot
 from agents.statement import Statement
 from agents.types import Part, Pipeline, Place
 

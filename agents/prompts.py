@@ -13,16 +13,16 @@ from hashlib import sha256
 from typing import Any
 
 from agents import roles
-from agents.budget import Block, fit
+from agents.decisions.forms import FORMS, Form
 from agents.errors import PipelineError
 from agents.flow import Seat
-from agents.forms import FORMS, Form
+from agents.inputs.budget import Block, fit
+from agents.inputs.sheets import last_session
+from agents.inputs.snapshot import Snapshot
+from agents.inputs.views import VIEWS, instrument
 from agents.llms.tokens import estimate_tokens
-from agents.sheets import last_session
-from agents.snapshot import Snapshot
 from agents.statement import Statement
 from agents.types import Part, Pipeline
-from agents.views import VIEWS, instrument
 
 _WORDS_PER_TOKEN = 0.6
 _DATA_ORDER = ("market", "news", "sentiment", "fundamentals")

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agents import decision, prompts
+from agents import prompts
 from agents.deciding import result
+from agents.decisions import decision
+from agents.decisions.forms import FORMS
 from agents.errors import AgentsError, Halt, PipelineError, PromptTooLong
 from agents.flow import Seat
-from agents.forms import FORMS
 from agents.roles import all_roles
 from agents.statement import Statement
 from agents.turn import free

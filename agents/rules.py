@@ -13,7 +13,7 @@ from agents.types import Decision, Result
 if TYPE_CHECKING:
     import pandas as pd
 
-    from agents.snapshot import Snapshot
+    from agents.inputs.snapshot import Snapshot
 
 Verdict = tuple[str, str]
 """Rating and what it rests on."""
@@ -121,7 +121,7 @@ def _frame(snapshot: Snapshot, rule: str, need: int) -> pd.DataFrame:
     """Bars on the basis of the last session (adjusted for splits known then); raises _TooShort."""
     import pandas as pd
 
-    from agents.adjust import split_adjusted
+    from agents.inputs.adjust import split_adjusted
 
     bars = split_adjusted(snapshot.prices, snapshot.splits)
     if len(bars) < need:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agents.decisions.forms import Value
 from agents.flow import Seat
-from agents.forms import Value
 from agents.types import ToolSkill
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents import views
 from agents.errors import PipelineError
-from agents.snapshot import Snapshot
+from agents.inputs import views
+from agents.inputs.snapshot import Snapshot
 from agents.types import ToolSpec
 
 if TYPE_CHECKING:

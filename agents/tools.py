@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agents import prompts
+from agents.decisions.forms import FORMS
 from agents.errors import ModelCallError, PipelineError, Unsupported
 from agents.flow import Seat
-from agents.forms import FORMS
 from agents.llms import estimate_tokens
 from agents.statement import Statement
 from agents.toolkit import spec, toolkit

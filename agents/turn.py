@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agents import decision, prompts
+from agents import prompts
+from agents.decisions import decision
+from agents.decisions.forms import FORMS, Form
+from agents.decisions.plain import sound
 from agents.errors import PipelineError
 from agents.flow import Seat
-from agents.forms import FORMS, Form
+from agents.inputs.snapshot import Snapshot
 from agents.llms import Clients, ask
-from agents.plain import sound
-from agents.snapshot import Snapshot
 from agents.statement import Statement
 from agents.types import Answer, Gate, Lineup, Model, Part, Pipeline, Place, Request, ToolSkill
 

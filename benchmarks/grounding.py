@@ -26,8 +26,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import yaml
 
 import agents
-from reports.given import Given
 from reports.grounding import INVENTED, Traced, trace
+from reports.tracing.given import Given
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests" / "reports" / "grounding_corpus.yaml"

@@ -91,7 +91,8 @@ def _outcomes(run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], di
 
 
 def _gates(run: RunFolder) -> list[Gate]:
-    from reports import findings, gates
+    from reports import gates
+    from reports.answer import findings
 
     loaded = load(run.store.folder.url)
     return gates.check(loaded, findings.find(loaded)) if loaded.experiment.get("gates") else []

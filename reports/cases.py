@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import again, grid, run_grounding
-from reports.breakdown import flow
+from reports import grid
 from reports.figures import known
-from reports.marked import Mark, marked
+from reports.money.breakdown import flow
+from reports.roles import again
+from reports.tracing import run_grounding
+from reports.tracing.marked import Mark, marked
 
 if TYPE_CHECKING:
-    from reports.again import Again
     from reports.load import Run
+    from reports.roles.again import Again
 
 Marks = Mapping[tuple[str, str], Sequence[Mark]]
 """(cell_id, place) -> its figures."""

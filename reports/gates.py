@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports import lineups, wording
+from reports import lineups
+from reports.answer import wording
 from reports.figures import known, usd_text
 
 if TYPE_CHECKING:
-    from reports.findings import Findings
+    from reports.answer.findings import Findings
     from reports.load import Run
 
 _PER_ARM: Mapping[str, tuple[str, str]] = {

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.derive import derivation
-from reports.given import Fact, Given
-from reports.labels import SERIES, label_after, label_before, named_in, tied_label
-from reports.quantities import Quantity, quantities, sentences
+from reports.tracing.derive import derivation
+from reports.tracing.given import Fact, Given
+from reports.tracing.labels import SERIES, label_after, label_before, named_in, tied_label
+from reports.tracing.quantities import Quantity, quantities, sentences
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import run_grounding
 from reports.facts import Facts
 from reports.registry import metric
+from reports.tracing import run_grounding
 
 Frame = pd.DataFrame
 Cells = Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports.findings import find
+from reports.answer.findings import find
 from reports.views import arms
 from reports.views.answer import Answer
 from reports.views.arms import Arm
@@ -21,7 +21,7 @@ from reports.views.trust import Trust
 from reports.visible import slug, visible
 
 if TYPE_CHECKING:
-    from reports.findings import Findings
+    from reports.answer.findings import Findings
     from reports.load import Run
 
 

@@ -13,8 +13,8 @@ from reports.estimate import Estimate
 from reports.stats import means
 
 if TYPE_CHECKING:
+    from reports.answer.headline import Headline
     from reports.facts import Facts
-    from reports.headline import Headline
 
 DRAWS = 1000
 SEED = 11

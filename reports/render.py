@@ -18,7 +18,7 @@ from reports.visible import slug
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from reports.run_changes import Changes
+    from reports.answer.run_changes import Changes
 
 MOST_CASES = 500
 """Case pages written unless more are asked for."""

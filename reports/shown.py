@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import wording
+from reports.answer import wording
 from reports.figures import known, unknown
 
 if TYPE_CHECKING:
+    from reports.answer.findings import Comparison
     from reports.estimate import Estimate
-    from reports.findings import Comparison
     from reports.placebos import Placebo
     from reports.registry import Metric
     from reports.verdict import Verdict

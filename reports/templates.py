@@ -13,7 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from reports import charts, figures, forest, shown, svg, wording
+from reports import figures, shown
+from reports.answer import wording
+from reports.drawing import charts, forest, svg
 from reports.visible import plain, visible
 
 HERE = Path(__file__).parent

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from agents.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.errors import SnapshotError
+from agents.inputs.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "archive": ("agents.sources.archive:Archive", frozenset({"prices", "filings", "news", "social", "insiders", "macro"})),

@@ -9,8 +9,8 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from agents.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.errors import BadArchive, NoSuchCase, SourceFailed
+from agents.inputs.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.sources import Found, History, Source, archive_rows, within
 from agents.sources.archive_format import TABLES, check
 from agents.sources.latest import STATEMENT_DAYS, latest

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.datum import Bar
-from agents.indicators import WINDOWS
-from agents.sessions import is_session, sessions_between
+from agents.inputs.datum import Bar
+from agents.inputs.indicators import WINDOWS
+from agents.inputs.sessions import is_session, sessions_between
 from agents.sources import Settings
 from agents.sources.archive import Archive
 from agents.sources.archive_format import TABLES

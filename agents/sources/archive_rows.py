@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from agents.datum import UTC, Bar, Dividend, Fact, Insider, News, Split
-from agents.sessions import close_of, is_session
-from agents.text import SUMMARY, TITLE, clean
+from agents.inputs.datum import UTC, Bar, Dividend, Fact, Insider, News, Split
+from agents.inputs.sessions import close_of, is_session
+from agents.inputs.text import SUMMARY, TITLE, clean
 
 
 def plain(table: Any) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ from hashlib import sha256
 from importlib import resources
 from itertools import pairwise
 
-from agents.datum import UTC, Bar, Dividend, Split
 from agents.errors import NoSuchCase, SourceFailed
-from agents.sessions import close_of, is_session
+from agents.inputs.datum import UTC, Bar, Dividend, Split
+from agents.inputs.sessions import close_of, is_session
 from agents.sources import History, Source
 
 NAMES = {

@@ -11,8 +11,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from agents.datum import UTC, Fact
 from agents.errors import SnapshotError, SourceFailed
+from agents.inputs.datum import UTC, Fact
 from agents.sources import Found, Settings, Source
 from agents.sources.edgar_items import ITEMS
 from agents.sources.latest import STATEMENT_DAYS, latest

@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.datum import Fact, News
 from agents.errors import BadArchive, SnapshotError
+from agents.inputs.datum import Fact, News
 from agents.sources import ASKED, Desk, Source
 from agents.sources.archive_format import TABLES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents.datum import Fact
+from agents.inputs.datum import Fact
 
 STATEMENT_DAYS = 800
 """Periods that ended earlier than this before the decision are not kept: eight quarters and some."""

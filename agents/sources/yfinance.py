@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.datum import UTC, Bar, Dividend, Fact, News, Split
 from agents.errors import NoSuchCase, SourceFailed
-from agents.sessions import close_of, is_session
+from agents.inputs.datum import UTC, Bar, Dividend, Fact, News, Split
+from agents.inputs.sessions import close_of, is_session
+from agents.inputs.text import SUMMARY, TITLE, clean
 from agents.sources import History, Settings, Source, Today
-from agents.text import SUMMARY, TITLE, clean
 
 WAITS_S = (5.0, 20.0, 60.0)
 """Seconds to wait after each rate limit before asking again."""

@@ -18,7 +18,7 @@ def export(
     """Export a run as CSV, JSON, JUnit or Markdown."""
     from harness.errors import Problem, Unmended
     from harness.storage import tables_of
-    from reports import export as exporting
+    from reports.exports import export as exporting
 
     with tables_of.reported(run):
         try:

@@ -11,7 +11,7 @@ from agents import Call, Request, Usage, WorstCase
 from harness.money import local_cost, public_prices
 from harness.money.price_file import PriceFile
 from harness.money.public_prices import Tokens
-from reports.hardware import Hardware
+from reports.money.hardware import Hardware
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
 REJECTED = frozenset(

@@ -13,7 +13,7 @@ from harness.money.pricing import PriceTable
 from harness.money.public_prices import Tokens
 from harness.storage import run_folder
 from harness.storage.run_folder import RunFolder
-from reports.hardware import Hardware
+from reports.money.hardware import Hardware
 
 if TYPE_CHECKING:
     import pandas as pd

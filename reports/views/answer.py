@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import scatter, shown, wording
+from reports import shown
+from reports.answer import wording
+from reports.drawing import scatter
 from reports.figures import known
 
 if TYPE_CHECKING:
+    from reports.answer.findings import Comparison, Findings, Row
     from reports.estimate import Estimate
-    from reports.findings import Comparison, Findings, Row
     from reports.registry import Metric
 
 COST, TIME, QUALITY = "cost_per_usable", "service_p50", "similarity"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports import breakdown, lineups
-from reports.breakdown import Total
+from reports import lineups
 from reports.figures import known
+from reports.money import breakdown
+from reports.money.breakdown import Total
 
 if TYPE_CHECKING:
     import pandas as pd

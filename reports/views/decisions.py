@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reports import bars, grid
-from reports.bars import Bar
+from reports import grid
+from reports.drawing import bars
+from reports.drawing.bars import Bar
 from reports.grid import Agreement, Row
 
 if TYPE_CHECKING:

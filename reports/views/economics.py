@@ -5,16 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reports import breakeven, economics, forecasts, monthly_chart
-from reports.monthly_chart import Bill, Crossing
+from reports.drawing import monthly_chart
+from reports.drawing.monthly_chart import Bill, Crossing
+from reports.money import breakeven, economics, forecasts
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from reports.breakeven import BreakEven
-    from reports.economics import ArmCost, LocalUse
-    from reports.forecasts import Forecast
     from reports.load import Run
+    from reports.money.breakeven import BreakEven
+    from reports.money.economics import ArmCost, LocalUse
+    from reports.money.forecasts import Forecast
 
 
 class Economics:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from reports import bars, breakdown
-from reports.bars import Bar
-from reports.breakdown import Spend, Waste
+from reports.drawing import bars
+from reports.drawing.bars import Bar
+from reports.money import breakdown
+from reports.money.breakdown import Spend, Waste
 from reports.views import waterfall
 from reports.views.waterfall import Waterfall
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import charts, strategy
+from reports import strategy
+from reports.drawing import charts
 
 if TYPE_CHECKING:
-    from reports.findings import Findings, Row
+    from reports.answer.findings import Findings, Row
     from reports.load import Run
     from reports.placebos import Placebo
     from reports.strategy import Strategy

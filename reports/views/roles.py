@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import hybrid, replay, run_grounding, shown, swaps
-from reports.breakdown import flow
+from reports import shown
 from reports.estimate import Estimate
 from reports.figures import known, percent_text, seconds_text, unknown, usd_text
 from reports.grounding import GROUNDED, INVENTED
+from reports.money.breakdown import flow
+from reports.roles import hybrid, replay, swaps
+from reports.tracing import run_grounding
 
 if TYPE_CHECKING:
-    from reports.hybrid import Hybrid
     from reports.load import Run
-    from reports.replay import Replay
+    from reports.roles.hybrid import Hybrid
+    from reports.roles.replay import Replay
 
 WORST = 8
 """Inventions listed per arm."""

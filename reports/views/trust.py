@@ -6,11 +6,11 @@ from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from reports import provenance
+from reports.trust import provenance
 
 if TYPE_CHECKING:
     from reports.load import Run
-    from reports.sentinel import Certificate
+    from reports.trust.sentinel import Certificate
 
 MOST_CALLS_CHECKED = 20_000
 """Runs with more calls are not searched for values of the future while a page is made; it would take minutes."""
@@ -30,7 +30,7 @@ class Trust:
     @cached_property
     def sentinel(self) -> Certificate:
         """Whether any prompt held a value from after its date."""
-        from reports import sentinel
+        from reports.trust import sentinel
 
         if len(self.run.calls) > MOST_CALLS_CHECKED:
             return sentinel.Certificate("not_checked", f"Not checked for this page: more than {MOST_CALLS_CHECKED:,} requests.")

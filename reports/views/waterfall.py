@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports import breakdown
-from reports.charts import Piece, Track
+from reports.drawing.charts import Piece, Track
 from reports.figures import known
+from reports.money import breakdown
 
 if TYPE_CHECKING:
     import pandas as pd

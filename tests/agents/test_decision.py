@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents import Answer, Pipeline, Place, PromptTooLong, Request, Result
-from agents.forms import DECISION, FORMS
+from agents.decisions.forms import DECISION, FORMS
 from tests.agents.cell import prompt, run
 from tests.fakes.scripted import OpenGate, Reply, fill, obedient
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import agents
-from agents.masking import neuter
+from agents.inputs.masking import neuter
 from tests.agents import archives
 from tests.agents.test_sources_archive import filed, frozen, news
 

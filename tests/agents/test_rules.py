@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from agents import Pipeline, rule_names, rules
-from agents.datum import Bar, Split
-from agents.snapshot import Snapshot
+from agents.inputs.datum import Bar, Split
+from agents.inputs.snapshot import Snapshot
 from tests.agents.cell import run, snapshot
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import agents
 from agents import LookAhead, NoSuchCase, Snapshot, SnapshotError
-from agents.datum import Fact, News
+from agents.inputs.datum import Fact, News
 from tests.agents import archives
 from tests.agents.archives import utc
 

@@ -183,7 +183,7 @@ def test_a_flood_of_news_is_bounded_without_any_budget(folder: Path) -> None:
 
 
 def test_no_budget_and_no_view_ever_exceed_what_was_asked(folder: Path) -> None:
-    from agents.budget import count_tokens
+    from agents.inputs.budget import count_tokens
 
     snapshot = frozen(folder)
     for budget in (300, 500, 700, 1500):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agents import SnapshotError, SourceFailed
-from agents.datum import Fact
+from agents.inputs.datum import Fact
 from agents.sources import Settings
 from agents.sources.edgar import Edgar
 from tests.agents.archives import utc

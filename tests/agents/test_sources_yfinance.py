@@ -13,8 +13,8 @@ import requests
 
 import agents
 from agents import NoSuchCase, SourceFailed
-from agents.datum import UTC
-from agents.sessions import close_of, open_of, sessions_between
+from agents.inputs.datum import UTC
+from agents.inputs.sessions import close_of, open_of, sessions_between
 from agents.sources import Settings
 from agents.sources.yfinance import Yahoo
 

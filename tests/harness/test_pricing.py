@@ -13,7 +13,7 @@ from harness.errors import Unmended
 from harness.experiment.servers import ServerSpec
 from harness.experiment.terms import LocalCost
 from harness.money import price_file, pricing
-from reports import hardware
+from reports.money import hardware
 
 NOVEMBER = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 OPENAI = ServerSpec("openai", "openai", "https://api.openai.com/v1", is_hosted=True)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reports import export as exporting
+from reports.exports import export as exporting
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 ARMS = {"gpt-5": FakeArm(), "local|arm": FakeArm("tiny", "ollama", None, failing=0.4)}

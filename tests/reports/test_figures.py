@@ -7,8 +7,8 @@ import math
 import pytest
 
 from reports import figures
-from reports.charts import forest, waterfall
-from reports.scatter import MONEY, Point, scatter
+from reports.drawing.charts import forest, waterfall
+from reports.drawing.scatter import MONEY, Point, scatter
 from reports.templates import environment
 
 

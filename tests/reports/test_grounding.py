@@ -9,12 +9,12 @@ from types import ModuleType
 
 import pytest
 
-from reports import run_grounding
-from reports.given import Given
 from reports.grounding import ledger, reaching, trace
 from reports.load import load
-from reports.marked import marked, of_traced
-from reports.quantities import quantities
+from reports.tracing import run_grounding
+from reports.tracing.given import Given
+from reports.tracing.marked import marked, of_traced
+from reports.tracing.quantities import quantities
 from tests.reports.synthetic import make_run
 
 ROOT = Path(__file__).resolve().parents[2]

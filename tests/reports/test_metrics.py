@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from reports import load, registry
+from reports.answer.findings import find
 from reports.facts import Facts
-from reports.findings import find
 from reports.measure import Measured
 from reports.registry import metrics
 from reports.similarity import similarities

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from reports import cutoffs, load
+from reports import load
+from reports.answer.headline import Headline
 from reports.facts import Facts
-from reports.headline import Headline
 from reports.placebos import Placebo, placebos
+from reports.trust import cutoffs
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reports.load import load
-from reports.replay import Replay, Role, pairs, replays
+from reports.roles.replay import Replay, Role, pairs, replays
 from tests.reports.replayed import add_replay, give_forms
 from tests.reports.synthetic import FakeArm, make_run
 

@@ -10,8 +10,8 @@ import yaml
 
 from harness.experiment.lineups import Swap
 from harness.experiment.swap import expand
-from reports import hybrid, swaps
 from reports.load import load
+from reports.roles import hybrid, swaps
 from tests.reports.replayed import add_replay, give_forms
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
@@ -93,7 +93,7 @@ def test_arms_that_are_no_swap_have_no_design(tmp_path: Path) -> None:
 
 
 def test_a_replay_alone_recommends_roles_too(tmp_path: Path) -> None:
-    from reports.replay import replays
+    from reports.roles.replay import replays
 
     arms = {"big": FakeArm(), "small": FakeArm("tiny", "llamacpp", 0.01)}
     run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL",), text="The close of 118.38 fell.")

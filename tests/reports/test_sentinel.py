@@ -17,8 +17,9 @@ from agents import Pipeline, Snapshot
 from harness.cells import Cell
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
-from reports import future, sentinel, tables
+from reports import tables
 from reports.load import Run, load
+from reports.trust import future, sentinel
 
 DAY = dt.date(2000, 6, 20)
 LATER = dt.date(2000, 10, 2)

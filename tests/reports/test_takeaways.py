@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reports import load
-from reports.findings import Findings, find
+from reports.answer.findings import Findings, find
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 DATES = sessions("2025-09-02", 20)

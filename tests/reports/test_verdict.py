@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reports import verdict
+from reports.answer.judge import Question, verdicts
 from reports.estimate import of_mean
-from reports.judge import Question, verdicts
 from reports.measure import Test as Compared
 from reports.registry import metrics
 from reports.stats import exact, means

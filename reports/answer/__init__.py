@@ -1,0 +1,1 @@
+"""The answer in words: findings, takeaways, caveats, and what would change them."""

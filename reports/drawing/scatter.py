@@ -1,0 +1,150 @@
+"""The chart of the answer: cost against similarity, a region per arm and the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from reports.drawing.svg import frame, line, log_scale, marker, scale, short, svg, text, ticks, x_tick, y_tick
+from reports.figures import seconds_text, usd_text
+
+Scale = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One arm on the scatter chart; an interval end is None where there is none."""
+
+    label: str
+    slot: int
+    """Position of the arm: chooses colour and shape."""
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """An arm of which only the cost is known."""
+
+    label: str
+    slot: int
+    x: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What is drawn from left to right, on a log scale."""
+
+    title: str
+    written: Callable[[float], str]
+    tick: Callable[[float], str]
+
+
+MONEY = Axis("cost per usable decision", usd_text, lambda value: f"${value:,.10f}".rstrip("0").rstrip("."))
+TIME = Axis("median time of a cell", seconds_text, seconds_text)
+
+
+def scatter(points: Sequence[Point], x: Axis, y_title: str, floor: float | None = None, only_x: Line | None = None) -> Markup:
+    """Cost or time against a share, a region per arm from its two intervals, and the Pareto front."""
+    width, height, left, top, right, bottom = 560, 340, 58, 16, 18, 52
+    costs = [v for p in points for v in (p.x, p.x_low, p.x_high)] + ([only_x.x] if only_x else [])
+    x_of = log_scale(costs, left + 14, width - right - 14)
+    low, high = _share_domain([v for p in points for v in (p.y, p.y_low, p.y_high)] + [floor])
+    y_of = scale(low, high, height - bottom, top)
+    parts = [frame(left, top, width - right, height - bottom)]
+    parts += [y_tick(t, y_of(t), left, width - right) for t in _share_ticks(low, high)]
+    parts += [x_tick(x.tick(t), x_of.place(t), height - bottom) for t in x_of.ticks]
+    if floor is not None:
+        parts.append(_floor(floor, y_of(floor), left, width - right))
+    if only_x is not None:
+        parts.append(_only_x(only_x, x_of.place(only_x.x), top, height - bottom))
+    parts.append(_front(points, x_of.place, y_of))
+    parts += [_region(p, x_of.place, y_of) for p in points]
+    spots = [(x_of.place(p.x), y_of(p.y)) for p in points]
+    for point, spot, label in zip(points, spots, _labels(points, spots, left, width - right), strict=True):
+        parts.append(Markup('<g class="a{}">{}</g>').format(point.slot % 8, marker(point.slot, *spot, r=6)))
+        parts.append(label)
+    parts.append(text(x.title, (left + width - right) / 2, height - 10, "middle"))
+    parts.append(
+        Markup('<text transform="rotate(-90 14 {0})" x="14" y="{0}" text-anchor="middle">{1}</text>').format(
+            short((top + height - bottom) / 2), y_title
+        )
+    )
+    said = "; ".join(f"{p.label}: {x.written(p.x)}, {p.y * 100:.0f} %" for p in points)
+    return svg(width, height, parts, f"{y_title} against {x.title}. {said}", "chart")
+
+
+def _share_domain(values: Iterable[float | None]) -> tuple[float, float]:
+    there = [v for v in values if v is not None]
+    low, high = min(there, default=0.0), max(there, default=1.0)
+    low = math.floor((low - 0.03) * 10) / 10
+    high = math.ceil((high + 0.03) * 10) / 10
+    low = max(low, -0.04 if min(there, default=0.0) >= 0 else -1.0)
+    return low, min(max(high, low + 0.2), 1.05)
+
+
+def _share_ticks(low: float, high: float) -> list[float]:
+    return [t for t in ticks(low, min(high, 1.0)) if t <= 1.0001]
+
+
+def _floor(value: float, y: float, left: float, right: float) -> Markup:
+    said = f"noise floor {value * 100:.0f} %"
+    return line(left, y, right, y, "floor") + text(said, left + 6, y - 6, "start")
+
+
+def _only_x(arm: Line, x: float, top: float, bottom: float) -> Markup:
+    drawn = line(x, top, x, bottom, f"only a{arm.slot % 8}")
+    return drawn + text(arm.label, x - 6, top + 12, "end", f"a{arm.slot % 8} label")
+
+
+def _region(point: Point, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> Markup:
+    """Four quarter ellipses between the interval ends; nothing where an interval is missing."""
+    if not point.x_low or not point.x_high or point.x_low <= 0 or point.y_low is None or point.y_high is None:
+        return Markup("")
+    x, y = x_of(point.x), y_of(point.y)
+    west, east, south, north = x_of(point.x_low), x_of(point.x_high), y_of(point.y_low), y_of(point.y_high)
+    quarters = [(east, y, east - x, y - north), (x, south, east - x, south - y)]
+    quarters += [(west, y, x - west, south - y), (x, north, x - west, y - north)]
+    arcs = " ".join(f"A{short(rx)} {short(ry)} 0 0 1 {short(px)} {short(py)}" for px, py, rx, ry in quarters)
+    return Markup('<path class="region a{}" d="M{} {} {}"/>').format(point.slot % 8, short(x), short(north), arcs)
+
+
+def _front(points: Sequence[Point], x_of: Callable[[float], float], y_of: Callable[[float], float]) -> Markup:
+    """The arms that no other arm beats in both cost and quality."""
+    best, kept = -math.inf, []
+    for point in sorted(points, key=lambda p: (p.x, -p.y)):
+        if point.y > best:
+            best = point.y
+            kept.append(point)
+    path = " L".join(f"{short(x_of(p.x))} {short(y_of(p.y))}" for p in kept)
+    return Markup('<path class="front" d="M{}"/>').format(path) if len(kept) > 1 else Markup("")
+
+
+def _labels(points: Sequence[Point], spots: Sequence[tuple[float, float]], left: float, right: float) -> list[Markup]:
+    """Names beside their points, moved where they would cover each other."""
+    taken: list[tuple[float, float, float, float]] = [(x - 7, y - 7, x + 7, y + 7) for x, y in spots]
+    made = []
+    for point, (x, y) in zip(points, spots, strict=True):
+        wide = 6.6 * len(point.label) + 4
+        tries = [(x + 11, y + 4, "start"), (x - 11, y + 4, "end"), (x, y - 12, "middle"), (x, y + 21, "middle")]
+        tries += [(x + 11, y - 12, "start"), (x + 11, y + 20, "start"), (x - 11, y - 12, "end"), (x - 11, y + 20, "end")]
+        boxes = [(tx - {"start": 0.0, "end": wide, "middle": wide / 2}[a], ty - 11, a, tx, ty) for tx, ty, a in tries]
+        free = [b for b in boxes if b[0] >= left and b[0] + wide <= right and not _covered(b, wide, taken)]
+        box_x, box_y, anchor, tx, ty = (free or boxes)[0]
+        taken.append((box_x, box_y, box_x + wide, box_y + 14))
+        made.append(text(point.label, tx, ty, anchor, f"a{point.slot % 8} label"))
+    return made
+
+
+def _covered(
+    box: tuple[float, float, str, float, float], wide: float, taken: Sequence[tuple[float, float, float, float]]
+) -> bool:
+    x, y = box[0], box[1]
+    return any(x < t[2] and x + wide > t[0] and y < t[3] and y + 14 > t[1] for t in taken)

@@ -1,0 +1,1 @@
+"""What decisions cost, in totals that say what they do not know."""

@@ -1,0 +1,138 @@
+"""From how many decisions a month hardware of one's own beats a hosted arm, and how sensitive that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from reports.money import economics
+from reports.money.hardware import HOURS_PER_MONTH, Hardware
+
+if TYPE_CHECKING:
+    from reports.load import Run
+
+FACTORS = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Monthly:
+    """What decisions of one local arm cost in a month, on hardware that is bought or rented for it."""
+
+    fixed_usd: float
+    """Purchase spread over the lifetime, or a month's rent."""
+    marginal_usd: float
+    """Electricity of one decision; 0 where it is in the rent."""
+    capacity: float
+    """Decisions that one machine makes in a month, at the utilisation that it can be kept at."""
+    is_rented: bool
+
+    def usd(self, decisions: float) -> float:
+        """Cost of so many decisions a month, with as many machines as they need."""
+        machines = max(1, -(-int(decisions) // max(1, int(self.capacity))))
+        return machines * self.fixed_usd + decisions * self.marginal_usd
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """One local arm against one hosted one."""
+
+    local: str
+    hosted: str
+    hosted_usd: float
+    """Cost per usable decision of the hosted arm."""
+    monthly: Monthly
+    decisions: float | None
+    """Usable decisions a month from which local is cheaper; None when it never is."""
+    sensitivity: tuple[tuple[str, float, float | None], ...]
+    """(what, times, decisions a month then)."""
+
+    def hosted_per_month(self, decisions: float) -> float:
+        """US dollars of so many usable decisions a month at the hosted arm."""
+        return decisions * self.hosted_usd
+
+    @property
+    def why_never(self) -> str:
+        """In words, where local never wins."""
+        if self.decisions is not None:
+            return ""
+        if self.monthly.marginal_usd >= self.hosted_usd:
+            return "one more local decision costs more than a hosted one"
+        return "a machine cannot make as many decisions as would pay for it"
+
+
+def table(run: Run) -> list[BreakEven]:
+    """Every arm on hardware of one's own against every arm that is hosted alone; empty where prices are missing."""
+    costs = economics.by_arm(run)
+    local = economics.local_use(run)
+    alone = {use.arm for use in local if [one.arm for one in local].count(use.arm) == 1}
+    pure = [use for use in local if use.arm in alone and not (costs[use.arm].hosted.value or 0.0)]
+    hosted = {arm: cost.per_usable for arm, cost in costs.items() if arm not in {use.arm for use in local}}
+    machines = run.manifest.get("hardware") or {}
+    return [
+        line
+        for use in pure
+        for arm, usd in hosted.items()
+        if usd and (line := against(use.arm, arm, use.machine_s_per_decision, Hardware.of(machines[use.server]), usd))
+    ]
+
+
+def against(local: str, hosted: str, machine_s: float | None, hardware: Hardware, hosted_usd: float) -> BreakEven | None:
+    """One pair; None where neither a purchase nor a rent is known, or the time of a decision is not."""
+    now = monthly(machine_s, hardware)
+    if now is None or machine_s is None:
+        return None
+    tried = tuple(
+        (what, factor, decisions(monthly(seconds, changed), hosted_usd))
+        for factor in FACTORS
+        for what, seconds, changed in _variants(machine_s, hardware, factor)
+    )
+    return BreakEven(local, hosted, hosted_usd, now, decisions(now, hosted_usd), tried)
+
+
+def monthly(machine_s: float | None, hardware: Hardware) -> Monthly | None:
+    """A month of a local arm: bought where a purchase is known, else rented by the hour all month."""
+    if not machine_s:
+        return None
+    capacity = HOURS_PER_MONTH * 3600 * (hardware.utilisation or 1.0) / machine_s
+    purchase = hardware.purchase_usd_per_month
+    if purchase is not None and hardware.energy_usd_per_s is not None:
+        return Monthly(purchase, hardware.energy_usd_per_s * machine_s, capacity, is_rented=False)
+    if hardware.usd_per_hour is not None:
+        return Monthly(hardware.usd_per_hour * HOURS_PER_MONTH, 0.0, capacity, is_rented=True)
+    return None
+
+
+def decisions(month: Monthly | None, hosted_usd: float) -> float | None:
+    """fixed / (hosted - marginal) decisions a month, if one machine can make them; else never, since a further machine
+    costs as much again for as many decisions."""
+    if month is None or hosted_usd <= month.marginal_usd:
+        return None
+    needed = month.fixed_usd / (hosted_usd - month.marginal_usd)
+    return needed if needed <= month.capacity else None
+
+
+def span(lines: Sequence[BreakEven]) -> tuple[float, float]:
+    """Decisions a month that a chart shows: from a decade below the first break-even to what two machines make."""
+    met = [line.decisions for line in lines if line.decisions]
+    capacity = max(line.monthly.capacity for line in lines)
+    first = min(met, default=capacity / 100) / 10
+    return max(1.0, first), max(10.0, 2 * capacity)
+
+
+def _variants(machine_s: float, hardware: Hardware, factor: float) -> list[tuple[str, float, Hardware]]:
+    """One thing changed at a time: only what is known can be changed."""
+    found = []
+    if hardware.usd_per_kwh is not None:
+        found.append(("$/kWh", machine_s, replace(hardware, usd_per_kwh=hardware.usd_per_kwh * factor)))
+    if hardware.purchase_usd is not None:
+        found.append(("GPU price", machine_s, replace(hardware, purchase_usd=hardware.purchase_usd * factor)))
+    elif hardware.usd_per_hour is not None:
+        dearer = hardware.usd_per_hour * factor
+        rent = replace(hardware, usd_per_gpu_hour=dearer, usd_per_cpu_hour=dearer)
+        found.append(("rent", machine_s, rent))
+    share = min(1.0, (hardware.utilisation or 1.0) * factor)
+    found.append(("utilisation", machine_s, replace(hardware, utilisation=share)))
+    # Twice the slots make a decision take half the machine's time at best.
+    found.append(("parallel slots", machine_s / factor, hardware))
+    return found

@@ -1,0 +1,1 @@
+"""Which roles may go local: replays, swap designs and the lineup that they recommend."""

@@ -1,0 +1,233 @@
+"""Which roles may go to the other model: the evidence of swaps and replays weighed, and the lineup that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reports import estimate
+from reports.estimate import Estimate
+from reports.figures import known
+from reports.roles import swaps
+
+if TYPE_CHECKING:
+    from reports.load import Run
+    from reports.roles.replay import Replay, Role
+    from reports.roles.swaps import Design, Effect
+
+MARGIN = 0.05
+"""Loss of similarity, usable decisions or grounding that does not matter, where the experiment declares none."""
+MOVE, KEEP, OPEN = "move", "keep", "open"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do with one role."""
+
+    role: str
+    verdict: str
+    """move | keep | open (the evidence does not suffice: the role stays)."""
+    because: str
+    effect: Effect | None
+    """What the swap design says."""
+    replay: Role | None
+    """What the replay says."""
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """The recommended lineup of one source and one target."""
+
+    source: str
+    """Model that plays now."""
+    target: str
+    arm: str
+    """Arm of the run that plays the source alone."""
+    advices: tuple[Advice, ...]
+    margin: float
+    cost_now: Estimate
+    cost: Estimate
+    """Expected cost of a decision with the recommended lineup."""
+    similarity: Estimate
+    """Expected change of similarity, by the swap design; unknown without one."""
+    support: str
+    """What all this rests on, in a sentence."""
+
+    @property
+    def has_swap(self) -> bool:
+        return any(one.effect for one in self.advices)
+
+    @property
+    def has_replay(self) -> bool:
+        return any(one.replay for one in self.advices)
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        return tuple(one.role for one in self.advices if one.verdict == MOVE)
+
+    @property
+    def yaml(self) -> str:
+        """The lineup to paste under `arms`."""
+        if not self.moved:
+            return f"{self.source}: {{all: {self.source}}}   # nothing is shown to be safe to move"
+        if len(self.moved) == len(self.advices) and len(self.moved) >= 12:
+            return f"recommended: {{all: {self.target}}}"
+        return "\n".join(["recommended:", f"  all: {self.source}", *(f"  {role}: {self.target}" for role in self.moved)])
+
+
+def hybrids(run: Run, found: Sequence[Replay]) -> list[Hybrid]:
+    """One recommendation for each pair of models that a swap design or a replay compares; none for noise floors."""
+    design = swaps.design(run)
+    made = [_of_design(run, design, _matching(found, design, run))] if design else []
+    done = {(one.source, one.target) for one in made}
+    for one in found:
+        source = _model(run, one.source)
+        if not one.is_floor and source and (source, one.target) not in done:
+            made.append(_of_replay(run, one, source))
+    return made
+
+
+def _of_design(run: Run, design: Design, replay: Replay | None) -> Hybrid:
+    margin = _margin(run)
+    by_role = {role.role: role for role in replay.roles} if replay else {}
+    advices = [_advice(effect.role, effect, by_role.get(effect.role), margin) for effect in design.effects]
+    moved = [one.role for one in advices if one.verdict == MOVE]
+    saved = design.together(moved, "cost")
+    support = f"a {design.kind.replace('_', ' ')} swap design of {design.arms} arms on {design.cases} cases"
+    if replay:
+        support += f", and a replay of {sum(role.pairs for role in replay.roles)} prompts"
+    level = design.level["cost"]
+    return Hybrid(
+        design.source,
+        design.target,
+        design.unchanged,
+        tuple(advices),
+        margin,
+        level,
+        _shifted(level, saved) if moved else level,
+        design.together(moved, "similarity"),
+        support,
+    )
+
+
+def _of_replay(run: Run, replay: Replay, source: str) -> Hybrid:
+    margin = _margin(run)
+    advices = tuple(_advice(role.role, None, role, margin) for role in replay.roles)
+    now = _cost(run, replay.source)
+    moved = {one.role for one in advices if one.verdict == MOVE}
+    shifts = [_per_cell(role) for role in replay.roles if role.role in moved]
+    prompts = sum(role.pairs for role in replay.roles)
+    return Hybrid(
+        source,
+        replay.target,
+        replay.source,
+        advices,
+        margin,
+        now,
+        _shifted(now, _sum(shifts)) if moved else now,
+        estimate.unknown(),
+        f"a replay of {prompts} prompts; a role's own answers, not what becomes of them down the line",
+    )
+
+
+def _advice(role: str, effect: Effect | None, replay: Role | None, margin: float) -> Advice:
+    """A swap's evidence decides where it can; the replay's only where no swap was run or where it speaks against moving."""
+    losses = _losses(effect, replay)
+    worse = [name for name, loss in losses if loss.high < -margin]
+    if worse:
+        return Advice(role, KEEP, f"it loses more than the margin in {_words(worse)}", effect, replay)
+    unknown = [name for name, loss in losses if not loss.low >= -margin]
+    if not losses:
+        return Advice(role, OPEN, "nothing was measured that could tell", effect, replay)
+    if unknown:
+        return Advice(role, OPEN, f"a loss beyond the margin cannot be excluded in {_words(unknown)}", effect, replay)
+    return Advice(role, MOVE, f"no loss beyond the margin in {_words([name for name, _ in losses])}", effect, replay)
+
+
+def _losses(effect: Effect | None, replay: Role | None) -> list[tuple[str, Estimate]]:
+    """Every known figure that counts, as a change: below zero is a loss."""
+    found: list[tuple[str, Estimate]] = []
+    if effect is not None:
+        found = [
+            (name, effect.by_endpoint[name]) for name in ("similarity", "usable", "grounding") if name in effect.by_endpoint
+        ]
+    elif replay is not None:
+        found = _replayed(replay)
+    return [(name, one) for name, one in found if known(one.value)]
+
+
+def _replayed(role: Role) -> list[tuple[str, Estimate]]:
+    found = [("answers in the asked form", one.apart) for one in role.aspects if one.name == "valid"]
+    found += [("grounding", one.apart) for one in role.aspects if one.name == "grounded"]
+    found += [("refusals", _negated(one.apart)) for one in role.aspects if one.name == "refused"]
+    if known(role.alike.value):
+        floor = role.floor.alike.value if role.floor and known(role.floor.alike.value) else 1.0
+        found.append(("stance", _moved(role.alike, -floor)))
+    return found
+
+
+def _moved(one: Estimate, by: float) -> Estimate:
+    return estimate.Estimate(one.value + by, one.low + by, one.high + by, one.cases, one.dates, one.missing, one.method)
+
+
+def _negated(one: Estimate) -> Estimate:
+    return estimate.Estimate(-one.value, -one.high, -one.low, one.cases, one.dates, one.missing, one.method)
+
+
+def _shifted(level: Estimate, by: Estimate) -> Estimate:
+    """A level after a change; the interval takes both for independent."""
+    down = float(np.hypot(level.value - level.low, by.value - by.low))
+    up = float(np.hypot(level.high - level.value, by.high - by.value))
+    value = max(level.value + by.value, 0.0) if known(level.value + by.value) else level.value + by.value
+    low = max(value - down, 0.0) if known(down) else down
+    return estimate.Estimate(value, low, value + up, by.cases, by.dates, by.missing, "levels and effects added")
+
+
+def _sum(parts: Sequence[Estimate]) -> Estimate:
+    value = float(sum(one.value for one in parts))
+    reach = float(np.sqrt(sum((one.high - one.value) ** 2 for one in parts)))
+    cases, dates = min((one.cases for one in parts), default=0), min((one.dates for one in parts), default=0)
+    return estimate.Estimate(value, value - reach, value + reach, cases, dates, 0, "roles added")
+
+
+def _per_cell(role: Role) -> Estimate:
+    """What a cell's cost changes when this role goes over: a debater speaks once per round."""
+    found = role.aspect("cost_usd")
+    if found is None:
+        return estimate.unknown()
+    one, turns = found.apart, role.turns
+    return estimate.Estimate(
+        one.value * turns, one.low * turns, one.high * turns, one.cases, one.dates, one.missing, one.method
+    )
+
+
+def _cost(run: Run, arm: str) -> Estimate:
+    from reports import registry
+    from reports.facts import Facts
+    from reports.measure import Measured
+
+    cost = next(one for one in registry.metrics() if one.name == "cost")
+    return Measured(Facts(run), cost).value(arm)
+
+
+def _margin(run: Run) -> float:
+    said = run.declared.margins.get("similarity")
+    return MARGIN if said is None else said
+
+
+def _matching(found: Sequence[Replay], design: Design, run: Run) -> Replay | None:
+    return next((one for one in found if one.target == design.target and _model(run, one.source) == design.source), None)
+
+
+def _model(run: Run, arm: str) -> str | None:
+    """The one model that plays an arm, None where several do."""
+    lineup: Mapping[str, Any] = (run.experiment.get("arms") or {}).get(arm) or {"all": arm}
+    aliases = {alias for key, alias in lineup.items() if key not in ("pipeline", "rule") and isinstance(alias, str)}
+    return aliases.pop() if len(aliases) == 1 else None
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]

@@ -1,0 +1,141 @@
+"""What made a run: models as they answered, prices used, versions and fingerprints, and the command that runs it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reports.money.breakdown import pipeline_calls
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.load import Run
+
+
+@dataclass(frozen=True)
+class Played:
+    """One model as it answered in one arm."""
+
+    arm: str
+    provider: str
+    asked: str
+    returned: tuple[str, ...]
+    """Names as the servers reported them; several when the provider moved an alias during the run."""
+    digest: str | None
+    params: str
+    context: int | None
+    """Smallest context window seen, in tokens."""
+    truncated: int
+    """Calls whose prompt or answer was cut."""
+    calls: int
+
+
+@dataclass(frozen=True)
+class PriceUsed:
+    """Which price table priced how many calls."""
+
+    basis: str
+    version: str | None
+    model: str
+    calls: int
+    unpriced: int
+
+
+def models(run: Run) -> list[Played]:
+    """Every (arm, model) that was asked."""
+    calls = pipeline_calls(run)
+    keys = ["arm", "provider", "model_requested"]
+    groups = calls.groupby(keys, sort=False, dropna=False)
+    return [_played(str(arm), str(provider), str(asked), group) for (arm, provider, asked), group in groups]
+
+
+def prices(run: Run) -> list[PriceUsed]:
+    calls = pipeline_calls(run)
+    model = calls["model_returned"].fillna(calls["model_requested"])
+    rows = []
+    groups = calls.groupby([calls["cost_basis"].fillna("unknown"), calls["price_version"].fillna(""), model], sort=True)
+    for (basis, version, name), group in groups:
+        rows.append(PriceUsed(str(basis), str(version) or None, str(name), len(group), int(group["cost_usd"].isna().sum())))
+    return rows
+
+
+def manifest(run: Run) -> list[tuple[str, str]]:
+    """The manifest, flat: what stands deeper is named with its path."""
+    return [(name, text) for name, text in flat(run.manifest) if text != ""]
+
+
+def experiment_text(run: Run) -> str:
+    """The resolved experiment as YAML."""
+    import yaml
+
+    return str(yaml.safe_dump(run.experiment, sort_keys=False, allow_unicode=True, width=110))
+
+
+def fingerprints(run: Run) -> list[tuple[str, int]]:
+    """Pipeline fingerprint -> cells; more than one means that prompts or flow changed between cells."""
+    found = run.cells["pipeline_fingerprint"].fillna("unknown").value_counts()
+    return [(str(name), int(count)) for name, count in found.items()]
+
+
+def snapshots(run: Run) -> tuple[int, int]:
+    """(distinct snapshots, cases whose arms did not all see the same bytes)."""
+    per_case = run.cells.groupby("case_id")["snapshot_sha256"].nunique()
+    return int(run.cells["snapshot_sha256"].nunique()), int((per_case > 1).sum())
+
+
+def again(run: Run) -> str:
+    """The command that runs it again."""
+    said = run.manifest.get("command")
+    if isinstance(said, str):
+        return said
+    file = run.manifest.get("experiment_file") or f"experiments/{run.experiment.get('name', 'EXPERIMENT')}.yaml"
+    return f"python -m harness run {file}"
+
+
+def _played(arm: str, provider: str, asked: str, group: pd.DataFrame) -> Played:
+    digests = group["model_digest"].dropna().unique()
+    context = group["context_window"].min()
+    return Played(
+        arm=arm,
+        provider=provider,
+        asked=asked,
+        returned=tuple(sorted(map(str, group["model_returned"].dropna().unique()))),
+        digest=" and ".join(map(str, digests)) if len(digests) else None,
+        params=_params([str(text) for text in group["params"].dropna().unique()]),
+        context=int(context) if context == context else None,
+        truncated=int(group["truncated"].fillna(False).astype(bool).sum()),
+        calls=len(group),
+    )
+
+
+def _params(texts: Sequence[str]) -> str:
+    """Parameters really sent: those that never varied by value, the others by name."""
+    told = [found for text in texts if isinstance(found := _json(text), Mapping)]
+    names = sorted({name for one in told for name in one})
+    return ", ".join(f"{name} {_value([one.get(name) for one in told])}" for name in names)
+
+
+def _value(values: Sequence[Any]) -> str:
+    distinct = {json.dumps(value, sort_keys=True) for value in values}
+    return next(iter(distinct)).strip('"') if len(distinct) == 1 else f"({len(distinct)} values)"
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Everything in a nested mapping with its path, as text."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        yield name, ", ".join(str(item) for item in value)
+    else:
+        yield name, "" if value is None else str(value)
