@@ -1,7 +1,8 @@
 # `make demo` and `make test` do all the set-up; everything lands in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+# Compiled once here, so that no first run spends seconds on it, least of all several processes side by side.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 
 .PHONY: demo demo-replay test check models lock schema clean
 

