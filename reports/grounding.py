@@ -6,11 +6,13 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from reports.tracing.derive import derivation
 from reports.tracing.given import Fact, Given
+from reports.tracing.invented import Invented
 from reports.tracing.labels import SERIES, label_after, label_before, named_in, tied_label
-from reports.tracing.quantities import Quantity, quantities, sentences
+from reports.tracing.quantities import Quantity, quantities, same_unit, sentences
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})
@@ -22,7 +24,10 @@ _MARK = re.compile(r"\s*(?:\w+ )?(?:threshold|level|line|mark|overbought|oversol
 _DIFFERENCE = re.compile(r"\s*(?:\w+ )?(?:above|below|over|under|more|less|higher|lower|away|points?)\b", re.IGNORECASE)
 _BESIDE = re.compile(r"\W*(\w{4,})")
 _LOW_PRECISION = 2
-MOST_CHARS = 60_000
+MOST_CHARS = 30_000
+"""Characters of one text that are read, about 5,000 words; no role is asked for that much."""
+_FEW = 8
+"""Facts of one quantity among which a figure that is none of them contradicts; of more, one may be missing."""
 _HEDGED = 0.025
 
 
@@ -39,10 +44,12 @@ class Traced:
     """For an invented figure: the place of the text in which it stood first."""
 
 
-def trace(text: str, given: Given, earlier: Sequence[tuple[str, Sequence[Traced]]] = ()) -> list[Traced]:
-    """The claims of a text, each traced. `earlier` holds (place, figures) of the texts that this role was shown.
+Earlier = Sequence[tuple[str, Invented]]
+"""(place, what was invented there) of the texts that a role was shown, in the order of the flow."""
 
-    Of a text beyond MOST_CHARS only the beginning is read: no role is asked for that much."""
+
+def trace(text: str, given: Given, earlier: Earlier = ()) -> list[Traced]:
+    """The claims of a text, each traced; of a text beyond MOST_CHARS only the beginning is read."""
     found: list[Traced] = []
     cited: list[Quantity] = []
     for claims in _by_sentence(text[:MOST_CHARS]):
@@ -117,9 +124,7 @@ def _by_sentence(text: str) -> Iterator[list[_Claim]]:
             yield claims
 
 
-def _origin(
-    claim: _Claim, fact: Fact | None, given: Given, cited: Sequence[Quantity], earlier: Sequence[tuple[str, Sequence[Traced]]]
-) -> Traced:
+def _origin(claim: _Claim, fact: Fact | None, given: Given, cited: Sequence[Quantity], earlier: Earlier) -> Traced:
     quantity = claim.quantity
     against = _contradiction(claim, fact, given)
     if fact is not None and against is None:
@@ -139,15 +144,15 @@ def _contradiction(claim: _Claim, fact: Fact | None, given: Given) -> Fact | Non
     label = claim.tied_label
     if label is None or label in SERIES or claim.is_difference or (fact is not None and fact.label in (None, label)):
         return None
-    facts = [other for other in given.named(label) if _same_unit(claim.quantity.unit, other.unit)]
-    return facts[0] if 0 < len(facts) <= 8 else None
+    facts = list(islice((other for other in given.named(label) if same_unit(claim.quantity.unit, other.unit)), _FEW + 1))
+    return facts[0] if 0 < len(facts) <= _FEW else None
 
 
 def _match(claim: _Claim, given: Given) -> Fact | None:
     """The fact that a figure shows, exactly or rounded. A figure of few digits must share its quantity or its words."""
     quantity = claim.quantity
     half = max(quantity.half, _HEDGED * abs(quantity.value)) if quantity.is_hedged else quantity.half
-    found = [fact for fact in given.near(quantity.value, half) if _same_unit(quantity.unit, fact.unit)]
+    found = [fact for fact in given.near(quantity.value, half) if same_unit(quantity.unit, fact.unit)]
     named = [fact for fact in found if fact.label is not None and fact.label == claim.label]
     if not named and quantity.digits <= _LOW_PRECISION:
         named = [fact for fact in found if _is_quoted(claim, fact)]
@@ -167,26 +172,16 @@ def _closest(quantity: Quantity, facts: Iterable[Fact]) -> Fact:
     return min(facts, key=lambda fact: (_is_reversed(quantity, fact), abs(abs(fact.value) - abs(quantity.value))))
 
 
-def _same_unit(said: str, given: str) -> bool:
-    money = {"", "$", "shares", "x"}
-    return said == given or (said in money and given in money)
-
-
 def _is_reversed(quantity: Quantity, fact: Fact) -> bool:
     """A gain told as a loss, or the other way round."""
     return quantity.unit in ("%", "bp") and quantity.direction != 0 and fact.value * quantity.direction < 0
 
 
-def _inherited(quantity: Quantity, earlier: Sequence[tuple[str, Sequence[Traced]]]) -> Traced | None:
-    for place, figures in earlier:
-        for other in figures:
-            if other.label in INVENTED and _says_the_same(quantity, other.quantity):
-                return Traced(quantity, "inherited", f"{place}: {other.quantity.text}", other.born or place)
+def _inherited(quantity: Quantity, earlier: Earlier) -> Traced | None:
+    for place, invented in earlier:
+        if other := invented.first_like(quantity):
+            return Traced(quantity, "inherited", f"{place}: {other.quantity.text}", other.born or place)
     return None
-
-
-def _says_the_same(one: Quantity, other: Quantity) -> bool:
-    return _same_unit(one.unit, other.unit) and abs(abs(one.value) - abs(other.value)) <= max(one.half, other.half) * 1.0001
 
 
 def ledger(
@@ -200,26 +195,30 @@ def ledger(
     `shown` says per place which earlier places' texts it was shown (all of them where it is not given), `own` what a place
     was given besides."""
     done: dict[str, list[Traced]] = {}
+    invented: dict[str, Invented] = {}
     for place, text in texts.items():
-        seen = done if shown is None else {one: figures for one, figures in done.items() if one in shown.get(place, ())}
-        found = trace(text, (own or {}).get(place, given), tuple(seen.items()))
+        seen = [pair for pair in invented.items() if shown is None or pair[0] in shown.get(place, ())]
+        found = trace(text, (own or {}).get(place, given), seen)
         done[place] = [_birth(place, traced) for traced in found]
+        invented[place] = Invented(one for one in done[place] if one.label in INVENTED)
     return done
-
-
-def reaching(found: Mapping[str, Sequence[Traced]], last: str) -> set[tuple[str, int]]:
-    """(place, start) of every invented figure that the text at `last` repeats, its own inventions included."""
-    final = [traced for traced in found.get(last, ()) if traced.label in INVENTED]
-    return {
-        (place, traced.quantity.start)
-        for place, figures in found.items()
-        for traced in figures
-        if traced.label in INVENTED
-        and any(end.born == traced.born and _says_the_same(end.quantity, traced.quantity) for end in final)
-    }
 
 
 def _birth(place: str, traced: Traced) -> Traced:
     if traced.label in INVENTED and not traced.born:
         return Traced(traced.quantity, traced.label, traced.source, place)
     return traced
+
+
+def reaching(found: Mapping[str, Sequence[Traced]], last: str) -> set[tuple[str, int]]:
+    """(place, start) of every invented figure that the text at `last` repeats, its own inventions included."""
+    by_birth: dict[str, list[Traced]] = {}
+    for traced in (one for one in found.get(last, ()) if one.label in INVENTED):
+        by_birth.setdefault(traced.born, []).append(traced)
+    ends = {born: Invented(figures) for born, figures in by_birth.items()}
+    return {
+        (place, traced.quantity.start)
+        for place, figures in found.items()
+        for traced in figures
+        if traced.label in INVENTED and traced.born in ends and ends[traced.born].first_like(traced.quantity)
+    }

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from reports.tracing.by_size import BySize
 from reports.tracing.labels import label_before
-from reports.tracing.quantities import Quantity, figures_of_source
+from reports.tracing.quantities import Quantity, figures_of_source, pieces
 
+MOST_SOURCES = 16
+"""Lines that are kept of one value of one quantity: a figure needs one."""
+MOST_SHOWN = 300
+"""Characters of a line that are shown as a source."""
+_LONG_LINE = 2000
+"""Characters after which a line is cut in pieces, so that work stays linear."""
 _COLUMNS = re.compile(r"\(date ((?:\w+ ?)+?)[;)]")
 
 
@@ -26,11 +33,11 @@ class Fact:
 
 
 class Given:
-    """The figures of some texts, sorted by magnitude."""
+    """The figures of some texts, found by magnitude and by name."""
 
     def __init__(self, facts: Sequence[Fact]) -> None:
-        self.facts = sorted(facts, key=lambda fact: abs(fact.value))
-        self._sizes = [abs(fact.value) for fact in self.facts]
+        self.facts = facts
+        self._by_size = BySize((fact.value, fact) for fact in _distinct(facts))
         self._by_label: dict[str, list[Fact]] = {}
         for fact in facts:
             if fact.label:
@@ -41,14 +48,22 @@ class Given:
         return cls([fact for text in texts for fact in facts_of(text)])
 
     def near(self, value: float, half: float) -> list[Fact]:
-        """Facts whose magnitude lies within `half` of a value's."""
-        slack = half * 1.0001 + 1e-12
-        low, high = bisect_left(self._sizes, abs(value) - slack), bisect_right(self._sizes, abs(value) + slack)
-        return self.facts[low:high]
+        """Facts whose magnitude lies within `half` of a value's, at most MOST_NEAR of them."""
+        return self._by_size.near(value, half * 1.0001 + 1e-12)
 
     def named(self, label: str | None) -> list[Fact]:
         """Facts of one quantity, in the order they were shown (newest first in our snapshots)."""
         return self._by_label.get(label, []) if label else []
+
+
+def _distinct(facts: Iterable[Fact]) -> Iterator[Fact]:
+    """The facts without those that say the same of the same once more, MOST_SOURCES lines of each kept."""
+    seen: Counter[tuple[float, str, str | None]] = Counter()
+    for fact in facts:
+        key = (fact.value, fact.unit, fact.label)
+        seen[key] += 1
+        if seen[key] <= MOST_SOURCES:
+            yield fact
 
 
 @lru_cache(maxsize=512)
@@ -63,9 +78,10 @@ def _facts(text: str) -> list[Fact]:
     heading = ""
     for line in text.splitlines():
         if line.rstrip().endswith(":") and not line.startswith(" "):
-            heading = line
-            columns = _columns(line)
-        facts += _line_facts(line, heading, columns)
+            heading = line[-_LONG_LINE:]
+            columns = _columns(heading)
+        for start, end in pieces(line, 0, len(line), _LONG_LINE):
+            facts += _line_facts(line[start:end], heading, columns)
     return facts
 
 
@@ -74,16 +90,16 @@ def _columns(line: str) -> tuple[str, ...]:
     return tuple(found[1].split()) if found else ()
 
 
-def _line_facts(line: str, heading: str, columns: tuple[str, ...]) -> list[Fact]:
+def _line_facts(line: str, heading: str, columns: tuple[str, ...]) -> Iterator[Fact]:
     found = figures_of_source(line)
     is_row = bool(columns) and len(found) == len(columns)
-    facts = []
+    spoken = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
     for place, quantity in enumerate(found):
-        label = label_before(columns[place]) if is_row else _label(line, quantity, heading)
-        facts.append(Fact(quantity.value, quantity.unit, label, line.strip()))
-    return facts
+        label = label_before(columns[place]) if is_row else label_before(spoken, quantity.start) or label_before(heading)
+        yield Fact(quantity.value, quantity.unit, label, _shown(line, quantity))
 
 
-def _label(line: str, quantity: Quantity, heading: str) -> str | None:
-    line = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
-    return label_before(line, quantity.start) or label_before(heading)
+def _shown(line: str, quantity: Quantity) -> str:
+    """The line that a reader is shown; of a long one what stands around the figure."""
+    around = slice(max(0, quantity.start - 150), quantity.end + 150) if len(line) > MOST_SHOWN else slice(None)
+    return line[around].strip()

@@ -62,7 +62,9 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     ("return", r"\breturns?\b|\bmomentum\b|\bsessions\b"),
 )
-_FINDER = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS), re.IGNORECASE)
+_FINDER = re.compile(
+    r"(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS) + ")", re.IGNORECASE
+)
 SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividend", "cash", "equity", "debt"})
 """Quantities with many values side by side: another value of theirs does not contradict one."""
 

@@ -14,38 +14,48 @@ _SPAN = r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[
 
 _OF_TIME = r"(?:trading|calendar|business|consecutive|straight|full|more|older|earlier)"
 
+_OF_DIGITS = (
+    r"\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
+    r"\d{1,2}/\d{1,2}/\d{2,4}\b",
+    r"\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)\d{2}\b",  # 15.05.2025
+    rf"\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+\d{{4}})?\b",
+    r"\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
+    r"\d{1,2}\s*[ap]\.?m\b\.?",
+    r"\d+(?:st|nd|rd|th)\b",  # ordinals
+    rf"\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
+    r"\d+[\s-]?(?:SMA|EMA|WMA|MA)\b",
+    r"(?<![$.,])7[0-8]7(?![\d%]|[.,]\d|\s*(?:%|percent|million|billion))",  # aircraft
+    r"(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|5G|4G|3M|24/7|1H|2H)\b",
+    r"(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
+)
+"""What begins with a digit, where a word begins."""
+_SECTION = r"(?<![\w.])\d{1,3}(?:\.\d{1,2}){2,}(?![\d,])"
+"""2.5.1: a section or a version."""
+_OF_LETTERS = (
+    rf"{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*(?:-|–|to)\s*\d{{1,2}})?(?:,?\s+\d{{4}})?\b",
+    r"(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
+    r"(?:RSI|ATR|CCI|ROC|MFI|ADX|Bollinger)\s?\(\d+(?:\s*,\s*\d+)*\)",
+    r"(?:RSI|ATR|CCI|ROC|MFI|ADX)[\s_-](?:5|7|9|10|14|20|21|26)(?![\d.,]*\d)",
+    r"MACD\s*\(\s*\d+(?:\s*,\s*\d+)*\s*\)",
+    r"(?:FY|Q|H|CY)\s?'?\d{1,4}(?:\s*(?:FY|of)?\s*'?\d{2,4})?\b",
+    r"(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
+    r"(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
+    r"(?:COVID-19|Web\s?3(?:\.0)?|[A-Za-z]+-\d+[A-Za-z]?)\b",
+    r"(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing|Flight)\s+\d+\b",
+    r"[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
+)
+"""What begins with a letter, where a word begins."""
+_NAMES = r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*"
+"""close_50_sma."""
+_ELSEWHERE = (
+    r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
+    r"(?<!\w)#\d+\b",
+    r"\[\d{1,3}\]",
+)
+# Guarded by its first character, an alternative costs nothing where it cannot begin.
 _NOT_FIGURES = re.compile(
-    "|".join(
-        (
-            r"\b\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
-            r"\b\d{1,2}/\d{1,2}/\d{2,4}\b",
-            r"\b\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)\d{2}\b",  # 15.05.2025
-            rf"\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*(?:-|–|to)\s*\d{{1,2}})?(?:,?\s+\d{{4}})?\b",
-            rf"\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+\d{{4}})?\b",
-            r"\b\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
-            r"\b\d{1,2}\s*[ap]\.?m\b\.?",
-            r"\b\d+(?:st|nd|rd|th)\b",  # ordinals
-            r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
-            r"(?<!\w)#\d+\b",
-            r"(?<![\w.])\d{1,3}(?:\.\d{1,2}){2,}(?![\d,])",  # 2.5.1: a section or a version
-            r"\[\d{1,3}\]",
-            rf"\b\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
-            r"\b(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
-            r"\b(?:RSI|ATR|CCI|ROC|MFI|ADX|Bollinger)\s?\(\d+(?:\s*,\s*\d+)*\)",
-            r"\b(?:RSI|ATR|CCI|ROC|MFI|ADX)[\s_-](?:5|7|9|10|14|20|21|26)(?![\d.,]*\d)",
-            r"\bMACD\s*\(\s*\d+(?:\s*,\s*\d+)*\s*\)",
-            r"\b\d+[\s-]?(?:SMA|EMA|WMA|MA)\b",
-            r"\b(?:FY|Q|H|CY)\s?'?\d{1,4}(?:\s*(?:FY|of)?\s*'?\d{2,4})?\b",
-            r"\b(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
-            r"\b(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
-            r"(?<![\w$.,])7[0-8]7(?![\d%]|[.,]\d|\s*(?:%|percent|million|billion))",  # aircraft
-            r"\b(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|COVID-19|5G|4G|3M|24/7|Web\s?3(?:\.0)?|1H|2H|[A-Za-z]+-\d+[A-Za-z]?)\b",
-            r"\b(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing|Flight)\s+\d+\b",
-            r"\b(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
-            r"\b[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
-            r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*",  # close_50_sma
-        )
-    ),
+    rf"(?=\d)(?:\b(?:{'|'.join(_OF_DIGITS)})|{_SECTION})"
+    rf"|(?=[a-z_])\b(?:{'|'.join(_OF_LETTERS)})|{'|'.join(_ELSEWHERE)}|\b(?:{_NAMES})",
     re.IGNORECASE,
 )
 
@@ -94,7 +104,7 @@ _UNITS = {
     "shares": "shares",
 }
 _FIGURE = re.compile(
-    rf"(?P<open>\()?(?:(?<![\w.,%)])(?P<sign>[-+−]))?\s?(?P<currency>US\$|[$€£¥])?(?P<sign2>[-−])?(?P<number>(?<![\w.,])(?:{_NUMBER})|(?<=[$€£¥])(?:{_NUMBER}))"
+    rf"(?=[-+−(\s$€£¥U\d.])(?P<open>\()?(?:(?<![\w.,%)])(?P<sign>[-+−]))?\s?(?P<currency>US\$|[$€£¥])?(?P<sign2>[-−])?(?P<number>(?<![\w.,])(?:{_NUMBER})|(?<=[$€£¥])(?:{_NUMBER}))"
     r"(?:[\s-]?(?P<scale>thousand|millions?|billions?|trillion|mn|bn|tn|mio)\b|(?P<letter>[kKmMbBtT])(?![\w]))?"
     r"(?:\s?(?P<unit>%|percentage points?|per ?cent|pct|pp|basis points|bps|bp|x|times|USD|dollars|cents|shares)(?![\w]))?"
     r"(?P<close>\)(?:\s(?P<after>thousand|millions?|billions?|trillion|mn|bn)\b)?)?"
@@ -146,6 +156,14 @@ class Quantity:
     """The speaker's own proposal (target, stop, size, confidence): no claim about the world."""
     is_hedged: bool = False
     """Whether the speaker said about, nearly, over ...: then within 2.5 % counts as rounded."""
+
+
+_MONEY = frozenset({"", "$", "shares", "x"})
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units can speak of one thing: amounts and plain numbers are told either way."""
+    return one == other or (one in _MONEY and other in _MONEY)
 
 
 def quantities(text: str) -> list[Quantity]:
@@ -277,14 +295,15 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of each sentence or line; one without an end is cut at a space, so that work stays linear."""
     start = 0
     for match in re.finditer(r"[.!?](?=\s|$)|\n+", text):
-        yield from _pieces(text, start, match.end())
+        yield from pieces(text, start, match.end(), _LONGEST)
         start = match.end()
-    yield from _pieces(text, start, len(text))
+    yield from pieces(text, start, len(text), _LONGEST)
 
 
-def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while end - start > _LONGEST:
-        cut = text.rfind(" ", start + 1, start + _LONGEST) + 1 or start + _LONGEST
+def pieces(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
+    """A stretch of a text cut at spaces, so that no piece is longer than this."""
+    while end - start > longest:
+        cut = text.rfind(" ", start + 1, start + longest) + 1 or start + longest
         yield start, cut
         start = cut
     if end > start:

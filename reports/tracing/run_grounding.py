@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from reports.grounding import GROUNDED, INVENTED, Traced, ledger, reaching
+from reports.grounding import GROUNDED, INVENTED, MOST_CHARS, Traced, ledger, reaching
 from reports.tracing.given import Given
 from reports.tracing.quantities import sentences
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 2000
 """Cells that are traced: of larger runs a fixed sample of whole cases, chosen by the hash of their names."""
-VERSION = 1
+VERSION = 2
 """Raised when the tracing changes: then what is kept is traced anew."""
 FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")
@@ -119,20 +120,28 @@ def traced_rows(cell_id: str, cell: Cell) -> list[tuple[Any, ...]]:
     ends = reaching(found, last)
     rows: list[tuple[Any, ...]] = [(cell_id, last, -1, "", "", "", "", False, "")]
     for place, figures_ in found.items():
+        said_by = Sentences(cell.texts[place]) if figures_ else None
         for one in figures_:
-            said = sentence_of(cell.texts[place], one.quantity.start)
+            said = said_by.around(one.quantity.start) if said_by else ""
             is_end = (place, one.quantity.start) in ends
             start, text = one.quantity.start, one.quantity.text
             rows.append((cell_id, place, start, text, one.label, one.source[:300], one.born, is_end, said))
     return rows
 
 
-def sentence_of(text: str, at: int) -> str:
-    """The sentence around a place, at most 300 characters."""
-    start, end = next(((start, end) for start, end in sentences(text) if start <= at < end), (at, at + 1))
-    if end - start > 300:
-        start, end = max(start, at - 150), min(end, at + 150)
-    return text[start:end].strip()
+class Sentences:
+    """The sentences of a text by the places in them."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._spans = list(sentences(text[:MOST_CHARS]))
+
+    def around(self, at: int) -> str:
+        """The sentence around a place, at most 300 characters."""
+        start, end = self._spans[bisect_right(self._spans, (at, len(self._text))) - 1]
+        if end - start > 300:
+            start, end = max(start, at - 150), min(end, at + 150)
+        return self._text[start:end].strip()
 
 
 def _cell(texts: Mapping[str, str], calls: Sequence[Mapping[Any, Any]], messages: Mapping[str, tuple[str, str]]) -> Cell:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import pytest
 
-from reports.grounding import ledger, reaching, trace
+from reports.grounding import MOST_CHARS, ledger, reaching, trace
 from reports.load import load
 from reports.tracing import run_grounding
+from reports.tracing.by_size import MOST_NEAR
 from reports.tracing.given import Given
 from reports.tracing.marked import marked, of_traced
 from reports.tracing.quantities import quantities
@@ -129,6 +130,44 @@ def test_a_run_without_texts_has_no_grounding(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))
 
     assert run_grounding.by_cell(run).empty
+
+
+def test_tracing_is_linear_in_the_length_of_texts_and_of_what_was_given() -> None:
+    def work(times: int) -> int:
+        """Function calls that it takes to trace one cell; how many there are, no clock says."""
+        line = "The close of 211.45 fell by 31.77 to 180, a gain of 3.1 % on 99.5 and "
+        texts = dict.fromkeys(("market_analyst", "bull/1", "bear/1", "portfolio_manager"), line * times)
+        made = 0
+
+        def count(frame: FrameType, event: str, argument: object) -> None:
+            nonlocal made
+            made += 1
+
+        sys.setprofile(count)
+        try:
+            found = ledger(texts, Given.of([MATERIAL + line.replace("180", "181") * times]))
+            reaching(found, "portfolio_manager")
+        finally:
+            sys.setprofile(None)
+        return made
+
+    work(5)
+    assert work(200) < 5 * work(50)
+
+
+def test_no_figure_is_held_against_more_than_a_stated_many() -> None:
+    crowd = Given.of(["close: " + " ".join(f"211.{place:04}" for place in range(3000))])
+
+    near = crowd.near(211.15, 1.0)
+
+    assert len(near) == MOST_NEAR
+    assert min(fact.value for fact in near) <= 211.15 <= max(fact.value for fact in near)
+
+
+def test_of_an_endless_text_the_beginning_is_traced() -> None:
+    found = trace("It stood at 377.15. " * 5000, GIVEN)
+
+    assert 0 < found[-1].quantity.end <= MOST_CHARS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from reports import tables
 from reports.render import render
 from reports.visible import plain, slug, visible
 from tests.fixtures.browser import Open
-from tests.reports.synthetic import FakeArm, make_run
+from tests.reports.synthetic import FakeArm, make_run, sessions
 
 ATTACK = (
     "<script>document.title='owned';fetch('http://127.0.0.1:9/x')</script>"
@@ -98,7 +98,7 @@ def test_the_policy_lets_in_only_the_pages_own_script_and_style(hostile: Path, o
 
 
 def test_a_text_of_200_kb_is_shown_and_can_be_compared(tmp_path: Path, open_page: Open) -> None:
-    run = make_run(tmp_path / "r1", tickers=("AAPL",), dates=None, words=30_000)
+    run = make_run(tmp_path / "r1", tickers=("AAPL",), dates=sessions("2025-09-02", 1), words=30_000)
     page = Path(render(run, 1))
     seen = open_page(next((page.parent / "cases").glob("*.html")), width=390)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
