@@ -15,7 +15,7 @@ import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -47,6 +47,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="harness",
         no_args_is_help=True,
+        invoke_without_command=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
@@ -57,8 +58,15 @@ def build() -> typer.Typer:
     return app
 
 
-def _harness() -> None:
+def _harness(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
     """Compare hosted and local models over a full TradingAgents-style pipeline: cost, latency, decisions, a verdict."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("tradingagents-harness"))
+        raise typer.Exit
 
 
 def _register(app: typer.Typer, name: str, module: object) -> None:

@@ -16,6 +16,8 @@ from harness.gate import ledger, limits
 from harness.progress import Progress
 from harness.queue import control, roll
 from harness.queue.private_redis import url_of
+from harness.storage import run_folder
+from harness.storage.folder import open_folder
 from harness.storage.run_folder import RunFolder
 
 
@@ -57,6 +59,14 @@ def read(run: RunFolder, broker: str | None = None) -> Status:
         wish = _live(client, run.run_id, progress) if client else None
         known = limits.usage(client, run.run_id) if client and wish else {}
     return Status(run, manifest, progress, wish, {name: vars(usage) for name, usage in known.items()})
+
+
+def newest(results: str, broker: str | None = None, most: int = 20) -> list[Status]:
+    """The newest runs of all experiments, at most so many."""
+    folder = open_folder(results)
+    found = [run for name in folder.folders() for run in run_folder.runs(folder, name)[:most]]
+    found.sort(key=lambda run: run.run_id, reverse=True)
+    return [read(run, broker) for run in found[:most]]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""`status`: how far a run is."""
+"""`status`: how far a run is, or which runs there are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,26 +12,59 @@ if TYPE_CHECKING:
 
 
 def status(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run; without it the runs there are."
+        ),
+    ] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
     broker: Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it is not private.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until it ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show cells, calls, tokens, cost and time left of a run."""
-    import json
+    """Show cells, calls, tokens, cost and time left of a run; without RUN list the runs there are, the newest first."""
     import time
 
     from harness import status as engine
     from harness.storage import run_folder
 
+    if run is None:
+        seen = engine.newest(results, broker)
+        _print([one.as_json() for one in seen]) if as_json else _list(seen, results)
+        return
     found = run_folder.find(results, run)
     while True:
-        seen = engine.read(found, broker)
-        print(json.dumps(seen.as_json(), default=str)) if as_json else _show(seen)
-        if not watch or seen.wish is None:
+        one = engine.read(found, broker)
+        _print(one.as_json()) if as_json else _show(one)
+        if not watch or one.wish is None:
             return
         time.sleep(2.0)
+
+
+def _print(told: object) -> None:
+    import json
+
+    print(json.dumps(told, default=str))
+
+
+def _list(seen: Sequence[Status], results: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.display import money
+
+    if not seen:
+        print(f"no runs in {results} yet: python -m harness run EXPERIMENT.yaml")
+        return
+    made = Table(box=box.SIMPLE_HEAD)
+    for heading in ("run", "state", "cells", "API cost"):
+        made.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
+    for one in seen:
+        told = one.progress
+        made.add_row(f"{one.run.experiment}/{one.run.run_id}", one.state, f"{told.ended}/{told.wanted}", money(told.spent_usd))
+    Console().print(made)
 
 
 def _show(seen: Status) -> None:

@@ -168,6 +168,8 @@ def test_a_run_with_things_to_mend_says_so_before_it_imports_what_only_runs_need
         (["schema", "--nonsense"], 2, "No such option"),
         (["doctor", "missing.yaml"], 2, "there is no such file"),
         (["nonsense"], 2, "No such command"),
+        (["--version"], 0, "0.1.0"),
+        (["status", "--results", "no-such-folder"], 0, "no runs in no-such-folder yet: python -m harness run"),
     ],
 )
 def test_the_command_line_ends_with_its_code_and_no_traceback(arguments: list[str], code: int, said: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness import status
 from tests.fixtures.models import FakeModels
 from tests.fixtures.runs import Lab, wait_for
 
@@ -93,6 +94,8 @@ def test_status_tells_one_json_object(finished: Lab) -> None:
 
     assert told["state"] == "done"
     assert told["cells"]["ended"] == told["cells"]["wanted"] == 4
+    (listed,) = status.newest(str(finished.folder / "results"))
+    assert (listed.run.experiment, listed.state, listed.progress.ended) == ("lab", "done", 4)
 
 
 def test_a_further_arm_pays_only_for_its_own_cells(finished: Lab) -> None:
