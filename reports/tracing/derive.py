@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from reports.tracing.given import Given
 from reports.tracing.quantities import Quantity
@@ -45,10 +46,12 @@ def _combined(quantity: Quantity, labels: Sequence[str], given: Given, cited: Se
     named = [(fact.value, fact.unit) for label in labels for fact in given.named(label)[: _POOL // len(labels)]]
     named = named if quantity.digits > _MIN_DIGITS or len(named) <= 4 else []
     latest = [(fact.value, fact.unit) for fact in given.named("close")[:1]]
+    size, slack = abs(quantity.value), quantity.half * 1.05
     for one, other in _pairs(near, named, latest):
-        for value, how in _results(one, other, quantity.unit):
-            if abs(abs(value) - abs(quantity.value)) <= quantity.half * 1.05:
-                return how
+        a, b = one[0], other[0]
+        for step in _steps(one, other, quantity.unit):
+            if abs(abs(step.of(a, b)) - size) <= slack:
+                return step.said.format(a=a, b=b)
     return None
 
 
@@ -70,15 +73,31 @@ def _pairs(near: list[_Figure], named: list[_Figure], latest: list[_Figure]) -> 
                     yield one, other
 
 
-def _results(one: _Figure, other: _Figure, unit: str) -> Iterator[tuple[float, str]]:
-    (a, unit_a), (b, unit_b) = one, other
-    percent = "%" in (unit_a, unit_b)
-    if unit == "%" and not percent and b:
-        yield 100 * (a / b - 1), f"{a:g} / {b:g} - 1"
-        yield 100 * a / b, f"{a:g} / {b:g}"
-    if unit in ("x", "") and not percent and b:
-        yield a / b, f"{a:g} / {b:g}"
-    if (unit == "%") == (unit_a == "%") == (unit_b == "%"):
-        yield a - b, f"{a:g} - {b:g}"
-        yield a + b, f"{a:g} + {b:g}"
-        yield (a + b) / 2, f"average of {a:g} and {b:g}"
+class _Step(NamedTuple):
+    """One way to get a figure from two others."""
+
+    of: Callable[[float, float], float]
+    said: str
+
+
+_GROWTH = _Step(lambda a, b: 100 * (a / b - 1), "{a:g} / {b:g} - 1")
+_SHARE = _Step(lambda a, b: 100 * a / b, "{a:g} / {b:g}")
+_RATIO = _Step(lambda a, b: a / b, "{a:g} / {b:g}")
+_SUMS = (
+    _Step(lambda a, b: a - b, "{a:g} - {b:g}"),
+    _Step(lambda a, b: a + b, "{a:g} + {b:g}"),
+    _Step(lambda a, b: (a + b) / 2, "average of {a:g} and {b:g}"),
+)
+
+
+def _steps(one: _Figure, other: _Figure, unit: str) -> tuple[_Step, ...]:
+    """The steps by which two figures can give one of this unit."""
+    unit_a, unit_b = one[1], other[1]
+    sums = _SUMS if (unit == "%") == (unit_a == "%") == (unit_b == "%") else ()
+    if not other[0] or "%" in (unit_a, unit_b):
+        return sums
+    return _BEFORE.get(unit, ()) + sums
+
+
+_BEFORE = {"%": (_GROWTH, _SHARE), "x": (_RATIO,), "": (_RATIO,)}
+"""What two figures that are no percentages also give, by the unit of the result."""

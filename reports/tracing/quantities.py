@@ -214,9 +214,13 @@ def _quantity(text: str, match: re.Match[str], *, keep_counts: bool = False) -> 
     )
 
 
+_SPACES = re.compile(r"[\u00a0\u202f'’]")
+_ENGLISH = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+
+
 def _parse(number: str) -> tuple[float | None, int]:
-    text = re.sub(r"[\u00a0\u202f'’]", "", number)
-    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+    text = _SPACES.sub("", number)
+    if "," in text and _ENGLISH.fullmatch(text):
         text = text.replace(",", "")
     elif "," in text or text.count(".") > 1:
         text = text.replace(".", "").replace(",", ".")
@@ -229,13 +233,13 @@ def _parse(number: str) -> tuple[float | None, int]:
 
 
 def _significant(number: str) -> int:
-    digits = re.sub(r"\D", "", re.split("[eE]", number)[0]).lstrip("0")
-    return len(digits) if re.search(r"[.,]", number) else len(digits.rstrip("0")) or 1
+    digits = "".join(filter(str.isdigit, number.lower().partition("e")[0])).lstrip("0")
+    return len(digits) if "." in number or "," in number else len(digits.rstrip("0")) or 1
 
 
 def _unit(match: re.Match[str]) -> str:
     if match["unit"]:
-        return _UNITS[re.sub(r"\s+", " ", match["unit"].lower()).replace("percentage point ", "percentage points ")]
+        return _UNITS[" ".join(match["unit"].lower().split())]
     return "$" if match["currency"] else ""
 
 
@@ -277,18 +281,22 @@ def _clause_around(text: str, start: int, end: int) -> tuple[str, str]:
     return before[cuts[-1].end() :] if cuts else before, after[: cut.start()] if cut else after
 
 
+_LEVEL = re.compile(r"\b(?:to|at|of)\s*$")
+_LESS = re.compile(r"\s*(?:lower|down|decline|drop|loss|decrease)\b", re.I)
+
+
 def _direction(match: re.Match[str], negative: bool, before: str, after: str) -> int:
     """The sense of a change; a level ("fell to $94.9 billion") has none."""
     if negative:
         return -1
     if match["sign"] == "+":
         return 1
-    if _unit(match) not in ("%", "bp") or re.search(r"\b(?:to|at|of)\s*$", before):
+    if _unit(match) not in ("%", "bp") or _LEVEL.search(before):
         return 0
     verbs = [(found.start(), sign) for pattern, sign in ((_UP, 1), (_DOWN, -1)) for found in pattern.finditer(before)]
     if verbs:
         return max(verbs)[1]
-    return -1 if re.match(r"\s*(?:lower|down|decline|drop|loss|decrease)\b", after, re.I) else 0
+    return -1 if _LESS.match(after) else 0
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
