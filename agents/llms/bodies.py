@@ -13,11 +13,23 @@ from agents.types import Answer, Timing, ToolCall, Usage
 _FINISH = {
     "stop": "stop",
     "length": "length",
+    "max_tokens": "length",
+    "abort": "length",
+    "error": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
-_FAILED_CAUSES = {"rate_limit_exceeded": "rate_limited", "insufficient_quota": "quota", "invalid_prompt": "bad_request"}
+"""Finish reasons of Chat Completions; a server that gave up half way (vLLM's abort, a gateway's error) left a cut answer."""
+_FAILED_CAUSES = {
+    "rate_limit_exceeded": "rate_limited",
+    "insufficient_quota": "quota",
+    "invalid_prompt": "bad_request",
+    "bio_policy": "bad_request",
+    "misalignment_policy_violation": "bad_request",
+    "data_residency_mismatch": "bad_request",
+}
+"""By the code of a failed response; every other one is the server's own fault and worth asking again."""
 
 
 def chat_answer(wire: Wire) -> Answer:
@@ -47,8 +59,8 @@ def chat_answer(wire: Wire) -> Answer:
 def responses_answer(wire: Wire) -> Answer:
     """The answer of a Responses body. Raises CallFailed when the response failed or is none."""
     body = _object(wire)
-    if body.get("error"):
-        raise _response_failed(body["error"], wire)
+    if body.get("error") or body.get("status") in ("failed", "cancelled"):
+        raise _response_failed(body.get("error") or f"status {body['status']}, without a reason", wire)
     items = body.get("output")
     if not isinstance(items, list):
         raise failed("bad_answer", f"HTTP {wire.status}, but no output: {str(body)[:300]}", "NoOutput", wire)
@@ -114,8 +126,9 @@ def _response_tool_calls(items: list[Any]) -> Iterator[ToolCall]:
 
 def _response_finish(body: Mapping[str, Any], refusal: str, calls: tuple[ToolCall, ...]) -> str:
     if body.get("status") == "incomplete":
-        reason = _mapping(body.get("incomplete_details")).get("reason")
-        return {"max_output_tokens": "length", "content_filter": "content_filter"}.get(str(reason), "unknown")
+        # Whatever stopped it, an incomplete answer is a cut one.
+        filtered = _mapping(body.get("incomplete_details")).get("reason") == "content_filter"
+        return "content_filter" if filtered else "length"
     if refusal:
         return "refused"
     if calls:

@@ -132,6 +132,8 @@ def _of_429(said: str, wire: Wire) -> str:
 def _cause_of(error: BaseException, wire: Wire) -> str:
     chain = list(_chain(error))
     names = [type(one).__name__ for one in chain]
+    if "ConnectTimeout" in names:
+        return "connection"
     if any(isinstance(one, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in type(one).__name__ for one in chain):
         return "timeout"
     if wire.status is not None:

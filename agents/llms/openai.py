@@ -71,14 +71,16 @@ class OpenAI:
 
     def _build(self, model: Model) -> Any:
         from langchain_openai import ChatOpenAI
+        from openai import Timeout
 
-        # An async key leaves the synchronous client unbuilt; the empty proxy keeps OPENAI_PROXY out.
+        # An async key leaves the synchronous client unbuilt; the empty proxy keeps OPENAI_PROXY out. How long an answer may
+        # take is the door's to say, model by model: models of one name but different tiers share this client.
         return ChatOpenAI(
             model=model.name,
             base_url=self._url,
             api_key=self._key,
             max_retries=0,
-            timeout=self.timeout_s(model),
+            timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),
             use_responses_api=self._responses,
             http_async_client=self._client(),
             openai_proxy="",

@@ -44,6 +44,12 @@ def test_an_answer_cut_at_the_cap_keeps_its_text_and_its_bill(fake_models: FakeM
     assert (cut.finish_reason, cut.usage.output_tokens) == ("length", 500)
 
 
+@pytest.mark.parametrize("finish", ["abort", "error", "max_tokens"])
+def test_an_answer_that_a_server_gave_up_is_a_cut_one(fake_models: FakeModels, finish: str) -> None:
+    fake_models.rule(finish=finish, text='{"rating": "Buy", "rationale": "cheap", "confidence": 80}')
+    assert answered(fake_models.compatible(), question(LOCAL, schema=RATING)).truncated
+
+
 def test_filtered_and_refused_answers_are_answers(fake_models: FakeModels) -> None:
     fake_models.rule(finish="content_filter")
     assert answered(fake_models.compatible(), question(LOCAL, schema=RATING)).finish_reason == "content_filter"

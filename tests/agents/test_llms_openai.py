@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from agents import Model, Part, Request, Server, ToolCall, ToolSpec
+from agents import Clients, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask
 from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
 from tests.fixtures.models import FakeModels
 
@@ -61,6 +63,13 @@ def test_reasoning_that_eats_the_whole_cap_is_a_truncated_answer(fake_models: Fa
     assert answer.usage.reasoning_tokens == 4000
 
 
+@pytest.mark.parametrize("why", ["max_messages", "steered", "a reason of next year"])
+def test_an_answer_that_is_incomplete_for_whatever_reason_is_a_truncated_one(fake_models: FakeModels, why: str) -> None:
+    fake_models.rule(finish=why, text='{"rating": "Buy", "rationale": "cheap", "confidence": 80}')
+    answer = answered(fake_models.openai(), question(GPT, schema=RATING))
+    assert (answer.finish_reason, answer.truncated) == ("length", True)
+
+
 def test_a_refusal_and_a_filtered_answer_are_told_apart(fake_models: FakeModels) -> None:
     fake_models.rule(refusal="I cannot help with that.")
     refused = answered(fake_models.openai(), question(GPT))
@@ -91,6 +100,24 @@ def test_a_tier_that_comes_back_lower_than_asked_is_the_one_recorded(fake_models
     assert answered(fake_models.openai(), question(priority)).service_tier == "default"
 
 
+def test_a_flex_request_waits_longer_also_beside_another_tier_of_the_same_model(fake_models: FakeModels) -> None:
+    flex = replace(GPT, params={**GPT.params, "service_tier": "flex"})
+    fake_models.rule(latency_s=0.6, text="late")
+    gate = OpenGate()
+
+    async def main() -> None:
+        async with Clients({"openai": fake_models.openai(timeout_s=0.3)}) as clients:
+            with contextlib.suppress(ModelCallError):
+                await ask(Place("trader"), question(GPT), gate, clients)
+            await ask(Place("trader", 1), question(flex), gate, clients)
+
+    asyncio.run(main())
+    assert [call.failure.cause if call.failure else call.answer and call.answer.text for call in gate.calls] == [
+        "timeout",
+        "late",
+    ]
+
+
 def test_flex_has_a_timeout_of_its_own() -> None:
     from agents.llms.openai import OpenAI
 
@@ -117,6 +144,9 @@ FAILURES = [
     ({"raw": '{"object": "response"}'}, "bad_answer"),
     ({"raw": '{"error": {"code": "server_error", "message": "oops"}, "status": "failed"}'}, "server_error"),
     ({"raw": '{"error": {"code": "rate_limit_exceeded", "message": "slow"}, "status": "failed"}'}, "rate_limited"),
+    ({"raw": '{"error": {"code": "bio_policy", "message": "no"}, "status": "failed", "output": []}'}, "bad_request"),
+    ({"raw": '{"error": null, "status": "failed", "output": []}'}, "server_error"),
+    ({"raw": '{"error": null, "status": "cancelled", "output": []}'}, "server_error"),
     ({"raw": "<html>bad gateway</html>", "status": 502}, "server_error"),
     ({"cut": True}, "cut_stream"),
 ]
@@ -198,9 +228,6 @@ def test_a_tool_round_goes_back_as_it_was(fake_models: FakeModels) -> None:
 def test_an_answer_in_the_journal_is_never_asked_for_again(fake_models: FakeModels) -> None:
     paid = answered(fake_models.openai(), question(GPT))
     gate = OpenGate(answers={"trader/0/primary/0": paid})
-    import asyncio
-
-    from agents import Clients, Place, ask
 
     async def main() -> None:
         async with Clients({}) as clients:
