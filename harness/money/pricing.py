@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agents import Call, Request, Usage, WorstCase
+from agents import Call, Failure, Request, Usage, WorstCase
 from harness.money import local_cost, public_prices
 from harness.money.price_file import PriceFile
 from harness.money.public_prices import Tokens
@@ -17,7 +17,8 @@ STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
 REJECTED = frozenset(
     {"rate_limited", "capacity", "quota", "server_error", "bad_request", "too_long", "auth", "not_found", "unsupported"}
 )
-"""Causes with which the server refused the request: nothing was computed, nothing is billed."""
+"""Causes with which the server refused the request: nothing was computed, nothing is billed. Not so behind HTTP 200, where
+a response broke that had begun."""
 CHARACTERS_PER_TOKEN = 3.0
 """Fewer characters per token than real texts have, so that an estimate errs upwards."""
 
@@ -105,8 +106,7 @@ def price(call: Call, server: Place, table: PriceTable) -> Priced:
     if not server.is_hosted:
         return _local(call, server)
     if call.answer is None:
-        cause = call.failure.cause if call.failure else "killed"
-        return Priced(0.0, "api_price", table.version, 0.0) if cause in REJECTED else _unseen(call, server, table)
+        return Priced(0.0, "api_price", table.version, 0.0) if _is_rejected(call.failure) else _unseen(call, server, table)
     usage = call.answer.usage
     if usage.input_tokens is None or usage.output_tokens is None:
         return _unseen(call, server, table)
@@ -131,6 +131,10 @@ def estimate(request: Request, tokens: Tokens, server: Place, table: PriceTable,
     """The flagged price of a request whose usage nobody told (killed, cut, timed out)."""
     cost = table.usd(request.model.name, server, request.model.params.get("service_tier"), tokens, when)
     return UNKNOWN if cost is None else Priced(cost, "estimate", table.version, cost)
+
+
+def _is_rejected(failure: Failure | None) -> bool:
+    return failure is not None and failure.cause in REJECTED and failure.http_status != 200
 
 
 def _answered(call: Call, server: Place, table: PriceTable, usage: Usage) -> Priced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,11 @@ def test_an_unknown_model_is_unknown_and_never_free() -> None:
     assert pricing.price(call("gpt-99-secret", usage=Usage(10, 0, 0, 10, 0)), OPENAI, TABLE) == pricing.UNKNOWN
     request = call("gpt-99-secret").request
     assert pricing.worst_case_usd(request, WorstCase(10, 10), OPENAI, TABLE) is None
+
+
+def test_a_response_that_failed_after_it_had_begun_is_not_said_to_be_free() -> None:
+    begun = replace(call(failure="server_error"), failure=Failure("server_error", "the response failed", "Failed", 200))
+    assert pricing.price(begun, OPENAI, TABLE).cost_basis == "estimate"
 
 
 @pytest.mark.parametrize("cause", sorted(pricing.REJECTED))
