@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents.llms.bodies import clean, count
@@ -32,11 +32,12 @@ class Ollama:
         self._transport: Any = None
         self._chats: dict[str, Any] = {}
         self._told: dict[str, Told] = {}
+        self._contexts: dict[tuple[str, int], int] = {}
+        """(model, num_ctx asked for) -> what the server loaded it with, which may be less."""
 
     def context_window(self, model: Model) -> int:
-        asked = int(model.params.get("num_ctx") or DEFAULT_CONTEXT_TOKENS)
-        told = self._told.get(model.name)
-        return min(asked, told.effective_context) if told and told.effective_context else asked
+        asked = self._num_ctx(model)
+        return min(asked, self._contexts.get((model.name, asked)) or asked)
 
     def timeout_s(self, model: Model) -> float:
         return self.server.timeout_s
@@ -54,7 +55,8 @@ class Ollama:
         heard = await self._listen(request, wire)
         if not heard.done:
             raise failed("cut_stream", "the stream ended before its last line", "NoLastLine", wire)
-        if (heard.seconds("load_duration") or 0.0) > _RELOAD_S or not self._told[request.model.name].effective_context:
+        is_known = (request.model.name, self._num_ctx(request.model)) in self._contexts
+        if (heard.seconds("load_duration") or 0.0) > _RELOAD_S or not is_known:
             await self._verify_context(request.model)
         return heard.answer(request, self.context_window(request.model), self._told[request.model.name])
 
@@ -90,8 +92,8 @@ class Ollama:
         return heard
 
     async def _verify_context(self, model: Model) -> None:
-        effective = await self._rest.effective_context(model.name)
-        self._told[model.name] = replace(self._told[model.name], effective_context=effective)
+        if effective := await self._rest.effective_context(model.name):
+            self._contexts[model.name, self._num_ctx(model)] = effective
 
     def _messages(self, request: Request) -> list[Any]:
         return langchain_messages(request.parts, parsed_arguments=True)

@@ -27,8 +27,6 @@ class Told:
     capabilities: tuple[str, ...] = ()
     context_length: int | None = None
     """What the model was trained for."""
-    effective_context: int | None = None
-    """What it was loaded with; may be less than was asked for."""
 
 
 class OllamaServer:

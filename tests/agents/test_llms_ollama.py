@@ -114,6 +114,18 @@ def test_a_context_that_the_server_shrank_is_the_one_that_counts(fake_models: Fa
         asyncio.run(main())
 
 
+def test_one_model_at_two_context_sizes_has_two_windows(fake_models: FakeModels) -> None:
+    wide = replace(LLAMA, alias="wide", params={**LLAMA.params, "num_ctx": 16384})
+
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            assert (await ask(Place("trader"), question(LLAMA), OpenGate(), clients)).context_window == 4096
+            answer = await ask(Place("trader", 1), question(wide, "word " * 6000), OpenGate(), clients)
+            assert (answer.context_window, answer.truncated) == (16384, False)
+
+    asyncio.run(main())
+
+
 def test_thinking_is_asked_for_as_the_model_can(fake_models: FakeModels) -> None:
     assert asked(fake_models.ollama(), question(LLAMA)).params.get("think") is None
     assert asked(fake_models.ollama(), question(QWEN)).params["think"] is True
