@@ -43,15 +43,26 @@ def _known(response: Any) -> dict[str, Any] | None:
 
 
 def _model(model: Model, known: dict[str, Any] | None, url: str) -> ModelReport:
+    problem, mend = _misfit(model)
     if known is None:
-        return ModelReport(model.name, True)
+        return ModelReport(model.name, True, problem, mend)
     if model.name not in known:
         names = ", ".join(sorted(known)[:12]) or "none"
         mend = f"name one that {url}/models lists: {names}"
         return ModelReport(model.name, False, f"{url} has no model {model.name!r}", mend)
     told = known[model.name]
     length = told.get("max_model_len") or (told.get("meta") or {}).get("n_ctx")
-    return ModelReport(model.name, True, context_length=length if isinstance(length, int) else None)
+    return ModelReport(model.name, True, problem, mend, context_length=length if isinstance(length, int) else None)
+
+
+def _misfit(model: Model) -> tuple[str | None, str | None]:
+    """Sampling that a model of OpenAI's refuses while it reasons: the client would drop it silently, or every call be a 400."""
+    effort = model.params.get("reasoning_effort")
+    said = [name for name in ("temperature", "top_p") if model.params.get(name) not in (None, 1)]
+    if model.provider != "openai" or not said or effort in (None, "none"):
+        return None, None
+    mend = f"remove it from model {model.alias!r}; GPT-5.1 and later take it with reasoning_effort: none"
+    return f"{model.name} takes no {' and no '.join(said)} while it reasons (reasoning_effort: {effort})", mend
 
 
 def _mend(server: Server) -> str:

@@ -28,7 +28,7 @@ class ModelPart(Part):
     server: str | None = None
     """Server in servers.yaml; the provider's own default where this is not said."""
     reasoning_effort: str | None = None
-    """none, minimal, low, medium, high, xhigh; always sent to reasoning models, medium where this is not said."""
+    """none, minimal, low, medium, high, xhigh, max; always sent to reasoning models, medium where this is not said."""
     verbosity: Literal["low", "medium", "high"] | None = None
     """Length that GPT-5 models aim at; always sent to them, medium where this is not said."""
     service_tier: Literal["default", "flex", "priority"] | None = None
@@ -40,7 +40,7 @@ class ModelPart(Part):
     num_ctx: Whole | None = None
     """Context window of a local model in tokens, sent with every call; 8192 where this is not said."""
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    """Sampling temperature; the provider's default where this is not said."""
+    """Sampling temperature; the provider's default where this is not said. OpenAI's models take none while they reason."""
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Nucleus sampling."""
     top_k: Whole | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents import Clients, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask
+from agents import Clients, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask, probe
 from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
 from tests.fixtures.models import FakeModels
 
@@ -42,6 +42,15 @@ def test_a_temperature_that_the_client_drops_is_not_recorded_as_sent(fake_models
     assert "temperature" not in asked(fake_models.openai(), question(hot)).params
     cool = replace(GPT, params={**GPT.params, "temperature": 0.2, "reasoning_effort": "none"})
     assert asked(fake_models.openai(), question(cool)).params["temperature"] == 0.2
+
+
+def test_sampling_that_a_reasoning_model_refuses_is_found_before_anything_is_spent(fake_models: FakeModels) -> None:
+    fake_models.control(models=["gpt-5"])
+    hot = {**GPT.params, "temperature": 0.2, "top_p": 0.9}
+    models = [GPT, replace(GPT, alias="hot", params=hot), replace(GPT, alias="cool", params={**hot, "reasoning_effort": "none"})]
+    told = asyncio.run(probe(fake_models.openai(), models)).models
+    assert (told["gpt-5"].problem, told["cool"].problem) == (None, None)
+    assert told["hot"].problem == "gpt-5 takes no temperature and no top_p while it reasons (reasoning_effort: medium)"
 
 
 def test_a_schema_is_followed_and_the_text_is_left_to_the_caller_to_parse(fake_models: FakeModels) -> None:
