@@ -25,6 +25,8 @@ from agents.statement import Statement
 from agents.types import Part, Pipeline
 
 _WORDS_PER_TOKEN = 0.6
+_KEPT_SHARE = 0.6
+"""Of a debate's budget, what stays filled when it overflows."""
 _DATA_ORDER = ("market", "news", "sentiment", "fundamentals")
 _PLACES = {"debate": "debate", "risk": "risk debate"}
 
@@ -127,18 +129,23 @@ _READERS: Mapping[str, Callable[[Snapshot, Pipeline, Sequence[Statement]], list[
 
 
 def history(spoken: Sequence[Part], place: str, budget: int) -> list[Part]:
-    """The newest statements that fit the budget, in their order; what is left out is announced, and so is an empty debate."""
+    """The newest statements, in their order and within the budget; what is left out is announced, and so is an empty debate."""
     if not spoken:
         return [Part("user", f"# The {place}\nNobody has spoken yet.")]
-    kept, left = 0, budget
-    for part in reversed(spoken):
-        left -= estimate_tokens(part.text)
-        if left < 0 and kept:
-            break
-        kept += 1
-    gone = len(spoken) - kept
+    gone = _forgotten([estimate_tokens(part.text) for part in spoken], budget)
     note = [Part("user", f"# The {place}\nThe first {gone} statements are left out here to keep it short.")] if gone else []
     return [*note, *spoken[gone:]]
+
+
+def _forgotten(sizes: Sequence[int], budget: int) -> int:
+    """How many of the oldest statements are gone. When they pass the budget, so many go at once that a part of it is free
+    again: dropping one each turn would change the beginning of every prompt, and no cache could serve it."""
+    gone = 0
+    for end in range(1, len(sizes) + 1):
+        if sum(sizes[gone:end]) > budget:
+            while gone < end - 1 and sum(sizes[gone:end]) > _KEPT_SHARE * budget:
+                gone += 1
+    return gone
 
 
 def _spoken(statement: Statement, budget: int) -> Part:

@@ -8,6 +8,7 @@ cacheable_share      input tokens that stand in the longest exact prefix, of 1,0
                      that was sent before it in the same cell, over all input tokens
 without_siblings     the same, but only calls that had ended before this one began count: the four analysts start together, so a
                      hosted cache may not have seen the first when the second arrives (a local server takes them in turn)
+growth_when_roles_overrun  how often -> growth from depth 1 to 5 when free texts are so many times as long as asked for
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ ROUNDS = {"1": "shallow", "3": "medium", "5": "deep"}
 CASES = (("AAPL", "2025-06-02"), ("JPM", "2025-04-15"), ("BA", "2025-07-01"))
 DEMO_CASES = (("AAPL", "2010-03-01"), ("IBM", "2005-06-01"), ("MSFT", "2012-09-04"))
 WORDS = {"report": 350, "argument": 180}
+OVERRUNS = (0.5, 1.25, 1.5, 2.0)
 _FACT = re.compile(r"\d[\d,]*\.?\d*")
 
 
 def main(most: int | None = None) -> dict[str, Any]:
-    """Figures over the first `most` cases."""
+    """Figures over the first `most` cases; without overruns where that is said."""
     cases = snapshots()[:most]
     depths = {rounds: measure(depth, cases) for rounds, depth in ROUNDS.items()}
     shallow, deep = depths["1"], depths["5"]
@@ -61,7 +63,14 @@ def main(most: int | None = None) -> dict[str, Any]:
             "input_tokens": round(deep["input_tokens"] / shallow["input_tokens"], 3),
             "calls": round(deep["calls"] / shallow["calls"], 3),
         },
+        "growth_when_roles_overrun": {str(times): growth(cases[:1], times) for times in OVERRUNS if most is None},
     }
+
+
+def growth(cases: Sequence[Snapshot], times: float) -> float:
+    """Input tokens at depth 5 over those at depth 1 when every free text is so many times as long as it was asked to be."""
+    shallow, deep = (measure(ROUNDS[rounds], cases, times)["input_tokens"] for rounds in ("1", "5"))
+    return float(round(deep / shallow, 3))
 
 
 def snapshots() -> list[Snapshot]:
@@ -77,9 +86,9 @@ def _frozen(cases: Sequence[tuple[str, str]], data: Mapping[str, Any]) -> list[S
     return [freeze_case(ticker, dt.date.fromisoformat(date), desk, data) for ticker, date in cases]
 
 
-def measure(depth: str, cases: Sequence[Snapshot]) -> dict[str, Any]:
-    """Means over the cases."""
-    cells = [(case, _calls(case, depth)) for case in cases]
+def measure(depth: str, cases: Sequence[Snapshot], times: float = 1.0) -> dict[str, Any]:
+    """Means over the cases; `times`: how long free texts are, against what is asked for."""
+    cells = [(case, _calls(case, depth, times)) for case in cases]
     measured = [_measure(calls) for _, calls in cells]
     roles = dict.fromkeys(call.place.role for call in cells[0][1])
     facts = [_fact_shares(case, calls) for case, calls in cells]
@@ -90,9 +99,9 @@ def measure(depth: str, cases: Sequence[Snapshot]) -> dict[str, Any]:
     }
 
 
-def _calls(case: Snapshot, depth: str) -> list[Call]:
+def _calls(case: Snapshot, depth: str, times: float) -> list[Call]:
     gate = OpenGate()
-    clients: Any = ScriptedClients(gate, _talkative(case))
+    clients: Any = ScriptedClients(gate, _talkative(case, times))
     result = asyncio.run(decide(case, lineup(), Pipeline(depth=depth), gate, clients))
     if result.error is not None:
         raise result.error
@@ -100,8 +109,8 @@ def _calls(case: Snapshot, depth: str) -> list[Call]:
     return sorted(gate.calls, key=lambda call: order[id(call.request)])
 
 
-def _talkative(case: Snapshot) -> Any:
-    """Answers as long as the roles are asked for; analysts quote the figures of their own material, one per ten words."""
+def _talkative(case: Snapshot, times: float) -> Any:
+    """Answers `times` as long as asked for; analysts quote the figures of their own material, one per ten words."""
 
     def script(place: Place, request: Request) -> str:
         if request.schema is not None:
@@ -113,9 +122,9 @@ def _talkative(case: Snapshot) -> Any:
             return json.dumps(json.loads(fill(request.schema)) | long)
         field = place.role.removesuffix("_analyst")
         if field == place.role:
-            return _prose(f"{place.role} {place.round}", WORDS["argument"])
+            return _prose(f"{place.role} {place.round}", round(WORDS["argument"] * times))
         figures = _FACT.findall(view(case, field))
-        return " ".join(f"{_prose(field, 9)} {figure}" for figure in figures[: WORDS["report"] // 10])
+        return " ".join(f"{_prose(field, 9)} {figure}" for figure in figures[: round(WORDS["report"] * times / 10)])
 
     return script
 

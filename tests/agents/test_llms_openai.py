@@ -46,9 +46,9 @@ def test_a_temperature_that_the_client_drops_is_not_recorded_as_sent(fake_models
 
 def test_sampling_that_a_reasoning_model_refuses_is_found_before_anything_is_spent(fake_models: FakeModels) -> None:
     fake_models.control(models=["gpt-5"])
-    hot = {**GPT.params, "temperature": 0.2, "top_p": 0.9}
-    models = [GPT, replace(GPT, alias="hot", params=hot), replace(GPT, alias="cool", params={**hot, "reasoning_effort": "none"})]
-    told = asyncio.run(probe(fake_models.openai(), models)).models
+    hot = replace(GPT, alias="hot", params={**GPT.params, "temperature": 0.2, "top_p": 0.9})
+    cool = replace(hot, alias="cool", params={**hot.params, "reasoning_effort": "none"})
+    told = asyncio.run(probe(fake_models.openai(), [GPT, hot, cool])).models
     assert (told["gpt-5"].problem, told["cool"].problem) == (None, None)
     assert told["hot"].problem == "gpt-5 takes no temperature and no top_p while it reasons (reasoning_effort: medium)"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_histories_keep_the_newest_and_announce_the_rest() -> None:
     assert kept[1:] == spoken[6:]
     assert history(spoken[:1], "debate", 10) == spawned(spoken[:1])
     assert "Nobody has spoken yet" in history([], "debate", 350)[0].text
+
+
+def test_a_long_debates_prompts_mostly_continue_the_one_before() -> None:
+    spoken = [Part("user", f"# Voice {number}\n" + "word " * 100) for number in range(40)]
+    shown = [history(spoken[:end], "debate", 700) for end in range(1, 41)]
+    assert all(kept[-1] == spoken[at] for at, kept in enumerate(shown)), "the newest is always there"
+    assert all(sum(len(part.text) for part in kept) / 5 < 800 for kept in shown), "within the budget, the announcement aside"
+    continued = sum(after[: len(before)] == before for before, after in pairwise(shown))
+    assert continued >= 26, "one that forgets at every turn continues 6 of 39"
 
 
 def spawned(parts: list[Part]) -> list[Part]:
