@@ -1,5 +1,11 @@
 """The face of the pipeline: decide one case with a lineup of models over a frozen snapshot."""
 
+from agents.contract.answer import CAUSES, Answer, Failure, Timing, Usage
+from agents.contract.gate import Call, Gate, Permit, WorstCase
+from agents.contract.lineup import Lineup, Model, Server
+from agents.contract.pipeline import Pipeline
+from agents.contract.request import Part, Place, Request, ToolCall, ToolSpec
+from agents.contract.result import ACTIONS, DECISION_STATUSES, RATINGS, SCORES, Decision, Result, ToolSkill
 from agents.deciding import decide
 from agents.decisions.decision import Reading, decision_of, fill_in
 from agents.decisions.forms import DECISION, FORMS, Form
@@ -42,33 +48,6 @@ from agents.rules import rule_names
 from agents.sources import Desk, History, Source, open_sources, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.grow import grow, live_sources, today_rows
-from agents.types import (
-    ACTIONS,
-    CAUSES,
-    DECISION_STATUSES,
-    RATINGS,
-    SCORES,
-    Answer,
-    Call,
-    Decision,
-    Failure,
-    Gate,
-    Lineup,
-    Model,
-    Part,
-    Permit,
-    Pipeline,
-    Place,
-    Request,
-    Result,
-    Server,
-    Timing,
-    ToolCall,
-    ToolSkill,
-    ToolSpec,
-    Usage,
-    WorstCase,
-)
 
 __all__ = [
     "ACTIONS",

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agents import flow
+from agents.contract.gate import Gate
+from agents.contract.lineup import Lineup
+from agents.contract.pipeline import Pipeline
+from agents.contract.result import Decision, Result, ToolSkill
 from agents.decisions import decision
 from agents.errors import Halt
 from agents.roles import DECIDING
-from agents.types import Decision, Gate, Lineup, Pipeline, Result, ToolSkill
 
 if TYPE_CHECKING:
     from agents.inputs.snapshot import Snapshot

@@ -34,7 +34,7 @@ class ModelCallError(AgentsError):
     ) -> None:
         super().__init__(message)
         self.cause = cause
-        """One of agents.types.CAUSES."""
+        """One of agents.CAUSES."""
         self.http_status = http_status
         self.retry_after_s = retry_after_s
         self.request_id = request_id

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents import roles
+from agents.contract.pipeline import Pipeline
 from agents.errors import PipelineError
 from agents.roles import Role
-from agents.types import Pipeline
 
 ROUNDS = {"shallow": 1, "medium": 3, "deep": 5}
 DEPTHS = (*ROUNDS, "single_call")

@@ -12,12 +12,12 @@ from langgraph.runtime import Runtime
 from langsmith import tracing_context
 
 from agents import flow
+from agents.contract.pipeline import Pipeline
 from agents.errors import Halt
 from agents.flow import Seat, Step
 from agents.speaking import speak
 from agents.statement import Statement
 from agents.turn import Hearing
-from agents.types import Pipeline
 
 
 class State(TypedDict):

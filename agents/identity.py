@@ -8,8 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from agents import flow, own, roles, rules
+from agents.contract.pipeline import Pipeline
 from agents.decisions.forms import FORMS
-from agents.types import Pipeline
 
 _TELLING = (
     "inputs/views",

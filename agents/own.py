@@ -12,8 +12,11 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.contract.gate import Gate
+from agents.contract.lineup import Lineup
+from agents.contract.pipeline import Pipeline
+from agents.contract.result import DECISION_STATUSES, RATINGS, Decision, Result
 from agents.errors import PipelineError
-from agents.types import DECISION_STATUSES, RATINGS, Decision, Gate, Lineup, Pipeline, Result
 
 if TYPE_CHECKING:
     from agents.inputs.snapshot import Snapshot

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents import flow, prompts
+from agents.contract.pipeline import Pipeline
+from agents.contract.request import Part, Place
 from agents.decisions.forms import FORMS
 from agents.flow import Seat
 from agents.inputs.snapshot import Snapshot
 from agents.statement import Statement
-from agents.types import Part, Pipeline, Place
 
 _TOKENS_PER_WORD = 1.4
 _STAND_IN = "word "

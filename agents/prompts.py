@@ -13,6 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 from agents import roles
+from agents.contract.pipeline import Pipeline
+from agents.contract.request import Part
 from agents.decisions.forms import FORMS, Form
 from agents.errors import PipelineError
 from agents.flow import Seat
@@ -22,7 +24,6 @@ from agents.inputs.snapshot import Snapshot
 from agents.inputs.views import VIEWS, instrument
 from agents.llms.tokens import estimate_tokens
 from agents.statement import Statement
-from agents.types import Part, Pipeline
 
 _WORDS_PER_TOKEN = 0.6
 _KEPT_SHARE = 0.6

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agents import prompts
+from agents.contract.answer import Answer
+from agents.contract.gate import Gate
+from agents.contract.lineup import Lineup
+from agents.contract.pipeline import Pipeline
+from agents.contract.request import Part, Place, Request
+from agents.contract.result import Result
 from agents.deciding import result
 from agents.decisions import decision
 from agents.decisions.forms import FORMS
@@ -16,7 +22,6 @@ from agents.flow import Seat
 from agents.roles import all_roles
 from agents.statement import Statement
 from agents.turn import free
-from agents.types import Answer, Gate, Lineup, Part, Pipeline, Place, Request, Result
 
 if TYPE_CHECKING:
     from agents.llms import Clients

@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.contract.result import Decision, Result
 from agents.errors import PipelineError
-from agents.types import Decision, Result
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agents.contract.result import ToolSkill
 from agents.decisions.forms import Value
 from agents.flow import Seat
-from agents.types import ToolSkill
 
 
 @dataclass(frozen=True)

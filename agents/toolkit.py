@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.contract.request import ToolSpec
 from agents.errors import PipelineError
 from agents.inputs import views
 from agents.inputs.snapshot import Snapshot
-from agents.types import ToolSpec
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agents import prompts
+from agents.contract.answer import Answer
+from agents.contract.request import Part, Place, Request, ToolCall
+from agents.contract.result import ToolSkill
 from agents.decisions.forms import FORMS
 from agents.errors import ModelCallError, PipelineError, Unsupported
 from agents.flow import Seat
@@ -15,7 +18,6 @@ from agents.llms import estimate_tokens
 from agents.statement import Statement
 from agents.toolkit import spec, toolkit
 from agents.turn import Hearing, conclude, free, question
-from agents.types import Answer, Part, Place, Request, ToolCall, ToolSkill
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agents import prompts
+from agents.contract.answer import Answer
+from agents.contract.gate import Gate
+from agents.contract.lineup import Lineup, Model
+from agents.contract.pipeline import Pipeline
+from agents.contract.request import Part, Place, Request
+from agents.contract.result import ToolSkill
 from agents.decisions import decision
 from agents.decisions.forms import FORMS, Form
 from agents.decisions.plain import sound
@@ -14,7 +20,6 @@ from agents.flow import Seat
 from agents.inputs.snapshot import Snapshot
 from agents.llms import Clients, ask
 from agents.statement import Statement
-from agents.types import Answer, Gate, Lineup, Model, Part, Pipeline, Place, Request, ToolSkill
 
 _NOTES = {
     "truncated": "Attention: this was cut off before its end; what is missing is unknown.",

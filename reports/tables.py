@@ -115,7 +115,7 @@ _CALLS: tuple[_Column, ...] = (
     ("prefill_s", _REAL, "Seconds of reading the prompt, as the server says."),
     ("decode_s", _REAL, "Seconds of generating, as the server says."),
     ("http_status", pa.int32(), "HTTP status of a failed request."),
-    ("error_type", _TEXT, "Cause of the failure, one of agents.types.CAUSES."),
+    ("error_type", _TEXT, "Cause of the failure, one of agents.CAUSES."),
     ("error", _TEXT, "One sentence on the failure, without secrets."),
     ("cost_usd", _REAL, "Price of this request; NULL when unknown."),
     ("cost_basis", _TEXT, "api_price | gpu_time | cpu_time | energy | estimate | unknown."),

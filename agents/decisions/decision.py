@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agents import prompts
+from agents.contract.answer import Answer
+from agents.contract.request import Part, Place, Request
+from agents.contract.result import Decision
 from agents.decisions import ladder
 from agents.decisions.forms import Form, Value
 from agents.errors import PromptTooLong
-from agents.types import Answer, Decision, Part, Place, Request
 
 Ask = Callable[[Place, Request], Awaitable[Answer]]
 

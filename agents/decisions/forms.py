@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agents.types import RATINGS
+from agents.contract.result import RATINGS
 
 Value = Mapping[str, Any]
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agents.contract.answer import Answer, Timing, Usage
+from agents.contract.request import ToolCall
 from agents.llms.failures import failed
 from agents.llms.wire import Wire
-from agents.types import Answer, Timing, ToolCall, Usage
 
 _FINISH = {
     "stop": "stop",

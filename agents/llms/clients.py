@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from agents.contract.lineup import Model, Server
 from agents.errors import Unsupported
 from agents.llms.provider import Provider, ServerReport, Warmth
-from agents.types import Model, Server
 
 
 def _openai(server: Server, owner: str) -> Provider:

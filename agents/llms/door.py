@@ -7,12 +7,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agents.contract.answer import Answer, Failure, Timing
+from agents.contract.gate import Call, Gate, Permit, WorstCase
+from agents.contract.request import Place, Request
 from agents.errors import ModelCallError, PromptTooLong
 from agents.llms.failures import classify, without_keys
 from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, Turn, output_cap
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import tapped
-from agents.types import Answer, Call, Failure, Gate, Permit, Place, Request, Timing, WorstCase
 
 if TYPE_CHECKING:
     from agents.llms.clients import Clients

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from agents.contract.answer import Failure
 from agents.llms.wire import Wire
-from agents.types import Failure
 
 _MESSAGE_CHARS = 2000
 _BY_STATUS = {

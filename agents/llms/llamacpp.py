@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from agents.contract.answer import Answer
+from agents.contract.lineup import Model, Server
+from agents.contract.request import Request
 from agents.llms.lease import Lease
 from agents.llms.openai import OpenAI
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Turn, Warmth, no_wait
 from agents.llms.weights import INSTALL, WEIGHTS, missing_parts
 from agents.llms.wire import Wire
-from agents.types import Answer, Model, Request, Server
 
 
 class LlamaCpp:

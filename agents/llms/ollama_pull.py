@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+from agents.contract.lineup import Server
 from agents.errors import ModelCallError
 from agents.llms.ollama_server import address
-from agents.types import Server
 
 _SILENCE_S = 300.0
 """A pull says something every few seconds; a server that is silent for so long is gone."""

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from agents.contract.answer import Answer
+from agents.contract.lineup import Model, Server
+from agents.contract.request import Request
 from agents.llms.bodies import chat_answer, responses_answer
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_probe import probe_models
 from agents.llms.provider import ServerReport, Turn, Warmth, no_wait, output_cap
 from agents.llms.wire import Wire, hooks
-from agents.types import Answer, Model, Request, Server
 
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agents.contract.lineup import Model, Server
 from agents.llms.provider import ModelReport, ServerReport
-from agents.types import Model, Server
 
 _TIMEOUT_S = 4.0
 

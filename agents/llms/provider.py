@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.contract.answer import Answer
+from agents.contract.lineup import Model, Server
+from agents.contract.request import Request
 from agents.llms.wire import Wire
-from agents.types import Answer, Model, Request, Server
 
 UNCAPPED_OUTPUT_TOKENS = 128_000
 """The most that any hosted model writes when nothing caps it."""

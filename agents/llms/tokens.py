@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from agents.types import Part, Request
+from agents.contract.request import Part, Request
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")
 _LETTERS_PER_TOKEN = 4.5

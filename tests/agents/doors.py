@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents import Answer, Call, Clients, Model, ModelCallError, Part, Permit, Place, Request, Server, ask
-from agents.types import WorstCase
+from agents.contract.gate import WorstCase
 
 
 @dataclass

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agents import Clients, Halt, Model, ModelCallError, Permit, Place, Request, Server, Unsupported, ask, estimate_tokens
-from agents.types import WorstCase
+from agents.contract.gate import WorstCase
 from tests.agents.doors import OpenGate, question
 from tests.fixtures.models import FakeModels
 

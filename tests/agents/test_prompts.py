@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agents import Call, Pipeline, Place, prompts_of
+from agents.contract.request import Part
 from agents.prompts import history, shorten
-from agents.types import Part
 from tests.agents.cell import run, snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
