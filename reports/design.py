@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from reports import registry
+from reports import endpoints
 from reports.registry import Metric
 from reports.stats import exact
 from reports.verdict import LEVEL, POWER, uncertainty
@@ -128,11 +128,11 @@ def metric(endpoint: str) -> Metric:
     """The endpoint's declaration. Raises KeyError with what is known."""
     horizon = re.search(r"_(\d+)$", endpoint)
     horizons = sorted(
-        {*registry.DEFAULT_HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])}
+        {*endpoints.DEFAULT_HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])}
     )
-    known = {one.name: one for one in registry.metrics(horizons)}
+    known = {one.name: one for one in endpoints.every(horizons)}
     if endpoint not in known:
-        raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(registry.names())}")
+        raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(endpoints.names())}")
     return known[endpoint]
 
 

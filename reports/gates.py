@@ -11,7 +11,7 @@ from reports.answer import wording
 from reports.figures import known, usd_text
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Findings
+    from reports.answer.found import Findings
     from reports.load import Run
 
 _PER_ARM: Mapping[str, tuple[str, str]] = {

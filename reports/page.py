@@ -21,7 +21,7 @@ from reports.views.trust import Trust
 from reports.visible import slug, visible
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Findings
+    from reports.answer.found import Findings
     from reports.load import Run
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["mean", "share", "quantile", "per_unit"]
@@ -40,8 +40,8 @@ class Metric:
         return self.horizon is not None
 
 
-_METRICS: dict[str, Metric] = {}
-DEFAULT_HORIZONS = (1, 5, 20)
+DECLARED: dict[str, Metric] = {}
+"""name -> endpoint, in the order of the file, once metrics.py is imported."""
 
 
 def metric(
@@ -61,34 +61,7 @@ def metric(
         name = function.__name__
         footnote = " ".join(inspect.getdoc(function).split()) if function.__doc__ else ""  # type: ignore[union-attr]
         horizon = 0 if outcome else None
-        _METRICS[name] = Metric(name, title, group, unit, better, kind, scale, footnote, function, q, horizon)
+        DECLARED[name] = Metric(name, title, group, unit, better, kind, scale, footnote, function, q, horizon)
         return function
 
     return register
-
-
-def metrics(horizons: Sequence[int] = DEFAULT_HORIZONS) -> tuple[Metric, ...]:
-    """All endpoints in the order of the file, outcomes once per horizon."""
-    from reports import metrics as _file  # noqa: F401  (registers them)
-
-    return tuple(one for declared in _METRICS.values() for one in _per_horizon(declared, horizons))
-
-
-def names(horizons: Sequence[int] = DEFAULT_HORIZONS) -> tuple[str, ...]:
-    """Every endpoint that an experiment may declare: those with a better direction."""
-    return tuple(one.name for one in metrics(horizons) if one.better)
-
-
-def _per_horizon(declared: Metric, horizons: Sequence[int]) -> list[Metric]:
-    if not declared.is_outcome:
-        return [declared]
-    plural = {1: "1 session"}
-    return [
-        replace(
-            declared,
-            name=f"{declared.name}_{horizon}",
-            title=f"{declared.title}, {plural.get(horizon, f'{horizon} sessions')}",
-            horizon=horizon,
-        )
-        for horizon in horizons
-    ]

@@ -10,7 +10,7 @@ from reports.answer import wording
 from reports.figures import known, unknown
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Comparison
+    from reports.answer.found import Comparison
     from reports.estimate import Estimate
     from reports.placebos import Placebo
     from reports.registry import Metric

@@ -59,6 +59,6 @@ def sources(kind: str) -> tuple[str, ...]:
 
 def endpoints(horizons: Sequence[int]) -> tuple[str, ...]:
     """Endpoints that a comparison may declare, outcomes once per horizon."""
-    from reports import registry
+    from reports import endpoints
 
-    return registry.names(horizons)
+    return endpoints.names(horizons)

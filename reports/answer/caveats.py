@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports import outcomes
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Findings
+    from reports.answer.found import Findings
     from reports.load import Run
 
 

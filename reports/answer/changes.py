@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reports.answer import wording
-from reports.answer.takeaways import has_interval, is_apart
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Findings
+    from reports.answer.found import Findings
 
 
 def changes(found: Findings) -> tuple[str, ...]:
@@ -22,7 +21,7 @@ def _price_changes(found: Findings) -> Iterator[str]:
     row = found.row("cost_per_usable")
     for arm, comparison in row.comparisons.items():
         own, theirs = row.values[arm].value, row.values[comparison.baseline].value
-        if comparison.scale != "ratio" or not (has_interval(comparison) and is_apart(comparison)):
+        if comparison.scale != "ratio" or not (comparison.has_interval and comparison.is_apart):
             continue
         dear, cheap = (comparison.baseline, arm) if own < theirs else (arm, comparison.baseline)
         low, high = sorted((own, theirs))

@@ -4,103 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reports import placebos, registry, similarity
+from reports import endpoints, placebos, similarity
 from reports.answer import best, caveats, changes, judge, takeaways, wording
 from reports.answer.best import BestOfMany
+from reports.answer.found import Comparison, Findings, Row
 from reports.answer.headline import Headline
-from reports.answer.takeaways import Takeaway
 from reports.estimate import Estimate, unknown
 from reports.facts import Facts
 from reports.measure import Measured, Test
-from reports.placebos import Placebo
 from reports.registry import Metric
-from reports.similarity import Similarity
 from reports.trust import cutoffs
-from reports.trust.cutoffs import ArmCutoff
 from reports.verdict import Verdict
 
 if TYPE_CHECKING:
     from reports.load import Run
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One arm against the baseline on one endpoint, paired by case."""
-
-    arm: str
-    baseline: str
-    scale: str
-    """difference: arm minus baseline; ratio: arm divided by baseline (1 is no difference)."""
-    estimate: Estimate
-    verdict: Verdict | None
-    """None where the experiment does not declare the endpoint, or the run is unfinished."""
-    words: str = ""
-    """The verdict as a reader is told it."""
-    note: str = ""
-    """What the reader must know beside it: windows, strata, cases left out."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One endpoint over all arms."""
-
-    metric: Metric
-    is_declared: bool
-    margin: float | None
-    values: Mapping[str, Estimate]
-    """arm -> figure; for similarity the baseline's own figure is its noise floor."""
-    comparisons: Mapping[str, Comparison]
-    """arm -> comparison; the baseline has none."""
-    by_stratum: Mapping[str, Mapping[str, Estimate]]
-    """arm -> before | grey | after | unknown -> figure, for outcomes; empty otherwise."""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All numbers of a run."""
-
-    run_id: str
-    baseline: str | None
-    arms: tuple[str, ...]
-    rules: frozenset[str]
-    """Arms that decide without a model."""
-    is_interim: bool
-    cases: int
-    dates: int
-    rows: tuple[Row, ...]
-    similarities: Mapping[str, Similarity]
-    """arm -> how its ratings meet the baseline's; the baseline against itself is the noise floor."""
-    cutoffs: Mapping[str, ArmCutoff]
-    strata: Mapping[str, Mapping[str, int]]
-    """arm -> before | grey | after | unknown -> cases."""
-    placebos: tuple[Placebo, ...] = ()
-    best: BestOfMany | None = None
-    """Arms that cannot be told from the best one, where three or more met ten windows or more."""
-    takeaways: tuple[Takeaway, ...] = ()
-    changes: tuple[str, ...] = ()
-    """What would change the conclusion."""
-    caveats: tuple[str, ...] = ()
-
-    def row(self, name: str) -> Row:
-        """The row of an endpoint. Raises KeyError when there is none."""
-        return self._by_name[name]
-
-    def verdict(self, name: str, arm: str) -> Verdict | None:
-        """The verdict on a declared endpoint, None where there is none."""
-        comparison = self._by_name[name].comparisons.get(arm) if name in self._by_name else None
-        return comparison.verdict if comparison else None
-
-    @property
-    def declared(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.is_declared)
-
-    @cached_property
-    def _by_name(self) -> dict[str, Row]:
-        return {row.metric.name: row for row in self.rows}
 
 
 def find(run: Run) -> Findings:
@@ -121,7 +41,7 @@ class _Finder:
 
     def __init__(self, run: Run) -> None:
         self.run, self.facts = run, Facts(run)
-        self.metrics = registry.metrics(run.horizons)
+        self.metrics = endpoints.every(run.horizons)
         self.headline = Headline(self.facts)
         self._tests: dict[str, dict[str, Test | None]] = {}
         self._check_declared()

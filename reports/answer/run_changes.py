@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.answer import wording
-from reports.answer.findings import Findings, find
+from reports.answer.findings import find
+from reports.answer.found import Findings
 from reports.figures import known, usd_text
 from reports.load import load
 from reports.money import breakdown

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.answer import wording
+from reports.answer.found import Takeaway
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Comparison, Findings, Row
+    from reports.answer.found import Comparison, Findings, Row
 
 MOST = 6
 SHOWN_ARMS = 3
 """Arms that one sentence may name; the table has the others."""
-
-
-@dataclass(frozen=True)
-class Takeaway:
-    """One sentence and where its number stands."""
-
-    text: str
-    endpoint: str
-    """Name of the endpoint whose row is the proof."""
-    arm: str | None = None
-    """The arm it is about; None where it names several."""
 
 
 def takeaways(found: Findings) -> tuple[Takeaway, ...]:
@@ -99,7 +87,7 @@ def _lean(found: Findings) -> Takeaway | None:
         way = "more bullish" if comparison.estimate.value > 0 else "more bearish"
         return f"{arm} is {way} by {wording.interval(row.metric, comparison.scale, comparison.estimate)}"
 
-    return _sentence(found, row, f"From +2 (Buy) to −2 (Sell), against {found.baseline}", clause, is_apart)
+    return _sentence(found, row, f"From +2 (Buy) to −2 (Sell), against {found.baseline}", clause, lambda one: one.is_apart)
 
 
 def _sentence(
@@ -110,7 +98,7 @@ def _sentence(
     is_told: Callable[[Comparison], bool] = lambda comparison: True,
 ) -> Takeaway | None:
     """Lead and one clause per arm that has models and an interval; nothing where no arm has one."""
-    told = {arm: one for arm, one in row.comparisons.items() if has_interval(one) and is_told(one) and arm not in found.rules}
+    told = {arm: one for arm, one in row.comparisons.items() if one.has_interval and is_told(one) and arm not in found.rules}
     if not told:
         return None
     clauses = [clause(arm, comparison) for arm, comparison in list(told.items())[:SHOWN_ARMS]]
@@ -131,7 +119,7 @@ def _apart(row: Row, comparison: Comparison) -> str:
 
 def _less_or_more(comparison: Comparison) -> str:
     estimate = comparison.estimate
-    if not is_apart(comparison):
+    if not comparison.is_apart:
         low, high = (wording.difference("", "ratio", bound) for bound in (estimate.low, estimate.high))
         return f"no difference shown [{low} to {high}]"
     low_share, high_share = sorted(abs(bound - 1) * 100 for bound in (estimate.low, estimate.high))
@@ -142,28 +130,16 @@ def _less_or_more(comparison: Comparison) -> str:
 def _slower_or_faster(comparison: Comparison) -> str:
     estimate = comparison.estimate
     bounds = (estimate.value, estimate.low, estimate.high)
-    if not is_apart(comparison):
+    if not comparison.is_apart:
         return f"no difference shown [{estimate.low:.2g} to {estimate.high:.2g} times as long]"
     if estimate.value > 1:
         return "{:.2g} times as long [{:.2g} to {:.2g}]".format(*bounds)
     return "{0:.2g} times as fast [{2:.2g} to {1:.2g}]".format(*(1 / bound for bound in bounds))
 
 
-def has_interval(comparison: Comparison) -> bool:
-    """Whether the matrix can carry a sentence: an interval, and more than one date behind it."""
-    estimate = comparison.estimate
-    return estimate.dates > 1 and math.isfinite(estimate.low) and math.isfinite(estimate.high)
-
-
-def is_apart(comparison: Comparison) -> bool:
-    """Whether the 95 % interval leaves out `no difference`."""
-    nothing = 1.0 if comparison.scale == "ratio" else 0.0
-    return not comparison.estimate.low <= nothing <= comparison.estimate.high
-
-
 def _outcome_row(found: Findings) -> Row | None:
     """The declared outcome with a test, else the mean excess return of the middle horizon."""
-    rows = [row for row in found.rows if row.metric.is_outcome and any(map(has_interval, row.comparisons.values()))]
+    rows = [row for row in found.rows if row.metric.is_outcome and any(one.has_interval for one in row.comparisons.values())]
     declared = [row for row in rows if row.is_declared]
     plain = [row for row in rows if row.metric.name.startswith("excess_return")]
     return declared[0] if declared else plain[len(plain) // 2] if plain else None

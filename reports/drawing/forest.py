@@ -14,7 +14,7 @@ from reports.drawing import charts
 from reports.figures import known
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Comparison, Row
+    from reports.answer.found import Comparison, Row
 
 FAR = 4.0
 """An interval that reaches further than this many times the largest estimate or margin runs off the axis, with an arrow."""

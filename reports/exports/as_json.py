@@ -11,7 +11,7 @@ from reports.exports import plain_values
 from reports.exports.plain_values import number
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Row
+    from reports.answer.found import Row
     from reports.load import Run
 
 DECISION = ("case_id", "arm", "repeat", "status", "decision_status", "rating", "score", "confidence", "cost_usd", "service_s")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from reports import gates
 from reports.answer import wording
-from reports.answer.findings import Findings, find
+from reports.answer.findings import find
+from reports.answer.found import Findings
 from reports.figures import known
 from reports.visible import plain
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Row
+    from reports.answer.found import Row
     from reports.load import Run
 
 COMMENT_LIMIT = 60_000

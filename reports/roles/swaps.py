@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from reports import estimate, registry
+from reports import endpoints, estimate
 from reports.estimate import Estimate
 from reports.facts import Facts
 from reports.money.breakdown import flow
@@ -148,7 +148,7 @@ def _values(facts: Facts, endpoint: str, unchanged: str) -> pd.DataFrame:
 
 
 def _metric(facts: Facts, name: str) -> pd.DataFrame:
-    found = next((one for one in registry.metrics() if one.name == name), None)
+    found = next((one for one in endpoints.every() if one.name == name), None)
     empty = pd.DataFrame(np.nan, index=facts.dates.index, columns=list(facts.arms))
     frame: pd.DataFrame = empty if found is None else found.compute(facts).reindex(columns=list(facts.arms))
     return frame

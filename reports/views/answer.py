@@ -15,7 +15,7 @@ from reports.drawing import scatter
 from reports.figures import known
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Comparison, Findings, Row
+    from reports.answer.found import Comparison, Findings, Row
     from reports.estimate import Estimate
     from reports.registry import Metric
 

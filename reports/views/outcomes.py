@@ -12,7 +12,7 @@ from reports import strategy
 from reports.drawing import charts
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Findings, Row
+    from reports.answer.found import Findings, Row
     from reports.load import Run
     from reports.placebos import Placebo
     from reports.strategy import Strategy

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import load, registry
+from reports import endpoints, load, registry
 from reports.answer.findings import find
+from reports.endpoints import every
 from reports.facts import Facts
 from reports.measure import Measured
-from reports.registry import metrics
 from reports.similarity import similarities
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
@@ -21,19 +21,19 @@ ONE_DATE = [dt.date(2025, 9, 2)]
 
 def measured(folder: Path, name: str) -> Measured:
     facts = Facts(load(folder))
-    return Measured(facts, next(metric for metric in metrics(facts.run.horizons) if metric.name == name))
+    return Measured(facts, next(metric for metric in every(facts.run.horizons) if metric.name == name))
 
 
 def test_every_endpoint_has_a_footnote_and_a_title() -> None:
-    for metric in metrics():
+    for metric in every():
         assert len(metric.footnote) >= 40, metric.name
         assert metric.title
 
 
 def test_outcomes_come_once_per_horizon_of_the_experiment() -> None:
-    assert {metric.name for metric in metrics([3])} >= {"hit_rate_3", "excess_return_3", "rank_correlation_3"}
-    assert "excess_return_5" in registry.names()
-    assert "score" not in registry.names(), "neither direction is better"
+    assert {metric.name for metric in every([3])} >= {"hit_rate_3", "excess_return_3", "rank_correlation_3"}
+    assert "excess_return_5" in endpoints.names()
+    assert "score" not in endpoints.names(), "neither direction is better"
 
 
 def test_repeats_are_collapsed_inside_the_case_and_add_no_cases(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_cold_caches_are_priced_beside_the_bill(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None), "rule": FakeArm(rule="macd")})
     facts = Facts(load(folder))
     facts.run.calls["cold_usd"] = facts.run.calls["cost_usd"] * 2
-    cold = Measured(facts, next(metric for metric in metrics() if metric.name == "cold_cost"))
+    cold = Measured(facts, next(metric for metric in every() if metric.name == "cold_cost"))
     assert cold.value("a").value == pytest.approx(2 * measured(folder, "cost").value("a").value)
     assert math.isnan(cold.value("b").value)
     assert cold.value("rule").value == 0.0
@@ -147,8 +147,8 @@ def test_the_debate_is_measured_from_the_stages(tmp_path: Path) -> None:
 
 
 def test_adding_a_metric_is_one_decorated_function(tmp_path: Path) -> None:
-    registry.metrics()
-    before = dict(registry._METRICS)
+    endpoints.every()
+    before = dict(registry.DECLARED)
     try:
 
         @registry.metric("length of the rationale", group="decisions", unit="tokens")
@@ -161,8 +161,8 @@ def test_adding_a_metric_is_one_decorated_function(tmp_path: Path) -> None:
         assert "gpt-5" not in row.comparisons
         assert row.metric.footnote.startswith("Characters")
     finally:
-        registry._METRICS.clear()
-        registry._METRICS.update(before)
+        registry.DECLARED.clear()
+        registry.DECLARED.update(before)
 
 
 BAD: dict[str, dict[str, Any]] = {

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from reports import load
-from reports.answer.findings import Findings, find
+from reports.answer.findings import find
+from reports.answer.found import Findings
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 DATES = sessions("2025-09-02", 20)

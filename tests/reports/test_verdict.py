@@ -7,14 +7,14 @@ import pytest
 
 from reports import verdict
 from reports.answer.judge import Question, verdicts
+from reports.endpoints import every
 from reports.estimate import of_mean
 from reports.measure import Test as Compared
-from reports.registry import metrics
 from reports.stats import exact, means
 from reports.stats.means import Mean
 from reports.verdict import WORDS
 
-METRICS = {metric.name: metric for metric in metrics()}
+METRICS = {metric.name: metric for metric in every()}
 
 
 def word(sample: verdict.Sample, margin: float | None = None) -> str:
