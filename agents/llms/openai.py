@@ -132,14 +132,15 @@ def is_loopback(url: str) -> bool:
 
 
 def responses_arguments(request: Request) -> dict[str, Any]:
-    """What is sent to the Responses API beside the messages; everything that changes an answer is explicit."""
+    """What is sent to the Responses API beside the messages; everything that changes an answer is explicit. So are tools that
+    nothing enforces: this API would make them strict by itself, and an arm's skill with tools would not compare."""
     params = request.model.params
     arguments = _given(params, "verbosity", "service_tier", "temperature", "top_p") | {
         "store": False,
         "max_output_tokens": output_cap(request),
         "prompt_cache_key": request.cache_key or None,
         "response_format": response_format(_without_lengths(request.schema)),
-        "tools": [tool_spec(tool) for tool in request.tools] or None,
+        "tools": [{**tool_spec(tool), "strict": False} for tool in request.tools] or None,
     }
     if effort := params.get("reasoning_effort"):
         arguments["reasoning"] = {"effort": effort} | _given(params, summary="reasoning_summary")

@@ -43,7 +43,7 @@ RATING: Mapping[str, Any] = {
     "title": "Decision",
     "type": "object",
     "properties": {
-        "rating": {"enum": ["Buy", "Hold", "Sell"]},
+        "rating": {"type": "string", "enum": ["Buy", "Hold", "Sell"]},
         "rationale": {"type": "string", "maxLength": 80},
         "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
     },

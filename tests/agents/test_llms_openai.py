@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents import Clients, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask, probe
+from agents import FORMS, Clients, Form, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask, probe
 from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
 from tests.fixtures.models import FakeModels
 
@@ -56,6 +56,14 @@ def test_sampling_that_a_reasoning_model_refuses_is_found_before_anything_is_spe
 def test_a_schema_is_followed_and_the_text_is_left_to_the_caller_to_parse(fake_models: FakeModels) -> None:
     answer = answered(fake_models.openai(), question(GPT, schema=RATING))
     assert set(json.loads(answer.text)) == {"rating", "rationale", "confidence"}
+
+
+@pytest.mark.parametrize("cap", [None, 96, 4000])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_every_form_keeps_the_rules_of_strict_schemas(fake_models: FakeModels, form: Form, cap: int | None) -> None:
+    request = replace(question(GPT, schema=form.schema(cap)), max_output_tokens=cap)
+    value, problem = form.read(json.loads(answered(fake_models.openai(), request).text))
+    assert value, problem
 
 
 def test_an_answer_that_breaks_the_schema_is_still_an_answer_with_its_usage(fake_models: FakeModels) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes import ollama_wire, openai_wire
+from tests.fakes import ollama_wire, openai_rules, openai_wire
 from tests.fakes.answers import prompt_hash, tokens
 from tests.fakes.composing import Composed, PrefixCache, compose
 from tests.fakes.script import Behaviour, Script
@@ -178,6 +178,10 @@ class FakeServer:
                 heard.outcome, heard.status = "failed", 401
                 return _refused()
             await asyncio.sleep(behaviour.latency_s)
+            if request.path.endswith("/responses") and (why := openai_rules.complaint(body)):
+                heard.outcome, heard.status = "failed", 400
+                error = {"message": why, "type": "invalid_request_error", "param": None, "code": None}
+                return web.json_response({"error": error}, status=400)
             if (failed := await _failure(request, heard, behaviour, openai_wire.error_body(behaviour))) is not None:
                 return failed
             composed = compose(

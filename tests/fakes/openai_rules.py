@@ -1,0 +1,80 @@
+"""What OpenAI's Responses API refuses with HTTP 400, as its documentation says: strict schemas, sampling, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+LEAST_OUTPUT_TOKENS = 16
+_PARAMETERS = frozenset(
+    {
+        "input",
+        "max_output_tokens",
+        "model",
+        "prompt_cache_key",
+        "reasoning",
+        "service_tier",
+        "store",
+        "stream",
+        "temperature",
+        "text",
+        "tools",
+        "top_p",
+    }
+)
+"""Of those that the API knows, the ones that anything of ours has reason to send."""
+_SCHEMA_WORDS = frozenset(
+    {
+        "additionalProperties",
+        "anyOf",
+        "description",
+        "enum",
+        "items",
+        "maximum",
+        "minimum",
+        "properties",
+        "required",
+        "title",
+        "type",
+    }
+)
+
+
+def complaint(body: Mapping[str, Any]) -> str | None:
+    """The message of the refusal, None for a request in order."""
+    return next(_complaints(body), None)
+
+
+def _complaints(body: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(set(body) - _PARAMETERS):
+        yield f"Unknown parameter: '{name}'."
+    if (body.get("max_output_tokens") or LEAST_OUTPUT_TOKENS) < LEAST_OUTPUT_TOKENS:
+        yield f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= {LEAST_OUTPUT_TOKENS}."
+    if (body.get("reasoning") or {}).get("effort", "none") != "none":
+        for name in sorted({"temperature", "top_p"} & set(body)):
+            yield f"Unsupported parameter: '{name}' is not supported with this model."
+    form = (body.get("text") or {}).get("format") or {}
+    if form.get("strict"):
+        yield from (f"Invalid schema for response_format '{form['name']}': {why}" for why in _breaches(form["schema"], ()))
+    for at, tool in enumerate(body.get("tools") or ()):
+        for name in sorted({"name", "parameters", "strict"} - set(tool)):
+            yield f"Missing required parameter: 'tools[{at}].{name}'."
+
+
+def _breaches(schema: Mapping[str, Any], context: tuple[str, ...]) -> Iterator[str]:
+    where = f"In context={context}"
+    for word in sorted(set(schema) - _SCHEMA_WORDS):
+        yield f"{where}, '{word}' is not permitted."
+    if not {"type", "anyOf"} & set(schema):
+        yield f"{where}, schema must have a 'type' key."
+    if schema.get("type") == "object":
+        if schema.get("additionalProperties") is not False:
+            yield f"{where}, 'additionalProperties' is required to be supplied and to be false."
+        if set(schema.get("required", ())) != set(schema.get("properties", ())):
+            yield f"{where}, 'required' is required to be supplied and to be an array including every key in properties."
+    elif not context:
+        yield "schema must be of type 'object'."
+    for name, one in schema.get("properties", {}).items():
+        yield from _breaches(one, (*context, "properties", name))
+    for one in (*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())):
+        yield from _breaches(one, context or ("anyOf",))
