@@ -16,8 +16,10 @@ _log = logging.getLogger(__name__)
 _PROVIDERS = frozenset({"ollama"})
 """Servers that keep models of their own accord; the embedded one loads per turn and accounts for it."""
 
-_Group = frozenset[tuple[str, str]]
-"""(server, model name) of the local models that a cell uses."""
+_Key = tuple[str, str, int]
+"""(server, model name, num_ctx): an Ollama server loads a model again for another context size."""
+_Group = frozenset[_Key]
+"""The local models that a cell uses."""
 
 
 class Warmer:
@@ -26,13 +28,13 @@ class Warmer:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._active: Counter[_Group] = Counter()
-        self._found: dict[tuple[str, str], tuple[Model, Warmth]] = {}
+        self._found: dict[_Key, tuple[Model, Warmth]] = {}
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
     async def of(self, cell: Cell) -> AsyncIterator[None]:
         """The cell's local models stay loaded meanwhile; cells that need others of the same server wait."""
-        models = {(one.server, one.name): one for one in cell.lineup.values() if one.provider in _PROVIDERS}
+        models = {_key(one): one for one in cell.lineup.values() if one.provider in _PROVIDERS}
         group = frozenset(models)
         if not group:
             yield
@@ -55,11 +57,11 @@ class Warmer:
             await self._release(key)
 
     def _is_free(self, group: _Group) -> bool:
-        servers = {server for server, _ in group}
-        return all(other == group or not servers & {server for server, _ in other} for other in self._active)
+        servers = {key[0] for key in group}
+        return all(other == group or not servers & {key[0] for key in other} for other in self._active)
 
-    async def _switch(self, group: _Group, models: dict[tuple[str, str], Model]) -> None:
-        servers = {server for server, _ in group}
+    async def _switch(self, group: _Group, models: dict[_Key, Model]) -> None:
+        servers = {key[0] for key in group}
         for key in [key for key in self._found if key[0] in servers and key not in group]:
             await self._release(key)
         for key in sorted(group - self._found.keys()):
@@ -69,7 +71,11 @@ class Warmer:
                 self._found[key] = (models[key], warmth)
                 _log.info("loaded %s on %s in %.1f s", key[1], key[0], warmth.load_s)
 
-    async def _release(self, key: tuple[str, str]) -> None:
+    async def _release(self, key: _Key) -> None:
         model, before = self._found.pop(key)
         with contextlib.suppress(AgentsError, OSError):
             await self._clients.release(model, before)
+
+
+def _key(model: Model) -> _Key:
+    return model.server, model.name, int(model.params.get("num_ctx") or 0)

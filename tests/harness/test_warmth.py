@@ -16,8 +16,8 @@ from tests.fixtures.models import FakeModels
 LLAMA, QWEN = "llama3.1:8b", "gpt-oss:20b"
 
 
-def _cell(name: str, repeat: int = 0) -> Cell:
-    model = Model(name, "ollama", name, {"num_ctx": 4096}, "ollama")
+def _cell(name: str, repeat: int = 0, num_ctx: int = 4096) -> Cell:
+    model = Model(name, "ollama", name, {"num_ctx": num_ctx}, "ollama")
     return Cell("e", name, "AAPL", dt.date(2012, 6, 15), repeat, {"trader": model}, Pipeline(), {}, "f")
 
 
@@ -36,6 +36,21 @@ def test_a_model_is_warm_before_its_cells_and_gone_after_the_run(fake_models: Fa
             await warmer.aclose()
 
     asyncio.run(play())
+    assert LLAMA not in _loaded(fake_models)
+
+
+def test_a_model_at_another_context_size_is_loaded_for_its_own_cells(fake_models: FakeModels) -> None:
+    async def play() -> list[int]:
+        sizes = []
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            warmer = Warmer(clients)
+            for num_ctx in (4096, 16384):
+                async with warmer.of(_cell(LLAMA, num_ctx=num_ctx)):
+                    sizes.append(_loaded(fake_models)[LLAMA]["context_length"])
+            await warmer.aclose()
+        return sizes
+
+    assert asyncio.run(play()) == [4096, 16384]
     assert LLAMA not in _loaded(fake_models)
 
 
