@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reports.estimate import Estimate
     from reports.placebos import Placebo
     from reports.registry import Metric
+    from reports.similarity import Similarity
     from reports.verdict import Verdict
 
 TONES = {"better": "good", "equivalent": "good", "not worse": "good", "worse": "bad", "cannot tell": "idle"}
@@ -40,6 +41,22 @@ def difference(comparison: Comparison | None, metric: Metric) -> Markup:
 def plain(unit: str, value: float) -> Markup:
     """A figure without an interval."""
     return Markup("{}").format(wording.figure(unit, value)) if known(value) else unknown("no case tells", "not measured")
+
+
+def plain_interval(found: Estimate) -> Markup:
+    """A figure without a unit, with its interval."""
+    if not known(found.value):
+        return unknown("too few cases tell", "not measured")
+    return with_interval([wording.figure("", round(v, 2) + 0.0).lstrip("+") for v in _ends(found)], found)
+
+
+def shift(found: Similarity) -> Markup:
+    """Whether two arms use the ratings equally often."""
+    if not known(found.shift_p):
+        return unknown("too few cases tell", "not measured")
+    said = "no" if found.shift_p < 0.05 else "no difference shown"
+    p = "p < 0.001" if found.shift_p < 0.001 else f"p = {found.shift_p:.2g}"
+    return Markup('{} <span class="ci">{}</span>').format(said, p)
 
 
 def placebo(found: Placebo) -> Markup:

@@ -63,11 +63,18 @@ class Row:
 class Takeaway:
     """One sentence and where its number stands."""
 
-    text: str
+    lead: str
+    """What is measured, with the baseline's own figure."""
+    clauses: tuple[str, ...]
+    """What is found of each arm."""
     endpoint: str
     """Name of the endpoint whose row is the proof."""
     arm: str | None = None
     """The arm it is about; None where it names several."""
+
+    @property
+    def text(self) -> str:
+        return f"{self.lead}: {'; '.join(self.clauses)}."
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,9 @@ def _sentence(
     if not told:
         return None
     clauses = [clause(arm, comparison) for arm, comparison in list(told.items())[:SHOWN_ARMS]]
-    rest = f" ({len(told) - SHOWN_ARMS} more arms in the table)" if len(told) > SHOWN_ARMS else ""
-    return Takeaway(f"{lead}: {'; '.join(clauses)}{rest}.", row.metric.name, next(iter(told)) if len(told) == 1 else None)
+    if len(told) > SHOWN_ARMS:
+        clauses.append(f"{len(told) - SHOWN_ARMS} more in the table")
+    return Takeaway(lead, tuple(clauses), row.metric.name, next(iter(told)) if len(told) == 1 else None)
 
 
 def _apart(row: Row, comparison: Comparison) -> str:
@@ -114,7 +115,7 @@ def _apart(row: Row, comparison: Comparison) -> str:
         return apart
     if given.word != "cannot tell" or given.detectable is None:
         return f"{apart}: {comparison.words}"
-    return f"{apart}: cannot tell, less than {wording.size(row.metric.unit, comparison.scale, given.detectable)} would not show"
+    return f"{apart}: cannot tell; under {wording.size(row.metric.unit, comparison.scale, given.detectable)} nothing would show"
 
 
 def _less_or_more(comparison: Comparison) -> str:

@@ -34,7 +34,8 @@ def forest(
     parts.append(line(x_of(0), 0, x_of(0), height, "zero"))
     inner: list[Markup] = []
     if low is not None and high is not None:
-        inner.append(line(x_of(max(low, -reach)), 13, x_of(min(high, reach)), 13, "whisker"))
+        left, right = (min(max(end, -reach), reach) for end in (low, high))
+        inner.append(line(x_of(left), 13, x_of(right), 13, "whisker"))
         inner += [arrow(x_of(-reach), 13, -1)] if low < -reach else []
         inner += [arrow(x_of(reach), 13, 1)] if high > reach else []
     if abs(estimate) <= reach:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,10 @@ class Forest:
         return charts.forest(value, low, high, _margin(self.row), self.reach, slot, said)
 
 
-def of(row: Row) -> Forest:
-    """The plot of an endpoint, wide enough for its intervals and margin."""
-    places = [[_place(v, c.scale) for v in _three(c)] for c in row.comparisons.values() if c.scale == row.metric.scale]
+def of(row: Row, rules: Collection[str] = ()) -> Forest:
+    """The plot of an endpoint, wide enough for the intervals of arms with models, and for its margin."""
+    drawn = [one for one in row.comparisons.values() if one.arm not in rules] or list(row.comparisons.values())
+    places = [[_place(v, one.scale) for v in _three(one)] for one in drawn if one.scale == row.metric.scale]
     ends = [abs(v) for three in places for v in three if v is not None and math.isfinite(v)]
     centres = [abs(v) for v, _, _ in places if v is not None and math.isfinite(v)]
     margin = _margin(row) or 0.0

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from reports import shown
 from reports.answer import wording
+from reports.answer.brief import Brief, briefs
 from reports.drawing import scatter
 from reports.figures import known
 
@@ -30,8 +31,8 @@ class Chart:
     """cost, or time where no cost is known."""
     drawing: Markup
     """Empty when fewer than one arm can be drawn."""
-    left_out: tuple[tuple[str, str], ...]
-    """(arm, why) of what could not be drawn."""
+    left_out: tuple[tuple[str, tuple[str, ...]], ...]
+    """(why, arms) of what could not be drawn."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Answer:
     @cached_property
     def chart(self) -> Chart:
         return _chart(self.findings, self._slots)
+
+    @cached_property
+    def briefs(self) -> list[Brief]:
+        return briefs(self.findings)
 
     def saving(self, arm: str) -> Comparison | None:
         """The arm's cost per usable decision against the baseline's, where both are known."""
@@ -97,18 +102,20 @@ def _drawn(findings: Findings, slots: Mapping[str, int], endpoint: str, axis: sc
     """Every arm whose figure is known and above zero, and whose similarity was measured."""
     across, quality = _values(findings, endpoint), _values(findings, QUALITY)
     what = "cost" if endpoint == COST else "time"
-    points, left_out = [], []
+    points: list[scatter.Point] = []
+    left_out: dict[str, list[str]] = {}
     for arm in findings.arms:
         why = _why_not(arm, what, across.get(arm), quality.get(arm), findings)
         if why:
-            left_out.append((arm, why))
+            left_out.setdefault(why, []).append(arm)
         else:
             points.append(_point(arm, slots[arm], across[arm], quality[arm]))
+    untold = tuple((why, tuple(arms)) for why, arms in left_out.items())
     floor = _known(quality.get(findings.baseline or ""))
     if not [p for p in points if p.label != findings.baseline]:
-        return Chart(what, Markup(""), tuple(left_out))
+        return Chart(what, Markup(""), untold)
     line = _baseline_line(findings, across, slots, points)
-    return Chart(what, scatter.scatter(points, axis, "same rating as the baseline", floor, line), tuple(left_out))
+    return Chart(what, scatter.scatter(points, axis, "same rating as the baseline", floor, line), untold)
 
 
 def _values(findings: Findings, name: str) -> Mapping[str, Estimate]:
@@ -122,14 +129,14 @@ def _row(findings: Findings, name: str) -> Row | None:
 
 def _why_not(arm: str, what: str, across: Estimate | None, quality: Estimate | None, findings: Findings) -> str:
     if arm in findings.rules:
-        return "not drawn, since it is a rule without a model"
+        return "not drawn: a rule without a model"
     if _known(across) is None:
-        return f"not drawn, since its {what} is unknown"
+        return f"not drawn, since the {what} is unknown"
     if _known(across) == 0:
-        return f"not drawn, since its {what} is zero and the scale is logarithmic"
+        return f"not drawn, since the {what} is zero and the scale is logarithmic"
     if _known(quality) is None:
-        only = f"only its {what} is drawn, since its noise floor was not measured"
-        return only if arm == findings.baseline else "not drawn, since its similarity was not measured"
+        only = f"only the {what} is drawn, since the noise floor was not measured"
+        return only if arm == findings.baseline else "not drawn, since the similarity was not measured"
     return ""
 
 

@@ -55,9 +55,11 @@ class Decisions:
     def agreement(self) -> list[list[Agreement]]:
         return grid.agreement(self.rows, self.run.arms)
 
-    def flips(self, arm: str) -> tuple[int, int]:
-        """(cases in which the arm's repeats disagree, cases with more than one repeat)."""
-        return grid.flips(self.rows, arm)
+    @cached_property
+    def repeated_arms(self) -> list[tuple[str, tuple[int, int]]]:
+        """(arm, (cases in which its repeats disagree, cases with more than one repeat)) of arms that repeated any."""
+        found = [(arm, grid.flips(self.rows, arm)) for arm in self.run.arms]
+        return [(arm, flips) for arm, flips in found if flips[1]]
 
     @staticmethod
     def heat(share: float | None) -> str:
