@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.answer import wording
-from reports.answer.takeaways import has_interval, is_apart
 
 if TYPE_CHECKING:
     from reports.answer.found import Comparison, Findings, Row
@@ -43,9 +42,9 @@ def _brief(found: Findings, arm: str) -> Brief:
 def _cost(found: Findings, arm: str) -> str:
     row = found.row("cost_per_usable")
     one = row.comparisons.get(arm)
-    if one is None or not has_interval(one) or one.scale != "ratio":
+    if one is None or not one.has_interval or one.scale != "ratio":
         return "what it saves is not known"
-    if not is_apart(one):
+    if not one.is_apart:
         return f"costs about the same as {found.baseline}, {_interval(row, one)}"
     word = "less" if one.estimate.value < 1 else "more"
     return f"costs {_times(one.estimate.value)} {word} per usable decision"
