@@ -194,6 +194,20 @@ def test_a_server_that_says_nothing_is_a_timeout(fake_models: FakeModels) -> Non
     assert cause(fake_models.openai(timeout_s=0.3), question(GPT)) == "timeout"
 
 
+def test_an_address_that_takes_no_connection_is_a_connection_and_not_a_timeout_that_may_be_billed() -> None:
+    import httpx2
+    import openai
+
+    from agents.llms.failures import classify
+    from agents.llms.wire import Wire
+
+    error = openai.APITimeoutError(request=httpx2.Request("POST", "https://api.openai.com"))
+    error.__cause__ = httpx2.ConnectTimeout("no answer to SYN")
+    assert classify(error, Wire()).cause == "connection"
+    error.__cause__ = httpx2.ReadTimeout("silence")
+    assert classify(error, Wire()).cause == "timeout"
+
+
 def test_a_server_that_is_away_is_a_connection(fake_models: FakeModels) -> None:
     away = Server("openai", "openai", "http://127.0.0.1:9", api="responses", api_key="sk")
     call = asked(away, question(GPT))
