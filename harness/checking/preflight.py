@@ -171,9 +171,14 @@ def _model(alias: str, model: agents.ModelReport) -> Iterator[Check]:
     facts = [model.name, model.quantisation, f"context {model.context_length}" if model.context_length else None]
     yield ok(name, ", ".join(fact for fact in facts if fact))
     if model.size_bytes and model.size_vram_bytes is not None and model.size_vram_bytes < model.size_bytes:
-        share = 1 - model.size_vram_bytes / model.size_bytes
-        mend = "choose a smaller model, quantisation or num_ctx, or free VRAM"
-        yield warn(name, f"{share:.0%} of it computes on the CPU: it does not fit the GPU's memory", mend)
+        yield _on_the_cpu(name, 1 - model.size_vram_bytes / model.size_bytes)
+
+
+def _on_the_cpu(name: str, share: float) -> Check:
+    if share == 1:
+        return warn(name, "all of it computes on the CPU", "expect it to be slow, or see why the server finds no GPU")
+    mend = "choose a smaller model, quantisation or num_ctx, or free VRAM"
+    return warn(name, f"{share:.0%} of it computes on the CPU: it does not fit the GPU's memory", mend)
 
 
 def _dates(experiment: Experiment) -> Iterator[Check]:

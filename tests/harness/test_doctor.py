@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from harness.checking.checks import Check
 from harness.errors import Unmended
 from harness.experiment import spec
 from harness.experiment.cases import Data
+from tests.fixtures.models import FakeModels
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -177,3 +179,15 @@ def test_the_command_line_ends_with_its_code_and_no_traceback(arguments: list[st
     assert ended.returncode == code
     assert said in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, "all of it computes on the CPU"), (0.75, "25% of it computes on the CPU")])
+def test_how_much_of_a_local_model_computes_on_the_cpu_is_said(
+    fake_models: FakeModels, tmp_path: Path, share: float, said: str
+) -> None:
+    fake_models.control(ollama={"vram_share": share})
+    urllib.request.urlopen(f"{fake_models.url}/api/generate", json.dumps({"model": "llama3.1:8b"}).encode(), timeout=5).close()
+    (tmp_path / "servers.yaml").write_text(f"ollama: {{provider: ollama, url: '{fake_models.url}'}}")
+    text = TINY.replace("{provider: llamacpp, model: smollm2-135m}", '{provider: ollama, model: "llama3.1:8b", num_ctx: 4096}')
+    warned = look(tmp_path, text, servers_file=tmp_path / "servers.yaml")["model tiny"]
+    assert (warned.status, warned.found.startswith(said)) == ("warn", True)
