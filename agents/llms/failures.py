@@ -38,15 +38,7 @@ TOO_LONG = (
 _UNSUPPORTED = ("does not support", "not supported", "unsupported")
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{8,}|(?<=\bBearer )[^\s'\"]{8,}")
 """Keys by their look, for one that the end of a message cuts, or one of another server."""
-_CUT = (
-    "RemoteProtocolError",
-    "ReadError",
-    "IncompleteRead",
-    "StreamError",
-    "ClientPayloadError",
-    "ClientOSError",
-    "ServerDisconnectedError",
-)
+_CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError")
 
 
 class CallFailed(Exception):
@@ -144,10 +136,9 @@ def _cause_of(error: BaseException, wire: Wire) -> str:
         return "connection"
     if any(isinstance(one, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in type(one).__name__ for one in chain):
         return "timeout"
-    is_cut = any(isinstance(one, OSError) for one in chain) or any(name in _CUT for name in names)
     if wire.status is not None:
-        return "cut_stream" if is_cut else "bad_answer"
-    if is_cut or any("Connect" in name for name in names):
+        return "cut_stream" if any(name in _CUT for name in names) else "bad_answer"
+    if any(isinstance(one, OSError) or "Connect" in type(one).__name__ for one in chain) or any(n in _CUT for n in names):
         return "connection"
     return "bad_request"
 

@@ -20,9 +20,9 @@ def join(parts: Sequence[Part]) -> tuple[Part, ...]:
     return tuple(messages)
 
 
-def langchain_messages(parts: Sequence[Part]) -> list[Any]:
-    """LangChain's messages; a tool call carries its arguments as a dict."""
-    return [_message(part) for part in join(parts)]
+def langchain_messages(parts: Sequence[Part], *, parsed_arguments: bool) -> list[Any]:
+    """LangChain's messages. With parsed_arguments a tool call carries a dict (Ollama), else its text unchanged."""
+    return [_message(part, parsed_arguments) for part in join(parts)]
 
 
 def tool_spec(tool: ToolSpec) -> dict[str, Any]:
@@ -36,15 +36,25 @@ def _joins(last: Part, part: Part) -> bool:
     return plain and last.role == part.role and part.role != "tool"
 
 
-def _message(part: Part) -> Any:
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+def _message(part: Part, parsed_arguments: bool) -> Any:
+    from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 
     if part.role == "assistant":
-        calls = [{"id": call.id, "name": call.name, "args": _arguments(call)} for call in part.tool_calls]
-        return AIMessage(content=part.text, tool_calls=calls)
+        return _assistant(part, parsed_arguments)
     if part.role == "tool":
         return ToolMessage(content=part.text, tool_call_id=part.tool_call_id or "")
     return SystemMessage(content=part.text) if part.role == "system" else HumanMessage(content=part.text)
+
+
+def _assistant(part: Part, parsed_arguments: bool) -> Any:
+    from langchain_core.messages import AIMessage
+
+    if parsed_arguments:
+        calls = [{"id": call.id, "name": call.name, "args": _arguments(call)} for call in part.tool_calls]
+        return AIMessage(content=part.text, tool_calls=calls)
+    # "Invalid" calls are the ones whose arguments LangChain sends on as they are written.
+    raw = [{"id": call.id, "name": call.name, "args": call.arguments, "error": None} for call in part.tool_calls]
+    return AIMessage(content=part.text, invalid_tool_calls=raw)
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Ollama:
             self._contexts[model.name, self._num_ctx(model)] = effective
 
     def _messages(self, request: Request) -> list[Any]:
-        return langchain_messages(request.parts)
+        return langchain_messages(request.parts, parsed_arguments=True)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         arguments: dict[str, Any] = {}

@@ -67,20 +67,15 @@ def hooks(*, stream: bool) -> dict[str, list[Any]]:
 def note_sent(content: bytes) -> None:
     """Keep the parameters of a request body as those that this context really sends."""
     if wire := _CURRENT.get():
-        wire.sent = params_of(_decoded(content))
+        wire.sent = _params(content)
 
 
-def params_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body without the prompt and the tools."""
-    return {key: _short(key, value) for key, value in body.items() if key not in _BULK}
-
-
-def _decoded(content: bytes) -> dict[str, Any]:
+def _params(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(content or b"{}")
     except ValueError:
         return {}
-    return body if isinstance(body, dict) else {}
+    return {key: _short(key, value) for key, value in body.items() if key not in _BULK} if isinstance(body, dict) else {}
 
 
 def _short(key: str, value: Any) -> Any:

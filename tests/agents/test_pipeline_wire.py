@@ -23,7 +23,7 @@ from agents import (
     decide,
     role_names,
 )
-from agents.llms.openai_requests import chat_body, responses_body
+from agents.llms.openai import chat_arguments, responses_arguments
 from tests.agents.cell import snapshot
 from tests.fakes.scripted import OpenGate
 from tests.fixtures.models import FakeModels
@@ -63,7 +63,7 @@ def test_twelve_calls_and_a_typed_decision(fake_models: FakeModels, provider: st
 def test_openai_is_sent_no_bound_that_it_refuses_and_others_keep_it() -> None:
     model = Model("model", "openai", "gpt-5")
     request = Request(model, (Part("user", "Decide."),), DECISION.schema())
-    hosted, compatible = json.dumps(responses_body(request)), json.dumps(chat_body(request))
+    hosted, compatible = json.dumps(responses_arguments(request)), json.dumps(chat_arguments(request))
     assert '"strict": true' in hosted
     assert "maxLength" not in hosted
     assert "maxLength" in compatible
