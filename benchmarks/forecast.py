@@ -32,7 +32,7 @@ from harness.cells import Cell
 from harness.experiment import matrix, spec
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
-from harness.planning import draws, experience, workload
+from harness.planning import draws, experience, rendering, workload
 from harness.planning.forecast import ArmForecast, Forecaster, Part
 from harness.planning.priors import REASONING_TOKENS
 from harness.storage import rows
@@ -73,7 +73,7 @@ class World:
     """Tokens of one answer by the priors, hidden ones included; the mean over the roles."""
 
     @classmethod
-    def draw(cls, seed: int, prompts: workload.Prompts) -> World:
+    def draw(cls, seed: int, prompts: rendering.Prompts) -> World:
         dice = random.Random(seed)
         factors = {name: math.exp(dice.gauss(0, WORLD_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
         asked = [one.asked_tokens for one in prompts.each]
@@ -155,7 +155,7 @@ class Bench:
         names = freeze_cells(cells, open_folder(folder / "run"), folder / "shared")
         self.cells = [cell.frozen(names[cell.case_id], {}) for cell in cells]
         self.snapshots = {sha: agents.load_snapshot(folder / "run" / "snapshots", sha) for sha in set(names.values())}
-        self.renderer = workload.Renderer(list(self.snapshots.values()))
+        self.renderer = rendering.Renderer(list(self.snapshots.values()))
 
     async def run(self, cells: Sequence[Cell], world: World, results: Folder, run_id: str) -> dict[str, float]:
         """Play cells against the fake server and keep them as a run does; arm -> what was billed."""
@@ -217,7 +217,7 @@ class Hit:
 
 async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
     """Hits of the plan after a first run, and of the plan without one."""
-    prompts = bench.renderer.prompts(bench.cells[0].pipeline)
+    prompts = bench.renderer.prompts(bench.cells[0].pipeline, agents.counter_of(bench.cells[0].lineup["trader"]))
     assert prompts is not None
     world = World.draw(seed, prompts)
     dice = random.Random(seed)

@@ -1,6 +1,7 @@
 """The one door to models: providers, their clients, and what is known of the servers they reach."""
 
 from agents.llms.clients import PROVIDERS, Clients, probe
+from agents.llms.counting import TokenCounter, counter_of
 from agents.llms.door import ask, worst_case
 from agents.llms.ollama_pull import pull
 from agents.llms.provider import ModelReport, ServerReport, Warmth
@@ -11,8 +12,10 @@ __all__ = [
     "Clients",
     "ModelReport",
     "ServerReport",
+    "TokenCounter",
     "Warmth",
     "ask",
+    "counter_of",
     "estimate_parts",
     "estimate_request",
     "estimate_tokens",

@@ -88,6 +88,11 @@ def weight_file(name: str, cache: Path | None = None) -> Path:
     return joined
 
 
+def first_part(name: str) -> Path | None:
+    """The installed file that opens a model's weights, unverified; None where it is not there."""
+    return _installed(*weights_of(name).parts[0])
+
+
 def cache_folder() -> Path:
     """Where joined weights are kept, for this user."""
     return Path.home() / ".cache" / "tradingagents-harness" / "models"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import agents
 from agents import Model
 from harness.cells import digest_of
+from harness.planning import calibrating
 from harness.storage.folder import Folder
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 _AS_UNSAID = (None, True, "default", "auto")
 """Values that mean what a server does anyway: a thinking model thinks when nobody says."""
 MOST_RUNS = 20
-MOST_ESTIMATED = 400
-_PER_MESSAGE = 8
 CALIBRATION = "calibration.jsonl"
 _COLUMNS = (
     *("role", "kind", "outcome", "provider", "model_requested", "params", "cell_id", "arm", "message_ids"),
@@ -56,12 +55,13 @@ class Experience:
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """model keys of an arm, joined -> log(bill / forecast) of forecasts that rested on measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
-    """model key -> input tokens as told / as estimated here; under "" the same over all models."""
+    """model key -> input tokens as told / as counted here; under "" the same over all models without a tokenizer."""
     runs: int = 0
 
     def ratio(self, model: Model) -> float | None:
-        """Calibration of the input estimate: the model's own, else that of the others."""
-        return self.input_ratio.get(key_of(model.provider, model.name, model.params), self.input_ratio.get(""))
+        """Calibration of our count: the model's own, else, for an estimate, that of the others."""
+        others = None if agents.counter_of(model).is_tokenizer else self.input_ratio.get("")
+        return self.input_ratio.get(key_of(model.provider, model.name, model.params), others)
 
     def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float] | None:
         return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
@@ -94,7 +94,7 @@ def read(results: Folder) -> Experience:
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
         biases=_biases(results),
-        input_ratio=_ratios(answered),
+        input_ratio=calibrating.ratios(answered),
         runs=len(frames),
     )
 
@@ -138,9 +138,8 @@ def _calls(run: Folder) -> pd.DataFrame | None:
     frame: pd.DataFrame = table.to_pandas()
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
     frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
-    frame["estimated"] = _estimates(run, frame)
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
-    return frame
+    return calibrating.count(run, frame)
 
 
 def _plain(params: str | None) -> dict[str, Any]:
@@ -197,32 +196,6 @@ def _fingerprints(run: Folder) -> dict[str, str]:
         return {}
     table = pq.read_table(io.BytesIO(raw), columns=["cell_id", "pipeline_fingerprint"])
     return dict(zip(table["cell_id"].to_pylist(), table["pipeline_fingerprint"].to_pylist(), strict=True))
-
-
-def _ratios(answered: pd.DataFrame) -> dict[str, float]:
-    known = answered[answered["estimated"].gt(0) & answered["input_tokens"].gt(0)]
-    sums = known.groupby("model")[["input_tokens", "estimated"]].sum()
-    found = {str(key): float(row["input_tokens"] / row["estimated"]) for key, row in sums.iterrows()}
-    return found | ({"": sum(found.values()) / len(found)} if found else {})
-
-
-def _estimates(run: Folder, calls: pd.DataFrame) -> list[float]:
-    """Our own estimate of each call's prompt, for as many calls as tell a ratio; 0 for the others."""
-    import io
-
-    import pyarrow.parquet as pq
-
-    raw = run.read_if_there("messages.parquet")
-    if raw is None:
-        return [0.0] * len(calls)
-    table = pq.read_table(io.BytesIO(raw), columns=["message_id", "text"])
-    texts = dict(zip(table["message_id"].to_pylist(), table["text"].to_pylist(), strict=True))
-    every = max(1, len(calls) // MOST_ESTIMATED)
-    return [_estimate(ids, texts) if row % every == 0 else 0.0 for row, ids in enumerate(calls["message_ids"])]
-
-
-def _estimate(ids: Iterable[str], texts: Mapping[str, str]) -> float:
-    return float(sum(agents.estimate_tokens(texts.get(one) or "") + _PER_MESSAGE for one in ids))
 
 
 def _share(group: pd.DataFrame) -> float:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from harness.planning.draws import Draws
 
 HOSTED_CELLS_AT_ONCE = 32
+_SOME = 1_000
+"""Tokens of output for which a price is asked, beside the prompt whose length sets the tier."""
+_UNCAPPED = 32_768
+"""Tokens of output that a call without a cap is held to be able to write."""
 CRITICAL_SHARE = 0.75
 """9 of 12 calls stand one after the other."""
 
@@ -46,6 +50,12 @@ class ArmForecast:
     """Whether earlier runs told the output of all its roles."""
     api_draws: Draws = field(repr=False)
     cost_draws: Draws | None = field(repr=False)
+    cell_draws: Draws = field(repr=False)
+    """Bill of one cell, drawn as cells differ."""
+    model_draws: Mapping[str, Draws] = field(repr=False)
+    """alias -> what one hosted model bills in all of the arm's cells."""
+    worst_calls_usd: tuple[float, ...]
+    """The most that each hosted call of a cell can be billed, with all the output that it may write."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,9 @@ class Forecaster:
         nothing = np.zeros(draws.COUNT)
         if not calls or not cells:
             zero = Interval(0.0, 0.0, 0.0)
-            return ArmForecast(cells, 0, 0, 0, zero, zero, zero, part.workload.basis, True, nothing, nothing)
-        hosted = self._hosted(part)
+            return ArmForecast(cells, 0, 0, 0, zero, zero, zero, part.workload.basis, True, nothing, nothing, nothing, {}, ())
+        by_model = self._hosted(part)
+        hosted = None if by_model is None else sum(by_model.values(), nothing)
         local = self._local(part)
         total = None if hosted is None or local is None else hosted + local
         return ArmForecast(
@@ -92,6 +103,9 @@ class Forecaster:
             is_measured=all(call.is_measured for call in calls),
             api_draws=nothing if hosted is None else hosted,
             cost_draws=total,
+            cell_draws=nothing if hosted is None else hosted / cells * self._one_cell(part),
+            model_draws=by_model or {},
+            worst_calls_usd=self._worst(part),
         )
 
     def seconds(self, part: Part) -> Draws:
@@ -114,29 +128,38 @@ class Forecaster:
             found[call.model.server] = found.get(call.model.server, 0.0) + spent
         return found
 
-    def _hosted(self, part: Part) -> Draws | None:
-        """Bill of the hosted calls; None where a price is unknown."""
+    def _hosted(self, part: Part) -> dict[str, Draws] | None:
+        """alias -> bill of a hosted model; None where a price is unknown."""
         import numpy as np
 
-        total = np.zeros(draws.COUNT)
-        for call in part.workload.calls:
-            server = self._servers[call.model.server]
-            if server.is_hosted:
-                cost = self._bill(call, server)
-                if cost is None:
-                    return None
-                total += cost
-        return total * part.cells * self._extra(part.workload) * self._between_cells(part) * self._bias(part)
+        found: dict[str, Draws] = {}
+        for call, server in self._hosted_calls(part):
+            cost = self._bill(call, server)
+            if cost is None:
+                return None
+            found[call.model.alias] = found.get(call.model.alias, np.zeros(draws.COUNT)) + cost
+        times = part.cells * self._extra(part.workload) * self._between_cells(part) * self._bias(part)
+        return {alias: cost * times for alias, cost in found.items()}
+
+    def _hosted_calls(self, part: Part) -> list[tuple[PlannedCall, ServerSpec]]:
+        pairs = [(call, self._servers[call.model.server]) for call in part.workload.calls]
+        return [(call, server) for call, server in pairs if server.is_hosted]
 
     def _bill(self, call: PlannedCall, server: ServerSpec) -> Draws | None:
         """Price of one call over the draws: input by its tier, the part found in the cache, output up to the cap."""
-        per_output = self._usd(call, server, Tokens(0, 1_000_000))
-        fresh = self._usd(call, server, Tokens(int(call.input_tokens), 0))
-        warm = self._usd(call, server, Tokens(int(call.input_tokens), 0, cached=int(call.cacheable_tokens)))
-        if per_output is None or fresh is None or warm is None:
+        read = int(call.input_tokens)
+        fresh = self._usd(call, server, Tokens(read, 0))
+        warm = self._usd(call, server, Tokens(read, 0, cached=min(read, int(call.cacheable_tokens))))
+        written = self._usd(call, server, Tokens(read, _SOME))
+        if written is None or fresh is None or warm is None:
             return None
         given = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
-        return given + self._output(call) * per_output / 1e6
+        return given + self._output(call) * (written - fresh) / _SOME
+
+    def _worst(self, part: Part) -> tuple[float, ...]:
+        pairs = self._hosted_calls(part)
+        most = [self._usd(call, server, Tokens(int(call.input_tokens), call.output_cap or _UNCAPPED)) for call, server in pairs]
+        return tuple(usd for usd in most if usd is not None)
 
     def _usd(self, call: PlannedCall, server: ServerSpec, tokens: Tokens) -> float | None:
         return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
@@ -163,17 +186,13 @@ class Forecaster:
         return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
 
     def _input(self, call: PlannedCall) -> Draws:
-        if call.input_is_measured:
-            return self._factor(call.model, "input", priors.MEASURED_SPREAD)
-        ratio = self._experience.ratio(call.model)
-        spread = priors.INPUT_SPREAD if ratio is None else priors.MEASURED_SPREAD
-        return (ratio or 1.0) * self._factor(call.model, "input", spread)
+        return self._factor(call.model, "input", call.counted.spread)
 
     def _speed(self, call: PlannedCall) -> Draws:
         return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else priors.SPEED_SPREAD)
 
     def _cache_hit(self, call: PlannedCall) -> Draws | float:
-        if call.input_is_measured:
+        if call.counted.how == "measured":
             return 1.0
         key = _key(call.model)
         if key not in self._experience.cached_share:
@@ -197,9 +216,14 @@ class Forecaster:
 
     def _between_cells(self, part: Part) -> Draws:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
+        return draws.lognormal(f"{part.arm} cells", self._cell_spread(part) / math.sqrt(part.cells))
+
+    def _one_cell(self, part: Part) -> Draws:
+        return draws.lognormal(f"{part.arm} one cell", self._cell_spread(part))
+
+    def _cell_spread(self, part: Part) -> float:
         spreads = [self._scatter(model)[1] for model in part.workload.models.values()]
-        spread = math.hypot(max(spreads), part.workload.spread) / math.sqrt(part.cells)
-        return draws.lognormal(f"{part.arm} cells", spread)
+        return math.hypot(max(spreads), part.workload.spread)
 
     def _scatter(self, model: Model) -> tuple[int, float]:
         """Cells measured of a model, and how far one lies from their mean."""

@@ -14,7 +14,9 @@ from harness.checking.checks import Check
 from harness.checking.sources_check import archive_folder
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
-from harness.planning import draws, earlier, experience, forecast, workload
+from harness.planning import caps, counted, draws, earlier, experience, forecast, rendering, workload
+from harness.planning.caps import Cap
+from harness.planning.counted import Counted
 from harness.planning.draws import Interval
 from harness.planning.earlier import Reused
 from harness.planning.forecast import ArmForecast, Forecaster
@@ -34,18 +36,6 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Cap:
-    """A cap of the budget, and how likely it cuts the run."""
-
-    name: str
-    usd: float
-    chance: float
-    """Share of the draws in which it binds."""
-    would_need: float | None
-    """What would be enough in nine of ten cases."""
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything that is known before the first call."""
 
@@ -60,6 +50,10 @@ class Plan:
     total_time: Interval
     caps: tuple[Cap, ...]
     detectable: Mapping[str, Provable]
+    counted: Mapping[str, Counted]
+    """model -> how its input tokens were counted."""
+    unrendered: tuple[str, ...]
+    """Sources that are asked over the network, so that no prompt could be rendered yet; empty where prompts were."""
     undetectable: tuple[str, ...]
     """Declared endpoints of whose scatter nothing is known."""
     runs_learnt_from: int
@@ -86,7 +80,9 @@ class Plan:
             "api_cost_usd": self.total_api_cost.to_plain(),
             "time_s": self.total_time.to_plain(),
             "arms": {name: _plain_arm(arm) for name, arm in self.arms.items()},
-            "caps": [cap.__dict__ for cap in self.caps],
+            "caps": [cap.to_plain() for cap in self.caps],
+            "models": {name: one.to_plain() for name, one in self.counted.items()},
+            "not_rendered_because_of": list(self.unrendered),
             "detectable": {name: one.to_plain() for name, one in self.detectable.items()},
             "undetectable": list(self.undetectable),
             "learnt_from_runs": self.runs_learnt_from,
@@ -118,6 +114,7 @@ def make(
     arms = {part.arm: forecaster.arm(part) for part in parts}
     cost = draws.total([arm.cost_draws for arm in arms.values()])
     api = draws.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms.values()])
+    found = _counted(parts)
     detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
         experiment=experiment.name,
@@ -128,7 +125,9 @@ def make(
         total_cost=draws.interval(cost),
         total_api_cost=draws.interval(api),
         total_time=draws.interval(_time(forecaster, parts)),
-        caps=_caps(experiment, arms, api),
+        caps=caps.of_budget(experiment.budget, arms, api),
+        counted=found,
+        unrendered=rendering.over_network(cells) if any(one.how == counted.ASSUMED for one in found.values()) else (),
         detectable=detectable,
         undetectable=undetectable,
         runs_learnt_from=learnt.runs,
@@ -146,10 +145,16 @@ def _parts(
     left = Counter(cell.arm for cell in waiting)
     said = experiment.data.archive
     archive = str(archive_folder(said, where.beside)) if said and "://" not in said else said
-    frozen = workload.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
-    renderer = workload.Renderer(frozen)
+    frozen = rendering.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
+    renderer = rendering.Renderer(frozen)
     names = [name for name in experiment.arms if name in first]
     return [forecast.Part(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
+
+
+def _counted(parts: Sequence[forecast.Part]) -> dict[str, Counted]:
+    """By model; the least sure way, where arms differ."""
+    pairs = [pair for part in parts for pair in part.workload.counted.items()]
+    return dict(sorted(pairs, key=lambda pair: pair[1].spread))
 
 
 def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
@@ -162,22 +167,6 @@ def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
             by_server[server] = by_server.get(server, 0.0) + seconds
     longest = [forecaster.seconds(part) for part in parts if part.cells]
     return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(draws.COUNT)
-
-
-def _caps(experiment: Experiment, arms: Mapping[str, ArmForecast], api: Any) -> tuple[Cap, ...]:
-    import numpy as np
-
-    found = []
-    budget = experiment.budget
-    if budget.run_usd is not None and api is not None:
-        found.append(Cap("run_usd", budget.run_usd, float(np.mean(api > budget.run_usd)), float(np.percentile(api, 90))))
-    if budget.cell_usd is not None:
-        per_cell = [arm.api_draws / arm.cells for arm in arms.values() if arm.cells and arm.api_cost.mid is not None]
-        dearest = np.max(per_cell, axis=0) if per_cell else np.zeros(1)
-        found.append(
-            Cap("cell_usd", budget.cell_usd, float(np.mean(dearest > budget.cell_usd)), float(np.percentile(dearest, 90)))
-        )
-    return tuple(found)
 
 
 def _plain_arm(arm: ArmForecast) -> dict[str, Any]:

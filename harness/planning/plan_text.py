@@ -1,96 +1,137 @@
-"""The plan as people read it: a table of arms, and a few sentences."""
+"""The plan as people read it: a table of arms, and beside each heading what it means for the run."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from harness.planning import caps
+from harness.planning.caps import Cap
+from harness.planning.counting_text import input_lines, output_line
 from harness.planning.draws import Interval
 from harness.planning.plan import Plan
+from harness.planning.provable_text import advices, proves
+from reports.figures import significant
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.planning.provable import Provable
+Line = tuple[str, str]
+"""Heading and text."""
 
 
 def show(plan: Plan, console: Console) -> None:
-    """Print a plan."""
+    """Print a plan within the width of the terminal; nothing is cut."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"plan of {plan.experiment}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("arm", no_wrap=True)
+    table = Table(title=f"plan of {plan.experiment}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("arm", overflow="fold", min_width=6)
     for heading in ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, arm in plan.arms.items():
         numbers = [f"{arm.cells:,}", f"{arm.calls:,}", _short(arm.input_tokens), _short(arm.output_tokens)]
-        table.add_row(name, *numbers, usd(arm.cost), seconds(arm.time))
+        table.add_row(Text(name), *numbers, usd(arm.cost), seconds(arm.time))
     console.print(table)
-    for line in lines(plan):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    below = Table.grid(padding=(0, 2, 0, 0))
+    below.add_column(no_wrap=True, style="bold")
+    below.add_column(overflow="fold")
+    above = ""
+    for heading, text in lines(plan):
+        below.add_row("" if heading == above else heading, Text(text))
+        above = heading
+    console.print(below)
 
 
-def lines(plan: Plan) -> Iterator[str]:
+def lines(plan: Plan) -> Iterator[Line]:
     """What the table does not say."""
-    yield f"{plan.cells} cells, {plan.to_run} to run; {plan.calls:,} calls"
+    yield "cells", f"{plan.cells:,} in the matrix, {plan.to_run:,} to run with {plan.calls:,} calls"
     if plan.reused.cells:
-        saved = "" if plan.reused.saved_usd is None else f", ${plan.reused.saved_usd:,.2f} saved"
-        yield f"{plan.reused.cells} of {plan.cells} cells are there from earlier runs{saved}"
-    yield f"hosted models bill {usd(plan.total_api_cost)}; everything costs {usd(plan.total_cost)}"
-    yield f"it takes {seconds(plan.total_time)}"
-    if plan.total_cost.mid is None:
-        yield "    unknown because some hardware or model has no price: say local_cost, or prices: FILE; never counted as 0"
+        yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
+    yield "cost", _cost(plan)
+    yield "time", f"{seconds(plan.total_time)} for all arms together"
     for cap in plan.caps:
-        need = "" if cap.would_need is None else f"; ${cap.would_need:,.2f} is enough in nine of ten cases"
-        yield f"cap {cap.name} ${cap.usd:,.2f}: cuts the run with {cap.chance:.0%}{need}"
-    for basis in dict.fromkeys(arm.basis for arm in plan.arms.values() if arm.calls):
-        yield f"input tokens: {basis}; output tokens: {_learnt(plan)}"
+        yield "cap", _cap(cap)
+    if plan.calls:
+        for text in input_lines(plan):
+            yield "tokens in", text
+        yield "tokens out", output_line(plan)
     for name, provable in plan.detectable.items():
-        yield f"can prove - {name}: {_provable(provable)}"
+        yield "can prove", f"{name}: {proves(provable)}"
+    yield from (("spend on", advice) for advice in advices(plan.detectable))
     if plan.undetectable:
-        yield f"can prove - {', '.join(plan.undetectable)}: how much they scatter is not known before a run"
+        yield "can prove", f"{', '.join(plan.undetectable)}: how much they scatter is not known before a run"
     for check in plan.checks:
         if check.status != "ok":
-            yield f"{check.status}: {check.name}: {check.found}" + (f" ({check.mend})" if check.mend else "")
+            yield check.status, f"{check.name}: {check.found}" + (f" ({check.mend})" if check.mend else "")
 
 
 def usd(interval: Interval) -> str:
     if interval.low is None or interval.mid is None or interval.high is None:
         return "unknown"
-    return f"${interval.mid:,.2f} ({interval.low:,.2f}–{interval.high:,.2f})"
+    if not interval.high:
+        return "$0"
+    places = max(0, 2 - math.floor(math.log10(interval.high)))
+    low, mid, high = (f"{amount:,.{places}f}" for amount in (interval.low, interval.mid, interval.high))
+    return f"${mid} ({low}–{high})"
 
 
 def seconds(interval: Interval) -> str:
     if interval.low is None or interval.mid is None or interval.high is None:
         return "unknown"
+    if not interval.high:
+        return "0 s"
     size, unit = (1, "s") if interval.high < 120 else (60, "min") if interval.high < 7200 else (3600, "h")
     digits = 1 if unit == "h" else 0
     low, mid, high = (f"{value / size:.{digits}f}" for value in (interval.low, interval.mid, interval.high))
     return f"{mid} {unit} ({low}–{high})"
 
 
+def _cost(plan: Plan) -> str:
+    """Bills and own hardware apart, so that an unknown part does not hide a known one."""
+    whole, api = plan.total_cost, plan.total_api_cost
+    if whole == api:
+        return f"{usd(whole)}, all of it billed by hosted models" if whole.high else usd(whole)
+    billed = f"hosted models bill {usd(api)}" if api.high or api.high is None else "no hosted model is asked"
+    if whole.mid is not None:
+        return f"{usd(whole)} with own hardware; {billed}"
+    return f"{billed}; the whole is unknown, never $0: say local_cost, or prices: FILE, for what has no price yet"
+
+
+def _saved(plan: Plan) -> str:
+    saved = plan.reused.saved_usd
+    if saved is None:
+        return "what that saves is unknown"
+    return f"${_money(saved)} saved" if saved else "no bill saved: they ran on own hardware"
+
+
+def _cap(cap: Cap) -> str:
+    verdict = "binds" if cap.chance >= 0.5 else "may bind" if cap.chance >= caps.LIKELY else "is not likely to bind"
+    what = {
+        "run": f"{cap.chance:.0%} chance that it stops the run",
+        "model": f"{cap.chance:.0%} chance that it stops this model",
+        "cell": f"cuts {cap.chance:.0%} of the cells of the dearest arm",
+        "call": f"refuses {cap.chance:.0%} of the calls",
+    }[cap.binds]
+    enough = "is enough for all" if cap.binds == "call" else f"is enough in 9 of 10 {cap.binds}s"
+    need = f"; ${_money(cap.would_need)} {enough}" if cap.would_need else ""
+    return f"{cap.name} ${_money(cap.usd)} {verdict}: {what}{need}"
+
+
+def _money(amount: float) -> str:
+    """Three digits that say something; cents from a dollar on."""
+    return (
+        f"{amount:,.0f}"
+        if amount >= 1_000
+        else significant(amount)
+        if amount < 1
+        else f"{amount:,.{2 if amount < 100 else 1}f}"
+    )
+
+
 def _short(tokens: float) -> str:
     if tokens < 10_000:
         return f"{tokens:,.0f}"
-    return f"{tokens / 1e3:,.0f}k" if tokens < 1e7 else f"{tokens / 1e6:,.0f}M"
-
-
-def _learnt(plan: Plan) -> str:
-    if not plan.runs_learnt_from:
-        return "declared priors, no earlier run"
-    some = [arm for arm in plan.arms.values() if arm.calls]
-    measured = sum(arm.is_measured for arm in some)
-    runs = f"{plan.runs_learnt_from} earlier run{'s' if plan.runs_learnt_from > 1 else ''}"
-    return f"measured in {runs} for {measured} of {len(some)} arms, else declared priors"
-
-
-def _provable(one: Provable) -> str:
-    if one.difference is None:
-        return "nothing: one date proves nothing"
-    size = f"{one.difference:.1%}" if one.unit == "ratio" else f"{one.difference:.3g}"
-    text = f"differences from {size} on ({one.cases} cases, {one.dates} dates that count)"
-    if one.margin is not None:
-        needed = "" if one.cases_needed is None or one.can_prove else f", {one.cases_needed:,} cases would"
-        text += f"; margin {one.margin:g} {'can' if one.can_prove else 'cannot'} be proven{needed}"
-    return f"{text}; more money goes to {one.spend_on}"
+    return f"{tokens / 1e3:,.0f}k" if tokens < 999_500 else f"{tokens / 1e6:,.1f}M"

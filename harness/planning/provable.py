@@ -12,6 +12,9 @@ from harness.experiment.spec import Experiment
 from reports import design
 from reports.stats import windows
 
+WHOLE_SHARE = 0.999
+"""A share that differs by all of itself: nothing smaller is seen."""
+
 
 @dataclass(frozen=True)
 class Provable:
@@ -19,15 +22,18 @@ class Provable:
 
     unit: str
     """difference (0.02 is two points), or ratio (0.02 is two per cent)."""
+    measure: str
+    """What is compared: share, usd, s, return, score ..."""
     cases: int
     dates: int
     """Dates that count: for outcomes those whose windows do not overlap."""
     difference: float | None
-    """Smallest true difference that is called in 80 of 100 such runs; None below two dates."""
+    """Smallest true difference that is called in 80 of 100 such runs; None where none is: below two dates, or a share of which
+    even the whole would not do."""
     margin: float | None
     """As declared."""
     provable_margin: float | None
-    """Smallest margin within which two equal arms are called equivalent in 80 of 100 such runs."""
+    """Smallest margin within which two equal arms are called equivalent in 80 of 100 such runs; None where there is none."""
     can_prove: bool | None
     """Whether the declared margin can be proven; None where none is declared."""
     cases_needed: int | None
@@ -62,12 +68,14 @@ def _of_endpoint(name: str, cells: Sequence[Cell], repeats: float, margin: float
     per_date = len({cell.case_id for cell in cells}) / max(1, len(dates))
     cases = round(per_date * counted)
     terms: dict[str, Any] = {"cases": max(cases, counted), "dates": counted, "repeats": repeats}
-    provable = design.provable_margin(name, **terms)
+    most = WHOLE_SHARE if declared.unit == "share" else math.inf
+    provable = _below(most, design.provable_margin(name, **terms))
     return Provable(
         unit=declared.scale,
+        measure=declared.unit,
         cases=cases,
         dates=counted,
-        difference=design.detectable(name, **terms),
+        difference=_below(most, design.detectable(name, **terms)),
         margin=margin,
         provable_margin=provable,
         can_prove=None if margin is None else provable is not None and provable <= margin,
@@ -75,6 +83,10 @@ def _of_endpoint(name: str, cells: Sequence[Cell], repeats: float, margin: float
         spend_on=_spend_on(prior.repeat_noise, repeats),
         assumed=f"standard deviation {prior.sd:.2g} of a case's difference: {prior.source}",
     )
+
+
+def _below(most: float, size: float | None) -> float | None:
+    return None if size is None or size >= most else size
 
 
 def _spend_on(noise: float, repeats: float) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harness import rehearsal
 from harness.cells import Cell
 from harness.experiment import matrix, servers, spec
 from harness.money.pricing import PriceTable
-from harness.planning import draws, earlier, experience, plan_text, priors, settling, workload
+from harness.planning import draws, earlier, experience, plan_text, priors, rendering, settling, workload
 from harness.planning import plan as planning
 from harness.planning.experience import Experience, Measured, key_of
 from harness.planning.forecast import Forecaster, Part
@@ -53,8 +56,8 @@ class Case:
 
     def workload(self, arm: str, learnt: Experience | None = None) -> workload.Workload:
         cells = [cell for cell in self.cells if cell.arm == arm]
-        frozen = workload.snapshots(cells, self.folder / "snapshots", None)
-        return workload.of_arm(cells[0], workload.Renderer(frozen), learnt or Experience())
+        frozen = rendering.snapshots(cells, self.folder / "snapshots", None)
+        return workload.of_arm(cells[0], rendering.Renderer(frozen), learnt or Experience())
 
 
 @pytest.fixture
@@ -66,6 +69,10 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
 
 def priced(case: Case) -> Case:
     return Case(case.folder, TEXT + "local_cost: {usd_per_cpu_hour: 0.05}\n")
+
+
+def said(made: planning.Plan) -> str:
+    return "\n".join(f"{heading} {text}" for heading, text in plan_text.lines(made))
 
 
 def test_a_plan_counts_cells_and_calls_exactly(case: Case) -> None:
@@ -92,7 +99,7 @@ def test_unpriced_hardware_makes_a_cost_unknown_and_never_zero(case: Case) -> No
     assert made.arms["hybrid"].cost == draws.UNKNOWN
     assert made.arms["hybrid"].api_cost.mid
     assert made.total_cost == draws.UNKNOWN
-    assert "unknown" in "\n".join(plan_text.lines(made))
+    assert "the whole is unknown, never $0" in said(made)
 
 
 def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Case) -> None:
@@ -178,7 +185,7 @@ def test_cells_of_earlier_runs_are_reused_and_what_they_save_is_said(case: Case)
     assert (made.reused.cells, made.to_run) == (4, 20)
     assert made.reused.saved_usd == pytest.approx(1.0)
     assert made.arms["big"].cells == 2
-    assert "4 of 24 cells" in "\n".join(plan_text.lines(made))
+    assert "4 of 24 cells are there from earlier runs, $1.00 saved" in said(made)
 
 
 def test_reuse_with_an_unknown_price_saves_an_unknown_sum(case: Case) -> None:
@@ -224,7 +231,7 @@ def test_a_rehearsal_keeps_arms_and_flow_and_pays_nothing(case: Case) -> None:
 def test_without_a_snapshot_the_plan_says_so_and_is_wider(tmp_path: Path) -> None:
     found = Case(tmp_path, TEXT)
     cell = next(cell for cell in found.cells if cell.arm == "big")
-    assumed = workload.of_arm(cell, workload.Renderer([]), Experience())
+    assumed = workload.of_arm(cell, rendering.Renderer([]), Experience())
     assert "no frozen snapshot" in assumed.basis
     assert len(assumed.calls) == 12
     assert assumed.spread > found.workload("big").spread
@@ -237,6 +244,58 @@ def test_depth_and_analysts_change_the_calls(tmp_path: Path, pipeline: str, call
     alone = TEXT.replace("hybrid: {deep: big, quick: tiny}, ", "")
     found = Case(tmp_path, alone + f"pipeline: {pipeline}\n")
     assert len(found.workload("big").calls) == calls
+
+
+def test_the_plan_says_per_model_how_its_input_was_counted(tmp_path: Path) -> None:
+    text = TEXT.replace("gpt-5-mini}", "gpt-9-mini}")
+    made = Case(tmp_path, text).plan()
+    told = made.to_plain()["models"]
+    assert told["big"] == {"input_tokens_from": "tokenizer", "tokenizer": "o200k_base", "ratio": 1.0}
+    assert told["tiny"]["tokenizer"] == "smollm2-135m"
+    assert told["mini"] == {"input_tokens_from": "declared ratio", "tokenizer": None, "ratio": 1.0}
+    assert "big (o200k_base), tiny (smollm2-135m): counted with the model's own tokenizer" in said(made)
+    assert "mini: no tokenizer at hand" in said(made)
+
+
+def test_a_tokenizer_is_calibrated_by_its_own_model_only_and_an_estimate_by_the_others_too(case: Case) -> None:
+    big, mini = (matrix.model(case.experiment, name) for name in ("big", "mini"))
+    learnt = Experience(input_ratio={key_of("openai", "gpt-5", big.params): 1.02, "": 1.3})
+    assert (learnt.ratio(big), learnt.ratio(mini)) == (1.02, None)
+    assert learnt.ratio(replace(mini, name="gpt-9-mini")) == 1.3
+    counted = case.workload("big", learnt).calls[0]
+    assert counted.input_tokens == pytest.approx(1.02 * case.workload("big").calls[0].input_tokens)
+
+
+def test_prompts_that_need_the_network_are_said_to_be_uncounted(tmp_path: Path) -> None:
+    made = Case(tmp_path, TEXT.replace("data: demo", "data: {prices: yfinance, filings: edgar}")).plan()
+    assert made.to_plain()["not_rendered_because_of"] == ["edgar", "yfinance"]
+    assert {one["input_tokens_from"] for one in made.to_plain()["models"].values()} == {"assumed"}
+    assert "NOT counted yet: edgar and yfinance must be asked over the network" in said(made)
+
+
+def test_every_cap_says_whether_it_binds_and_for_what(case: Case) -> None:
+    budget = "budget: {run_usd: 0.01, cell_usd: 0.01, call_usd: 0.001, model_usd: {mini: 500}}"
+    tight = Case(case.folder, TEXT.replace("budget: {run_usd: 1, cell_usd: 2}", budget)).plan()
+    chances = {cap.name: cap.chance for cap in tight.caps}
+    assert chances == {"run_usd": 1.0, "model_usd.mini": 0.0, "cell_usd": 1.0, "call_usd": 1.0}
+    assert "run_usd $0.0100 binds: 100% chance that it stops the run" in said(tight)
+    assert "model_usd.mini $500.0 is not likely to bind" in said(tight)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_plan_fits_the_terminal_and_nothing_is_cut(case: Case, width: int) -> None:
+    out = io.StringIO()
+    plan_text.show(priced(case).plan(), Console(file=out, width=width))
+    shown = out.getvalue()
+    assert "…" not in shown
+    assert all(len(line.rstrip()) <= width for line in shown.splitlines())
+    assert all(word in shown for word in ("hybrid", "80 %", "can prove", "spend on"))
+
+
+def test_a_share_of_which_even_the_whole_would_not_do_has_no_detectable_difference(case: Case) -> None:
+    two_cases = [cell for cell in case.cells if cell.date > dt.date(2011, 4, 1) and cell.ticker == "AAPL"]
+    few = case.plan(two_cases).detectable["usable"]
+    assert (few.difference, few.provable_margin, few.can_prove) == (None, None, False)
 
 
 def test_the_plan_is_one_json_object(case: Case) -> None:

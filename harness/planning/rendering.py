@@ -1,0 +1,141 @@
+"""The prompts of a pipeline as they will be sent, rendered over a few frozen snapshots and counted per tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import agents
+from agents import Pipeline, PlannedPrompt, Snapshot, TokenCounter
+from harness.cells import Cell
+from harness.storage.freeze import Case, Shelf
+
+RENDERED_CASES = 12
+SMALLEST_CACHED_PREFIX = 1024
+"""Tokens below which hosted models cache nothing."""
+LOCAL_SOURCES = frozenset({"archive", "demo"})
+
+
+def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[Snapshot]:
+    """Snapshots of a few cases, spread over the matrix: from the shelf, or frozen now where that needs no network."""
+    by_case = {cell.case_id: cell for cell in cells}
+    chosen = sorted(by_case, key=lambda case: sha256(case.encode()).hexdigest())[:RENDERED_CASES]
+    shelf = Shelf(shared, archive)
+    found = []
+    for name in chosen:
+        cell = by_case[name]
+        if (snapshot := _snapshot(shelf, Case(cell.ticker, cell.date, cell.data))) is not None:
+            found.append(snapshot)
+    return found
+
+
+def _snapshot(shelf: Shelf, case: Case) -> Snapshot | None:
+    try:
+        if not _needs_network(case):
+            return Snapshot.from_bytes(shelf.get(case)[1])
+        known = shelf.known(case)
+        return Snapshot.from_bytes(known) if known else None
+    except agents.SnapshotError:
+        return None
+
+
+def over_network(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Sources of these cells that are asked over the network."""
+    return tuple(sorted({name for cell in cells for name in _named(cell.data) - LOCAL_SOURCES}))
+
+
+def _needs_network(case: Case) -> bool:
+    return not _named(case.data) <= LOCAL_SOURCES
+
+
+def _named(data: Mapping[str, Any]) -> set[str]:
+    return {data[kind] for kind in ("prices", "filings", "news", "macro", "social", "insiders") if data.get(kind)}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request of a pipeline, averaged over the rendered cases; which model answers is not in it."""
+
+    role: str
+    input_tokens: float
+    cacheable_tokens: float
+    asked_tokens: int
+    output_cap: int | None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """All requests of one cell of a pipeline."""
+
+    each: tuple[Prompt, ...]
+    spread: float
+    """Standard deviation of a cell's input tokens between cases, as a share of their mean."""
+    cases: int
+
+
+class Renderer:
+    """Renders a pipeline's prompts over a few snapshots, once however many arms share it, and counts them per tokenizer."""
+
+    def __init__(self, frozen: Sequence[Snapshot]) -> None:
+        self._frozen = frozen
+        self._rendered: dict[str, list[tuple[PlannedPrompt, ...]]] = {}
+        self._summed: dict[tuple[str, str], Prompts | None] = {}
+        self._counted: dict[tuple[str, str], int] = {}
+
+    def prompts(self, pipeline: Pipeline, counter: TokenCounter) -> Prompts | None:
+        """None where there is no snapshot, or the flow is a user's own."""
+        key = (repr(pipeline), counter.name)
+        if key not in self._summed:
+            self._summed[key] = self._sum(self._cells(pipeline), replace(counter, count=self._once(counter)))
+        return self._summed[key]
+
+    def _cells(self, pipeline: Pipeline) -> list[tuple[PlannedPrompt, ...]]:
+        key = repr(pipeline)
+        if key not in self._rendered:
+            each = [agents.prompts_of(snapshot, pipeline) for snapshot in self._frozen]
+            self._rendered[key] = [prompts for prompts in each if prompts]
+        return self._rendered[key]
+
+    def _sum(self, cells: Sequence[tuple[PlannedPrompt, ...]], counter: TokenCounter) -> Prompts | None:
+        if not cells:
+            return None
+        counts = [[_tokens(prompt, counter) for prompt in prompts] for prompts in cells]
+        means = [_mean(column) for column in zip(*counts, strict=True)]
+        each = tuple(
+            Prompt(prompt.place.role, whole, shared, prompt.output_tokens, prompt.output_cap)
+            for prompt, (whole, shared) in zip(cells[0], means, strict=True)
+        )
+        return Prompts(each, _deviation([sum(whole for whole, _ in count) for count in counts]), len(cells))
+
+    def _once(self, counter: TokenCounter) -> Callable[[str], int]:
+        """The snapshot stands in many prompts: it is counted once."""
+
+        def count(text: str) -> int:
+            key = (counter.name, text)
+            if key not in self._counted:
+                self._counted[key] = counter.count(text)
+            return self._counted[key]
+
+        return count
+
+
+def _tokens(planned: PlannedPrompt, counter: TokenCounter) -> tuple[float, float]:
+    """Input tokens of a prompt, and those of its leading parts that an earlier request sent."""
+    counts = counter.of_parts(planned.parts)
+    shared = float(sum(counts[: planned.cacheable_parts]))
+    return float(sum(counts)), shared if shared >= SMALLEST_CACHED_PREFIX else 0.0
+
+
+def _mean(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    listed = list(pairs)
+    return sum(whole for whole, _ in listed) / len(listed), sum(shared for _, shared in listed) / len(listed)
+
+
+def _deviation(totals: Sequence[float]) -> float:
+    mean = sum(totals) / len(totals)
+    if len(totals) < 2 or not mean:
+        return 0.0
+    return float((sum((one - mean) ** 2 for one in totals) / (len(totals) - 1)) ** 0.5 / mean)
