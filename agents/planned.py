@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from agents.statement import Statement
 
 _TOKENS_PER_WORD = 1.4
 _STAND_IN = "word "
+_STANDS_IN = re.compile(f"(?:{_STAND_IN}){{3,}}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class PlannedPrompt:
     """The pipeline's cap on this answer; None leaves it to the model's own."""
     cacheable_parts: int
     """How many leading parts an earlier request of the cell sent too."""
+    handed_tokens: int
+    """Tokens of the prompt that stand in for what earlier roles will have said."""
 
 
 def prompts_of(snapshot: Snapshot, pipeline: Pipeline) -> tuple[PlannedPrompt, ...]:
@@ -51,7 +55,8 @@ def _plan(
     parts = prompts.prompt(snapshot, pipeline, seat, said, cap)
     told = int(seat.role.words * _TOKENS_PER_WORD) + (60 if seat.role.output in FORMS else 0)
     shared = max((_common(parts, one.parts) for one in before), default=0)
-    return PlannedPrompt(Place(seat.role.name, seat.round), parts, min(told, cap or told), cap, shared)
+    handed = sum(len(match) // len(_STAND_IN) for part in parts for match in _STANDS_IN.findall(part.text))
+    return PlannedPrompt(Place(seat.role.name, seat.round), parts, min(told, cap or told), cap, shared, handed)
 
 
 def _common(parts: Sequence[Part], others: Sequence[Part]) -> int:

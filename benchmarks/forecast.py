@@ -1,8 +1,10 @@
 """Forecast against bill over simulated experiments: how often the plan's 80 % interval holds what the fake server billed.
 
-Each experiment is a world of its own: how much its models write, how much cells differ, where the cache is warm. A first
-small run is measured, the plan is made from it by the product's own code, the rest is run, and the bill is held against it.
-A second kind of plan has nothing measured: it rests on the declared priors alone.
+Each experiment is a world of its own: how much its models write, how much cells differ, how prompts are counted there, how
+often a form must be asked again, where the cache is warm. A first small run is measured, the plan is made from it by the
+product's own code, the rest is run, and the bill is held against it. A second kind of plan has nothing measured and rests on
+the declared priors alone. Worlds are drawn as the priors say that models differ: this tests what the plan makes of them
+(prices, caches, hand-offs, averages of few cells), not whether the priors hold for a model that nobody has measured yet.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from harness.cells import Cell
 from harness.experiment import matrix, spec
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
-from harness.planning import draws, experience, rendering, workload
+from harness.planning import draws, experience, priors, rendering, workload
 from harness.planning.forecast import ArmForecast, Forecaster, Part
 from harness.planning.priors import REASONING_TOKENS
 from harness.storage import rows
@@ -51,12 +53,29 @@ models:
 arms: {big: {all: big}, hybrid: {deep: big, quick: small}}
 """
 FORMS = frozenset({"sentiment_analyst", "research_manager", "trader", "portfolio_manager"})
-WORLD_SPREAD = 0.45
-"""How far models write from the priors; the plan allows for more, since its priors are rough in other ways too."""
+COUNT_SPREAD = 0.04
+"""How far a server's own count of a prompt lies from its tokenizer's: forms and tools are counted, too."""
+MOST_BROKEN = 0.10
+"""Largest share of calls that are asked again."""
 FORM_TOKENS = 45
 """What the fake writes into a form."""
+PROSE = 1.59
+"""Tokens that the fake tells for one that its prose has in OpenAI's vocabulary: it counts four characters to a token."""
 FIRST_CELLS = 3
 """Cells per arm of the first run."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One request of a cell, and what its prompt is recognised by."""
+
+    role: str
+    asked_tokens: int
+    instruction: str
+
+
+def seats(prompts: Sequence[agents.PlannedPrompt]) -> tuple[Seat, ...]:
+    return tuple(Seat(one.place.role, one.output_tokens, one.parts[-1].text) for one in prompts)
 
 
 @dataclass
@@ -64,33 +83,46 @@ class World:
     """What is true in one experiment, and unknown to the plan."""
 
     dice: random.Random
+    seats: tuple[Seat, ...]
     factors: dict[str, float]
     """model -> how much it writes over the declared priors."""
     cell_spread: float
-    visible: float
-    """Tokens that a free answer is asked for."""
-    whole: float
-    """Tokens of one answer by the priors, hidden ones included; the mean over the roles."""
+    counts: float
+    """The server's own count of a prompt over its tokenizer's."""
+    broken: float
+    """Share of calls that are asked again."""
 
     @classmethod
-    def draw(cls, seed: int, prompts: rendering.Prompts) -> World:
+    def draw(cls, seed: int, seats: tuple[Seat, ...]) -> World:
         dice = random.Random(seed)
-        factors = {name: math.exp(dice.gauss(0, WORLD_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
-        asked = [one.asked_tokens for one in prompts.each]
-        free = [one.asked_tokens for one in prompts.each if one.role not in FORMS]
-        whole = sum(asked) / len(asked) + REASONING_TOKENS["medium"]
-        return cls(dice, factors, dice.uniform(0.10, 0.40), sum(free) / len(free), whole)
+        factors = {name: math.exp(dice.gauss(0, priors.OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
+        counts = math.exp(dice.gauss(0, COUNT_SPREAD))
+        return cls(dice, seats, factors, dice.uniform(0.10, 0.40), counts, dice.uniform(0, MOST_BROKEN))
 
     def rules(self) -> list[dict[str, Any]]:
-        """One cell's behaviour of each model."""
+        """One cell's behaviour of each model in each seat."""
         own = math.exp(self.dice.gauss(0, self.cell_spread))
-        return [{"model": name, "do": self._behaviour(factor * own)} for name, factor in self.factors.items()]
+        return [rule for seat in self.seats for rule in self._seat(seat, own)]
 
-    def _behaviour(self, times: float) -> dict[str, Any]:
-        """The fake fills forms in its own few words, so that what is hidden makes up the rest of what a cell writes."""
-        seen = self.visible * times
-        said = seen * (12 - len(FORMS)) / 12 + FORM_TOKENS * len(FORMS) / 12
-        return {"output_tokens": max(20, round(seen)), "reasoning_tokens": max(0, round(self.whole * times - said))}
+    def _seat(self, seat: Seat, own: float) -> Iterator[dict[str, Any]]:
+        is_broken = seat.role in FORMS and self.dice.random() < self.broken * len(self.seats) / len(FORMS)
+        for model, factor in self.factors.items():
+            told = {"model": model, "contains": seat.instruction}
+            behaviour = self._behaviour(seat, factor * own)
+            if is_broken:
+                yield told | {"do": behaviour | {"text": "I would rather not say."}, "times": 1}
+            yield told | {"do": behaviour}
+
+    def _behaviour(self, seat: Seat, times: float) -> dict[str, Any]:
+        """The fake fills forms in its own few words, so that what is hidden makes up the rest of what is written."""
+        seen = FORM_TOKENS if seat.role in FORMS else max(20, round(seat.asked_tokens * times * PROSE))
+        hidden = (seat.asked_tokens + REASONING_TOKENS["medium"]) * times - seen
+        return {
+            "output_tokens": seen,
+            "reasoning_tokens": max(0, round(hidden)),
+            "vocabulary": "o200k_base",
+            "counts": self.counts,
+        }
 
 
 @dataclass
@@ -147,8 +179,7 @@ class Bench:
         path = folder / "simulated.yaml"
         path.write_text(EXPERIMENT)
         self.experiment = spec.load(path)
-        self.fake = fake
-        self.folder = folder
+        self.fake, self.folder = fake, folder
         self.table = pricing.PriceTable()
         self.server = ServerSpec("openai", "openai", fake.url, api_key="sk-fake", parallel=16, is_hosted=True)
         cells = matrix.expand(self.experiment)
@@ -156,6 +187,7 @@ class Bench:
         self.cells = [cell.frozen(names[cell.case_id], {}) for cell in cells]
         self.snapshots = {sha: agents.load_snapshot(folder / "run" / "snapshots", sha) for sha in set(names.values())}
         self.renderer = rendering.Renderer(list(self.snapshots.values()))
+        self.seats = seats(agents.prompts_of(next(iter(self.snapshots.values())), cells[0].pipeline))
 
     async def run(self, cells: Sequence[Cell], world: World, results: Folder, run_id: str) -> dict[str, float]:
         """Play cells against the fake server and keep them as a run does; arm -> what was billed."""
@@ -217,9 +249,7 @@ class Hit:
 
 async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
     """Hits of the plan after a first run, and of the plan without one."""
-    prompts = bench.renderer.prompts(bench.cells[0].pipeline, agents.counter_of(bench.cells[0].lineup["trader"]))
-    assert prompts is not None
-    world = World.draw(seed, prompts)
+    world = World.draw(seed, bench.seats)
     dice = random.Random(seed)
     order = dice.sample(bench.cells, len(bench.cells))
     first = [cell for arm in bench.experiment.arms for cell in [one for one in order if one.arm == arm][:FIRST_CELLS]]

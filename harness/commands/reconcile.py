@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.money.invoice import Reconciled, Row
 
 
 def reconcile(
@@ -31,24 +36,35 @@ def reconcile(
         raise typer.Exit(4)
 
 
-def _show(found: object, console: object) -> None:
-    from rich.console import Console
-    from rich.markup import escape
+def _show(found: Reconciled, console: Console) -> None:
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    from harness.money.invoice import Reconciled
-
-    assert isinstance(found, Reconciled)
-    assert isinstance(console, Console)
-    table = Table(
-        "day", "model", "requests", "tokens in", "tokens out", "USD", "", title="recorded / provider", title_justify="left"
-    )
+    table = Table(title="recorded here / provider", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("day", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for heading in ("requests", "tokens in", "tokens out", "USD"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
     for row in found.rows:
         names = ("requests", "input_tokens", "output_tokens", "cost_usd")
         pairs = [f"{_number(row.ours.get(name))} / {_number(row.theirs.get(name))}" for name in names]
-        table.add_row(row.day, escape(row.model), *pairs, row.verdict)
+        table.add_row(row.day, Text(row.model or "all models"), *pairs, _said(row))
     console.print(table)
+    console.print(_whole(found), markup=False, highlight=False)
+
+
+def _said(row: Row) -> str:
+    return f"{row.verdict}; {row.killed} killed here may be billed there" if row.killed else row.verdict
+
+
+def _whole(found: Reconciled) -> str:
+    verdict = "they agree" if found.agrees else "they differ"
+    left = f"; {found.other_days} lines of days outside the run are left out" if found.other_days else ""
+    return f"USD {_number(found.ours_usd)} here, {_number(found.theirs_usd)} there: {verdict}{left}"
 
 
 def _number(value: float | None) -> str:
+    """Ours or theirs; a dash where one does not say."""
     return "–" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 WARNING = (
     "token use differs between model families, and so would the decisions: this is the price of these tokens, not of that run"
 )
+_LOCAL = ("ollama", "llamacpp", "openai_compatible")
+"""Providers of own hardware, for runs whose manifest does not name the servers that are."""
+_HOSTED_ONLY = "calls of hosted models only: what own hardware costs does not hang on a price list"
 _COLUMNS = [
     *("arm", "outcome", "provider", "server", "model_requested", "model_returned", "service_tier", "started_at"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "cost_usd", "cost_basis"),
@@ -94,18 +97,31 @@ def what_if(results: str, experiment: str, model: str, table: PriceTable | None 
 
 def show(found: Repriced, console: Console) -> None:
     """Print old and new side by side."""
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{found.run} at {found.prices}{f' as of {found.as_of}' if found.as_of else ''}", title_justify="left")
-    table.add_column("arm")
-    for heading in ("calls", "billed", "new", "new / billed", "unpriced calls"):
-        table.add_column(heading, justify="right")
+    title = f"{found.run} at {found.prices}{f' as of {found.as_of[:10]}' if found.as_of else ''}"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
+    whole = _whole(found.lines)
+    table.add_column("arm", "all arms", overflow="fold")
+    headings = ("calls", "cost then", "cost new", "new / then", "without a price")
+    for heading, told in zip(headings, _figures(whole), strict=True):
+        table.add_column(heading, told, justify="right")
     for line in found.lines:
-        ratio = f"{line.new_usd / line.old_usd:.2f}" if line.old_usd and line.new_usd is not None else "unknown"
-        table.add_row(line.arm, f"{line.calls:,}", _usd(line.old_usd), _usd(line.new_usd), ratio, str(line.unknown))
+        table.add_row(Text(line.arm), *_figures(line))
     console.print(table)
-    if found.warning:
-        console.print(found.warning, soft_wrap=True)
+    console.print(found.warning or _HOSTED_ONLY, markup=False, highlight=False)
+
+
+def _figures(line: Line) -> tuple[str, ...]:
+    ratio = f"{line.new_usd / line.old_usd:.2f}" if line.old_usd and line.new_usd is not None else "unknown"
+    return f"{line.calls:,}", _usd(line.old_usd), _usd(line.new_usd), ratio, f"{line.unknown:,}"
+
+
+def _whole(lines: Sequence[Line]) -> Line:
+    old, new = _sum([line.old_usd for line in lines]), _sum([line.new_usd for line in lines])
+    return Line("", sum(line.calls for line in lines), old, new, sum(line.unknown for line in lines))
 
 
 def _lines(calls: pd.DataFrame, table: PriceTable, model: str | None) -> Iterator[Line]:
@@ -147,9 +163,9 @@ def _known_models() -> list[str]:
 
 
 def hosted_calls(run: RunFolder) -> pd.DataFrame:
-    """Calls that a provider billed; what local hardware costs does not change with a price list."""
-    calls = _calls(run)
-    return calls[~calls["provider"].isin(["ollama", "llamacpp", "openai_compatible"])]
+    """Calls that a provider billed, a gateway's too; what own hardware costs does not change with a price list."""
+    calls, own = _calls(run), run.store.manifest().get("hardware")
+    return calls[~calls["provider"].isin(_LOCAL) if own is None else ~calls["server"].isin(own)]
 
 
 def _calls(run: RunFolder) -> pd.DataFrame:

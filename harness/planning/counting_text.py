@@ -27,8 +27,8 @@ def _prompts(plan: Plan) -> Iterator[str]:
         yield (
             f"NOT counted yet: {' and '.join(plan.unrendered)} must be asked over the network, and a plan asks nobody. Until "
             "`run` has frozen the cases, which it does before it shows this plan again and asks, each analyst is taken to read "
-            "its token budget (2,500 where none is set) and 600 more, each later role 3,500 and up to 2,500 of what was said; the "
-            "intervals are wider for it"
+            "its token budget (2,500 where none is set) and 600 more, each later role 3,500 and up to 2,500 of what was said; "
+            "the intervals are wider for it"
         )
     else:
         yield "NOT counted: the prompts of a pipeline of your own are not known before it runs; token budgets stand in"

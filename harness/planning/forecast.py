@@ -181,12 +181,18 @@ class Forecaster:
     def _output(self, call: PlannedCall) -> Draws:
         import numpy as np
 
-        spread = self._measured(call.model) if call.is_measured else priors.OUTPUT_SPREAD
-        drawn: Draws = call.output_tokens * self._factor(call.model, "output", spread)
+        drawn: Draws = call.output_tokens * self._written(call)
         return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
 
     def _input(self, call: PlannedCall) -> Draws:
-        return self._factor(call.model, "input", call.counted.spread)
+        """What earlier roles hand on is as long as models write, so that input and output are wrong together."""
+        own = self._factor(call.model, "input", call.counted.spread)
+        return own * (1 - call.handed_share + call.handed_share * self._written(call))
+
+    def _written(self, call: PlannedCall) -> Draws:
+        """How much more or less than planned this model writes."""
+        spread = self._measured(call.model) if call.is_measured else priors.OUTPUT_SPREAD
+        return self._factor(call.model, "output", spread)
 
     def _speed(self, call: PlannedCall) -> Draws:
         return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else priors.SPEED_SPREAD)

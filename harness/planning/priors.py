@@ -19,8 +19,8 @@ REASONING_TOKENS: Mapping[str, float] = {
 """Hidden tokens of one answer by effort (or level of thinking), in the middle."""
 OUTPUT_SPREAD = 0.55
 """Standard deviation of the log of a model's true output over these priors: 80 % within a factor of 2."""
-INPUT_SPREADS: Mapping[str, float] = {"tokenizer": 0.08, "calibrated ratio": 0.09, "declared ratio": 0.13, "assumed": 0.35}
-"""The same for input tokens by how they were counted. What models will hand to each other is open however one counts."""
+INPUT_SPREADS: Mapping[str, float] = {"tokenizer": 0.05, "calibrated ratio": 0.07, "declared ratio": 0.12, "assumed": 0.30}
+"""The same for what is known of a prompt beforehand, by how it was counted; what roles hand on varies with their output."""
 SPEED_SPREAD = 0.5
 """The same for seconds of a call."""
 EXTRA_CALLS = (0.0, 0.10)

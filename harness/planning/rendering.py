@@ -64,6 +64,8 @@ class Prompt:
     cacheable_tokens: float
     asked_tokens: int
     output_cap: int | None
+    handed_share: float
+    """Part of the input that earlier roles will have written."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Renderer:
         counts = [[_tokens(prompt, counter) for prompt in prompts] for prompts in cells]
         means = [_mean(column) for column in zip(*counts, strict=True)]
         each = tuple(
-            Prompt(prompt.place.role, whole, shared, prompt.output_tokens, prompt.output_cap)
+            Prompt(prompt.place.role, whole, shared, prompt.output_tokens, prompt.output_cap, prompt.handed_tokens / whole)
             for prompt, (whole, shared) in zip(cells[0], means, strict=True)
         )
         return Prompts(each, _deviation([sum(whole for whole, _ in count) for count in counts]), len(cells))

@@ -32,6 +32,8 @@ class PlannedCall:
     """Whether earlier runs told output and seconds; else they are priors."""
     counted: Counted
     """How its input tokens were counted."""
+    handed_share: float
+    """Part of its input that earlier roles will have written: as sure as their output."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bo
     speed = priors.speed(model.provider)
     seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
-    return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None, how)
+    return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None, how, prompt.handed_share)
 
 
 def _model(cell: Cell, role: str) -> Model:
@@ -98,6 +100,10 @@ def _with_tools(calls: tuple[PlannedCall, ...], pipeline: Pipeline) -> tuple[Pla
     return (*calls, *more)
 
 
+_HANDED = 0.4
+"""Share of a later role's prompt that earlier ones wrote, as rendered prompts have it."""
+
+
 def _assumed(cell: Cell, experience: Experience) -> Workload:
     """Without a frozen snapshot: the token budgets where there are any, else what twelve roles usually read."""
     roles = list(cell.lineup)
@@ -106,7 +112,8 @@ def _assumed(cell: Cell, experience: Experience) -> Workload:
     calls = []
     for role in roles:
         whole = budget.get(role, 2_500.0) + 600 if role.endswith("_analyst") else 3_500.0 + _handed(cell.pipeline, given)
-        prompt = Prompt(role, whole, 0.0, 350, None)
+        handed = 0.0 if role.endswith("_analyst") else _HANDED
+        prompt = Prompt(role, whole, 0.0, 350, None, handed)
         calls += [_call(cell, prompt, experience, is_rendered=False)] * _times(role, cell.pipeline)
     return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, counted.NOT_RENDERED)
 

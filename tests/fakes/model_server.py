@@ -158,8 +158,11 @@ class FakeServer:
         heard.authorization = "authorization" in request.headers
         heard.input_tokens = tokens(prompt)
         heard.cached_tokens = self._cache.cached_tokens(body["model"], prompt)
+        behaviour = self.script.behaviour(request.path, body["model"], prompt)
+        if behaviour.vocabulary:
+            _recount(heard, prompt, behaviour)
         try:
-            yield heard, self.script.behaviour(request.path, body["model"], prompt)
+            yield heard, behaviour
         finally:
             self.truth.end(heard)
 
@@ -291,6 +294,14 @@ def _cut(request: web.Request, heard: Heard, response: web.StreamResponse) -> we
 def _count(heard: Heard, composed: Composed) -> None:
     heard.input_tokens, heard.cached_tokens = composed.input_tokens, composed.cached_tokens
     heard.output_tokens, heard.reasoning_tokens = composed.output_tokens, composed.reasoning_tokens
+
+
+def _recount(heard: Heard, prompt: str, behaviour: Behaviour) -> None:
+    """The same prompt in another vocabulary's tokens."""
+    from toktok import batch_count
+
+    told = round(batch_count([prompt], behaviour.vocabulary)[0] * behaviour.counts)
+    heard.input_tokens, heard.cached_tokens = told, heard.cached_tokens * told // max(1, heard.input_tokens)
 
 
 def _refused() -> web.Response:

@@ -40,6 +40,9 @@ class Behaviour:
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     input_tokens: int | None = None
+    vocabulary: str = ""
+    """Counts the prompt (o200k_base ...) in place of four characters to a token, times `counts`."""
+    counts: float = 1.0
     load_s: float | None = None
     chunk_tokens: int = 16
     token_s: float = 0.0

@@ -118,9 +118,62 @@ def test_a_difference_is_named_with_its_side(tmp_path: Path, line: str, verdict:
     assert found.rows[0].verdict == verdict
 
 
+USAGE = (
+    "start_time,end_time,start_time_iso,end_time_iso,project_id,num_model_requests,user_id,api_key_id,model,batch,service_tier,"
+    "input_tokens,output_tokens,input_cached_tokens,input_uncached_tokens,input_text_tokens\n"
+    "1787184000,1787270400,2026-08-20T00:00:00+00:00,2026-08-21T00:00:00+00:00,,,,,,,,,,,,\n"
+    "1787270400,1787356800,2026-08-21T00:00:00+00:00,2026-08-22T00:00:00+00:00,proj_a,1,,key_1,gpt-5-2025-08-07,False,default,"
+    "100000,10000,0,100000,100000\n"
+    "1787270400,1787356800,2026-08-21T00:00:00+00:00,2026-08-22T00:00:00+00:00,proj_b,1,,key_2,gpt-5-2025-08-07,False,flex,"
+    "100000,10000,0,100000,100000\n"
+)
+"""As the usage page of OpenAI exports it: a line for each key and tier, a day without use as a line without figures."""
+COSTS = (
+    "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,quantity,quantity_unit,line_item,project_id\n"
+    '1787270400,1787356800,2026-08-21T00:00:00+00:00,,0.2500000000,usd,200000,tokens,"gpt-5-2025-08-07, input",proj_a\n'
+    '1787270400,1787356800,2026-08-21T00:00:00+00:00,,0.2000000000,usd,20000,tokens,"gpt-5-2025-08-07, output",proj_a\n'
+)
+"""The same of its cost page: a line for each kind of token."""
+
+
+@pytest.mark.parametrize("export", [USAGE, COSTS, USAGE.replace(",", "\t"), "\ufeff" + USAGE])
+def test_openai_s_own_exports_are_read_as_they_come(tmp_path: Path, export: str) -> None:
+    found = compare(tmp_path, export)
+    assert [(row.day, row.model, row.verdict) for row in found.rows] == [("2026-08-21", "gpt-5-2025-08-07", "agrees")]
+
+
+def test_daily_sums_over_all_models_are_held_against_ours(tmp_path: Path) -> None:
+    daily = COSTS.replace('"gpt-5-2025-08-07, input"', "").replace('"gpt-5-2025-08-07, output"', "")
+    found = compare(tmp_path, daily, call(1), call(2, "gpt-5-mini"))
+    assert [(row.model, row.verdict) for row in found.rows] == [("", "agrees")]
+
+
+def test_other_days_of_a_month_s_export_are_left_out_and_counted(tmp_path: Path) -> None:
+    month = EXPORT + "2026-08-01,gpt-5,9,9,9,9\n2026-08-21,gpt-5,2,200000,20000,0.45\n2026-08-30,gpt-5-mini,9,9,9,9\n"
+    found = compare(tmp_path, month)
+    assert (found.agrees, found.other_days, found.theirs_usd) == (True, 2, pytest.approx(0.45))
+
+
+def test_killed_requests_are_said_where_the_provider_may_have_billed_them(tmp_path: Path) -> None:
+    line = "2026-08-21,gpt-5,2,200000,20000,0.45\n"
+    found = compare(tmp_path, EXPORT + line, call(1), call(2, outcome="killed", output_tokens=None, cost_usd=0.2))
+    assert [(row.verdict, row.killed) for row in found.rows] == [("they say more", 1)]
+
+
+def test_a_gateway_that_bills_is_reconciled_and_own_hardware_is_not(tmp_path: Path) -> None:
+    where = results(
+        tmp_path, call(1, provider="openai_compatible", server="azure"), call(2, "tiny", provider="ollama", server="gpu")
+    )
+    Store(open_folder(where).at("money/run-1")).write_manifest({"run_id": "run-1", "hardware": {"gpu": {}}})
+    (tmp_path / "usage.csv").write_text(EXPORT + "2026-08-21,gpt-5,1,100000,10000,0.225\n")
+    assert invoice.reconcile(where, "money", tmp_path / "usage.csv").agrees
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (EXPORT + '2026-08-21,gpt-5,1,1,1,"0,45"\n', "'0,45' is no number"),
+        (COSTS.replace(",usd,", ",eur,"), "amounts are in EUR"),
         ("", "no column for day, model"),
         ("date,model\n2026-08-21,gpt-5\n", "no column for tokens, requests or cost"),
         (EXPORT + "yesterday,gpt-5,1,1,1,1\n", "'yesterday' is no day"),
