@@ -12,7 +12,7 @@ import pytest
 from agents import Model, Part, counter_of
 from agents.llms.counting import gguf
 from agents.llms.counting.counter import ESTIMATE
-from agents.llms.embedded import start_model
+from agents.llms.embedded_lender import start_model
 
 TEXTS = (
     "",

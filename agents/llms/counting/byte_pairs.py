@@ -1,35 +1,39 @@
-"""Byte-pair vocabularies of weight files, counted by tiktoken's own engine."""
+"""Byte-pair vocabularies of weight files: words as bytes, joined in the order of the file's merges."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 from agents.llms.counting.gguf import Vocabulary
-
-_SPLIT = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"""
-"""GPT-2's pieces after every digit has been cut out, as SmolLM2 has it."""
+from agents.llms.counting.joining import join
 
 
 def counter(vocabulary: Vocabulary) -> Callable[[str], int]:
     """How many tokens a text has."""
-    from tiktoken import Encoding
+    signs, words = _signs(), _words()
+    scores = {merge.replace(" ", ""): -float(rank) for rank, merge in reversed(list(enumerate(vocabulary.merges)))}
 
-    engine = Encoding("weights", pat_str=_SPLIT, mergeable_ranks=_ranks(vocabulary), special_tokens={})
-    return lambda text: len(engine.encode_ordinary(text))
+    @lru_cache(maxsize=65_536)
+    def word(text: str) -> int:
+        return len(join("".join(signs[byte] for byte in text.encode("utf-8", "replace")), scores))
 
-
-def _ranks(vocabulary: Vocabulary) -> dict[bytes, int]:
-    """All bytes, then what the merges make of them, in their order."""
-    byte_of = _bytes_by_sign()
-    ranks = {bytes([byte]): byte for byte in range(256)}
-    for merge in vocabulary.merges:
-        made = bytes(byte_of[sign] for sign in merge.replace(" ", ""))
-        ranks.setdefault(made, len(ranks))
-    return ranks
+    return lambda text: sum(word(found) for found in words.findall(text))
 
 
-def _bytes_by_sign() -> dict[str, int]:
+def _words() -> re.Pattern[str]:
+    """GPT-2's pieces after every numeral has been cut out, as SmolLM2 has it."""
+    other = "".join(sign for sign in map(chr, range(0x10000)) if unicodedata.category(sign) in ("Nl", "No"))
+    numeral, letter = rf"[\d{other}]", rf"[^\W\d_{other}]"
+    return re.compile(
+        rf"'s|'t|'re|'ve|'m|'ll|'d| ?{letter}+|{numeral}| ?(?:(?!{letter})(?!{numeral})\S)+|\s+(?!(?!{numeral})\S)|\s+"
+    )
+
+
+def _signs() -> list[str]:
     """GPT-2 writes each byte as a visible sign: itself where it is one, else one from 256 on."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {chr(256 + place): byte for place, byte in enumerate(hidden)}
+    visible = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    hidden = iter(range(256, 512))
+    return [chr(byte) if byte in visible else chr(next(hidden)) for byte in range(256)]

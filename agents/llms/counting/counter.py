@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from agents.contract.lineup import Model
+from agents.contract.request import Part
 from agents.llms.counting import byte_pairs, gguf, sentence_pieces
 from agents.llms.messages import join
 from agents.llms.tokens import estimate_tokens
 from agents.llms.weights import WEIGHTS, first_part
-from agents.types import Model, Part
 
 _O200K = re.compile(r"^(?:gpt-5|gpt-4o|gpt-4\.1|chatgpt-4o|o[134](?:$|-))")
 _HARMONY = re.compile(r"^gpt-oss\b")
