@@ -36,7 +36,8 @@ class ServerPart(LocalCost):
     parallel: Whole | None = None
     """Requests at a time. A hosted server where this is not said finds its limit by itself, up to 64; a local one has 1."""
     timeout: Seconds | None = None
-    """Longest wait for one answer."""
+    """Longest wait for one answer: hosted 5m (flex 15m), local 10m where this is not said. Half of it, 5m at least, may pass
+    in silence while an Ollama server loads a model and reads the prompt."""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; never the key itself."""
     hosted: bool | None = None
@@ -80,7 +81,9 @@ class ServerSpec:
         return self.parallel or _SLOTS.get(self.provider, 1)
 
     def as_agents_server(self) -> Server:
-        return Server(self.name, self.provider, self.url, self.api_key, self.slots, self.timeout_s)
+        """Where an answer may take long, so may the silence before it: a slow machine spends most of it on the prompt."""
+        silence_s = max(Server.idle_timeout_s, self.timeout_s / 2)
+        return Server(self.name, self.provider, self.url, self.api_key, self.slots, self.timeout_s, silence_s)
 
 
 def load(path: Path | None, experiment: Experiment, beside: Path | None = None) -> dict[str, ServerSpec]:

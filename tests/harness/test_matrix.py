@@ -203,6 +203,14 @@ def test_servers_come_from_file_environment_or_default(tmp_path: Path, monkeypat
     )
     declared = servers.load(None, experiment, tmp_path)["ollama"]
     assert (declared.url, declared.slots, declared.cost.usd_per_gpu_hour) == ("http://gpu:1", 4, 0.6)
+    assert (declared.as_agents_server().timeout_s, declared.as_agents_server().idle_timeout_s) == (600, 300)
+
+
+def test_a_slow_server_that_may_take_longer_may_also_be_silent_for_longer(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(BASE)
+    (tmp_path / "servers.yaml").write_text("ollama: {provider: ollama, timeout: 30m}\n")
+    server = servers.load(None, spec.load(tmp_path / "x.yaml"), tmp_path)["ollama"].as_agents_server()
+    assert (server.timeout_s, server.idle_timeout_s) == (1800, 900)
 
 
 @pytest.mark.parametrize(
