@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports import cases
+from reports.processes import is_local, side_by_side
 from reports.run_file import write
 from reports.templates import assets, environment
 from reports.visible import slug
@@ -32,7 +33,7 @@ def write_all(run: Run, case_ids: Sequence[str], processes: int | None = None) -
     """Write cases/ID.html for these cases and, last, the marker by which report.html finds the folder; returns how many."""
     size = max(min(CHUNK, -(-len(case_ids) // (processes or os.cpu_count() or 1))), 50)
     chunks = [(start, list(case_ids[start : start + size])) for start in range(0, len(case_ids), size)]
-    workers = min(processes or os.cpu_count() or 1, len(chunks)) if _is_local(run) else 1
+    workers = min(processes or os.cpu_count() or 1, len(chunks)) if is_local(run) else 1
     if workers > 1:
         _spread(run, chunks, list(case_ids), workers)
     else:
@@ -50,21 +51,8 @@ def page_html(run: Run, case: cases.Case, before: Link | None = None, after: Lin
 
 
 def _spread(run: Run, chunks: Sequence[tuple[int, list[str]]], case_ids: list[str], workers: int) -> None:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Processes are started afresh: forking one that holds pyarrow's threads can hang.
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
-        jobs = [pool.submit(_elsewhere, run.path, start, chunk, case_ids) for start, chunk in chunks]
-        for job in jobs:
-            job.result()
-
-
-def _is_local(run: Run) -> bool:
-    from pyarrow import fs
-
-    return isinstance(run.filesystem, fs.LocalFileSystem)
+    for _ in side_by_side(_elsewhere, [(run.path, start, chunk, case_ids) for start, chunk in chunks], workers):
+        pass
 
 
 def _elsewhere(address: str, start: int, chunk: list[str], case_ids: list[str]) -> None:

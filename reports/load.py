@@ -26,7 +26,7 @@ class NoRun(Exception):
     """The folder holds no run; the message names it and the mend."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One run folder; every table is read when it is first asked for."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from reports.grounding import GROUNDED, INVENTED, MOST_CHARS, Traced, ledger, reaching
+from reports.processes import is_local, side_by_side
 from reports.tracing.given import Given
 from reports.tracing.quantities import sentences
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reports.load import Run
 
-MOST_CELLS = 2000
+MOST_CELLS = 1000
 """Cells that are traced: of larger runs a fixed sample of whole cases, chosen by the hash of their names."""
 VERSION = 2
 """Raised when the tracing changes: then what is kept is traced anew."""
@@ -49,6 +49,7 @@ class Cell:
         return ledger(self.texts, given_of(self.given), self.shown, own)
 
 
+@lru_cache(maxsize=1)
 def figures(run: Run) -> pd.DataFrame:
     """One row per figure of every traced cell (COLUMNS), and one per cell that only names its last text; kept on disk."""
     import pandas as pd
@@ -221,16 +222,10 @@ def _traced(run: Run, cell_ids: Sequence[str]) -> Iterator[list[tuple[Any, ...]]
     case_of = dict(zip(run.cells["cell_id"], run.cells["case_id"], strict=True))
     ordered = sorted(cell_ids, key=lambda one: str(case_of.get(one)))
     chunks = [ordered[at : at + _CHUNK] for at in range(0, len(ordered), _CHUNK)]
-    if len(ordered) < _MANY or not _is_local(run):
+    if len(ordered) < _MANY or not is_local(run):
         yield from (_chunk(run, chunk) for chunk in chunks)
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Processes are started afresh: forking one that holds pyarrow's threads can hang.
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(chunks)), mp_context=fresh) as pool:
-        yield from pool.map(_elsewhere, [run.path] * len(chunks), chunks)
+    yield from side_by_side(_elsewhere, [(run.path, chunk) for chunk in chunks])
 
 
 def _chunk(run: Run, cell_ids: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -241,12 +236,6 @@ def _elsewhere(address: str, cell_ids: Sequence[str]) -> list[tuple[Any, ...]]:
     from reports.load import load
 
     return _chunk(load(address), cell_ids)
-
-
-def _is_local(run: Run) -> bool:
-    from pyarrow import fs
-
-    return isinstance(run.filesystem, fs.LocalFileSystem)
 
 
 def _kept(run: Run) -> pd.DataFrame:

@@ -10,8 +10,11 @@ from datetime import date
 from functools import cached_property
 from typing import Any, NamedTuple
 
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|\b\d\d?:\d\d(?::\d\d)?\b")
-_NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?:\s?(%)|([kMBT])\b)?(?![\w])")
+# Each begins with a digit, which lets the search skip the words between; what stands before it is looked at after that.
+_DATE = re.compile(r"\d(?:\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|(?<!\w\d)\d?:\d\d(?::\d\d)?\b)")
+_NUMBER = re.compile(r"(\d(?<![\w.,]\d)(?:\d{0,2}(?:,\d{3})+|\d*))(\.\d+)?(?:\s?(%)|([kMBT])\b)?(?![\w])")
+_WRITTEN = re.compile(r"\d(?<![\w.,]\d)(?:\d{0,2}(?:,\d{3})+|\d*)(?:\.\d+)?(?:\s?%|[kMBT]\b)?(?![\w])")
+"""The same in one piece."""
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 DIGITS = 4
 """Figures with fewer significant digits are everywhere; they prove nothing."""
@@ -65,15 +68,27 @@ class Values:
 
 def figures(text: str) -> Iterator[Figure]:
     """Numbers of four or more significant digits, dates, times and plain years aside; a percentage also as a share."""
-    for found in _NUMBER.finditer(_DATE.sub(" ", text)):
-        whole, decimals, percent, size = (group or "" for group in found.groups())
-        digits = whole.replace(",", "") + decimals[1:]
-        significant = digits.lstrip("0") if decimals else digits.strip("0")
-        if len(significant) < DIGITS or (not decimals and not size and "," not in whole and 1900 <= int(whole) <= 2100):
-            continue
-        unit = 0.01 if percent else _SIZES[size]
-        value = float(whole.replace(",", "") + decimals) * unit
-        yield Figure(found.group().strip(), value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
+    return (found for one in written(text) if (found := figure(one)) is not None)
+
+
+def written(text: str) -> list[str]:
+    """Everything of a text that is written like a number, dates and times aside."""
+    return _WRITTEN.findall(_DATE.sub(" ", text))
+
+
+def figure(one: str) -> Figure | None:
+    """A number as it was written; None where it has too few digits or is a plain year."""
+    found = _NUMBER.fullmatch(one)
+    if found is None:
+        return None
+    whole, decimals, percent, size = (group or "" for group in found.groups())
+    digits = whole.replace(",", "") + decimals[1:]
+    significant = digits.lstrip("0") if decimals else digits.strip("0")
+    if len(significant) < DIGITS or (not decimals and not size and "," not in whole and 1900 <= int(whole) <= 2100):
+        return None
+    unit = 0.01 if percent else _SIZES[size]
+    value = float(whole.replace(",", "") + decimals) * unit
+    return Figure(one, value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
 
 
 def known(snapshot: Mapping[str, Any]) -> Values:

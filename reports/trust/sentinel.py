@@ -117,6 +117,8 @@ def _read(run: Run, name: str) -> bytes | None:
 
 def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, int, list[Hit], float]:
     """(figures read, those not in the snapshot, hits, hits expected by chance among those that no model wrote)."""
+    if not snapshots:
+        return 0, 0, [], 0.0
     days = _by_ticker(run)
     prompts, said = _prompts(run)
     read, tested, expected, hits = 0, 0, 0.0, []
@@ -140,10 +142,10 @@ def _figures(texts: Mapping[str, str]) -> Iterator[tuple[future.Figure, str]]:
     """Each figure once, with the first role that read it."""
     seen: set[str] = set()
     for text, role in texts.items():
-        for figure in future.figures(text):
-            if figure.text not in seen:
-                yield figure, role
-            seen.add(figure.text)
+        for one in dict.fromkeys(future.written(text)):
+            if one not in seen and (found := future.figure(one)) is not None:
+                yield found, role
+            seen.add(one)
 
 
 def _prompts(run: Run) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
@@ -159,7 +161,7 @@ def _prompts(run: Run) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
             continue
         for message_id in ids if ids is not None else ():
             prompts[case_id].setdefault(str(texts.get(message_id) or ""), str(role))
-        said[case_id] |= {f.text for answer in answers if isinstance(answer, str) for f in future.figures(answer)}
+        said[case_id].update(one for answer in answers if isinstance(answer, str) for one in future.written(answer))
     return prompts, said
 
 
