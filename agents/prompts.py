@@ -7,8 +7,8 @@ continues an earlier one's up to its last part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -43,11 +43,13 @@ def cache_key(parts: Sequence[Part]) -> str:
     return sha256("\0".join(part.text for part in parts[:3]).encode()).hexdigest()[:32]
 
 
+@cache
 def desk() -> Part:
     """What every role is told first."""
     return Part("system", roles.snippet("_desk"))
 
 
+@lru_cache(maxsize=1024)
 def instruction(seat: Seat, cap: int | None) -> Part:
     """The role's own prompt, which stands last."""
     form = FORMS.get(seat.role.output)
@@ -69,13 +71,19 @@ def repair(form: Form, problem: str) -> Part:
 
 def material(snapshot: Snapshot, pipeline: Pipeline) -> tuple[Part, ...]:
     """The snapshot as the selected analysts share it: a block that two of them need stands once."""
+    key = ("material", pipeline.analysts, tuple(sorted(pipeline.budget_tokens.items())))
+    if key not in snapshot.shown:
+        snapshot.shown[key] = tuple(_material_parts(snapshot, pipeline))
+    parts: tuple[Part, ...] = snapshot.shown[key]
+    return parts
+
+
+def _material_parts(snapshot: Snapshot, pipeline: Pipeline) -> Iterator[Part]:
     shown = {_face(last_session(snapshot))}
-    parts = []
     for name in _fields(pipeline):
         blocks = [block for block in VIEWS[name](snapshot) if _face(block) not in shown]
         shown.update(map(_face, blocks))
-        parts.append(_user(f"Material: {name}", fit(blocks, pipeline.budget_tokens.get(name)) or "(see above)"))
-    return tuple(parts)
+        yield _user(f"Material: {name}", fit(blocks, pipeline.budget_tokens.get(name)) or "(see above)")
 
 
 def _face(block: Block) -> tuple[str, tuple[str, ...]]:
@@ -91,7 +99,10 @@ def _fields(pipeline: Pipeline) -> tuple[str, ...]:
 
 def case(snapshot: Snapshot) -> Part:
     """The instrument, the decision time, and the last prices: levels are argued about by everybody."""
-    return _user("Case", f"{instrument(snapshot)}\n\n{fit([last_session(snapshot)], None)}")
+    if "case" not in snapshot.shown:
+        snapshot.shown["case"] = _user("Case", f"{instrument(snapshot)}\n\n{fit([last_session(snapshot)], None)}")
+    part: Part = snapshot.shown["case"]
+    return part
 
 
 def _material(snapshot: Snapshot, pipeline: Pipeline, said: Sequence[Statement]) -> list[Part]:
@@ -153,8 +164,14 @@ def _spoken(statement: Statement, budget: int) -> Part:
     """One statement as later prompts carry it."""
     seat = statement.seat
     title = f"{seat.role.title}, round {seat.round}" if seat.round else seat.role.title
-    text = shorten(statement.text, budget) or "(nothing)"
-    return _user(title, f"{text}\n\n[{statement.note}]" if statement.note else text)
+    return _told(title, statement.text, statement.note, budget)
+
+
+@lru_cache(maxsize=1024)
+def _told(title: str, said: str, note: str, budget: int) -> Part:
+    """The same part for every role that reads it: it is hashed and measured once."""
+    text = shorten(said, budget) or "(nothing)"
+    return _user(title, f"{text}\n\n[{note}]" if note else text)
 
 
 def shorten(text: str, budget: int) -> str:

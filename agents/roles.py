@@ -78,6 +78,7 @@ def of_stage(stage: str) -> tuple[Role, ...]:
     return tuple(role for role in all_roles().values() if role.stage == stage)
 
 
+@cache
 def snippet(name: str) -> str:
     """The text of a prompt piece that is no role (`_desk`, `_repair`)."""
     return (FOLDER / f"{name}.md").read_text(encoding="utf-8").strip()

@@ -65,6 +65,8 @@ class Snapshot:
     """part -> rows that nobody can date, and which are therefore not shown."""
     cut: Mapping[str, int] = field(default_factory=dict)
     """part -> older rows of the window that were not kept."""
+    shown: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was written of it before, kept for the next role that reads the same; no part of its identity."""
 
     def __post_init__(self) -> None:
         for part, datum in self.data():

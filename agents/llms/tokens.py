@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from agents.contract.request import Part, Request
 
@@ -20,12 +20,21 @@ _DIGIT_BY_DIGIT = ("gemma", "qwen", "smollm", "deepseek", "mistral", "phi")
 """Families whose tokenizers take numbers apart; those of GPT and Llama 3 take up to three digits at once."""
 
 
-@lru_cache(maxsize=512)
 def estimate_tokens(text: str, model: str = "") -> int:
     """Tokens of a text; measured within 10 % of two tokenizers on English prompts, and for numbers by the model's family."""
-    digits = 1 if any(family in model.lower() for family in _DIGIT_BY_DIGIT) else 3
+    return _estimate(text, _digits(model))
+
+
+@lru_cache(maxsize=2048)
+def _estimate(text: str, digits: int) -> int:
+    """Kept for the texts of all cells in work: each stands in many prompts."""
     pieces = Counter(_PIECES.findall(text))
     return round(sum(_piece(piece, digits) * times for piece, times in pieces.items()))
+
+
+@cache
+def _digits(model: str) -> int:
+    return 1 if any(family in model.lower() for family in _DIGIT_BY_DIGIT) else 3
 
 
 def estimate_parts(parts: Sequence[Part], model: str = "") -> int:
@@ -41,6 +50,7 @@ def estimate_request(request: Request) -> int:
     return estimate_parts(request.parts, name) + tools
 
 
+@lru_cache(maxsize=32768)
 def _piece(piece: str, digits: int) -> float:
     first = piece[0]
     if first.isdigit():
