@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-
-from reports.stats import confidence_set
 
 if TYPE_CHECKING:
     from reports.answer.headline import Headline
@@ -41,9 +39,9 @@ def best_of_many(facts: Facts, headline: Headline, horizon: int) -> BestOfMany |
     returns = _returns(facts, headline, horizon, arms)
     if len(returns) < FEWEST_WINDOWS or not (returns.std() > 0).all():
         return None
-    p_values = confidence_set.p_values(-returns.to_numpy(), DRAWS, SEED)  # windows do not overlap: they are independent
-    told = tuple((arm, float(p)) for arm, p in zip(arms, p_values, strict=True))
-    return BestOfMany(horizon, len(returns), tuple(arm for arm, p in told if p > SIZE), told)
+    p_values = _p_values(-returns)
+    kept = tuple(arm for arm in arms if p_values[arm] > SIZE)
+    return BestOfMany(horizon, len(returns), kept, tuple((arm, p_values[arm]) for arm in arms))
 
 
 def _returns(facts: Facts, headline: Headline, horizon: int, arms: list[str]) -> pd.DataFrame:
@@ -52,3 +50,12 @@ def _returns(facts: Facts, headline: Headline, horizon: int, arms: list[str]) ->
     gains = gains[headline.cases(horizon, *arms)].dropna()
     by_window: pd.DataFrame = gains.groupby(facts.dates.reindex(gains.index)).mean()
     return by_window
+
+
+def _p_values(losses: pd.DataFrame) -> dict[str, float]:
+    # Windows do not overlap, so blocks of one are right; importing arch takes seconds, so only where it is used.
+    from arch.bootstrap import MCS
+
+    found: Any = MCS(losses, size=SIZE, reps=DRAWS, block_size=1, method="R", seed=SEED)
+    found.compute()
+    return {str(arm): float(p) for arm, p in found.pvalues["Pvalue"].items()}

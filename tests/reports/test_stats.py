@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as oracle
 
 from reports import design
-from reports.stats import agreement, confidence_set, exact, holm, means, quantiles, windows
+from reports.stats import agreement, exact, holm, means, quantiles, windows
 
 
 def test_the_mean_of_date_means_is_a_one_sample_t_test() -> None:
@@ -174,21 +174,3 @@ def test_more_dates_help_more_than_more_cases_of_the_same_dates() -> None:
 def test_an_unknown_endpoint_is_named_with_those_that_are_known() -> None:
     with pytest.raises(KeyError, match="known: cost"):
         design.metric("profit")
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_model_confidence_set_is_that_of_arch(seed: int) -> None:
-    from arch.bootstrap import MCS
-
-    rng = np.random.default_rng(seed)
-    losses = rng.normal(size=(40, 5)) + np.array([0.0, 0.1, 0.3, 0.6, 1.2])
-    theirs = MCS(losses, size=0.1, reps=4000, block_size=1, method="R", seed=7)
-    theirs.compute()
-
-    ours = confidence_set.p_values(losses, 4000, seed=7)
-
-    assert ours == pytest.approx(theirs.pvalues["Pvalue"].sort_index().to_numpy(), abs=0.03)
-
-
-def test_one_column_is_the_best_of_itself() -> None:
-    assert confidence_set.p_values(np.ones((5, 1)), 100, seed=1).tolist() == [1.0]
