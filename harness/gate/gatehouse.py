@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agents import WorstCase
 from harness.errors import Deferred, OverBudget
 from harness.gate.gate import CellGate
-from harness.gate.keys import Keys
+from harness.gate.keys import SHARED, Keys
 from harness.gate.lease import LOOK_AGAIN_S, Heart, Lease, new_holder
 from harness.gate.ledger import Caps
 from harness.gate.limits import Limit, Waiters
@@ -43,7 +43,7 @@ class Gatehouse:
         self.keys = Keys(run_id)
         self.prices = prices
         self.caps = caps or Caps()
-        self.holder = new_holder()
+        self.holder = new_holder(run_id)
         self._servers = dict(servers)
         self._worst: dict[tuple[Any, ...], float | None] = {}
         self._limits = {name: Limit.of(server) for name, server in servers.items()}
@@ -88,7 +88,7 @@ class Gatehouse:
 
     async def run(self, script: str, cell_id: str, server: str, args: Sequence[Any]) -> Any:
         """One script on a cell and the limit of a server; waits while Redis is away."""
-        return await self._scripts.run(script, self.keys.of_call(cell_id, server), [self.keys.prefix, *args])
+        return await self._scripts.run(script, self.keys.of_call(cell_id, server), [SHARED, *args])
 
     def worst_case_usd(self, request: Request, worst: WorstCase) -> float | None:
         """Most that a request can cost, its prompt rounded up to whole blocks of tokens so like requests are priced once."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SHARED = "tah:shared:"
+"""What all runs of a broker have in common: servers with their slots, and the processes that hold them."""
+
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one run."""
+    """The keys of one run, and those that it shares with all others."""
 
     run_id: str
 
@@ -28,21 +31,26 @@ class Keys:
         """Hash: settled, estimated and reserved pico-dollars and tokens of the run and of each model."""
         return f"{self.prefix}ledger"
 
+    @property
+    def servers(self) -> str:
+        """Hash: server of this run -> the limit that the run declared for it."""
+        return f"{self.prefix}servers"
+
     def limit(self, server: str) -> str:
         """Hash: window, model and timers of one server's limit."""
-        return f"{self.prefix}limit:{server}"
+        return f"{SHARED}limit:{server}"
 
     def slots(self, server: str) -> str:
         """Hash: call_id -> holder of a server's slot."""
-        return f"{self.prefix}slots:{server}"
+        return f"{SHARED}slots:{server}"
 
     def waiters(self, server: str) -> str:
         """Sorted set: who waits for a slot, by arrival."""
-        return f"{self.prefix}waiters:{server}"
+        return f"{SHARED}waiters:{server}"
 
     def history(self, server: str) -> str:
         """List: how a limit came to be what it is."""
-        return f"{self.prefix}history:{server}"
+        return f"{SHARED}history:{server}"
 
     @property
     def control(self) -> str:
@@ -51,16 +59,16 @@ class Keys:
 
     def alive(self, holder: str) -> str:
         """String that expires: this process is alive."""
-        return f"{self.prefix}alive:{holder}"
+        return f"{SHARED}alive:{holder}"
 
     def wake(self, holder: str) -> str:
         """List: call_ids of this process that were given a slot."""
-        return f"{self.prefix}wake:{holder}"
+        return f"{SHARED}wake:{holder}"
 
     @property
     def suspects(self) -> str:
         """Hash: holder -> since when it was seen dead."""
-        return f"{self.prefix}suspects"
+        return f"{SHARED}suspects"
 
     def of_call(self, cell_id: str, server: str) -> list[str]:
         """KEYS of every script, in the order that harness/gate/lua/prelude.lua names them."""
@@ -74,4 +82,5 @@ class Keys:
             self.history(server),
             self.control,
             self.suspects,
+            self.servers,
         ]

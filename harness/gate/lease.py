@@ -23,9 +23,9 @@ LOOK_AGAIN_S = 1.3
 """After this long a holder that still gives no sign of life is dead: its sign may only have been lost with Redis."""
 
 
-def new_holder() -> str:
-    """A name for this process as a holder: host, process, and a part that no later process shares."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+def new_holder(run_id: str) -> str:
+    """A name for this process as a holder in a run: run, host, process, and a part that no later process shares."""
+    return f"{run_id}/{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,14 @@ class Heart:
 
 def holders(client: Redis, run_id: str) -> list[str]:
     """Processes that serve this run and give signs of life."""
-    prefix = Keys(run_id).alive("")
+    prefix = Keys(run_id).alive(f"{run_id}/")
     return sorted(key.decode().removeprefix(prefix) for key in client.scan_iter(match=f"{prefix}*", count=1000))
 
 
 def bury(client: Redis, run_id: str, process: str) -> None:
     """Say that a process (host:pid) is dead, so that nobody waits for its signs of life to run out."""
     keys = Keys(run_id)
-    prefix = keys.alive("")
-    for key in client.scan_iter(match=f"{prefix}{process}:*", count=1000):
-        holder = key.decode().removeprefix(prefix)
+    for key in client.scan_iter(match=f"{keys.alive(f'{run_id}/{process}')}:*", count=1000):
+        holder = key.decode().removeprefix(keys.alive(""))
         client.hset(keys.suspects, holder, "0")
         client.delete(key)

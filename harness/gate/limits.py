@@ -1,4 +1,4 @@
-"""The limits of servers: how many requests may be out at a time, counted in Redis over all processes and machines."""
+"""The limits of servers: how many requests may be out at a time, counted in Redis over all runs, processes and machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.gate.keys import Keys
+from harness.gate.keys import SHARED, Keys
 from harness.gate.scripts import AWAY, Scripts
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Waiters:
 
     async def _poll(self) -> None:
         for key in {limit.key for limit, _ in self._waiting.values()}:
-            await self._scripts.run("poll", self._keys.of_call("", key), [self._keys.prefix])
+            await self._scripts.run("poll", self._keys.of_call("", key), [SHARED])
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,10 @@ class Usage:
 
 
 def usage(client: Redis, run_id: str) -> dict[str, Usage]:
-    """Every limit of a run as it stands, by key."""
+    """Every limit that a run has met, as it stands over all runs that share its server, by key."""
     prefix = Keys(run_id).limit("")
-    keys = [key.decode().removeprefix(prefix) for key in client.scan_iter(match=f"{prefix}*", count=1000)]
+    met: Any = client.hkeys(Keys(run_id).servers)
+    keys = [key.decode().removeprefix(prefix) for key in met]
     return {key: _usage(client, Keys(run_id), key) for key in sorted(keys)}
 
 

@@ -31,8 +31,10 @@ def specs(parallel: int | None = 64, slots: int = 1) -> dict[str, ServerSpec]:
     return {"cloud": cloud, "gpu-box": ServerSpec("gpu-box", "ollama", "http://gpu-box:11434", parallel=slots)}
 
 
-def house(url: str, *, caps: Caps | None = None, servers: Mapping[str, ServerSpec] | None = None, **more: Any) -> Gatehouse:
-    return Gatehouse(url, "run1", servers or specs(), PRICES, caps, **more)
+def house(
+    url: str, *, caps: Caps | None = None, servers: Mapping[str, ServerSpec] | None = None, run_id: str = "run1", **more: Any
+) -> Gatehouse:
+    return Gatehouse(url, run_id, servers or specs(), PRICES, caps, **more)
 
 
 def cell(ticker: str = "AAPL", *models: Model) -> Cell:

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import redis
 
-from agents import Place
+from agents import Model, Place
 from harness.experiment.servers import ServerSpec
 from harness.gate.gatehouse import Gatehouse
 from harness.gate.limits import Limit, history, usage
-from tests.harness.gates import LLAMA, PLACE, WORST, answered, at, cell, failed, house, request, specs
+from tests.harness.gates import GPT, LLAMA, PLACE, WORST, answered, at, cell, failed, house, request, specs
 
 QWEN = replace(LLAMA, alias="qwen", name="qwen3:8b")
 
@@ -194,3 +194,65 @@ def _place(index: int) -> Place:
 def _window(url: str, server: ServerSpec) -> float:
     with redis.Redis.from_url(url) as client:
         return usage(client, "run1")[Limit.of(server).key].window
+
+
+@pytest.mark.parametrize("model", [LLAMA, GPT], ids=["local", "hosted"])
+def test_runs_on_one_broker_share_the_slots_of_a_server(redis_url: str, model: Model) -> None:
+    out, most = 0, 0
+    servers = specs(parallel=2, slots=2)
+
+    async def one(gates: Gatehouse, number: int) -> None:
+        nonlocal out, most
+        gate = await gates.take(cell(f"T{number}", model))
+        for index in range(3):
+            permit = await gate.admit(at("bull", index), request(model=model), WORST)
+            out += 1
+            most = max(most, out)
+            await asyncio.sleep(0.02)
+            out -= 1
+            await gate.record(answered(permit, request(model=model), at("bull", index)))
+
+    async def scenario() -> None:
+        async with (
+            house(redis_url, servers=servers, run_id="run1") as first,
+            house(redis_url, servers=servers, run_id="run2") as second,
+        ):
+            await asyncio.gather(*(one([first, second][number % 2], number) for number in range(8)))
+
+    asyncio.run(scenario())
+    assert most == 2
+    with redis.Redis.from_url(redis_url) as client:
+        assert usage(client, "run1").keys() == usage(client, "run2").keys() == {Limit.of(servers[model.server]).key}
+
+
+def test_slots_of_a_dead_run_come_free_for_another(redis_url: str) -> None:
+    async def scenario() -> None:
+        dead = house(redis_url, run_id="run1")
+        await dead.start()
+        await (await dead.take(cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
+        await dead.aclose()
+        async with house(redis_url, run_id="run2") as alive:
+            gate = await alive.take(cell("AAPL", LLAMA))
+            await gate.admit(PLACE, request(model=LLAMA), WORST)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_runs_that_declare_different_slots_do_not_undo_each_other(redis_url: str) -> None:
+    async def ask(gates: Gatehouse, ticker: str) -> None:
+        gate = await gates.take(cell(ticker, LLAMA))
+        await gate.record(answered(await gate.admit(PLACE, request(model=LLAMA), WORST), request(model=LLAMA)))
+
+    async def scenario() -> None:
+        async with (
+            house(redis_url, servers=specs(slots=2), run_id="run1") as first,
+            house(redis_url, servers=specs(slots=3), run_id="run2") as second,
+        ):
+            for turn in range(3):
+                await ask(first, f"A{turn}")
+                await ask(second, f"B{turn}")
+
+    asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        assert usage(client, "run1")["gpu-box"].window == 3
+        assert [window for _, _, window in history(client, "run2", "gpu-box")] == [2, 3]

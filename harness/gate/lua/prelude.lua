@@ -1,5 +1,5 @@
--- Names, time, life and money that every script shares. ARGV[1] is the run's prefix.
-local CELL, JOURNAL, LEDGER, LIMIT, SLOTS, WAITERS, HISTORY, CONTROL, SUSPECTS = unpack(KEYS)
+-- Names, time, life and money that every script shares. ARGV[1] is the prefix of what all runs of a broker share.
+local CELL, JOURNAL, LEDGER, LIMIT, SLOTS, WAITERS, HISTORY, CONTROL, SUSPECTS, SERVERS = unpack(KEYS)
 local PREFIX = ARGV[1]
 local CLOCK = redis.call('TIME')
 local NOW = CLOCK[1] * 1000 + math.floor(CLOCK[2] / 1000)

@@ -22,8 +22,13 @@ local function meter()
   end
 end
 
--- Set the limit up, or take over what servers.yaml says now.
+-- Set the limit up, or take over what servers.yaml says now. Runs that share the server may say different things: whoever
+-- changed its word last is followed, so that they do not undo each other at every call.
 local function declare(start, ceiling, fixed, groups)
+  local said = table.concat({start, ceiling, fixed, groups}, '|')
+  local is_known = redis.call('EXISTS', LIMIT) == 1
+  if is_known and redis.call('HGET', SERVERS, LIMIT) == said then return end
+  redis.call('HSET', SERVERS, LIMIT, said)
   local f = redis.call('HMGET', LIMIT, 'ceiling', 'fixed', 'groups')
   if f[1] == ceiling and f[2] == fixed and f[3] == groups then return end
   redis.call('HSET', LIMIT, 'window', start, 'ceiling', ceiling, 'threshold', ceiling, 'fixed', fixed, 'groups', groups)
