@@ -43,7 +43,7 @@ def _cost(found: Findings, arm: str) -> str:
     row = found.row("cost_per_usable")
     one = row.comparisons.get(arm)
     if one is None or not one.has_interval or one.scale != "ratio":
-        return "what it saves is not known"
+        return "what it costs beside the others is not known"
     if not one.is_apart:
         return f"costs about the same as {found.baseline}, {_interval(row, one)}"
     word = "less" if one.estimate.value < 1 else "more"
@@ -75,7 +75,9 @@ def _count(some: list[tuple[Row, Comparison]], every: list[tuple[Row, Comparison
     """The one by its name, several by their number."""
     if len(some) == 1:
         return _title(some[0][0])
-    return f"{'all' if len(some) == len(every) else len(some)} of {len(every)} measures of quality"
+    if len(some) == len(every):
+        return f"{'both' if len(every) == 2 else f'all {len(every)}'} measures of quality"
+    return f"{len(some)} of {len(every)} measures of quality"
 
 
 def _title(row: Row) -> str:
