@@ -31,6 +31,10 @@ def test_the_page_answers_first_and_complains_about_nothing(page: Path, open_pag
     assert "Is there much of a difference between gpt-5" in first_screen
     assert "per usable decision" in first_screen
     assert "Takeaways" in first_screen
+    brief = seen.page.locator(".brief li")
+    assert brief.count() == 2
+    assert all(box["y"] + box["height"] < 900 for line in brief.all() if (box := line.bounding_box()))
+    assert (seen.page.locator("svg.chart").first.bounding_box() or {"y": 900})["y"] < 450
     assert seen.page.locator("svg.chart").count() >= 1
     assert seen.problems == []
     assert [url for url in seen.requests if url != page.as_uri()] == []
@@ -100,6 +104,12 @@ def test_nothing_sticks_out_of_the_window(page: Path, open_page: Open) -> None:
         for width in (1440, 1024, 768, 390):
             browser.set_viewport_size({"width": width, "height": 900})
             assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_every_verdict_is_seen_without_scrolling_sideways(page: Path, open_page: Open) -> None:
+    pills = open_page(page, width=390).page.locator("#differences .forests .pill").all()
+    assert pills
+    assert all(box["x"] + box["width"] <= 390 for pill in pills if (box := pill.bounding_box()))
 
 
 def test_dark_mode_follows_the_reader(page: Path, open_page: Open) -> None:

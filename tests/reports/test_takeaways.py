@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reports import load
+from reports.answer.brief import briefs
 from reports.answer.findings import find
 from reports.answer.found import Findings
 from tests.reports.synthetic import FakeArm, make_run, sessions
@@ -56,6 +57,22 @@ def test_an_arm_that_fails_half_the_time_is_called_worse(tmp_path: Path) -> None
     assert verdict.word == "worse"
     usable = next(takeaway for takeaway in found.takeaways if takeaway.endpoint == "usable")
     assert usable.text.endswith(": worse.")
+
+
+def test_the_brief_says_what_an_arm_saves_and_where_it_is_worse_with_the_number(tmp_path: Path) -> None:
+    arms = {"a": FakeArm(), "b": FakeArm(cost_usd=0.02, unparsed=0.5), "rule": FakeArm(rule="macd")}
+
+    told = briefs(findings(tmp_path, arms=arms, dates=DATES))
+
+    assert [one.arm for one in told] == ["b"]
+    assert told[0].word == "worse"
+    assert "costs 8" in told[0].text
+    assert "less per usable decision" in told[0].text
+    assert re.search(r"worse on usable decisions \(.* pp \[.* pp\]\)", told[0].text)
+
+
+def test_an_unfinished_run_has_no_brief(tmp_path: Path) -> None:
+    assert briefs(findings(tmp_path, expected_cells=1000)) == []
 
 
 def test_a_single_date_carries_no_takeaway(tmp_path: Path) -> None:
