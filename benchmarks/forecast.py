@@ -1,7 +1,7 @@
 """Forecast against bill over simulated experiments: how often the plan's 80 % interval holds what the fake server billed.
 
 Each experiment is a world of its own: how much its models write, how much cells differ, how prompts are counted there, how
-often a form must be asked again, where the cache is warm. A first small run is measured, the plan is made from it by the
+often a form must be asked again, how warm the cache is. A first small run is measured, the plan is made from it by the
 product's own code, the rest is run, and the bill is held against it. A second kind of plan has nothing measured and rests on
 the declared priors alone. Worlds are drawn as the priors say that models differ: this tests what the plan makes of them
 (prices, caches, hand-offs, averages of few cells), not whether the priors hold for a model that nobody has measured yet.
@@ -91,13 +91,15 @@ class World:
     """The server's own count of a prompt over its tokenizer's."""
     broken: float
     """Share of calls that are asked again."""
+    warm: float
+    """Share of a seen prefix that the cache gives."""
 
     @classmethod
     def draw(cls, seed: int, seats: tuple[Seat, ...]) -> World:
         dice = random.Random(seed)
         factors = {name: math.exp(dice.gauss(0, priors.OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
         counts = math.exp(dice.gauss(0, COUNT_SPREAD))
-        return cls(dice, seats, factors, dice.uniform(0.10, 0.40), counts, dice.uniform(0, MOST_BROKEN))
+        return cls(dice, seats, factors, dice.uniform(0.10, 0.40), counts, dice.uniform(0, MOST_BROKEN), dice.random())
 
     def rules(self) -> list[dict[str, Any]]:
         """One cell's behaviour of each model in each seat."""
@@ -122,6 +124,7 @@ class World:
             "reasoning_tokens": max(0, round(hidden)),
             "vocabulary": "o200k_base",
             "counts": self.counts,
+            "warm": self.warm,
         }
 
 
@@ -152,8 +155,15 @@ class Fake:
         self.url = url
 
     def tell(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        body = json.dumps({"rules": list(rules)}).encode()
-        request = urllib.request.Request(f"{self.url}/control", body, {"content-type": "application/json"})
+        self._post("control", {"rules": list(rules)})
+
+    def forget(self) -> None:
+        """Its cache is cold again."""
+        self._post("reset", {})
+
+    def _post(self, path: str, told: Mapping[str, Any]) -> None:
+        body = json.dumps(told).encode()
+        request = urllib.request.Request(f"{self.url}/{path}", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             answer.read()
 
@@ -193,6 +203,7 @@ class Bench:
         """Play cells against the fake server and keep them as a run does; arm -> what was billed."""
         clients = agents.Clients({"openai": replace(self.server.as_agents_server(), api="responses")})
         store, bills = Store(results.at(f"simulated/{run_id}")), dict.fromkeys(self.experiment.arms, 0.0)
+        self.fake.forget()
         try:
             for cell in cells:
                 self.fake.tell(world.rules())
@@ -250,10 +261,7 @@ class Hit:
 async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
     """Hits of the plan after a first run, and of the plan without one."""
     world = World.draw(seed, bench.seats)
-    dice = random.Random(seed)
-    order = dice.sample(bench.cells, len(bench.cells))
-    first = [cell for arm in bench.experiment.arms for cell in [one for one in order if one.arm == arm][:FIRST_CELLS]]
-    rest = [cell for cell in order if cell not in first]
+    first, rest = split(bench, seed)
     results = open_folder(bench.folder / f"results-{seed}")
     early = bench.plan(first, experience.Experience())
     paid = await bench.run(first, world, results, "1-first")
@@ -262,11 +270,24 @@ async def experiment(bench: Bench, seed: int) -> tuple[list[Hit], list[Hit]]:
     return _hits(later, bills), _hits(early, paid)
 
 
+def split(bench: Bench, seed: int) -> tuple[list[Cell], list[Cell]]:
+    """A few cells per arm for the first run, and the others."""
+    order = random.Random(seed).sample(bench.cells, len(bench.cells))
+    first = [cell for arm in bench.experiment.arms for cell in [one for one in order if one.arm == arm][:FIRST_CELLS]]
+    return first, [cell for cell in order if cell not in first]
+
+
 def _hits(plans: Mapping[str, ArmForecast], bills: Mapping[str, float]) -> list[Hit]:
     arms = [(plan.api_cost, bills[arm]) for arm, plan in plans.items()]
     total = draws.interval(draws.total([plan.api_draws for plan in plans.values()]))
     pairs = [*arms, (total, sum(bills.values()))]
     return [Hit(one.low or 0.0, one.mid or 0.0, one.high or 0.0, bill) for one, bill in pairs]
+
+
+def by_arm(hits: Sequence[Hit]) -> dict[str, Any]:
+    """All intervals, then those of each arm and of the sum."""
+    names = ("big", "hybrid", "total")
+    return _summary(hits) | {name: _summary(hits[place::3])["coverage"] for place, name in enumerate(names)}
 
 
 def _summary(hits: Sequence[Hit]) -> dict[str, Any]:
@@ -300,8 +321,8 @@ async def measure(experiments: int, seed: int) -> dict[str, Any]:
         "experiments": experiments,
         "interval": "80 %",
         "coverage": _summary(both)["coverage"],
-        "after_a_first_run": _summary(later),
-        "from_priors": _summary(early),
+        "after_a_first_run": by_arm(later),
+        "from_priors": by_arm(early),
         "note": "arms of one experiment share their models, so their intervals are not independent",
     }
 

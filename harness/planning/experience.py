@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _AS_UNSAID = (None, True, "default", "auto")
 """Values that mean what a server does anyway: a thinking model thinks when nobody says."""
+_PLANNED = ("primary", "tool_round")
 MOST_RUNS = 20
 CALIBRATION = "calibration.jsonl"
 _COLUMNS = (
@@ -50,8 +51,8 @@ class Experience:
     """model key -> cells in which it played, and the deviation of the log of what one of them used."""
     cached_share: Mapping[str, float] = field(default_factory=dict)
     """model key -> share of its input that came from a cache."""
-    extra_calls: Mapping[str, float] = field(default_factory=dict)
-    """model key -> calls beyond the planned ones, as a share."""
+    extra_calls: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """(model key, role) -> planned calls, and those beyond them: forms are asked again, free texts are not."""
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """model keys of an arm, joined -> log(bill / forecast) of forecasts that rested on measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
@@ -65,6 +66,9 @@ class Experience:
 
     def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float] | None:
         return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
+
+    def extra_of(self, model: Model, role: str) -> tuple[int, int] | None:
+        return self.extra_calls.get((key_of(model.provider, model.name, model.params), role))
 
     def of(self, model: Model, role: str) -> Measured | None:
         return self.roles.get((key_of(model.provider, model.name, model.params), role))
@@ -84,7 +88,11 @@ def read(results: Folder) -> Experience:
         return Experience(biases=_biases(results))
     import pandas as pd
 
-    calls = pd.concat(frames, ignore_index=True)
+    return of_calls(pd.concat(frames, ignore_index=True), len(frames), _biases(results))
+
+
+def of_calls(calls: pd.DataFrame, runs: int, biases: Mapping[str, tuple[float, ...]]) -> Experience:
+    """Experience of calls whose prompts have been counted."""
     answered = calls[calls["outcome"] == "answered"]
     primary = answered[answered["kind"] == "primary"]
     return Experience(
@@ -92,10 +100,10 @@ def read(results: Folder) -> Experience:
         inputs=_inputs(primary),
         cells={str(key): _scatter(group) for key, group in answered.groupby("model")},
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
-        extra_calls={str(key): _extra(group) for key, group in calls.groupby("model")},
-        biases=_biases(results),
+        extra_calls={(str(key), str(role)): _extra(group) for (key, role), group in calls.groupby(["model", "role"])},
+        biases=biases,
         input_ratio=calibrating.ratios(answered),
-        runs=len(frames),
+        runs=runs,
     )
 
 
@@ -203,9 +211,10 @@ def _share(group: pd.DataFrame) -> float:
     return 0.0 if cached != cached or not whole > 0 else float(cached / whole)
 
 
-def _extra(group: pd.DataFrame) -> float:
-    planned = int((group["kind"] == "primary").sum() - (group["outcome"] != "answered").sum())
-    return max(0.0, len(group) / planned - 1) if planned > 0 else 0.0
+def _extra(group: pd.DataFrame) -> tuple[int, int]:
+    """Rounds with tools are planned; repairs, and requests that brought nothing, are not."""
+    planned = int((group["kind"].isin(_PLANNED) & (group["outcome"] == "answered")).sum())
+    return planned, len(group) - planned
 
 
 def _biases(results: Folder) -> dict[str, tuple[float, ...]]:

@@ -116,9 +116,9 @@ class Forecaster:
         paths = np.zeros(draws.COUNT)
         for call in part.workload.calls:
             spent = call.seconds * self._speed(call)
-            work += spent * part.cells / self._slots(call)
+            work += spent * self._extra(call) * part.cells / self._slots(call)
             paths += spent * CRITICAL_SHARE
-        return np.maximum(work * self._extra(part.workload), paths)
+        return np.maximum(work, paths)
 
     def work_s(self, part: Part) -> dict[str, Draws]:
         """server -> seconds of wall time that it needs for this arm."""
@@ -137,8 +137,8 @@ class Forecaster:
             cost = self._bill(call, server)
             if cost is None:
                 return None
-            found[call.model.alias] = found.get(call.model.alias, np.zeros(draws.COUNT)) + cost
-        times = part.cells * self._extra(part.workload) * self._between_cells(part) * self._bias(part)
+            found[call.model.alias] = found.get(call.model.alias, np.zeros(draws.COUNT)) + cost * self._extra(call)
+        times = part.cells * self._between_cells(part) * self._bias(part)
         return {alias: cost * times for alias, cost in found.items()}
 
     def _hosted_calls(self, part: Part) -> list[tuple[PlannedCall, ServerSpec]]:
@@ -175,8 +175,8 @@ class Forecaster:
                 rate = local_cost.usd(3600.0, server.hardware)
                 if rate is None:
                     return None
-                total += call.busy_s * self._speed(call) * rate / 3600
-        return total * part.cells * self._extra(part.workload) * self._between_cells(part)
+                total += call.busy_s * self._speed(call) * self._extra(call) * rate / 3600
+        return total * part.cells * self._between_cells(part)
 
     def _output(self, call: PlannedCall) -> Draws:
         import numpy as np
@@ -209,16 +209,17 @@ class Forecaster:
         cacheable = call.cacheable_tokens / call.input_tokens if call.input_tokens else 0.0
         return min(1.0, share / cacheable) if cacheable else 0.0
 
-    def _extra(self, workload: Workload) -> Draws:
-        mean = self._measured_extra(workload)
-        low, high = priors.EXTRA_CALLS if mean is None else (0.5 * mean, 1.5 * mean)
-        name = " ".join(sorted(workload.models))
-        drawn: Draws = 1 + low + (high - low) * draws.generator(f"{name} extra").random(draws.COUNT)
-        return drawn
-
-    def _measured_extra(self, workload: Workload) -> float | None:
-        shares = [self._experience.extra_calls[key] for key in workload.models if key in self._experience.extra_calls]
-        return sum(shares) / len(shares) if shares and len(shares) == len(workload.models) else None
+    def _extra(self, call: PlannedCall) -> Draws:
+        """One, and the share of repairs and repeated requests: as earlier runs told of this role, as far as few calls tell."""
+        told = self._experience.extra_of(call.model, call.role)
+        if told is None:
+            low, high = priors.EXTRA_CALLS
+            drawn: Draws = 1 + low + (high - low) * draws.generator(f"{_key(call.model)} extra").random(draws.COUNT)
+            return drawn
+        planned, more = told
+        shape, calls = priors.EXTRA_WEIGHT * sum(priors.EXTRA_CALLS) / 2 + more, priors.EXTRA_WEIGHT + planned
+        seen: Draws = 1 + draws.generator(f"{_key(call.model)} {call.role} extra").gamma(shape, 1 / calls, draws.COUNT)
+        return seen
 
     def _between_cells(self, part: Part) -> Draws:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""

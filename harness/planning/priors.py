@@ -25,6 +25,8 @@ SPEED_SPREAD = 0.5
 """The same for seconds of a call."""
 EXTRA_CALLS = (0.0, 0.10)
 """Repairs and repeated requests as a share of the planned calls, lowest and highest."""
+EXTRA_WEIGHT = 10.0
+"""How many measured calls of a role that assumption is worth."""
 TOOL_ROUNDS = 2.0
 """Tool rounds of one analyst where inputs are tools."""
 CACHE_HIT = (0.0, 0.9)

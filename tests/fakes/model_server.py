@@ -301,7 +301,8 @@ def _recount(heard: Heard, prompt: str, behaviour: Behaviour) -> None:
     from toktok import batch_count
 
     told = round(batch_count([prompt], behaviour.vocabulary)[0] * behaviour.counts)
-    heard.input_tokens, heard.cached_tokens = told, heard.cached_tokens * told // max(1, heard.input_tokens)
+    cached = round(behaviour.warm * heard.cached_tokens * told / max(1, heard.input_tokens))
+    heard.input_tokens, heard.cached_tokens = told, cached
 
 
 def _refused() -> web.Response:

@@ -43,6 +43,8 @@ class Behaviour:
     vocabulary: str = ""
     """Counts the prompt (o200k_base ...) in place of four characters to a token, times `counts`."""
     counts: float = 1.0
+    warm: float = 1.0
+    """Then also: share that the cache gives of what it has seen."""
     load_s: float | None = None
     chunk_tokens: int = 16
     token_s: float = 0.0

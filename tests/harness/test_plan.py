@@ -111,7 +111,7 @@ def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Ca
     learnt = Experience(
         roles={(key, role): Measured(20, 500.0, 2.0, None) for role in roles},
         inputs={(fingerprint, key, role): (1_000.0, 0.0) for role in roles},
-        extra_calls={key: 0.0},
+        extra_calls={(key, role): (60, 0) for role in roles},
         cells={key: (40, 0.05)},
     )
     made = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(Part("big", 6, case.workload("big", learnt)))
@@ -134,6 +134,19 @@ def test_spread_between_cells_moves_from_the_assumption_to_what_was_measured() -
     assert priors.cell_spread(0.0, 0) == pytest.approx(priors.CELL_SPREAD)
     assert priors.cell_spread(0.5, 1_000) == pytest.approx(0.5, rel=0.01)
     assert priors.cell_spread(0.05, 4) < priors.CELL_SPREAD
+
+
+def test_what_is_asked_again_is_learnt_per_role(case: Case) -> None:
+    model = matrix.model(case.experiment, "big")
+    key = key_of("openai", "gpt-5", model.params)
+    roles = [call.role for call in case.workload("big").calls]
+    often = {(key, role): (40, 20 if role == "trader" else 0) for role in roles}
+    mid = [
+        Forecaster(case.servers, PriceTable(), Experience(extra_calls=extra), NOW).arm(Part("big", 6, case.workload("big")))
+        for extra in (often, {(key, role): (40, 0) for role in roles})
+    ]
+    # One of twelve roles asks half of its calls again.
+    assert mid[0].api_cost.mid / mid[1].api_cost.mid == pytest.approx(1 + 0.5 / 12, abs=0.02)  # type: ignore[operator]
 
 
 def test_reasoning_effort_and_caps_shape_the_prior(case: Case) -> None:
