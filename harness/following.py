@@ -12,7 +12,7 @@ from redis import Redis, RedisError
 
 from harness.ending import Outcome
 from harness.gate import lease, ledger
-from harness.queue import control, events, roll
+from harness.queue import control, events, registry, roll
 from harness.queue.events import NOT_RUN, UNFINISHED, Event
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class Follower:
         """Read what changes between endings: who works on what, money, tokens, a person's wish."""
         self._looked_at = time.monotonic()
         run_id = self._info.run_id
+        registry.give_sign(self._client, self._info)
         self._wish = control.wish(self._client, run_id)
         self._progress.see_running(roll.running(self._client, run_id))
         told = ledger.calls(self._client, run_id), ledger.tokens(self._client, run_id)

@@ -29,10 +29,10 @@ def read(stored: object) -> str:
 
 
 def is_running(client: Redis, run_id: str) -> bool:
-    """Whether some runner executes this run now."""
+    """Whether some living runner executes this run now."""
     from harness.queue import registry
 
-    return bool(client.hexists(registry.KEY, run_id))
+    return registry.is_active(client, run_id)
 
 
 def reopen_key(run_id: str) -> str:

@@ -14,8 +14,11 @@ from harness.cells import Cell, digest_of
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
 
 KEY = "tah:runs"
+SIGN_MS = 60_000
+"""Longer than any outage of Redis or stall of a runner that a run should ride out unnoticed."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,50 @@ def package_version() -> str:
         return "unknown"
 
 
+def sign_key(run_id: str) -> str:
+    """String that expires: some runner executes this run."""
+    return f"tah:{run_id}:runner"
+
+
 def announce(client: Redis, run: RunInfo) -> None:
-    client.hset(KEY, run.run_id, run.to_json())
+    """From now on workers serve the run while its runner gives signs of life; runs whose runner died are forgotten."""
+    ghosts = known(client).keys() - active(client).keys()
+    if ghosts:
+        client.hdel(KEY, *ghosts)
+    give_sign(client, run)
+
+
+def give_sign(client: Redis, run: RunInfo) -> None:
+    """Also of a runner that stalled for so long that its run was forgotten."""
+    client.hsetnx(KEY, run.run_id, run.to_json())
+    client.set(sign_key(run.run_id), 1, px=SIGN_MS)
 
 
 def withdraw(client: Redis, run_id: str) -> None:
     client.hdel(KEY, run_id)
+    client.delete(sign_key(run_id))
+
+
+def known(client: Redis) -> dict[str, RunInfo]:
+    """Every announced run by its id, those of a dead runner included: cells of theirs may be in work."""
+    stored: dict[bytes, bytes] = client.hgetall(KEY)  # type: ignore[assignment]
+    return {key.decode(): RunInfo.from_json(text) for key, text in stored.items()}
 
 
 def active(client: Redis) -> dict[str, RunInfo]:
-    """Every announced run by its id."""
-    stored: dict[bytes, bytes] = client.hgetall(KEY)  # type: ignore[assignment]
-    return {key.decode(): RunInfo.from_json(text) for key, text in stored.items()}
+    """Every run that a living runner executes, by its id."""
+    return {run_id: run for run_id, run in known(client).items() if client.exists(sign_key(run_id))}
+
+
+def is_active(client: Redis, run_id: str) -> bool:
+    return bool(client.hexists(KEY, run_id) and client.exists(sign_key(run_id)))
+
+
+async def look(redis: AsyncRedis) -> dict[str, str]:
+    """Runs that living runners execute: id -> RunInfo as JSON."""
+    stored: Any = await redis.hgetall(KEY)
+    signs: Any = await redis.mget([sign_key(key.decode()) for key in stored]) if stored else []
+    return {key.decode(): text.decode() for (key, text), sign in zip(stored.items(), signs, strict=True) if sign}
 
 
 def _fingerprint(pipeline: Mapping[str, Any]) -> str:

@@ -132,7 +132,7 @@ class Supervisor:
     def _suspect(self, child: Child) -> None:
         """The cells that died with it run alone from now on: one of them may be the reason."""
         try:
-            for run_id in registry.active(self._client):
+            for run_id in registry.known(self._client):
                 roll.suspect(self._client, run_id, child.name)
                 lease.bury(self._client, run_id, f"{socket.gethostname()}:{child.pid}")
         except RedisError as error:

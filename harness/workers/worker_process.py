@@ -41,6 +41,8 @@ class WorkerProcess:
         self._name = name
         self._runs: dict[str, ServedRun] = {}
         self._refused: set[str] = set()
+        self._left: set[str] = set()
+        """Runs that no living runner executes any more, with cells still in hand."""
         self._done = 0
         self._busy_at = time.monotonic()
         self._told_to_stop = False
@@ -100,14 +102,15 @@ class WorkerProcess:
     async def _look(self) -> None:
         """See which runs are announced, and what is wanted of them."""
         try:
-            stored: Any = await self._redis.hgetall(registry.KEY)
-            announced = {key.decode(): text for key, text in stored.items()}
+            announced = await registry.look(self._redis)
             for run_id in announced.keys() - self._runs.keys() - self._refused:
                 await self._meet(RunInfo.from_json(announced[run_id]))
-            for run_id in self._runs.keys() - announced.keys():
-                await self._part(run_id)
             for run_id, run in self._runs.items():
                 run.wish = control.read(await self._redis.get(control.key(run_id)))
+            for run_id in self._left & announced.keys():
+                self._fetch_for(self._runs[run_id])
+            for run_id in self._runs.keys() - announced.keys():
+                await self._part(run_id)
         except RedisError as error:
             _log.warning("Redis does not answer: %s", error)
 
@@ -121,11 +124,23 @@ class WorkerProcess:
         run = await ServedRun(info, self._orders, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
         run.beat = self._beat
         self._runs[info.run_id] = run
+        self._fetch_for(run)
+
+    def _fetch_for(self, run: ServedRun) -> None:
+        """Take the run's messages from now on; Dramatiq serves a queue once, so a run that came back is news to it."""
+        self._left.discard(run.info.run_id)
         queue = run.queue(self._pool, alone=self._alone)
+        for name in (queue, f"{queue}.DQ"):
+            self._worker.consumers.pop(name, None)
+            self._broker.queues.discard(name)
+            self._broker.delay_queues.discard(name)
         declare(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
 
     async def _part(self, run_id: str) -> None:
+        """Start no further cell of a run that ended, or whose runner died; those in hand go on."""
         run = self._runs[run_id]
+        run.wish = control.PAUSE
+        self._left.add(run_id)
         queue = run.queue(self._pool, alone=self._alone)
         for name in (queue, f"{queue}.DQ"):
             if consumer := self._worker.consumers.get(name):
@@ -133,6 +148,7 @@ class WorkerProcess:
         if not run.active:
             await run.aclose()
             del self._runs[run_id]
+            self._left.discard(run_id)
 
     def _handle(self, queue: str, run_id: str, text: str) -> Again | None:
         """Called in a dramatiq thread: the cell runs on the loop, the thread waits."""
