@@ -98,7 +98,7 @@ class Stage:
         self.started.append(process)
         return process
 
-    def end(self, process: subprocess.Popen[str], code: int | None = 0, patience_s: float = 90.0) -> None:
+    def end(self, process: subprocess.Popen[str], code: int | None = 0, patience_s: float = 180.0) -> None:
         """Wait for a runner; `code` None takes any."""
         try:
             ended = process.wait(patience_s)
@@ -213,7 +213,7 @@ class Promise:
 
     @staticmethod
     def _nothing_left(stage: Stage) -> None:
-        stage.until(lambda: not stage.processes(), f"an end of {stage.processes()}", patience_s=15)
+        stage.until(lambda: not stage.processes(), f"an end of {stage.processes()}", patience_s=60)
         drafts = [path for path in (stage.folder / "results").rglob("*") if path.name.endswith(".tmp")]
         assert not drafts
 

@@ -7,14 +7,19 @@ import signal
 import time
 from random import Random
 
+import redis
+
+from harness.gate import lease
+from harness.queue import registry
 from harness.queue.private_redis import private_redis
 from tests.faults.stage import Promise, Stage, read_ledger
 
-CELLS = 12
+CELLS = 6
 
 
 def test_workers_killed_at_random_times(on_stage: Stage, broker: str, chance: Random) -> None:
-    on_stage.describe()
+    on_stage.models.control(defaults={"latency_s": 0.3})
+    on_stage.describe(dates=2)
     runner = on_stage.start("--broker", broker, "--workers", "2")
     on_stage.answered(chance.randint(1, 20))
     for _ in range(3):
@@ -25,13 +30,20 @@ def test_workers_killed_at_random_times(on_stage: Stage, broker: str, chance: Ra
     Promise(CELLS).check(on_stage, read_ledger(broker))
 
 
-def test_the_runner_killed_and_started_again(on_stage: Stage, broker: str, chance: Random) -> None:
-    on_stage.describe()
-    worker = on_stage.start_worker(broker)
+def test_the_runner_killed_forgotten_and_started_again(on_stage: Stage, broker: str, chance: Random) -> None:
+    """Its worker starts no further cell once the runner's signs of life ran out, and serves the one that comes after it."""
+    on_stage.describe(dates=2)
+    worker = on_stage.start_worker(broker, "--concurrency", "2")
     runner = on_stage.start("--broker", broker)
-    on_stage.answered(chance.randint(1, 60))
+    on_stage.answered(chance.randint(1, 40))
     _kill(runner.pid)
     runner.wait()
+    with redis.Redis.from_url(broker) as client:
+        (run_id,) = registry.active(client)
+        client.delete(registry.sign_key(run_id))
+        on_stage.until(lambda: not lease.holders(client, run_id), "a worker that has left the run of a dead runner")
+        assert registry.known(client)
+        assert not registry.active(client)
     on_stage.end(on_stage.start("--broker", broker))
     worker.terminate()
     on_stage.end(worker)
@@ -39,16 +51,16 @@ def test_the_runner_killed_and_started_again(on_stage: Stage, broker: str, chanc
 
 
 def test_everything_killed_and_started_again(on_stage: Stage, chance: Random) -> None:
-    on_stage.describe()
+    on_stage.describe(dates=2)
     for _ in range(2):
         answers = on_stage.models.ledger()["answered"]
         runner = on_stage.start()
-        on_stage.answered(answers + chance.randint(1, 40))
+        on_stage.answered(answers + chance.randint(1, 25))
         on_stage.kill_all()
         runner.wait()
         on_stage.until(lambda: not on_stage.processes(), "an empty stage")
     on_stage.end(on_stage.start())
-    (folder,) = {path.parent for path in on_stage.run.rglob("appendonlydir")}
+    (folder,) = {path.parent for path in on_stage.run.rglob("lock")}
     with private_redis(folder) as url:
         Promise(CELLS).check(on_stage, read_ledger(url))
 

@@ -16,7 +16,7 @@ import yaml
 
 from harness.queue.private_redis import redis_binary
 from tests.fixtures.models import FakeModels
-from tests.fixtures.runs import ROOT, Lab, wait_for
+from tests.fixtures.runs import PATIENCE_S, ROOT, Lab, wait_for
 
 COMPOSE = ROOT / "docker-compose.gpu.yml"
 
@@ -59,7 +59,7 @@ def _answers(client: redis.Redis) -> bool:
 def _ended(process: subprocess.Popen[str]) -> int:
     """The exit code of a worker that `docker compose stop` asks to end."""
     process.send_signal(signal.SIGTERM)
-    return process.wait(timeout=30)
+    return process.wait(timeout=PATIENCE_S)
 
 
 def test_the_services_of_the_compose_file_serve_a_run_to_its_end(lab: Lab, composed_redis: str) -> None:

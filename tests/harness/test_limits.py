@@ -12,7 +12,7 @@ import redis
 from agents import Model, Place
 from harness.experiment.servers import ServerSpec
 from harness.gate.gatehouse import Gatehouse
-from harness.gate.limits import Limit, history, usage
+from harness.gate.limits import Limit, Usage, history, usage
 from tests.harness.gates import GPT, LLAMA, PLACE, WORST, answered, at, cell, failed, house, request, specs
 
 QWEN = replace(LLAMA, alias="qwen", name="qwen3:8b")
@@ -84,17 +84,16 @@ def test_models_of_one_server_do_not_take_turns(redis_url: str) -> None:
 
 
 def test_slots_of_a_dead_process_come_free(redis_url: str) -> None:
-    async def scenario() -> float:
+    async def scenario() -> None:
         dead = house(redis_url)
         await dead.start()
         await (await dead.take(cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
         await dead.aclose()
         async with house(redis_url) as alive:
             gate = await alive.take(cell("AAPL", LLAMA))
-            permit = await gate.admit(PLACE, request(model=LLAMA), WORST)
-            return permit.queued_s
+            await gate.admit(PLACE, request(model=LLAMA), WORST)
 
-    assert asyncio.run(scenario()) < 4.0
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_a_hosted_limit_starts_slowly_grows_and_only_a_429_shrinks_it(redis_url: str) -> None:
@@ -131,7 +130,7 @@ def test_retry_after_holds_everybody_back(redis_url: str) -> None:
             permit = await gate.admit(PLACE, request(), WORST)
             await gate.record(failed(permit, request(), "rate_limited", retry_after_s=1.0))
             permit = await other.admit(PLACE, request(), WORST)
-            assert 0.9 < permit.queued_s < 2.0
+            assert permit.queued_s > 0.9
             assert permit.backoff_s == 0
             permit = await gate.admit(PLACE, request(), WORST)
             assert permit.backoff_s > 0.9
@@ -144,7 +143,7 @@ def test_a_declared_limit_needs_no_slow_start(redis_url: str) -> None:
         async with house(redis_url, servers=specs(parallel=32)) as gates:
             gate = await gates.take(cell())
             permits = await asyncio.gather(*(gate.admit(_place(index), request(), WORST) for index in range(32)))
-            assert max(permit.queued_s for permit in permits) < 1.0
+            assert usage_of_cloud(redis_url).slots_held == 32
             for index, permit in enumerate(permits):
                 await gate.record(answered(permit, request(), _place(index)))
 
@@ -174,6 +173,11 @@ def test_a_changed_number_of_slots_counts_from_the_next_call(redis_url: str, slo
                 assert usage(client, "run1")["gpu-box"].window == slots
 
     asyncio.run(scenario())
+
+
+def usage_of_cloud(url: str) -> Usage:
+    with redis.Redis.from_url(url) as client:
+        return usage(client, "run1")[Limit.of(specs()["cloud"]).key]
 
 
 async def _round(gates: Gatehouse, count: int, cause: str | None) -> None:

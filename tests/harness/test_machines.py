@@ -11,7 +11,7 @@ import redis
 from harness.queue import registry
 from harness.queue.broker import queue_name
 from harness.queue.registry import RunInfo
-from tests.fixtures.runs import Lab, wait_for
+from tests.fixtures.runs import PATIENCE_S, Lab, wait_for
 
 
 def announced(url: str) -> dict[str, RunInfo]:
@@ -29,9 +29,9 @@ def test_a_runner_enqueues_and_a_worker_started_elsewhere_does_the_work(lab: Lab
 
     shared = ["--results", str(lab.folder / "results"), "--servers", str(lab.folder / "servers.yaml")]
     worker = elsewhere.start("worker", "--broker", redis_url, *shared, "--log-json", "--metrics-port", "0")
-    output, _ = runner.communicate(timeout=90)
+    output, _ = runner.communicate(timeout=PATIENCE_S)
     worker.send_signal(signal.SIGTERM)
-    said, _ = worker.communicate(timeout=30)
+    said, _ = worker.communicate(timeout=PATIENCE_S)
 
     assert runner.returncode == 0, output
     assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
@@ -45,9 +45,10 @@ def test_a_worker_of_other_prompts_refuses_the_run_and_says_why(lab: Lab, redis_
     run = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="0" * 64)
     with redis.Redis.from_url(redis_url) as client:
         registry.announce(client, run)
+        client.persist(registry.sign_key(run.run_id))
 
     worker = lab.start("worker", "--broker", redis_url)
-    too_late = threading.Timer(60, worker.kill)
+    too_late = threading.Timer(PATIENCE_S, worker.kill)
     too_late.start()
     assert worker.stdout is not None
     said = next((line for line in worker.stdout if "other prompts or another version" in line), "")

@@ -15,7 +15,7 @@ import yaml
 
 from harness import status
 from tests.fixtures.models import FakeModels
-from tests.fixtures.runs import Lab, wait_for
+from tests.fixtures.runs import PATIENCE_S, Lab, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_signal_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them
     for one in signals:
         process.send_signal(one)
         time.sleep(0.02)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 3, output
     assert "the same command continues" in output
@@ -151,7 +151,7 @@ def test_a_run_whose_workers_are_told_to_end_is_stopped_and_resumable(lab: Lab, 
     told = [process.pid, *below] if which == "everything" else [pid for pid, name in below.items() if " worker " in name][:1]
     for pid in told:
         os.kill(pid, signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 3, output
     assert json.loads((lab.runs[0] / "manifest.json").read_text())["state"] == "stopped"
@@ -172,7 +172,7 @@ def test_a_worker_process_that_is_told_to_end_is_replaced_and_nothing_is_paid_tw
     supervisor = next(pid for pid, name in _below(process.pid).items() if " worker " in name)
     for pid in _below(supervisor):
         os.kill(pid, signal.SIGTERM)
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 0, output
     assert paid_calls(lab) == 6 * 12 == len(lab.rows("calls"))
@@ -216,7 +216,7 @@ def test_pause_resume_and_stop_are_said_from_another_shell(lab: Lab) -> None:
     assert json.loads(lab.harness("status", "lab", "--json"))["state"] == "paused"
     lab.harness("resume", "lab")
     lab.harness("stop", "lab")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 3, output
     lab.harness("stop", "lab", expect=2)
