@@ -44,25 +44,31 @@ def _show(found: Reconciled, console: Console) -> None:
     table = Table(title="recorded here / provider", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("day", no_wrap=True)
     table.add_column("model", overflow="fold")
-    for heading in ("requests", "tokens in", "tokens out", "USD"):
+    for heading in ("requests", "in", "out", "USD"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in found.rows:
         names = ("requests", "input_tokens", "output_tokens", "cost_usd")
         pairs = [f"{_number(row.ours.get(name))} / {_number(row.theirs.get(name))}" for name in names]
-        table.add_row(row.day, Text(row.model or "all models"), *pairs, _said(row))
+        table.add_row(row.day, Text(row.model or "all models"), *pairs, row.verdict)
     console.print(table)
-    console.print(_whole(found), markup=False, highlight=False)
+    for text in (*(_said(row) for row in found.rows if row.differs or row.killed), _whole(found)):
+        console.print(text, markup=False, highlight=False)
 
 
 def _said(row: Row) -> str:
-    return f"{row.verdict}; {row.killed} killed here may be billed there" if row.killed else row.verdict
+    """What differs, ours over theirs."""
+    by_size = sorted(row.differs.items(), key=lambda pair: -abs(pair[1]))
+    differs = [f"{name.replace('_', ' ').replace('cost usd', 'USD')} {gap:+.1%}" for name, gap in by_size]
+    killed = [f"{row.killed} killed here may be billed there"] if row.killed else []
+    return f"{row.day} {row.model or 'all models'}, here against there: {', '.join(differs + killed)}"
 
 
 def _whole(found: Reconciled) -> str:
     verdict = "they agree" if found.agrees else "they differ"
     left = f"; {found.other_days} lines of days outside the run are left out" if found.other_days else ""
-    return f"USD {_number(found.ours_usd)} here, {_number(found.theirs_usd)} there: {verdict}{left}"
+    ours, theirs = ("not told" if usd is None else f"${_number(usd)}" for usd in (found.ours_usd, found.theirs_usd))
+    return f"{ours} here, {theirs} by the provider: {verdict}{left}"
 
 
 def _number(value: float | None) -> str:

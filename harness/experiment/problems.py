@@ -16,10 +16,20 @@ from harness.errors import Problem
 from harness.experiment.yaml_file import Document, Place, dotted
 
 
+def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without lists that are only too short because what is wrong in them does not count."""
+    wrong = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short" or not any(loc[: len(detail["loc"])] == detail["loc"] != loc for loc in wrong)
+    ]
+
+
 def of_types(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
     """Each thing that breaks the types, in the order of the file; the ways of a union count as one."""
     by_place: dict[tuple[Place, str], list[ErrorDetails]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in _own(error.errors(include_url=False)):
         place = _real(detail, document)
         kind = detail["type"] if detail["type"] in ("extra_forbidden", "missing") else "value"
         by_place.setdefault((place, kind), []).append(detail)

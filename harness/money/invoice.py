@@ -29,6 +29,8 @@ class Row:
     theirs: Mapping[str, float | None]
     verdict: str
     """agrees | they say more | we say more | only here | only there | nothing to compare."""
+    differs: Mapping[str, float]
+    """Requests, tokens or money that differ -> ours minus theirs, as a share of the larger."""
     killed: int
     """Requests of ours without an answer, which the provider may have billed; they are not compared."""
 
@@ -70,17 +72,16 @@ def reconcile(results: str, run: str, usage: Path, tolerance: float = 0.005) -> 
 
 def _row(key: Key, ours: Used | None, theirs: Used | None, told: set[str], tolerance: float, killed: int) -> Row:
     mine, other = dict(ours or {}), dict(theirs or {})
-    return Row(*key, mine, other, _verdict(ours, theirs, told, tolerance), killed)
+    gaps = {name: _gap(mine.get(name), other.get(name), tolerance) for name in sorted(told)}
+    known = {name: gap for name, gap in gaps.items() if gap is not None}
+    verdict = "only there" if ours is None else "only here" if theirs is None else _verdict(known)
+    return Row(*key, mine, other, verdict, {name: gap for name, gap in known.items() if gap}, killed)
 
 
-def _verdict(ours: Used | None, theirs: Used | None, told: set[str], tolerance: float) -> str:
-    if ours is None or theirs is None:
-        return "only there" if ours is None else "only here"
-    gaps = [_gap(ours.get(name), theirs.get(name), tolerance) for name in sorted(told)]
-    known = [gap for gap in gaps if gap is not None]
-    worst = max(known, key=abs, default=None)
-    if worst is None:
+def _verdict(gaps: Mapping[str, float]) -> str:
+    if not gaps:
         return "nothing to compare"
+    worst = max(gaps.values(), key=abs)
     return "agrees" if not worst else "we say more" if worst > 0 else "they say more"
 
 

@@ -148,6 +148,19 @@ def test_daily_sums_over_all_models_are_held_against_ours(tmp_path: Path) -> Non
     assert [(row.model, row.verdict) for row in found.rows] == [("", "agrees")]
 
 
+def test_what_differs_is_named_with_its_size(tmp_path: Path) -> None:
+    found = compare(tmp_path, EXPORT + "2026-08-21,gpt-5,2,200000,25000,0.45\n")
+    assert (found.rows[0].verdict, found.rows[0].differs) == ("they say more", {"output_tokens": pytest.approx(-0.2)})
+
+
+def test_a_wrong_price_is_one_problem_and_not_an_empty_list_too(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("[{model: gpt-5, input: -1, output: 2}]")
+    with pytest.raises(Unmended) as caught:
+        price_file.load(tmp_path / "p.yaml")
+    assert len(caught.value.problems) == 1
+    assert "prices[0].input" in caught.value.problems[0].where
+
+
 def test_other_days_of_a_month_s_export_are_left_out_and_counted(tmp_path: Path) -> None:
     month = EXPORT + "2026-08-01,gpt-5,9,9,9,9\n2026-08-21,gpt-5,2,200000,20000,0.45\n2026-08-30,gpt-5-mini,9,9,9,9\n"
     found = compare(tmp_path, month)
