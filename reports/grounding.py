@@ -11,17 +11,20 @@ from itertools import islice
 from reports.tracing.derive import derivation
 from reports.tracing.given import Fact, Given
 from reports.tracing.invented import Invented
-from reports.tracing.labels import SERIES, label_after, label_before, named_in, tied_label
-from reports.tracing.quantities import Quantity, quantities, same_unit, sentences
+from reports.tracing.labels import MADE_OF, SERIES, label_after, label_before, named_in, tied_label
+from reports.tracing.quantities import MOVES, Quantity, quantities, same_unit, sentences
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})
 INVENTED = frozenset({"unsupported", "contradicted", "inherited"})
 _THRESHOLDS = frozenset({20.0, 25.0, 30.0, 50.0, 70.0, 75.0, 80.0})
+_SWINGING = frozenset({"macd", "macd_signal", "macd_histogram"})
+_MINUS = re.compile(r"\b(?:negative|minus|below zero|under zero)\b", re.IGNORECASE)
 _OSCILLATORS = frozenset({"rsi"})
 _TOWARDS = re.compile(r"\b(?:above|below|over|under|threshold|towards?|level|cross\w*|past)\b", re.IGNORECASE)
 _MARK = re.compile(r"\s*(?:\w+ )?(?:threshold|level|line|mark|overbought|oversold)\b", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"\s*(?:\w+ )?(?:above|below|over|under|more|less|higher|lower|away|points?)\b", re.IGNORECASE)
+_OF = re.compile(r"\s*of\b")
 _BESIDE = re.compile(r"\W*(\w{4,})")
 _LOW_PRECISION = 2
 MOST_CHARS = 30_000
@@ -80,20 +83,39 @@ class _Claim:
     @property
     def tied_label(self) -> str | None:
         """The quantity it says it is, with nothing but small words between."""
-        return label_after(self.sentence, self.end) or tied_label(self.sentence, self.at)
+        return self._named_after or tied_label(self.sentence, self.at)
+
+    @property
+    def _named_after(self) -> str | None:
+        """The quantity named right behind it; a percentage of something is a share of it, not the thing."""
+        is_share = self.quantity.unit == "%" and _OF.match(self.sentence, self.end)
+        return None if is_share else label_after(self.sentence, self.end)
 
     @cached_property
     def label(self) -> str | None:
         """The quantity it belongs to: named right behind it, else last before it; an unnamed gain or loss is a return."""
-        named = label_after(self.sentence, self.end) or label_before(self.sentence, self.at)
-        return named or ("return" if self.quantity.unit == "%" and self.quantity.direction else None)
+        named = self._named_after or label_before(self.sentence, self.at)
+        return named or ("return" if self.quantity.unit == "%" and self._moves else None)
 
     @property
-    def labels(self) -> list[str]:
-        """Every quantity its sentence names, its own first: what it may be computed from."""
+    def _moves(self) -> bool:
+        return self.quantity.direction != 0 or MOVES.search(self.sentence) is not None
+
+    def is_reversed(self, fact: Fact) -> bool:
+        """A gain told as a loss, or the other way round; of an indicator that swings around zero its sign."""
+        quantity = self.quantity
+        if quantity.unit in ("%", "bp"):
+            return quantity.direction != 0 and fact.value * quantity.direction < 0
+        if fact.label not in _SWINGING:
+            return False
+        return quantity.value * fact.value < 0 and (quantity.value < 0 or _MINUS.search(self.sentence) is None)
+
+    def labels(self, given: Given) -> list[str]:
+        """Every quantity its sentence names, its own first, and what those are made of that were not given themselves."""
         own = [self.label] if self.label else []
         others = dict.fromkeys(name for name, *_ in named_in(self.sentence))
-        return own + [name for name in others if name != self.label][:3]
+        said = own + [name for name in others if name != self.label][:3]
+        return list(dict.fromkeys([*said, *(part for name in said if not given.named(name) for part in MADE_OF.get(name, ()))]))
 
     @property
     def is_convention(self) -> bool:
@@ -130,7 +152,7 @@ def _origin(claim: _Claim, fact: Fact | None, given: Given, cited: Sequence[Quan
     if fact is not None and against is None:
         exact = abs(abs(fact.value) - abs(quantity.value)) < 1e-9 * max(1.0, abs(fact.value))
         return Traced(quantity, "verbatim" if exact else "rounded", fact.line)
-    if not (fact and _is_reversed(quantity, fact)) and (how := derivation(quantity, claim.labels, given, cited)):
+    if not (fact and claim.is_reversed(fact)) and (how := derivation(quantity, claim.labels(given), given, cited)):
         return Traced(quantity, "derivable", how)
     if said := _inherited(quantity, earlier):
         return said
@@ -139,7 +161,7 @@ def _origin(claim: _Claim, fact: Fact | None, given: Given, cited: Sequence[Quan
 
 def _contradiction(claim: _Claim, fact: Fact | None, given: Given) -> Fact | None:
     """What the inputs say of the same quantity, where they say few things and none of them is this."""
-    if fact is not None and _is_reversed(claim.quantity, fact):
+    if fact is not None and claim.is_reversed(fact):
         return fact
     label = claim.tied_label
     if label is None or label in SERIES or claim.is_difference or (fact is not None and fact.label in (None, label)):
@@ -156,8 +178,8 @@ def _match(claim: _Claim, given: Given) -> Fact | None:
     named = [fact for fact in found if fact.label is not None and fact.label == claim.label]
     if not named and quantity.digits <= _LOW_PRECISION:
         named = [fact for fact in found if _is_quoted(claim, fact)]
-        return _closest(quantity, named) if named else None
-    return _closest(quantity, named or found) if found else None
+        return _closest(claim, named) if named else None
+    return _closest(claim, named or found) if found else None
 
 
 def _is_quoted(claim: _Claim, fact: Fact) -> bool:
@@ -168,13 +190,9 @@ def _is_quoted(claim: _Claim, fact: Fact) -> bool:
     return bool(fact.unit) or claim.quantity.half < 0.01 or (beside is not None and beside[1] in fact.line)
 
 
-def _closest(quantity: Quantity, facts: Iterable[Fact]) -> Fact:
-    return min(facts, key=lambda fact: (_is_reversed(quantity, fact), abs(abs(fact.value) - abs(quantity.value))))
-
-
-def _is_reversed(quantity: Quantity, fact: Fact) -> bool:
-    """A gain told as a loss, or the other way round."""
-    return quantity.unit in ("%", "bp") and quantity.direction != 0 and fact.value * quantity.direction < 0
+def _closest(claim: _Claim, facts: Iterable[Fact]) -> Fact:
+    size = abs(claim.quantity.value)
+    return min(facts, key=lambda fact: (claim.is_reversed(fact), abs(abs(fact.value) - size)))
 
 
 def _inherited(quantity: Quantity, earlier: Earlier) -> Traced | None:

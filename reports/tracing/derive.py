@@ -11,12 +11,27 @@ from reports.tracing.quantities import Quantity
 _POOL = 14
 """Most figures of one quantity that are combined: more, and chance alone would derive anything."""
 _MIN_DIGITS = 2
+_FEW = 4
+"""Figures among which also one with few digits may be combined freely."""
 _SURE_DIGITS = 4
 
 
 def derivation(quantity: Quantity, labels: Sequence[str], given: Given, cited: Sequence[Quantity]) -> str | None:
     """How a figure follows from what was given of the named quantities, or from figures cited beside it; else None."""
-    return _unit_change(quantity, labels, given) or _combined(quantity, labels, given, cited)
+    return (
+        _unit_change(quantity, labels, given)
+        or _of_multiple(quantity, labels, given)
+        or _combined(quantity, labels, given, cited)
+    )
+
+
+def _of_multiple(quantity: Quantity, labels: Sequence[str], given: Given) -> str | None:
+    """0.78 x the mean is 22 % less."""
+    multiples = [fact for label in labels for fact in given.named(label) if fact.unit == "x"] if quantity.unit == "%" else []
+    for fact in multiples:
+        if abs(abs(100 * (fact.value - 1)) - abs(quantity.value)) <= quantity.half * 1.05:
+            return f"{fact.value:g} - 1: {fact.line}"
+    return None
 
 
 def _unit_change(quantity: Quantity, labels: Sequence[str], given: Given) -> str | None:
@@ -44,10 +59,10 @@ _CHANGES: dict[str, tuple[tuple[float, tuple[str, ...], str], ...]] = {
 def _combined(quantity: Quantity, labels: Sequence[str], given: Given, cited: Sequence[Quantity]) -> str | None:
     near = [(one.value, one.unit) for one in cited[-8:]]
     named = [(fact.value, fact.unit) for label in labels for fact in given.named(label)[: _POOL // len(labels)]]
-    named = named if quantity.digits > _MIN_DIGITS or len(named) <= 4 else []
     latest = [(fact.value, fact.unit) for fact in given.named("close")[:1]]
     size, slack = abs(quantity.value), quantity.half * 1.05
-    for one, other in _pairs(near, named, latest):
+    is_sure = quantity.digits > _MIN_DIGITS or len(named) <= _FEW
+    for one, other in _pairs(near, named, latest) if is_sure else _plain_pairs(near, labels, given, latest):
         a, b = one[0], other[0]
         for step in _steps(one, other, quantity.unit):
             if abs(abs(step.of(a, b)) - size) <= slack:
@@ -71,6 +86,17 @@ def _pairs(near: list[_Figure], named: list[_Figure], latest: list[_Figure]) -> 
             for other in others:
                 if one != other:
                     yield one, other
+
+
+def _plain_pairs(
+    near: list[_Figure], labels: Sequence[str], given: Given, latest: list[_Figure]
+) -> Iterator[tuple[_Figure, _Figure]]:
+    """Of a figure with few digits only what a reader would try first: newest values, and a quantity against its own past."""
+    amounts = [[(fact.value, fact.unit) for fact in given.named(label) if fact.unit != "%"] for label in labels]
+    newest = [values[0] for values in amounts if values]
+    yield from _pairs(near, newest, latest)
+    for values in amounts:
+        yield from ((values[0], other) for other in values[1:_FEW])
 
 
 class _Step(NamedTuple):

@@ -96,10 +96,16 @@ def _line_facts(line: str, heading: str, columns: tuple[str, ...]) -> Iterator[F
     spoken = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
     for place, quantity in enumerate(found):
         label = label_before(columns[place]) if is_row else label_before(spoken, quantity.start) or label_before(heading)
-        yield Fact(quantity.value, quantity.unit, label, _shown(line, quantity))
+        yield Fact(_signed(quantity), quantity.unit, label, _shown(line, quantity))
 
 
 def _shown(line: str, quantity: Quantity) -> str:
     """The line that a reader is shown; of a long one what stands around the figure."""
     around = slice(max(0, quantity.start - 150), quantity.end + 150) if len(line) > MOST_SHOWN else slice(None)
     return line[around].strip()
+
+
+def _signed(quantity: Quantity) -> float:
+    """Prose among the inputs tells a loss by its verb ("fell 3.1 %"), tables by a sign."""
+    is_told = quantity.direction < 0 < quantity.value
+    return -quantity.value if is_told else quantity.value

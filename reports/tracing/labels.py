@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 _PATTERNS: tuple[tuple[str, str], ...] = (
@@ -22,6 +23,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("macd_histogram", r"\bmacdh\b|histogram"),
     ("macd", r"\bmacd\b"),
     ("rsi", r"\brsi\b|relative strength index"),
+    ("boll_width", r"bollinger bands\b|\bbands\b"),
     ("boll_upper", r"\bboll_ub\b|upper (?:bollinger )?band|bollinger upper"),
     ("boll_lower", r"\bboll_lb\b|lower (?:bollinger )?band|bollinger lower"),
     ("boll_middle", r"\bboll\b|(?:middle|mid) (?:bollinger )?band|bollinger middle"),
@@ -32,6 +34,16 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("current_ratio", r"current ratio|current assets / current liabilities"),
     ("debt_to_equity", r"debt[\s-]to[\s-]equity|debt / equity|\bdebt\b[^.;]{0,12} of equity"),
     ("dividend_yield", r"dividend yield|dividend[^.;]{0,30} yields|\byields?\b"),
+    ("working_capital", r"working capital"),
+    ("current_assets", r"current assets"),
+    ("current_liabilities", r"current liabilities"),
+    ("cost_of_revenue", r"cost of (?:revenue|sales|goods sold)|costs? and expenses"),
+    ("research", r"research and development|\br&d\b"),
+    ("overhead", r"selling,? general and administrative|\bsg&a\b"),
+    ("pretax_income", r"(?:pre-?tax|before[\s-]tax(?:es)?) (?:income|profit|earnings)|before tax\b"),
+    ("tax_rate", r"(?:effective )?tax rate"),
+    ("income_tax", r"income tax(?:es)?|tax expense|\btaxes\b"),
+    ("inventory", r"\binventor(?:y|ies)\b"),
     ("gross_margin", r"gross(?: profit)? margin"),
     ("operating_margin", r"operating margin"),
     ("net_margin", r"(?:net|profit) (?:profit |income )?margin"),
@@ -42,9 +54,9 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("eps", r"\beps\b|earnings per share"),
     ("operating_cash_flow", r"(?:operating cash flow|cash (?:flow )?from operat\w+)"),
     ("free_cash_flow", r"free cash flow"),
-    ("total_assets", r"total assets"),
-    ("total_liabilities", r"total liabilities"),
-    ("equity", r"(?:shareholders|stockholders)['’]? equity|\bequity\b"),
+    ("total_assets", r"total assets|(?<!current )(?<!fixed )(?<!intangible )\bassets\b(?! /)"),
+    ("total_liabilities", r"(?:total )?liabilities(?! and equity| / equity)"),
+    ("equity", r"(?:shareholders|stockholders)['’]? equity|\bequity\b(?! method| attributable)"),
     ("cash", r"\bcash(?: and cash equivalents| position| pile)?\b(?! flow)"),
     ("debt", r"(?:long[\s-]term |total )?debt\b"),
     ("pe", r"\bp/?e\b(?: ratio| multiple)?|price[\s-](?:to|/)[\s-]earnings|price / earnings"),
@@ -52,7 +64,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("ps", r"\bp/?s\b|price[\s-](?:to|/)[\s-]sales"),
     ("market_cap", r"market cap(?:itali[sz]ation)?"),
     ("dividend", r"dividends?\b"),
-    ("volume", r"\bvolume\b|shares traded"),
+    ("volume", r"\bvolume\b|shares (?:traded|changed hands)"),
     ("open", r"\bopen(?:ed|ing)?\b(?! interest)"),
     ("high", r"\bhigh\b"),
     ("low", r"\blow\b"),
@@ -65,6 +77,18 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 _FINDER = re.compile(
     r"(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS) + ")", re.IGNORECASE
 )
+MADE_OF: Mapping[str, tuple[str, ...]] = {
+    "working_capital": ("current_assets", "current_liabilities"),
+    "current_ratio": ("current_assets", "current_liabilities"),
+    "boll_width": ("boll_upper", "boll_lower"),
+    "tax_rate": ("income_tax", "pretax_income"),
+    "gross_margin": ("gross_profit", "revenue"),
+    "operating_margin": ("operating_income", "revenue"),
+    "net_margin": ("net_income", "revenue"),
+    "debt_to_equity": ("debt", "equity"),
+    "dividend_yield": ("dividend", "close"),
+}
+"""What a ratio or a difference is computed from, also where a sentence names only the result."""
 SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividend", "cash", "equity", "debt"})
 """Quantities with many values side by side: another value of theirs does not contradict one."""
 

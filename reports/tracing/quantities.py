@@ -10,7 +10,10 @@ _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)\.?"
 )
-_SPAN = r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk)s?"
+_SPAN = (
+    r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk"
+    r"|jour|día|semaine|semana|Tag|Tagen|Woche|Wochen)s?"
+)
 
 _OF_TIME = r"(?:trading|calendar|business|consecutive|straight|full|more|older|earlier)"
 
@@ -110,19 +113,23 @@ _FIGURE = re.compile(
     r"(?P<close>\)(?:\s(?P<after>thousand|millions?|billions?|trillion|mn|bn)\b)?)?"
 )
 _UP = re.compile(
-    r"\b(?:rose|rising|risen|gain(?:ed|s|ing)?|up|increas\w+|climb\w*|grew|grow\w*|surg\w+|rall\w+|advanc\w+|jump\w*|higher|above)\b",
+    r"\b(?:rose|rising|risen|gain(?:ed|s|ing)?|up|increas\w+|climb\w*|grew|grow\w*|surg\w+|rall\w+|advanc\w+|expand\w*|improv\w*|jump\w*|higher|above)\b",
     re.I,
 )
 _DOWN = re.compile(
-    r"\b(?:fell|fall\w*|drop\w*|down|declin\w+|decreas\w+|los(?:t|s|ses|ing)|slid\w*|slump\w*|shrank|shrink\w*|lower|below|plung\w+|tumbl\w+|negative)\b",
+    r"\b(?:fell|fall\w*|drop\w*|down|declin\w+|decreas\w+|los(?:t|s|ses|ing)|slid\w*|slip(?:s|ped|ping)?|shed|contract(?:ed|s|ing)|slump\w*|shrank|shrink\w*|lower|below|plung\w+|tumbl\w+|negative)\b",
     re.I,
 )
+MOVES = re.compile(f"{_UP.pattern}|{_DOWN.pattern}", re.I)
 _OWN = re.compile(
-    r"\b(?:target|stop[- ]?loss|stop|entry|entries|take[- ]profit|position(?:s| siz\w+)?|size|sizing|allocat\w+|portfolio"
-    r"|confidence|conviction|probabilit\w+|likelihood|score|trim|scale in|weight|exposure|risk budget|hedge)\b",
+    r"\b(?:target|stop[- ]?loss|stop|entry|entries|enter\w*|exit\w*|take[- ]profit|position(?:s| siz\w+)?|size|sizing"
+    r"|allocat\w+|portfolio|confidence|conviction|probabilit\w+|likelihood|score|trim|scale in|weight|exposure|risk budget"
+    r"|hedge)\b",
     re.I,
 )
-_OWN_AFTER = re.compile(r"\s*(?:chance|probability|likelihood|confidence|conviction|certain)\b", re.I)
+_OWN_AFTER = re.compile(
+    r"\s*(?:chance|probability|likelihood|confidence|conviction|certain|position|stake|allocation|weight)\b", re.I
+)
 _HEDGE = re.compile(
     r"(?:\b(?:about|around|nearly|roughly|approximately|almost|over|under|more than|less than|close to|near|circa|ca\.)|~|≈)"
     r"\s*(?:US)?[$€£]?\s*$",

@@ -192,3 +192,25 @@ def test_the_labelled_corpus_is_read_with_the_promised_precision_and_recall(benc
     assert len(sentences) >= 200
     assert scores["precision"] >= 0.95
     assert scores["recall"] >= 0.90
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "label"),
+    [
+        ("The shares fell 3.1 % after the report.", "The shares fell 3.1 %.", "verbatim"),
+        ("The shares fell 3.1 % after the report.", "The shares rose 3.1 %.", "contradicted"),
+        ("macdh: 4.04", "The MACD histogram of -4.04 confirms selling.", "contradicted"),
+        ("macd: -5.76", "The MACD turned up to 5.76.", "contradicted"),
+        ("macd: -5.76", "The MACD is negative at 5.76.", "verbatim"),
+        ("revenues: 16.11B\nresearch_and_development: 533.00M", "R&D of $533 million is 3.3 % of revenue.", "derivable"),
+        ("current_assets: 44.95B\ncurrent_liabilities: 32.22B", "Working capital is $12.73 billion.", "derivable"),
+        (
+            "operating margin: 19.5 %\nrevenues: 16.11B\noperating_income: 3.45B",
+            "The operating margin was 21.4 %.",
+            "contradicted",
+        ),
+        ("volume 2.96M, 0.78 x the mean", "Volume was 22 % below its mean.", "derivable"),
+    ],
+)
+def test_what_the_held_out_sentences_taught(given: str, said: str, label: str) -> None:
+    assert trace(said, Given.of([given]))[-1].label == label
