@@ -127,8 +127,7 @@ def read(run: Run, case_ids: Sequence[str]) -> Iterator[Case]:
     from reports import tables
 
     cells = run.table("cells", tables.CELLS.names, _among("case_id", case_ids))
-    if "kind" in cells:
-        cells = cells[cells["kind"].fillna("pipeline") != "replay"]
+    cells = cells[cells["kind"].fillna("pipeline") == "pipeline"]
     calls = run.table("calls", tables.CALLS.names, _among("cell_id", list(cells["cell_id"])))
     calls = calls[calls["kind"] != "judge"]
     ids = {str(i) for parts in calls["message_ids"] if parts is not None for i in parts}

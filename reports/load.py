@@ -59,13 +59,18 @@ class Run:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """One row per ended cell, without the roles' texts; replayed cells stand apart in `replays`."""
-        return _pipeline(self._all_cells, replayed=False)
+        """One row per ended cell, without the roles' texts; replayed and judged cells stand apart."""
+        return _of_kind(self._all_cells, "pipeline")
 
     @cached_property
     def replays(self) -> pd.DataFrame:
         """Cells that replayed another arm's inputs."""
-        return _pipeline(self._all_cells, replayed=True)
+        return _of_kind(self._all_cells, "replay")
+
+    @cached_property
+    def judgements(self) -> pd.DataFrame:
+        """Cells in which a judge compared replayed answers with the recorded ones."""
+        return _of_kind(self._all_cells, "judge")
 
     @cached_property
     def calls(self) -> pd.DataFrame:
@@ -186,11 +191,9 @@ def _frame(table: pa.Table | None, schema: pa.Schema, wanted: Sequence[str]) -> 
     return frame
 
 
-def _pipeline(cells: pd.DataFrame, *, replayed: bool) -> pd.DataFrame:
-    if "kind" not in cells:
-        return cells.iloc[:0] if replayed else cells
-    is_replay = cells["kind"].fillna("pipeline") == "replay"
-    return cells[is_replay if replayed else ~is_replay]
+def _of_kind(cells: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Cells of one kind; those of a run that knew no kinds are the pipeline's."""
+    return cells[cells["kind"].fillna("pipeline") == kind]
 
 
 def _whole_cases(cells: pd.DataFrame, arms: Sequence[str], rules: frozenset[str]) -> frozenset[str]:

@@ -12,6 +12,11 @@ OUTCOMES = ("answered", "failed", "killed")
 KINDS = ("primary", "repair", "tool_round", "judge", "replay")
 COST_BASES = ("api_price", "gpu_time", "cpu_time", "energy", "estimate", "mixed", "unknown")
 
+ARROW = " > "
+ITSELF = "itself"
+"""Target of a replay in which each role's own model answers again, where several play."""
+JUDGES = " judges "
+
 _TEXT = pa.string()
 _INT = pa.int64()
 _REAL = pa.float64()
@@ -27,8 +32,12 @@ _CELLS: tuple[_Column, ...] = (
     ("cell_id", _TEXT, "hash(cell_key, snapshot_sha256, model digests): the cell's identity."),
     ("cell_key", _TEXT, "Identity known offline: case, lineup with parameters, data settings, prompts, repeat."),
     ("case_id", _TEXT, "TICKER@DATE: the question."),
-    ("arm", _TEXT, "Name of the lineup; of a replay SOURCE_ARM > MODEL."),
-    ("kind", _TEXT, "pipeline | replay (recorded prompts of another arm, asked again)."),
+    ("arm", _TEXT, "Name of the lineup; of a replay SOURCE_ARM > MODEL, of a judgement JUDGE judges SOURCE_ARM > MODEL."),
+    (
+        "kind",
+        _TEXT,
+        "pipeline | replay (recorded prompts of another arm, asked again) | judge (both answers put before a judge).",
+    ),
     ("ticker", _TEXT, "Ticker of the case."),
     ("date", pa.date32(), "Decision date of the case."),
     ("repeat", pa.int32(), "Repeat within case and arm, from 0."),
@@ -83,7 +92,11 @@ _CALLS: tuple[_Column, ...] = (
     ("role", _TEXT, "Role that asked."),
     ("round", pa.int32(), "Round of a debate, from 1; 0 outside debates."),
     ("kind", _TEXT, "primary | repair | tool_round | judge | replay."),
-    ("index", pa.int32(), "Position among requests of the same role, round and kind, from 0."),
+    (
+        "index",
+        pa.int32(),
+        "Position among requests of the same role, round and kind, from 0; of a judge: 0 shows the source first, 1 last.",
+    ),
     ("cell_attempt", pa.int32(), "Execution of the cell that sent it, from 1."),
     ("outcome", _TEXT, "answered | failed | killed."),
     ("provider", _TEXT, "openai | ollama | llamacpp ..."),
@@ -183,3 +196,19 @@ def doc(table: str, column: str) -> str:
     """The sentence that says what a column means."""
     field = TABLES[table].field(column)
     return str((field.metadata or {})[b"doc"].decode())
+
+
+def replay_arm(source: str, target: str) -> str:
+    """Name under which a replay stands."""
+    return source + ARROW + target
+
+
+def judge_arm(judge: str, replay: str) -> str:
+    """Name under which a judge's verdicts on a replay stand."""
+    return judge + JUDGES + replay
+
+
+def judge_of(arm: str) -> tuple[str, str]:
+    """(judge, replay) of such a name."""
+    judge, _, replay = arm.partition(JUDGES)
+    return judge, replay

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,10 @@ from markupsafe import Markup
 
 from reports.grounding import INVENTED, trace
 from reports.money.breakdown import flow
-from reports.roles.replay import Pair, Said, pairs, similarity
+from reports.roles.aspects import similarity
+from reports.roles.pairs import Pair, Said, pairs
+from reports.roles.verdicts import SOURCE, TARGET, TIE, Spot, Verdict, verdicts
+from reports.tables import ARROW, ITSELF
 from reports.tracing import run_grounding
 from reports.tracing.marked import marked, of_traced
 
@@ -35,6 +38,16 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What one judge made of a pair."""
+
+    judge: str
+    said: str
+    """Whose answer it prefers, in words."""
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Again:
     """One prompt with both answers."""
 
@@ -46,6 +59,7 @@ class Again:
     source: Output
     target: Output
     differs: bool
+    opinions: tuple[Opinion, ...] = ()
 
     @property
     def outputs(self) -> tuple[Output, Output]:
@@ -59,29 +73,41 @@ class Again:
 def of_cases(run: Run, case_ids: Sequence[str]) -> dict[str, tuple[Again, ...]]:
     """case_id -> its replayed prompts in the order of the flow, one replay after the other."""
     found: dict[str, list[Again]] = {}
+    opinions: dict[Spot, list[Verdict]] = {}
+    for one in verdicts(run, case_ids):
+        opinions.setdefault(one.spot, []).append(one)
     for name in dict.fromkeys(run.replays["arm"]):
-        source, _, target = str(name).partition(" > ")
-        for case_id, one in _ordered(pairs(run, str(name), case_ids), source, target):
-            found.setdefault(case_id, []).append(one)
+        source, _, target = str(name).partition(ARROW)
+        target = f"{source}, asked again" if target in (source, ITSELF) else target
+        for pair in _ordered(pairs(run, str(name), case_ids)):
+            spot = (str(name), pair.case_id, pair.repeat, pair.role, pair.round)
+            heard = tuple(_opinion(one, source, target) for one in opinions.get(spot, ()))
+            found.setdefault(pair.case_id, []).append(_again(pair, source, target, heard))
     return {case_id: tuple(ones) for case_id, ones in found.items()}
 
 
-def _ordered(found: Iterator[Pair], source: str, target: str) -> Iterator[tuple[str, Again]]:
+def _ordered(found: Iterable[Pair]) -> list[Pair]:
     every = list(found)
     roles = flow(dict.fromkeys(pair.role for pair in every))
-    for pair in sorted(every, key=lambda pair: (pair.case_id, roles.index(pair.role), pair.round, pair.repeat)):
-        yield pair.case_id, _again(pair, source, target)
+    return sorted(every, key=lambda pair: (pair.case_id, roles.index(pair.role), pair.round, pair.repeat))
 
 
-def _again(pair: Pair, source: str, target: str) -> Again:
-    one, two = (
-        _output(pair, pair.source, source),
-        _output(pair, pair.target, target if target != source else f"{target}, asked again"),
-    )
+def _opinion(one: Verdict, source: str, target: str) -> Opinion:
+    said = {
+        SOURCE: f"prefers {source} in both orders",
+        TARGET: f"prefers {target} in both orders",
+        TIE: "changes its mind with the order" if one.is_flipped else "sees no winner that holds in both orders",
+        None: "gave no verdict that can be read in one of the orders",
+    }[one.winner]
+    return Opinion(one.judge, said, tuple(dict.fromkeys(reason for reason in one.reasons if reason)))
+
+
+def _again(pair: Pair, source: str, target: str, opinions: tuple[Opinion, ...]) -> Again:
+    one, two = _output(pair, pair.source, source), _output(pair, pair.target, target)
     stances = one.stance or two.stance
     differs = one.stance != two.stance if stances else (similarity(pair) or 0.0) < _ALIKE
     ids = tuple(name[:16] for name in pair.source.prompt)
-    return Again(pair.role, pair.round, pair.repeat, ids, one, two, differs)
+    return Again(pair.role, pair.round, pair.repeat, ids, one, two, differs, opinions)
 
 
 def _output(pair: Pair, said: Said, model: str) -> Output:

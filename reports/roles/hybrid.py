@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from reports import estimate
 from reports.estimate import Estimate
 from reports.figures import known
 from reports.roles import swaps
+from reports.roles.replay import models_of
 
 if TYPE_CHECKING:
     from reports.load import Run
-    from reports.roles.replay import Replay, Role
+    from reports.roles.aspects import Role
+    from reports.roles.replay import Replay
     from reports.roles.swaps import Design, Effect
 
 MARGIN = 0.05
@@ -164,13 +166,20 @@ def _replayed(role: Role) -> list[tuple[str, Estimate]]:
     found += [("grounding", one.apart) for one in role.aspects if one.name == "grounded"]
     found += [("refusals", _negated(one.apart)) for one in role.aspects if one.name == "refused"]
     if known(role.alike.value):
-        floor = role.floor.alike.value if role.floor and known(role.floor.alike.value) else 1.0
-        found.append(("stance", _moved(role.alike, -floor)))
+        found.append(("stance", _below_chance(role)))
     return found
 
 
-def _moved(one: Estimate, by: float) -> Estimate:
-    return estimate.Estimate(one.value + by, one.low + by, one.high + by, one.cases, one.dates, one.missing, one.method)
+def _below_chance(role: Role) -> Estimate:
+    """Same stances beyond those of the source's own models asked again; held against all of them where a floor is unknown or
+    too small for an interval."""
+    alike, floor = role.alike, role.floor.alike if role.floor else None
+    if floor is None or not known(floor.low):
+        floor = estimate.Estimate(1.0, 1.0, 1.0, alike.cases, alike.dates)
+    down = float(np.hypot(alike.value - alike.low, floor.high - floor.value))
+    up = float(np.hypot(alike.high - alike.value, floor.value - floor.low))
+    apart = alike.value - floor.value
+    return estimate.Estimate(apart, apart - down, apart + up, alike.cases, alike.dates, alike.missing, alike.method)
 
 
 def _negated(one: Estimate) -> Estimate:
@@ -224,8 +233,7 @@ def _matching(found: Sequence[Replay], design: Design, run: Run) -> Replay | Non
 
 def _model(run: Run, arm: str) -> str | None:
     """The one model that plays an arm, None where several do."""
-    lineup: Mapping[str, Any] = (run.experiment.get("arms") or {}).get(arm) or {"all": arm}
-    aliases = {alias for key, alias in lineup.items() if key not in ("pipeline", "rule") and isinstance(alias, str)}
+    aliases = models_of(run, arm)
     return aliases.pop() if len(aliases) == 1 else None
 
 

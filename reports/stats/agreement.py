@@ -33,6 +33,16 @@ def weighted_kappa(table: Any) -> Any:
         return np.where(expected > 0, 1 - seen / expected, np.nan)
 
 
+def kappa(table: Any) -> float:
+    """Cohen's kappa of one table, every disagreement alike; NaN where all agreement is by chance."""
+    shares = np.asarray(table, dtype=float)
+    if not shares.sum():
+        return float("nan")
+    shares = shares / shares.sum()
+    seen, by_chance = float(np.trace(shares)), float(shares.sum(axis=1) @ shares.sum(axis=0))
+    return (seen - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+
+
 def ac1(table: Any) -> Any:
     """Gwet's AC1 (2008): agreement beyond chance that does not collapse when one category dominates."""
     table = np.asarray(table, dtype=float)

@@ -103,6 +103,11 @@ def share(events: Numbers, cases: Numbers) -> Share:
     return Share(events.sum(axis=-1), cases.sum(axis=-1), effective)
 
 
+def sign_test(ups: int, downs: int) -> float:
+    """Two-sided p of as uneven a split where both ways are as likely; 1 where nothing points anywhere."""
+    return float(min(1.0, 2 * special.bdtr(min(ups, downs), ups + downs, 0.5))) if ups + downs else 1.0
+
+
 def share_bounds(events: Numbers, cases: Numbers, level: Numbers) -> tuple[Numbers, Numbers]:
     """Clopper-Pearson interval of a share; events and cases may be fractional."""
     events, cases = np.broadcast_arrays(np.asarray(events, dtype=float), np.asarray(cases, dtype=float))

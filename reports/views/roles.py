@@ -14,12 +14,15 @@ from reports.estimate import Estimate
 from reports.figures import known, percent_text, seconds_text, unknown, usd_text
 from reports.grounding import GROUNDED, INVENTED
 from reports.money.breakdown import flow
-from reports.roles import hybrid, replay, swaps
+from reports.roles import hybrid, judged, replay, swaps
 from reports.tracing import run_grounding
 
 if TYPE_CHECKING:
     from reports.load import Run
+    from reports.money.breakdown import Total
+    from reports.roles.aspects import Role
     from reports.roles.hybrid import Hybrid
+    from reports.roles.judged import Judged
     from reports.roles.replay import Replay
 
 WORST = 8
@@ -87,6 +90,11 @@ class Roles:
         return [one for one in self.replays if not one.is_floor] or self.replays
 
     @cached_property
+    def judged(self) -> list[Judged]:
+        """Replays of which judges compared the answers."""
+        return judged.judged(self.run)
+
+    @cached_property
     def hybrids(self) -> list[Hybrid]:
         return hybrid.hybrids(self.run, self.replays)
 
@@ -116,6 +124,21 @@ class Roles:
     @staticmethod
     def pill(verdict: str) -> Markup:
         return Markup('<span class="pill {}">{}</span>').format(_TONES[verdict], _WORDS[verdict])
+
+    @staticmethod
+    def money(found: Total) -> Markup:
+        """A sum that says what it does not know."""
+        if found.value is None:
+            return unknown("no price is known for these requests")
+        rest = f", and {found.missing:,} of {found.of:,} requests without a known price" if found.missing else ""
+        return Markup("{}{}").format(usd_text(found.value), rest)
+
+    @classmethod
+    def stance(cls, role: Role | None) -> Markup:
+        """How often a role takes the same stance, where it takes one."""
+        if role is not None and role.aspect("valid") is None:
+            return unknown("this role argues and takes no stance", "no stance")
+        return cls.figure(role.alike if role else None, "share")
 
     @staticmethod
     def figure(found: Estimate | None, unit: str, *, signed: bool = False) -> Markup:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from reports.load import load
-from reports.roles.replay import Replay, Role, pairs, replays
+from reports.roles.aspects import Role
+from reports.roles.pairs import pairs
+from reports.roles.replay import Replay, replays
 from tests.reports.replayed import add_replay, give_forms
 from tests.reports.synthetic import FakeArm, make_run
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import yaml
 
-from harness.experiment.lineups import Swap
+from harness.experiment import spec
+from harness.experiment.lineups import Arm, Swap
 from harness.experiment.swap import expand
 from reports.load import load
 from reports.roles import hybrid, swaps
@@ -74,6 +76,20 @@ def test_the_recommended_lineup_moves_all_roles_but_that_one(run: Path) -> None:
     assert set(lineup.values()) == {"big", "small"}
     assert made.cost.value < made.cost_now.value
     assert "swap design" in made.support
+
+
+def test_the_recommended_lineup_can_be_pasted_into_the_experiment(run: Path, tmp_path: Path) -> None:
+    (made,) = hybrid.hybrids(load(run), [])
+    head = "name: next\ntickers: [AAPL]\ndates: [2025-03-03]\nmodels:\n"
+    models = "  big: {provider: openai, model: gpt-5}\n  small: {provider: ollama, model: small}\n"
+    file = tmp_path / "next.yaml"
+    file.write_text(f"{head}{models}arms:\n{textwrap.indent(made.yaml, '  ')}\n")
+
+    arm = spec.load(file).arms["recommended"]
+
+    assert isinstance(arm, Arm)
+    assert (arm.all, set(arm.roles.values())) == ("big", {"small"})
+    assert set(arm.roles) == set(made.moved)
 
 
 def test_without_enough_dates_nothing_is_recommended(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Pairs of a replay: each recorded prompt with the answer that it got and the answer of the other model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from reports.tables import ARROW
+from reports.tracing import run_grounding
+
+if TYPE_CHECKING:
+    from reports.load import Run
+
+STANCES = ("rating", "action", "band")
+"""Keys of a form that carry what a role decides."""
+_REFUSED = frozenset({"refused", "content_filter"})
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer of one model to one prompt."""
+
+    text: str
+    form: Mapping[str, Any] | None
+    """The typed object read from it."""
+    is_refused: bool
+    is_cut: bool
+    cost_usd: float | None
+    seconds: float | None
+    prompt: tuple[str, ...]
+    """Ids of the prompt's parts."""
+
+    @property
+    def stance(self) -> str | None:
+        return next((str(self.form[key]) for key in STANCES if self.form.get(key)), None) if self.form else None
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.text.lower().split())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with both answers."""
+
+    case_id: str
+    date: Any
+    repeat: int
+    role: str
+    round: int
+    asked: tuple[str, ...]
+    """Texts of the prompt's parts, the same for both."""
+    source: Said
+    target: Said
+
+
+def pairs(run: Run, name: str, case_ids: Sequence[str] | None = None) -> Iterator[Pair]:
+    """The prompts of one replay with both answers, in the order of the flow."""
+    source_arm = name.partition(ARROW)[0]
+    replayed = _of(run.replays, name, case_ids)
+    sources = _of(run.cells, source_arm, case_ids)
+    said = _answers(run, [*replayed["cell_id"], *sources["cell_id"]])
+    messages = run_grounding.messages_of(run, {i for turns in said.values() for one in turns.values() for i in one.prompt})
+    cell_of = {(c, int(r)): i for c, r, i in zip(sources["case_id"], sources["repeat"], sources["cell_id"], strict=True)}
+    for row in replayed.sort_values(["date", "ticker", "repeat"]).to_dict("records"):
+        first = said.get(cell_of.get((row["case_id"], int(row["repeat"])), ""), {})
+        for (role, round_), target in said.get(row["cell_id"], {}).items():
+            source = first.get((role, round_))
+            if source is not None and source.prompt == target.prompt:
+                asked = tuple(messages[i][1] for i in target.prompt if i in messages)
+                yield Pair(row["case_id"], row["date"], int(row["repeat"]), role, round_, asked, source, target)
+
+
+def _of(cells: Any, arm: str, case_ids: Sequence[str] | None) -> Any:
+    mine = cells[cells["arm"] == arm]
+    return mine if case_ids is None else mine[mine["case_id"].isin(list(case_ids))]
+
+
+def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int], Said]]:
+    """cell_id -> (role, round) -> its first answer."""
+    columns = [
+        "cell_id", "role", "round", "kind", "index", "outcome", "response", "parsed", "finish_reason", "truncated",
+        "cost_usd", "duration_s", "message_ids", "started_at",
+    ]  # fmt: skip
+    calls = run.table("calls", columns, run_grounding.among(list(cell_ids)))
+    calls = calls[(calls["outcome"] == "answered") & calls["kind"].isin(["primary", "replay"])].sort_values("started_at")
+    found: dict[str, dict[tuple[str, int], Said]] = {}
+    for call in calls.to_dict("records"):
+        found.setdefault(call["cell_id"], {}).setdefault((call["role"], int(call["round"] or 0)), _said(call))
+    return found
+
+
+def _said(call: Mapping[Any, Any]) -> Said:
+    ids = call["message_ids"]
+    return Said(
+        text=call["response"] or "",
+        form=_form(call["parsed"]),
+        is_refused=call["finish_reason"] in _REFUSED,
+        is_cut=bool(call["truncated"]) or call["finish_reason"] == "length",
+        cost_usd=_known(call["cost_usd"]),
+        seconds=_known(call["duration_s"]),
+        prompt=() if ids is None else tuple(str(one) for one in ids),
+    )
+
+
+def _form(raw: Any) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(raw) if isinstance(raw, str) else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
