@@ -29,6 +29,7 @@ from agents.inputs.freezing import decision_time, freeze_case, recipe
 from agents.inputs.sessions import close_of, is_session, next_session, previous_session, sessions_between
 from agents.inputs.snapshot import Snapshot, load_snapshot
 from agents.inputs.views import instrument, view
+from agents.judging import Contest, Entry, Hidden, judge, judge_fingerprint
 from agents.llms import (
     PROVIDERS,
     Clients,
@@ -68,12 +69,15 @@ __all__ = [
     "BadArchive",
     "Call",
     "Clients",
+    "Contest",
     "Decision",
     "Desk",
+    "Entry",
     "Failure",
     "Form",
     "Gate",
     "Halt",
+    "Hidden",
     "History",
     "Lineup",
     "LookAhead",
@@ -124,6 +128,8 @@ __all__ = [
     "held",
     "instrument",
     "is_session",
+    "judge",
+    "judge_fingerprint",
     "live_sources",
     "load_snapshot",
     "next_session",

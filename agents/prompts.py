@@ -69,6 +69,11 @@ def repair(form: Form, problem: str) -> Part:
     return Part("user", _render(roles.snippet("_repair"), {"problem": problem, "form": form.say()}, "_repair.md"))
 
 
+def verdict(form: Form) -> Part:
+    """Asks a judge which of two answers is better."""
+    return Part("user", _render(roles.snippet("_judge"), {"form": form.say()}, "_judge.md"))
+
+
 def material(snapshot: Snapshot, pipeline: Pipeline) -> tuple[Part, ...]:
     """The snapshot as the selected analysts share it: a block that two of them need stands once."""
     key = ("material", pipeline.analysts, tuple(sorted(pipeline.budget_tokens.items())))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agents import prompts
+from agents import prompts, side_by_side
 from agents.contract.answer import Answer
 from agents.contract.gate import Gate
 from agents.contract.lineup import Lineup
@@ -17,7 +16,7 @@ from agents.contract.result import Result
 from agents.deciding import result
 from agents.decisions import decision
 from agents.decisions.forms import FORMS
-from agents.errors import AgentsError, Halt, PipelineError, PromptTooLong
+from agents.errors import PipelineError
 from agents.flow import Seat
 from agents.roles import all_roles
 from agents.statement import Statement
@@ -44,21 +43,15 @@ class Recorded:
 
 async def replay(recorded: Sequence[Recorded], lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Result:
     """Ask every recorded prompt once. Raises Halt; a role that could not be asked is named in Result.error."""
-    answers = await asyncio.gather(*(_again(one, lineup, pipeline, gate, clients) for one in recorded), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and (isinstance(answer, Halt) or not isinstance(answer, Exception)):
-            raise answer
-    said = [answer for answer in answers if isinstance(answer, Statement)]
-    failed = [(one, answer) for one, answer in zip(recorded, answers, strict=True) if isinstance(answer, Exception)]
-    return result(said, _error(failed))
+    said, error = await side_by_side.gather([(one.role, _again(one, lineup, pipeline, gate, clients)) for one in recorded])
+    return result(said, error)
 
 
 async def _again(one: Recorded, lineup: Lineup, pipeline: Pipeline, gate: Gate, clients: Clients) -> Statement:
     from agents.llms import ask
 
     place = Place(one.role, one.round, "replay")
-    caps = pipeline.max_output_tokens
-    cap = caps.get(one.role) or caps.get("all") or lineup[one.role].params.get("max_output_tokens")
+    cap = pipeline.output_cap(one.role, lineup[one.role])
     form = FORMS.get(one.seat.role.output)
     request = Request(
         model=lineup[one.role],
@@ -80,13 +73,3 @@ def _statement(seat: Seat, place: Place, answer: Answer) -> Statement:
         reading = decision.recover([(place, answer)], form, reading.problem)
     text = form.show(reading.value) if reading.value and reading.status != "recovered" else reading.text
     return Statement(seat, text, "", reading.status, reading.value, reading.parsed)
-
-
-def _error(failed: Sequence[tuple[Recorded, Exception]]) -> Exception | None:
-    if not failed:
-        return None
-    first = failed[0][1]
-    if len(failed) == 1 and not isinstance(first, PromptTooLong):
-        return first
-    said = "; ".join(f"{one.role}: {error}" for one, error in failed)
-    return PromptTooLong(said) if isinstance(first, PromptTooLong) else AgentsError(said)

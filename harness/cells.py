@@ -36,9 +36,9 @@ class Cell:
     fingerprint: str
     """agents.fingerprint of the pipeline: roles, prompts, flow."""
     kind: str = "pipeline"
-    """pipeline | replay."""
+    """pipeline | replay | judge."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What a cell of another kind needs (a replay's source run and arm); part of its identity."""
+    """What a cell of another kind needs (whose prompts, whose answers); part of its identity."""
     snapshot_sha256: str = ""
     """Filled once the case is frozen."""
 

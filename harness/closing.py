@@ -71,8 +71,8 @@ def _cut(run: RunFolder) -> int:
 
 
 def _own(run: RunFolder) -> list[Row]:
-    """Receipts of the matrix itself, without replays."""
-    return [receipt for receipt in run.store.receipts().values() if receipt.get("kind") != "replay"]
+    """Receipts of the matrix itself, without replays and judgements."""
+    return [receipt for receipt in run.store.receipts().values() if (receipt.get("kind") or "pipeline") == "pipeline"]
 
 
 def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:

@@ -14,6 +14,12 @@ def replay(
     target: Annotated[list[str] | None, typer.Option("--to", help="Model of the experiment to ask; may be repeated.")] = None,
     roles: Annotated[str | None, typer.Option(help="Only these roles, separated by commas.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many cases.")] = None,
+    noise_floor: Annotated[
+        int | None, typer.Option(min=0, help="Cases that the arm's own models answer again: what differs by chance.")
+    ] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="Model that judges each pair of answers in both orders; may be repeated.")
+    ] = None,
     experiment: Annotated[
         Path | None, typer.Option(help="The experiment's file, for the .env and servers.yaml beside it.")
     ] = None,
@@ -35,5 +41,5 @@ def replay(
     found = engine.find(results, run)
     path = experiment or Path("experiments") / f"{found.run.experiment}.yaml"
     options = Options(path=path, broker=broker, workers=workers, budget=budget, yes=yes, servers=servers, results=results)
-    asked = engine.wish(found, source, target or [], roles, limit)
+    asked = engine.wish(found, engine.Said(source, target or (), roles, limit, noise_floor, judge or ()))
     raise typer.Exit(engine.play(found, asked, options, Console()))

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from harness.experiment.base import Part, Seconds, Share, Texts, Usd, Whole
+from harness.experiment.base import Count, Part, Seconds, Share, Texts, Usd, Whole
 
 
 class Endpoint(Part):
@@ -107,12 +107,14 @@ class Replay(Part):
     """Roles to replay; all where this is not said."""
     limit: Whole | None = None
     """Most cases to replay."""
+    noise_floor: Count = 3
+    """Cases that the arm's own models answer again, so that what differs by chance alone is known; 0 for none."""
 
 
 class Judge(Part):
-    """Pairwise judgement of replayed texts by further models; off unless this is said, and paid like any call."""
+    """Pairwise judgement of replayed answers; off unless this is said, and paid like any call."""
 
     models: Texts = Field(min_length=1)
-    """Models that judge; names and order of the two texts are hidden from them."""
+    """Models that judge, each pair in both orders; who wrote which answer is hidden from them."""
     limit: Whole | None = None
-    """Most pairs to judge."""
+    """Most cases of which the answers are judged."""

@@ -140,10 +140,11 @@ def _calls(run: Folder) -> pd.DataFrame | None:
     raw = run.read_if_there("calls.parquet")
     if raw is None:
         return None
-    table = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS))
-    if not table.num_rows:
+    frame: pd.DataFrame = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pandas()
+    # Replays and judges are calls beside the pipeline: counted as extra ones they would double the next forecast.
+    frame = frame[~frame["kind"].isin(["replay", "judge"])].reset_index(drop=True)
+    if frame.empty:
         return None
-    frame: pd.DataFrame = table.to_pandas()
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
     frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]

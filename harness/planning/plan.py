@@ -14,7 +14,7 @@ from harness.checking.checks import Check
 from harness.checking.sources_check import archive_folder
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
-from harness.planning import caps, counted, draws, earlier, experience, forecast, rendering, workload
+from harness.planning import caps, counted, draws, earlier, experience, forecast, rendering, replayed, workload
 from harness.planning.caps import Cap
 from harness.planning.counted import Counted
 from harness.planning.draws import Interval
@@ -61,6 +61,8 @@ class Plan:
     checks: tuple[Check, ...] = ()
     model_keys: Mapping[str, str] = field(default_factory=dict)
     """arm -> under which name the calibration keeps its forecasts."""
+    again: Mapping[str, ArmForecast] = field(default_factory=dict)
+    """Declared replays and judges, played once the matrix is done: part of every total."""
 
     @property
     def calls(self) -> int:
@@ -80,6 +82,7 @@ class Plan:
             "api_cost_usd": self.total_api_cost.to_plain(),
             "time_s": self.total_time.to_plain(),
             "arms": {name: _plain_arm(arm) for name, arm in self.arms.items()},
+            "again": {name: _plain_arm(arm) for name, arm in self.again.items()},
             "caps": [cap.to_plain() for cap in self.caps],
             "models": {name: one.to_plain() for name, one in self.counted.items()},
             "not_rendered_because_of": list(self.unrendered),
@@ -109,11 +112,14 @@ def make(
     reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
     waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
     table, learnt = preflight.price_table(experiment, where.beside), experience.read(results)
-    parts = _parts(experiment, cells, waiting, where, learnt)
+    renderer = _renderer(experiment, cells, where)
+    parts = _parts(experiment, cells, waiting, renderer, learnt)
+    later = replayed.parts(experiment, cells, renderer, learnt)
     forecaster = Forecaster(servers, table, learnt)
-    arms = {part.arm: forecaster.arm(part) for part in parts}
-    cost = draws.total([arm.cost_draws for arm in arms.values()])
-    api = draws.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms.values()])
+    arms, again = ({part.arm: forecaster.arm(part) for part in some} for some in (parts, later))
+    every = [*arms.values(), *again.values()]
+    cost = draws.total([arm.cost_draws for arm in every])
+    api = draws.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
     found = _counted(parts)
     detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
@@ -124,7 +130,8 @@ def make(
         arms=arms,
         total_cost=draws.interval(cost),
         total_api_cost=draws.interval(api),
-        total_time=draws.interval(_time(forecaster, parts)),
+        total_time=draws.interval(_time(forecaster, parts) + _time(forecaster, later)),
+        again=again,
         caps=caps.of_budget(experiment.budget, arms, api),
         counted=found,
         unrendered=rendering.over_network(cells) if any(one.how == counted.ASSUMED for one in found.values()) else (),
@@ -137,16 +144,23 @@ def make(
     )
 
 
+def _renderer(experiment: Experiment, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
+    said = experiment.data.archive
+    archive = str(archive_folder(said, where.beside)) if said and "://" not in said else said
+    frozen = rendering.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
+    return rendering.Renderer(frozen)
+
+
 def _parts(
-    experiment: Experiment, cells: Sequence[Cell], waiting: Sequence[Cell], where: Where, learnt: experience.Experience
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    waiting: Sequence[Cell],
+    renderer: rendering.Renderer,
+    learnt: experience.Experience,
 ) -> list[forecast.Part]:
     """One part per arm, in the order of the matrix' arms."""
     first = {cell.arm: cell for cell in reversed(cells)}
     left = Counter(cell.arm for cell in waiting)
-    said = experiment.data.archive
-    archive = str(archive_folder(said, where.beside)) if said and "://" not in said else said
-    frozen = rendering.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
-    renderer = rendering.Renderer(frozen)
     names = [name for name in experiment.arms if name in first]
     return [forecast.Part(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
 

@@ -13,6 +13,7 @@ from harness.planning.draws import Interval
 from harness.planning.plan import Plan
 from harness.planning.provable_text import advices, proves
 from reports.figures import significant
+from reports.tables import ARROW, JUDGES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,9 +32,9 @@ def show(plan: Plan, console: Console) -> None:
     table.add_column("arm", overflow="fold", min_width=6)
     for heading in ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, arm in plan.arms.items():
+    for name, arm in {**plan.arms, **plan.again}.items():
         numbers = [f"{arm.cells:,}", f"{arm.calls:,}", _short(arm.input_tokens), _short(arm.output_tokens)]
-        table.add_row(Text(name), *numbers, usd(arm.cost), seconds(arm.time))
+        table.add_row(Text(_short_name(name)), *numbers, usd(arm.cost), seconds(arm.time))
     console.print(table)
     below = Table.grid(padding=(0, 2, 0, 0))
     below.add_column(no_wrap=True, style="bold")
@@ -48,6 +49,9 @@ def show(plan: Plan, console: Console) -> None:
 def lines(plan: Plan) -> Iterator[Line]:
     """What the table does not say."""
     yield "cells", f"{plan.cells:,} in the matrix, {plan.to_run:,} to run with {plan.calls:,} calls"
+    if plan.again:
+        cells, calls = sum(one.cells for one in plan.again.values()), sum(one.calls for one in plan.again.values())
+        yield "then", f"replays and judges as declared: {cells:,} cells, at most {calls:,} calls, in every sum below"
     if plan.reused.cells:
         yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
     yield "cost", _cost(plan)
@@ -129,6 +133,13 @@ def _money(amount: float) -> str:
         if amount < 1
         else f"{amount:,.{2 if amount < 100 else 1}f}"
     )
+
+
+def _short_name(arm: str) -> str:
+    """A replay or a judgement without the arm that it is of: there is one only."""
+    before, arrow, target = arm.rpartition(ARROW)
+    judge = before.partition(JUDGES)[0] + JUDGES.rstrip() if JUDGES in before else ""
+    return f"{judge}{arrow}{target}".strip()
 
 
 def _short(tokens: float) -> str:

@@ -69,12 +69,13 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     if prompts is None:
         return _assumed(cell, experience)
     calls = tuple(
-        _call(cell, (by_role.get(one.role) or prompts).each[place], experience) for place, one in enumerate(prompts.each)
+        call(cell, (by_role.get(one.role) or prompts).each[place], experience) for place, one in enumerate(prompts.each)
     )
     return Workload(_with_tools(calls, cell.pipeline), prompts.spread, counted.rendered(prompts.cases))
 
 
-def _call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bool = True) -> PlannedCall:
+def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bool = True) -> PlannedCall:
+    """One request of a role, as measured where earlier runs tell, else as assumed."""
     model, role = _model(cell, prompt.role), prompt.role
     cap = priors.output_cap(model, prompt.output_cap)
     measured, read = experience.of(model, role), experience.input_of(cell.fingerprint, model, role)
@@ -114,7 +115,7 @@ def _assumed(cell: Cell, experience: Experience) -> Workload:
         whole = budget.get(role, 2_500.0) + 600 if role.endswith("_analyst") else 3_500.0 + _handed(cell.pipeline, given)
         handed = 0.0 if role.endswith("_analyst") else _HANDED
         prompt = Prompt(role, whole, 0.0, 350, None, handed)
-        calls += [_call(cell, prompt, experience, is_rendered=False)] * _times(role, cell.pipeline)
+        calls += [call(cell, prompt, experience, is_rendered=False)] * _times(role, cell.pipeline)
     return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, counted.NOT_RENDERED)
 
 

@@ -17,10 +17,11 @@ import agents
 from agents import Clients, Gate, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget
+from harness.experiment.again import JUDGE, REPLAY
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
 from harness.storage.store import Store
-from harness.workers import replaying
+from harness.workers import judging, replaying
 from harness.workers.clock import ClockedGate, ServiceClock
 
 _WHOLE_RUN = ("run", "model")
@@ -109,7 +110,10 @@ async def _decide(attempt: Attempt) -> Result:
     cell = attempt.cell
     async with attempt.clock.limited():
         gate = ClockedGate(attempt.gate, attempt.clock, attempt.is_draining)
-        if cell.kind == replaying.KIND:
+        if cell.kind == JUDGE:
+            contests, hidden = await asyncio.to_thread(judging.contests, attempt.store, cell), judging.hidden(cell)
+            return await agents.judge(contests, hidden, cell.lineup, cell.pipeline, gate, attempt.clients)
+        if cell.kind == REPLAY:
             recorded = await asyncio.to_thread(replaying.recorded, attempt.store, cell)
             return await agents.replay(recorded, cell.lineup, cell.pipeline, gate, attempt.clients)
         snapshot = await attempt.load(cell)

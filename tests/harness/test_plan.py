@@ -316,3 +316,24 @@ def test_the_plan_is_one_json_object(case: Case) -> None:
     assert {"cells", "calls", "input_tokens", "arms", "detectable"} <= set(made)
     assert set(made["arms"]["big"]["cost_usd"]) == {"low", "mid", "high"}
     assert set(made["arms"]["big"]["time_s"]) == {"low", "mid", "high"}
+
+
+def test_a_declared_replay_its_noise_floor_and_its_judges_are_in_the_plan(case: Case) -> None:
+    declared = "replay: {from: big, to: [mini], limit: 2, noise_floor: 1}\njudge: {models: [mini]}\n"
+    without, made = case.plan(), Case(case.folder, TEXT + declared).plan()
+    assert {arm: (one.cells, one.calls) for arm, one in made.again.items()} == {
+        "big > mini": (2, 24),
+        "big > big": (1, 12),
+        "mini judges big > mini": (2, 48),
+    }
+    judge, replay = made.again["mini judges big > mini"], made.again["big > mini"]
+    assert judge.input_tokens > 2 * replay.input_tokens, "each prompt in both orders, with both answers"
+    assert (made.cells, list(made.arms)) == (without.cells, list(without.arms))
+    assert made.total_api_cost.mid
+    assert without.total_api_cost.mid
+    assert made.total_api_cost.mid > without.total_api_cost.mid
+    some = Case(case.folder, TEXT + declared.replace("limit: 2", "limit: 2, roles: [bull, trader]")).plan()
+    assert [one.calls for one in some.again.values()] == [4, 2, 8]
+    assert ("then", "replays and judges as declared: 5 cells, at most 84 calls, in every sum below") in list(
+        plan_text.lines(made)
+    )

@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from harness.errors import Unmended
+from harness.experiment import again
+from harness.experiment.again import Wish
 from harness.replay import find
-from harness.workers import replaying
-from harness.workers.replaying import Wish
 from reports.load import load
 from tests.fixtures.models import FakeModels
 from tests.fixtures.runs import Lab, wait_for
 
 ROLES = 12
-OWN_TO_PAID = ("--from", "own", "--to", "paid")
+OWN_TO_PAID = ("--from", "own", "--to", "paid", "--noise-floor", "0")
 
 
 def replay(lab: Lab, *arguments: str, expect: int | None = 0) -> str:
@@ -112,18 +112,19 @@ def test_replayed_cells_stand_apart_from_the_arms_of_the_report(finished: Lab) -
 def test_only_the_roles_and_cases_that_are_named_are_replayed(finished: Lab) -> None:
     before = paid_calls(finished)
 
-    replay(finished, "--from", "paid", "--to", "own", "--roles", "trader, bull", "--limit", "1")
+    replay(finished, "--from", "paid", "--to", "own", "--roles", "trader, bull", "--limit", "1", "--noise-floor", "0")
 
     assert paid_calls(finished) - before == 2
     assert sorted(call["role"] for call in rows_of(finished, "calls", "paid > own")) == ["bull", "trader"]
 
 
-def test_a_model_replayed_on_itself_is_the_noise_floor(finished: Lab) -> None:
-    replay(finished, "--from", "own", "--to", "own", "--limit", "1")
+def test_the_arms_own_model_answers_a_few_cases_again_as_the_noise_floor(finished: Lab) -> None:
+    said = replay(finished, "--from", "own", "--to", "paid", "--noise-floor", "1")
 
-    again = rows_of(finished, "calls", "own > own")
-    assert len(again) == ROLES
-    assert {call["model_requested"] for call in again} == {"tiny"}
+    assert "own > paid: 2 cells, own > own: 1 cells; 1 to do" in said
+    floor = rows_of(finished, "calls", "own > own")
+    assert len(floor) == ROLES
+    assert {call["model_requested"] for call in floor} == {"tiny"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_name_that_nobody_knows_is_said_with_what_is_known(finished: Lab, wish
     found = find(str(finished.folder / "results"), "lab")
 
     with pytest.raises(Unmended, match=said):
-        replaying.cells(found.experiment, found.run.store, wish, {})
+        again.check(found.experiment, wish)
 
 
 def test_a_replay_of_nothing_in_particular_says_what_to_name(finished: Lab) -> None:
@@ -159,7 +160,7 @@ def test_a_prompt_beyond_the_targets_context_is_refused_by_the_roles_name(lab: L
     lab.run()
     before = paid_calls(lab)
 
-    replay(lab, "--from", "own", "--to", "small")
+    replay(lab, "--from", "own", "--to", "small", "--noise-floor", "0")
 
     (cell,) = rows_of(lab, "cells", "own > small")
     assert (cell["status"], cell["error_type"]) == ("failed", "PromptTooLong")
@@ -193,11 +194,12 @@ def test_a_replay_that_was_interrupted_goes_on_and_pays_for_no_answer_again(lab:
 
 
 def test_a_declared_replay_is_played_when_the_run_is_done(lab: Lab) -> None:
-    lab.experiment(dates=1, replay={"from": "own", "to": ["paid"], "roles": ["trader"]})
+    lab.experiment(dates=1, replay={"from": "own", "to": ["paid"], "roles": ["trader"], "noise_floor": 1})
 
     said = lab.run()
 
-    assert "own > paid: 1 cells; 1 to do" in said
+    assert "replays and judges as declared: 2 cells, at most 2 calls" in said, "the plan counts them"
+    assert "own > paid: 1 cells, own > own: 1 cells; 2 to do" in said
     assert [call["role"] for call in rows_of(lab, "calls", "own > paid")] == ["trader"]
     before = paid_calls(lab)
     lab.run()

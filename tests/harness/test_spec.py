@@ -68,7 +68,7 @@ def test_the_design_s_example_is_valid_as_it_stands_there(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "more",
     [
-        "replay: {from: gpt-5, to: [gpt-oss-20b]}",
+        "replay: {from: gpt-5, to: [gpt-oss-20b], noise_floor: 0}",
         "allow_unpriced: true",
         "local_cost: {usd_per_gpu_hour: 0.6, watts: 350, usd_per_kwh: 0.3, purchase_usd: 2000, lifetime_years: 4}",
         "judge: {models: [gpt-5]}",

@@ -1,0 +1,198 @@
+"""Cells that ask again: recorded prompts put to other models, and pairs of their answers put before judges."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Self
+
+import agents
+from agents import Model
+from harness.cells import Cell
+from harness.errors import Problem, Unmended
+from harness.experiment import matrix
+from harness.experiment.problems import closest
+from harness.experiment.spec import Experiment
+from reports.tables import ITSELF, judge_arm, replay_arm
+
+REPLAY, JUDGE = "replay", "judge"
+_FRESH_SEED = 1000
+"""Added to seeds that follow the repeat: with the seed of the recorded answer a model repeats itself, and chance looks like
+none."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be replayed, and by whom it is judged."""
+
+    source: str
+    """Arm whose recorded messages are sent again."""
+    targets: tuple[str, ...]
+    """Models of the experiment that are asked the same."""
+    roles: tuple[str, ...] = ()
+    """Empty: all."""
+    limit: int | None = None
+    """Most cases per target."""
+    floor: int = 0
+    """Cases that the source's own models answer again: what differs by chance alone."""
+    judges: tuple[str, ...] = ()
+    """Models that judge the answers of source and target."""
+    judged: int | None = None
+    """Most cases that are judged."""
+
+    @classmethod
+    def declared(cls, experiment: Experiment) -> Self | None:
+        """What the experiment declares, None where it declares no replay."""
+        said, judge = experiment.replay, experiment.judge
+        if said is None:
+            return None
+        judges = (judge.models, judge.limit) if judge else ((), None)
+        return cls(said.from_, said.to, said.roles, said.limit, said.noise_floor, *judges)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One cell of the source arm."""
+
+    cell_id: str
+    ticker: str
+    date: dt.date
+    repeat: int
+    snapshot_sha256: str = ""
+
+    @property
+    def case_id(self) -> str:
+        return f"{self.ticker}@{self.date.isoformat()}"
+
+
+def planned(experiment: Experiment, wish: Wish, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """The replays and judgements that will follow these cells of the matrix, as far as they are known before.
+
+    Raises Unmended for names that nobody knows."""
+    check(experiment, wish)
+    sources = [Source(cell.cell_key, cell.ticker, cell.date, cell.repeat) for cell in cells if cell.arm == wish.source]
+    replays = replays_of(experiment, wish, sources)
+    return replays, judgements_of(experiment, wish, replays)
+
+
+def replays_of(
+    experiment: Experiment, wish: Wish, sources: Sequence[Source], digests: Mapping[str, str | None] | None = None
+) -> list[Cell]:
+    """One cell per cell of the source and target, then the noise floor: the source's own models on a few cases."""
+    chosen = _limited(sources, wish.limit)
+    own = _own(experiment, wish.source)
+    players: list[tuple[str, str | None, Sequence[Source]]] = [(target, target, chosen) for target in wish.targets]
+    if not own <= set(wish.targets):
+        alone = next(iter(own)) if len(own) == 1 else ITSELF
+        players.append((alone, None, _for_floor(chosen, wish.floor)))
+    return [
+        _replay(experiment, wish, name, alias, one).frozen(one.snapshot_sha256, digests or {})
+        for name, alias, cases in players
+        for one in cases
+    ]
+
+
+def judgements_of(
+    experiment: Experiment, wish: Wish, replays: Sequence[Cell], digests: Mapping[str, str | None] | None = None
+) -> list[Cell]:
+    """One cell per replay to another model and judge, judge by judge."""
+    own = _own(experiment, wish.source)
+    others = [cell for cell in replays if not {model.alias for model in cell.lineup.values()} <= own]
+    cases = list(dict.fromkeys(cell.case_id for cell in others))[: wish.judged]
+    judged = [cell for cell in others if cell.case_id in cases]
+    return [
+        _judgement(experiment, wish, judge, cell).frozen(cell.snapshot_sha256, digests or {})
+        for judge in wish.judges
+        for cell in judged
+    ]
+
+
+def check(experiment: Experiment, wish: Wish) -> None:
+    """Raises Unmended for every name that nobody knows."""
+    arms = matrix.arms(experiment)
+    found = []
+    if wish.source not in arms:
+        found.append(Problem("--from", f"unknown arm {wish.source!r}; known: {', '.join(arms)}", closest(wish.source, arms)))
+    elif arms[wish.source].rule:
+        found.append(Problem("--from", f"arm {wish.source!r} is a rule: it asked no model anything", "name another arm"))
+    named = [("--to", name) for name in wish.targets] + [("--judge", name) for name in wish.judges]
+    for option, name in named:
+        if name not in experiment.models:
+            known = ", ".join(experiment.models)
+            mend = closest(name, experiment.models) or "add it to models in the experiment file and run that first"
+            found.append(Problem(option, f"unknown model {name!r}; known: {known}", mend))
+    for role in wish.roles:
+        if role not in agents.role_names():
+            known = ", ".join(agents.role_names())
+            found.append(Problem("--roles", f"unknown role {role!r}; known: {known}", closest(role, agents.role_names())))
+    if found:
+        raise Unmended(found)
+    _asked(experiment, wish)
+
+
+def per_arm(found: Iterable[Cell]) -> Counter[str]:
+    return Counter(cell.arm for cell in found)
+
+
+def _asked(experiment: Experiment, wish: Wish) -> dict[str, Model]:
+    """role -> the source's own model, of the roles that are replayed."""
+    lineup = matrix.lineup(experiment, matrix.arms(experiment)[wish.source])
+    asked = {role: model for role, model in lineup.items() if not wish.roles or role in wish.roles}
+    if not asked:
+        raise Unmended([Problem("--roles", f"none of {', '.join(wish.roles)} plays in arm {wish.source!r}", "name others")])
+    return asked
+
+
+def _own(experiment: Experiment, source: str) -> set[str]:
+    return {model.alias for model in matrix.lineup(experiment, matrix.arms(experiment)[source]).values()}
+
+
+def _limited(sources: Sequence[Source], limit: int | None) -> list[Source]:
+    ordered = sorted(sources, key=lambda one: (one.date, one.ticker, one.repeat))
+    cases = list(dict.fromkeys(one.case_id for one in ordered))[:limit]
+    return [one for one in ordered if one.case_id in cases]
+
+
+def _for_floor(sources: Sequence[Source], count: int) -> list[Source]:
+    """Cases with repeats first, then by hash, so that added cases leave most of them in place."""
+    repeats = Counter(one.case_id for one in sources)
+    ordered = sorted(repeats, key=lambda case: (-repeats[case], sha256(case.encode()).hexdigest()))
+    return [one for one in sources if one.case_id in ordered[:count]]
+
+
+def _replay(experiment: Experiment, wish: Wish, name: str, alias: str | None, source: Source) -> Cell:
+    seed = _FRESH_SEED + source.repeat
+    own = _asked(experiment, wish)
+    lineup = {role: matrix.model(experiment, alias or model.alias, seed) for role, model in own.items()}
+    return _cell(experiment, wish, source, REPLAY, replay_arm(wish.source, name), lineup)
+
+
+def _judgement(experiment: Experiment, wish: Wish, judge: str, replay_cell: Cell) -> Cell:
+    source = Source(str(replay_cell.extra["source_cell"]), replay_cell.ticker, replay_cell.date, replay_cell.repeat)
+    model = matrix.model(experiment, judge, replay_cell.repeat)
+    made = _cell(experiment, wish, source, JUDGE, judge_arm(judge, replay_cell.arm), dict.fromkeys(replay_cell.lineup, model))
+    players = [*_asked(experiment, wish).values(), *replay_cell.lineup.values()]
+    names = sorted({name for player in players for name in (player.alias, player.name)})
+    more = {"replay_cell": replay_cell.cell_id, "names": names, "judging": agents.judge_fingerprint()}
+    return replace(made, extra={**made.extra, **more})
+
+
+def _cell(experiment: Experiment, wish: Wish, source: Source, kind: str, arm: str, lineup: Mapping[str, Model]) -> Cell:
+    pipeline = matrix.pipeline(experiment, matrix.arms(experiment)[wish.source])
+    extra: dict[str, Any] = {"source_cell": source.cell_id, "roles": sorted(lineup)}
+    return Cell(
+        experiment=experiment.name,
+        arm=arm,
+        ticker=source.ticker,
+        date=source.date,
+        repeat=source.repeat,
+        lineup=lineup,
+        pipeline=pipeline,
+        data=matrix.data_of(experiment),
+        fingerprint=agents.fingerprint(pipeline),
+        kind=kind,
+        extra=extra,
+    )
