@@ -12,8 +12,9 @@ from reports.grounding import INVENTED, trace
 from reports.money.breakdown import flow
 from reports.roles.aspects import similarity
 from reports.roles.pairs import Pair, Said, pairs
+from reports.roles.replay import is_floor
 from reports.roles.verdicts import SOURCE, TARGET, TIE, Spot, Verdict, verdicts
-from reports.tables import ARROW, ITSELF
+from reports.tables import ARROW
 from reports.tracing import run_grounding
 from reports.tracing.marked import marked, of_traced
 
@@ -76,14 +77,21 @@ def of_cases(run: Run, case_ids: Sequence[str]) -> dict[str, tuple[Again, ...]]:
     opinions: dict[Spot, list[Verdict]] = {}
     for one in verdicts(run, case_ids):
         opinions.setdefault(one.spot, []).append(one)
-    for name in dict.fromkeys(run.replays["arm"]):
-        source, _, target = str(name).partition(ARROW)
-        target = f"{source}, asked again" if target in (source, ITSELF) else target
+    for name, source, target in _named(run):
         for pair in _ordered(pairs(run, str(name), case_ids)):
             spot = (str(name), pair.case_id, pair.repeat, pair.role, pair.round)
             heard = tuple(_opinion(one, source, target) for one in opinions.get(spot, ()))
             found.setdefault(pair.case_id, []).append(_again(pair, source, target, heard))
     return {case_id: tuple(ones) for case_id, ones in found.items()}
+
+
+def _named(run: Run) -> list[tuple[str, str, str]]:
+    """Replays with what their two sides are called, those to other models first."""
+    names = [str(name) for name in dict.fromkeys(run.replays["arm"])]
+    sides = [(name, *name.split(ARROW, 1)) for name in names]
+    own = {name for name, source, target in sides if is_floor(run, source, target)}
+    told = [(name, source, f"{source}, asked again" if name in own else target) for name, source, target in sides]
+    return sorted(told, key=lambda one: one[0] in own)
 
 
 def _ordered(found: Iterable[Pair]) -> list[Pair]:

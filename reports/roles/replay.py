@@ -47,10 +47,11 @@ def _replay(run: Run, name: str) -> Replay:
         by_role.setdefault(pair.role, []).append(pair)
     roles = tuple(compare(role, by_role[role]) for role in flow(by_role))
     sent = run.calls[run.calls["arm"] == name]
-    return Replay(source, target, roles, _is_floor(run, source, target), len(sent), total(sent["cost_usd"]))
+    return Replay(source, target, roles, is_floor(run, source, target), len(sent), total(sent["cost_usd"]))
 
 
-def _is_floor(run: Run, source: str, target: str) -> bool:
+def is_floor(run: Run, source: str, target: str) -> bool:
+    """Whether a replay asks the source's own models again: what differs then is chance."""
     return target == ITSELF or models_of(run, source) == {target}
 
 

@@ -79,6 +79,7 @@ def test_replayed_pairs_show_the_input_once_and_both_outputs(case_page: Path, op
     seen = open_page(case_page, "#again")
     pair = seen.page.locator(".again-pair", has_text="bull").first
     assert [text.split("\n")[0] for text in pair.locator(".pane h3").all_inner_texts()] == ["big", "small"]
+    assert "asked again" in seen.page.locator(".again-pair").last.inner_text(), "the noise floor comes last"
     part = pair.locator("a.again").first
     part.click()
     assert seen.page.locator(f"{part.get_attribute('href')}[open]").count() == 1
