@@ -181,7 +181,7 @@ def test_a_replay_that_was_interrupted_goes_on_and_pays_for_no_answer_again(lab:
     before = paid_calls(lab)
     lab.fake.control(defaults={"latency_s": 0.4})
     process = lab.start("replay", "lab", "--experiment", "lab.yaml", "--yes", *OWN_TO_PAID)
-    wait_for(lambda: paid_calls(lab) - before > 3, "requests")
+    wait_for(lambda: paid_calls(lab) - before > 3, "requests", patience_s=90)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3, output
