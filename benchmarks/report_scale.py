@@ -107,7 +107,7 @@ def _copies(base: Path, folder: Path, times: int) -> None:
 
 def _measure(folder: Path, cases: int) -> dict[str, Any]:
     """The page alone, then case pages; in this process, whose peak memory is told."""
-    from reports import case_pages
+    from reports.cases import pages as case_pages
     from reports.load import load
     from reports.page import Page
     from reports.render import page_html

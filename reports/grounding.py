@@ -12,7 +12,8 @@ from reports.tracing.derive import derivation
 from reports.tracing.given import Fact, Given
 from reports.tracing.invented import Invented
 from reports.tracing.labels import MADE_OF, SERIES, label_after, label_before, named_in, tied_label
-from reports.tracing.quantities import MOVES, Quantity, quantities, same_unit, sentences
+from reports.tracing.quantities import MOVES, Quantity, quantities, same_unit
+from reports.tracing.sentences import sentences
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports import case_values
 from reports.facts import Facts
 from reports.registry import metric
 from reports.tracing import run_grounding
@@ -42,7 +43,7 @@ def cold_cost(facts: Facts) -> Frame:
     cold = calls["cold_usd"].astype(float).fillna(calls["cost_usd"].astype(float)).groupby(calls["cell_id"])
     sums = cold.sum(min_count=1).where(cold.count() == cold.size())
     is_without_calls = facts.cells["llm_calls"] == 0
-    return facts.by_case(_of_calls(facts, sums).mask(is_without_calls, facts.cells["cost_usd"]))
+    return facts.by_case(case_values.of_calls(facts, sums).mask(is_without_calls, facts.cells["cost_usd"]))
 
 
 @metric("billed by hosted models per decision", group="money", unit="usd", better="lower")
@@ -77,7 +78,7 @@ def service_p95(facts: Facts) -> Cells:
 def ttft(facts: Facts) -> Frame:
     """Seconds until the first token of an answer, averaged over the answered calls of a cell."""
     calls = facts.run.calls
-    return facts.by_case(_of_calls(facts, calls[calls["outcome"] == "answered"].groupby("cell_id")["ttft_s"].mean()))
+    return facts.by_case(case_values.of_calls(facts, calls[calls["outcome"] == "answered"].groupby("cell_id")["ttft_s"].mean()))
 
 
 @metric("generation speed", group="time", unit="tokens_per_s", better="higher", scale="ratio")
@@ -89,7 +90,7 @@ def tokens_per_s(facts: Facts) -> Frame:
     seconds = calls["decode_s"].astype(float).fillna(calls["duration_s"] - calls["ttft_s"])
     sums = pd.DataFrame({"tokens": calls["output_tokens"].astype(float), "s": seconds}).groupby(calls["cell_id"])
     totals = sums.sum(min_count=1)
-    return facts.by_case(_of_calls(facts, totals["tokens"] / totals["s"].where(totals["s"] > 0)))
+    return facts.by_case(case_values.of_calls(facts, totals["tokens"] / totals["s"].where(totals["s"] > 0)))
 
 
 @metric("time waiting for a slot", group="time", unit="s")
@@ -158,7 +159,7 @@ def typed(facts: Facts) -> Frame:
 def stability(facts: Facts) -> Frame:
     """Chance that two repeats of the same case by the same arm give the same rating; cases with two usable repeats or
     more."""
-    return _agreements(facts, {arm: facts.pair_tables(arm, arm) for arm in facts.arms if arm not in facts.rules})
+    return case_values.agreements(facts, {arm: facts.pair_tables(arm, arm) for arm in facts.arms if arm not in facts.rules})
 
 
 # --- similarity ----------------------------------------------------------------------------------------------------
@@ -170,16 +171,16 @@ def similarity(facts: Facts) -> Frame:
     noise floor: how often it agrees with itself over repeats. The difference from that floor is over the cases that
     the baseline repeated. The baseline is not the truth."""
     if facts.baseline is None:
-        return _agreements(facts, {})
-    return _agreements(facts, {arm: facts.pair_tables(arm, facts.baseline) for arm in facts.arms})
+        return case_values.agreements(facts, {})
+    return case_values.agreements(facts, {arm: facts.pair_tables(arm, facts.baseline) for arm in facts.arms})
 
 
 @metric("similarity, unusable counted as different", group="similarity", unit="share", better="higher", kind="share")
 def similarity_of_all(facts: Facts) -> Frame:
     """As similarity, over all cells: a decision that is not usable agrees with nothing (intent to treat)."""
     if facts.baseline is None:
-        return _agreements(facts, {})
-    return _agreements(facts, {arm: facts.pair_tables(arm, facts.baseline, of_all=True) for arm in facts.arms})
+        return case_values.agreements(facts, {})
+    return case_values.agreements(facts, {arm: facts.pair_tables(arm, facts.baseline, of_all=True) for arm in facts.arms})
 
 
 # --- decisions -----------------------------------------------------------------------------------------------------
@@ -210,20 +211,20 @@ def confidence(facts: Facts) -> Frame:
 def debate_changed(facts: Facts) -> Frame:
     """Share of usable decisions whose final rating differs from the research manager's: what trader and risk debate
     change."""
-    first = _stage_score(facts, "research_manager")
+    first = case_values.stage_score(facts, "research_manager")
     return facts.by_case((first != facts.score).astype(float).where(first.notna() & facts.usable))
 
 
 @metric("score shift after the research manager", group="debate", unit="score")
 def debate_shift(facts: Facts) -> Frame:
     """Final score minus the research manager's: below zero, the risk debate makes an arm more cautious."""
-    return facts.by_case(facts.score - _stage_score(facts, "research_manager"))
+    return facts.by_case(facts.score - case_values.stage_score(facts, "research_manager"))
 
 
 @metric("score shift by the risk debate", group="debate", unit="score")
 def risk_shift(facts: Facts) -> Frame:
     """Final score minus the trader's: what the three risk voices and the portfolio manager change."""
-    return facts.by_case(facts.score - _stage_score(facts, "trader"))
+    return facts.by_case(facts.score - case_values.stage_score(facts, "trader"))
 
 
 # --- grounding -----------------------------------------------------------------------------------------------------
@@ -235,15 +236,15 @@ def grounding(facts: Facts) -> Frame:
     by one step of arithmetic. The rest is unsupported, contradicted, or taken over from an earlier role that invented it.
     Targets, stops, sizes and confidences are proposals and not counted; a cell without figures says nothing."""
     counts = run_grounding.by_cell(facts.run)
-    return facts.by_case(_of_calls(facts, counts["grounded"] / counts["figures"].where(counts["figures"] > 0)))
+    return facts.by_case(case_values.of_calls(facts, counts["grounded"] / counts["figures"].where(counts["figures"] > 0)))
 
 
 @metric("decisions that carry an invented figure", group="grounding", unit="share", better="lower", kind="share")
 def invented(facts: Facts) -> Frame:
     """Share of usable decisions whose text holds a figure that the inputs do not give, whichever role it was born in."""
     counts = run_grounding.by_cell(facts.run)
-    is_carried = _of_calls(facts, counts["reaching"]) > 0
-    return facts.by_case(is_carried.astype(float).where(facts.usable & _of_calls(facts, counts["figures"]).notna()))
+    is_carried = case_values.of_calls(facts, counts["reaching"]) > 0
+    return facts.by_case(is_carried.astype(float).where(facts.usable & case_values.of_calls(facts, counts["figures"]).notna()))
 
 
 # --- outcomes ------------------------------------------------------------------------------------------------------
@@ -270,35 +271,4 @@ def rank_correlation(facts: Facts, horizon: int) -> Frame:
     """Spearman correlation of score and excess return over the tickers of a date, averaged over dates; dates with
     fewer than three decided tickers or with equal scores say nothing."""
     scores, excess = facts.by_case(facts.score), facts.excess(horizon)
-    return pd.DataFrame({arm: _rank_by_date(facts, scores[arm], excess) for arm in facts.arms})
-
-
-def _rank_by_date(facts: Facts, scores: pd.Series[Any], excess: pd.Series[Any]) -> pd.Series[Any]:
-    """Each date's correlation, written to its first case: one value per date, as a date mean must be."""
-    both = pd.DataFrame({"date": facts.dates, "score": scores, "excess": excess}).dropna()
-    ranks = both.groupby("date")[["score", "excess"]].rank().assign(date=both["date"])
-    centred = ranks[["score", "excess"]] - ranks.groupby("date")[["score", "excess"]].transform("mean")
-    products = pd.DataFrame(
-        {"xy": centred["score"] * centred["excess"], "xx": centred["score"] ** 2, "yy": centred["excess"] ** 2, "n": 1.0}
-    )
-    sums = products.groupby(both["date"]).sum()
-    is_telling = (sums["n"] >= 3) & (sums["xx"] > 0) & (sums["yy"] > 0)
-    values: pd.Series[Any] = (sums["xy"] / np.sqrt(sums["xx"] * sums["yy"])).where(is_telling)
-    firsts = facts.dates.drop_duplicates()
-    return firsts.map(values).reindex(facts.dates.index).astype(float)
-
-
-def _agreements(facts: Facts, tables: dict[str, Any]) -> Frame:
-    agreed = {arm: np.trace(table, axis1=1, axis2=2) for arm, table in tables.items()}
-    frame: Frame = pd.DataFrame(agreed, index=facts.dates.index).reindex(columns=list(facts.arms)).astype(float)
-    return frame
-
-
-def _stage_score(facts: Facts, role: str) -> pd.Series[Any]:
-    scores = {"Buy": 2.0, "Overweight": 1.0, "Hold": 0.0, "Underweight": -1.0, "Sell": -2.0}
-    stages = [dict(stage).get(role) if stage is not None else None for stage in facts.cells["stage_ratings"]]
-    return pd.Series(stages, index=facts.cells.index, dtype=object).map(scores).astype(float)
-
-
-def _of_calls(facts: Facts, by_cell: pd.Series[Any]) -> pd.Series[Any]:
-    return facts.cells["cell_id"].map(by_cell).astype(float)
+    return pd.DataFrame({arm: case_values.rank_by_date(facts, scores[arm], excess) for arm in facts.arms})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import case_pages
+from reports.cases import pages as case_pages
 from reports.load import load
 from reports.page import Page
 from reports.run_file import write

@@ -56,7 +56,7 @@ def between(first: str, second: str) -> Changes:
     numbers = [find(run) if len(run.judged) else None for run in (before, after)]
     groups = (
         Group("Verdicts", "Every verdict is as it was.", tuple(_verdicts(*numbers))),
-        Group("Figures", "No endpoint is declared in both runs.", tuple(_figures(*numbers))),
+        Group("Figures", "Every figure and interval of a declared endpoint reads as it did.", tuple(_figures(*numbers))),
         Group("Decisions", "No case was asked in both runs.", tuple(_decisions(before, after))),
         Group("Models as they answered", "The same models answered, with the same digests.", tuple(_models(before, after))),
         Group("Prices", "The same price tables were used.", tuple(_prices(before, after))),
@@ -84,10 +84,11 @@ def _verdicts(before: Findings | None, after: Findings | None) -> Iterator[Chang
 
 
 def _figures(before: Findings | None, after: Findings | None) -> Iterator[Change]:
-    """Every declared endpoint of every arm, also those that stayed: a reader wants to see by how little."""
+    """Every declared endpoint of every arm whose figure or interval reads differently."""
     for name, arm in _pairs(before, after, with_baseline=True):
         one, two = (_figure(found, name, arm) for found in (before, after))
-        yield Change(f"{arm}, {_title(after, before, name)}", one, two)
+        if one != two:
+            yield Change(f"{arm}, {_title(after, before, name)}", one, two)
 
 
 def _pairs(*found: Findings | None, with_baseline: bool = False) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from reports.tracing.by_size import BySize
 from reports.tracing.labels import label_before
-from reports.tracing.quantities import Quantity, figures_of_source, pieces
+from reports.tracing.quantities import Quantity, figures_of_source
+from reports.tracing.sentences import pieces
 
 MOST_SOURCES = 16
 """Lines that are kept of one value of one quantity: a figure needs one."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reports.grounding import GROUNDED, INVENTED, MOST_CHARS, Traced, ledger, reaching
 from reports.processes import is_local, side_by_side
 from reports.tracing.given import Given
-from reports.tracing.quantities import sentences
+from reports.tracing.sentences import sentences
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports import cases
+from reports.cases import cases
 from reports.processes import is_local, side_by_side
 from reports.run_file import write
 from reports.templates import assets, environment

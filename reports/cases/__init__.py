@@ -1,0 +1,1 @@
+"""The pages of the cases: what every arm saw, was asked and answered."""

@@ -1,0 +1,72 @@
+"""What only looks like a figure: dates, window lengths, list numbers, names; blotted out before figures are looked for."""
+
+from __future__ import annotations
+
+import re
+
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_SPAN = (
+    r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk"
+    r"|jour|día|semaine|semana|Tag|Tagen|Woche|Wochen)s?"
+)
+
+_OF_TIME = r"(?:trading|calendar|business|consecutive|straight|full|more|older|earlier)"
+
+_OF_DIGITS = (
+    r"\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
+    r"\d{1,2}/\d{1,2}/\d{2,4}\b",
+    r"\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)\d{2}\b",  # 15.05.2025
+    rf"\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+\d{{4}})?\b",
+    r"\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
+    r"\d{1,2}\s*[ap]\.?m\b\.?",
+    r"\d+(?:st|nd|rd|th)\b",  # ordinals
+    rf"\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
+    r"\d+[\s-]?(?:SMA|EMA|WMA|MA)\b",
+    r"(?<![$.,])7[0-8]7(?![\d%]|[.,]\d|\s*(?:%|percent|million|billion))",  # aircraft
+    r"(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|5G|4G|3M|24/7|1H|2H)\b",
+    r"(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
+)
+"""What begins with a digit, where a word begins."""
+_SECTION = r"(?<![\w.])\d{1,3}(?:\.\d{1,2}){2,}(?![\d,])"
+"""2.5.1: a section or a version."""
+_OF_LETTERS = (
+    rf"{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*(?:-|–|to)\s*\d{{1,2}})?(?:,?\s+\d{{4}})?\b",
+    r"(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
+    r"(?:RSI|ATR|CCI|ROC|MFI|ADX|Bollinger)\s?\(\d+(?:\s*,\s*\d+)*\)",
+    r"(?:RSI|ATR|CCI|ROC|MFI|ADX)[\s_-](?:5|7|9|10|14|20|21|26)(?![\d.,]*\d)",
+    r"MACD\s*\(\s*\d+(?:\s*,\s*\d+)*\s*\)",
+    r"(?:FY|Q|H|CY)\s?'?\d{1,4}(?:\s*(?:FY|of)?\s*'?\d{2,4})?\b",
+    r"(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
+    r"(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
+    r"(?:COVID-19|Web\s?3(?:\.0)?|[A-Za-z]+-\d+[A-Za-z]?)\b",
+    r"(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing|Flight)\s+\d+\b",
+    r"[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
+)
+"""What begins with a letter, where a word begins."""
+_NAMES = r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*"
+"""close_50_sma."""
+_ELSEWHERE = (
+    r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
+    r"(?<!\w)#\d+\b",
+    r"\[\d{1,3}\]",
+)
+# Guarded by its first character, an alternative costs nothing where it cannot begin.
+_NOT_FIGURES = re.compile(
+    rf"(?=\d)(?:\b(?:{'|'.join(_OF_DIGITS)})|{_SECTION})"
+    rf"|(?=[a-z_])\b(?:{'|'.join(_OF_LETTERS)})|{'|'.join(_ELSEWHERE)}|\b(?:{_NAMES})",
+    re.IGNORECASE,
+)
+_LONG = re.compile(r"\w{48,}")
+"""No figure is that long; patterns that look for words with digits would take quadratic time on it."""
+
+
+def blank(text: str) -> str:
+    """The text with everything that only looks like a figure blotted out, positions kept."""
+    return _NOT_FIGURES.sub(_blots, _LONG.sub(_blots, text))
+
+
+def _blots(match: re.Match[str]) -> str:
+    return "\x00" * len(match.group())
