@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reports.load import Run
 
-MOST_CELLS = 1000
+MOST_CELLS = 400
 """Cells that are traced: of larger runs a fixed sample of whole cases, chosen by the hash of their names."""
 VERSION = 3
 """Raised when the tracing changes: then what is kept is traced anew."""
