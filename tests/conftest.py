@@ -11,6 +11,14 @@ import pytest
 pytest_plugins = ["tests.fixtures.redis", "tests.fixtures.models", "tests.fixtures.browser", "tests.fixtures.runs"]
 
 
+_LONGEST_FIRST = ("faults", "harness")
+"""Folders whose tests start whole runs: one of them at the very end would keep the other core waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in _LONGEST_FIRST)
+
+
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test can reach a paid API or the network: connecting anywhere but loopback raises."""
