@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reports.load import Run
 
-MOST_CELLS = 300
+MOST_CELLS = 200
 """Cells that are traced: of larger runs a fixed sample of whole cases, chosen by the hash of their names."""
 VERSION = 3
 """Raised when the tracing changes: then what is kept is traced anew."""
@@ -27,8 +27,8 @@ FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")
 _HEAD = 60
 """First characters of a text by which it is known in a later prompt."""
-_CHUNK = 50
-_MANY = 150
+_CHUNK = 100
+_MANY = 400
 
 
 @dataclass(frozen=True)
