@@ -1,4 +1,4 @@
-"""The gatehouse: what the gates of one process and one run share, and where cells are taken."""
+"""The gatehouse: what the gates of one process and one run share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from agents import WorstCase
-from harness.errors import Deferred, OverBudget
-from harness.gate.gate import CellGate
 from harness.gate.keys import SHARED, Keys
-from harness.gate.lease import LOOK_AGAIN_S, Heart, Lease, new_holder
+from harness.gate.lease import Heart, new_holder
 from harness.gate.ledger import Caps
 from harness.gate.limits import Limit, Waiters
 from harness.gate.scripts import PATIENCE_S, Scripts, connect
@@ -18,7 +16,6 @@ from harness.money import pricing
 
 if TYPE_CHECKING:
     from agents import Model, Request
-    from harness.cells import Cell
     from harness.experiment.servers import ServerSpec
     from harness.money.pricing import PriceTable
 
@@ -28,7 +25,7 @@ _BLOCK = 128
 
 
 class Gatehouse:
-    """Belongs to the event loop that starts it; `async with` it, and take cells from it."""
+    """Belongs to the event loop that starts it; `async with` it, and take cells with it."""
 
     def __init__(
         self,
@@ -69,22 +66,6 @@ class Gatehouse:
         await self._heart.stop()
         await self._blocking.aclose()
         await self._redis.aclose()
-
-    async def take(self, cell: Cell, attempts_before: int = 0) -> CellGate:
-        """Hold a cell and bring back what was paid for it. Raises Deferred while another holder lives, OverBudget when a
-        cap is met and nothing was paid for this cell yet."""
-        models = frozenset(model.alias for model in cell.lineup.values())
-        args = [self.holder, attempts_before, *self.caps.of_cell(models)]
-        said, *rest = await self.run("open", cell.cell_id, "", args)
-        if said == b"held":
-            raise Deferred(f"cell {cell.cell_id[:12]} is held by {rest[0].decode()}", delay_s=LOOK_AGAIN_S)
-        if said == b"over":
-            scope, *names = (one.decode() for one in rest)
-            which = " ".join([scope, *names])
-            raise OverBudget(f"the cap of the {which} was met before; raise budget.{scope}_usd", scope=scope)
-        token, attempt, known = rest
-        journal = dict(zip(known[::2], known[1::2], strict=True))
-        return CellGate(self, cell, Lease(cell.cell_id, int(token), int(attempt)), journal)
 
     async def run(self, script: str, cell_id: str, server: str, args: Sequence[Any]) -> Any:
         """One script on a cell and the limit of a server; waits while Redis is away."""

@@ -18,6 +18,7 @@ from harness.experiment import servers
 from harness.experiment.spec import Experiment
 from harness.gate.gatehouse import Gatehouse
 from harness.gate.ledger import Caps
+from harness.gate.taking import take
 from harness.money.pricing import PriceTable
 from harness.queue import control, events, roll
 from harness.queue.broker import queue_name
@@ -125,7 +126,7 @@ class ServedRun:
             return None
         attempts = await asyncio.to_thread(self.store.next_attempt, cell.cell_id) - 1
         try:
-            gate = await self._house.take(cell, attempts)
+            gate = await take(self._house, cell, attempts)
         except Deferred as held:
             return await self._stand_by(queue, cell, held.delay_s)
         if await asyncio.to_thread(self.store.has_receipt, cell.cell_id):

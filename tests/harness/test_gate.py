@@ -13,6 +13,7 @@ from harness.gate import journal, ledger
 from harness.gate.keys import Keys
 from harness.gate.ledger import Caps, Money
 from harness.gate.limits import usage
+from harness.gate.taking import take
 from harness.queue.private_redis import private_redis
 from tests.harness.gates import GPT, PLACE, WORST, WORST_USD, answered, at, cell, failed, house, pay, request
 
@@ -20,11 +21,11 @@ from tests.harness.gates import GPT, PLACE, WORST, WORST_USD, answered, at, cell
 def test_a_cell_that_is_begun_again_recalls_what_it_paid_and_pays_only_the_rest(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as first:
-            gate = await first.take(cell())
+            gate = await take(first, cell())
             paid = await pay(gate)
             await gate.close(ended=False)
         async with house(redis_url) as second:
-            gate = await second.take(cell())
+            gate = await take(second, cell())
             assert gate.lease.attempt == 2
             recalled = await gate.recall(PLACE, request())
             assert recalled is not None
@@ -39,7 +40,7 @@ def test_a_cell_that_is_begun_again_recalls_what_it_paid_and_pays_only_the_rest(
 def test_a_place_that_is_asked_otherwise_than_before_is_asked_again(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await pay(gate)
             assert await gate.recall(PLACE, request("Another prompt")) is None
 
@@ -49,7 +50,7 @@ def test_a_place_that_is_asked_otherwise_than_before_is_asked_again(redis_url: s
 def test_an_ended_cell_leaves_nothing_in_redis_but_its_money(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await pay(gate)
             assert await gate.still_ours()
             await gate.close(ended=True)
@@ -65,7 +66,7 @@ def test_an_ended_cell_leaves_nothing_in_redis_but_its_money(redis_url: str) -> 
 def test_rows_of_calls_carry_price_tokens_and_waits(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await pay(gate)
             row = gate.calls[0]
             assert (row["outcome"], row["cost_basis"], row["input_tokens"], row["output_tokens"]) == (
@@ -85,16 +86,16 @@ def test_a_request_that_died_with_its_worker_is_billed_by_estimate_and_flagged(r
     async def scenario() -> None:
         dead = house(redis_url)
         await dead.start()
-        gate = await dead.take(cell())
+        gate = await take(dead, cell())
         await gate.recall(PLACE, request())
         await gate.admit(PLACE, request(), WORST)
         await dead.aclose()
         await asyncio.sleep(0.01)
         async with house(redis_url) as alive:
             with pytest.raises(Deferred):
-                await alive.take(cell())
+                await take(alive, cell())
             await asyncio.sleep(1.3)
-            gate = await alive.take(cell())
+            gate = await take(alive, cell())
             assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
             assert gate.calls[0]["cost_usd"] == pytest.approx(WORST_USD)
             assert await gate.recall(PLACE, request()) is None
@@ -109,10 +110,10 @@ def test_a_request_that_died_with_its_worker_is_billed_by_estimate_and_flagged(r
 def test_an_answer_that_comes_after_the_cell_was_taken_over_is_kept_and_settled(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as stalled, house(redis_url) as second:
-            gate = await stalled.take(cell())
+            gate = await take(stalled, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             await _seem_dead(redis_url, stalled.holder)
-            other = await second.take(cell())
+            other = await take(second, cell())
             assert [row["outcome"] for row in other.calls] == ["killed"]
             assert await gate.record(answered(permit, request())) is None
             assert not await gate.still_ours()
@@ -131,7 +132,7 @@ def test_an_answer_that_comes_after_the_cell_was_taken_over_is_kept_and_settled(
 def test_at_a_cap_requests_that_are_out_land_before_the_cell_ends(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url, caps=Caps(cell_usd=WORST_USD)) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             other = asyncio.create_task(gate.admit(at("bull"), request(), WORST))
             await asyncio.sleep(0.05)
@@ -148,7 +149,7 @@ def test_at_a_cap_requests_that_are_out_land_before_the_cell_ends(redis_url: str
 def test_a_long_back_off_defers_the_cell_and_a_short_one_is_waited_out(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             wait_s = await gate.record(failed(permit, request(), "server_error"))
             assert wait_s is not None
@@ -164,7 +165,7 @@ def test_a_long_back_off_defers_the_cell_and_a_short_one_is_waited_out(redis_url
 def test_a_permanent_failure_is_not_asked_again_and_costs_nothing(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             assert await gate.record(failed(permit, request(), "auth")) is None
             assert gate.calls[0]["cost_usd"] == 0
@@ -175,7 +176,7 @@ def test_a_permanent_failure_is_not_asked_again_and_costs_nothing(redis_url: str
 def test_a_cell_of_a_stopped_run_ends_at_its_next_call(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await pay(gate)
             with redis.Redis.from_url(redis_url) as client:
                 client.set(Keys("run1").control, "stop")
@@ -188,7 +189,7 @@ def test_a_cell_of_a_stopped_run_ends_at_its_next_call(redis_url: str) -> None:
 def test_a_request_that_is_cancelled_while_it_waits_leaves_no_trace(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             first = [await gate.admit(at("bull", index), request(), WORST) for index in range(64)]
             waiting = asyncio.create_task(gate.admit(PLACE, request(), WORST))
             await asyncio.sleep(0.05)
@@ -210,7 +211,7 @@ def test_a_request_that_is_cancelled_while_it_waits_leaves_no_trace(redis_url: s
 def test_a_request_that_is_cut_off_is_billed_by_estimate(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             await gate.discard(PLACE, permit)
             assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
@@ -234,7 +235,7 @@ def test_an_answer_that_comes_while_redis_is_away_is_kept_and_settled_once(tmp_p
         with private_redis(tmp_path) as url:
             gates = house(url)
             await gates.start()
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
         recording = asyncio.create_task(gate.record(answered(permit, request())))
         await asyncio.sleep(0.5)
@@ -255,7 +256,7 @@ def test_a_redis_that_stays_away_leaves_the_cell_unfinished(tmp_path: Path) -> N
         with private_redis(tmp_path) as url:
             gates = house(url, patience_s=0.3)
             await gates.start()
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
         with pytest.raises(BrokerGone):
             await gate.admit(PLACE, request(), WORST)
         await gates.aclose()

@@ -10,6 +10,7 @@ import redis
 from agents import Answer, Call, Part, Permit, Place, Timing, ToolCall, Usage
 from harness.gate import journal
 from harness.gate.journal import Entry, request_hash
+from harness.gate.taking import take
 from harness.storage.rows import call_row
 from reports.tables import CALLS
 from tests.harness.gates import GPT, PLACE, WORST, at, cell, house, pay, request
@@ -59,8 +60,8 @@ def test_another_prompt_model_cap_or_tool_answer_is_another_request() -> None:
 def test_equal_prompts_of_repeats_never_share_an_answer(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            await pay(await gates.take(cell()))
-            repeat = await gates.take(replace(cell(), repeat=1))
+            await pay(await take(gates, cell()))
+            repeat = await take(gates, replace(cell(), repeat=1))
             assert await repeat.recall(PLACE, request()) is None
 
     asyncio.run(scenario())
@@ -69,7 +70,7 @@ def test_equal_prompts_of_repeats_never_share_an_answer(redis_url: str) -> None:
 def test_unfinished_journals_are_carried_into_another_run(redis_url: str) -> None:
     async def begin() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await pay(gate)
             await gate.admit(at("bull"), request(), WORST)
 

@@ -12,19 +12,20 @@ import redis
 
 from harness.errors import Deferred, LeaseLost
 from harness.gate.lease import ALIVE_MS, bury
+from harness.gate.taking import take
 from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request
 
 
 def test_a_cell_is_held_by_one_however_often_its_message_comes(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as first, house(redis_url) as second:
-            gate = await first.take(cell())
+            gate = await take(first, cell())
             for gates in [second, first] * 20:
                 with pytest.raises(Deferred):
-                    await gates.take(cell())
+                    await take(gates, cell())
             await pay(gate)
             await gate.close(ended=False)
-            assert (await second.take(cell())).lease.attempt == 2
+            assert (await take(second, cell())).lease.attempt == 2
 
     asyncio.run(scenario())
 
@@ -32,7 +33,7 @@ def test_a_cell_is_held_by_one_however_often_its_message_comes(redis_url: str) -
 def test_of_many_who_come_at_once_one_gets_the_cell(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as first, house(redis_url) as second:
-            came = await asyncio.gather(*(gates.take(cell()) for gates in [first, second] * 50), return_exceptions=True)
+            came = await asyncio.gather(*(take(gates, cell()) for gates in [first, second] * 50), return_exceptions=True)
             assert sum(isinstance(one, Deferred) for one in came) == 99
 
     asyncio.run(scenario())
@@ -41,10 +42,10 @@ def test_of_many_who_come_at_once_one_gets_the_cell(redis_url: str) -> None:
 def test_a_holder_that_lost_its_cell_stops_before_its_next_call_and_cannot_end_it(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as first, house(redis_url) as second:
-            gate = await first.take(cell())
+            gate = await take(first, cell())
             with redis.Redis.from_url(redis_url) as client:
                 bury(client, "run1", f"{socket.gethostname()}:{os.getpid()}")
-            other = await second.take(cell())
+            other = await take(second, cell())
             assert other.lease.token > gate.lease.token
             assert not await gate.still_ours()
             with pytest.raises(LeaseLost):
@@ -60,12 +61,12 @@ def test_a_holder_is_dead_only_after_two_looks(redis_url: str) -> None:
 
     async def scenario() -> None:
         async with house(redis_url) as first, house(redis_url) as second:
-            gate = await first.take(cell())
+            gate = await take(first, cell())
             for _ in range(3):
                 with redis.Redis.from_url(redis_url) as client:
                     client.delete(first.keys.alive(first.holder))
                 with pytest.raises(Deferred):
-                    await second.take(cell())
+                    await take(second, cell())
                 await asyncio.sleep(1.1)
             await gate.admit(PLACE, request(), WORST)
 
@@ -76,14 +77,14 @@ def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
     async def scenario() -> float:
         dead = house(redis_url)
         await dead.start()
-        await dead.take(cell())
+        await take(dead, cell())
         died = time.monotonic()
         assert dead._heart._task is not None
         dead._heart._task.cancel()
         async with house(redis_url) as second:
             while True:
                 try:
-                    await second.take(cell())
+                    await take(second, cell())
                     break
                 except Deferred as later:
                     await asyncio.sleep(later.delay_s)
@@ -97,10 +98,10 @@ def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
 def test_a_released_cell_keeps_count_of_its_attempts_and_starts_above_those_of_its_receipts(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell(), attempts_before=3)
+            gate = await take(gates, cell(), attempts_before=3)
             assert gate.lease.attempt == 4
             await pay(gate, at("bull"))
             await gate.close(ended=False)
-            assert (await gates.take(cell(), attempts_before=3)).lease.attempt == 5
+            assert (await take(gates, cell(), attempts_before=3)).lease.attempt == 5
 
     asyncio.run(scenario())

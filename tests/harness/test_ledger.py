@@ -11,13 +11,14 @@ import redis
 from harness.errors import OverBudget
 from harness.gate import ledger
 from harness.gate.ledger import Caps, Money, pico
+from harness.gate.taking import take
 from tests.harness.gates import GPT, LLAMA, PLACE, WORST, WORST_USD, answered, at, cell, house, pay, request
 
 
 def test_a_call_that_could_break_the_cap_of_a_call_is_not_sent(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url, caps=Caps(call_usd=WORST_USD * 0.9)) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             with pytest.raises(OverBudget) as cap:
                 await gate.admit(PLACE, request(), WORST)
             assert cap.value.scope == "call"
@@ -30,7 +31,7 @@ def test_calls_side_by_side_never_pass_the_cap_of_the_run_and_money_that_comes_f
     cap = WORST_USD + 9.5 * settled
 
     async def one(gates: object, number: int) -> int:
-        gate = await gates.take(cell(f"T{number}"))  # type: ignore[attr-defined]
+        gate = await take(gates, cell(f"T{number}"))  # type: ignore[attr-defined]
         try:
             permit = await gate.admit(PLACE, request(), WORST)
         except OverBudget:
@@ -54,20 +55,20 @@ def test_calls_side_by_side_never_pass_the_cap_of_the_run_and_money_that_comes_f
 def test_at_the_cap_no_cell_starts_one_that_has_paid_goes_on_and_a_raised_cap_continues(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url, caps=Caps(run_usd=0.0041)) as gates:
-            begun = await gates.take(cell("MSFT"))
+            begun = await take(gates, cell("MSFT"))
             await pay(begun)
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await pay(gate)
             await pay(gate, at("bull"))
             with pytest.raises(OverBudget):
                 await gate.admit(at("bear"), request(), WORST)
             with pytest.raises(OverBudget) as cap:
-                await gates.take(cell("JPM"))
+                await take(gates, cell("JPM"))
             assert cap.value.scope == "run"
             await begun.close(ended=False)
-            assert (await gates.take(cell("MSFT"))).lease.attempt == 2
+            assert (await take(gates, cell("MSFT"))).lease.attempt == 2
         async with house(redis_url, caps=Caps(run_usd=0.008)) as gates:
-            await pay(await gates.take(cell("JPM")))
+            await pay(await take(gates, cell("JPM")))
 
     asyncio.run(scenario())
 
@@ -77,14 +78,14 @@ def test_the_cap_of_a_model_binds_that_model_only(redis_url: str) -> None:
 
     async def scenario() -> None:
         async with house(redis_url, caps=Caps(model_usd={"gpt": 0.0021})) as gates:
-            gate = await gates.take(cell("AAPL", GPT, other))
+            gate = await take(gates, cell("AAPL", GPT, other))
             await pay(gate)
             with pytest.raises(OverBudget) as cap:
                 await gate.admit(at("bull"), request(), WORST)
             assert cap.value.scope == "model"
             with pytest.raises(OverBudget, match="gpt"):
-                await gates.take(cell("JPM"))
-            await pay(await gates.take(cell("JPM", other)), PLACE, request(model=other))
+                await take(gates, cell("JPM"))
+            await pay(await take(gates, cell("JPM", other)), PLACE, request(model=other))
 
     asyncio.run(scenario())
     with redis.Redis.from_url(redis_url) as client:
@@ -97,7 +98,7 @@ def test_the_cap_of_a_model_binds_that_model_only(redis_url: str) -> None:
 def test_local_models_send_no_bill(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url, caps=Caps(run_usd=0.0, call_usd=0.0)) as gates:
-            await pay(await gates.take(cell("AAPL", LLAMA)), PLACE, request(model=LLAMA))
+            await pay(await take(gates, cell("AAPL", LLAMA)), PLACE, request(model=LLAMA))
 
     asyncio.run(scenario())
     with redis.Redis.from_url(redis_url) as client:
@@ -107,7 +108,7 @@ def test_local_models_send_no_bill(redis_url: str) -> None:
 def test_a_thousand_settlements_add_up_to_the_last_token(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             for index in range(200):
                 permit = await gate.admit(at("bull", index), request(), WORST)
                 await gate.record(answered(permit, request(), at("bull", index), tokens=(index, 3 * index)))

@@ -13,6 +13,7 @@ from agents import Model, Place
 from harness.experiment.servers import ServerSpec
 from harness.gate.gatehouse import Gatehouse
 from harness.gate.limits import Limit, Usage, history, usage
+from harness.gate.taking import take
 from tests.harness.gates import GPT, LLAMA, PLACE, WORST, answered, at, cell, failed, house, request, specs
 
 QWEN = replace(LLAMA, alias="qwen", name="qwen3:8b")
@@ -23,7 +24,7 @@ def test_slots_of_a_local_server_are_shared_by_all_and_busy_while_somebody_waits
 
     async def one(gates: Gatehouse, number: int) -> None:
         nonlocal out, most
-        gate = await gates.take(cell(f"T{number}", LLAMA))
+        gate = await take(gates, cell(f"T{number}", LLAMA))
         for index in range(4):
             permit = await gate.admit(at("bull", index), request(model=LLAMA), WORST)
             out += 1
@@ -50,7 +51,7 @@ def test_who_came_first_is_served_first(redis_url: str) -> None:
     order: list[int] = []
 
     async def one(gates: Gatehouse, number: int) -> None:
-        gate = await gates.take(cell(f"T{number}", LLAMA))
+        gate = await take(gates, cell(f"T{number}", LLAMA))
         await asyncio.sleep(0.25 * number)
         permit = await gate.admit(PLACE, request(model=LLAMA), WORST)
         order.append(number)
@@ -68,7 +69,7 @@ def test_who_came_first_is_served_first(redis_url: str) -> None:
 def test_models_of_one_server_do_not_take_turns(redis_url: str) -> None:
     async def one(gates: Gatehouse, number: int) -> None:
         model = [LLAMA, QWEN][number % 2]
-        gate = await gates.take(cell(f"T{number}", model))
+        gate = await take(gates, cell(f"T{number}", model))
         for index in range(5):
             permit = await gate.admit(at("bull", index), request(model=model), WORST)
             await asyncio.sleep(0.02)
@@ -87,10 +88,10 @@ def test_slots_of_a_dead_process_come_free(redis_url: str) -> None:
     async def scenario() -> None:
         dead = house(redis_url)
         await dead.start()
-        await (await dead.take(cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
+        await (await take(dead, cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
         await dead.aclose()
         async with house(redis_url) as alive:
-            gate = await alive.take(cell("AAPL", LLAMA))
+            gate = await take(alive, cell("AAPL", LLAMA))
             await gate.admit(PLACE, request(model=LLAMA), WORST)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -101,7 +102,7 @@ def test_a_hosted_limit_starts_slowly_grows_and_only_a_429_shrinks_it(redis_url:
 
     async def scenario() -> None:
         async with house(redis_url, servers=servers) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             await _round(gates, 12, None)
             grown = _window(redis_url, servers["cloud"])
             assert grown > 8
@@ -126,7 +127,7 @@ def test_a_hosted_limit_starts_slowly_grows_and_only_a_429_shrinks_it(redis_url:
 def test_retry_after_holds_everybody_back(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url) as gates:
-            gate, other = await gates.take(cell()), await gates.take(cell("MSFT"))
+            gate, other = await take(gates, cell()), await take(gates, cell("MSFT"))
             permit = await gate.admit(PLACE, request(), WORST)
             await gate.record(failed(permit, request(), "rate_limited", retry_after_s=1.0))
             permit = await other.admit(PLACE, request(), WORST)
@@ -141,7 +142,7 @@ def test_retry_after_holds_everybody_back(redis_url: str) -> None:
 def test_a_declared_limit_needs_no_slow_start(redis_url: str) -> None:
     async def scenario() -> None:
         async with house(redis_url, servers=specs(parallel=32)) as gates:
-            gate = await gates.take(cell())
+            gate = await take(gates, cell())
             permits = await asyncio.gather(*(gate.admit(_place(index), request(), WORST) for index in range(32)))
             assert usage_of_cloud(redis_url).slots_held == 32
             for index, permit in enumerate(permits):
@@ -164,10 +165,10 @@ def test_a_hosted_limit_belongs_to_the_account_a_local_one_to_the_machine() -> N
 def test_a_changed_number_of_slots_counts_from_the_next_call(redis_url: str, slots: int) -> None:
     async def scenario() -> None:
         async with house(redis_url, servers=specs(slots=2)) as before:
-            gate = await before.take(cell("A", LLAMA))
+            gate = await take(before, cell("A", LLAMA))
             await gate.record(answered(await gate.admit(PLACE, request(model=LLAMA), WORST), request(model=LLAMA)))
         async with house(redis_url, servers=specs(slots=slots)) as after:
-            gate = await after.take(cell("B", LLAMA))
+            gate = await take(after, cell("B", LLAMA))
             await gate.admit(PLACE, request(model=LLAMA), WORST)
             with redis.Redis.from_url(redis_url) as client:
                 assert usage(client, "run1")["gpu-box"].window == slots
@@ -181,7 +182,7 @@ def usage_of_cloud(url: str) -> Usage:
 
 
 async def _round(gates: Gatehouse, count: int, cause: str | None) -> None:
-    gate = await gates.take(cell(f"R{time.monotonic_ns()}"))
+    gate = await take(gates, cell(f"R{time.monotonic_ns()}"))
 
     async def one(place: Place) -> None:
         permit = await gate.admit(place, request(), WORST)
@@ -207,7 +208,7 @@ def test_runs_on_one_broker_share_the_slots_of_a_server(redis_url: str, model: M
 
     async def one(gates: Gatehouse, number: int) -> None:
         nonlocal out, most
-        gate = await gates.take(cell(f"T{number}", model))
+        gate = await take(gates, cell(f"T{number}", model))
         for index in range(3):
             permit = await gate.admit(at("bull", index), request(model=model), WORST)
             out += 1
@@ -233,10 +234,10 @@ def test_slots_of_a_dead_run_come_free_for_another(redis_url: str) -> None:
     async def scenario() -> None:
         dead = house(redis_url, run_id="run1")
         await dead.start()
-        await (await dead.take(cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
+        await (await take(dead, cell("DEAD", LLAMA))).admit(PLACE, request(model=LLAMA), WORST)
         await dead.aclose()
         async with house(redis_url, run_id="run2") as alive:
-            gate = await alive.take(cell("AAPL", LLAMA))
+            gate = await take(alive, cell("AAPL", LLAMA))
             await gate.admit(PLACE, request(model=LLAMA), WORST)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -244,7 +245,7 @@ def test_slots_of_a_dead_run_come_free_for_another(redis_url: str) -> None:
 
 def test_runs_that_declare_different_slots_do_not_undo_each_other(redis_url: str) -> None:
     async def ask(gates: Gatehouse, ticker: str) -> None:
-        gate = await gates.take(cell(ticker, LLAMA))
+        gate = await take(gates, cell(ticker, LLAMA))
         await gate.record(answered(await gate.admit(PLACE, request(model=LLAMA), WORST), request(model=LLAMA)))
 
     async def scenario() -> None:
