@@ -26,8 +26,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import yaml
 
 import agents
-from reports.grounding import INVENTED, Traced, trace
+from reports.grounding import INVENTED, trace
 from reports.tracing.given import Given
+from reports.tracing.traced import Traced
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests" / "reports" / "grounding_corpus.yaml"

@@ -14,6 +14,7 @@ from reports.tracing.invented import Invented
 from reports.tracing.labels import MADE_OF, SERIES, label_after, label_before, named_in, tied_label
 from reports.tracing.quantities import MOVES, Quantity, quantities, same_unit
 from reports.tracing.sentences import sentences
+from reports.tracing.traced import Traced
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})
@@ -33,19 +34,6 @@ MOST_CHARS = 30_000
 _FEW = 8
 """Facts of one quantity among which a figure that is none of them contradicts; of more, one may be missing."""
 _HEDGED = 0.025
-
-
-@dataclass(frozen=True)
-class Traced:
-    """One figure of a text with its origin."""
-
-    quantity: Quantity
-    label: str
-    """One of LABELS."""
-    source: str = ""
-    """The line, the calculation or the earlier role that it comes from; for a contradiction what the inputs say."""
-    born: str = ""
-    """For an invented figure: the place of the text in which it stood first."""
 
 
 Earlier = Sequence[tuple[str, Invented]]

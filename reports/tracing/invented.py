@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from reports.tracing.by_size import BySize
 from reports.tracing.quantities import Quantity, same_unit
-
-if TYPE_CHECKING:
-    from reports.grounding import Traced
+from reports.tracing.traced import Traced
 
 _SLACK = 1.0001
 

@@ -11,7 +11,7 @@ from reports.grounding import GROUNDED
 from reports.visible import plain, visible
 
 if TYPE_CHECKING:
-    from reports.grounding import Traced
+    from reports.tracing.traced import Traced
 
 Mark = tuple[int, str, str, str]
 """Start of a figure, the figure, its label, its source."""

@@ -9,10 +9,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from reports.grounding import GROUNDED, INVENTED, MOST_CHARS, Traced, ledger, reaching
+from reports.grounding import GROUNDED, INVENTED, MOST_CHARS, ledger, reaching
 from reports.processes import is_local, side_by_side
 from reports.tracing.given import Given
 from reports.tracing.sentences import sentences
+from reports.tracing.traced import Traced
 
 if TYPE_CHECKING:
     import pandas as pd
