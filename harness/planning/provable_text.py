@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from harness.planning.provable import Provable
+if TYPE_CHECKING:
+    # Its statistics take a second to import, which a run with something to mend never needs.
+    from harness.planning.provable import Provable
 
 
 def proves(one: Provable) -> str:
