@@ -72,12 +72,13 @@ class OpenAI:
             await self._http.aclose()
 
     def _build(self, model: Model) -> Any:
-        from langchain_openai import ChatOpenAI
         from openai import Timeout
+
+        from agents.llms.openai_chat import PlainChatOpenAI
 
         # An async key leaves the synchronous client unbuilt; the empty proxy keeps OPENAI_PROXY out. How long an answer may
         # take is the door's to say, model by model: models of one name but different tiers share this client.
-        return ChatOpenAI(
+        return PlainChatOpenAI(
             model=model.name,
             base_url=self._url,
             api_key=self._key,

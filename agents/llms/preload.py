@@ -6,6 +6,10 @@ from __future__ import annotations
 def preload() -> None:
     """Import every provider that is installed; nothing is connected."""
     import langchain_ollama  # noqa: F401
-    import langchain_openai  # noqa: F401
 
-    from agents.llms import llamacpp, ollama, openai  # noqa: F401
+    from agents.llms import (  # noqa: F401
+        llamacpp,
+        ollama,
+        openai,
+        openai_chat,
+    )
