@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,13 @@ def _brief(found: Findings, arm: str) -> Brief:
 def _cost(found: Findings, arm: str) -> str:
     row = found.row("cost_per_usable")
     one = row.comparisons.get(arm)
-    if one is None or not one.has_interval or one.scale != "ratio":
+    if one is None or one.scale != "ratio" or not math.isfinite(one.estimate.value):
         return "what it costs beside the others is not known"
-    if not one.is_apart:
-        return f"costs about the same as {found.baseline}, {_interval(row, one)}"
     word = "less" if one.estimate.value < 1 else "more"
+    if not one.has_interval:
+        return f"a usable decision cost {_times(one.estimate.value)} {word} here, on too little for an interval"
+    if not one.is_apart:
+        return f"what it costs cannot be told from {found.baseline}'s cost, {_interval(row, one)}"
     return f"costs {_times(one.estimate.value)} {word} per usable decision"
 
 
