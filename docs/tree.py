@@ -35,8 +35,10 @@ def tree() -> str:
 
 
 def _files(folder: str) -> list[tuple[str, str]]:
-    listed = subprocess.run(["git", "ls-files", "--", folder], cwd=ROOT, capture_output=True, text=True, check=True)
-    names = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    # Also what git does not track yet: the tree is written before the commit that brings a file.
+    asked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", folder]
+    listed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [name for name in sorted(listed.stdout.splitlines()) if (ROOT / name).is_file()]
     said = [(name.removeprefix(f"{folder}/"), _purpose(ROOT / name)) for name in names]
     return [(name, purpose) for name, purpose in said if purpose]
 
