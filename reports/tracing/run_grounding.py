@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from reports.grounding import GROUNDED, INVENTED, MOST_CHARS, ledger, reaching
-from reports.processes import is_local, side_by_side
 from reports.tracing.given import Given
 from reports.tracing.sentences import sentences
 from reports.tracing.traced import Traced
@@ -29,7 +28,6 @@ COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "re
 _HEAD = 60
 """First characters of a text by which it is known in a later prompt."""
 _CHUNK = 100
-_MANY = 400
 
 
 @dataclass(frozen=True)
@@ -219,24 +217,15 @@ def given_of(texts: tuple[str, ...]) -> Given:
 
 
 def _traced(run: Run, cell_ids: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows chunk by chunk, side by side in processes when there are many. Cells of one case lie together."""
+    """Rows chunk by chunk. Cells of one case lie together."""
     case_of = dict(zip(run.cells["cell_id"], run.cells["case_id"], strict=True))
     ordered = sorted(cell_ids, key=lambda one: str(case_of.get(one)))
     chunks = [ordered[at : at + _CHUNK] for at in range(0, len(ordered), _CHUNK)]
-    if len(ordered) < _MANY or not is_local(run):
-        yield from (_chunk(run, chunk) for chunk in chunks)
-        return
-    yield from side_by_side(_elsewhere, [(run.path, chunk) for chunk in chunks])
+    yield from (_chunk(run, chunk) for chunk in chunks)
 
 
 def _chunk(run: Run, cell_ids: Sequence[str]) -> list[tuple[Any, ...]]:
     return [row for cell_id, cell in cells_of(run, cell_ids) for row in traced_rows(cell_id, cell)]
-
-
-def _elsewhere(address: str, cell_ids: Sequence[str]) -> list[tuple[Any, ...]]:
-    from reports.load import load
-
-    return _chunk(load(address), cell_ids)
 
 
 def _kept(run: Run) -> pd.DataFrame:
