@@ -100,8 +100,11 @@ def start_model(name: str, num_ctx: int) -> Any:
     # Without an alias the model's name would be an absolute path; n_ctx is divided by the slots.
     params.model_alias = {name}
     params.n_parallel, params.n_ctx = SLOTS, SLOTS * num_ctx
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _cores()
+    # A prompt is computed by all cores, an answer by one: for each token of so small a model, threads wait longer than they work.
+    params.cpuparams_batch.n_threads, params.cpuparams.n_threads = _cores(), 1
     params.hostnames, params.port = ["127.0.0.1"], 0
+    # Windowed attention keeps its whole window, so that a prompt's start comes from the cache: a third less to compute.
+    params.swa_full = True
     params.cache_ram_mib, params.ui, params.endpoint_slots = _CACHE_MIB, False, False
     if template := weights_of(name).chat_template:
         params.chat_template = template
