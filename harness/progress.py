@@ -45,6 +45,8 @@ class Progress:
     started_at: float = field(default_factory=time.monotonic)
     known_before: int = 0
     """Cells that had ended when this session began."""
+    calls_before: int = 0
+    """Calls of those cells."""
     spent_usd: float | None = None
     """What hosted models have billed so far, in flight estimates included; None before anything is known."""
     tokens_told: tuple[int, int] = (0, 0)
@@ -64,7 +66,7 @@ class Progress:
         progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()})
         for receipt in receipts:
             progress.add(receipt)
-        progress.known_before = progress.ended
+        progress.known_before, progress.calls_before = progress.ended, progress.calls
         return progress
 
     @property
@@ -99,11 +101,25 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to go if the rest takes as long per cell; None before a cell has ended in this session."""
+        """Seconds to go at the pace of this session's calls; None before a cell of a kind that makes calls has ended."""
         if self.ended >= self.wanted:
             return 0.0
+        expected, made = self._calls_expected(), self.calls - self.calls_before
+        if expected is None:
+            return None
+        if expected > 0 and made > 0:
+            return self.elapsed_s / made * max(expected - self.calls, 0.0)
         done = self.ended - self.known_before
         return self.elapsed_s / done * (self.wanted - self.ended) if done > 0 else None
+
+    def _calls_expected(self) -> float | None:
+        """Of all cells, each arm's at its own ended cells' mean; None while an arm has no ended cell and no other one calls."""
+        means = {name: arm.calls / arm.ended for name, arm in self.arms.items() if arm.ended}
+        calling = [mean for mean in means.values() if mean > 0]
+        if len(means) < len(self.arms) and not calling:
+            return None
+        other = sum(calling) / len(calling) if calling else 0.0
+        return sum(arm.wanted * means.get(name, other) for name, arm in self.arms.items())
 
     def add(self, receipt: Row) -> None:
         """An ended cell; told twice, it counts once."""

@@ -100,7 +100,7 @@ def start_model(name: str, num_ctx: int) -> Any:
     # Without an alias the model's name would be an absolute path; n_ctx is divided by the slots.
     params.model_alias = {name}
     params.n_parallel, params.n_ctx = SLOTS, SLOTS * num_ctx
-    # A prompt is computed by all cores, an answer by one: for each token of so small a model, threads wait longer than they work.
+    # A prompt is computed by all cores, an answer by one: for a token of so small a model, threads wait longer than they work.
     params.cpuparams_batch.n_threads, params.cpuparams.n_threads = _cores(), 1
     params.hostnames, params.port = ["127.0.0.1"], 0
     # Windowed attention keeps its whole window, so that a prompt's start comes from the cache: a third less to compute.

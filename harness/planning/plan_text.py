@@ -29,7 +29,7 @@ def show(plan: Plan, console: Console) -> None:
     from rich.text import Text
 
     table = Table(title=f"plan of {plan.experiment}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("arm", overflow="fold", min_width=6)
+    table.add_column("arm", overflow="fold", min_width=12)
     for heading in ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, arm in {**plan.arms, **plan.again}.items():
@@ -77,7 +77,8 @@ def usd(interval: Interval) -> str:
         return "unknown"
     if not interval.high:
         return "$0"
-    places = max(0, 2 - math.floor(math.log10(interval.high)))
+    digits = 2 if interval.high < 0.1 else 3
+    places = max(0, digits - 1 - math.floor(math.log10(interval.high)))
     low, mid, high = (f"{amount:,.{places}f}" for amount in (interval.low, interval.mid, interval.high))
     return f"${mid} ({low}–{high})"
 
