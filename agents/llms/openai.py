@@ -51,7 +51,7 @@ class OpenAI:
         arguments = responses_arguments(request) if self._responses else chat_arguments(request)
         try:
             await self.prepare(request.model)
-            await self._chats[request.model.name].ainvoke(messages, **arguments)
+            await self._chats[request.model.name].post(messages, **arguments)
         except Exception:
             # The SDK may choke on an answer that is complete and billed: what came over the wire decides.
             if wire.status is None or wire.status >= 400 or wire.body is None:
@@ -74,11 +74,11 @@ class OpenAI:
     def _build(self, model: Model) -> Any:
         from openai import Timeout
 
-        from agents.llms.openai_chat import PlainChatOpenAI
+        from agents.llms.openai_chat import PostingChatOpenAI
 
         # An async key leaves the synchronous client unbuilt; the empty proxy keeps OPENAI_PROXY out. How long an answer may
         # take is the door's to say, model by model: models of one name but different tiers share this client.
-        return PlainChatOpenAI(
+        return PostingChatOpenAI(
             model=model.name,
             base_url=self._url,
             api_key=self._key,
