@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -50,9 +50,10 @@ class Facts:
     def _arm_cells(self) -> dict[str, Any]:
         return {arm: (self.cells["arm"] == arm).to_numpy() for arm in self.arms}
 
-    def by_case(self, values: pd.Series[Any], how: str = "mean") -> pd.DataFrame:
-        """Cells' values -> cases x arms: the mean over repeats, NaN where none is known."""
-        collapsed = values.astype(float).groupby([self.cells["case_id"], self.cells["arm"]]).agg(how)
+    def by_case(self, values: pd.Series[Any], how: Literal["mean", "sum"] = "mean") -> pd.DataFrame:
+        """Cells' values -> cases x arms: mean or sum over the repeats that are known, NaN where none is."""
+        groups = values.astype(float).groupby([self.cells["case_id"], self.cells["arm"]])
+        collapsed = groups.sum(min_count=1) if how == "sum" else groups.mean()
         frame: pd.DataFrame = collapsed.unstack("arm").reindex(index=self.dates.index, columns=list(self.arms))
         return frame
 

@@ -64,15 +64,18 @@ def _gates(run: Run, findings: Findings, name: str, limit: float) -> Iterator[Ga
     for arm in run.arms:
         if arm in lineups.rule_arms(run.experiment) or (name == "min_similarity" and arm == findings.baseline):
             continue
-        yield Gate(name, arm, limit, _value(findings, endpoint, arm), unit)
+        is_told = endpoint != "cost_per_usable" or not _lacks_a_price(run, arm)
+        yield Gate(name, arm, limit, _value(findings, endpoint, arm) if is_told else None, unit)
 
 
 def _value(findings: Findings, endpoint: str, arm: str) -> float | None:
-    """The arm's figure; one that leaves out cases for want of a price is not the arm's cost."""
     found = findings.row(endpoint).values.get(arm)
-    if found is None or not known(found.value) or (endpoint == "cost_per_usable" and found.missing):
-        return None
-    return found.value
+    return found.value if found is not None and known(found.value) else None
+
+
+def _lacks_a_price(run: Run, arm: str) -> bool:
+    """A figure that leaves out cells for want of a price is not the arm's cost."""
+    return bool(run.judged.loc[run.judged["arm"] == arm, "cost_usd"].isna().any())
 
 
 def _bill(run: Run) -> float | None:

@@ -52,17 +52,6 @@ class Row:
         return any(len(marks) > 1 for marks in self.marks.values())
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How often two arms gave the same rating, or an arm the same rating twice."""
-
-    one: str
-    other: str
-    share: float | None
-    cases: int
-    """Cases that could be compared."""
-
-
 def rows(run: Run) -> list[Row]:
     """All cases by date and ticker; of an unfinished run the whole ones."""
     outcomes = _outcomes(run)
@@ -91,11 +80,6 @@ def horizon(run: Run) -> int | None:
     return 5 if 5 in there else there[len(there) // 2] if there else None
 
 
-def agreement(found: Sequence[Row], arms: Sequence[str]) -> list[list[Agreement]]:
-    """Arms x arms: share of cases with the same rating over all pairs of repeats; the diagonal is an arm's own noise floor."""
-    return [[_agreement(found, one, other) for other in arms] for one in arms]
-
-
 def distribution(found: Sequence[Row], arm: str) -> Counter[str]:
     """Answer -> how often the arm gave it."""
     counts: Counter[str] = Counter()
@@ -114,27 +98,6 @@ def flips(found: Sequence[Row], arm: str) -> tuple[int, int]:
 def _row(case: str, ticker: str, date: dt.date, answers: Mapping[str, list[str]], outcome: float | None) -> Row:
     marks = {arm: tuple(Mark(w, n) for w, n in Counter(words).most_common()) for arm, words in answers.items()}
     return Row(case, ticker, date, marks, len({m[0].word for m in marks.values()}) > 1, outcome)
-
-
-def _agreement(found: Sequence[Row], one: str, other: str) -> Agreement:
-    shares = []
-    for row in found:
-        a, b = ({m.word: m.times for m in row.marks.get(arm, ())} for arm in (one, other))
-        share = _own(a) if one == other else _between(a, b)
-        if share is not None:
-            shares.append(share)
-    return Agreement(one, other, sum(shares) / len(shares) if shares else None, len(shares))
-
-
-def _own(counts: Mapping[str, int]) -> float | None:
-    n = sum(counts.values())
-    return sum(c * (c - 1) for w, c in counts.items() if w in RATINGS) / (n * (n - 1)) if n > 1 else None
-
-
-def _between(a: Mapping[str, int], b: Mapping[str, int]) -> float | None:
-    if not a or not b:
-        return None
-    return sum(a[w] * b.get(w, 0) for w in a if w in RATINGS) / (sum(a.values()) * sum(b.values()))
 
 
 def _outcomes(run: Run) -> dict[str, float]:

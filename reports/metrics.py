@@ -22,17 +22,18 @@ Cells = Any
 
 @metric("cost per decision", group="money", unit="usd", better="lower", scale="ratio")
 def cost(facts: Facts) -> Frame:
-    """Dollars of all calls of a cell over all its attempts, failed and killed ones included. Arms are compared by the
-    geometric mean of the ratio per case. A cell with one unknown price is unknown and left out, never zero."""
+    """Dollars of all calls of a cell over all its attempts, failed and killed ones included; repeats are averaged inside
+    their case and cases inside their date, which the totals behind the cost per usable decision are not. Arms are compared
+    by the geometric mean of the ratio per case. A cell with one unknown price is unknown and left out, never zero."""
     return facts.by_case(facts.cells["cost_usd"])
 
 
 @metric("cost per usable decision", group="money", unit="usd", better="lower", kind="per_unit", scale="ratio")
 def cost_per_usable(facts: Facts) -> tuple[Frame, Frame]:
-    """Dollars of all cells, also of those that brought nothing, divided by the number of usable decisions; cells of
-    unknown cost are left out above and below the line."""
+    """Dollars of all cells, also of those that brought nothing, divided by their usable decisions; every repeat counts, and
+    cells of unknown cost are left out above and below the line. This one figure stands everywhere."""
     is_known = facts.cells["cost_usd"].notna()
-    return facts.by_case(facts.cells["cost_usd"]), facts.by_case(facts.usable.where(is_known))
+    return facts.by_case(facts.cells["cost_usd"], "sum"), facts.by_case(facts.usable.where(is_known), "sum")
 
 
 @metric("cost per decision with cold caches", group="money", unit="usd", better="lower", scale="ratio")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from reports import similarity
 from reports.answer.findings import find
+from reports.facts import Facts
 from reports.views import arms
 from reports.views.answer import Answer
 from reports.views.arms import Arm
@@ -22,6 +24,7 @@ from reports.visible import slug, visible
 
 if TYPE_CHECKING:
     from reports.answer.found import Findings
+    from reports.estimate import Estimate
     from reports.load import Run
 
 
@@ -85,7 +88,16 @@ class Page:
     @cached_property
     def findings(self) -> Findings | None:
         """Numbers, verdicts and takeaways; None when no cell has ended."""
-        return find(self.run) if len(self.run.judged) else None
+        return find(self.run, self.facts) if len(self.run.judged) else None
+
+    @cached_property
+    def facts(self) -> Facts:
+        return Facts(self.run)
+
+    @cached_property
+    def matrix(self) -> dict[str, dict[str, Estimate]]:
+        """arm -> arm -> how often both gave the same rating."""
+        return similarity.matrix(self.facts)
 
     @cached_property
     def answer(self) -> Answer | None:

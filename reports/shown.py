@@ -50,6 +50,16 @@ def plain_interval(found: Estimate) -> Markup:
     return with_interval([wording.figure("", round(v, 2) + 0.0).lstrip("+") for v in _ends(found)], found)
 
 
+def agreement(found: Estimate, is_own: bool) -> Markup:
+    """How often two arms gave the same rating, with its interval and the cases that it rests on."""
+    if not known(found.value):
+        return unknown("no case has two ratings to compare", "no repeats" if is_own else "none shared")
+    value, low, high = (wording.figure("share", v) for v in _ends(found))
+    ends = wording.span(low, high) if known(found.low) and known(found.high) else "no interval"
+    template = '<span class="v">{}</span><span class="sub nb">{}</span><span class="sub nb">{} cases</span>'
+    return Markup(template).format(value, ends, f"{found.cases:,}")
+
+
 def shift(found: Similarity) -> Markup:
     """Whether two arms use the ratings equally often."""
     if not known(found.shift_p):
@@ -90,4 +100,4 @@ def with_interval(texts: list[str], found: Estimate) -> Markup:
     value, low, high = texts
     if not (known(found.low) and known(found.high)):
         return Markup('<span class="v">{}</span> <span class="ci">no interval</span>').format(value)
-    return Markup('<span class="v">{}</span> <span class="ci">[{} to {}]</span>').format(value, low, high)
+    return Markup('<span class="v">{}</span> <span class="ci">[{}]</span>').format(value, wording.span(low, high))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 
+from reports import case_values, registry
 from reports.estimate import Estimate, of_mean, unknown
 from reports.facts import RATINGS, Facts
+from reports.measure import Measured
 from reports.stats import agreement, means
 
 
@@ -39,6 +42,24 @@ def similarities(facts: Facts) -> dict[str, Similarity]:
     floor = _by_date(facts, facts.pair_tables(facts.baseline, facts.baseline))
     found = {arm: _by_date(facts, facts.pair_tables(facts.baseline, arm)) for arm in facts.arms if arm != facts.baseline}
     return {arm: _similarity(arm, tables, floor) for arm, tables in {facts.baseline: floor, **found}.items()}
+
+
+def matrix(facts: Facts) -> dict[str, dict[str, Estimate]]:
+    """arm -> arm -> how often both gave the same rating, where both gave one; against itself it is the noise floor.
+
+    The baseline's row is the endpoint `similarity`.
+    """
+    found: dict[str, dict[str, Estimate]] = {arm: {} for arm in facts.arms}
+    for one, other in combinations_with_replacement(facts.arms, 2):
+        found[one][other] = found[other][one] = _agreed(facts, one, other)
+    return {one: {other: found[one][other] for other in facts.arms} for one in facts.arms}
+
+
+def _agreed(facts: Facts, one: str, other: str) -> Estimate:
+    def shares(facts: Facts) -> Any:
+        return case_values.agreements(facts, {other: facts.pair_tables(other, one)})
+
+    return Measured(facts, replace(registry.DECLARED["similarity"], compute=shares)).value(other)
 
 
 def _by_date(facts: Facts, tables: Any) -> Any:

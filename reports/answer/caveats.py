@@ -16,11 +16,11 @@ def caveats(found: Findings, run: Run) -> tuple[str, ...]:
     """What a reader must know before believing any of it, each with its number."""
     return (
         *_size_caveats(found),
-        *_best_caveats(found),
         *_failure_caveats(found, run),
         *_cost_caveats(run),
         *_leakage_caveats(found),
         *_outcome_caveats(found, run),
+        *_many_caveats(found),
     )
 
 
@@ -31,14 +31,14 @@ def _size_caveats(found: Findings) -> Iterator[str]:
         yield f"{found.cases} cases on 1 date: cases of one date count as one, so nothing can be judged."
     elif 1 < found.dates < 10:
         yield f"{found.cases} cases on only {found.dates} dates: intervals are wide, since cases of one date count together."
+
+
+def _many_caveats(found: Findings) -> Iterator[str]:
     if len(found.arms) > 2 and found.declared:
         yield (
             f"{len(found.arms) - 1} arms are held against one baseline; the correction is over the endpoints of each pair, not "
             f"over pairs."
         )
-
-
-def _best_caveats(found: Findings) -> Iterator[str]:
     if found.best is not None:
         yield (
             f"Best of many: by mean excess return over {found.best.horizon} sessions in {found.best.windows} windows, "
@@ -72,7 +72,7 @@ def _leakage_caveats(found: Findings) -> Iterator[str]:
         if early and cutoff is not None:
             yield (
                 f"{arm}: {early} of {found.cases} cases lie before or within 90 days of the knowledge cutoff of {cutoff.model} "
-                f"({cutoff.cutoff}, {cutoff.certainty}); no return is claimed from them."
+                f"({cutoff.cutoff}, {cutoff.certainty_words}); no return is claimed from them."
             )
         if strata.get("unknown"):
             unknown = ", ".join(found.cutoffs[arm].unknown)

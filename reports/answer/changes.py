@@ -19,16 +19,16 @@ def changes(found: Findings) -> tuple[str, ...]:
 
 def _price_changes(found: Findings) -> Iterator[str]:
     row = found.row("cost_per_usable")
+    by_dear: dict[str, list[str]] = {}
     for arm, comparison in row.comparisons.items():
-        own, theirs = row.values[arm].value, row.values[comparison.baseline].value
         if comparison.scale != "ratio" or not (comparison.has_interval and comparison.is_apart):
             continue
-        dear, cheap = (comparison.baseline, arm) if own < theirs else (arm, comparison.baseline)
-        low, high = sorted((own, theirs))
-        yield (
-            f"A usable decision of {dear} for less than {wording.figure('usd', low)} instead of {wording.figure('usd', high)} "
-            f"would end the advantage of {cheap}."
-        )
+        dear, cheap = (comparison.baseline, arm) if comparison.estimate.value < 1 else (arm, comparison.baseline)
+        by_dear.setdefault(dear, []).append(cheap)
+    for dear, cheaper in by_dear.items():
+        limits = "; ".join(f"less than {wording.figure('usd', row.values[arm].value)} that of {arm}" for arm in cheaper)
+        now = wording.figure("usd", row.values[dear].value)
+        yield f"The price of {dear}, {now} per usable decision: {limits.replace(' that', ' would end the advantage', 1)}."
 
 
 def _case_changes(found: Findings) -> Iterator[str]:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 
-def find(run: Run) -> Findings:
+def find(run: Run, facts: Facts | None = None) -> Findings:
     """All numbers of a run; verdicts and takeaways only when it is finished. Raises ValueError on an unknown endpoint."""
-    found = _Finder(run).findings()
+    found = _Finder(run, facts or Facts(run)).findings()
     if found.is_interim:
         return replace(found, caveats=caveats.caveats(found, run))
     return replace(
@@ -39,8 +39,8 @@ def find(run: Run) -> Findings:
 class _Finder:
     """The way from a run to its findings."""
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.facts = run, Facts(run)
+    def __init__(self, run: Run, facts: Facts) -> None:
+        self.run, self.facts = run, facts
         self.metrics = endpoints.every(run.horizons)
         self.headline = Headline(self.facts)
         self._tests: dict[str, dict[str, Test | None]] = {}

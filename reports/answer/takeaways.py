@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MOST = 6
 SHOWN_ARMS = 3
-"""Arms that one sentence may name; the table has the others."""
+"""Arms that one sentence may name, or one more where that is all; the table has the others."""
 
 
 def takeaways(found: Findings) -> tuple[Takeaway, ...]:
@@ -101,9 +101,11 @@ def _sentence(
     told = {arm: one for arm, one in row.comparisons.items() if one.has_interval and is_told(one) and arm not in found.rules}
     if not told:
         return None
-    clauses = [clause(arm, comparison) for arm, comparison in list(told.items())[:SHOWN_ARMS]]
-    if len(told) > SHOWN_ARMS:
-        clauses.append(f"{len(told) - SHOWN_ARMS} more in the table")
+    # "1 more" would take the room of the one itself.
+    shown = len(told) if len(told) == SHOWN_ARMS + 1 else SHOWN_ARMS
+    clauses = [clause(arm, comparison) for arm, comparison in list(told.items())[:shown]]
+    if len(told) > shown:
+        clauses.append(f"{len(told) - shown} more in the table")
     return Takeaway(lead, tuple(clauses), row.metric.name, next(iter(told)) if len(told) == 1 else None)
 
 
@@ -115,7 +117,7 @@ def _apart(row: Row, comparison: Comparison) -> str:
         return apart
     if given.word != "cannot tell" or given.detectable is None:
         return f"{apart}: {comparison.words}"
-    return f"{apart}: cannot tell; under {wording.size(row.metric.unit, comparison.scale, given.detectable)} nothing would show"
+    return f"{apart}: cannot tell; detectable from {wording.size(row.metric.unit, comparison.scale, given.detectable)}"
 
 
 def _less_or_more(comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from reports.figures import percent_text, seconds_text, significant, usd_text
+from reports.figures import THIN, percent_text, seconds_text, significant, usd_text
 from reports.verdict import LEVEL, POWER, Verdict
 
 if TYPE_CHECKING:
@@ -54,13 +54,20 @@ def size(unit: str, scale: str, value: float) -> str:
 def interval(metric: Metric, scale: str, estimate: Estimate) -> str:
     """A difference with its 95 % interval."""
     value, low, high = (difference(metric.unit, scale, bound) for bound in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low} to {high}]" if low != UNKNOWN else f"{value} (no interval)"
+    return f"{value} [{span(low, high)}]" if low != UNKNOWN else f"{value} (no interval)"
 
 
 def range_of(metric: Metric, estimate: Estimate) -> str:
     """An arm's own figure with its 95 % interval."""
     value, low, high = (figure(metric.unit, bound) for bound in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low} to {high}]" if low != UNKNOWN else value
+    return f"{value} [{span(low, high)}]" if low != UNKNOWN else value
+
+
+def span(low: str, high: str) -> str:
+    """From one written number to another; a unit that both end with is said once."""
+    head, gap, unit = low.replace(THIN, " ").rpartition(" ")
+    same = gap and high.replace(THIN, " ").rpartition(" ")[2] == unit and " " not in head
+    return f"{head} to {high}" if same else f"{low} to {high}"
 
 
 def verdict(metric: Metric, scale: str, given: Verdict) -> str:

@@ -55,7 +55,8 @@ def of(row: Row, rules: Collection[str] = ()) -> Forest:
     centres = [abs(v) for v, _, _ in places if v is not None and math.isfinite(v)]
     margin = _margin(row) or 0.0
     limit = FAR * max([*centres, margin], default=0.0) or math.inf
-    return Forest(row, min(max([*ends, margin], default=0.0), limit) * 1.12 or 1.0)
+    reach = min(max([*ends, margin], default=0.0), limit) * 1.12 or 1.0
+    return Forest(row, min(reach, 1.0) if row.metric.unit == "share" else reach)
 
 
 def _three(comparison: Comparison) -> Iterator[float]:

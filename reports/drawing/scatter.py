@@ -12,6 +12,10 @@ from reports.drawing.svg import frame, line, log_scale, marker, scale, short, sv
 from reports.figures import seconds_text, usd_text
 
 Scale = Callable[[float], float]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of what is drawn already."""
+WIDTH = 7.0
+"""Of a letter, on average."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,17 @@ class Axis:
     tick: Callable[[float], str]
 
 
-MONEY = Axis("cost per usable decision", usd_text, lambda value: f"${value:,.10f}".rstrip("0").rstrip("."))
+def _usd_tick(value: float) -> str:
+    return f"${value:,.2f}" if value >= 0.01 else f"${value:,.10f}".rstrip("0")
+
+
+MONEY = Axis("cost per usable decision", usd_text, _usd_tick)
 TIME = Axis("median time of a cell", seconds_text, seconds_text)
 
 
 def scatter(points: Sequence[Point], x: Axis, y_title: str, floor: float | None = None, only_x: Line | None = None) -> Markup:
     """Cost or time against a share, a region per arm from its two intervals, and the Pareto front."""
-    width, height, left, top, right, bottom = 560, 340, 58, 16, 18, 52
+    width, height, left, top, right, bottom = 470, 330, 58, 14, 14, 52
     costs = [v for p in points for v in (p.x, p.x_low, p.x_high)] + ([only_x.x] if only_x else [])
     x_of = log_scale(costs, left + 14, width - right - 14)
     low, high = _share_domain([v for p in points for v in (p.y, p.y_low, p.y_high)] + [floor])
@@ -61,14 +69,15 @@ def scatter(points: Sequence[Point], x: Axis, y_title: str, floor: float | None 
     parts = [frame(left, top, width - right, height - bottom)]
     parts += [y_tick(t, y_of(t), left, width - right) for t in _share_ticks(low, high)]
     parts += [x_tick(x.tick(t), x_of.place(t), height - bottom) for t in x_of.ticks]
+    spots = [(x_of.place(p.x), y_of(p.y)) for p in points]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in spots]
     if floor is not None:
-        parts.append(_floor(floor, y_of(floor), left, width - right))
+        parts.append(_floor(floor, y_of(floor), left, width - right, taken))
     if only_x is not None:
         parts.append(_only_x(only_x, x_of.place(only_x.x), top, height - bottom))
     parts.append(_front(points, x_of.place, y_of))
     parts += [_region(p, x_of.place, y_of) for p in points]
-    spots = [(x_of.place(p.x), y_of(p.y)) for p in points]
-    for point, spot, label in zip(points, spots, _labels(points, spots, left, width - right), strict=True):
+    for point, spot, label in zip(points, spots, _labels(points, spots, left, width - right, taken), strict=True):
         parts.append(Markup('<g class="a{}">{}</g>').format(point.slot % 8, marker(point.slot, *spot, r=6)))
         parts.append(label)
     parts.append(text(x.title, (left + width - right) / 2, height - 10, "middle"))
@@ -94,9 +103,15 @@ def _share_ticks(low: float, high: float) -> list[float]:
     return [t for t in ticks(low, min(high, 1.0)) if t <= 1.0001]
 
 
-def _floor(value: float, y: float, left: float, right: float) -> Markup:
+def _floor(value: float, y: float, left: float, right: float, taken: list[Box]) -> Markup:
+    """The line with its name where no arm stands, which is then taken."""
     said = f"noise floor {value * 100:.0f} %"
-    return line(left, y, right, y, "floor") + text(said, left + 6, y - 6, "start")
+    wide = WIDTH * len(said)
+    starts = (left + 6, right - wide - 6, (left + right - wide) / 2)
+    boxes: list[Box] = [(x, top, x + wide, top + 14) for x in starts for top in (y - 17, y + 4)]
+    box = next((b for b in boxes if not _covered(b, taken)), boxes[0])
+    taken.append(box)
+    return line(left, y, right, y, "floor") + text(said, box[0], box[1] + 11, "start")
 
 
 def _only_x(arm: Line, x: float, top: float, bottom: float) -> Markup:
@@ -127,24 +142,28 @@ def _front(points: Sequence[Point], x_of: Callable[[float], float], y_of: Callab
     return Markup('<path class="front" d="M{}"/>').format(path) if len(kept) > 1 else Markup("")
 
 
-def _labels(points: Sequence[Point], spots: Sequence[tuple[float, float]], left: float, right: float) -> list[Markup]:
-    """Names beside their points, moved where they would cover each other."""
-    taken: list[tuple[float, float, float, float]] = [(x - 7, y - 7, x + 7, y + 7) for x, y in spots]
+def _labels(
+    points: Sequence[Point], spots: Sequence[tuple[float, float]], left: float, right: float, taken: list[Box]
+) -> list[Markup]:
+    """Names beside their points, moved where they would cover what is taken."""
     made = []
     for point, (x, y) in zip(points, spots, strict=True):
-        wide = 6.6 * len(point.label) + 4
+        wide = WIDTH * len(point.label) + 4
         tries = [(x + 11, y + 4, "start"), (x - 11, y + 4, "end"), (x, y - 12, "middle"), (x, y + 21, "middle")]
         tries += [(x + 11, y - 12, "start"), (x + 11, y + 20, "start"), (x - 11, y - 12, "end"), (x - 11, y + 20, "end")]
-        boxes = [(tx - {"start": 0.0, "end": wide, "middle": wide / 2}[a], ty - 11, a, tx, ty) for tx, ty, a in tries]
-        free = [b for b in boxes if b[0] >= left and b[0] + wide <= right and not _covered(b, wide, taken)]
-        box_x, box_y, anchor, tx, ty = (free or boxes)[0]
-        taken.append((box_x, box_y, box_x + wide, box_y + 14))
+        placed = [(_box(tx, ty, anchor, wide), tx, ty, anchor) for tx, ty, anchor in tries]
+        inside = [p for p in placed if p[0][0] >= left and p[0][2] <= right]
+        free = [p for p in inside if not _covered(p[0], taken)]
+        box, tx, ty, anchor = (free or inside or placed)[0]
+        taken.append(box)
         made.append(text(point.label, tx, ty, anchor, f"a{point.slot % 8} label"))
     return made
 
 
-def _covered(
-    box: tuple[float, float, str, float, float], wide: float, taken: Sequence[tuple[float, float, float, float]]
-) -> bool:
-    x, y = box[0], box[1]
-    return any(x < t[2] and x + wide > t[0] and y < t[3] and y + 14 > t[1] for t in taken)
+def _box(x: float, y: float, anchor: str, wide: float) -> Box:
+    start = x - {"start": 0.0, "end": wide, "middle": wide / 2}[anchor]
+    return start, y - 11, start + wide, y + 3
+
+
+def _covered(box: Box, taken: Sequence[Box]) -> bool:
+    return any(box[0] < t[2] and box[2] > t[0] and box[1] < t[3] and box[3] > t[1] for t in taken)

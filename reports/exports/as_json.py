@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from reports import gates
+from reports.answer import brief
 from reports.answer.findings import find
 from reports.exports import plain_values
 from reports.exports.plain_values import number
@@ -28,6 +29,8 @@ def to_json(run: Run) -> str:
         "arms": list(run.arms),
         "cases": int(run.cells["case_id"].nunique()),
         "cells": len(run.cells),
+        "answer": brief.headline(found) if found else "",
+        "briefs": [{"arm": one.arm, "word": one.word, "text": one.text} for one in brief.briefs(found)] if found else [],
         "endpoints": [_endpoint(row) for row in found.rows] if found else [],
         "takeaways": [{"text": t.text, "endpoint": t.endpoint} for t in found.takeaways] if found else [],
         "what_would_change_this": list(found.changes) if found else [],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reports import gates
-from reports.answer import wording
+from reports.answer import brief, wording
 from reports.answer.findings import find
 from reports.answer.found import Findings
 from reports.figures import known
@@ -30,6 +30,7 @@ def to_markdown(run: Run) -> str:
         lines += ["**Interim: the run is not finished; whole cases only, no verdicts.**", ""]
     if found is None:
         return "\n".join([*lines, "No whole case has ended yet.", ""])
+    lines += list(_md_answer(found))
     lines += list(_md_arms(run, found))
     for title, sentences in (
         ("Takeaways", [t.text for t in found.takeaways]),
@@ -42,8 +43,18 @@ def to_markdown(run: Run) -> str:
     return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].rpartition("\n")[0] + "\n\n(cut here)\n"
 
 
+def _md_answer(found: Findings) -> Iterator[str]:
+    """What the page says first: over all arms, then arm by arm."""
+    if said := brief.headline(found):
+        yield from (f"**{_md(said)}**", "")
+    for one in brief.briefs(found):
+        yield f"- **{_md(one.arm)}**: {_md(one.text)}"
+    yield ""
+
+
 def _md_arms(run: Run, found: Findings) -> Iterator[str]:
-    rows = [row for row in found.rows if row.is_declared] or [row for row in found.rows if row.metric.group == "money"]
+    asked = [row for row in found.rows if row.is_declared and row.metric.name != "cost_per_usable"]
+    rows = [found.row("cost_per_usable"), *asked]
     yield "| endpoint | " + " | ".join(map(_md, found.arms)) + " |"
     yield "|---|" + "---|" * len(found.arms)
     for row in rows:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from reports import endpoints
+from reports.figures import known
 from reports.money import breakdown, energy, hardware
 from reports.money.breakdown import Total
 from reports.money.hardware import Hardware, Lines
@@ -13,6 +15,7 @@ from reports.money.hardware import Hardware, Lines
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.estimate import Estimate
     from reports.load import Run
 
 
@@ -34,14 +37,12 @@ class ArmCost:
     """Answers of cells that ended without a usable decision."""
     hosted: Total
     """Part of it that hosted providers billed."""
+    per_usable: float | None
+    """The endpoint `cost_per_usable`, so that one number stands everywhere."""
 
     @property
     def per_cell(self) -> float | None:
         return self.billed.per(self.cells)
-
-    @property
-    def per_usable(self) -> float | None:
-        return self.billed.per(self.usable)
 
     @property
     def saved_by_caching(self) -> float | None:
@@ -76,6 +77,7 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
     calls, cells = breakdown.pipeline_calls(run), run.cells
     usable = cells["rating"].notna() & (cells["status"] == "ok")
     bad = set(cells.loc[~usable, "cell_id"])
+    per_usable = endpoints.figures(run, "cost_per_usable")
     found = {}
     for arm, group in calls.groupby("arm", sort=False):
         mine = cells["arm"] == arm
@@ -89,8 +91,13 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
             repaired=breakdown.total(group.loc[group["kind"] == "repair", "cost_usd"]),
             unusable=breakdown.total(group.loc[answered & group["cell_id"].isin(bad), "cost_usd"]),
             hosted=breakdown.total(group.loc[~group["provider"].isin(breakdown.LOCAL), "cost_usd"]),
+            per_usable=_value(per_usable.get(str(arm))),
         )
     return found
+
+
+def _value(found: Estimate | None) -> float | None:
+    return found.value if found is not None and known(found.value) else None
 
 
 def local_use(run: Run) -> list[LocalUse]:

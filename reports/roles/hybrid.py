@@ -215,11 +215,8 @@ def _per_cell(role: Role) -> Estimate:
 
 def _cost(run: Run, arm: str) -> Estimate:
     from reports import endpoints
-    from reports.facts import Facts
-    from reports.measure import Measured
 
-    cost = next(one for one in endpoints.every() if one.name == "cost")
-    return Measured(Facts(run), cost).value(arm)
+    return endpoints.figures(run, "cost").get(arm, estimate.unknown())
 
 
 def _margin(run: Run) -> float:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GREY = dt.timedelta(days=90)
+CERTAINTY = {
+    "stated": "as its maker says",
+    "reported": "as others report, not its maker",
+    "bound": "day of its release, since no cutoff was found",
+}
+"""How sure an entry of cutoffs.yaml is, in words."""
 STRATA = ("before", "grey", "after", "unknown")
 
 
@@ -26,8 +32,12 @@ class Cutoff:
     model: str
     cutoff: dt.date
     certainty: str
-    """stated | reported | recalled | bound."""
+    """A key of CERTAINTY."""
     source: str
+
+    @property
+    def certainty_words(self) -> str:
+        return CERTAINTY[self.certainty]
 
 
 @dataclass(frozen=True)

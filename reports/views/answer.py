@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports import shown
-from reports.answer import wording
-from reports.answer.brief import Brief, briefs
+from reports.answer import brief, wording
 from reports.drawing import scatter
 from reports.figures import known
 
@@ -57,8 +56,21 @@ class Answer:
         return _chart(self.findings, self._slots)
 
     @cached_property
-    def briefs(self) -> list[Brief]:
-        return briefs(self.findings)
+    def briefs(self) -> list[brief.Brief]:
+        return brief.briefs(self.findings)
+
+    @cached_property
+    def headline(self) -> str:
+        return brief.headline(self.findings)
+
+    def own(self, endpoint: str, arm: str) -> Markup:
+        """An arm's own figure, as every table has it."""
+        row = self.findings.row(endpoint)
+        return shown.estimate(row.values.get(arm), row.metric)
+
+    def cost(self, arm: str) -> float | None:
+        """Dollars of a usable decision, None where they are not known."""
+        return _known(self.findings.row(COST).values.get(arm))
 
     def saving(self, arm: str) -> Comparison | None:
         """The arm's cost per usable decision against the baseline's, where both are known."""

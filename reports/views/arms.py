@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports import lineups
-from reports.figures import known
 from reports.money import breakdown
 from reports.money.breakdown import Total
 
@@ -33,8 +32,6 @@ class Arm:
     cost: Total
     """Sum of the cells' costs over all attempts."""
     why_no_cost: str
-    service_p50_s: float | None
-    service_p95_s: float | None
     statuses: Mapping[str, int]
     """decision status (or the cell's, when it did not end ok) -> cells."""
 
@@ -42,18 +39,6 @@ class Arm:
     def no_cost_because(self) -> str:
         """Why there is no cost per usable decision."""
         return self.why_no_cost or ("no decision was usable" if not self.usable else "some cells have no cost")
-
-    @property
-    def cost_per_decision(self) -> float | None:
-        return self.cost.per(self.cells)
-
-    @property
-    def cost_per_usable(self) -> float | None:
-        return self.cost.per(self.usable)
-
-    @property
-    def usable_share(self) -> float | None:
-        return self.usable / self.cells if self.cells else None
 
 
 def arms(run: Run) -> tuple[Arm, ...]:
@@ -75,15 +60,8 @@ def _arm(run: Run, slot: int, name: str) -> Arm:
         usable=int(mine["rating"].notna().sum()),
         cost=breakdown.total(mine["cost_usd"]),
         why_no_cost=breakdown.why_no_cost(calls),
-        service_p50_s=_quantile(mine["service_s"], 0.5),
-        service_p95_s=_quantile(mine["service_s"], 0.95),
         statuses=_statuses(mine),
     )
-
-
-def _quantile(column: pd.Series, share: float) -> float | None:
-    value = column.quantile(share)
-    return float(value) if known(value) else None
 
 
 def _statuses(cells: pd.DataFrame) -> dict[str, int]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from reports import grid
 from reports.drawing import bars
 from reports.drawing.bars import Bar
-from reports.grid import Agreement, Row
+from reports.figures import known
+from reports.grid import Row
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -52,10 +53,6 @@ class Decisions:
         return bars.ratings({arm: grid.distribution(self.rows, arm) for arm in self.run.arms}, self._slots)
 
     @cached_property
-    def agreement(self) -> list[list[Agreement]]:
-        return grid.agreement(self.rows, self.run.arms)
-
-    @cached_property
     def repeated_arms(self) -> list[tuple[str, tuple[int, int]]]:
         """(arm, (cases in which its repeats disagree, cases with more than one repeat)) of arms that repeated any."""
         found = [(arm, grid.flips(self.rows, arm)) for arm in self.run.arms]
@@ -64,4 +61,4 @@ class Decisions:
     @staticmethod
     def heat(share: float | None) -> str:
         """CSS class of a share: darker means more."""
-        return "h0" if share is None else f"h{min(int(share * 6), 5)}"
+        return "h0" if share is None or not known(share) else f"h{min(int(share * 6), 5)}"

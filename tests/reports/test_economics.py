@@ -66,6 +66,7 @@ def run(folder: Path, calls: Sequence[dict[str, Any]], unusable: Sequence[str] =
             "status": "ok",
             "rating": None if cell in unusable else "Buy",
             "attempts": 1,
+            "cost_usd": _cost([one["cost_usd"] for one in calls if (one["arm"], one["cell_id"]) == (arm, cell)]),
         }
         for arm, cell in sorted(cells)
     ]
@@ -75,6 +76,11 @@ def run(folder: Path, calls: Sequence[dict[str, Any]], unusable: Sequence[str] =
     hardware_said = {"gpu-box": dict(machine.__dict__)}
     (folder / "manifest.json").write_text(json.dumps({"run_id": "r", "state": "done", "hardware": hardware_said}))
     return load(folder)
+
+
+def _cost(usd: Sequence[float | None]) -> float | None:
+    """A cell's cost is NULL when one of its calls' is."""
+    return None if None in usd else sum(one for one in usd if one is not None)
 
 
 def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: Path) -> None:

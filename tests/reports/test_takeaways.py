@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import datetime as dt
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from reports import load
-from reports.answer.brief import briefs
+from reports.answer.brief import briefs, headline
 from reports.answer.findings import find
 from reports.answer.found import Findings
 from tests.reports.synthetic import FakeArm, make_run, sessions
@@ -15,7 +18,7 @@ DATES = sessions("2025-09-02", 20)
 
 
 def findings(folder: Path, **run: object) -> Findings:
-    return find(load(make_run(folder / "r", **run)))  # type: ignore[arg-type]
+    return find(load(make_run(folder / "r", texts=False, **run)))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +69,29 @@ def test_the_brief_says_what_an_arm_saves_and_where_it_is_worse_with_the_number(
 
     assert [one.arm for one in told] == ["b"]
     assert told[0].word == "worse"
-    assert "costs 8" in told[0].text
-    assert "less per usable decision" in told[0].text
+    assert re.search(r"costs \$0\.0\d+ per usable decision, 8\d % less than a at \$0\.2\d+;", told[0].text)
     assert re.search(r"worse on usable decisions \(.* pp \[.* pp\]\)", told[0].text)
+
+
+def test_over_several_arms_one_sentence_answers_with_its_numbers(tmp_path: Path) -> None:
+    arms = {"a": FakeArm(), "bad": FakeArm(cost_usd=0.02, unparsed=0.5), "b": FakeArm(cost_usd=0.12)}
+
+    told = headline(findings(tmp_path, arms=arms, dates=DATES))
+
+    assert re.fullmatch(
+        r"Both arms cost less per usable decision than a at \$0\.2\d+, by \d+ to \d+ %; "
+        r"worse: bad; for 1 60 cases do not tell yet\.",
+        told,
+    )
+
+
+def test_an_arm_that_is_not_cheaper_is_not_counted_among_the_cheaper(tmp_path: Path) -> None:
+    arms = {"a": FakeArm(cost_usd=0.1), "twin": FakeArm(cost_usd=0.1), "dear": FakeArm(cost_usd=0.4)}
+    assert headline(findings(tmp_path, arms=arms, dates=DATES)).startswith("No arm is shown to cost less")
+
+
+def test_one_arm_alone_needs_no_sentence_over_all(tmp_path: Path) -> None:
+    assert headline(findings(tmp_path)) == ""
 
 
 def test_an_unfinished_run_has_no_brief(tmp_path: Path) -> None:
@@ -103,6 +126,27 @@ def test_no_return_is_claimed_from_cases_that_a_model_may_remember(tmp_path: Pat
     assert found.row("excess_return_5").by_stratum["gpt-5"]["before"].cases > 0
 
 
+def test_what_a_model_may_remember_cannot_move_a_headline(tmp_path: Path) -> None:
+    """Half of the cases lie before or around the cutoff; whatever happened after those, every headline is the same."""
+    late = [day for day in sessions("2025-01-02", 12) if day > dt.date(2024, 9, 30) + dt.timedelta(days=90)]
+    dates = [*sessions("2023-01-03", 10), *sessions("2024-08-01", 4), *late]
+    plain = make_run(tmp_path / "plain", dates=dates, texts=False)
+    told = shutil.copytree(plain, tmp_path / "told")
+    outcomes = pd.read_parquet(told / "outcomes.parquet")
+    is_early = outcomes["case_id"].str.rpartition("@")[2] < "2024-12-29"
+    outcomes.loc[is_early, ["return", "excess"]] = 9.0
+    outcomes.to_parquet(told / "outcomes.parquet")
+
+    one, other = find(load(plain)), find(load(told))
+
+    assert is_early.any()
+    for row, same in zip(one.rows, other.rows, strict=True):
+        if row.metric.is_outcome:
+            assert 0 < row.values["gpt-5"].cases <= 3 * len(late)
+            assert str((row.values["gpt-5"], row.comparisons)) == str((same.values["gpt-5"], same.comparisons))
+    assert one.takeaways == other.takeaways
+
+
 def test_outcomes_that_are_pending_are_counted(tmp_path: Path) -> None:
     found = findings(tmp_path, outcomes="pending")
     assert "Outcomes over 5 sessions: 24 pending, of 24 cases." in found.caveats
@@ -116,7 +160,7 @@ def test_without_repeats_of_the_baseline_there_is_no_noise_floor_and_the_page_sa
 
 
 def test_what_would_change_the_conclusion_has_a_price_and_a_number_of_cases(usual: Findings) -> None:
-    assert any(re.search(r"for less than \$0\.02\d* instead of \$0\.2", change) for change in usual.changes)
+    assert any(re.search(r"gpt-5, \$0\.2\d+ per usable decision: less than \$0\.02", change) for change in usual.changes)
     assert any(re.search(r"[\d,]+ more cases, about \$[\d,.]+", change) for change in usual.changes)
 
 
