@@ -89,8 +89,8 @@ def _cost(found: Findings, arm: str) -> str:
     one = row.comparisons.get(arm)
     own, theirs = (_usd(row, name) for name in (arm, str(found.baseline)))
     if one is None or one.scale != "ratio" or not math.isfinite(one.estimate.value):
-        known = f"costs {own} per usable decision, but " if own else ""
-        return f"{known}what it costs beside {found.baseline} is not known"
+        both = f"costs {own} per usable decision, {found.baseline} {theirs}" if own and theirs else ""
+        return both or f"what it costs beside {found.baseline} is not known"
     than = f" than {found.baseline} at {theirs}" if len(found.arms) - len(found.rules) == 2 else ""
     said = f"costs {own} per usable decision, {_times(one.estimate.value)} {_word(one)}{than}"
     if not one.has_interval:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reports import outcomes
+from reports.figures import count
 
 if TYPE_CHECKING:
     from reports.answer.found import Findings
@@ -28,7 +29,7 @@ def _size_caveats(found: Findings) -> Iterator[str]:
     if found.is_interim:
         yield f"Interim: {found.cases} whole cases so far; nothing is judged before the run is finished."
     if found.dates == 1:
-        yield f"{found.cases} cases on 1 date: cases of one date count as one, so nothing can be judged."
+        yield f"{count(found.cases, 'case')} on 1 date: cases of one date count as one, so nothing can be judged."
     elif 1 < found.dates < 10:
         yield f"{found.cases} cases on only {found.dates} dates: intervals are wide, since cases of one date count together."
 
@@ -49,9 +50,9 @@ def _many_caveats(found: Findings) -> Iterator[str]:
 def _failure_caveats(found: Findings, run: Run) -> Iterator[str]:
     cells = run.judged
     unusable = cells[(cells["status"] != "ok") | cells["rating"].isna()]
-    for arm, count in unusable["arm"].value_counts().items():
+    for arm, broken in unusable["arm"].value_counts().items():
         ended = int((cells["arm"] == arm).sum())
-        yield f"{arm}: {count} of {ended} cells brought no usable decision; they count against it, never as Hold."
+        yield f"{arm}: {broken} of {ended} cells brought no usable decision; they count against it, never as Hold."
     cases = {arm: frozenset(cells.loc[cells["arm"] == arm, "case_id"]) for arm in found.arms}
     shared = frozenset.intersection(*cases.values()) if cases else frozenset()
     if any(mine != shared for mine in cases.values()):
@@ -60,9 +61,9 @@ def _failure_caveats(found: Findings, run: Run) -> Iterator[str]:
 
 def _cost_caveats(run: Run) -> Iterator[str]:
     cells = run.judged
-    for arm, count in cells.loc[cells["cost_usd"].isna(), "arm"].value_counts().items():
+    for arm, unpriced in cells.loc[cells["cost_usd"].isna(), "arm"].value_counts().items():
         ended = int((cells["arm"] == arm).sum())
-        yield f"{arm}: the cost of {count} of {ended} cells is unknown; unknown is never counted as $0."
+        yield f"{arm}: the cost of {unpriced} of {ended} cells is unknown; unknown is never counted as $0."
 
 
 def _leakage_caveats(found: Findings) -> Iterator[str]:
@@ -85,7 +86,7 @@ def _outcome_caveats(found: Findings, run: Run) -> Iterator[str]:
         waiting = {status: count for status, count in statuses.items() if status != "known" and count}
         if waiting:
             told = ", ".join(f"{count} {status}" for status, count in waiting.items())
-            yield f"Outcomes over {horizon} sessions: {told}, of {sum(statuses.values())} cases."
+            yield f"Outcomes over {count(horizon, 'session')}: {told}, of {count(sum(statuses.values()), 'case')}."
     named = outcomes.benchmark(run)
     if found.cases and named is not None and named != (run.experiment.get("outcomes") or {}).get("benchmark", named):
         yield f"Excess returns are over {named}, since the declared benchmark is not in the data of all {found.cases} cases."

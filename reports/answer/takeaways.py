@@ -117,7 +117,8 @@ def _apart(row: Row, comparison: Comparison) -> str:
         return apart
     if given.word != "cannot tell" or given.detectable is None:
         return f"{apart}: {comparison.words}"
-    return f"{apart}: cannot tell; detectable from {wording.size(row.metric.unit, comparison.scale, given.detectable)}"
+    least = wording.detectable(row.metric, comparison.scale, given)
+    return f"{apart}: cannot tell; {f'detectable from {least}' if least else 'too few cases for any difference'}"
 
 
 def _less_or_more(comparison: Comparison) -> str:

@@ -89,6 +89,13 @@ def more_cases(given: Verdict) -> str:
     return f"{given.more_cases:,} more {'case' if given.more_cases == 1 else 'cases'}, {dollars}"
 
 
+def detectable(metric: Metric, scale: str, given: Verdict) -> str:
+    """The smallest difference that would have shown; empty where none could: no two shares are more than 100 points apart."""
+    if given.detectable is None or (metric.unit == "share" and given.detectable > 1):
+        return ""
+    return size(metric.unit, scale, given.detectable)
+
+
 def methods() -> str:
     """One sentence on the terms of every verdict."""
     return (
@@ -99,8 +106,8 @@ def methods() -> str:
 
 def _lacking(metric: Metric, scale: str, given: Verdict) -> str:
     parts = []
-    if given.detectable is not None:
-        parts.append(f"smallest detectable {size(metric.unit, scale, given.detectable)}")
+    if told := detectable(metric, scale, given):
+        parts.append(f"smallest detectable {told}")
     if more := more_cases(given):
         parts.append(more)
     return "; ".join(parts) or "too few cases for an interval"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s")
+_SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *TOKENS, *TIMES)
 LOCAL = frozenset({"ollama", "llamacpp"})
 
 
@@ -65,13 +66,13 @@ class Waste:
 
 def by_arm(run: Run) -> dict[str, Spend]:
     """Arm -> what its calls used, over all attempts; judging and replaying apart."""
-    calls = pipeline_calls(run)
+    calls = pipeline_calls(run)[["arm", *_SPENT]]
     return {str(arm): _spend(group) for arm, group in calls.groupby("arm", sort=False)}
 
 
 def by_role(run: Run) -> dict[str, dict[str, Spend]]:
     """Role -> arm -> what its calls used, roles in the order in which they first ran."""
-    calls = pipeline_calls(run)
+    calls = pipeline_calls(run)[["role", "arm", "started_at", *_SPENT]]
     order = calls.groupby("role")["started_at"].min().sort_values().index
     table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
     for (role, arm), group in calls.groupby(["role", "arm"], sort=False):

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from reports.tracing.alternatives import Alternatives
+
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (
         "sma_50",
@@ -74,9 +76,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     ("return", r"\breturns?\b|\bmomentum\b|\bsessions\b"),
 )
-_FINDER = re.compile(
-    r"(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS) + ")", re.IGNORECASE
-)
+_FINDER = Alternatives(_PATTERNS)
 MADE_OF: Mapping[str, tuple[str, ...]] = {
     "working_capital": ("current_assets", "current_liabilities"),
     "current_ratio": ("current_assets", "current_liabilities"),
@@ -108,7 +108,7 @@ _Named = tuple[str, int, int]
 @lru_cache(maxsize=4096)
 def named_in(text: str) -> tuple[_Named, ...]:
     """Every quantity that a text names, in order, with its start and end."""
-    return tuple((match.lastgroup, match.start(), match.end()) for match in _FINDER.finditer(text) if match.lastgroup)
+    return tuple(_FINDER.finditer(text))
 
 
 def label_before(text: str, at: int | None = None) -> str | None:

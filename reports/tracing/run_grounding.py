@@ -27,7 +27,8 @@ FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")
 _HEAD = 60
 """First characters of a text by which it is known in a later prompt."""
-_CHUNK = 100
+_CHUNK = 250
+"""Cells whose texts are read at once: each reading goes through the whole table."""
 
 
 @dataclass(frozen=True)

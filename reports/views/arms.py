@@ -43,13 +43,13 @@ class Arm:
 
 def arms(run: Run) -> tuple[Arm, ...]:
     """Every arm in the order of the experiment."""
-    return tuple(_arm(run, slot, name) for slot, name in enumerate(run.arms))
+    unpriced = run.calls.loc[run.calls["cost_usd"].isna(), ["arm", "cost_usd", "provider", "outcome"]]
+    return tuple(_arm(run, slot, name, unpriced[unpriced["arm"] == name]) for slot, name in enumerate(run.arms))
 
 
-def _arm(run: Run, slot: int, name: str) -> Arm:
+def _arm(run: Run, slot: int, name: str, unpriced: pd.DataFrame) -> Arm:
     mine = run.judged[run.judged["arm"] == name]
     is_rule = name in lineups.rule_arms(run.experiment)
-    calls = run.calls[run.calls["arm"] == name]
     return Arm(
         name=name,
         slot=slot,
@@ -59,7 +59,7 @@ def _arm(run: Run, slot: int, name: str) -> Arm:
         cells=len(mine),
         usable=int(mine["rating"].notna().sum()),
         cost=breakdown.total(mine["cost_usd"]),
-        why_no_cost=breakdown.why_no_cost(calls),
+        why_no_cost=breakdown.why_no_cost(unpriced),
         statuses=_statuses(mine),
     )
 

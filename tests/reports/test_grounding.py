@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -11,6 +12,7 @@ import pytest
 
 from reports.grounding import MOST_CHARS, ledger, reaching, trace
 from reports.load import load
+from reports.tracing import labels as labels_
 from reports.tracing import run_grounding
 from reports.tracing.by_size import MOST_NEAR
 from reports.tracing.given import Given
@@ -214,3 +216,10 @@ def test_the_labelled_corpus_is_read_with_the_promised_precision_and_recall(benc
 )
 def test_what_the_held_out_sentences_taught(given: str, said: str, label: str) -> None:
     assert trace(said, Given.of([given]))[-1].label == label
+
+
+def test_quantities_are_found_as_if_every_pattern_were_tried_at_every_word() -> None:
+    tried = re.compile("(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<{name}>{one})" for name, one in labels_._PATTERNS) + ")", re.I)
+    texts = [MATERIAL, *(str(one) for one in labels_._PATTERNS), "Cash-flow; 50-DAY SMA, P/E 12x (EBITDA), macd_signal\nBands"]
+    for text in texts:
+        assert list(labels_.named_in(text)) == [(m.lastgroup, m.start(), m.end()) for m in tried.finditer(text)]

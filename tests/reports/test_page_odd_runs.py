@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reports.render import render
+from reports.load import load
+from reports.page import Page
+from reports.render import page_html, render
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 TWO = {"gpt-5": FakeArm(), "local": FakeArm("llama3.1:8b", "ollama", 0.02)}
@@ -19,6 +22,7 @@ ODD: Mapping[str, Mapping[str, Any]] = {
     "one date": {"arms": TWO, "dates": DAYS[:1]},
     "one ticker": {"arms": TWO, "tickers": ("AAPL",), "dates": DAYS},
     "one case": {"arms": TWO, "tickers": ("AAPL",), "dates": DAYS[:1]},
+    "one repeat": {"arms": TWO, "dates": DAYS, "repeats": 1},
     "one arm": {"arms": {"gpt-5": FakeArm()}, "dates": DAYS},
     "only a rule": {"arms": {"macd": FakeArm(rule="macd", cost_usd=0.0)}, "dates": DAYS},
     "every cell of an arm failed": {"arms": {**TWO, "broken": FakeArm("x", "ollama", failing=1.0)}, "dates": DAYS},
@@ -42,6 +46,72 @@ def test_a_page_comes_out_of_a_run_with(name: str, tmp_path: Path) -> None:
     page = Path(render(make_run(tmp_path / "r1", **ODD[name]), 1)).read_text(encoding="utf-8")
     words = re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", page, flags=re.S)
     assert not re.search(r"\b(?:nan|None|NaT|inf|undefined)\b", words)
+
+
+ONE_DATE = "cases of one date count as one, so nothing can be judged"
+NO_FLOOR = "Repeats of gpt-5 on 10 cases or more would tell similarity from noise; it has 0 cases with two usable repeats."
+SAID: Mapping[str, Sequence[str]] = {
+    "one date": (
+        f"3 cases on 1 date: {ONE_DATE}",
+        "This matrix carries no conclusion: 3 cases on 1 date",
+        "on too little for an interval",
+    ),
+    "one ticker": ("1 ticker × 3 dates = 3 cases", "too few cases for any difference", "3 cases on only 3 dates"),
+    "one case": (f"1 case on 1 date: {ONE_DATE}", "This matrix carries no conclusion: 1 case on 1 date"),
+    "one arm": ("What do the arms decide, and what does it cost?", NO_FLOOR),
+    "one repeat": (
+        NO_FLOOR,
+        "only the cost is drawn, since the noise floor was not measured",
+        "not measured here, since no case was repeated",
+    ),
+    "only a rule": ("macd (9 of 9 decisions usable)", "not drawn: a rule without a model"),
+    "every cell of an arm failed": (
+        "1 of 2 arms costs less per usable decision than gpt-5",
+        "broken: 9 of 9 cells brought no usable decision; they count against it, never as Hold.",
+        "no decision was usable",
+        "broken: not drawn, since the cost is unknown",
+    ),
+    "every cell of every arm failed": (
+        "gpt-5, local: not drawn, since the cost is unknown",
+        "gpt-5 decides usably in 0 % of cases",
+    ),
+    "all Hold": (
+        "gives its own rating again in 100 % of repeats",
+        "local gives it in 100 %",
+        "which cannot be told from gpt-5's",
+    ),
+    "outcomes pending": (
+        "Outcomes over 1 session: 9 pending, of 9 cases.",
+        "Outcomes over 20 sessions: 9 pending, of 9 cases.",
+    ),
+    "no outcomes": ("no outcomes were recorded",),
+    "arms with different cases": (
+        "The arms met different cases: 6 of 9 were met by all; pairs use the cases of both.",
+        "not run",
+    ),
+    "an arm that never ran": ("No cell of this arm has ended.", "0 of 9 were met by all"),
+    "zero cost": ("local: costs $0.00 per usable decision, gpt-5 $0.00", "so time stands in their place"),
+    "unknown costs": ("the cost of 9 of 9 cells is unknown; unknown is never counted as $0.", "1,179 more cases, cost unknown"),
+    "no cell": ("No cell of this arm has ended.", "No cell has ended yet."),
+}
+"""What a reader is told of each odd run."""
+NEVER: Mapping[str, Sequence[str]] = {
+    "one date": ("see the test", 'class="pill good"', 'class="pill bad"'),
+    "one case": ("see the test", 'class="pill good"', 'class="pill bad"'),
+    "every cell of an arm failed": ("broken: costs", "Hold ×"),
+    "outcomes pending": ("windows that do not overlap:",),
+    "no outcomes": ("windows that do not overlap:", "What happened afterwards"),
+    "zero cost": ("% less", "% more"),
+}
+"""What must not be said of it."""
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_page_says_what_is_odd_about_a_run_with(name: str, tmp_path: Path) -> None:
+    html = page_html(Page(load(make_run(tmp_path / "r1", texts=False, **ODD[name]))))
+    words = " ".join(unescape(re.sub(r"<(script|style).*?</\1>|<[^>]+>", "", html, flags=re.S)).replace("\u202f", " ").split())
+    assert [one for one in SAID[name] if one not in words] == []
+    assert [one for one in NEVER.get(name, ()) if one in words or one in html] == []
 
 
 def test_unknown_costs_are_never_a_zero(tmp_path: Path) -> None:
