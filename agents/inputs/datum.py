@@ -112,7 +112,14 @@ Row = TypeVar("Row")
 
 def to_table(kind: type[Any], rows: tuple[Any, ...]) -> dict[str, Any]:
     """Rows of one kind as columns and plain values."""
-    return {"columns": list(kind._fields), "rows": [[_plain(value) for value in row] for row in rows]}
+    writers = [_writer(hint) for hint in get_type_hints(kind).values()]
+    return {
+        "columns": list(kind._fields),
+        "rows": [
+            [value if value is None or write is None else write(value) for write, value in zip(writers, row, strict=True)]
+            for row in rows
+        ],
+    }
 
 
 def from_table(kind: type[Row], table: dict[str, Any]) -> tuple[Row, ...]:
@@ -129,10 +136,11 @@ def moment_text(moment: dt.datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dt.datetime):
-        return moment_text(value)
-    return value.isoformat() if isinstance(value, dt.date) else value
+def _writer(hint: Any) -> Any:
+    text = str(hint)
+    if "datetime.datetime" in text:
+        return moment_text
+    return dt.date.isoformat if "datetime.date" in text else None
 
 
 def _reader(hint: Any) -> Any:

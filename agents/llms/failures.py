@@ -38,7 +38,8 @@ TOO_LONG = (
 _UNSUPPORTED = ("does not support", "not supported", "unsupported")
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{8,}|(?<=\bBearer )[^\s'\"]{8,}")
 """Keys by their look, for one that the end of a message cuts, or one of another server."""
-_CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError")
+_CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError", "ClientResponseError")
+_WRAPPERS = ("openai", "httpx2")
 
 
 class CallFailed(Exception):
@@ -61,8 +62,8 @@ def classify(error: BaseException, wire: Wire) -> Failure:
         return error.failure
     if wire.status is not None and wire.status >= 400:
         return from_status(wire, type(error).__name__)
-    cause = _cause_of(error, wire)
-    return Failure(cause, _clip(error) or cause, type(error).__name__, wire.status, request_id=wire.request_id)
+    cause, told = _cause_of(error, wire), _told_by(error)
+    return Failure(cause, _clip(told) or cause, type(told).__name__, wire.status, request_id=wire.request_id)
 
 
 def without_keys(failure: Failure, key: str | None) -> Failure:
@@ -141,6 +142,11 @@ def _cause_of(error: BaseException, wire: Wire) -> str:
     if any(isinstance(one, OSError) or "Connect" in type(one).__name__ for one in chain) or any(n in _CUT for n in names):
         return "connection"
     return "bad_request"
+
+
+def _told_by(error: BaseException) -> BaseException:
+    """The link that says what happened: the SDK's "Request timed out." and its wrappers around a refused connection do not."""
+    return next((one for one in _chain(error) if type(one).__module__.split(".")[0] not in _WRAPPERS), error)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -20,6 +20,8 @@ from agents.llms.wire import Wire, hooks
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0
 CONNECT_TIMEOUT_S = 15.0
+_MOST_CONNECTIONS = 10_000
+"""Said because aiohttp would make None a hundred; the gate counts what may be out."""
 
 
 class OpenAI:
@@ -94,14 +96,14 @@ class OpenAI:
     def _client(self) -> Any:
         if self._http is None:
             import httpx2
-            from openai import DefaultAsyncHttpxClient
+            from openai import DefaultAioHttpClient
 
             local = is_loopback(self._url)
-            self._http = DefaultAsyncHttpxClient(
+            self._http = DefaultAioHttpClient(
                 event_hooks=hooks(stream=False),
                 trust_env=not local,
                 verify=not (local and self._url.startswith("http:")),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+                limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
             )
         return self._http
 

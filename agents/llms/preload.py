@@ -5,6 +5,7 @@ from __future__ import annotations
 
 def preload() -> None:
     """Import every provider that is installed; nothing is connected."""
+    import aiohttp  # noqa: F401
     import langchain_ollama  # noqa: F401
 
     from agents.llms import (  # noqa: F401

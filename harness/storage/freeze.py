@@ -87,7 +87,8 @@ class Shelf:
         raw = _intact(self.folder, name) if name else None
         if name is None or raw is None:
             snapshot = agents.freeze_case(case.ticker, case.date, desk, case.data)
-            name, raw = snapshot.sha256, snapshot.to_bytes()
+            raw = snapshot.to_bytes()
+            name = sha256(raw).hexdigest()
             place(self.folder, name, raw)
             self._note(key, case, name)
         return name, raw

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socketserver
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -213,7 +215,24 @@ def test_a_server_that_is_away_is_a_connection(fake_models: FakeModels) -> None:
     call = asked(away, question(GPT))
     assert call.failure is not None
     assert call.failure.cause == "connection"
+    assert "127.0.0.1:9" in call.failure.message
     assert call.timing.duration_s is not None
+
+
+@pytest.mark.parametrize("answer", [b"", b"HELLO\r\n\r\n"])
+def test_a_server_that_closes_or_speaks_something_else_is_a_connection(answer: bytes) -> None:
+    class Speak(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(100)
+            self.request.sendall(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Speak) as listening:
+        threading.Thread(target=listening.handle_request).start()
+        odd = Server("openai", "openai", f"http://127.0.0.1:{listening.server_address[1]}", api="responses", api_key="sk")
+        failure = asked(odd, question(GPT)).failure
+    assert failure is not None
+    assert failure.cause == "connection"
+    assert failure.message not in ("", "Request timed out.")
 
 
 def test_the_environment_redirects_nothing(fake_models: FakeModels, monkeypatch: pytest.MonkeyPatch) -> None:
