@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Compiled once here, so that no first run spends seconds on it, least of all several processes side by side.
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 
-.PHONY: demo demo-replay test check models lock schema clean
+.PHONY: demo demo-replay test check static units models lock schema clean
 
 demo: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
@@ -18,14 +18,20 @@ test: .venv/.dev
 	$(MAKE) --no-print-directory check
 
 check:
+	@$(MAKE) --no-print-directory -j 2 static units
+
+static:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.gpu.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/mypy
+
+units:
+	@# One more than there are cores on a small machine: many tests wait for a clock, not for a processor.
 	@# What failed beside other tests is tried once more on its own: processes and clocks suffer on a busy machine.
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/pytest --last-failed --last-failed-no-failures none
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder || $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 .venv/.tools: requirements/tools.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 ...")'

@@ -74,6 +74,7 @@ def analyst(name: str) -> Role:
     raise PipelineError(f"unknown analyst {name!r} in pipeline.analysts; known: {', '.join(sorted(analyst_names()))}")
 
 
+@cache
 def of_stage(stage: str) -> tuple[Role, ...]:
     return tuple(role for role in all_roles().values() if role.stage == stage)
 

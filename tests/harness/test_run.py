@@ -115,7 +115,7 @@ def test_a_further_arm_pays_only_for_its_own_cells(finished: Lab) -> None:
     assert {cell["decision_status"] for cell in cells if cell["arm"] == "macd"} == {"rule"}
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 def test_a_signal_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them_again(
     lab: Lab, signals: list[signal.Signals]
 ) -> None:
