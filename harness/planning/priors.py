@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ EXTRA_CALLS = (0.0, 0.10)
 """Repairs and repeated requests as a share of the planned calls, lowest and highest."""
 EXTRA_WEIGHT = 10.0
 """How many measured calls of a role that assumption is worth."""
+_REASON_UNASKED = re.compile(r"gpt-[56](?!\d)|gpt-oss|o[134](?![a-z0-9])")
+"""Families that reason at medium effort when nothing is said, also behind a gateway that is sent no effort."""
 TOOL_ROUNDS = 2.0
 """Tool rounds of one analyst where inputs are tools."""
 CACHE_HIT = (0.0, 0.9)
@@ -71,7 +74,7 @@ def reasoning_tokens(model: Model) -> float:
     effort = model.params.get("reasoning_effort")
     if effort is not None:
         return REASONING_TOKENS.get(str(effort), REASONING_TOKENS["medium"])
-    think = model.params.get("think")
+    think = model.params.get("think", _REASON_UNASKED.match(model.name.rsplit("/", 1)[-1]) is not None)
     return 0.0 if not think else REASONING_TOKENS.get(str(think), REASONING_TOKENS["medium"])
 
 

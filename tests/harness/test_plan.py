@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from agents import Model
 from harness import rehearsal
 from harness.cells import Cell
 from harness.experiment import matrix, servers, spec
@@ -154,6 +155,15 @@ def test_reasoning_effort_and_caps_shape_the_prior(case: Case) -> None:
     assert priors.output_tokens(model, 300, None) == 300 + priors.REASONING_TOKENS["medium"]
     assert priors.output_tokens(model, 300, 500) == 500
     assert priors.output_tokens(matrix.model(case.experiment, "tiny"), 300, None) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [("gpt-5-mini", True), ("openai/gpt-5", True), ("gpt-oss:20b", True), ("o3", True), ("gpt-4.1", False), ("o3x", False)],
+)
+def test_a_family_that_reasons_unasked_is_planned_so_behind_any_server(name: str, reasons: bool) -> None:
+    assert (priors.reasoning_tokens(Model("alias", "openai_compatible", name, {}, "gateway")) > 0) is reasons
+    assert priors.reasoning_tokens(Model("alias", "ollama", name, {"think": False}, "box")) == 0
 
 
 def test_the_cap_that_binds_is_named_with_its_chance(case: Case) -> None:
