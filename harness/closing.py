@@ -108,6 +108,8 @@ def _say(run: RunFolder, state: str, outcome: Outcome, gates: Sequence[Gate], pa
     display.summary(list(run.store.receipts().values()))
     for gate in gates:
         display.say(str(gate))
+    if failed := [gate for gate in gates if not gate.is_passed]:
+        display.say(f"{len(failed)} of {len(gates)} gates failed, so the exit code is 4; the run itself is complete")
     if state == STOPPED:
         display.say("stopped early: the same command continues, and pays for no answered call again")
     elif state == OVER_BUDGET:

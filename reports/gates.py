@@ -42,7 +42,8 @@ class Gate:
         return self.value <= self.limit if self.name.startswith("max") else self.value >= self.limit
 
     def __str__(self) -> str:
-        found = "was not measured" if self.value is None else f"is {wording.figure(self.unit, self.value)}"
+        why = " (a request has no known price)" if self.unit == "usd" else ""
+        found = f"was not measured{why}" if self.value is None else f"is {wording.figure(self.unit, self.value)}"
         word = "passed" if self.is_passed else "FAILED"
         bound = "at most" if self.name.startswith("max") else "at least"
         whose = f" for {self.arm}" if self.arm else ""

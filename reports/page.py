@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import similarity
+from reports import gates, similarity
 from reports.answer.findings import find
 from reports.facts import Facts
 from reports.views import arms
@@ -25,6 +25,7 @@ from reports.visible import slug, visible
 if TYPE_CHECKING:
     from reports.answer.found import Findings
     from reports.estimate import Estimate
+    from reports.gates import Gate
     from reports.load import Run
 
 
@@ -89,6 +90,11 @@ class Page:
     def findings(self) -> Findings | None:
         """Numbers, verdicts and takeaways; None when no cell has ended."""
         return find(self.run, self.facts) if len(self.run.judged) else None
+
+    @cached_property
+    def gates(self) -> list[Gate]:
+        """What the experiment declares must hold, of a finished run."""
+        return gates.check(self.run, self.findings) if self.findings and not self.interim else []
 
     @cached_property
     def facts(self) -> Facts:
