@@ -56,7 +56,11 @@ def between(first: str, second: str) -> Changes:
     numbers = [find(run) if len(run.judged) else None for run in (before, after)]
     groups = (
         Group("Verdicts", "Every verdict is as it was.", tuple(_verdicts(*numbers))),
-        Group("Figures", "Every figure and interval of a declared endpoint reads as it did.", tuple(_figures(*numbers))),
+        Group(
+            "Figures",
+            "Every figure and interval of a declared endpoint, and what a usable decision costs, reads as it did.",
+            tuple(_figures(*numbers)),
+        ),
         Group("Decisions", "No case was asked in both runs.", tuple(_decisions(before, after))),
         Group("Models as they answered", "The same models answered, with the same digests.", tuple(_models(before, after))),
         Group("Prices", "The same price tables were used.", tuple(_prices(before, after))),
@@ -84,7 +88,7 @@ def _verdicts(before: Findings | None, after: Findings | None) -> Iterator[Chang
 
 
 def _figures(before: Findings | None, after: Findings | None) -> Iterator[Change]:
-    """Every declared endpoint of every arm whose figure or interval reads differently."""
+    """What a usable decision costs and every declared endpoint, of every arm whose figure or interval reads differently."""
     for name, arm in _pairs(before, after, with_baseline=True):
         one, two = (_figure(found, name, arm) for found in (before, after))
         if one != two:
@@ -93,7 +97,7 @@ def _figures(before: Findings | None, after: Findings | None) -> Iterator[Change
 
 def _pairs(*found: Findings | None, with_baseline: bool = False) -> list[tuple[str, str]]:
     there = [one for one in found if one is not None]
-    names = dict.fromkeys(row.metric.name for one in there for row in one.declared)
+    names = dict.fromkeys(["cost_per_usable", *(row.metric.name for one in there for row in one.declared)])
     arms = dict.fromkeys(arm for one in there for arm in one.arms if with_baseline or arm != one.baseline)
     return [(name, arm) for name in names for arm in arms]
 

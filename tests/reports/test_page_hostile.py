@@ -49,8 +49,7 @@ def _poison(run: Path) -> None:
 def test_nothing_runs_and_nothing_is_fetched(hostile: Path, open_page: Open) -> None:
     for file in (hostile, *sorted((hostile.parent / "cases").glob("*.html"))[:3]):
         seen = open_page(file)
-        for box in seen.page.locator("details > summary").all()[:40]:
-            box.evaluate("s => s.parentElement.open = true")
+        seen.page.evaluate("document.querySelectorAll('details').forEach(box => { box.open = true })")
         seen.page.wait_for_timeout(100)
         assert seen.problems == []
         assert seen.requests == [file.resolve().as_uri()]
@@ -98,13 +97,25 @@ def test_the_policy_lets_in_only_the_pages_own_script_and_style(hostile: Path, o
 
 
 def test_a_text_of_200_kb_is_shown_and_can_be_compared(tmp_path: Path, open_page: Open) -> None:
-    run = make_run(tmp_path / "r1", tickers=("AAPL",), dates=sessions("2025-09-02", 1), words=30_000)
+    run = make_run(tmp_path / "r1", tickers=("AAPL",), dates=sessions("2025-09-02", 1), words=6)
+    _lengthen(run, "market_analyst", 200_000)
     page = Path(render(run, 1))
     seen = open_page(next((page.parent / "cases").glob("*.html")), width=390)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
     seen.page.locator("button.diff").first.click()
     assert seen.page.locator("pre.said").nth(1).inner_text() != ""
     assert seen.problems == []
+
+
+def _lengthen(run: Path, role: str, size: int) -> None:
+    """Let one role of every arm say so many characters, each arm others."""
+    calls = pq.read_table(run / "calls.parquet")
+    said = [
+        f"{row['arm']} says {row['call_id'][:8]} again. ".ljust(30) * (size // 30) if row["role"] == role else row["response"]
+        for row in calls.to_pylist()
+    ]
+    at = calls.schema.get_field_index("response")
+    pq.write_table(calls.set_column(at, calls.schema.field(at), pa.array(said, pa.string())), run / "calls.parquet")
 
 
 def test_names_become_file_names_that_stay_in_their_folder() -> None:
