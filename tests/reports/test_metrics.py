@@ -14,7 +14,7 @@ from reports.endpoints import every
 from reports.facts import Facts
 from reports.measure import Measured
 from reports.similarity import similarities
-from tests.reports.synthetic import FakeArm, make_run, sessions
+from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 ONE_DATE = [dt.date(2025, 9, 2)]
 
@@ -37,13 +37,13 @@ def test_outcomes_come_once_per_horizon_of_the_experiment() -> None:
 
 
 def test_repeats_are_collapsed_inside_the_case_and_add_no_cases(tmp_path: Path) -> None:
-    found = measured(make_run(tmp_path / "r", repeats=3), "cost").value("gpt-5")
+    found = measured(make_tables(tmp_path / "r", repeats=3), "cost").value("gpt-5")
     assert found.cases == 24
     assert found.dates == 8
 
 
 def test_cost_per_decision_is_the_mean_of_the_cells(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r")
+    folder = make_tables(tmp_path / "r")
     cells = load(folder).cells
     expected = cells.loc[cells["arm"] == "gpt-5", "cost_usd"].mean()
     found = measured(folder, "cost").value("gpt-5")
@@ -52,7 +52,7 @@ def test_cost_per_decision_is_the_mean_of_the_cells(tmp_path: Path) -> None:
 
 
 def test_a_usable_decision_carries_the_cost_of_the_unusable_ones(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(unparsed=0.4)})
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(unparsed=0.4)})
     cells = load(folder).cells
     mine = cells[cells["arm"] == "b"]
     found = measured(folder, "cost_per_usable").value("b")
@@ -61,7 +61,7 @@ def test_a_usable_decision_carries_the_cost_of_the_unusable_ones(tmp_path: Path)
 
 
 def test_unknown_cost_stays_unknown(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None)})
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None)})
     found = measured(folder, "cost").value("b")
     assert math.isnan(found.value)
     assert found.missing == 24
@@ -69,7 +69,7 @@ def test_unknown_cost_stays_unknown(tmp_path: Path) -> None:
 
 
 def test_cold_caches_are_priced_beside_the_bill(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None), "rule": FakeArm(rule="macd")})
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None), "rule": FakeArm(rule="macd")})
     facts = Facts(load(folder))
     facts.run.calls["cold_usd"] = facts.run.calls["cost_usd"] * 2
     cold = Measured(facts, next(metric for metric in every() if metric.name == "cold_cost"))
@@ -79,21 +79,21 @@ def test_cold_caches_are_priced_beside_the_bill(tmp_path: Path) -> None:
 
 
 def test_a_rule_that_costs_nothing_is_compared_in_dollars(tmp_path: Path) -> None:
-    test = measured(make_run(tmp_path / "r", arms={"a": FakeArm(), "rule": FakeArm(rule="macd")}), "cost").test("rule", "a")
+    test = measured(make_tables(tmp_path / "r", arms={"a": FakeArm(), "rule": FakeArm(rule="macd")}), "cost").test("rule", "a")
     assert test is not None
     assert test.scale == "difference"
     assert test.estimate.value == pytest.approx(-0.24, rel=0.1)
 
 
 def test_failed_cells_count_in_usable_and_not_in_valid(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(failing=0.5)})
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(failing=0.5)})
     assert measured(folder, "usable").value("b").value < 0.8
     assert measured(folder, "valid").value("b").value == 1.0
 
 
 def test_an_arm_against_its_own_twin_agrees_as_often_as_with_itself(tmp_path: Path) -> None:
     arms = {"a": FakeArm(noise=0.5), "twin": FakeArm(noise=0.5), "other": FakeArm(noise=2.5)}
-    folder = make_run(tmp_path / "r", arms=arms, repeats=4, dates=sessions("2025-09-02", 20))
+    folder = make_tables(tmp_path / "r", arms=arms, repeats=4, dates=sessions("2025-09-02", 20))
     similarity = measured(folder, "similarity")
     twin, other = similarity.test("twin", "a"), similarity.test("other", "a")
     assert twin is not None
@@ -105,7 +105,7 @@ def test_an_arm_against_its_own_twin_agrees_as_often_as_with_itself(tmp_path: Pa
 
 
 def test_similarity_is_counted_over_all_pairs_of_repeats(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", arms={"a": FakeArm(rating="Buy"), "b": FakeArm(rating="Buy", unparsed=0.5)}, repeats=4)
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(rating="Buy"), "b": FakeArm(rating="Buy", unparsed=0.5)}, repeats=4)
     assert measured(folder, "similarity").value("b").value == 1.0
     of_all = measured(folder, "similarity_of_all").value("b").value
     cells = load(folder).cells
@@ -113,7 +113,7 @@ def test_similarity_is_counted_over_all_pairs_of_repeats(tmp_path: Path) -> None
 
 
 def test_hits_and_excess_follow_the_direction_of_the_decision(tmp_path: Path) -> None:
-    folder = make_run(
+    folder = make_tables(
         tmp_path / "r", arms={"a": FakeArm(rating="Buy"), "bear": FakeArm(rating="Sell"), "h": FakeArm(rating="Hold")}
     )
     hits, excess = measured(folder, "hit_rate_5"), measured(folder, "excess_return_5")
@@ -125,7 +125,7 @@ def test_hits_and_excess_follow_the_direction_of_the_decision(tmp_path: Path) ->
 
 def test_an_arm_that_knows_the_future_ranks_it(tmp_path: Path) -> None:
     arms = {"seer": FakeArm(skill=3.0, noise=0.1), "blind": FakeArm()}
-    folder = make_run(tmp_path / "r", arms=arms, tickers=list("ABCDEFGH"), by_date=0.0)
+    folder = make_tables(tmp_path / "r", arms=arms, tickers=list("ABCDEFGH"), by_date=0.0)
     ranks = measured(folder, "rank_correlation_5")
     assert ranks.value("seer").low > 0.5
     assert ranks.value("seer").cases == 8, "one value per date"
@@ -134,14 +134,14 @@ def test_an_arm_that_knows_the_future_ranks_it(tmp_path: Path) -> None:
 def test_the_rank_correlation_is_spearmans(tmp_path: Path) -> None:
     from scipy.stats import spearmanr
 
-    folder = make_run(tmp_path / "r", tickers=list("ABCDEF"), dates=ONE_DATE, arms={"a": FakeArm(skill=1.0)})
+    folder = make_tables(tmp_path / "r", tickers=list("ABCDEF"), dates=ONE_DATE, arms={"a": FakeArm(skill=1.0)})
     facts = Facts(load(folder))
     scores, excess = facts.by_case(facts.score)["a"], facts.excess(5)
     assert measured(folder, "rank_correlation_5").value("a").value == pytest.approx(spearmanr(scores, excess).statistic)
 
 
 def test_the_debate_is_measured_from_the_stages(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", repeats=2)
+    folder = make_tables(tmp_path / "r", repeats=2)
     assert 0 < measured(folder, "debate_changed").value("gpt-5").value < 1
     assert math.isfinite(measured(folder, "risk_shift").value("gpt-5").value)
 
@@ -156,7 +156,7 @@ def test_adding_a_metric_is_one_decorated_function(tmp_path: Path) -> None:
             """Characters of the decision's own reasoning: a metric that was added in a test by one function."""
             return facts.by_case(facts.cells["rationale"].str.len())
 
-        row = find(load(make_run(tmp_path / "r"))).row("rationale_length")
+        row = find(load(make_tables(tmp_path / "r", texts=True))).row("rationale_length")
         assert row.values["gpt-5"].value > 10
         assert "gpt-5" not in row.comparisons
         assert row.metric.footnote.startswith("Characters")
@@ -198,7 +198,7 @@ BAD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gives_findings_without_inventing_any(case: str, tmp_path: Path) -> None:
     with np.errstate(all="raise", under="ignore"):
-        found = find(load(make_run(tmp_path / "r", **BAD[case])))
+        found = find(load(make_tables(tmp_path / "r", **BAD[case])))
     for row in found.rows:
         for estimate in row.values.values():
             assert not (math.isnan(estimate.value) and math.isfinite(estimate.low)), row.metric.name
@@ -209,13 +209,13 @@ def test_bad_input_gives_findings_without_inventing_any(case: str, tmp_path: Pat
 
 
 def test_a_run_without_cells_has_findings_and_no_takeaways(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", tickers=[], state="running")
+    folder = make_tables(tmp_path / "r", tickers=[], state="running")
     found = find(load(folder))
     assert found.cases == 0
     assert found.takeaways == ()
 
 
 def test_an_endpoint_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "r", compare={"baseline": "gpt-5", "endpoints": {"profit": {}}})
+    folder = make_tables(tmp_path / "r", compare={"baseline": "gpt-5", "endpoints": {"profit": {}}})
     with pytest.raises(ValueError, match=r"unknown endpoint 'profit'.*known: cost"):
         find(load(folder))

@@ -18,7 +18,7 @@ from reports.load import Run
 from reports.money import economics
 from reports.page import Page
 from reports.render import page_html
-from tests.reports.synthetic import FakeArm, make_run, sessions
+from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 ARMS = {
     # Unequal repeats and failures: a mean over cases would be another number than the totals.
@@ -31,7 +31,7 @@ ARMS = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     gates = {"gates": {"max_usd_per_usable_decision": 0.3}}
     folder = tmp_path_factory.mktemp("run") / "r1"
-    return load(make_run(folder, arms=ARMS, dates=sessions("2025-09-02", 6), experiment=gates))
+    return load(make_tables(folder, arms=ARMS, dates=sessions("2025-09-02", 6), experiment=gates))
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def test_page_and_markdown_write_that_number(run: Run, by_hand: dict[str, float]
 
 def test_the_comparison_is_the_ratio_of_both_numbers_where_the_cases_are_the_same(tmp_path: Path) -> None:
     arms = {"a": FakeArm(repeats=2), "b": FakeArm(cost_usd=0.02, unparsed=0.4)}
-    row = find(load(make_run(tmp_path / "r", arms=arms))).row("cost_per_usable")
+    row = find(load(make_tables(tmp_path / "r", arms=arms))).row("cost_per_usable")
     assert row.comparisons["b"].estimate.value == pytest.approx(row.values["b"].value / row.values["a"].value)
 
 
 def test_a_cell_of_unknown_cost_is_left_out_above_and_below_the_line(tmp_path: Path) -> None:
-    run = load(make_run(tmp_path / "r", arms={"a": FakeArm(cost_usd=0.2)}, repeats=2))
+    run = load(make_tables(tmp_path / "r", arms={"a": FakeArm(cost_usd=0.2)}, repeats=2))
     cells = run.cells
     cells.loc[cells.index[0], "cost_usd"] = None
     known = cells["cost_usd"].dropna()

@@ -7,14 +7,14 @@ from pathlib import Path
 from reports.answer import run_changes
 from reports.render import render, render_changes
 from tests.fixtures.browser import Open
-from tests.reports.synthetic import FakeArm, make_run, sessions
+from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 DAYS = sessions("2025-09-02", 3)
 
 
 def _run(folder: Path, model: str, seed: int = 1) -> str:
     arms = {"gpt-5": FakeArm(), "local": FakeArm(model, "ollama", 0.02)}
-    return str(make_run(folder, arms=arms, dates=DAYS, seed=seed))
+    return str(make_tables(folder, arms=arms, dates=DAYS, seed=seed))
 
 
 def _group(found: run_changes.Changes, title: str) -> run_changes.Group:

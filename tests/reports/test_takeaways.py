@@ -12,13 +12,13 @@ from reports import load
 from reports.answer.brief import briefs, headline
 from reports.answer.findings import find
 from reports.answer.found import Findings
-from tests.reports.synthetic import FakeArm, make_run, sessions
+from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 DATES = sessions("2025-09-02", 20)
 
 
 def findings(folder: Path, **run: object) -> Findings:
-    return find(load(make_run(folder / "r", texts=False, **run)))  # type: ignore[arg-type]
+    return find(load(make_tables(folder / "r", **run)))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_what_a_model_may_remember_cannot_move_a_headline(tmp_path: Path) -> Non
     """Half of the cases lie before or around the cutoff; whatever happened after those, every headline is the same."""
     late = [day for day in sessions("2025-01-02", 12) if day > dt.date(2024, 9, 30) + dt.timedelta(days=90)]
     dates = [*sessions("2023-01-03", 10), *sessions("2024-08-01", 4), *late]
-    plain = make_run(tmp_path / "plain", dates=dates, texts=False)
+    plain = make_tables(tmp_path / "plain", dates=dates)
     told = shutil.copytree(plain, tmp_path / "told")
     outcomes = pd.read_parquet(told / "outcomes.parquet")
     is_early = outcomes["case_id"].str.rpartition("@")[2] < "2024-12-29"
