@@ -4,6 +4,8 @@
 
 A cell has 12 calls, 9 of them one after another; ideal = waves of cells x 9 x latency; actual = first request to last receipt.
 The fake model server answers after `latency-s`; journal, ledger, leases, slots, Parquet and its fsync are on, as in any run.
+Start-up is from the command to its first request, with the cases frozen before. `machine_busy` says how near all cores (the
+fake's and Redis's work included) were to their limit meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # In place of this folder, whose statistics.py would hide the standard one.
 sys.path[0] = str(ROOT)
 
+from harness.experiment import matrix, spec
 from harness.queue.private_redis import private_redis
+from harness.storage.folder import open_folder
+from harness.storage.freeze import freeze_cells
 from tests.fixtures.models import FakeModels
 
 CRITICAL_PATH = 9
@@ -68,6 +73,8 @@ class Watch:
     base_s: dict[int, float] = field(default_factory=dict)
     rss: dict[int, int] = field(default_factory=dict)
     load: list[float] = field(default_factory=list)
+    machine: list[tuple[float, float]] = field(default_factory=list)
+    """(time, CPU seconds that all cores have worked by then, for whomever)."""
     is_over: bool = False
 
     def follow(self, supervisor: int) -> None:
@@ -78,7 +85,14 @@ class Watch:
                 self.cpu_s[pid] = max(cpu_s, self.cpu_s.get(pid, 0.0))
                 self.rss[pid] = max(rss, self.rss.get(pid, 0))
             self.load.append(os.getloadavg()[0])
+            self.machine.append((time.time(), _worked_s()))
             time.sleep(0.1)
+
+    def busy(self, since: float, until: float) -> float:
+        """Share of all cores that worked between two moments."""
+        inside = [(at, worked_s) for at, worked_s in self.machine if since <= at <= until]
+        (first, before), (last, after) = inside[0], inside[-1]
+        return (after - before) / (last - first) / (os.cpu_count() or 1)
 
 
 def _run(folder: Path, broker: str, asked: argparse.Namespace) -> Watch:
@@ -87,6 +101,7 @@ def _run(folder: Path, broker: str, asked: argparse.Namespace) -> Watch:
         environment |= {"PYTHONPATH": f"{Path(__file__).parent / 'profiling'}:{ROOT}", "PROFILE": str(folder)}
     each = math.ceil(asked.at_a_time / asked.workers)
     words = ["--processes", str(asked.workers), "--concurrency", str(each), "--restart-after", "1000000"]
+    _freeze(folder)
     watch = Watch(worker_started_at=time.time())
     worker = _harness(folder, environment, "worker", "--broker", broker, *words)
     watching = threading.Thread(target=watch.follow, args=(worker.pid,))
@@ -104,6 +119,12 @@ def _run(folder: Path, broker: str, asked: argparse.Namespace) -> Watch:
     if code:
         raise SystemExit((folder / "log").read_text()[-4000:])
     return watch
+
+
+def _freeze(folder: Path) -> None:
+    """The inputs of all cases, before the clock starts: what a source takes to answer is no start-up."""
+    cells = matrix.expand(spec.load(folder / "throughput.yaml", {}))
+    freeze_cells(cells, open_folder(str(folder / "frozen")), folder / "snapshots")
 
 
 def _harness(folder: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
@@ -131,6 +152,7 @@ def _figures(asked: argparse.Namespace, times: dict[str, float], watch: Watch, t
         "cpu_ms_per_cell": round(1000 * cpu_s / asked.cells, 1),
         "worker_rss_mb": round(max(watch.rss.values()) / 2**20),
         "startup_s": round(times["first_request"] - watch.started_at, 2),
+        "machine_busy": round(watch.busy(times["first_request"], times["last_receipt"]), 3),
         "load_average": round(max(watch.load), 1),
         "cores": os.cpu_count(),
     }
@@ -203,6 +225,11 @@ def _usage(pid: int) -> tuple[float, int]:
         return (int(stat[11]) + int(stat[12])) / TICKS, int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     except (OSError, IndexError):
         return 0.0, 0
+
+
+def _worked_s() -> float:
+    user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + irq + soft) / TICKS
 
 
 def _profile(folder: Path) -> dict[str, Any]:
