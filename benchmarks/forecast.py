@@ -14,12 +14,9 @@ import asyncio
 import json
 import math
 import random
-import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +38,7 @@ from harness.storage import rows
 from harness.storage.folder import Folder, open_folder
 from harness.storage.freeze import freeze_cells
 from harness.storage.store import Store
+from tests.fixtures.models import FakeModels, fake_server
 
 EXPERIMENT = """
 name: simulated
@@ -148,44 +146,10 @@ class Recorder:
         return None
 
 
-class Fake:
-    """The fake model server, told what to do over its own HTTP."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def tell(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        self._post("control", {"rules": list(rules)})
-
-    def forget(self) -> None:
-        """Its cache is cold again."""
-        self._post("reset", {})
-
-    def _post(self, path: str, told: Mapping[str, Any]) -> None:
-        body = json.dumps(told).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            answer.read()
-
-
-@contextmanager
-def fake_server() -> Iterator[Fake]:
-    command = [sys.executable, "-m", "tests.fakes.model_server"]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield Fake(json.loads(process.stdout.readline())["url"])
-    finally:
-        process.stdin.close()
-        process.wait(timeout=10)
-        process.stdout.close()
-
-
 class Bench:
     """Everything that is the same in all simulated experiments."""
 
-    def __init__(self, fake: Fake, folder: Path) -> None:
+    def __init__(self, fake: FakeModels, folder: Path) -> None:
         path = folder / "simulated.yaml"
         path.write_text(EXPERIMENT)
         self.experiment = spec.load(path)
@@ -203,10 +167,10 @@ class Bench:
         """Play cells against the fake server and keep them as a run does; arm -> what was billed."""
         clients = agents.Clients({"openai": replace(self.server.as_agents_server(), api="responses")})
         store, bills = Store(results.at(f"simulated/{run_id}")), dict.fromkeys(self.experiment.arms, 0.0)
-        self.fake.forget()
+        self.fake.reset()
         try:
             for cell in cells:
-                self.fake.tell(world.rules())
+                self.fake.control(rules=world.rules())
                 calls = await self._play(cell, clients)
                 bills[cell.arm] += self._keep(store, cell, calls, run_id)
         finally:

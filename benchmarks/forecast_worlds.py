@@ -32,6 +32,7 @@ from benchmarks.forecast import FORMS, Bench, Hit, World
 from harness.cells import Cell
 from harness.money.public_prices import Tokens
 from harness.planning.experience import Experience, key_of, of_calls
+from tests.fixtures.models import fake_server
 
 LEVELS = (0.4, 0.8, 1.6, 3.2)
 """How long answers are over the priors, where prompts and caches are recorded."""
@@ -59,8 +60,8 @@ class Recorded:
 
     async def _play(self, cell: Cell, level: float, clients: agents.Clients) -> None:
         world = World(random.Random(0), self.bench.seats, dict.fromkeys(("gpt-5", "gpt-5-mini"), level), 0.0, 1.0, 0.0, 1.0)
-        self.bench.fake.forget()
-        self.bench.fake.tell(world.rules())
+        self.bench.fake.reset()
+        self.bench.fake.control(rules=world.rules())
         calls = {call.place.role: call for call in await self.bench._play(cell, clients)}
         found = [calls[seat.role] for seat in self.bench.seats]
         self.models[cell.cell_id] = [call.request.model.name for call in found]
@@ -153,7 +154,7 @@ def experiment(recorded: Recorded, prices: Prices, seed: int) -> tuple[list[Hit]
 
 
 async def measure(worlds: int, seed: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="forecast-") as folder, forecast.fake_server() as fake:
+    with tempfile.TemporaryDirectory(prefix="forecast-") as folder, fake_server() as fake:
         recorded = Recorded(Bench(fake, Path(folder)))
         await recorded.record()
         prices = Prices(recorded.bench)

@@ -15,8 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ sys.path[0] = str(ROOT)
 import pyarrow.parquet as pq
 import yaml
 
-from tests.fixtures.models import FakeModels
+from tests.fixtures.models import FakeModels, fake_server
 
 MONTHS = (1, 3, 4, 6, 7, 9, 10, 11, 12)
 """Of 2010, whose 15th is a session."""
@@ -45,7 +43,7 @@ def main() -> None:
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """One run of three arms, watched by its own tables."""
-    with tempfile.TemporaryDirectory(prefix="slots-") as name, _fake() as models:
+    with tempfile.TemporaryDirectory(prefix="slots-") as name, fake_server() as models:
         folder = Path(name)
         models.control(
             models=["gpt-5"],
@@ -112,17 +110,6 @@ def _covered(spans: Any, since: float, until: float) -> float:
         covered += max(0.0, min(end, until) - max(start, reached))
         reached = max(reached, min(end, until))
     return covered
-
-
-@contextmanager
-def _fake() -> Iterator[FakeModels]:
-    command = [sys.executable, "-m", "tests.fakes.model_server"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield FakeModels(json.loads(process.stdout.readline())["url"])
-        finally:
-            process.kill()
 
 
 if __name__ == "__main__":

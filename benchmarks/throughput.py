@@ -31,7 +31,7 @@ from harness.experiment import matrix, spec
 from harness.queue.private_redis import private_redis
 from harness.storage.folder import open_folder
 from harness.storage.freeze import freeze_cells
-from tests.fixtures.models import FakeModels
+from tests.fixtures.models import FakeModels, fake_server
 
 CRITICAL_PATH = 9
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -52,7 +52,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """One run of `harness run` with `harness worker` beside it, watched from outside."""
     with tempfile.TemporaryDirectory(prefix="throughput-") as name:
         folder = Path(name)
-        with private_redis(folder / "broker") as broker, _fake(asked.latency_s) as models:
+        with private_redis(folder / "broker") as broker, fake_server("--latency-s", str(asked.latency_s)) as models:
             _describe(folder, models, asked)
             watch = _run(folder, broker, asked)
             times = _times(folder)
@@ -192,23 +192,6 @@ def _describe(folder: Path, models: FakeModels, asked: argparse.Namespace) -> No
     cloud = {"provider": "openai", "url": f"{models.url}/v1", "hosted": True, "parallel": parallel}
     (folder / "throughput.yaml").write_text(yaml.safe_dump(experiment))
     (folder / "servers.yaml").write_text(yaml.safe_dump({"cloud": cloud}))
-
-
-class _fake:
-    """The fake model server as a process of its own."""
-
-    def __init__(self, latency_s: float) -> None:
-        command = [sys.executable, "-m", "tests.fakes.model_server", "--latency-s", str(latency_s)]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-
-    def __enter__(self) -> FakeModels:
-        assert self._process.stdout is not None
-        return FakeModels(json.loads(self._process.stdout.readline())["url"])
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def _children(supervisor: int) -> list[int]:
