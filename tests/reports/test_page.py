@@ -9,7 +9,7 @@ import pytest
 
 from reports.render import render
 from tests.fixtures.browser import Open
-from tests.reports.synthetic import FakeArm, make_run
+from tests.reports.synthetic import FakeArm, make_run, make_tables, sessions
 
 ARMS = {
     "gpt-5": FakeArm(),
@@ -112,6 +112,18 @@ def test_on_a_phone_every_verdict_is_seen_without_scrolling_sideways(page: Path,
     assert all(box["x"] + box["width"] <= 390 for pill in pills if (box := pill.bounding_box()))
 
 
+def test_on_a_phone_a_wide_table_keeps_its_first_column_in_sight(page: Path, open_page: Open) -> None:
+    browser = open_page(page, width=390).page
+    table = browser.get_by_role("region", name="Tokens, time and cost by role and arm")
+    table.evaluate("box => { box.scrollLeft = 10000 }")
+    first = table.locator("tbody th").first.bounding_box()
+    arms = [box["x"] for head in table.locator("thead th[colspan] .arm-name").all() if (box := head.bounding_box())]
+    assert table.evaluate("box => box.scrollLeft") > 100
+    assert first is not None
+    assert 0 <= first["x"] < 30
+    assert max(arms) < 390
+
+
 def test_dark_mode_follows_the_reader(page: Path, open_page: Open) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     assert open_page(page).page.evaluate(paper) == "rgb(255, 255, 255)"
@@ -159,3 +171,14 @@ def test_the_keyboard_reaches_and_works_the_filters(page: Path, open_page: Open)
     browser.keyboard.press("Enter")
     assert browser.locator("#f-differs").get_attribute("aria-pressed") == "true"
     assert "differs=1" in browser.url
+
+
+def test_a_long_grid_is_laid_out_late_and_still_filtered_and_printed_whole(tmp_path: Path, open_page: Open) -> None:
+    dates = sessions("2024-01-02", 70, every=5)
+    run = make_tables(tmp_path / "r1", arms={"gpt-5": FakeArm()}, tickers=("AAPL", "MSFT", "JPM"), dates=dates)
+    browser = open_page(Path(render(run, 0)), "#ticker=AAPL").page
+    wrapper = "getComputedStyle(document.getElementById('grid').parentElement).contentVisibility"
+    assert browser.evaluate(wrapper) == "auto"
+    assert browser.locator("#grid tbody tr:visible").count() == 70
+    browser.emulate_media(media="print")
+    assert browser.evaluate(wrapper) == "visible"
