@@ -70,7 +70,20 @@ def market_cap(snapshot: Snapshot) -> float | None:
     if not filed:
         return None
     newest = max(filed, key=lambda fact: (fact.period_end, fact.item == "shares_outstanding"))
-    return snapshot.last.close * newest.value * shares_for_one(snapshot.splits, newest.period_end, snapshot.last.date)
+    count = newest.value * _scale_of_shares(newest, snapshot.filings)
+    return snapshot.last.close * count * shares_for_one(snapshot.splits, newest.period_end, snapshot.last.date)
+
+
+def _scale_of_shares(count: Fact, facts: Sequence[Fact]) -> int:
+    """Some companies file their shares in thousands or millions: what the quarter's profit per share says of it."""
+    at = {item: value for item in _PER_SHARE for end, value in quarters(facts, item) if end == count.period_end}
+    if len(at) < len(_PER_SHARE) or not all(at.values()):
+        return 1
+    implied = at["net_income_loss"] / at["basic_earnings_per_share"] / count.value
+    return next((scale for scale in (1_000, 1_000_000) if 0.5 < implied / scale < 2), 1)
+
+
+_PER_SHARE = ("net_income_loss", "basic_earnings_per_share")
 
 
 def _is_quarter(fact: Fact) -> bool:

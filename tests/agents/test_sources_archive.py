@@ -13,6 +13,7 @@ import pytest
 
 import agents
 from agents import BadArchive, Snapshot
+from agents.inputs.statements import market_cap
 from tests.agents import archives
 from tests.agents.archives import utc, write
 
@@ -140,6 +141,15 @@ def test_growth_margins_and_valuation_are_computed_from_what_was_filed(folder: P
     assert f"price / earnings, trailing four quarters: {worth / 80e6:.2f}" in text
     assert f"price / sales, trailing four quarters: {worth / 450e6:.2f}" in text
     assert "price / book: unknown, no equity is on file" in text
+
+
+@pytest.mark.parametrize("scale", [1, 1e3, 1e6])
+def test_a_share_count_filed_in_thousands_or_millions_is_recognised_by_the_profit_per_share(folder: Path, scale: float) -> None:
+    when = "2025-05-02T10:00:00"
+    rows = [filed("2025-03-29", 20e6, when, "net_income_loss"), filed("2025-03-29", 19.6, when, "basic_earnings_per_share")]
+    rows += [filed("2025-03-29", 1e6 / scale, when, "basic_average_shares")]
+    snapshot = frozen(write(folder, "fundamentals", rows))
+    assert market_cap(snapshot) == pytest.approx(snapshot.last.close * 1e6)
 
 
 def test_dividends_are_known_from_the_day_after_they_were_declared(folder: Path) -> None:
