@@ -138,12 +138,12 @@ def per_arm(found: Iterable[Cell]) -> Counter[str]:
 
 
 def _asked(experiment: Experiment, wish: Wish) -> dict[str, Model]:
-    """role -> the source's own model, of the roles that are replayed."""
+    """role -> the source's own model, of the roles that are replayed. Raises Unmended for a role that the arm does not play."""
     lineup = matrix.lineup(experiment, matrix.arms(experiment)[wish.source])
-    asked = {role: model for role, model in lineup.items() if not wish.roles or role in wish.roles}
-    if not asked:
-        raise Unmended([Problem("--roles", f"none of {', '.join(wish.roles)} plays in arm {wish.source!r}", "name others")])
-    return asked
+    play = f"in arm {wish.source!r}; there play: {', '.join(lineup)}"
+    if absent := [role for role in wish.roles if role not in lineup]:
+        raise Unmended([Problem("--roles", f"role {role!r} does not play {play}", "leave it out") for role in absent])
+    return {role: model for role, model in lineup.items() if not wish.roles or role in wish.roles}
 
 
 def _own(experiment: Experiment, source: str) -> set[str]:

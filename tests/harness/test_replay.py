@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from harness.errors import Unmended
-from harness.experiment import again
+from harness.experiment import again, spec
 from harness.experiment.again import Wish
 from harness.replay import find
 from reports.load import load
@@ -173,6 +175,22 @@ def with_ollama(lab: Lab) -> None:
     servers["gpu"] = {"provider": "ollama", "url": lab.fake.url, "parallel": 4}
     (lab.folder / "servers.yaml").write_text(yaml.safe_dump(servers))
     lab.fake.control(ollama={"models": [{"name": "tiny:1b"}]})
+
+
+def test_a_role_that_the_source_does_not_play_is_refused_by_name_and_otherwise_left_out(tmp_path: Path) -> None:
+    arms = {"narrow": {"all": "own", "pipeline": {"analysts": ["market"]}}}
+    own = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
+    file = tmp_path / "lab.yaml"
+    said = {"name": "lab", "tickers": ["AAPL"], "dates": ["2012-06-15"], "data": "demo", "arms": arms, "models": {"own": own}}
+    file.write_text(yaml.safe_dump(said))
+    experiment = spec.load(file)
+    source = again.Source("c" * 64, "AAPL", dt.date(2012, 6, 15), 0)
+
+    (cell,) = again.replays_of(experiment, Wish("narrow", ("own",)), [source])
+
+    assert len(cell.lineup) == ROLES - 3
+    with pytest.raises(Unmended, match="role 'news_analyst' does not play in arm 'narrow'; there play: market_analyst"):
+        again.check(experiment, Wish("narrow", ("own",), ("news_analyst", "trader")))
 
 
 def test_a_replay_that_was_interrupted_goes_on_and_pays_for_no_answer_again(lab: Lab) -> None:
