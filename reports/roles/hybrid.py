@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MARGIN = 0.05
 """Loss of similarity, usable decisions or grounding that does not matter, where the experiment declares none."""
+ENDPOINTS = ("similarity", "usable", "grounding")
+"""What must not be lost."""
 MOVE, KEEP, OPEN = "move", "keep", "open"
 
 
@@ -95,7 +97,8 @@ def hybrids(run: Run, found: Sequence[Replay]) -> list[Hybrid]:
 def _of_design(run: Run, design: Design, replay: Replay | None) -> Hybrid:
     margin = _margin(run)
     by_role = {role.role: role for role in replay.roles} if replay else {}
-    advices = [_advice(effect.role, effect, by_role.get(effect.role), margin) for effect in design.effects]
+    alone = [_advice(effect.role, effect, by_role.get(effect.role), margin) for effect in design.effects]
+    advices = _together(design, alone, margin)
     moved = [one.role for one in advices if one.verdict == MOVE]
     saved = design.together(moved, "cost")
     support = f"a {design.kind.replace('_', ' ')} swap design of {design.arms} arms on {design.cases} cases"
@@ -149,13 +152,31 @@ def _advice(role: str, effect: Effect | None, replay: Role | None, margin: float
     return Advice(role, MOVE, f"no loss beyond the margin in {_words([name for name, _ in losses])}", effect, replay)
 
 
+def _together(design: Design, alone: Sequence[Advice], margin: float) -> list[Advice]:
+    """Small losses add up: roles go over one by one, what saves most first, as long as their sum holds the margin."""
+    moved: list[str] = []
+    held: dict[str, str] = {}
+    for one in sorted((one for one in alone if one.verdict == MOVE and one.effect), key=_saving):
+        lost = [name for name in ENDPOINTS if design.together([*moved, one.role], name).low < -margin]
+        if lost:
+            held[one.role] = (
+                f"alone within the margin; with those that move, a loss beyond it cannot be excluded in {_words(lost)}"
+            )
+        else:
+            moved.append(one.role)
+    return [replace(one, verdict=OPEN, because=held[one.role]) if one.role in held else one for one in alone]
+
+
+def _saving(one: Advice) -> float:
+    cost = one.effect.by_endpoint["cost"].value if one.effect else 0.0
+    return cost if known(cost) else 0.0
+
+
 def _losses(effect: Effect | None, replay: Role | None) -> list[tuple[str, Estimate]]:
     """Every known figure that counts, as a change: below zero is a loss."""
     found: list[tuple[str, Estimate]] = []
     if effect is not None:
-        found = [
-            (name, effect.by_endpoint[name]) for name in ("similarity", "usable", "grounding") if name in effect.by_endpoint
-        ]
+        found = [(name, effect.by_endpoint[name]) for name in ENDPOINTS if name in effect.by_endpoint]
     elif replay is not None:
         found = _replayed(replay)
     return [(name, one) for name, one in found if known(one.value)]

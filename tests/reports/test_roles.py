@@ -92,6 +92,24 @@ def test_the_recommended_lineup_can_be_pasted_into_the_experiment(run: Path, tmp
     assert set(arm.roles) == set(made.moved)
 
 
+def test_losses_that_are_small_alone_never_add_up_beyond_the_margin(tmp_path: Path) -> None:
+    lineups = expand(Swap(**{"from": "big", "to": "small", "design": "one_at_a_time"}))
+    arms = {name: FakeArm(noise=0.3 if arm.roles else 0.0) for name, arm in lineups.items()}
+    experiment = {
+        "arms": {name: {"all": arm.all, **arm.roles} for name, arm in lineups.items()},
+        "compare": {"endpoints": {"similarity": {"margin": 0.4}}},
+    }
+    dates = sessions("2025-03-03", 10)
+    run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL", "MSFT"), dates=dates, experiment=experiment, texts=False)
+
+    (made,) = hybrid.hybrids(load(run), [])
+
+    assert made.margin == 0.4
+    assert 0 < len(made.moved) < 12
+    assert made.similarity.low >= -made.margin
+    assert any("with those that move" in one.because for one in made.advices)
+
+
 def test_without_enough_dates_nothing_is_recommended(tmp_path: Path) -> None:
     experiment = {"arms": {"none": {"all": "big"}, "a": {"all": "big", "bull": "small"}, "b": {"all": "big", "bear": "small"}}}
     arms = {name: FakeArm(noise=0.8) for name in experiment["arms"]}
