@@ -100,4 +100,6 @@ def with_interval(texts: list[str], found: Estimate) -> Markup:
     value, low, high = texts
     if not (known(found.low) and known(found.high)):
         return Markup('<span class="v">{}</span> <span class="ci">no interval</span>').format(value)
-    return Markup('<span class="v">{}</span> <span class="ci">[{}]</span>').format(value, wording.span(low, high))
+    start, to, end = wording.span(low, high).partition(" to ")
+    said = Markup('<span class="nb">[{}</span>{}<span class="nb">{}]</span>').format(start, to, end)
+    return Markup('<span class="v">{}</span> <span class="ci">{}</span>').format(value, said)

@@ -142,10 +142,11 @@ class Roles:
 
     @staticmethod
     def figure(found: Estimate | None, unit: str, *, signed: bool = False) -> Markup:
-        """A figure with its interval; signed for a change."""
+        """A figure with its interval; signed for a change. Symmetric intervals of a share end where shares do."""
         if found is None or not known(found.value):
             return unknown("no pair of cells tells", "not measured")
-        return shown.with_interval([_text(value, unit, signed) for value in (found.value, found.low, found.high)], found)
+        ends = (found.low, found.high) if signed or unit != "share" else (max(found.low, 0.0), min(found.high, 1.0))
+        return shown.with_interval([_text(value, unit, signed) for value in (found.value, *ends)], found)
 
 
 def _text(value: float, unit: str, signed: bool) -> str:

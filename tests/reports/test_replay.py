@@ -7,13 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from reports.load import load
 from reports.roles.aspects import Role
 from reports.roles.pairs import pairs
 from reports.roles.replay import Replay, replays
-from tests.reports.replayed import add_replay, give_forms
+from tests.reports.replayed import add_replay, give_forms, write
 from tests.reports.synthetic import FakeArm, make_run
 
 ARMS = {"big": FakeArm(), "small": FakeArm("tiny", "llamacpp", None)}
@@ -74,6 +75,19 @@ def test_an_invented_figure_costs_its_role_grounding(compared: Replay) -> None:
     assert bear
     assert bull.target.value == pytest.approx(0.5)
     assert bear.target.value == pytest.approx(1.0)
+
+
+def test_a_role_without_an_answer_on_one_side_is_compared_by_nobody(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "r1", arms=ARMS, tickers=("AAPL",))
+    add_replay(made, "big", "small", lambda call: {})
+    calls = pq.read_table(made / "calls.parquet").to_pylist()
+    write(made, "calls", [call for call in calls if (call["kind"], call["role"]) != ("replay", "bull")])
+
+    (found,) = replays(load(made))
+
+    assert len(found.roles) == 11
+    assert "bull" not in {one.role for one in found.roles}
+    assert {one.pairs for one in found.roles} == {8}
 
 
 def test_an_unknown_cost_stays_unknown_and_is_counted(compared: Replay) -> None:
