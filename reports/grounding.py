@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
+from reports.tracing.claims import Claim, claims_of
 from reports.tracing.derive import derivation
 from reports.tracing.given import Fact, Given
 from reports.tracing.invented import Invented
-from reports.tracing.labels import MADE_OF, SERIES, label_after, label_before, named_in, tied_label
-from reports.tracing.quantities import MOVES, Quantity, quantities, same_unit
-from reports.tracing.sentences import sentences
+from reports.tracing.labels import SERIES
+from reports.tracing.matching import LOW_PRECISION, match
+from reports.tracing.quantities import Quantity, same_unit
 from reports.tracing.traced import Traced
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})
 INVENTED = frozenset({"unsupported", "contradicted", "inherited"})
-_THRESHOLDS = frozenset({20.0, 25.0, 30.0, 50.0, 70.0, 75.0, 80.0})
-_SWINGING = frozenset({"macd", "macd_signal", "macd_histogram"})
-_MINUS = re.compile(r"\b(?:negative|minus|below zero|under zero)\b", re.IGNORECASE)
-_OSCILLATORS = frozenset({"rsi"})
-_TOWARDS = re.compile(r"\b(?:above|below|over|under|threshold|towards?|level|cross\w*|past)\b", re.IGNORECASE)
-_MARK = re.compile(r"\s*(?:\w+ )?(?:threshold|level|line|mark|overbought|oversold)\b", re.IGNORECASE)
-_DIFFERENCE = re.compile(r"\s*(?:\w+ )?(?:above|below|over|under|more|less|higher|lower|away|points?)\b", re.IGNORECASE)
-_OF = re.compile(r"\s*of\b")
-_BESIDE = re.compile(r"\W*(\w{4,})")
-_LOW_PRECISION = 2
 MOST_CHARS = 30_000
 """Characters of one text that are read, about 5,000 words; no role is asked for that much."""
 _FEW = 8
 """Facts of one quantity among which a figure that is none of them contradicts; of more, one may be missing."""
-_HEDGED = 0.025
+_MOST_MULTIPLE = 10_000.0
 
 
 Earlier = Sequence[tuple[str, Invented]]
@@ -44,144 +33,70 @@ def trace(text: str, given: Given, earlier: Earlier = ()) -> list[Traced]:
     """The claims of a text, each traced; of a text beyond MOST_CHARS only the beginning is read."""
     found: list[Traced] = []
     cited: list[Quantity] = []
-    for claims in _by_sentence(text[:MOST_CHARS]):
-        direct = [(claim, _match(claim, given)) for claim in claims]
-        here = [claim.quantity for claim, fact in direct if fact is not None]
-        found += [
-            _origin(claim, fact, given, [*cited, *(one for one in here if one is not claim.quantity)], earlier)
-            for claim, fact in direct
-            if not claim.is_convention
-        ]
+    for claims in claims_of(text[:MOST_CHARS]):
+        direct = [(claim, match(claim, given)) for claim in claims]
+        here = [_signed(claim.quantity, fact) for claim, fact in direct if fact is not None]
+        sources = [fact for _, fact in direct if fact is not None]
+        for claim, fact in direct:
+            if claim.is_convention:
+                continue
+            beside = [*cited, *(one for one in here if one.start != claim.quantity.start)]
+            traced = _origin(claim, fact, _Inputs(given, beside, sources), earlier)
+            if traced.label in INVENTED and claim.is_plan:
+                continue
+            found.append(traced)
+            if fact is None and traced.label == "derivable" and claim.quantity.digits >= LOW_PRECISION:
+                here.append(claim.quantity)
         cited = here
     return found
 
 
+def _signed(quantity: Quantity, fact: Fact) -> Quantity:
+    """With the sign that the inputs show: a loss may be told without, a price in parentheses is none."""
+    return quantity if quantity.value * fact.value >= 0 else replace(quantity, value=-quantity.value)
+
+
 @dataclass(frozen=True)
-class _Claim:
-    """A figure within its sentence."""
+class _Inputs:
+    """What one figure is held against."""
 
-    quantity: Quantity
-    sentence: str
-    at: int
-    """Where the figure starts in the sentence."""
+    given: Given
+    cited: Sequence[Quantity]
+    """Figures beside it and in the sentence before that rest on something."""
+    sources: Sequence[Fact]
+    """The facts that figures of its sentence were found in."""
 
-    @property
-    def end(self) -> int:
-        return self.at + len(self.quantity.text)
-
-    @property
-    def tied_label(self) -> str | None:
-        """The quantity it says it is, with nothing but small words between."""
-        return self._named_after or tied_label(self.sentence, self.at)
-
-    @property
-    def _named_after(self) -> str | None:
-        """The quantity named right behind it; a percentage of something is a share of it, not the thing."""
-        is_share = self.quantity.unit == "%" and _OF.match(self.sentence, self.end)
-        return None if is_share else label_after(self.sentence, self.end)
-
-    @cached_property
-    def label(self) -> str | None:
-        """The quantity it belongs to: named right behind it, else last before it; an unnamed gain or loss is a return."""
-        named = self._named_after or label_before(self.sentence, self.at)
-        return named or ("return" if self.quantity.unit == "%" and self._moves else None)
-
-    @property
-    def _moves(self) -> bool:
-        return self.quantity.direction != 0 or MOVES.search(self.sentence) is not None
-
-    def is_reversed(self, fact: Fact) -> bool:
-        """A gain told as a loss, or the other way round; of an indicator that swings around zero its sign."""
-        quantity = self.quantity
-        if quantity.unit in ("%", "bp"):
-            return quantity.direction != 0 and fact.value * quantity.direction < 0
-        if fact.label not in _SWINGING:
-            return False
-        return quantity.value * fact.value < 0 and (quantity.value < 0 or _MINUS.search(self.sentence) is None)
-
-    def labels(self, given: Given) -> list[str]:
-        """Every quantity its sentence names, its own first, and what those are made of that were not given themselves."""
-        own = [self.label] if self.label else []
-        others = dict.fromkeys(name for name, *_ in named_in(self.sentence))
-        said = own + [name for name in others if name != self.label][:3]
-        return list(dict.fromkeys([*said, *(part for name in said if not given.named(name) for part in MADE_OF.get(name, ()))]))
-
-    @property
-    def is_convention(self) -> bool:
-        """A proposal of the speaker's own, or one of RSI's conventional marks: no claim about the world."""
-        return self.quantity.own or self._is_threshold
-
-    @property
-    def _is_threshold(self) -> bool:
-        if self.label not in _OSCILLATORS or self.quantity.value not in _THRESHOLDS:
-            return False
-        before = self.sentence[max(0, self.at - 25) : self.at]
-        return _TOWARDS.search(before) is not None or _MARK.match(self.sentence, self.end) is not None
-
-    @property
-    def is_difference(self) -> bool:
-        return _DIFFERENCE.match(self.sentence, self.end) is not None
+    def derivation(self, claim: Claim) -> str | None:
+        return derivation(claim.quantity, claim.labels(self.given), self.given, self.cited, self.sources)
 
 
-def _by_sentence(text: str) -> Iterator[list[_Claim]]:
-    found = quantities(text)
-    place = 0
-    for start, end in sentences(text):
-        claims = []
-        while place < len(found) and found[place].start < end:
-            claims.append(_Claim(found[place], text[start:end], found[place].start - start))
-            place += 1
-        if claims:
-            yield claims
-
-
-def _origin(claim: _Claim, fact: Fact | None, given: Given, cited: Sequence[Quantity], earlier: Earlier) -> Traced:
+def _origin(claim: Claim, fact: Fact | None, inputs: _Inputs, earlier: Earlier) -> Traced:
     quantity = claim.quantity
-    against = _contradiction(claim, fact, given)
+    against = _contradiction(claim, fact, inputs.given)
     if fact is not None and against is None:
         exact = abs(abs(fact.value) - abs(quantity.value)) < 1e-9 * max(1.0, abs(fact.value))
         return Traced(quantity, "verbatim" if exact else "rounded", fact.line)
-    if not (fact and claim.is_reversed(fact)) and (how := derivation(quantity, claim.labels(given), given, cited)):
+    if not (fact and claim.is_reversed(fact)) and (how := inputs.derivation(claim)):
         return Traced(quantity, "derivable", how)
     if said := _inherited(quantity, earlier):
         return said
     return Traced(quantity, "contradicted", against.line) if against else Traced(quantity, "unsupported")
 
 
-def _contradiction(claim: _Claim, fact: Fact | None, given: Given) -> Fact | None:
+def _contradiction(claim: Claim, fact: Fact | None, given: Given) -> Fact | None:
     """What the inputs say of the same quantity, where they say few things and none of them is this."""
     if fact is not None and claim.is_reversed(fact):
         return fact
     label = claim.tied_label
     if label is None or label in SERIES or claim.is_difference or (fact is not None and fact.label in (None, label)):
         return None
-    facts = list(islice((other for other in given.named(label) if same_unit(claim.quantity.unit, other.unit)), _FEW + 1))
+    facts = list(islice((other for other in given.named(label) if _are_alike(claim.quantity, other)), _FEW + 1))
     return facts[0] if 0 < len(facts) <= _FEW else None
 
 
-def _match(claim: _Claim, given: Given) -> Fact | None:
-    """The fact that a figure shows, exactly or rounded. A figure of few digits must share its quantity or its words."""
-    quantity = claim.quantity
-    half = max(quantity.half, _HEDGED * abs(quantity.value)) if quantity.is_hedged else quantity.half
-    found = [fact for fact in given.near(quantity.value, half) if same_unit(quantity.unit, fact.unit)]
-    named = [fact for fact in found if fact.label is not None and fact.label == claim.label]
-    if not named and quantity.digits <= _LOW_PRECISION:
-        named = [fact for fact in found if _is_quoted(claim, fact)]
-        return _closest(claim, named) if named else None
-    return _closest(claim, named or found) if found else None
-
-
-def _is_quoted(claim: _Claim, fact: Fact) -> bool:
-    """Whether the inputs show the very figure with a unit, with two decimals, or beside the same word."""
-    if abs(abs(fact.value) - abs(claim.quantity.value)) > 1e-9 * abs(fact.value):
-        return False
-    beside = _BESIDE.match(claim.sentence, claim.end)
-    return bool(fact.unit) or claim.quantity.half < 0.01 or (beside is not None and beside[1] in fact.line)
-
-
-def _closest(claim: _Claim, facts: Iterable[Fact]) -> Fact:
-    size = abs(claim.quantity.value)
-    return min(facts, key=lambda fact: (claim.is_reversed(fact), abs(abs(fact.value) - size)))
+def _are_alike(quantity: Quantity, fact: Fact) -> bool:
+    """Whether one can contradict the other: a multiple ("3.2x sales") says nothing of an amount."""
+    return same_unit(quantity.unit, fact.unit) and (quantity.unit != "x" or abs(fact.value) < _MOST_MULTIPLE)
 
 
 def _inherited(quantity: Quantity, earlier: Earlier) -> Traced | None:

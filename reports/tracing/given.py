@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +15,8 @@ from reports.tracing.sentences import pieces
 
 MOST_SOURCES = 16
 """Lines that are kept of one value of one quantity: a figure needs one."""
+MOST_IN_ROW = 8
+"""Periods of one row that a figure is held against."""
 MOST_SHOWN = 300
 """Characters of a line that are shown as a source."""
 _LONG_LINE = 2000
@@ -31,6 +33,10 @@ class Fact:
     label: str | None
     line: str
     """The line it stands in: the source that a reader is shown."""
+    column: int = 0
+    """Its place in that line: figures of one place in the rows of a statement are of one period."""
+    is_quoted: bool = False
+    """Whether it stands in a text that was quoted from outside, such as a headline."""
 
 
 class Given:
@@ -40,9 +46,13 @@ class Given:
         self.facts = facts
         self._by_size = BySize((fact.value, fact) for fact in _distinct(facts))
         self._by_label: dict[str, list[Fact]] = {}
-        for fact in facts:
+        self._by_period: dict[str, dict[int, Fact]] = {}
+        self._by_line: dict[str, list[Fact]] = {}
+        for fact in sorted(facts, key=lambda fact: fact.is_quoted):
             if fact.label:
                 self._by_label.setdefault(fact.label, []).append(fact)
+            if " | " in fact.line:
+                self._by_line.setdefault(fact.line, []).append(fact)
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Given:
@@ -52,8 +62,18 @@ class Given:
         """Facts whose magnitude lies within `half` of a value's, at most MOST_NEAR of them."""
         return self._by_size.near(value, half * 1.0001 + 1e-12)
 
+    def by_period(self, label: str) -> Mapping[int, Fact]:
+        """Column -> the first amount of a quantity in it: figures of one column are of one period."""
+        if label not in self._by_period:
+            self._by_period[label] = {fact.column: fact for fact in reversed(self.named(label)) if fact.unit != "%"}
+        return self._by_period[label]
+
+    def row(self, fact: Fact) -> list[Fact]:
+        """The same quantity of other periods: what stands in one row of a statement with a fact, named or not."""
+        return [other for other in self._by_line.get(fact.line, [])[:MOST_IN_ROW] if other.column != fact.column]
+
     def named(self, label: str | None) -> list[Fact]:
-        """Facts of one quantity, in the order they were shown (newest first in our snapshots)."""
+        """Facts of one quantity, in the order they were shown (newest first in our snapshots); quoted texts come last."""
         return self._by_label.get(label, []) if label else []
 
 
@@ -97,7 +117,7 @@ def _line_facts(line: str, heading: str, columns: tuple[str, ...]) -> Iterator[F
     spoken = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
     for place, quantity in enumerate(found):
         label = label_before(columns[place]) if is_row else label_before(spoken, quantity.start) or label_before(heading)
-        yield Fact(_signed(quantity), quantity.unit, label, _shown(line, quantity))
+        yield Fact(_signed(quantity), quantity.unit, label, _shown(line, quantity), place, line.startswith(">"))
 
 
 def _shown(line: str, quantity: Quantity) -> str:

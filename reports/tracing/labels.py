@@ -11,49 +11,72 @@ from reports.tracing.alternatives import Alternatives
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (
         "sma_50",
-        r"close_50_sma|50[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*50\b",
+        r"close_50_sma|50[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*50\b"
+        r"|50-tage-(?:linie|durchschnitt)|moyenne (?:mobile )?(?:à|de|sur) 50|media (?:móvil |mobile )?(?:a|de|di) 50",
     ),
     (
         "sma_200",
-        r"close_200_sma|200[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*200\b",
+        r"close_200_sma|200[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b"
+        r"|sma[\s(_-]*200\b",
     ),
     (
         "ema_10",
-        r"close_10_ema|10[\s-]?(?:day|session|period)?[\s-]?(?:exponential )?(?:ema|moving average|average)\b|ema[\s(_-]*10\b",
+        r"close_10_ema|10[\s-]?(?:day|session|period)?[\s-]?(?:exponential )?(?:ema|moving average|average)\b"
+        r"|ema[\s(_-]*10\b",
     ),
     ("macd_signal", r"\bmacds\b|macd signal|\bsignal(?: line)?\b"),
     ("macd_histogram", r"\bmacdh\b|histogram"),
     ("macd", r"\bmacd\b"),
     ("rsi", r"\brsi\b|relative strength index"),
-    ("boll_width", r"bollinger bands\b|\bbands\b"),
+    ("boll_width", r"bollinger bands\b|\bbands\b|band ?width\b|%b\b"),
     ("boll_upper", r"\bboll_ub\b|upper (?:bollinger )?band|bollinger upper"),
     ("boll_lower", r"\bboll_lb\b|lower (?:bollinger )?band|bollinger lower"),
     ("boll_middle", r"\bboll\b|(?:middle|mid) (?:bollinger )?band|bollinger middle"),
     ("atr", r"\batr\b|average true range"),
     ("vwma", r"\bvwma\b|volume[\s-]weighted (?:moving )?average"),
+    (
+        "elsewhere",
+        r"\bbeta\b|\bpeg\b|\bev ?/ ?\w+|(?:net debt ?(?:/|to) ?)?ebitda\b|\bcet1\b|\btier 1\b|\bcapex\b"
+        r"|capital expenditures?|\bbacklog\b|\bguidance\b"
+        r"|\bconsensus\b|forward (?:p/?e|earnings)|comparable sales|same-store sales|organic (?:sales|growth)"
+        r"|combined ratio|loan losses|net debt\b",
+    ),
     ("high_52w", r"52[\s-]?w(?:ee)?k high"),
     ("low_52w", r"52[\s-]?w(?:ee)?k low"),
     ("current_ratio", r"current ratio|current assets / current liabilities"),
     ("debt_to_equity", r"debt[\s-]to[\s-]equity|debt / equity|\bdebt\b[^.;]{0,12} of equity"),
-    ("dividend_yield", r"dividend yield|dividend[^.;]{0,30} yields|\byields?\b"),
+    ("dividend_yield", r"dividend yield|\byields?\b|dividendenrendite|rendement|rend?imi?ento"),
     ("working_capital", r"working capital"),
     ("current_assets", r"current assets"),
     ("current_liabilities", r"current liabilities"),
     ("cost_of_revenue", r"cost of (?:revenue|sales|goods sold)|costs? and expenses"),
     ("research", r"research and development|\br&d\b"),
-    ("overhead", r"selling,? general and administrative|\bsg&a\b"),
+    ("overhead", r"selling,?(?: general,?)?(?: and)? administrative|\bsg&a\b"),
     ("pretax_income", r"(?:pre-?tax|before[\s-]tax(?:es)?) (?:income|profit|earnings)|before tax\b"),
     ("tax_rate", r"(?:effective )?tax rate"),
     ("income_tax", r"income tax(?:es)?|tax expense|\btaxes\b"),
     ("inventory", r"\binventor(?:y|ies)\b"),
-    ("gross_margin", r"gross(?: profit)? margin"),
-    ("operating_margin", r"operating margin"),
-    ("net_margin", r"(?:net|profit) (?:profit |income )?margin"),
-    ("revenue", r"\brevenues?\b|\bnet sales\b|\bsales\b"),
+    ("gross_margin", r"gross(?: profit)? margin|bruttomarge|marge brute|margen bruto|margine lordo"),
+    ("operating_margin", r"operating margin|operative marge|marge opérationnelle|margen operativo|margine operativo"),
+    ("net_margin", r"(?:net|profit) (?:profit |income )?margin|nettomarge|marge nette|margen neto|margine netto"),
+    (
+        "revenue",
+        r"(?<!subscription )(?<!services )(?<!service )(?<!cloud )(?<!product )(?<!advertising )(?<!segment )\brevenues?\b"
+        r"|\bnet sales\b|\bsales\b|\bumsatz|chiffre d['’]affaires|\bingresos\b|\bricavi\b",
+    ),
     ("gross_profit", r"gross profit"),
     ("operating_income", r"operating (?:income|profit|earnings)"),
-    ("net_income", r"net (?:income|profit|earnings|loss)"),
+    (
+        "net_income",
+        r"net (?:income|profit|earnings|loss)|(?<!gross )(?<!operating )\bprofits?\b(?! margin)|\b(?:netto)?gewinn\b"
+        r"|\bverlust\b|bénéfice net|beneficio neto|utile netto|perte nette",
+    ),
     ("eps", r"\beps\b|earnings per share"),
+    (
+        "net_cash_flow",
+        r"net (?:cash flow(?! from)|change in cash)|\bcash (?:shrank|fell|declined|decreased|rose|increased|grew) by",
+    ),
+    ("return_on_equity", r"return on equity|\broe\b"),
     ("operating_cash_flow", r"(?:operating cash flow|cash (?:flow )?from operat\w+)"),
     ("free_cash_flow", r"free cash flow"),
     ("total_assets", r"total assets|(?<!current )(?<!fixed )(?<!intangible )\bassets\b(?! /)"),
@@ -62,19 +85,25 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("cash", r"\bcash(?: and cash equivalents| position| pile)?\b(?! flow)"),
     ("debt", r"(?:long[\s-]term |total )?debt\b"),
     ("pe", r"\bp/?e\b(?: ratio| multiple)?|price[\s-](?:to|/)[\s-]earnings|price / earnings"),
-    ("pb", r"\bp/?b\b|price[\s-](?:to|/)[\s-]book"),
+    ("pb", r"\bp/?b\b|price[\s-](?:to|/)[\s-]book|kurs-buchwert\S*"),
     ("ps", r"\bp/?s\b|price[\s-](?:to|/)[\s-]sales"),
-    ("market_cap", r"market cap(?:itali[sz]ation)?"),
-    ("dividend", r"dividends?\b"),
-    ("volume", r"\bvolume\b|shares (?:traded|changed hands)"),
+    (
+        "market_cap",
+        r"market (?:cap(?:itali[sz]ation)?|value)|marktkapitalisierung|capitalisation|capitalizzazione|capitalización"
+        r"|valeur en bourse",
+    ),
+    ("dividend", r"(?<!preferred stock )dividends?\b|\bpayout\b(?! ratio)"),
+    ("target", r"(?:price )?targets?\b|target price"),
+    ("volume", r"\bvolume\b|\bvol\b|(?<!asset )(?<!inventory )\bturnover\b|shares (?:traded|changed hands)"),
     ("open", r"\bopen(?:ed|ing)?\b(?! interest)"),
     ("high", r"\bhigh\b"),
     ("low", r"\blow\b"),
     (
         "close",
-        r"\bclos(?:e|ed|ing)(?: price)?\b(?! to\b)|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price",
+        r"\bclos(?:e|ed|ing)(?: price)?\b(?! to\b)|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price"
+        r"|\b(?:schluss)?kurs\b|\bclôtur\w+|\bcierre\b|\bcerró\b|\bchius[oa]\b",
     ),
-    ("return", r"\breturns?\b|\bmomentum\b|\bsessions\b"),
+    ("return", r"\breturns?\b|\bmomentum\b|\bsessions?\b|\bperformance\b"),
 )
 _FINDER = Alternatives(_PATTERNS)
 MADE_OF: Mapping[str, tuple[str, ...]] = {
@@ -87,6 +116,7 @@ MADE_OF: Mapping[str, tuple[str, ...]] = {
     "net_margin": ("net_income", "revenue"),
     "debt_to_equity": ("debt", "equity"),
     "dividend_yield": ("dividend", "close"),
+    "return_on_equity": ("net_income", "equity"),
 }
 """What a ratio or a difference is computed from, also where a sentence names only the result."""
 SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividend", "cash", "equity", "debt"})
@@ -95,8 +125,10 @@ SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividen
 
 _LEAD = re.compile(r"\s*(?:in |of |as |for )?(?:total |quarterly |annual )?")
 _TIE = re.compile(
-    r"[\s,:=(]*(?:(?:ratio|price|line|level|value|reading|band|margin|is|was|are|at|of|to|stands?|stood|sits?|lies|has|had|came|in|reached|climbed|rose"
-    r"|risen|fell|fallen|dropped|increased|decreased|declined|grew|turned|gained|lost|by|about|around|nearly|roughly|close|currently|now|just|only|slightly"
+    r"[\s,:=(]*(?:(?:ratio|price|line|level|value|reading|band|margin|is|was|are|at|of|to|stands?|stood|sits?|lies|has"
+    r"|had|came|in|reached|climbed|rose"
+    r"|risen|fell|fallen|dropped|increased|decreased|declined|grew|turned|gained|lost|by|about|around|nearly|roughly"
+    r"|close|currently|now|just|only|slightly"
     r"|the|a|an|its|an?|positive|negative|with|for|and|acts?|from|up|down)\b[\s,:=(]*)*$",
     re.IGNORECASE,
 )

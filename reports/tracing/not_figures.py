@@ -10,7 +10,8 @@ _MONTH = (
 )
 _SPAN = (
     r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk"
-    r"|jour|día|semaine|semana|Tag|Tagen|Woche|Wochen)s?"
+    r"|jour|día|semaine|semana|Tag|Tagen|Woche|Wochen|Monat|Monate|Monaten|Quartal|Quartale|Quartalen|Jahr|Jahre|Jahren|Sitzung|Sitzungen"
+    r"|Handelstag|Handelstage|Handelstagen|séance|sesion|sesión|sesione|sesiones|sedute|giorni|mese|mesi|mois|meses|anni|año|an|trimestre)s?"
 )
 
 _OF_TIME = r"(?:trading|calendar|business|consecutive|straight|full|more|older|earlier)"
@@ -19,12 +20,17 @@ _OF_DIGITS = (
     r"\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
     r"\d{1,2}/\d{1,2}/\d{2,4}\b",
     r"\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)\d{2}\b",  # 15.05.2025
-    rf"\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+\d{{4}})?\b",
+    rf"\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{_MONTH}(?:,?[\s-]+\d{{4}})?\b",
     r"\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
     r"\d{1,2}\s*[ap]\.?m\b\.?",
     r"\d+(?:st|nd|rd|th)\b",  # ordinals
     rf"\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
-    r"\d+[\s-]?(?:SMA|EMA|WMA|MA)\b",
+    r"\d+[\s-]?D?(?:VW|[SEWV])?MA\b",  # 50-DMA
+    r"\d+-(?:word|sentence|page|line|token|character|bullet|step|point scale)s?\b",
+    r"\d{1,4}-?(?:[DWYQH]|wks?|mos?|yrs?)\b",  # 20d, 5Y
+    r"(?<![.,])\d{1,2}M(?=\s?:|[\s-](?:returns?|momentum|performance|highs?|lows?|trailing|forward|change)\b)",
+    r"\d+(?:\.\d+)?:\d+(?:\.\d+)?(?![\d%])",  # 2.5:1
+    r"(?:50/50|60/40|40/60|70/30|30/70|80/20|20/80|65/35|35/65|55/45|45/55|75/25|25/75|90/10|10/90)\b",
     r"(?<![$.,])7[0-8]7(?![\d%]|[.,]\d|\s*(?:%|percent|million|billion))",  # aircraft
     r"(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|5G|4G|3M|24/7|1H|2H)\b",
     r"(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
@@ -42,7 +48,8 @@ _OF_LETTERS = (
     r"(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
     r"(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
     r"(?:COVID-19|Web\s?3(?:\.0)?|[A-Za-z]+-\d+[A-Za-z]?)\b",
-    r"(?:Item|Section|Part|Phase|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Windows|iPhone|Boeing|Flight)\s+\d+\b",
+    r"(?:Item|Section|Part|Phase|Cohort|Stage|Grade|Type|Class|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Form|Rule|Title|Article"
+    r"|Scenario|Option|Windows|iPhone|Boeing|Flight)\s+\d+[a-z]?\b",
     r"[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
 )
 """What begins with a letter, where a word begins."""
@@ -50,7 +57,7 @@ _NAMES = r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*"
 """close_50_sma."""
 _ELSEWHERE = (
     r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
-    r"(?<!\w)#\d+\b",
+    r"(?<!\w)#+[ \t]?\d+(?:\.\d+)*\b",  # a numbered heading, #3
     r"\[\d{1,3}\]",
 )
 # Guarded by its first character, an alternative costs nothing where it cannot begin.
@@ -70,3 +77,11 @@ def blank(text: str) -> str:
 
 def _blots(match: re.Match[str]) -> str:
     return "\x00" * len(match.group())
+
+
+_SPANS_OF_SOURCE = re.compile(r"(?<![\w.,])\d+(?= [+-]\d)")
+
+
+def labels_of_source(line: str) -> str:
+    """A line of the inputs without the spans that its values stand behind ("5 +6.94 %, 20 -2.52 %")."""
+    return _SPANS_OF_SOURCE.sub(_blots, line)

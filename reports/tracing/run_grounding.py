@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 200
 """Cells that are traced: of larger runs a fixed sample of whole cases, chosen by the hash of their names."""
-VERSION = 3
+VERSION = 4
 """Raised when the tracing changes: then what is kept is traced anew."""
 FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")

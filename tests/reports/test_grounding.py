@@ -66,6 +66,15 @@ def test_a_figure_is_traced_to_what_was_given(text: str, label: str) -> None:
         "1. Momentum. 2. Valuation. See 2.5.1 and the 3rd point, within 4 to 8 weeks.",
         "I set a target of 230, a stop at 198 and a size of 5 %.",
         "It has a 90% chance of being true.",
+        "Over 20d and 60d, against the 50DMA and the 200-DMA, in 2Q25 and 1H26, im 5. Jahr und in 20 Sitzungen.",
+        "Bull case: $600. Base case: $560. Bear case: $480.",
+        "Bull 40% / base 35% / bear 25%; upside to $390, downside to $250.",
+        "Risk/reward is 2.5:1; a 60/40 split is fine.",
+        "If it closes below $254, I would exit; add 2% at $265, sell above $310.",
+        "Targets of $240, $250 and $260 are mine.",
+        "I'd be a buyer at $148 and a seller at $166.",
+        "RSI is below the oversold line of 30.",
+        "A current ratio under 1.0 would be a warning.",
         "llama3.1-8b and the S&P 500 have nothing to do with it.",
     ],
 )
@@ -77,6 +86,42 @@ def test_amounts_in_other_locales_have_their_value() -> None:
     said = "1.234,56 and 1,234.56 and 1.234.567 and 1\u202f234,5 and (1,234)"
 
     assert [one.value for one in quantities(said)] == [1234.56, 1234.56, 1234567.0, 1234.5, -1234.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "value", "unit"),
+    [
+        ("1 234,56", 1234.56, ""),
+        ("12 700 millions de dollars", 12.7e9, "$"),
+        ("12.700 Mio. Dollar", 12.7e9, "$"),
+        ("176,97 miliardi", 176.97e9, ""),
+        ("$(1.22)B", -1.22e9, "$"),
+        ("(371) million", -371e6, ""),
+        ("(5.4)%", -5.4, "%"),
+        ("(12 %)", 12.0, "%"),
+        ("8,40 €", 8.4, "$"),
+    ],
+)
+def test_amounts_as_people_write_them_have_their_value(said: str, value: float, unit: str) -> None:
+    (found,) = quantities(f"Es war {said} im Jahr.")
+
+    assert (found.value, found.unit) == (pytest.approx(value), unit)
+
+
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        ("between 150 and 155 dollars", [150, 155]),
+        ("$5-6 billion", [5e9, 6e9]),
+        ("a range of 150–155", [150, 155]),
+        ("30 to 40%", [30, 40]),
+        ("prices of 211 212 and 213 in a row", [211, 212, 213]),
+        ("up, i.e. 5.1 % more; cf. approx. 7.25 before", [5.1, 7.25]),
+        ("- 20.5 is the first item\n- 30.5 the second", [20.5, 30.5]),
+    ],
+)
+def test_ranges_rows_and_lists_are_read_figure_by_figure(said: str, values: list[float]) -> None:
+    assert [one.value for one in quantities(said)] == values
 
 
 def test_a_model_that_copies_its_prompt_invents_nothing() -> None:
@@ -212,6 +257,21 @@ def test_the_labelled_corpus_is_read_with_the_promised_precision_and_recall(benc
             "contradicted",
         ),
         ("volume 2.96M, 0.78 x the mean", "Volume was 22 % below its mean.", "derivable"),
+        ("volume 2.96M, 0.78 x the mean", "Organic sales grew 22 %.", "unsupported"),
+        ("net_income_loss: -330.00M | 1.83B", "A net profit of $330.00 million was made.", "contradicted"),
+        ("net_income_loss: -330.00M | 1.83B", "A net loss of $330.00 million was made.", "verbatim"),
+        ("net_cash_flow_from_operating_activities: 17.02B", "Cash from operations was an outflow of $17.02bn.", "contradicted"),
+        ("net_income_loss: 3.79B | 4.66B\nrevenues: 19.78B | 21.88B", "The net margin was 21.3% before.", "derivable"),
+        ("net_income_loss: 3.79B | 4.66B\nrevenues: 19.78B | 21.88B", "The net margin was 24.3% before.", "unsupported"),
+        ("provision: 397.00M | 282.00M | 318.00M", "Provisions of $397M are up 41%.", "derivable"),
+        ("operating margin: 8.3 %", "The operating margin is 830 basis points.", "derivable"),
+        ("2.10 per share, ex 2025-03-10\ndividend: 2.10", "The dividend is $8.40 a year.", "derivable"),
+        ("boll_ub: 228.82\nboll_lb: 206.90\nboll: 217.86\nclose: 226.46", "The bands are 10.1% wide, %B is 0.89.", "derivable"),
+        ("close: 274.10", "BofA cut its price target to $274.", "unsupported"),
+        ("The price target is still set at USD 275.", "BofA keeps its price target of $275.", "verbatim"),
+        ("income_loss_after_tax: 11.00B", "Litigation reserves total $11bn after the reversal.", "unsupported"),
+        ("revenues: 98.76B | 95.10B", "A revenue of $99.99B is reason to exit; stop at 198.", "contradicted"),
+        ("eps: 1.59\neps: 0.98", "EPS of $1.59 beat $0.98 by 61 cents.", "derivable"),
     ],
 )
 def test_what_the_held_out_sentences_taught(given: str, said: str, label: str) -> None:
