@@ -82,15 +82,18 @@ def test_help_answers_without_heavy_imports() -> None:
 def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> None:
     import duckdb
 
-    from tests.reports.synthetic import make_run
+    from reports import endpoints
+    from reports.load import load
+    from tests.reports.synthetic import make_tables
 
-    make_run(tmp_path / "results" / "smoke" / "run")
+    run = load(make_tables(tmp_path / "results" / "smoke" / "run", repeats=2))
     block = re.search(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
     queries = [query for query in block[1].replace("results/", f"{tmp_path}/results/").split(";") if query.strip()]
     answers = [duckdb.sql(query).fetchall() for query in queries]
     assert len(answers) == 3
     assert all(answers)
+    assert dict(answers[0]) == {arm: pytest.approx(one.value) for arm, one in endpoints.figures(run, "cost_per_usable").items()}
 
 
 def test_every_benchmark_starts_from_anywhere_and_finds_python_s_own_statistics(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ class _World:
             "cell_key": _sha("key" + cell_id),
             "case_id": case_id,
             "arm": name,
+            "kind": "pipeline",
             "ticker": ticker,
             "date": date,
             "repeat": repeat,
