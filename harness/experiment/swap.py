@@ -33,6 +33,12 @@ def expand(swap: Swap) -> dict[str, Arm]:
     }
 
 
+def exchanged(arms: Mapping[str, Arm | Swap]) -> dict[str, tuple[str, ...]]:
+    """Lineups of a design whose name is a number only -> the roles that ask the other model."""
+    numbered = {f"swap-{run:02d}" for run in range(RUNS)}
+    return {name: tuple(arm.roles) for name, arm in arms.items() if name in numbered and isinstance(arm, Arm) and arm.roles}
+
+
 def _one_at_a_time() -> dict[str, list[str]]:
     return {"swap-none": []} | {f"swap-{role}": [role] for role in known.roles()}
 

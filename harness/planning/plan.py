@@ -12,6 +12,7 @@ from harness.cells import Cell
 from harness.checking import preflight
 from harness.checking.checks import Check
 from harness.checking.sources_check import archive_folder
+from harness.experiment import swap
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
 from harness.planning import caps, counted, draws, earlier, experience, forecast, rendering, replayed, workload
@@ -63,6 +64,8 @@ class Plan:
     """arm -> under which name the calibration keeps its forecasts."""
     again: Mapping[str, ArmForecast] = field(default_factory=dict)
     """Declared replays and judges, played once the matrix is done: part of every total."""
+    exchanged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Numbered lineup of a swap design -> the roles that ask the other model."""
 
     @property
     def calls(self) -> int:
@@ -83,6 +86,7 @@ class Plan:
             "time_s": self.total_time.to_plain(),
             "arms": {name: _plain_arm(arm) for name, arm in self.arms.items()},
             "again": {name: _plain_arm(arm) for name, arm in self.again.items()},
+            "exchanged": {name: list(roles) for name, roles in self.exchanged.items()},
             "caps": [cap.to_plain() for cap in self.caps],
             "models": {name: one.to_plain() for name, one in self.counted.items()},
             "not_rendered_because_of": list(self.unrendered),
@@ -132,6 +136,7 @@ def make(
         total_api_cost=draws.interval(api),
         total_time=draws.interval(_time(forecaster, parts) + _time(forecaster, later)),
         again=again,
+        exchanged=swap.exchanged(experiment.arms or {}),
         caps=caps.of_budget(experiment.budget, arms, api),
         counted=found,
         unrendered=rendering.over_network(cells) if any(one.how == counted.ASSUMED for one in found.values()) else (),

@@ -52,6 +52,8 @@ def lines(plan: Plan) -> Iterator[Line]:
     if plan.again:
         cells, calls = sum(one.cells for one in plan.again.values()), sum(one.calls for one in plan.again.values())
         yield "then", f"replays and judges as declared: {cells:,} cells, at most {calls:,} calls, in every sum below"
+    for name, roles in plan.exchanged.items():
+        yield "exchanged", f"{name}: {', '.join(roles)}"
     if plan.reused.cells:
         yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
     yield "cost", _cost(plan)

@@ -321,6 +321,14 @@ def test_a_share_of_which_even_the_whole_would_not_do_has_no_detectable_differen
     assert (few.difference, few.provable_margin, few.can_prove) == (None, None, False)
 
 
+def test_the_numbered_lineups_of_a_swap_design_say_which_roles_they_exchange(case: Case) -> None:
+    arms = next(line for line in TEXT.splitlines() if line.startswith("arms:"))
+    swapped = Case(case.folder, TEXT.replace(arms, "arms: {swap: {from: big, to: tiny, design: fractional}}")).plan()
+    lines = [text for heading, text in plan_text.lines(swapped) if heading == "exchanged"]
+    assert len(lines) == 15
+    assert all(text.partition(": ")[2] == ", ".join(swapped.exchanged[text.partition(": ")[0]]) for text in lines)
+
+
 def test_the_plan_is_one_json_object(case: Case) -> None:
     made: dict[str, Any] = json.loads(json.dumps(case.plan().to_plain()))
     assert {"cells", "calls", "input_tokens", "arms", "detectable"} <= set(made)
