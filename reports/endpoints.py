@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from reports import metrics as _declared  # noqa: F401 - importing the file fills the registry
 from reports import registry
-from reports.facts import Facts
-from reports.measure import Measured
 from reports.registry import Metric
-
-if TYPE_CHECKING:
-    from reports.estimate import Estimate
-    from reports.load import Run
 
 DEFAULT_HORIZONS = (1, 5, 20)
 
@@ -27,15 +20,6 @@ def every(horizons: Sequence[int] = DEFAULT_HORIZONS) -> tuple[Metric, ...]:
 def names(horizons: Sequence[int] = DEFAULT_HORIZONS) -> tuple[str, ...]:
     """Every endpoint that an experiment may declare: those with a better direction."""
     return tuple(one.name for one in every(horizons) if one.better)
-
-
-def figures(run: Run, name: str) -> dict[str, Estimate]:
-    """Arm -> its own figure of one endpoint that is not about outcomes; empty where no whole case has ended."""
-    facts = Facts(run)
-    if not len(facts.cells):
-        return {}
-    measured = Measured(facts, registry.DECLARED[name])
-    return {arm: measured.value(arm) for arm in facts.arms}
 
 
 def _per_horizon(declared: Metric, horizons: Sequence[int]) -> list[Metric]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports import endpoints
+from reports import per_arm
 from reports.figures import known
 from reports.money import breakdown, energy, hardware
 from reports.money.breakdown import Total
@@ -77,7 +77,7 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
     calls, cells = breakdown.pipeline_calls(run), run.cells
     usable = cells["rating"].notna() & (cells["status"] == "ok")
     bad = set(cells.loc[~usable, "cell_id"])
-    per_usable = endpoints.figures(run, "cost_per_usable")
+    per_usable = per_arm.figures(run, "cost_per_usable")
     found = {}
     for arm, group in calls.groupby("arm", sort=False):
         mine = cells["arm"] == arm

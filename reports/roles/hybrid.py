@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports import estimate
+from reports import estimate, per_arm
 from reports.estimate import Estimate
 from reports.figures import known
 from reports.roles import swaps
@@ -235,9 +235,7 @@ def _per_cell(role: Role) -> Estimate:
 
 
 def _cost(run: Run, arm: str) -> Estimate:
-    from reports import endpoints
-
-    return endpoints.figures(run, "cost").get(arm, estimate.unknown())
+    return per_arm.figures(run, "cost").get(arm, estimate.unknown())
 
 
 def _margin(run: Run) -> float:
