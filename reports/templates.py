@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -10,7 +12,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from reports import figures, shown
@@ -65,6 +67,8 @@ def environment() -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,
+        bytecode_cache=_compiled(),
+        optimized=False,  # what a filter makes of a constant must not stay in a compiled template
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -76,6 +80,15 @@ def environment() -> Environment:
     made.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
     made.tests["known"] = figures.known
     return made
+
+
+def _compiled() -> FileSystemBytecodeCache | None:
+    """Compiled templates stand beside Python's own compiled modules, under the same rights: half a second of every page."""
+    folder = HERE / "__pycache__"
+    if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
+        return None
+    made_by = sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    return FileSystemBytecodeCache(str(folder), f"{made_by}-%s.jinja")
 
 
 def _printable(value: Any) -> Any:

@@ -18,7 +18,7 @@ from harness.experiment.again import Wish
 from harness.replay import find
 from reports.load import load
 from tests.fixtures.models import FakeModels
-from tests.fixtures.runs import Lab, wait_for
+from tests.fixtures.runs import HOSTED, Lab, wait_for
 
 ROLES = 12
 OWN_TO_PAID = ("--from", "own", "--to", "paid", "--noise-floor", "0")
@@ -67,7 +67,7 @@ def test_a_replay_asks_each_role_of_each_case_once_with_the_very_same_messages(f
         source = next(one for one in sources.values() if one["case_id"] == cell["case_id"])
         first = [call for call in finished.rows("calls") if call["cell_id"] == source["cell_id"]]
         assert {call["kind"] for call in again} == {"replay"}
-        assert {call["model_requested"] for call in again} == {"gpt-5"}
+        assert {call["model_requested"] for call in again} == {HOSTED}
         assert len(again) == ROLES
         assert prompts(again, "replay") == prompts(first, "primary")
         assert cell["api_cost_usd"] == pytest.approx(sum(call["cost_usd"] for call in again))
@@ -78,7 +78,7 @@ def test_what_a_model_is_asked_again_is_what_the_other_one_heard(finished: Lab) 
     """Byte by byte on the wire: the fake hashes role and text of every message."""
     heard = finished.fake.ledger(full=True)["requests"]
     by_own = {one["prompt"] for one in heard if one["model"] == "tiny"}
-    replayed = [one["prompt"] for one in heard if one["model"] == "gpt-5"][-2 * ROLES :]
+    replayed = [one["prompt"] for one in heard if one["model"] == HOSTED][-2 * ROLES :]
 
     assert set(replayed) <= by_own
 

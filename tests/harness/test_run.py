@@ -15,7 +15,7 @@ import yaml
 
 from harness import status
 from tests.fixtures.models import FakeModels
-from tests.fixtures.runs import PATIENCE_S, Lab, wait_for
+from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_pause_resume_and_stop_are_said_from_another_shell(lab: Lab) -> None:
 
 def test_failed_cells_are_reopened_and_their_calls_stay_in_the_bill(lab: Lab) -> None:
     lab.experiment(dates=1)
-    lab.fake.control(rules=[{"do": {"status": 400, "error": "no"}, "model": "gpt-5"}])
+    lab.fake.control(rules=[{"do": {"status": 400, "error": "no"}, "model": HOSTED}])
     lab.run()
     failed = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")
     assert (failed["status"], failed["error_type"]) == ("failed", "bad_request")
