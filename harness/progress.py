@@ -47,6 +47,8 @@ class Progress:
     """Cells that had ended when this session began."""
     calls_before: int = 0
     """Calls of those cells."""
+    told_before: int | None = None
+    """Requests that the ledger knew at the first look of this session: also those of other cells of the run."""
     spent_usd: float | None = None
     """What hosted models have billed so far, in flight estimates included; None before anything is known."""
     tokens_told: tuple[int, int] = (0, 0)
@@ -104,11 +106,11 @@ class Progress:
         """Seconds to go at the pace of this session's calls; None before a cell of a kind that makes calls has ended."""
         if self.ended >= self.wanted:
             return 0.0
-        expected, made = self._calls_expected(), self.calls - self.calls_before
+        expected, made = self._calls_expected(), self.calls_told - (self.told_before or 0)
         if expected is None:
             return None
         if expected > 0 and made > 0:
-            return self.elapsed_s / made * max(expected - self.calls, 0.0)
+            return self.elapsed_s / made * max(expected - self.calls_before - made, 0.0)
         done = self.ended - self.known_before
         return self.elapsed_s / done * (self.wanted - self.ended) if done > 0 else None
 
@@ -150,6 +152,8 @@ class Progress:
             self.notes = [*self.notes, sentence[:200]][-_NOTED:]
 
     def see_ledger(self, calls: int, tokens: tuple[int, int], spent_usd: float) -> None:
+        if self.told_before is None:
+            self.told_before = calls
         self.calls_told = calls
         self.tokens_told = tokens
         self.spent_usd = spent_usd

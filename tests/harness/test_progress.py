@@ -33,6 +33,7 @@ def test_a_rule_that_ends_at_once_promises_nothing_about_models() -> None:
 
 def test_time_left_follows_the_calls_also_of_cells_that_are_not_ended() -> None:
     progress = Progress.of({"macd": 2, "gpt": 4}, [])
+    progress.see_ledger(0, (0, 0), 0.0)
     for ended in (receipt("macd", 0, 0), receipt("macd", 1, 0), receipt("gpt", 0, 12)):
         progress.add(ended)
     progress.see_ledger(24, (240, 24), 0.0)
@@ -41,5 +42,14 @@ def test_time_left_follows_the_calls_also_of_cells_that_are_not_ended() -> None:
 
 def test_calls_of_an_earlier_session_say_nothing_about_todays_pace() -> None:
     progress = Progress.of({"gpt": 4}, [receipt("gpt", 0, 12), receipt("gpt", 1, 12)])
+    progress.see_ledger(24, (240, 24), 0.0)
     progress.see_ledger(36, (360, 36), 0.0)
     assert after(60.0, progress) == 60  # 12 calls in a minute, 12 to go
+
+
+def test_a_replay_is_not_done_because_its_run_made_calls_before() -> None:
+    progress = Progress.of({"gpt > llama": 2}, [])
+    progress.see_ledger(500, (5000, 500), 0.0)
+    progress.add(receipt("gpt > llama", 0, 12))
+    progress.see_ledger(512, (5120, 512), 0.0)
+    assert after(60.0, progress) == 60
