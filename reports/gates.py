@@ -21,6 +21,8 @@ _PER_ARM: Mapping[str, tuple[str, str]] = {
     "max_p95_service_s": ("service_p95", "s"),
 }
 """gate -> the endpoint it holds, and its unit."""
+_NO_PRICE = "a request has no known price"
+_NO_FIGURE = "no decision of this arm can be counted"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Gate:
     value: float | None
     """None when it was not measured; such a gate has not passed."""
     unit: str
+    why_not: str = ""
+    """What stood in the way of a figure."""
 
     @property
     def is_passed(self) -> bool:
@@ -42,7 +46,7 @@ class Gate:
         return self.value <= self.limit if self.name.startswith("max") else self.value >= self.limit
 
     def __str__(self) -> str:
-        why = " (a request has no known price)" if self.unit == "usd" else ""
+        why = f" ({self.why_not})" if self.why_not else ""
         found = f"was not measured{why}" if self.value is None else f"is {wording.figure(self.unit, self.value)}"
         word = "passed" if self.is_passed else "FAILED"
         bound = "at most" if self.name.startswith("max") else "at least"
@@ -58,15 +62,16 @@ def check(run: Run, findings: Findings) -> list[Gate]:
 
 def _gates(run: Run, findings: Findings, name: str, limit: float) -> Iterator[Gate]:
     if name == "max_run_usd":
-        yield Gate(name, None, limit, _bill(run), "usd")
+        yield Gate(name, None, limit, _bill(run), "usd", _NO_PRICE)
     if name not in _PER_ARM:
         return
     endpoint, unit = _PER_ARM[name]
     for arm in run.arms:
         if arm in lineups.rule_arms(run.experiment) or (name == "min_similarity" and arm == findings.baseline):
             continue
-        is_told = endpoint != "cost_per_usable" or not _lacks_a_price(run, arm)
-        yield Gate(name, arm, limit, _value(findings, endpoint, arm) if is_told else None, unit)
+        lacks_a_price = endpoint == "cost_per_usable" and _lacks_a_price(run, arm)
+        value = None if lacks_a_price else _value(findings, endpoint, arm)
+        yield Gate(name, arm, limit, value, unit, _NO_PRICE if lacks_a_price else _NO_FIGURE)
 
 
 def _value(findings: Findings, endpoint: str, arm: str) -> float | None:

@@ -54,6 +54,16 @@ def test_a_gate_that_cannot_be_measured_has_not_passed(run: str) -> None:
     assert unpriced["passed"] is False
 
 
+def test_a_gate_without_a_figure_says_which_reason_it_is(tmp_path: Path) -> None:
+    """An arm without one usable decision is no arm without a price."""
+    arms = {"gpt-5": FakeArm(), "mute": FakeArm("gpt-5-mini", failing=1.0)}
+    gates = {"gates": {"max_usd_per_usable_decision": 0.5}}
+    made = make_run(tmp_path / "r1", arms=arms, dates=sessions("2025-09-02", 3), experiment=gates, texts=False)
+    mute = next(line for line in exporting.export(str(made), "md").splitlines() if "mute" in line and "FAILED" in line)
+    assert "no decision of this arm can be counted" in mute
+    assert "price" not in mute
+
+
 def test_junit_counts_cells_without_a_usable_decision_as_failures(run: str) -> None:
     root = ET.fromstring(exporting.export(run, "junit"))
     suites = {suite.get("name"): suite for suite in root}
