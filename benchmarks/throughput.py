@@ -1,6 +1,6 @@
 """How fast cells go through with everything on, as JSON: efficiency, CPU, memory, start-up, and where time goes.
 
-    python benchmarks/throughput.py [--cells 256] [--at-a-time 64] [--latency-s 0.5] [--workers 2] [--profile]
+    python benchmarks/throughput.py [--cells 256] [--at-a-time 64] [--latency-s 0.5] [--workers 2] [--bare] [--profile]
 
 A cell has 12 calls, 9 of them one after another; ideal = waves of cells x 9 x latency; actual = first request to last receipt.
 The fake model server answers after `latency-s`; journal, ledger, leases, slots, Parquet and its fsync are on, as in any run.
@@ -17,9 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # In place of this folder, whose statistics.py would hide the standard one.
 sys.path[0] = str(ROOT)
 
+from benchmarks import bare
+from benchmarks.watching import Watch, watching
 from harness.experiment import matrix, spec
 from harness.queue.private_redis import private_redis
 from harness.storage.folder import open_folder
 from harness.storage.freeze import freeze_cells
 from tests.fixtures.models import FakeModels, fake_server
 
-CRITICAL_PATH = 9
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
+CRITICAL_PATH = bare.STEPS
 
 
 def main() -> None:
@@ -44,6 +42,7 @@ def main() -> None:
     parser.add_argument("--at-a-time", type=int, default=64)
     parser.add_argument("--latency-s", type=float, default=0.5)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bare", action="store_true", help="then the same work with nothing kept (bare.py), as a ratio")
     parser.add_argument("--profile", action="store_true", help="profile the worker processes (slower) and say what costs most")
     print(json.dumps(measure(parser.parse_args()), indent=2))
 
@@ -54,71 +53,37 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         with private_redis(folder / "broker") as broker, fake_server("--latency-s", str(asked.latency_s)) as models:
             _describe(folder, models, asked)
-            watch = _run(folder, broker, asked)
+            watch, started_at = _run(folder, broker, asked)
             times = _times(folder)
-            truth = models.ledger()
-        told = _figures(asked, times, watch, truth)
+            told = _figures(asked, times, watch, models.ledger())
+        told["startup_s"] = round(times["first_request"] - started_at, 2)
+        if asked.bare:
+            told |= _compared(told, bare.measure(asked, round(times["characters"])))
         if asked.profile:
             told["profile"] = _profile(folder)
         return told
 
 
-@dataclass
-class Watch:
-    """What /proc said of the worker processes."""
-
-    started_at: float = 0.0
-    worker_started_at: float = 0.0
-    cpu_s: dict[int, float] = field(default_factory=dict)
-    base_s: dict[int, float] = field(default_factory=dict)
-    rss: dict[int, int] = field(default_factory=dict)
-    load: list[float] = field(default_factory=list)
-    machine: list[tuple[float, float]] = field(default_factory=list)
-    """(time, CPU seconds that all cores have worked by then, for whomever)."""
-    is_over: bool = False
-
-    def follow(self, supervisor: int) -> None:
-        while not self.is_over:
-            for pid in _children(supervisor):
-                cpu_s, rss = _usage(pid)
-                self.base_s.setdefault(pid, cpu_s)
-                self.cpu_s[pid] = max(cpu_s, self.cpu_s.get(pid, 0.0))
-                self.rss[pid] = max(rss, self.rss.get(pid, 0))
-            self.load.append(os.getloadavg()[0])
-            self.machine.append((time.time(), _worked_s()))
-            time.sleep(0.1)
-
-    def busy(self, since: float, until: float) -> float:
-        """Share of all cores that worked between two moments."""
-        inside = [(at, worked_s) for at, worked_s in self.machine if since <= at <= until]
-        (first, before), (last, after) = inside[0], inside[-1]
-        return (after - before) / (last - first) / (os.cpu_count() or 1)
-
-
-def _run(folder: Path, broker: str, asked: argparse.Namespace) -> Watch:
+def _run(folder: Path, broker: str, asked: argparse.Namespace) -> tuple[Watch, float]:
+    """What was seen, and when the command was given."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     if asked.profile:
         environment |= {"PYTHONPATH": f"{Path(__file__).parent / 'profiling'}:{ROOT}", "PROFILE": str(folder)}
     each = math.ceil(asked.at_a_time / asked.workers)
     words = ["--processes", str(asked.workers), "--concurrency", str(each), "--restart-after", "1000000"]
     _freeze(folder)
-    watch = Watch(worker_started_at=time.time())
     worker = _harness(folder, environment, "worker", "--broker", broker, *words)
-    watching = threading.Thread(target=watch.follow, args=(worker.pid,))
-    watching.start()
-    watch.started_at = time.time()
-    limit = ["--limit", str(asked.cells)]
-    runner = _harness(folder, environment, "run", "throughput.yaml", "--yes", "--broker", broker, *limit)
     try:
-        code = runner.wait(1800)
+        with watching(worker.pid) as watch:
+            started_at = time.time()
+            limit = ["--limit", str(asked.cells)]
+            code = _harness(folder, environment, "run", "throughput.yaml", "--yes", "--broker", broker, *limit).wait(1800)
     finally:
-        watch.is_over = True
-        watching.join()
         worker.terminate()
         worker.wait(60)
     if code:
         raise SystemExit((folder / "log").read_text()[-4000:])
-    return watch
+    return watch, started_at
 
 
 def _freeze(folder: Path) -> None:
@@ -136,7 +101,6 @@ def _harness(folder: Path, environment: dict[str, str], *words: str) -> subproce
 def _figures(asked: argparse.Namespace, times: dict[str, float], watch: Watch, truth: dict[str, Any]) -> dict[str, Any]:
     ideal_s = math.ceil(asked.cells / asked.at_a_time) * CRITICAL_PATH * asked.latency_s
     actual_s = times["last_receipt"] - times["first_request"]
-    cpu_s = sum(watch.cpu_s[pid] - watch.base_s[pid] for pid in watch.cpu_s)
     return {
         "cells": asked.cells,
         "at_a_time": asked.at_a_time,
@@ -149,13 +113,19 @@ def _figures(asked: argparse.Namespace, times: dict[str, float], watch: Watch, t
         "efficiency": round(ideal_s / actual_s, 3),
         "efficiency_by_calls": round(times["busy_s"] / asked.at_a_time / actual_s, 3),
         "call_s": round(times["call_s"], 4),
-        "cpu_ms_per_cell": round(1000 * cpu_s / asked.cells, 1),
+        "cpu_ms_per_cell": round(1000 * watch.worked_s / asked.cells, 1),
         "worker_rss_mb": round(max(watch.rss.values()) / 2**20),
-        "startup_s": round(times["first_request"] - watch.started_at, 2),
         "machine_busy": round(watch.busy(times["first_request"], times["last_receipt"]), 3),
         "load_average": round(max(watch.load), 1),
         "cores": os.cpu_count(),
     }
+
+
+def _compared(ours: dict[str, Any], plain: dict[str, float]) -> dict[str, Any]:
+    """Ratios within one run: a machine that is slow today is slow for both. `lost_time` is what is lost beyond the ideal."""
+    lost = [1 / efficiency - 1 for efficiency in (ours["efficiency"], plain["efficiency"])]
+    cpu = ours["cpu_ms_per_cell"] / plain["cpu_ms_per_cell"]
+    return {"bare": plain, "of_bare": {"cpu": round(cpu, 2), "lost_time": round(lost[0] / lost[1], 2)}}
 
 
 def _times(folder: Path) -> dict[str, float]:
@@ -164,13 +134,16 @@ def _times(folder: Path) -> dict[str, float]:
     import pyarrow.parquet as pq
 
     (run,) = [path.parent for path in folder.glob("results/throughput/*/manifest.json")]
-    calls = pq.read_table(run / "calls.parquet", columns=["started_at", "duration_s"])
+    calls = pq.read_table(run / "calls.parquet", columns=["started_at", "duration_s", "message_ids"])
+    messages = pq.read_table(run / "messages.parquet", columns=["message_id", "text"]).to_pylist()
+    length = {row["message_id"]: len(row["text"]) for row in messages}
     receipts = [path.stat().st_mtime for path in (run / "parts").glob("*.cell.parquet")]
     call_s = pc.mean(calls["duration_s"]).as_py()
     return {
         "first_request": pc.min(calls["started_at"]).as_py().timestamp(),
         "last_receipt": max(receipts),
         "call_s": call_s,
+        "characters": sum(length[name] for ids in calls["message_ids"].to_pylist() for name in ids) / calls.num_rows,
         "busy_s": len(receipts) * CRITICAL_PATH * call_s,
     }
 
@@ -192,27 +165,6 @@ def _describe(folder: Path, models: FakeModels, asked: argparse.Namespace) -> No
     cloud = {"provider": "openai", "url": f"{models.url}/v1", "hosted": True, "parallel": parallel}
     (folder / "throughput.yaml").write_text(yaml.safe_dump(experiment))
     (folder / "servers.yaml").write_text(yaml.safe_dump({"cloud": cloud}))
-
-
-def _children(supervisor: int) -> list[int]:
-    try:
-        return [int(pid) for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _usage(pid: int) -> tuple[float, int]:
-    """CPU seconds and resident bytes (its own, without what it shares with the process that forked it)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / TICKS, int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0.0, 0
-
-
-def _worked_s() -> float:
-    user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
-    return (user + nice + system + irq + soft) / TICKS
 
 
 def _profile(folder: Path) -> dict[str, Any]:

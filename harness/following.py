@@ -128,11 +128,9 @@ class Follower:
         """Read what changes between endings: who works on what, money, tokens, a person's wish."""
         self._looked_at = time.monotonic()
         run_id = self._info.run_id
-        registry.give_sign(self._client, self._info)
         self._wish = control.wish(self._client, run_id)
         self._progress.see_running(roll.running(self._client, run_id))
-        told = ledger.calls(self._client, run_id), ledger.tokens(self._client, run_id)
-        self._progress.see_ledger(*told, ledger.of_run(self._client, run_id).spent_usd)
+        self._progress.see_ledger(*ledger.told(self._client, run_id))
         self._reopened()
 
     def _reopened(self) -> None:
@@ -145,7 +143,9 @@ class Follower:
                 self._feed.add(name, self._cells[name])
 
     def _mend(self) -> None:
+        """What need not be seen to often: our sign of life, and cells that are nowhere."""
         self._mended_at = time.monotonic()
+        registry.give_sign(self._client, self._info)
         if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
             self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
         if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.mend()):

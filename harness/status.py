@@ -101,7 +101,6 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
 def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
     with contextlib.suppress(RedisError):
         progress.see_running(roll.running(client, run_id))
-        told = ledger.calls(client, run_id), ledger.tokens(client, run_id)
-        progress.see_ledger(*told, ledger.of_run(client, run_id).spent_usd)
+        progress.see_ledger(*ledger.told(client, run_id))
         return control.wish(client, run_id) if control.is_running(client, run_id) else None
     return None

@@ -28,7 +28,7 @@ def uncut_transport(*, secure: bool) -> UncutTransport:
 def _uncut(request: httpx.Request) -> httpx.Request:
     body: dict[str, Any] = json.loads(request.content) | {"truncate": False, "shift": False}
     content = json.dumps(body).encode()
-    note_sent(content)
+    note_sent(body)
     headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
     return httpx.Request(
         request.method,

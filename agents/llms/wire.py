@@ -52,30 +52,19 @@ def tapped() -> Iterator[Wire]:
 def hooks(*, stream: bool) -> dict[str, list[Any]]:
     """Event hooks for an httpx client; a stream's body is left to its reader unless it is an error."""
 
-    async def on_request(request: Any) -> None:
-        note_sent(request.content)
-
     async def on_response(response: Any) -> None:
         if wire := _CURRENT.get():
             wire.status, wire.headers = response.status_code, response.headers
             if not stream or response.status_code >= 400:
                 wire.body = await response.aread()
 
-    return {"request": [on_request], "response": [on_response]}
+    return {"response": [on_response]}
 
 
-def note_sent(content: bytes) -> None:
-    """Keep the parameters of a request body as those that this context really sends."""
+def note_sent(body: Mapping[str, Any]) -> None:
+    """Keep the parameters of a request body, right where it leaves, as those that this context really sends."""
     if wire := _CURRENT.get():
-        wire.sent = _params(content)
-
-
-def _params(content: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(content or b"{}")
-    except ValueError:
-        return {}
-    return {key: _short(key, value) for key, value in body.items() if key not in _BULK} if isinstance(body, dict) else {}
+        wire.sent = {key: _short(key, value) for key, value in body.items() if key not in _BULK}
 
 
 def _short(key: str, value: Any) -> Any:

@@ -73,15 +73,11 @@ def of_models(client: Redis, run_id: str) -> dict[str, Money]:
     return {name: _money(fields, f"model:{name}") for name in sorted(names)}
 
 
-def tokens(client: Redis, run_id: str) -> tuple[int, int]:
-    """Input and output tokens of all answers so far."""
+def told(client: Redis, run_id: str) -> tuple[int, tuple[int, int], float]:
+    """Requests whose end is known so far, their input and output tokens, and what hosted models have billed, in one look."""
     fields = _read(client, run_id)
-    return fields.get("run|input_tokens", 0), fields.get("run|output_tokens", 0)
-
-
-def calls(client: Redis, run_id: str) -> int:
-    """Requests whose end is known so far."""
-    return _read(client, run_id).get("run|calls", 0)
+    tokens = fields.get("run|input_tokens", 0), fields.get("run|output_tokens", 0)
+    return fields.get("run|calls", 0), tokens, _money(fields, "run").spent_usd
 
 
 def _read(client: Redis, run_id: str) -> dict[str, int]:

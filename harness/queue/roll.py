@@ -6,8 +6,10 @@ A cell that was on the roll of a process that died is a suspect and runs alone; 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -17,6 +19,7 @@ POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
 SILENT_DEATHS = 3
 """Deaths that nobody saw (the whole machine went) after which a cell runs alone."""
+_LEAVE = "return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])"
 
 
 @dataclass(frozen=True)
@@ -49,38 +52,39 @@ def _deaths_key(run_id: str, *, alone: bool) -> str:
     return f"tah:{run_id}:deaths" + (":alone" if alone else "")
 
 
-async def history(redis: AsyncRedis, run_id: str, cell_id: str) -> History:
-    """Counts the death of the last attempt, if its entry is still on the roll; the caller holds the cell's lease."""
-    left: Any = await redis.hget(running_key(run_id), cell_id)
-    if left:
-        await _count_death(redis, run_id, cell_id, alone=bool(json.loads(left)["alone"]))
+async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> History:
+    """Sign in, and learn what became of earlier attempts; one of them that is still on the roll has died.
+
+    The caller holds the cell's lease; `entry` comes from `entry_of`."""
     pipeline = redis.pipeline(transaction=False)
+    pipeline.hget(running_key(run_id), cell_id)
+    pipeline.hset(running_key(run_id), cell_id, entry)
     pipeline.hget(_deaths_key(run_id, alone=False), cell_id)
     pipeline.hget(_deaths_key(run_id, alone=True), cell_id)
     pipeline.sismember(_alone_key(run_id), cell_id)
-    deaths, alone, suspect = await pipeline.execute()
-    return History(int(deaths or 0), int(alone or 0), bool(suspect))
+    left, _, deaths, alone, suspect = await pipeline.execute()
+    died, died_alone = (1, int(json.loads(left)["alone"])) if left else (0, 0)
+    if died:
+        await _count_death(redis, run_id, cell_id, alone=bool(died_alone))
+    return History(int(deaths or 0) + died, int(alone or 0) + died_alone, bool(suspect))
 
 
 async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: bool) -> None:
     pipeline = redis.pipeline(transaction=True)
-    pipeline.hdel(running_key(run_id), cell_id)
     pipeline.hincrby(_deaths_key(run_id, alone=False), cell_id, 1)
     if alone:
         pipeline.hincrby(_deaths_key(run_id, alone=True), cell_id, 1)
     await pipeline.execute()
 
 
-async def sign_in(redis: AsyncRedis, run_id: str, cell_id: str, entry: dict[str, Any]) -> None:
-    """`entry` holds worker, arm, since and alone."""
-    await redis.hset(running_key(run_id), cell_id, json.dumps(entry))
+def entry_of(worker: str, arm: str, *, alone: bool) -> str:
+    """Who works on a cell, since now, as the roll keeps it."""
+    return json.dumps({"worker": worker, "arm": arm, "since": time.time(), "alone": alone})
 
 
-async def sign_out(redis: AsyncRedis, run_id: str, cell_id: str, worker: str) -> None:
-    """Leave the roll, unless another worker has taken the cell over meanwhile."""
-    left: Any = await redis.hget(running_key(run_id), cell_id)
-    if left and json.loads(left)["worker"] == worker:
-        await redis.hdel(running_key(run_id), cell_id)
+async def leave(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> None:
+    """Sign out, unless another worker has taken the cell over meanwhile."""
+    await cast("Awaitable[int]", redis.eval(_LEAVE, 1, running_key(run_id), cell_id, entry))
 
 
 def running(client: Redis, run_id: str) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from hashlib import sha256
 
@@ -29,6 +30,12 @@ class Snapshots:
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return self._kept[name]
+
+    async def read_ahead(self, cell: Cell) -> None:
+        """Read it before it is needed, if it can be read."""
+        if cell.snapshot_sha256:
+            with contextlib.suppress(SnapshotError, OSError):
+                await self.load(cell)
 
     def _read(self, name: str) -> Snapshot:
         raw = self._folder.read_if_there(f"{name}.json")

@@ -83,11 +83,13 @@ class Store:
         return [] if raw is None else list(_decode(raw).to_pylist())
 
     def write(self, cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> None:
-        """Put down an ended cell: the calls first, the receipt last, so that a receipt never lacks its calls."""
-        if calls:
-            self.parts.write(f"{cell_id}.{attempt}.messages.parquet", _bytes(messages, "messages"))
-            self.parts.write(f"{cell_id}.{attempt}.calls.parquet", _bytes(calls, "calls"))
-        self.parts.write(f"{cell_id}{RECEIPT}", _bytes([receipt], "cells"))
+        """Put down an ended cell."""
+        self.put(files_of(cell_id, attempt, calls, messages, receipt))
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Put down the files of an ended cell (`files_of`), in their order. Raises StoreError."""
+        for name, data in files.items():
+            self.parts.write(name, data)
 
     def receipts(self) -> dict[str, Row]:
         """cell_id -> the columns of OVERVIEW of every receipt; what the derived table knows is not read again."""
@@ -157,6 +159,16 @@ class Store:
             return {}, 0.0
         rows = _decode(raw, OVERVIEW).to_pylist()
         return {row["cell_id"]: row for row in rows}, self.folder.files()["cells.parquet"]
+
+
+def files_of(cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> dict[str, bytes]:
+    """Files of an ended cell by name: the calls first, the receipt last, so that a receipt never lacks its calls."""
+    tables: dict[str, tuple[str, Sequence[Row]]] = {}
+    if calls:
+        tables[f"{cell_id}.{attempt}.messages.parquet"] = ("messages", messages)
+        tables[f"{cell_id}.{attempt}.calls.parquet"] = ("calls", calls)
+    tables[f"{cell_id}{RECEIPT}"] = ("cells", [receipt])
+    return {name: _bytes(rows, table) for name, (table, rows) in tables.items()}
 
 
 def _bytes(rows: Sequence[Row], table: str) -> bytes:

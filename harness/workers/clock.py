@@ -13,8 +13,10 @@ from harness.errors import Draining
 class ServiceClock:
     """Seconds of service, and a limit on them."""
 
-    def __init__(self, limit_s: float | None = None) -> None:
+    def __init__(self, limit_s: float | None = None, on_out: Callable[[], None] = lambda: None) -> None:
+        """`on_out` is called whenever a request leaves or lands."""
         self._limit_s = limit_s
+        self._on_out = on_out
         self._timeout: asyncio.Timeout | None = None
         self._served_s = 0.0
         self._since: float | None = None
@@ -47,6 +49,7 @@ class ServiceClock:
     def goes_out(self, by: int) -> None:
         """More (or fewer) requests are on their way."""
         self._out += by
+        self._on_out()
         if self._out == 0:
             self._landed.set()
         else:

@@ -18,9 +18,10 @@ from agents import Clients, Gate, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget
 from harness.experiment.again import JUDGE, REPLAY
+from harness.queue.roll import POISON_DEATHS
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
-from harness.storage.store import Store
+from harness.storage.store import Store, files_of
 from harness.workers import judging, replaying
 from harness.workers.clock import ClockedGate, ServiceClock
 
@@ -82,9 +83,15 @@ async def execute(attempt: Attempt) -> Ended | NotRun:
     ending = await _end(attempt, started_at)
     if isinstance(ending, NotRun):
         return ending
-    if not await attempt.still_ours():
-        raise LeaseLost(f"cell {attempt.cell.cell_id[:12]} was taken over while it ended")
-    return Ended(await asyncio.to_thread(_write, attempt, ending))
+    return await _written(attempt, ending)
+
+
+async def give_up(attempt: Attempt) -> Ended:
+    """A cell that keeps killing its process ends as failed, with the calls it made. Raises LeaseLost."""
+    now = time.time()
+    said = f"its process died {POISON_DEATHS} times while it ran alone (memory, or a crash below Python); see workers.log"
+    ending = Ending("failed", attempt.number, now, now, 0.0, attempt.worker, error_type="poison", error=said)
+    return await _written(attempt, ending)
 
 
 async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
@@ -135,10 +142,15 @@ def _sentence(error: BaseException) -> str:
     return (str(error) or type(error).__name__)[:2000]
 
 
-def _write(attempt: Attempt, ending: Ending) -> Row:
+async def _written(attempt: Attempt, ending: Ending) -> Ended:
+    """Tables are built right here: in a thread beside the loop both would fight for the interpreter. Only the disk has one."""
     cell, store = attempt.cell, attempt.store
+    if not await attempt.still_ours():
+        raise LeaseLost(f"cell {cell.cell_id[:12]} was taken over while it ended")
     calls = rows.with_parsed(attempt.gate.calls, ending.result.parsed if ending.result else {})
-    every = {call["call_id"]: call for call in [*store.earlier_calls(cell.cell_id, attempt.number), *calls]}
+    earlier = await asyncio.to_thread(store.earlier_calls, cell.cell_id, attempt.number) if attempt.number > 1 else []
+    every = {call["call_id"]: call for call in [*earlier, *calls]}
     receipt = rows.cell_row(cell, ending, list(every.values()), run_id=attempt.run_id, hosted=attempt.hosted)
-    store.write(cell.cell_id, attempt.number, calls, attempt.gate.messages, receipt)
-    return receipt
+    files = files_of(cell.cell_id, attempt.number, calls, attempt.gate.messages, receipt)
+    await asyncio.to_thread(store.put, files)
+    return Ended(receipt)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,13 +26,13 @@ from harness.queue.registry import RunInfo
 from harness.queue.tasks import Again
 from harness.storage import rows
 from harness.storage.folder import open_folder
-from harness.storage.rows import Ending
 from harness.storage.snapshots import Snapshots
 from harness.storage.store import Store
 from harness.workers import worker_log
 from harness.workers.clock import ServiceClock
-from harness.workers.execute import Attempt, Ended, NotRun, execute
+from harness.workers.execute import Attempt, Ended, NotRun, execute, give_up
 from harness.workers.orders import Orders
+from harness.workers.turnstile import Turn, Turnstile
 from harness.workers.warmth import Warmer
 
 if TYPE_CHECKING:
@@ -75,6 +74,7 @@ class ServedRun:
         for spec in self._servers.values():
             worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
         self._warmer = Warmer(self._clients)
+        self._turnstile = Turnstile()
         self._snapshots = Snapshots(self.store.snapshots)
         self._hosted = frozenset(name for name, spec in self._servers.items() if spec.is_hosted)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
@@ -99,8 +99,9 @@ class ServedRun:
     async def take(self, queue: str, text: str) -> Again | None:
         """Do what can be done for the cell of this message; what it raises is an error of ours."""
         cell = Cell.from_json(text)
+        turn = await self._turnstile.enter()
         try:
-            return await self._take(queue, cell)
+            return await self._take(queue, cell, turn)
         except Deferred as later:
             return Again(queue, later.delay_s)
         except Draining:
@@ -114,61 +115,76 @@ class ServedRun:
         except (StoreError, BrokerGone, RedisError, OSError) as trouble:
             _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_S, trouble)
             return Again(queue, TROUBLE_S)
+        finally:
+            turn.leave()
 
-    async def _take(self, queue: str, cell: Cell) -> Again | None:
+    async def _take(self, queue: str, cell: Cell, turn: Turn) -> Again | None:
         if self.wish == control.STOP:
             raise Draining("the run is being stopped")
         if self.wish == control.PAUSE or self.is_draining:
             return Again(queue, LATER_S)
-        receipt = await asyncio.to_thread(self.store.receipt, cell.cell_id)
+        receipt, attempts = await asyncio.to_thread(self._look_up, cell.cell_id)
         if receipt is not None:
             await self._tell(cell, receipt["status"])
             return None
-        attempts = await asyncio.to_thread(self.store.next_attempt, cell.cell_id) - 1
         try:
             gate = await take(self._house, cell, attempts)
         except Deferred as held:
             return await self._stand_by(queue, cell, held.delay_s)
-        if await asyncio.to_thread(self.store.has_receipt, cell.cell_id):
-            # It ended between our look and our lease: a duplicate that went on would pay for everything again.
-            await gate.close(ended=True)
-            return Again(queue)
-        return await self._run(queue, cell, gate)
+        return await self._run(queue, cell, gate, turn)
 
-    async def _run(self, queue: str, cell: Cell, gate: CellGate) -> Again | None:
-        """Holds the cell's lease, and gives it back however this ends."""
-        ended = False
+    def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int]:
+        """Its receipt, and how many attempts left calls."""
+        receipt = self.store.receipt(cell_id)
+        return receipt, 0 if receipt else self.store.next_attempt(cell_id) - 1
+
+    async def _run(self, queue: str, cell: Cell, gate: CellGate, turn: Turn) -> Again | None:
+        """Holds the cell's lease and its line of the roll, and gives both back however this ends."""
+        ended, entry = False, roll.entry_of(self._worker, cell.arm, alone=self._alone)
         try:
-            past = await roll.history(self._redis, self.info.run_id, cell.cell_id)
+            past, has_ended = await self._enter(cell, entry)
+            if has_ended:
+                ended = True
+                return Again(queue)
             if past.must_run_alone and not past.is_poison and not self._alone:
                 return Again(f"{queue}.alone")
             async with self._warmer.of(cell):
-                receipt = await self._given_up(cell, gate) if past.is_poison else await self._execute(cell, gate)
-            if isinstance(receipt, NotRun):
-                await self._not_run(cell, receipt.scope)
+                attempt = self._attempt(cell, gate, turn)
+                done = await (give_up(attempt) if past.is_poison else self._execute(attempt))
+            if isinstance(done, NotRun):
+                await self._not_run(cell, done.scope)
                 return None
             # What a cap cut short goes on when the cap is raised: its journal stays.
-            ended = receipt["status"] != "over_budget"
+            ended = done.receipt["status"] != "over_budget"
         finally:
-            await gate.close(ended=ended)
-        await self._tell(cell, receipt["status"])
-        self._note(receipt)
+            # Off the roll first: whoever takes a free cell that is still on it must think that its holder died.
+            try:
+                await roll.leave(self._redis, self.info.run_id, cell.cell_id, entry)
+            finally:
+                await gate.close(ended=ended)
+        await self._tell(cell, done.receipt["status"])
+        self._note(done.receipt)
         return None
 
-    async def _execute(self, cell: Cell, gate: CellGate) -> rows.Row | NotRun:
-        attempt = self._attempt(cell, gate)
-        entry = {"worker": self._worker, "arm": cell.arm, "since": time.time(), "alone": self._alone}
-        self.active[cell.cell_id] = attempt.clock
-        self.beat()
-        await roll.sign_in(self._redis, self.info.run_id, cell.cell_id, entry)
-        try:
-            done = await execute(attempt)
-        finally:
-            del self.active[cell.cell_id]
-            await roll.sign_out(self._redis, self.info.run_id, cell.cell_id, self._worker)
-        return done.receipt if isinstance(done, Ended) else done
+    async def _enter(self, cell: Cell, entry: str) -> tuple[roll.History, bool]:
+        """What happened to it before, and whether it ended between our look and our lease: a duplicate that went on would pay
+        for everything again. Its inputs are read meanwhile; what is wrong with them is said where they are used."""
+        past, has_ended, _ = await asyncio.gather(
+            roll.enter(self._redis, self.info.run_id, cell.cell_id, entry),
+            asyncio.to_thread(self.store.has_receipt, cell.cell_id),
+            self._snapshots.read_ahead(cell),
+        )
+        return past, has_ended
 
-    def _attempt(self, cell: Cell, gate: CellGate) -> Attempt:
+    async def _execute(self, attempt: Attempt) -> Ended | NotRun:
+        self.active[attempt.cell.cell_id] = attempt.clock
+        self.beat()
+        try:
+            return await execute(attempt)
+        finally:
+            del self.active[attempt.cell.cell_id]
+
+    def _attempt(self, cell: Cell, gate: CellGate, turn: Turn) -> Attempt:
         return Attempt(
             cell=cell,
             number=gate.lease.attempt,
@@ -180,7 +196,7 @@ class ServedRun:
             worker=self._worker,
             hosted=self._hosted,
             still_ours=gate.still_ours,
-            clock=ServiceClock(self._soft_s),
+            clock=ServiceClock(self._soft_s, turn.leave),
             soft_s=self._soft_s,
             is_draining=lambda: self.is_draining,
         )
@@ -190,19 +206,6 @@ class ServedRun:
         _log.info("cell ended", extra={"fields": {"run_id": self.info.run_id} | fields})
         if self._metrics:
             self._metrics.ended(self.info.experiment, receipt)
-
-    async def _given_up(self, cell: Cell, gate: CellGate) -> rows.Row:
-        """A cell that keeps killing its process ends as failed, with the calls it made."""
-        now = time.time()
-        said = (
-            f"its process died {roll.POISON_DEATHS} times while it ran alone (memory, or a crash below Python); see workers.log"
-        )
-        ending = Ending("failed", gate.lease.attempt, now, now, 0.0, self._worker, error_type="poison", error=said)
-        await gate.still_ours()
-        calls = gate.calls
-        receipt = rows.cell_row(cell, ending, calls, run_id=self.info.run_id, hosted=self._hosted)
-        await asyncio.to_thread(self.store.write, cell.cell_id, gate.lease.attempt, calls, gate.messages, receipt)
-        return receipt
 
     async def _stand_by(self, queue: str, cell: Cell, delay_s: float) -> Again | None:
         """Another worker has the cell. One message stays in case that worker dies; further ones are duplicates."""

@@ -23,7 +23,7 @@ from harness.workers.orders import Orders, new_tag, worker_name
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
-LOOK_S = 0.5
+LOOK_S = 1.0
 QUICK_S = 5.0
 _PATIENCE_S = 5.0
 
@@ -158,6 +158,8 @@ def _import_once() -> None:
     """Children share what their parent has imported, and the collector never touches those pages."""
     import gc
 
+    # Arrow looks for it with the first table that it builds, and would import it in the middle of the first cell's end.
+    import pandas as pd  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     import agents

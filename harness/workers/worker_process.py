@@ -70,7 +70,7 @@ class WorkerProcess:
     def _start(self) -> dramatiq.Worker:
         threads = 1 if self._alone else self._orders.threads(self._pool)
         worker = dramatiq.Worker(self._broker, worker_threads=threads, worker_timeout=_POLL_MS)
-        # Dramatiq would prefetch twice its threads, and a stopped worker would sit on those cells.
+        # Dramatiq would prefetch twice its threads, and a busy worker would sit on cells that an idle one could run.
         worker.queue_prefetch = threads
         worker.start()
         return worker
@@ -78,7 +78,7 @@ class WorkerProcess:
     async def _serve(self) -> None:
         looked_at = 0.0
         while not self._is_over():
-            if time.monotonic() - looked_at >= LOOK_S:
+            if not self._runs or time.monotonic() - looked_at >= LOOK_S:
                 await self._look()
                 looked_at = time.monotonic()
             self._beat()
