@@ -45,6 +45,7 @@ class Heart:
         self._keys = keys
         self._holder = holder
         self._task: asyncio.Task[None] | None = None
+        self._is_over = False
 
     async def start(self) -> None:
         await self._beat()
@@ -52,6 +53,8 @@ class Heart:
 
     async def stop(self) -> None:
         """Give no sign any more, at once: what is still held is free."""
+        # Said as well: a cancellation that meets a write just as it ends is lost in asyncio.wait_for of Python 3.11.
+        self._is_over = True
         if self._task:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -60,7 +63,7 @@ class Heart:
             await self._redis.delete(self._keys.alive(self._holder))
 
     async def _beat_on(self) -> None:
-        while True:
+        while not self._is_over:
             await asyncio.sleep(BEAT_S)
             with contextlib.suppress(*AWAY):
                 await self._beat()

@@ -111,7 +111,7 @@ class WorkerProcess:
                 self._fetch_for(self._runs[run_id])
             for run_id in self._runs.keys() - announced.keys():
                 await self._part(run_id)
-        except RedisError as error:
+        except (RedisError, OSError) as error:
             _log.warning("Redis does not answer: %s", error)
 
     async def _meet(self, info: RunInfo) -> None:

@@ -60,7 +60,7 @@ def test_an_ended_cell_leaves_nothing_in_redis_but_its_money(redis_url: str) -> 
         left = [key.decode() for key in client.keys("*")]
         assert not [key for key in left if ":cell:" in key or ":journal:" in key or ":alive:" in key]
         assert ledger.of_run(client, "run1").settled_usd == pytest.approx(500 * 1e-6 + 50 * 1e-5, abs=1e-12)
-        assert ledger.tokens(client, "run1") == (500, 50)
+        assert ledger.told(client, "run1")[:2] == (1, (500, 50))
 
 
 def test_rows_of_calls_carry_price_tokens_and_waits(redis_url: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
 
 import pytest
 import redis
+from redis.asyncio import Redis as AsyncRedis
 
 from harness.errors import Deferred, LeaseLost
-from harness.gate.lease import ALIVE_MS, bury
+from harness.gate.keys import Keys
+from harness.gate.lease import ALIVE_MS, Heart, bury
 from harness.gate.taking import take
 from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request
 
@@ -105,3 +108,25 @@ def test_a_released_cell_keeps_count_of_its_attempts_and_starts_above_those_of_i
             assert (await take(gates, cell(), attempts_before=3)).lease.attempt == 5
 
     asyncio.run(scenario())
+
+
+def test_a_heart_stops_although_its_cancellation_got_lost_in_a_beat(redis_url: str) -> None:
+    class Deaf(Heart):
+        """Python 3.11's asyncio.wait_for forgets a cancellation that comes just as its work ends."""
+
+        async def _beat(self) -> None:
+            if self._task:
+                beating.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+
+    beating = asyncio.Event()
+
+    async def scene() -> None:
+        async with AsyncRedis.from_url(redis_url) as client:
+            heart = Deaf(client, Keys("run1"), "run1/host:1:a")
+            await heart.start()
+            await beating.wait()
+            await asyncio.wait_for(heart.stop(), 5)
+
+    asyncio.run(scene())
