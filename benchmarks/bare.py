@@ -35,6 +35,8 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 
+from harness.queue.process import die_with_parent
+
 _TIMES = "bare:times"
 _QUEUE = "bare"
 _FIRST = ("market", "news", "social", "fundamentals")
@@ -72,7 +74,7 @@ def main() -> None:
     print(json.dumps({"first": min(first for first, _ in times), "last": max(last for _, last in times)}))
 
 
-def measure(asked: argparse.Namespace, characters: int) -> dict[str, float]:
+def measure(asked: argparse.Namespace, characters: int, ideal_s: float) -> dict[str, float]:
     """Efficiency and CPU, measured like the harness's own; `asked` holds cells, at_a_time, workers and latency_s."""
     from benchmarks.watching import watching
     from harness.queue.private_redis import private_redis
@@ -88,7 +90,6 @@ def measure(asked: argparse.Namespace, characters: int) -> dict[str, float]:
         command = [sys.executable, __file__, broker, f"{models.url}/v1", *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, watching(process.pid) as watch:
             told = json.loads(process.communicate()[0])
-    ideal_s = -(-asked.cells // asked.at_a_time) * STEPS * asked.latency_s
     return {
         "efficiency": round(ideal_s / (told["last"] - told["first"]), 3),
         "cpu_ms_per_cell": round(1000 * watch.worked_s / asked.cells, 1),
@@ -109,9 +110,10 @@ def _broker(asked: argparse.Namespace) -> Any:
 
 
 def _fork(asked: argparse.Namespace, threads: int) -> int:
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid:
         return pid
+    die_with_parent(parent)
     broker = _broker(asked)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     dramatiq.Worker(broker, worker_threads=threads, worker_timeout=50).start()

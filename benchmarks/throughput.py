@@ -58,7 +58,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             told = _figures(asked, times, watch, models.ledger())
         told["startup_s"] = round(times["first_request"] - started_at, 2)
         if asked.bare:
-            told |= _compared(told, bare.measure(asked, round(times["characters"])))
+            told |= _compared(told, bare.measure(asked, round(times["characters"]), told["ideal_s"]))
         if asked.profile:
             told["profile"] = _profile(folder)
         return told

@@ -143,7 +143,7 @@ class Follower:
                 self._feed.add(name, self._cells[name])
 
     def _mend(self) -> None:
-        """What need not be seen to often: our sign of life, and cells that are nowhere."""
+        """What can wait for some seconds: our sign of life, and cells that are on no queue and in no hand."""
         self._mended_at = time.monotonic()
         registry.give_sign(self._client, self._info)
         if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
