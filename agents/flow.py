@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from agents import roles
 from agents.contract.pipeline import Pipeline
@@ -37,11 +38,16 @@ Step = tuple[Seat, ...]
 def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     """The whole pipeline, step after step. Raises PipelineError for an unknown depth, input mode or analyst."""
     _check(pipeline)
-    if pipeline.depth == "single_call":
+    return _steps(pipeline.analysts, pipeline.depth)
+
+
+@cache
+def _steps(analysts: tuple[str, ...], depth: str) -> tuple[Step, ...]:
+    if depth == "single_call":
         return tuple((Seat(role),) for role in roles.of_stage("single_call"))
-    rounds = ROUNDS[pipeline.depth]
+    rounds = ROUNDS[depth]
     return (
-        tuple(Seat(roles.analyst(name)) for name in pipeline.analysts),
+        tuple(Seat(roles.analyst(name)) for name in analysts),
         *_debate("debate", rounds),
         *_once("plan"),
         *_once("trade"),
