@@ -15,7 +15,11 @@ RUN .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .ven
     && .venv/bin/uv pip uninstall --quiet --python .venv/bin/python uv hatchling
 
 FROM python:3.13.9-slim-bookworm
-RUN useradd --create-home --uid 10001 harness \
+# The embedded models compute with OpenMP, which the slim image lacks.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 10001 harness \
     && mkdir -p /app/results /app/snapshots /home/harness/.cache \
     && chown -R harness:harness /app /home/harness
 WORKDIR /app

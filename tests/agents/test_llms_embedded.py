@@ -178,6 +178,24 @@ def test_a_model_in_parts_is_joined_once_and_verified(tmp_path: Path) -> None:
         weights.weight_file("gemma3-270m", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("body", "mend"),
+    [
+        ("raise ImportError('libgomp.so.1: cannot open shared object file')", "apt install libgomp1"),
+        ("raise ModuleNotFoundError('No module named xllamacpp')", "pip install"),
+    ],
+)
+def test_a_probe_tells_a_missing_system_library_from_a_missing_package(
+    body: str, mend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
+    report = asyncio.run(probe(SERVER, [SMOL]))
+    assert not report.reachable
+    assert mend in (report.mend or "")
+
+
 def test_a_probe_knows_the_embedded_models() -> None:
     unknown = replace(SMOL, alias="unknown", name="llama3")
     report = asyncio.run(probe(SERVER, [SMOL, unknown]))

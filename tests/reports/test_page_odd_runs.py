@@ -125,7 +125,8 @@ def test_an_unfinished_run_is_marked_interim_and_gets_no_verdict(tmp_path: Path)
 
 def test_an_unfinished_run_without_a_whole_case_counts_none(tmp_path: Path) -> None:
     arms = {**TWO, "late": FakeArm(skip=("AAPL@2025-09-02",))}
-    run = make_run(tmp_path / "r1", arms=arms, tickers=("AAPL",), dates=[dt.date(2025, 9, 2)], state="running", expected_cells=3)
+    one = {"tickers": ("AAPL",), "dates": [dt.date(2025, 9, 2)]}
+    run = make_run(tmp_path / "r1", arms=arms, state="running", expected_cells=3, **one)
     page = Path(render(run, 0)).read_text(encoding="utf-8")
     assert "no case is whole yet" in page
     assert "0 tickers" not in page
