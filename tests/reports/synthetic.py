@@ -69,7 +69,7 @@ class FakeArm:
 
 def sessions(first: str, count: int, every: int = 21) -> list[dt.date]:
     """Weekdays, every n-th of them."""
-    days = np.arange(np.datetime64(first), np.datetime64(first) + count * every * 2)
+    days = np.datetime64(first) + np.arange(count * every * 2) * np.timedelta64(1, "D")
     weekdays = days[np.is_busday(days)][: count * every : every]
     return [day.astype(object) for day in weekdays]
 
@@ -299,7 +299,8 @@ class _World:
 
     def daily(self) -> list[dict[str, Any]]:
         first, last = min(self.dates), _busday(max(self.dates), 21)
-        days = np.arange(np.datetime64(first) - 60, np.datetime64(last) + 1)
+        day = np.timedelta64(1, "D")
+        days = np.arange(np.datetime64(first) - 60 * day, np.datetime64(last) + day)
         days = days[np.is_busday(days)]
         rows = []
         for ticker in self.tickers:
