@@ -34,9 +34,9 @@ OVERVIEW = (
 """What progress and status show of a receipt."""
 _KEYS = {"calls": "call_id", "messages": "message_id", "cells": "cell_id"}
 _READERS = 16
-_TABLE = {"compression": "zstd"}
-_LONG = ("text", "response", "reasoning", "tool_calls", "parsed", "params", "rationale", "error")
-_PART = {"compression": dict.fromkeys(_LONG, "zstd"), "use_dictionary": False, "write_statistics": False}
+_TABLE: Mapping[str, Any] = {"compression": "zstd"}
+_LONG = ("text", "response", "reasoning", "tool_calls", "parsed", "params", "rationale", "error", "reports.key_value.value")
+_PART: Mapping[str, Any] = {"compression": dict.fromkeys(_LONG, "zstd"), "use_dictionary": False, "write_statistics": False}
 """A part has a dozen rows and ninety columns: to set up a compressor and a dictionary for each of them took a tenth of all
 work on a cell."""
 
@@ -181,15 +181,15 @@ def _bytes(rows: Sequence[Row], table: str) -> bytes:
 
     from reports import tables
 
-    return _encode(pa.Table.from_pylist(list(rows), schema=tables.TABLES[table]), **_PART)
+    return _encode(pa.Table.from_pylist(list(rows), schema=tables.TABLES[table]), _PART)
 
 
-def _encode(table: pa.Table, **options: Any) -> bytes:
+def _encode(table: pa.Table, options: Mapping[str, Any] = _TABLE) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **(options or _TABLE))
+    pq.write_table(table, sink, **options)
     return bytes(sink.getvalue())
 
 
