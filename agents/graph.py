@@ -41,8 +41,7 @@ async def run(hearing: Hearing) -> tuple[list[Statement], Exception | None]:
         # Tracing variables of the environment must never send a cell's prompts anywhere.
         with tracing_context(enabled=False):
             config = {"recursion_limit": 2 * len(steps) + 10}
-            graph = _graph(hearing.pipeline.analysts, hearing.pipeline.depth)
-            async for now in graph.astream(state, config, context=hearing, stream_mode="values"):
+            async for now in compiled(hearing.pipeline).astream(state, config, context=hearing, stream_mode="values"):
                 state = now
     except Halt:
         raise
@@ -55,9 +54,14 @@ def _in_order(steps: tuple[Step, ...], state: State) -> list[Statement]:
     return [state["said"][seat.key] for step in steps for seat in step if seat.key in state["said"]]
 
 
+def compiled(pipeline: Pipeline) -> Any:
+    """The graph of a pipeline; everything of a cell comes in as the run's context."""
+    return _graph(pipeline.analysts, pipeline.depth)
+
+
 @cache
 def _graph(analysts: tuple[str, ...], depth: str) -> Any:
-    """Compiled once per shape; everything of a cell comes in as the run's context."""
+    """Compiled once per shape."""
     shape = Pipeline(analysts=analysts, depth=depth)
     graph = StateGraph(State, context_schema=Hearing)
     before = [START]

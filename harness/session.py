@@ -174,4 +174,5 @@ def _info(plan: Plan) -> RunInfo:
         prices=prices.to_plain(),
         code=registry.code_of(pipelines),
         beside=str(plan.options.beside),
+        pools=tuple(sorted({pool_of(cell) for cell in plan.matrix})),
     )

@@ -102,7 +102,7 @@ def _say(field: Field) -> str:
         return f"{field.about}; exactly one of {', '.join(field.choices)}"
     if field.kind == "integer":
         return f"{field.about}; a whole number from {field.low} to {field.high}"
-    return f"{field.about}; a number or null" if field.kind == "price" else f"{field.about}; a text"
+    return f"{field.about}; a number above 0, or null" if field.kind == "price" else f"{field.about}; a text"
 
 
 def _problem(field: Field, raw: Mapping[str, Any]) -> str:

@@ -18,6 +18,8 @@ from harness.experiment.lineups import Arm, ModelPart, PipelinePart
 from harness.experiment.problems import closest
 from harness.experiment.spec import Experiment
 
+POOLS = ("hosted", "local")
+"""Where cells wait for workers; `local` is served by a worker beside each GPU."""
 _HOSTED = frozenset({"openai"})
 _DATA_OF_CELL = ("prices", "filings", "news", "macro", "social", "insiders", "mask", "decision_time")
 

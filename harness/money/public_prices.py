@@ -19,6 +19,11 @@ class Tokens:
     cache_write: int = 0
 
 
+def preload() -> None:
+    """Read the table now, and not when the first request waits for its price."""
+    _snapshot()
+
+
 def usd(model: str, provider: str, url: str | None, tier: str, tokens: Tokens, when: dt.datetime) -> float | None:
     """Price of tokens by model, address and tier on a day; None where the table does not know one of them."""
     from genai_prices import Usage as PublicUsage
@@ -53,19 +58,24 @@ def _has_tier(info: Any, context: Mapping[str, str], when: dt.datetime) -> bool:
 @cache
 def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
     """Provider by address, so that one alias at two providers has two prices; a gateway of one's own has OpenAI's."""
-    from genai_prices.data_snapshot import get_snapshot
-
-    snapshot = get_snapshot()
+    snapshot = _snapshot()
     for asked in (
         {"provider_api_url": url, "provider_id": None},
         {"provider_api_url": None, "provider_id": provider.removesuffix("_compatible")},
     ):
         try:
-            return snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
+            pair: tuple[Any, Any] = snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
+            return pair
         except LookupError:
             if _is_known_address(snapshot, asked["provider_api_url"]):
                 return None
     return None
+
+
+def _snapshot() -> Any:
+    from genai_prices.data_snapshot import get_snapshot
+
+    return get_snapshot()
 
 
 def _is_known_address(snapshot: Any, url: str | None) -> bool:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from harness.cells import Cell
 
 NAMESPACE = "tah:queue"
-POOLS = ("hosted", "local")
 HEARTBEAT_MS = 5_000
 FREE_SLOT_MS = 50
 

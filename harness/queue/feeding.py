@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.experiment.matrix import pool_of
-from harness.queue.broker import POOLS, backlog, purge, queue_name, send, waiting
+from harness.experiment.matrix import POOLS, pool_of
+from harness.queue.broker import backlog, purge, queue_name, send, waiting
 
 if TYPE_CHECKING:
     from dramatiq.brokers.redis import RedisBroker

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import agents
 from agents import Pipeline
 from harness.cells import Cell, digest_of
+from harness.experiment.matrix import POOLS
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -38,6 +39,8 @@ class RunInfo:
     """Fingerprint of the code that may serve it: package version, roles, prompts, flow."""
     beside: str = ""
     """Folder of the experiment file on the runner's machine; its .env and servers.yaml are read where it exists."""
+    pools: tuple[str, ...] = POOLS
+    """Those that its cells need; nobody else looks for its messages."""
 
     @property
     def results(self) -> str:
@@ -58,7 +61,10 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RunInfo:
-        return cls(**json.loads(text))
+        """What another version said beside or instead of our fields is left out: it must be understood to be refused."""
+        known = {field.name for field in fields(cls)}
+        said = {name: value for name, value in json.loads(text).items() if name in known}
+        return cls(**said | {"pools": tuple(said.get("pools", POOLS))})
 
 
 def pipelines_of(cells: Iterable[Cell]) -> dict[str, Mapping[str, Any]]:

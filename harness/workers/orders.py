@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import Problem, Unmended
-from harness.queue.broker import POOLS
+from harness.experiment.matrix import POOLS
 
 
 @dataclass(frozen=True)

@@ -158,17 +158,21 @@ def _import_once() -> None:
     """Children share what their parent has imported, and the collector never touches those pages."""
     import gc
 
+    # Next to nothing of what is imported is garbage: looking for it would take a tenth of the time.
+    gc.disable()
     # Arrow looks for it with the first table that it builds, and would import it in the middle of the first cell's end.
     import pandas as pd  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     import agents
+    from harness.money import public_prices
     from harness.workers import worker_process  # noqa: F401
     from reports import tables  # noqa: F401
 
     agents.preload()
-    gc.collect()
+    public_prices.preload()
     gc.freeze()
+    gc.enable()
 
 
 def _require_redis(url: str) -> None:

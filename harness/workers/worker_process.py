@@ -117,6 +117,9 @@ class WorkerProcess:
     async def _meet(self, info: RunInfo) -> None:
         if self._orders.runs is not None and info.run_id not in self._orders.runs:
             return
+        if self._pool not in info.pools:
+            self._refused.add(info.run_id)
+            return
         if not info.is_ours():
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with other prompts or another version; it needs a worker of that", info.run_id)

@@ -105,7 +105,6 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     ("return", r"\breturns?\b|\bmomentum\b|\bsessions?\b|\bperformance\b"),
 )
-_FINDER = Alternatives(_PATTERNS)
 MADE_OF: Mapping[str, tuple[str, ...]] = {
     "working_capital": ("current_assets", "current_liabilities"),
     "current_ratio": ("current_assets", "current_liabilities"),
@@ -140,7 +139,13 @@ _Named = tuple[str, int, int]
 @lru_cache(maxsize=4096)
 def named_in(text: str) -> tuple[_Named, ...]:
     """Every quantity that a text names, in order, with its start and end."""
-    return tuple(_FINDER.finditer(text))
+    return tuple(_finder().finditer(text))
+
+
+@lru_cache(maxsize=1)
+def _finder() -> Alternatives:
+    """Compiled where something is traced: half a second that no plan and no start of a run needs."""
+    return Alternatives(_PATTERNS)
 
 
 def label_before(text: str, at: int | None = None) -> str | None:

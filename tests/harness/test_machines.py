@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
 import signal
 import threading
 from pathlib import Path
 
+import pytest
 import redis
 
 from harness.queue import registry
@@ -41,10 +45,32 @@ def test_a_runner_enqueues_and_a_worker_started_elsewhere_does_the_work(lab: Lab
     elsewhere.close()
 
 
+@pytest.mark.parametrize(("arms", "pools"), [(["paid"], {"hosted"}), (["paid", "own"], {"hosted", "local"})])
+def test_only_workers_of_pools_that_some_cell_needs_look_for_messages(
+    lab: Lab, redis_url: str, arms: list[str], pools: set[str]
+) -> None:
+    lab.experiment(arms={arm: {"all": arm} for arm in arms})
+    with redis.Redis.from_url(redis_url) as client, client.monitor() as seen:
+        worker = lab.start("worker", "--broker", redis_url)
+        # The announcement speaks of the whole matrix: the run may go on with another --only while its announcement stands.
+        runner = lab.start("run", "lab.yaml", "--broker", redis_url, "--yes", "--only", "arm=paid")
+        output, _ = runner.communicate(timeout=PATIENCE_S)
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=PATIENCE_S)
+        client.set("over", 1)
+        commands = itertools.takewhile(lambda command: command != "SET over 1", (each["command"] for each in seen.listen()))
+        fetched = {found for command in commands if (found := re.search(r" fetch .*? cells\.[^. ]+\.[^. ]+\.(\w+) ", command))}
+
+    assert runner.returncode == 0, output
+    assert {found[1] for found in fetched} == pools
+
+
 def test_a_worker_of_other_prompts_refuses_the_run_and_says_why(lab: Lab, redis_url: str) -> None:
     run = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="0" * 64)
     with redis.Redis.from_url(redis_url) as client:
         registry.announce(client, run)
+        told = json.loads(run.to_json()) | {"news_of_another_version": 1}
+        client.hset(registry.KEY, run.run_id, json.dumps(told))
         client.persist(registry.sign_key(run.run_id))
 
     worker = lab.start("worker", "--broker", redis_url)
