@@ -28,6 +28,13 @@ def estimate(found: Estimate | None, metric: Metric) -> Markup:
     return with_interval([wording.figure(metric.unit, v) for v in (found.value, found.low, found.high)], found)
 
 
+def interval(found: Estimate | None, metric: Metric) -> str:
+    """The interval of an arm's own figure in words."""
+    if found is None or not (known(found.low) and known(found.high)):
+        return "no interval: too few cases"
+    return f"95 % interval {wording.span(*(wording.figure(metric.unit, end) for end in (found.low, found.high)))}"
+
+
 def difference(comparison: Comparison | None, metric: Metric) -> Markup:
     """An arm against the baseline, or why that is not known."""
     if comparison is None or not known(comparison.estimate.value):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reports.registry import Metric
 
 COST, TIME, QUALITY = "cost_per_usable", "service_p50", "similarity"
+NO_FLOOR = "not drawn, since the noise floor was not measured"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Answer:
         """Dollars of a usable decision, None where they are not known."""
         return _known(self.findings.row(COST).values.get(arm))
 
+    def cost_interval(self, arm: str) -> str:
+        """Where that cost lies."""
+        row = self.findings.row(COST)
+        return shown.interval(row.values.get(arm), row.metric)
+
     def saving(self, arm: str) -> Comparison | None:
         """The arm's cost per usable decision against the baseline's, where both are known."""
         row = _row(self.findings, COST)
@@ -114,20 +120,20 @@ def _drawn(findings: Findings, slots: Mapping[str, int], endpoint: str, axis: sc
     """Every arm whose figure is known and above zero, and whose similarity was measured."""
     across, quality = _values(findings, endpoint), _values(findings, QUALITY)
     what = "cost" if endpoint == COST else "time"
-    points: list[scatter.Point] = []
-    left_out: dict[str, list[str]] = {}
-    for arm in findings.arms:
-        why = _why_not(arm, what, across.get(arm), quality.get(arm), findings)
-        if why:
-            left_out.setdefault(why, []).append(arm)
-        else:
-            points.append(_point(arm, slots[arm], across[arm], quality[arm]))
-    untold = tuple((why, tuple(arms)) for why, arms in left_out.items())
+    why_not = {arm: _why_not(arm, what, across.get(arm), quality.get(arm), findings) for arm in findings.arms}
+    points = [_point(arm, slots[arm], across[arm], quality[arm]) for arm, why in why_not.items() if not why]
+    if all(point.label == findings.baseline for point in points):
+        return Chart(what, Markup(""), _by_reason(why_not))
+    if findings.baseline and why_not.get(findings.baseline) == NO_FLOOR:
+        why_not[findings.baseline] = f"only the {what} is drawn, since the noise floor was not measured"
     floor = _known(quality.get(findings.baseline or ""))
-    if not [p for p in points if p.label != findings.baseline]:
-        return Chart(what, Markup(""), untold)
     line = _baseline_line(findings, across, slots, points)
-    return Chart(what, scatter.scatter(points, axis, "same rating as the baseline", floor, line), untold)
+    return Chart(what, scatter.scatter(points, axis, "same rating as the baseline", floor, line), _by_reason(why_not))
+
+
+def _by_reason(why_not: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    reasons = dict.fromkeys(why for why in why_not.values() if why)
+    return tuple((why, tuple(arm for arm, its in why_not.items() if its == why)) for why in reasons)
 
 
 def _values(findings: Findings, name: str) -> Mapping[str, Estimate]:
@@ -147,8 +153,7 @@ def _why_not(arm: str, what: str, across: Estimate | None, quality: Estimate | N
     if _known(across) == 0:
         return f"not drawn, since the {what} is zero and the scale is logarithmic"
     if _known(quality) is None:
-        only = f"only the {what} is drawn, since the noise floor was not measured"
-        return only if arm == findings.baseline else "not drawn, since the similarity was not measured"
+        return NO_FLOOR if arm == findings.baseline else "not drawn, since the similarity was not measured"
     return ""
 
 

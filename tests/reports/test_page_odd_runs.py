@@ -49,7 +49,13 @@ SAID: Mapping[str, Sequence[str]] = {
     ),
     "one ticker": ("1 ticker × 3 dates = 3 cases", "too few cases for any difference", "3 cases on only 3 dates"),
     "one case": (f"1 case on 1 date: {ONE_DATE}", "This matrix carries no conclusion: 1 case on 1 date"),
-    "one arm": ("What do the arms decide, and what does it cost?", NO_FLOOR),
+    "one arm": (
+        "What do the arms decide, and what does it cost?",
+        NO_FLOOR,
+        "there is nothing to draw.",
+        "per usable decision 95 % interval $",
+        "gpt-5: not drawn, since the noise floor was not measured",
+    ),
     "one repeat": (
         NO_FLOOR,
         "only the cost is drawn, since the noise floor was not measured",
