@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,8 @@ def _register(app: typer.Typer, name: str, module: object) -> None:
 
 def main() -> None:
     """Run the command line; never shows a traceback."""
+    # Imports and plans make many objects and next to no garbage: looking for it at every 700th takes a tenth of a start.
+    gc.set_threshold(50_000, 20, 20)
     # Being told to end means what Ctrl-C means, also before a command listens for either itself.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _leave(_run(build()))
