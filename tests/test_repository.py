@@ -85,7 +85,7 @@ def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> No
     block = re.search(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
     queries = [query for query in block[1].replace("results/", f"{tmp_path}/results/").split(";") if query.strip()]
-    answers = [duckdb.sql(query).fetchall() for query in queries]
+    answers = [duckdb.execute(query).fetchall() for query in queries]
     assert len(answers) == 3
     assert all(answers)
     assert dict(answers[0]) == {arm: pytest.approx(one.value) for arm, one in per_arm.figures(run, "cost_per_usable").items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cProfile
 import os
 import time
-from typing import Any
+from typing import NoReturn
 
 if folder := os.environ.get("PROFILE"):
     leave = os._exit
@@ -14,10 +14,10 @@ if folder := os.environ.get("PROFILE"):
         profile = cProfile.Profile(time.thread_time)
         profile.enable()
 
-        def left(code: int) -> Any:
+        def left(status: int) -> NoReturn:
             profile.disable()
             profile.dump_stats(os.path.join(folder or ".", f"{os.getpid()}.prof"))
-            leave(code)
+            leave(status)
 
         os._exit = left
 

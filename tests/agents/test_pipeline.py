@@ -99,7 +99,7 @@ def test_a_typed_plan_reaches_later_roles_as_text_and_the_tables_as_json() -> No
 
 def test_each_role_asks_its_own_model() -> None:
     deep = Model("deep", "scripted", "deep-1", server="script")
-    models = lineup() | dict.fromkeys(deep_roles(), deep)
+    models = {**lineup(), **dict.fromkeys(deep_roles(), deep)}
     _, gate, _ = run(models=models)
     asked = {call.place.role: call.request.model for call in gate.calls}
     assert {role for role, model in asked.items() if model == deep} == {"research_manager", "portfolio_manager"}

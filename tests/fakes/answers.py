@@ -87,7 +87,7 @@ def _integer(schema: Mapping[str, Any], dice: random.Random, root: Mapping[str, 
 
 
 def _number(schema: Mapping[str, Any], dice: random.Random, root: Mapping[str, Any]) -> float:
-    low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    low = float(schema.get("minimum", schema.get("exclusiveMinimum", 0)))
     # Above the bound: a price of 0 is no price, and a repair would make a cell longer than its twelve calls.
     return max(round(dice.uniform(low, schema.get("maximum", low + 1)), 2), low + 0.01)
 

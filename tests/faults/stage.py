@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -266,4 +265,4 @@ def read_ledger(url: str) -> dict[str, Any]:
 
     with redis.Redis.from_url(url) as client:
         (key,) = list(client.scan_iter(match="tah:*:ledger"))
-        return json.loads(json.dumps(ledger.of_run(client, key.decode().split(":")[1]).__dict__))
+        return dict(ledger.of_run(client, key.decode().split(":")[1]).__dict__)

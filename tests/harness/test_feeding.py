@@ -65,7 +65,7 @@ def test_cells_leave_in_the_order_of_the_matrix(broker: RedisBroker) -> None:
     feed.fill()
 
     queued = broker.client.lrange(f"{NAMESPACE}:{HOSTED}", 0, -1)
-    texts = [broker.client.hget(f"{NAMESPACE}:{HOSTED}.msgs", one).decode() for one in queued]
+    texts = [str(message) for message in broker.client.hmget(f"{NAMESPACE}:{HOSTED}.msgs", queued)]
     days = [text.split("2012-01-0")[1][0] for text in texts]
 
     assert days == [str(number + 1) for number in range(9)]

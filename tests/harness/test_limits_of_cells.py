@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.fixtures.runs import Lab
 
 STUCK = """
@@ -44,6 +46,6 @@ def test_a_cell_that_blocks_its_process_is_killed_alone_and_given_up_after_two_d
     }
 
 
-def _one_arm() -> dict[str, object]:
+def _one_arm() -> dict[str, Any]:
     own = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
     return {"models": {"own": own}}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cells import Cell
 from harness.errors import Unmended
 from harness.experiment import known, matrix, servers, spec
 
@@ -30,7 +31,7 @@ arms:
 """
 
 
-def cells(tmp_path: Path, text: str = BASE, only: str | None = None, limit: int | None = None) -> list[matrix.Cell]:
+def cells(tmp_path: Path, text: str = BASE, only: str | None = None, limit: int | None = None) -> list[Cell]:
     path = tmp_path / "x.yaml"
     path.write_text(text, encoding="utf-8")
     return matrix.select(matrix.expand(spec.load(path), NOW), only, limit)
@@ -98,7 +99,7 @@ def test_a_model_s_digest_and_the_snapshot_change_the_id_but_not_the_key(tmp_pat
 
 def test_a_cell_survives_its_own_message(tmp_path: Path) -> None:
     for cell in cells(tmp_path):
-        assert matrix.Cell.from_json(cell.to_json()).cell_id == cell.cell_id
+        assert Cell.from_json(cell.to_json()).cell_id == cell.cell_id
 
 
 def test_the_noise_floor_repeats_a_few_cases_and_no_rule(tmp_path: Path) -> None:

@@ -22,7 +22,12 @@ def store(tmp_path: Path) -> Store:
 def test_calls_stand_before_their_receipt(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, target: (order.append(Path(target).name), replace(self, target))[1])
+
+    def noted(self: Path, target: Path) -> Path:
+        order.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
 
     store.write("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a"))
 

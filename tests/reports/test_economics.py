@@ -47,7 +47,7 @@ def call(arm: str, cell: str, at: float, *, usd: float | None = None, seconds: f
 
 
 def local(arm: str, cell: str, at: float, seconds: float = 10.0, **more: Any) -> dict[str, Any]:
-    spent = {"provider": "ollama", "server": "gpu-box", "prefill_s": seconds * 0.2, "decode_s": seconds * 0.8}
+    spent: dict[str, Any] = {"provider": "ollama", "server": "gpu-box", "prefill_s": seconds * 0.2, "decode_s": seconds * 0.8}
     return call(arm, cell, at, seconds=seconds, **spent | more)
 
 
@@ -96,7 +96,7 @@ def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: P
             unusable=["b"],
         )
     )["big"]
-    assert (found.per_cell, found.per_usable) == (pytest.approx(0.15), pytest.approx(0.30))
+    assert (found.per_cell, found.per_usable) == pytest.approx((0.15, 0.30))
     assert found.failed.value == pytest.approx(0.03)
     assert found.repaired.value == pytest.approx(0.02)
     assert found.unusable.value == pytest.approx(0.15)
@@ -106,14 +106,14 @@ def test_billed_and_cold_stand_apart(tmp_path: Path) -> None:
     found = economics.by_arm(run(tmp_path, [call("big", "a", 0, usd=0.10, cold_usd=0.16), call("big", "b", 0, usd=0.10)]))[
         "big"
     ]
-    assert (found.billed.value, found.cold.value) == (pytest.approx(0.20), pytest.approx(0.26))
+    assert (found.billed.value, found.cold.value) == pytest.approx((0.20, 0.26))
     assert found.saved_by_caching == pytest.approx(0.06)
 
 
 def test_one_unknown_price_leaves_the_sum_open_and_never_makes_it_zero(tmp_path: Path) -> None:
     found = economics.by_arm(run(tmp_path, [call("big", "a", 0, usd=0.10), call("big", "b", 0)]))["big"]
     assert (found.per_cell, found.saved_by_caching) == (None, None)
-    assert (found.billed.value, found.billed.missing) == (pytest.approx(0.10), 1)
+    assert (found.billed.value, found.billed.missing) == pytest.approx((0.10, 1))
 
 
 def test_a_hybrid_cell_splits_into_bill_and_machine_time(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_hybrid_cell_splits_into_bill_and_machine_time(tmp_path: Path) -> None
     cost, use = economics.by_arm(loaded)["hybrid"], economics.local_use(loaded)[0]
     assert cost.billed.value == pytest.approx(0.084)
     assert cost.hosted.value == pytest.approx(0.08)
-    assert (use.computed_s, use.machine_s) == (pytest.approx(20), pytest.approx(20))
+    assert (use.computed_s, use.machine_s) == pytest.approx((20, 20))
 
 
 def test_calls_that_overlap_take_the_machine_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from reports.exports import export as exporting
+from reports.exports.as_markdown import COMMENT_LIMIT
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 ARMS = {"gpt-5": FakeArm(), "local|arm": FakeArm("tiny", "ollama", None, failing=0.4)}
@@ -74,7 +75,7 @@ def test_junit_counts_cells_without_a_usable_decision_as_failures(run: str) -> N
 
 def test_markdown_fits_a_comment_and_cannot_be_broken_by_a_name(run: str) -> None:
     text = exporting.export(run, "md")
-    assert len(text) < exporting.to_markdown.__globals__["COMMENT_LIMIT"]
+    assert len(text) < COMMENT_LIMIT
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "### Takeaways" in text

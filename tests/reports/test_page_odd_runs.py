@@ -131,7 +131,7 @@ def test_an_unfinished_run_is_marked_interim_and_gets_no_verdict(tmp_path: Path)
 
 def test_an_unfinished_run_without_a_whole_case_counts_none(tmp_path: Path) -> None:
     arms = {**TWO, "late": FakeArm(skip=("AAPL@2025-09-02",))}
-    one = {"tickers": ("AAPL",), "dates": [dt.date(2025, 9, 2)]}
+    one: dict[str, Any] = {"tickers": ("AAPL",), "dates": [dt.date(2025, 9, 2)]}
     run = make_run(tmp_path / "r1", arms=arms, state="running", expected_cells=3, **one)
     page = Path(render(run, 0)).read_text(encoding="utf-8")
     assert "no case is whole yet" in page

@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_run(tmp_path_factory.mktemp("run") / "r1", arms=ARMS, tickers=("AAPL",), text="The close of 118.38 fell 3.1 %.")
     give_forms(made, lambda call: "Buy")
     sold = set(sorted({cell["case_id"] for cell in load(made).cells.to_dict("records")})[::4])
-    case_of = dict(load(made).cells[["cell_id", "case_id"]].itertuples(index=False))
+    case_of: dict[str, str] = dict(load(made).cells[["cell_id", "case_id"]].itertuples(index=False))
 
     def smaller(call: dict[str, Any]) -> dict[str, Any]:
         rating = "Sell" if case_of[call["cell_id"]] in sold else "Buy"

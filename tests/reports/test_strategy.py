@@ -38,7 +38,8 @@ def oracles() -> tuple[Any, Any]:
 
 def value_of(returns: pd.Series[Any]) -> pd.Series[Any]:
     start = pd.Series([1.0], index=[returns.index[0] - pd.Timedelta(days=1)])
-    return pd.concat([start, (1 + returns).cumprod()])
+    value: pd.Series[Any] = pd.concat([start, (1 + returns).cumprod()])
+    return value
 
 
 def test_figures_agree_with_empyrical(returns: pd.Series[Any], oracles: tuple[Any, Any]) -> None:

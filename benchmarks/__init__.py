@@ -1,0 +1,1 @@
+"""Measurements that print JSON; none of them is a test."""
