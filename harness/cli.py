@@ -1,6 +1,7 @@
 """The command line: which commands there are, and the exit code of every way to end.
 
-0 done; 1 we broke; 2 experiment, arguments or environment must be mended; 3 stopped early, resumable; 4 a declared gate failed
+0 done; 1 internal error; 2 fix the experiment, the arguments or the environment; 3 stopped early, resumable;
+4 a declared gate failed
 """
 
 from __future__ import annotations
@@ -113,16 +114,16 @@ def _run(app: typer.Typer) -> int:
 
 def _failed(error: Exception) -> int:
     from agents import AgentsError
-    from harness.errors import HarnessError, Unmended
+    from harness.errors import HarnessError, InvalidInput
 
-    if isinstance(error, Unmended):
+    if isinstance(error, InvalidInput):
         count = len(error.problems)
-        return _say(f"{count} thing{'s' if count > 1 else ''} to mend:\n{error}", error.exit_code)
+        return _say(f"{count} problem{'s' if count > 1 else ''}:\n{error}", error.exit_code)
     if isinstance(error, HarnessError):
         return _say(str(error), error.exit_code)
     if isinstance(error, AgentsError):
         return _say(str(error), 2)
-    return _say(f"this is our fault: {type(error).__name__}: {error}\n    the traceback is in {_log(error)}", 1)
+    return _say(f"internal error: {type(error).__name__}: {error}\n    please report it with the traceback in {_log(error)}", 1)
 
 
 def _log(error: Exception) -> Path:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness.errors import Problem, Stopped, Unmended
+from harness.errors import InvalidInput, Problem, Stopped
 from harness.experiment import matrix
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def ask_before_spending(experiment: Experiment, cells: Iterable[Cell], options: Options, console: Console) -> None:
-    """Raises Stopped when a person says no, Unmended when nobody can be asked and nothing caps the bill."""
+    """Raises Stopped when a person says no, InvalidInput when nobody can be asked and nothing caps the bill."""
     paid = [cell for cell in cells if matrix.asks_hosted(cell)]
     if not paid or options.yes:
         return
@@ -27,7 +27,7 @@ def ask_before_spending(experiment: Experiment, cells: Iterable[Cell], options: 
         _ask(len(paid), cap, console)
     elif cap is None:
         what = f"{len(paid)} cells ask hosted models, and nothing caps the bill"
-        raise Unmended([Problem("budget", what, "say budget: {run_usd: N} in the file, --budget N, or --yes")])
+        raise InvalidInput([Problem("budget", what, "say budget: {run_usd: N} in the file, --budget N, or --yes")])
 
 
 def _ask(cells: int, cap: float | None, console: Console) -> None:

@@ -1,10 +1,9 @@
 """The errors of the harness: one class for each way the command line reacts.
 
 HarnessError
-├── Unmended          the experiment, the arguments or the environment must be mended: exit code 2, all problems at once
+├── InvalidInput      the experiment, the arguments or the environment must be fixed: exit code 2, all problems at once
 ├── Stopped           stopped early and resumable (budget, interrupt): exit code 3
-├── GateFailed        ran, but a declared gate failed: exit code 4
-└── StoreError        the results folder cannot be read or written; the message names the path and the mend
+└── StoreError        the results folder cannot be read or written; the message names the path and the fix
 agents.errors.Halt    raised through the pipeline by our gate
 ├── OverBudget        a cap binds: the call, and with it the cell, is not started
 ├── LeaseLost         another holder has this cell: stop before the next call
@@ -29,21 +28,21 @@ class HarnessError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that must be mended, in one sentence each."""
+    """One thing that must be fixed before this can run."""
 
     where: str
     """File and line, key, or part of the environment."""
     what: str
-    """What is wrong and what is known."""
-    mend: str = ""
+    """What is wrong and what is allowed."""
+    fix: str = ""
     """What to do."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f"\n    mend: {self.mend}" if self.mend else "")
+        return f"{self.where}: {self.what}" + (f"\n    fix: {self.fix}" if self.fix else "")
 
 
-class Unmended(HarnessError):
-    """Everything that must be mended before this can run."""
+class InvalidInput(HarnessError):
+    """The experiment, the arguments or the environment must be fixed; holds every problem at once."""
 
     exit_code = 2
 
@@ -56,12 +55,6 @@ class Stopped(HarnessError):
     """Stopped early; the same command continues."""
 
     exit_code = 3
-
-
-class GateFailed(HarnessError):
-    """The run ended, but a gate that the experiment declares failed."""
-
-    exit_code = 4
 
 
 class StoreError(HarnessError):

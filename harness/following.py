@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.25
 _SHOW_S = 0.5
-_MEND_S = 5.0
+_RESEND_S = 5.0
 _LOST_ROLL_S = 10.0
 _SAME_WISH_S = 0.5
 _NO_REDIS_S = 5.0
@@ -58,7 +58,7 @@ class Follower:
         self._interrupted_at = -_SAME_WISH_S
         self._not_run: set[str] = set()
         self._wish = control.RUN
-        self._looked_at = self._mended_at = time.monotonic()
+        self._looked_at = self._resent_at = time.monotonic()
         self._quiet_since = time.monotonic()
 
     def follow(self) -> Outcome:
@@ -88,8 +88,8 @@ class Follower:
                 self._hear(event)
             if time.monotonic() - self._looked_at > _SHOW_S:
                 self._look()
-            if time.monotonic() - self._mended_at > _MEND_S:
-                self._mend()
+            if time.monotonic() - self._resent_at > _RESEND_S:
+                self._keep_alive()
         except RedisError as error:
             self._progress.note(f"Redis does not answer: {error}")
             time.sleep(1.0)
@@ -142,13 +142,13 @@ class Follower:
                 self._progress.forget(name)
                 self._feed.add(name, self._cells[name])
 
-    def _mend(self) -> None:
+    def _keep_alive(self) -> None:
         """What can wait for some seconds: our sign of life, and cells that are on no queue and in no hand."""
-        self._mended_at = time.monotonic()
+        self._resent_at = time.monotonic()
         registry.give_sign(self._client, self._info)
         if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
             self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
-        if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.mend()):
+        if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.resend_lost()):
             self._progress.note(f"{again} cells were on no queue and in no hand; they are fed again")
 
     def _is_over(self) -> bool:

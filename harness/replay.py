@@ -12,7 +12,7 @@ import yaml
 from harness.checking import preflight
 from harness.consent import ask_before_spending
 from harness.display import Display
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import again, matrix, spec, terms
 from harness.experiment.again import Wish
 from harness.experiment.lineups import Arm
@@ -49,21 +49,21 @@ class Said:
 
 
 def find(results: str, name: str) -> Found:
-    """A run by its folder or its experiment's name. Raises Unmended for one that does not exist."""
+    """A run by its folder or its experiment's name. Raises InvalidInput for one that does not exist."""
     run = run_folder.find(results, name)
     raw = yaml.safe_load(run.store.folder.read("experiment.yaml"))
     return Found(run, Experiment.model_validate(raw))
 
 
 def wish(found: Found, said: Said) -> Wish:
-    """What the command line says, else what the experiment declares. Raises Unmended when neither says what to replay."""
+    """What the command line says, else what the experiment declares. Raises InvalidInput when neither says what to replay."""
     declared = Wish.declared(found.experiment)
     source, targets = said.source or (declared.source if declared else ""), tuple(said.targets)
     targets = targets or (declared.targets if declared else ())
     if not source or not targets:
         what = "neither the command nor the experiment says what to replay"
-        mend = "name --from ARM and --to MODEL, or declare replay: {from: ARM, to: [MODEL]}"
-        raise Unmended([Problem("replay", what, mend)])
+        fix = "name --from ARM and --to MODEL, or declare replay: {from: ARM, to: [MODEL]}"
+        raise InvalidInput([Problem("replay", what, fix)])
     plain = declared or _undeclared(found.experiment, source, targets)
     named = tuple(name.strip() for name in (said.roles or "").split(",") if name.strip())
     return replace(
@@ -95,7 +95,7 @@ def play_declared(options: Options, console: Console) -> int:
 
 
 def play(found: Found, wish: Wish, options: Options, console: Console) -> int:
-    """Replay what is not replayed yet, then judge it; returns the exit code. Raises HarnessError for what is to be mended."""
+    """Replay what is not replayed yet, then judge it; returns the exit code. Raises InvalidInput for all problems at once."""
     plan, stages = _plan(found, wish, options)
     display = Display(console, f"{found.run.experiment}/{found.run.run_id} replay")
     left = waiting(plan, {cell.cell_id: cell for cell in plan.matrix})

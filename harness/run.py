@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(options: Options, console: Console) -> int:
-    """Run, continue or confirm an experiment; returns the exit code. Raises HarnessError for everything to be mended."""
+    """Run, continue or confirm an experiment; returns the exit code. Raises InvalidInput for all problems at once."""
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))

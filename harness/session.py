@@ -88,7 +88,7 @@ def broker(plan: Plan) -> Iterator[str]:
 
 
 def connected(url: str) -> Redis:
-    """A client of the broker; only now is its library imported, which a run that has something to mend never needs."""
+    """A client of the broker; imports the Redis library, which a run with invalid input never needs."""
     from redis import Redis
 
     return Redis.from_url(url)

@@ -1,4 +1,4 @@
-"""One check of what a run needs: what was found, whether it will do, and the mend."""
+"""One check of what a run needs: its result, and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -20,7 +20,7 @@ class Check:
     status: Status
     found: str
     """What was found, in one sentence; never a secret."""
-    mend: str = ""
+    fix: str = ""
     """What to do about it."""
 
     def to_plain(self) -> dict[str, Any]:
@@ -31,21 +31,21 @@ def ok(name: str, found: str) -> Check:
     return Check(name, "ok", found)
 
 
-def warn(name: str, found: str, mend: str = "") -> Check:
-    return Check(name, "warn", found, mend)
+def warn(name: str, found: str, fix: str = "") -> Check:
+    return Check(name, "warn", found, fix)
 
 
-def fail(name: str, found: str, mend: str) -> Check:
-    return Check(name, "fail", found, mend)
+def fail(name: str, found: str, fix: str) -> Check:
+    return Check(name, "fail", found, fix)
 
 
-def of_problems(error: Unmended) -> list[Check]:
+def of_problems(error: InvalidInput) -> list[Check]:
     """Problems of a file as failed checks."""
-    return [fail(problem.where, problem.what, problem.mend) for problem in error.problems]
+    return [fail(problem.where, problem.what, problem.fix) for problem in error.problems]
 
 
 def require(checks: Iterable[Check]) -> None:
-    """Raises Unmended with every failed check."""
-    failed = [Problem(check.name, check.found, check.mend) for check in checks if check.status == "fail"]
+    """Raises InvalidInput with every failed check."""
+    failed = [Problem(check.name, check.found, check.fix) for check in checks if check.status == "fail"]
     if failed:
-        raise Unmended(failed)
+        raise InvalidInput(failed)

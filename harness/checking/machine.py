@@ -46,7 +46,7 @@ def _broker(url: str) -> Iterator[Check]:
     shown = _without_password(url)
     try:
         seconds, policy, version = _ask_redis(url)
-    except Exception as error:  # noqa: BLE001 - whatever a wrong URL or a dead server raises, the mend is the same
+    except Exception as error:  # noqa: BLE001 - whatever a wrong URL or a dead server raises, the fix is the same
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield fail("redis", f"{shown} does not answer: {reason}", "start Redis there, or leave --broker out for a private one")
         return
@@ -92,8 +92,8 @@ def _results(results: str) -> Iterator[Check]:
         probe.unlink()
         yield ok("results", f"{folder} can be written")
     except OSError as error:
-        mend = "set the rights of the folder, or name another with --results"
-        yield fail("results", f"{folder} cannot be written: {error.strerror}", mend)
+        fix = "set the rights of the folder, or name another with --results"
+        yield fail("results", f"{folder} cannot be written: {error.strerror}", fix)
     yield _disk(there)
 
 
@@ -134,8 +134,8 @@ def _gpu() -> Iterator[Check]:
         return
     yield ok("gpu", "; ".join(names))
     if shutil.which("docker") and not _has_toolkit():
-        mend = "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker"
-        yield warn("nvidia container toolkit", "missing, containers here see no GPU", mend)
+        fix = "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker"
+        yield warn("nvidia container toolkit", "missing, containers here see no GPU", fix)
     elif shutil.which("docker"):
         yield ok("nvidia container toolkit", "installed")
 

@@ -13,7 +13,7 @@ import agents
 from agents import Model, ServerReport
 from harness.checking import checks, machine, sources_check
 from harness.checking.checks import Check, fail, ok, warn
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import calendar, environment, matrix, servers
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
@@ -42,7 +42,7 @@ class Preflight:
         return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
 
     def require(self) -> None:
-        """Raises Unmended with everything that failed."""
+        """Raises InvalidInput with everything that failed."""
         checks.require(self.checks)
 
 
@@ -84,7 +84,7 @@ def _cases(experiment: Experiment) -> list[str]:
     """Ids of all cases; none where the dates are wrong, which another check says."""
     try:
         days = calendar.dates(experiment.dates)
-    except Unmended:
+    except InvalidInput:
         return []
     return [f"{ticker}@{day.isoformat()}" for ticker in experiment.tickers for day in days]
 
@@ -98,7 +98,7 @@ class _Servers:
 def _load(experiment: Experiment, path: Path | None, beside: Path | None) -> _Servers:
     try:
         return _Servers(servers.load(path, experiment, beside), ())
-    except Unmended as error:
+    except InvalidInput as error:
         return _Servers({}, tuple(checks.of_problems(error)))
 
 
@@ -142,8 +142,8 @@ def _key(spec: ServerSpec) -> Check:
     name = f"key of {spec.name}"
     if spec.api_key:
         return ok(name, f"{spec.api_key_env} is set")
-    mend = f"put {spec.api_key_env}=... into .env beside the experiment, or into the environment"
-    return fail(name, f"{spec.api_key_env} is not set", mend)
+    fix = f"put {spec.api_key_env}=... into .env beside the experiment, or into the environment"
+    return fail(name, f"{spec.api_key_env} is not set", fix)
 
 
 def _pulls(experiment: Experiment, spec: ServerSpec) -> str:
@@ -177,22 +177,22 @@ def _model(alias: str, model: agents.ModelReport) -> Iterator[Check]:
 def _on_the_cpu(name: str, share: float) -> Check:
     if share == 1:
         return warn(name, "all of it computes on the CPU", "expect it to be slow, or see why the server finds no GPU")
-    mend = "choose a smaller model, quantisation or num_ctx, or free VRAM"
-    return warn(name, f"{share:.0%} of it computes on the CPU: it does not fit the GPU's memory", mend)
+    fix = "choose a smaller model, quantisation or num_ctx, or free VRAM"
+    return warn(name, f"{share:.0%} of it computes on the CPU: it does not fit the GPU's memory", fix)
 
 
 def _dates(experiment: Experiment) -> Iterator[Check]:
     try:
         days = calendar.dates(experiment.dates)
         yield ok("dates", f"{len(days)} from {days[0]} to {days[-1]}")
-    except Unmended as error:
+    except InvalidInput as error:
         yield from checks.of_problems(error)
 
 
 def _prices(experiment: Experiment, specs: Mapping[str, ServerSpec], beside: Path | None) -> Iterator[Check]:
     try:
         table = price_table(experiment, beside)
-    except Unmended as error:
+    except InvalidInput as error:
         yield from checks.of_problems(error)
         return
     now = dt.datetime.now(dt.UTC)
@@ -221,8 +221,8 @@ def _local_price(name: str, spec: ServerSpec) -> Check:
 
     basis = local_cost.basis(spec.hardware)
     if basis == "unknown":
-        mend = "say local_cost in the experiment, or usd_per_gpu_hour (usd_per_cpu_hour for llamacpp) in servers.yaml"
-        return warn(name, "what this machine costs is not said: its cost will be NULL, never 0", mend)
+        fix = "say local_cost in the experiment, or usd_per_gpu_hour (usd_per_cpu_hour for llamacpp) in servers.yaml"
+        return warn(name, "what this machine costs is not said: its cost will be NULL, never 0", fix)
     return ok(name, f"by {basis.replace('_', ' ')}")
 
 

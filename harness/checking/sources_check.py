@@ -29,8 +29,8 @@ def checks(data: Data, beside: Path | None = None, contact: str | None = None, *
         else:
             yield ok(f"source {name}", "comes with the package")
     if "edgar" in named and not contact and not is_frozen:
-        mend = "put SEC_CONTACT=you@example.org into .env beside the experiment: the SEC wants to know who asks"
-        yield fail("contact of edgar", "SEC_CONTACT is not set", mend)
+        fix = "put SEC_CONTACT=you@example.org into .env beside the experiment: the SEC wants to know who asks"
+        yield fail("contact of edgar", "SEC_CONTACT is not set", fix)
 
 
 def unknown_tickers(data: Data, tickers: Iterable[str], beside: Path | None = None) -> Iterator[Check]:
@@ -68,8 +68,8 @@ def _host(name: str, is_frozen: bool) -> Check:
     except OSError as error:
         if is_frozen:
             return warn(f"source {name}", f"{host} cannot be reached, but every case is frozen already")
-        mend = "check the network; or use data: {prices: archive, archive: DIR} with data of your own"
-        return fail(f"source {name}", f"{host} cannot be reached: {error}", mend)
+        fix = "check the network; or use data: {prices: archive, archive: DIR} with data of your own"
+        return fail(f"source {name}", f"{host} cannot be reached: {error}", fix)
 
 
 def _archive(address: str, beside: Path | None) -> Check:
@@ -79,8 +79,8 @@ def _archive(address: str, beside: Path | None) -> Check:
     if not folder.is_dir():
         return fail("source archive", f"{folder} is no folder", "say data.archive: DIR, or --archive DIR")
     if not (folder / "prices.parquet").exists():
-        mend = "see `python -m harness snapshot check DIR` for what an archive holds"
-        return fail("source archive", f"{folder} has no prices.parquet", mend)
+        fix = "see `python -m harness snapshot check DIR` for what an archive holds"
+        return fail("source archive", f"{folder} has no prices.parquet", fix)
     return ok("source archive", f"{folder} has prices")
 
 

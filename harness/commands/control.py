@@ -46,11 +46,11 @@ def retry(
 ) -> None:
     """Reopen failed and timed-out cells; a run in progress takes them up, else `run` does."""
     from harness import retrying
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
     from harness.storage import run_folder
 
     if not failed:
-        raise Unmended([Problem("retry", "it is not said what to reopen", "say --failed")])
+        raise InvalidInput([Problem("retry", "it is not said what to reopen", "say --failed")])
     reopened, is_running = retrying.reopen_failed(run_folder.find(results, run), broker)
     later = "the run in progress takes them up" if is_running else "`python -m harness run EXPERIMENT.yaml` runs them"
     print(f"{reopened} cells reopened" + (f"; {later}" if reopened else ""))
@@ -58,7 +58,7 @@ def retry(
 
 def _say(name: str, results: str, broker: str | None, wish: str) -> None:
     from harness import status
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
     from harness.queue import control
     from harness.storage import run_folder
 
@@ -66,7 +66,7 @@ def _say(name: str, results: str, broker: str | None, wish: str) -> None:
     with status.connected(run, broker) as client:
         if client is None or not control.is_running(client, run.run_id):
             where = f"{run.experiment}/{run.run_id}"
-            raise Unmended(
+            raise InvalidInput(
                 [Problem("RUN", f"nothing executes {where} now", "start it, or pass --broker if its Redis is shared")]
             )
         control.say(client, run.run_id, wish)

@@ -16,17 +16,17 @@ def doctor(
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check Python, Redis, disk, keys, servers, models, prices and sources, each with its mend."""
+    """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""
     import json
 
     from harness.checking import checks, preflight
-    from harness.errors import Unmended
+    from harness.errors import InvalidInput
     from harness.experiment import spec
 
     wanted, broken = None, []
     try:
         wanted = spec.load(experiment, spec.of_archive(archive)) if experiment else None
-    except Unmended as error:
+    except InvalidInput as error:
         broken = checks.of_problems(error)
     beside = experiment.parent if experiment else None
     looked = preflight.look(wanted, beside=beside, servers_file=servers, results=results, broker=broker)
@@ -50,5 +50,5 @@ def _show(checks: tuple[object, ...]) -> None:
     for check in checks:
         assert isinstance(check, Check)
         console.print(f"{marks[check.status]} {escape(check.name)}: {escape(check.found)}", soft_wrap=True)
-        if check.mend:
-            console.print(f"       mend: {escape(check.mend)}", soft_wrap=True)
+        if check.fix:
+            console.print(f"       fix: {escape(check.fix)}", soft_wrap=True)

@@ -16,7 +16,7 @@ def export(
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
 ) -> None:
     """Export a run as CSV, JSON, JUnit or Markdown."""
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
     from harness.storage import tables_of
     from reports.exports import export as exporting
 
@@ -24,7 +24,7 @@ def export(
         try:
             text = exporting.export(tables_of.derived(results, run), format, table)
         except exporting.UnknownExport as error:
-            raise Unmended([Problem("--format or --table", str(error), "choose a known one")]) from error
+            raise InvalidInput([Problem("--format or --table", str(error), "choose a known one")]) from error
         if output is not None:
             output.write_text(text, encoding="utf-8")
     print(text if output is None else output, end="" if output is None else "\n")

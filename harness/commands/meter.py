@@ -17,13 +17,15 @@ def meter(
     import signal
     from threading import Event
 
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
     from harness.money import meter as sampler
     from harness.storage import run_folder
 
     found = run_folder.find(results, run).store.folder
     if found.local is None:
-        raise Unmended([Problem("meter", f"{found.url} is no local folder", "write to a local folder and copy power/ there")])
+        raise InvalidInput(
+            [Problem("meter", f"{found.url} is no local folder", "write to a local folder and copy power/ there")]
+        )
     stop = Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

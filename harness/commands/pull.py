@@ -31,10 +31,10 @@ def pull(
 
 
 async def _pull(server: Server, model: str) -> None:
-    """Raises Unmended when the server cannot."""
+    """Raises InvalidInput when the server cannot."""
     from agents import ModelCallError
     from agents import pull as lines
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
 
     said = ""
     try:
@@ -43,6 +43,6 @@ async def _pull(server: Server, model: str) -> None:
                 print(f"{model}: {line}", flush=True)
             said = line
     except ModelCallError as error:
-        raise Unmended(
-            [Problem(f"server {server.name}", str(error), "start Ollama there, or mend the model's name")]
+        raise InvalidInput(
+            [Problem(f"server {server.name}", str(error), "start Ollama there, or fix the model's name")]
         ) from error

@@ -31,7 +31,7 @@ def report(
 
 
 def _most(cases: str) -> int | None:
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
 
     if cases == "all":
         return None
@@ -39,4 +39,4 @@ def _most(cases: str) -> int | None:
         return 0
     if cases.isdigit():
         return int(cases)
-    raise Unmended([Problem("--cases", f"{cases!r} is no number of case pages", "give a number, all, or none")])
+    raise InvalidInput([Problem("--cases", f"{cases!r} is no number of case pages", "give a number, all, or none")])

@@ -21,14 +21,14 @@ def reprice(
 
     from rich.console import Console
 
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
     from harness.money import price_file, repricing
     from harness.money.pricing import PriceTable
 
     try:
         moment = dt.datetime.fromisoformat(as_of).replace(tzinfo=dt.UTC) if as_of else None
     except ValueError as error:
-        raise Unmended([Problem("--as-of", f"{as_of!r} is no date", "write YYYY-MM-DD")]) from error
+        raise InvalidInput([Problem("--as-of", f"{as_of!r} is no date", "write YYYY-MM-DD")]) from error
     table = PriceTable(price_file.load(prices) if prices else None, moment)
     found = repricing.reprice(results, run, table)
     if as_json:

@@ -67,15 +67,15 @@ def freeze(
 ) -> None:
     """Store what the sources know now, with the time of retrieval, in an archive: leak-free history, built forward."""
     import agents
-    from harness.errors import Problem, Unmended
+    from harness.errors import InvalidInput, Problem
     from harness.experiment import environment, matrix, spec
 
     if not today:
-        raise Unmended([Problem("snapshot freeze", "only --today can be frozen by hand", "cases are frozen by `run`")])
+        raise InvalidInput([Problem("snapshot freeze", "only --today can be frozen by hand", "cases are frozen by `run`")])
     loaded = spec.load(experiment, spec.of_archive(archive))
     folder = _address(loaded.data.archive, experiment)
     if not folder:
-        raise Unmended([Problem("snapshot freeze", "no archive to grow", "say --archive DIR, or data.archive")])
+        raise InvalidInput([Problem("snapshot freeze", "no archive to grow", "say --archive DIR, or data.archive")])
     contact = environment.read(experiment).get("SEC_CONTACT")
     desk = agents.open_sources(matrix.data_of(loaded), folder, Path("snapshots") / "cache", contact)
     _grow(folder, agents.live_sources(desk), loaded.tickers)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import agents
 from agents import Model
 from harness.cells import Cell
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import matrix
 from harness.experiment.problems import closest
 from harness.experiment.spec import Experiment
@@ -71,7 +71,7 @@ class Source:
 def planned(experiment: Experiment, wish: Wish, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
     """The replays and judgements that will follow these cells of the matrix, as far as they are known before.
 
-    Raises Unmended for names that nobody knows."""
+    Raises InvalidInput for names that nobody knows."""
     check(experiment, wish)
     sources = [Source(cell.cell_key, cell.ticker, cell.date, cell.repeat) for cell in cells if cell.arm == wish.source]
     replays = replays_of(experiment, wish, sources)
@@ -111,7 +111,7 @@ def judgements_of(
 
 
 def check(experiment: Experiment, wish: Wish) -> None:
-    """Raises Unmended for every name that nobody knows."""
+    """Raises InvalidInput for every name that nobody knows."""
     arms = matrix.arms(experiment)
     found = []
     if wish.source not in arms:
@@ -122,14 +122,14 @@ def check(experiment: Experiment, wish: Wish) -> None:
     for option, name in named:
         if name not in experiment.models:
             known = ", ".join(experiment.models)
-            mend = closest(name, experiment.models) or "add it to models in the experiment file and run that first"
-            found.append(Problem(option, f"unknown model {name!r}; known: {known}", mend))
+            fix = closest(name, experiment.models) or "add it to models in the experiment file and run that first"
+            found.append(Problem(option, f"unknown model {name!r}; known: {known}", fix))
     for role in wish.roles:
         if role not in agents.role_names():
             known = ", ".join(agents.role_names())
             found.append(Problem("--roles", f"unknown role {role!r}; known: {known}", closest(role, agents.role_names())))
     if found:
-        raise Unmended(found)
+        raise InvalidInput(found)
     _asked(experiment, wish)
 
 
@@ -138,11 +138,11 @@ def per_arm(found: Iterable[Cell]) -> Counter[str]:
 
 
 def _asked(experiment: Experiment, wish: Wish) -> dict[str, Model]:
-    """role -> the source's own model, of the roles that are replayed. Raises Unmended for a role that the arm does not play."""
+    """role -> the source's own model, of the replayed roles. Raises InvalidInput for a role that the arm does not have."""
     lineup = matrix.lineup(experiment, matrix.arms(experiment)[wish.source])
     play = f"in arm {wish.source!r}; there play: {', '.join(lineup)}"
     if absent := [role for role in wish.roles if role not in lineup]:
-        raise Unmended([Problem("--roles", f"role {role!r} does not play {play}", "leave it out") for role in absent])
+        raise InvalidInput([Problem("--roles", f"role {role!r} does not play {play}", "leave it out") for role in absent])
     return {role: model for role, model in lineup.items() if not wish.roles or role in wish.roles}
 
 

@@ -6,22 +6,22 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 import agents
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment.cases import Dates
 
 NEW_YORK = ZoneInfo("America/New_York")
 
 
 def dates(rule: Dates, now: dt.datetime | None = None) -> tuple[dt.date, ...]:
-    """Decision dates, ascending. Raises Unmended for closed days, days whose close is still to come, and no day at all."""
+    """Decision dates, ascending. Raises InvalidInput for closed days, days whose close is still to come, and no day at all."""
     now = now or dt.datetime.now(dt.UTC)
     last = _last_closed(now)
     found = [*_late(rule, last), *_closed(rule, last)]
     if found:
-        raise Unmended(found)
+        raise InvalidInput(found)
     chosen = _listed(rule) if rule.days is not None else _ruled(rule, last)
     if not chosen:
-        raise Unmended([Problem("dates", "the matrix is empty: no session in this range", "widen from and to")])
+        raise InvalidInput([Problem("dates", "the matrix is empty: no session in this range", "widen from and to")])
     return chosen
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import agents
 from agents import Model, Pipeline
 from harness.cells import Cell, digest_of
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import calendar, known, swap
 from harness.experiment.cases import Repeats
 from harness.experiment.lineups import Arm, ModelPart, PipelinePart
@@ -37,7 +37,7 @@ class Case:
 def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]:
     """Every cell, ordered: hosted arms and rules case by case, then local and hybrid ones model by model.
 
-    Raises Unmended for dates that cannot be, and for two arms with one identity."""
+    Raises InvalidInput for dates that cannot be, and for two arms with one identity."""
     cases = _cases(experiment, now)
     players = arms(experiment)
     _refuse_twins(experiment, players)
@@ -81,7 +81,7 @@ def select(cells: Sequence[Cell], only: str | None = None, limit: int | None = N
     wanted = _wanted(only, cells) if only else {}
     chosen = [cell for cell in cells if all(_value(cell, key) in values for key, values in wanted.items())]
     if only and not chosen:
-        raise Unmended([Problem("--only", f"no cell has all of {only}", "ask for less at a time")])
+        raise InvalidInput([Problem("--only", f"no cell has all of {only}", "ask for less at a time")])
     return chosen[:limit]
 
 
@@ -189,7 +189,7 @@ def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:
             found.append(Problem(f"arms.{name}", what, "remove one, or change a model, a parameter or the pipeline of it"))
         seen.setdefault(identity, name)
     if found:
-        raise Unmended(found)
+        raise InvalidInput(found)
 
 
 def _wanted(only: str, cells: Sequence[Cell]) -> dict[str, set[str]]:
@@ -197,12 +197,12 @@ def _wanted(only: str, cells: Sequence[Cell]) -> dict[str, set[str]]:
     for pair in only.split(","):
         key, _, value = pair.partition("=")
         if key not in ("arm", "ticker", "date", "repeat") or not value:
-            mend = "write --only arm=A,ticker=T,date=YYYY-MM-DD"
-            raise Unmended([Problem("--only", f"cannot read {pair!r}; known: arm, ticker, date, repeat", mend)])
+            fix = "write --only arm=A,ticker=T,date=YYYY-MM-DD"
+            raise InvalidInput([Problem("--only", f"cannot read {pair!r}; known: arm, ticker, date, repeat", fix)])
         values = {_value(cell, key) for cell in cells}
         if value not in values:
             listed = ", ".join(sorted(values))
-            raise Unmended([Problem("--only", f"unknown {key} {value!r}; known: {listed}", closest(value, values))])
+            raise InvalidInput([Problem("--only", f"unknown {key} {value!r}; known: {listed}", closest(value, values))])
         wanted.setdefault(key, set()).add(value)
     return wanted
 

@@ -1,4 +1,4 @@
-"""Problems of an experiment file, found and worded: every one at once, with its line, what is known, and the mend."""
+"""Problems of an experiment file: all of them at once, each with its line, what is allowed, and the fix."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _real(detail: ErrorDetails, document: Document) -> Place:
 
 
 def unknown(document: Document, place: Place, what: str, said: str, known: Iterable[str]) -> Problem:
-    """A name that nothing is called; the mend names the closest one."""
+    """An unknown name; the fix is the closest known one."""
     names = sorted(known)
     return Problem(
         document.where(place),

@@ -140,7 +140,7 @@ def _each(document: Document, place: Place, what: str, said: Any, names: Iterabl
         if isinstance(name, str) and name not in names:
             found = (*place, name) if (*place, name) in document.lines else (*place, index)
             problem = unknown(document, place, what, name, names)
-            yield Problem(document.where(found).split(" ")[0] + " " + dotted(place), problem.what, problem.mend)
+            yield Problem(document.where(found).split(" ")[0] + " " + dotted(place), problem.what, problem.fix)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

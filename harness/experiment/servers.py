@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, RootModel, ValidationError, model_validator
 
 from agents import Server
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import environment, problems, yaml_file
 from harness.experiment.base import Name, Seconds, Whole
 from harness.experiment.spec import Experiment
@@ -90,7 +90,7 @@ def load(path: Path | None, experiment: Experiment, beside: Path | None = None) 
     """Every server that the experiment's models need, by name.
 
     `path` is --servers; else servers.yaml in the folder `beside` (the experiment's), else the environment's defaults.
-    Raises Unmended when the file is wrong or a model names an unknown server."""
+    Raises InvalidInput when the file is wrong or a model names an unknown server."""
     env = environment.read(beside)
     declared = _declared(path, beside)
     specs = {name: _spec(name, part, experiment, env) for name, part in declared.items()}
@@ -115,7 +115,7 @@ def _declared(path: Path | None, beside: Path | None) -> dict[str, ServerPart]:
     try:
         return _ServersFile.model_validate(document.value).root
     except ValidationError as error:
-        raise Unmended(problems.in_order(problems.of_types(error, document, _ServersFile))) from error
+        raise InvalidInput(problems.in_order(problems.of_types(error, document, _ServersFile))) from error
 
 
 def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str, str]) -> ServerSpec:
@@ -162,10 +162,10 @@ def _refuse_strangers(experiment: Experiment, specs: Mapping[str, ServerSpec]) -
         where = f"models.{alias}.server"
         if name not in specs:
             listed = ", ".join(sorted(specs))
-            mend = f"add {name!r} to servers.yaml beside the experiment; see experiments/servers.example.yaml"
-            found.append(Problem(where, f"unknown server {name!r}; known: {listed}", mend))
+            fix = f"add {name!r} to servers.yaml beside the experiment; see experiments/servers.example.yaml"
+            found.append(Problem(where, f"unknown server {name!r}; known: {listed}", fix))
         elif specs[name].provider != model.provider:
             what = f"server {name!r} speaks {specs[name].provider}, the model {model.provider}"
             found.append(Problem(where, what, "name another server"))
     if found:
-        raise Unmended(found)
+        raise InvalidInput(found)

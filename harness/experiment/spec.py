@@ -11,7 +11,7 @@ import yaml
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from harness.cells import digest_of
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import known, problems, references, swap, yaml_file
 from harness.experiment.base import Name, Part, as_list
 from harness.experiment.cases import SHORTHANDS, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
@@ -108,19 +108,19 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
     """Read an experiment; `overrides` are dotted keys of the command line (data.archive, budget.run_usd).
 
-    Raises Unmended with every problem of the file."""
+    Raises InvalidInput with every problem of the file."""
     document = yaml_file.load(Path(path))
     if not isinstance(document.value, dict):
-        raise Unmended([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
+        raise InvalidInput([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
     for key, value in overrides.items():
         _put(document.value, key.split("."), value)
     found = references.check(document)
     try:
         experiment = Experiment.model_validate(document.value)
     except ValidationError as error:
-        raise Unmended(problems.in_order([*problems.of_types(error, document, Experiment), *found])) from error
+        raise InvalidInput(problems.in_order([*problems.of_types(error, document, Experiment), *found])) from error
     if found:
-        raise Unmended(problems.in_order(found))
+        raise InvalidInput(problems.in_order(found))
     arms = swap.written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
     return experiment.model_copy(update={"arms": arms})
 

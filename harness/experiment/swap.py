@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import known
 from harness.experiment.lineups import Arm, Swap
 
@@ -18,7 +18,7 @@ def written_out(declared: Mapping[str, Arm | Swap]) -> dict[str, Arm]:
     for swap in (arm for arm in declared.values() if isinstance(arm, Swap)):
         for name, arm in expand(swap).items():
             if name in found:
-                raise Unmended([Problem(f"arms.{name}", "the swap design makes an arm of this name too", "rename yours")])
+                raise InvalidInput([Problem(f"arms.{name}", "the swap design makes an arm of this name too", "rename yours")])
             if not any(one == arm for one in found.values()):
                 found[name] = arm
     return found
@@ -51,7 +51,7 @@ def _fractional() -> dict[str, list[str]]:
     columns = [set(chosen) for size in (1, 3, 2, 4) for chosen in combinations(range(4), size)]
     roles = known.roles()
     if len(roles) > len(columns):
-        raise Unmended([Problem("arms.swap.design", f"16 runs carry 15 roles, not {len(roles)}", "use one_at_a_time")])
+        raise InvalidInput([Problem("arms.swap.design", f"16 runs carry 15 roles, not {len(roles)}", "use one_at_a_time")])
     return {
         f"swap-{run:02d}": [role for role, column in zip(roles, columns, strict=False) if _is_high(run, column)]
         for run in range(RUNS)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 
 MOST_BYTES = 256 * 1024
 MOST_NODES = 20_000
@@ -45,7 +45,7 @@ def dotted(place: Place) -> str:
 
 
 def load(path: Path) -> Document:
-    """Read a YAML file; raises Unmended when it is missing, too big, not YAML, or has duplicate keys or NaN."""
+    """Read a YAML file; raises InvalidInput when it is missing, too big, not YAML, or has duplicate keys or NaN."""
     return parse(_text(path), path)
 
 
@@ -61,12 +61,12 @@ def parse(text: str, path: Path) -> Document:
         _refuse_bombs(node, path)
         lines, problems = _survey(node, path)
         if problems:
-            raise Unmended(problems)
+            raise InvalidInput(problems)
         return Document(path, loader.construct_document(node), lines)
     except yaml.MarkedYAMLError as error:
         raise _broken(error, path) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _refused(str(path), f"not readable as YAML: {error}", "mend the syntax") from error
+        raise _refused(str(path), f"not readable as YAML: {error}", "fix the syntax") from error
     finally:
         loader.dispose()
 
@@ -95,15 +95,13 @@ def _neighbours(path: Path) -> str:
     return f"known here: {', '.join(known)}" if known else "give the path of an experiment file"
 
 
-def _refused(where: str, what: str, mend: str) -> Unmended:
-    return Unmended([Problem(where, what, mend)])
+def _refused(where: str, what: str, fix: str) -> InvalidInput:
+    return InvalidInput([Problem(where, what, fix)])
 
 
-def _broken(error: yaml.MarkedYAMLError, path: Path) -> Unmended:
+def _broken(error: yaml.MarkedYAMLError, path: Path) -> InvalidInput:
     line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-    return _refused(
-        f"{path}{line}", f"not readable as YAML: {error.problem}", "mend the syntax (indentation, quotes, brackets)"
-    )
+    return _refused(f"{path}{line}", f"not readable as YAML: {error.problem}", "fix the syntax (indentation, quotes, brackets)")
 
 
 def _refuse_bombs(root: yaml.Node, path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 
 PERIOD_S = 0.5
 Read = Callable[[], float]
@@ -18,7 +18,7 @@ Read = Callable[[], float]
 
 @contextmanager
 def nvml() -> Iterator[Read]:
-    """A reader of the sum over this machine's NVIDIA GPUs. Raises Unmended where there is none."""
+    """A reader of the sum over this machine's NVIDIA GPUs. Raises InvalidInput where there is none."""
     import pynvml
 
     try:
@@ -26,8 +26,8 @@ def nvml() -> Iterator[Read]:
         gpus = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         sum(pynvml.nvmlDeviceGetPowerUsage(gpu) for gpu in gpus)
     except pynvml.NVMLError as error:
-        mend = "run the meter on the machine of the GPU, or say watts in servers.yaml"
-        raise Unmended([Problem("meter", f"NVML gives no power here: {error}", mend)]) from error
+        fix = "run the meter on the machine of the GPU, or say watts in servers.yaml"
+        raise InvalidInput([Problem("meter", f"NVML gives no power here: {error}", fix)]) from error
     try:
         yield lambda: sum(pynvml.nvmlDeviceGetPowerUsage(gpu) for gpu in gpus) / 1000
     finally:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import problems, yaml_file
 from harness.experiment.base import Part, Usd, Whole
 
@@ -101,7 +101,7 @@ class PriceFile(Part):
 
 
 def load(path: Path) -> PriceFile:
-    """Read a price file. Raises Unmended with every problem."""
+    """Read a price file. Raises InvalidInput with every problem."""
     document = yaml_file.load(path)
     value: Mapping[str, Any] | Sequence[Any] = document.value
     if isinstance(value, list):
@@ -109,9 +109,9 @@ def load(path: Path) -> PriceFile:
     try:
         return PriceFile.model_validate(document.value)
     except ValidationError as error:
-        raise Unmended(problems.in_order(problems.of_types(error, document, PriceFile))) from error
+        raise InvalidInput(problems.in_order(problems.of_types(error, document, PriceFile))) from error
     except TypeError as error:
-        raise Unmended([Problem(str(path), "no price file: a list of prices is expected", "see docs")]) from error
+        raise InvalidInput([Problem(str(path), "no price file: a list of prices is expected", "see docs")]) from error
 
 
 def _under_prices(lines: Mapping[yaml_file.Place, int]) -> dict[yaml_file.Place, int]:

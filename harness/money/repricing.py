@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment.problems import closest
 from harness.money.pricing import PriceTable
 from harness.money.public_prices import Tokens
@@ -153,7 +153,7 @@ def _refuse_unpriced(model: str, table: PriceTable) -> None:
     if table.usd(model, Place("openai", "openai"), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
         known = _known_models()
         shown = ", ".join(name for name in known if name.startswith("gpt-"))
-        raise Unmended([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest(model, known))])
+        raise InvalidInput([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest(model, known))])
 
 
 def _known_models() -> list[str]:

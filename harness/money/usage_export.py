@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 
 MOST_BYTES = 200 * 1024**2
 ALL_MODELS = ""
@@ -32,17 +32,17 @@ Used = dict[str, float | None]
 
 
 def read(path: Path) -> dict[Key, Used]:
-    """(day in UTC, model) -> what was used. Raises Unmended with file, line and mend."""
+    """(day in UTC, model) -> what was used. Raises InvalidInput with file, line and fix."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise Unmended([Problem(str(path), "larger than 200 MB", "export the days of the run only")])
+            raise InvalidInput([Problem(str(path), "larger than 200 MB", "export the days of the run only")])
         with path.open(newline="", encoding="utf-8-sig") as file:
             return _read(file.read().splitlines(), path)
     except FileNotFoundError as error:
-        mend = "export the usage as CSV from the provider's page"
-        raise Unmended([Problem(str(path), "there is no such file", mend)]) from error
+        fix = "export the usage as CSV from the provider's page"
+        raise InvalidInput([Problem(str(path), "there is no such file", fix)]) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Unmended([Problem(str(path), f"not readable as CSV: {error}", "export it again as CSV, UTF-8")]) from error
+        raise InvalidInput([Problem(str(path), f"not readable as CSV: {error}", "export it again as CSV, UTF-8")]) from error
 
 
 def _read(lines: list[str], path: Path) -> dict[Key, Used]:
@@ -67,13 +67,13 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
         lacking = ", ".join(missing) or "tokens, requests or cost"
         what = f"no column for {lacking}; there are: {', '.join(by_lower) or 'none'}"
         known = "; ".join(f"{want} as {' or '.join(_NAMES[want])}" for want in missing or COUNTS)
-        raise Unmended([Problem(str(path), what, f"export the usage per day and model; known are {known}")])
+        raise InvalidInput([Problem(str(path), what, f"export the usage per day and model; known are {known}")])
     return found
 
 
 def _add(found: dict[Key, Used], told: Mapping[str, str], where: str) -> None:
     if told.get("cost_usd") and (currency := told.get("currency", "").lower()) not in ("", "usd"):
-        raise Unmended([Problem(where, f"amounts are in {currency.upper()}", "export them in USD: prices here are in USD")])
+        raise InvalidInput([Problem(where, f"amounts are in {currency.upper()}", "export them in USD: prices here are in USD")])
     # Costs come by line item: `gpt-5-mini-2025-08-07, cached input`.
     row = found.setdefault((_day(told["day"], where), told["model"].split(",")[0].strip() or ALL_MODELS), {})
     for name in COUNTS:
@@ -88,13 +88,13 @@ def _day(text: str, where: str) -> str:
         told = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
         return (told.astimezone(dt.UTC) if told.tzinfo else told).date().isoformat()
     except (ValueError, OverflowError, OSError) as error:
-        raise Unmended([Problem(where, f"{text!r} is no day", "YYYY-MM-DD or Unix seconds are known")]) from error
+        raise InvalidInput([Problem(where, f"{text!r} is no day", "YYYY-MM-DD or Unix seconds are known")]) from error
 
 
 def _number(text: str, where: str) -> float:
     if not _PLAIN.fullmatch(text) or not any(sign.isdigit() for sign in text):
-        raise Unmended([Problem(where, f"{text!r} is no number", "export the plain figures, with a point before decimals")])
+        raise InvalidInput([Problem(where, f"{text!r} is no number", "export the plain figures, with a point before decimals")])
     value = float(text.replace("$", "").replace(",", ""))
     if value < 0 or value == float("inf"):
-        raise Unmended([Problem(where, f"{text!r} is no count or amount", "remove credits and refunds from the export")])
+        raise InvalidInput([Problem(where, f"{text!r} is no count or amount", "remove credits and refunds from the export")])
     return value

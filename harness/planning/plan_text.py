@@ -71,7 +71,7 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield "can prove", f"{', '.join(plan.undetectable)}: how much they scatter is not known before a run"
     for check in plan.checks:
         if check.status != "ok":
-            yield check.status, f"{check.name}: {check.found}" + (f" ({check.mend})" if check.mend else "")
+            yield check.status, f"{check.name}: {check.found}" + (f" ({check.fix})" if check.fix else "")
 
 
 def usd(interval: Interval) -> str:

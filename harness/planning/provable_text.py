@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Its statistics take a second to import, which a run with something to mend never needs.
+    # Its statistics take a second to import, which a run with invalid input never needs.
     from harness.planning.provable import Provable
 
 

@@ -68,7 +68,7 @@ class Feed:
         for queue in self._waiting.values():
             queue.clear()
 
-    def mend(self) -> int:
+    def resend_lost(self) -> int:
         """Feed again what is out according to us and on no queue and in no work according to Redis; returns how many."""
         lost = [(pool, cell) for pool in POOLS if not self._on_queues(pool) for cell in self._out[pool].values()]
         for pool, cell in lost:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-from harness.errors import Problem, StoreError, Unmended
+from harness.errors import InvalidInput, Problem, StoreError
 from harness.queue.process import die_with_parent
 
 # Packages that bring a server, and where in them it lies; which of the two is installed is said in pyproject.toml.
@@ -107,7 +107,7 @@ def _socket_path(data: Path) -> Path:
 def _start(data: Path, socket: Path) -> subprocess.Popen[bytes]:
     binary = redis_binary()
     if binary is None:
-        raise Unmended(
+        raise InvalidInput(
             [Problem("redis", "no redis-server on PATH and none bundled", "`apt install redis-server`, or pass --broker URL")]
         )
     parent = os.getpid()

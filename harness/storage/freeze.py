@@ -14,7 +14,7 @@ from typing import Any
 
 import agents
 from harness.cells import Cell, digest_of
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment import environment
 from harness.storage.folder import Folder
 
@@ -48,7 +48,7 @@ def freeze_cells(
     progress: Progress = _silent,
     contact: str | None = None,
 ) -> dict[str, str]:
-    """case_id -> sha256 of its snapshot, all of them in the run folder. Raises Unmended with every case that cannot be."""
+    """case_id -> sha256 of its snapshot, all of them in the run folder. Raises InvalidInput with every case that cannot be."""
     cases = {cell.case_id: Case(cell.ticker, cell.date, cell.data) for cell in cells}
     shelf = Shelf(shared, archive, contact)
     names: dict[str, str] = {}
@@ -62,10 +62,10 @@ def freeze_cells(
             problems.append(Problem(case_id, str(problem)))
         except agents.SnapshotError as problem:
             kept = "run again later: what was frozen is kept" if isinstance(problem, agents.SourceFailed) else ""
-            raise Unmended([Problem(case_id, str(problem), kept)]) from problem
+            raise InvalidInput([Problem(case_id, str(problem), kept)]) from problem
         progress(len(names) + len(problems), len(cases))
     if problems:
-        raise Unmended(_shortened(problems))
+        raise InvalidInput(_shortened(problems))
     return names
 
 

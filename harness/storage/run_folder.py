@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.cells import Cell, digest_of
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.storage.folder import Folder, open_folder
 from harness.storage.store import Store
 
@@ -45,7 +45,7 @@ def runs(results: Folder, experiment: str) -> list[RunFolder]:
 
 
 def find(results: str, name: str) -> RunFolder:
-    """The run that a person names: its folder, EXPERIMENT/RUN_ID, or EXPERIMENT for its latest. Raises Unmended."""
+    """The run that a person names: its folder, EXPERIMENT/RUN_ID, or EXPERIMENT for its latest. Raises InvalidInput."""
     folder = open_folder(results)
     plain = name.rstrip("/")
     for root, path in ((folder, plain), *_as_path(plain)):
@@ -55,7 +55,7 @@ def find(results: str, name: str) -> RunFolder:
     if found := runs(folder, plain):
         return found[0]
     known = ", ".join(folder.folders()) or "none yet"
-    raise Unmended(
+    raise InvalidInput(
         [Problem("RUN", f"no run {name!r} in {folder.url}; known experiments: {known}", "name EXPERIMENT or its folder")]
     )
 

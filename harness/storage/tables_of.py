@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import Problem, StoreError, Unmended
+from harness.errors import InvalidInput, Problem, StoreError
 from harness.storage import run_folder
 from harness.storage.store import RECEIPT, Store
 
 
 def derived(results: str, name: str) -> str:
-    """The address of the run that a person names, after deriving its tables from newer parts. Raises Unmended."""
+    """The address of the run that a person names, after deriving its tables from newer parts. Raises InvalidInput."""
     store = run_folder.find(results, name).store
     if _is_stale(store):
         store.compact()
@@ -20,13 +20,13 @@ def derived(results: str, name: str) -> str:
 
 @contextmanager
 def reported(name: str) -> Iterator[None]:
-    """Reading a run and writing beside it; what a person can mend is said as such."""
+    """Turn errors of reading a run or writing into its folder into messages for the user."""
     from reports import NoRun
 
     try:
         yield
     except NoRun as error:
-        raise Unmended([Problem(name, str(error), "run the experiment, or name another folder")]) from error
+        raise InvalidInput([Problem(name, str(error), "run the experiment, or name another folder")]) from error
     except OSError as error:
         raise StoreError(f"cannot read or write the folder of {name}: {error}; set the rights or free space") from error
 

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment.matrix import POOLS
 
 
@@ -47,10 +47,10 @@ class Orders:
 
 
 def pools_of(queues: str) -> tuple[str, ...]:
-    """`hosted`, `local` or `hosted,local`. Raises Unmended."""
+    """`hosted`, `local` or `hosted,local`. Raises InvalidInput."""
     found = tuple(dict.fromkeys(part.strip() for part in queues.split(",") if part.strip()))
     if not found or set(found) - set(POOLS):
-        raise Unmended([Problem("--queues", f"unknown queues {queues!r}; known: {', '.join(POOLS)}", "name one or both")])
+        raise InvalidInput([Problem("--queues", f"unknown queues {queues!r}; known: {', '.join(POOLS)}", "name one or both")])
     return found
 
 

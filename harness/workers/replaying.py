@@ -9,17 +9,17 @@ from typing import Any
 import agents
 from agents import Part, Recorded
 from harness.cells import Cell
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.experiment.again import Source
 from harness.storage.rows import Row
 from harness.storage.store import Store
 
 
 def sources(store: Store, arm: str) -> list[Source]:
-    """Finished cells of an arm. Raises Unmended when there are none."""
+    """Finished cells of an arm. Raises InvalidInput when there are none."""
     rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] == "ok" and _is_first(row)]
     if not rows:
-        raise Unmended([Problem("--from", f"arm {arm!r} has no finished cell in this run", "run the experiment first")])
+        raise InvalidInput([Problem("--from", f"arm {arm!r} has no finished cell in this run", "run the experiment first")])
     return [
         Source(row["cell_id"], row["ticker"], _date(row["date"]), int(row["repeat"]), row["snapshot_sha256"] or "")
         for row in rows

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from redis import Redis, RedisError
 
-from harness.errors import Problem, Unmended
+from harness.errors import InvalidInput, Problem
 from harness.gate import lease
 from harness.queue import registry, roll
 from harness.queue.broker import make_broker, queue_name, waiting
@@ -147,7 +147,7 @@ class Supervisor:
 
 
 def serve(orders: Orders) -> None:
-    """Check what can be checked, import what cells need once, then fork. Raises Unmended when Redis does not answer."""
+    """Check what can be checked, import what cells need once, then fork. Raises InvalidInput when Redis does not answer."""
     worker_log.start(as_json=orders.log_json)
     _require_redis(orders.broker)
     _import_once()
@@ -180,7 +180,7 @@ def _require_redis(url: str) -> None:
         with Redis.from_url(url, socket_connect_timeout=3) as client:
             client.ping()
     except (RedisError, ValueError) as error:
-        raise Unmended([Problem("--broker", f"Redis does not answer: {error}", "start it, or mend the URL")]) from error
+        raise InvalidInput([Problem("--broker", f"Redis does not answer: {error}", "start it, or fix the URL")]) from error
 
 
 def _work(orders: Orders, pool: str, board: Board, name: str, *, alone: bool) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Bad input, tried as a user would: one clear message with the mend, exit code 2, no traceback, and nothing left behind."""
+"""Bad input, tried as a user would: one clear message with the fix, exit code 2, no traceback, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from harness.checking import preflight
 from harness.checking.sources_check import unknown_tickers
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import spec, yaml_file
 from harness.experiment.cases import Data
 from harness.money import invoice
@@ -37,7 +37,7 @@ def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("text", ["name: a\x00b\n", "\x07", "name: \x1b[31m\n"])
 def test_a_file_with_control_characters_is_no_fault_of_ours(tmp_path: Path, text: str) -> None:
-    with pytest.raises(Unmended, match=r"character #x\w+ at position (?s:.*)without control characters"):
+    with pytest.raises(InvalidInput, match=r"character #x\w+ at position (?s:.*)without control characters"):
         yaml_file.parse(text, tmp_path / "x.yaml")
 
 
@@ -53,10 +53,10 @@ def test_an_unknown_ticker_is_said_before_anything_is_frozen(tmp_path: Path) -> 
 def test_wrong_tickers_dates_and_servers_are_all_in_one_list(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(GOOD.replace("AAPL", "ZZZZ").replace("06-15", "06-16").replace("smollm2-135m", "x, server: elsewhere"))
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path)).require()
     assert {problem.where for problem in caught.value.problems} == {"tickers", "dates", "models.tiny.server"}
-    assert all(problem.mend for problem in caught.value.problems)
+    assert all(problem.fix for problem in caught.value.problems)
 
 
 def test_an_archive_s_tickers_are_known_from_one_column(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_fresh_run_says_what_it_costs_although_earlier_ones_have_its_cells(lab
 def test_an_export_of_usage_without_the_columns_says_which_are_known(tmp_path: Path, text: str) -> None:
     path = tmp_path / "usage.csv"
     path.write_text(text)
-    with pytest.raises(Unmended, match=r"no column for day, model; there are: .*\n.*day as .*; model as "):
+    with pytest.raises(InvalidInput, match=r"no column for day, model; there are: .*\n.*day as .*; model as "):
         invoice.reconcile("results", "nope", path)
-    with pytest.raises(Unmended, match="Is a directory"):
+    with pytest.raises(InvalidInput, match="Is a directory"):
         invoice.reconcile("results", "nope", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Preflight and doctor: everything that is missing is said at once, with its mend, in seconds, and nothing is spent."""
+"""Preflight and doctor: everything that is missing is said at once, with its fix, in seconds, and nothing is spent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from harness.checking import preflight, sources_check
 from harness.checking.checks import Check
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import spec
 from harness.experiment.cases import Data
 from tests.fixtures.models import FakeModels
@@ -54,8 +54,8 @@ def test_without_key_and_ollama_everything_missing_is_listed() -> None:
     assert ended.returncode == 2
     failed = {check["name"]: check for check in json.loads(ended.stdout)["checks"] if check["status"] == "fail"}
     assert {"key of openai", "server ollama"} <= set(failed)
-    assert "ollama pull llama3.1:8b" in failed["server ollama"]["mend"]
-    assert "ollama pull gpt-oss:20b" in failed["server ollama"]["mend"]
+    assert "ollama pull llama3.1:8b" in failed["server ollama"]["fix"]
+    assert "ollama pull gpt-oss:20b" in failed["server ollama"]["fix"]
 
 
 def test_a_key_is_present_and_never_shown(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(tmp_path: Path) -> Non
     path.write_text("")
     check = {one.name: one for one in preflight.look(None, results=str(path / "results")).checks}["results"]
     assert check.status == "fail"
-    assert "--results" in check.mend
+    assert "--results" in check.fix
 
 
 def test_an_unknown_price_fails_unless_the_experiment_allows_it(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_an_unknown_price_fails_unless_the_experiment_allows_it(tmp_path: Path) 
     text = TINY.replace("{tiny: {provider: llamacpp, model: smollm2-135m}}", "{odd: {provider: openai, model: gpt-99}}")
     refused = look(tmp_path, text)["price of odd"]
     assert refused.status == "fail"
-    assert "allow_unpriced" in refused.mend
+    assert "allow_unpriced" in refused.fix
     assert look(tmp_path, text + "allow_unpriced: true\n")["price of odd"].status == "warn"
     (tmp_path / "prices.yaml").write_text("[{model: gpt-99, input: 1, output: 2}]")
     assert look(tmp_path, text + "prices: prices.yaml\n")["price of odd"].status == "ok"
@@ -109,7 +109,7 @@ def test_local_hardware_without_a_price_is_a_warning_and_never_free(tmp_path: Pa
 
 def test_a_missing_model_file_says_how_to_install_it(tmp_path: Path) -> None:
     found = look(tmp_path, TINY.replace("smollm2-135m", "smollm9-1b"))
-    assert any(check.status == "fail" and "smollm2-135m" in check.found + check.mend for check in found.values())
+    assert any(check.status == "fail" and "smollm2-135m" in check.found + check.fix for check in found.values())
 
 
 def test_bad_dates_servers_and_sources_are_all_in_the_list(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_sources_out_of_reach_do_not_matter_once_every_case_is_frozen(tmp_path: 
 def test_what_failed_is_raised_as_one_list(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(TINY.replace("2012-06-15", "2012-06-16").replace("data: demo", "data: {prices: archive, archive: nowhere}"))
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path)).require()
     assert len(caught.value.problems) == 2
 

@@ -74,10 +74,10 @@ def test_cells_leave_in_the_order_of_the_matrix(broker: RedisBroker) -> None:
 def test_what_is_on_no_queue_and_in_no_hand_is_fed_again(broker: RedisBroker) -> None:
     feed = Feed(broker, RUN, {"a": cell(1), "b": cell(2)})
     feed.fill()
-    assert feed.mend() == 0
+    assert feed.resend_lost() == 0
     purge(broker, HOSTED)
 
-    assert feed.mend() == 2
+    assert feed.resend_lost() == 2
     assert waiting(broker, HOSTED) == 2
 
 

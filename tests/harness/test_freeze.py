@@ -13,7 +13,7 @@ import pytest
 import agents
 from agents import Model, Pipeline
 from harness.cells import Cell
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.storage.folder import Folder, open_folder
 from harness.storage.freeze import freeze_cells
 from tests.agents import archives
@@ -99,13 +99,13 @@ def test_later_data_of_an_archive_change_no_earlier_snapshot(tmp_path: Path) -> 
 
 def test_all_cases_that_cannot_be_are_named_at_once(tmp_path: Path) -> None:
     cells = [cell("NOPE"), cell(), cell("FB", dt.date(2011, 6, 20)), cell("ALSO")]
-    with pytest.raises(Unmended) as refused:
+    with pytest.raises(InvalidInput) as refused:
         freeze_cells(cells, run(tmp_path), tmp_path / "shared")
     assert [problem.where for problem in refused.value.problems] == ["NOPE@2012-06-20", "FB@2011-06-20", "ALSO@2012-06-20"]
 
 
 def test_a_broken_archive_stops_before_any_cell(tmp_path: Path) -> None:
-    with pytest.raises(Unmended, match="there is no archive at"):
+    with pytest.raises(InvalidInput, match="there is no archive at"):
         freeze_cells([cell(data={"prices": "archive"})], run(tmp_path), tmp_path / "shared", str(tmp_path / "nowhere"))
 
 

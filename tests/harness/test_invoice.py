@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.money import invoice, meter, price_file, repricing
 from harness.money.pricing import PriceTable
 from harness.storage.folder import open_folder
@@ -82,7 +82,7 @@ def test_what_if_prices_recorded_tokens_and_warns(tmp_path: Path) -> None:
     found = repricing.what_if(where, "money", "gpt-5-mini")
     assert [line.new_usd for line in found.lines] == [pytest.approx(0.045)] * 2
     assert "differs between model families" in found.warning
-    with pytest.raises(Unmended, match="no price known"):
+    with pytest.raises(InvalidInput, match="no price known"):
         repricing.what_if(where, "money", "gpt-99")
 
 
@@ -157,7 +157,7 @@ def test_what_differs_is_named_with_its_size(tmp_path: Path) -> None:
 
 def test_a_wrong_price_is_one_problem_and_not_an_empty_list_too(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("[{model: gpt-5, input: -1, output: 2}]")
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         price_file.load(tmp_path / "p.yaml")
     assert len(caught.value.problems) == 1
     assert "prices[0].input" in caught.value.problems[0].where
@@ -198,13 +198,13 @@ def test_a_gateway_that_bills_is_reconciled_and_own_hardware_is_not(tmp_path: Pa
     ],
 )
 def test_a_wrong_export_is_refused_by_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         compare(tmp_path, text)
     assert said in str(caught.value)
 
 
 def test_a_missing_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unmended, match="no such file"):
+    with pytest.raises(InvalidInput, match="no such file"):
         invoice.reconcile(results(tmp_path, call(1)), "money", tmp_path / "none.csv")
 
 
@@ -233,5 +233,5 @@ def test_the_meter_writes_what_it_reads_and_leaves_gaps_where_it_cannot(tmp_path
 
 
 def test_without_a_gpu_the_meter_says_what_to_declare() -> None:
-    with pytest.raises(Unmended, match=r"watts in servers\.yaml"), meter.nvml():
+    with pytest.raises(InvalidInput, match=r"watts in servers\.yaml"), meter.nvml():
         pass

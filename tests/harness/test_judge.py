@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import again
 from harness.experiment.again import Wish
 from harness.replay import find
@@ -120,5 +120,5 @@ def test_judges_stand_apart_from_arms_and_replays_of_the_report(judged: tuple[La
 def test_a_judge_nobody_knows_is_named_with_those_that_are_known(judged: tuple[Lab, str]) -> None:
     lab, _ = judged
     found = find(str(lab.folder / "results"), "lab")
-    with pytest.raises(Unmended, match="unknown model 'arbitre'; known: paid, own, arbiter, chatty"):
+    with pytest.raises(InvalidInput, match="unknown model 'arbitre'; known: paid, own, arbiter, chatty"):
         again.check(found.experiment, Wish("own", ("paid",), judges=("arbitre",)))

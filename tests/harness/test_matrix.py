@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cells import Cell
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import known, matrix, servers, spec
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
@@ -129,7 +129,7 @@ def test_analysts_that_do_not_report_have_no_model(tmp_path: Path) -> None:
 
 
 def test_two_arms_with_one_identity_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unmended, match="'big' and 'again' ask the same models the same"):
+    with pytest.raises(InvalidInput, match="'big' and 'again' ask the same models the same"):
         cells(tmp_path, BASE + "  again: {deep: big, quick: big}\n")
 
 
@@ -144,7 +144,7 @@ def test_two_arms_with_one_identity_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_dates_that_cannot_be_are_refused_with_the_near_ones(tmp_path: Path, dates: str, said: str) -> None:
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         cells(tmp_path, BASE.replace("[2012-06-15, 2012-07-16]", dates))
     assert said in str(caught.value)
 
@@ -165,9 +165,9 @@ def test_only_and_limit_take_a_part_of_the_matrix(tmp_path: Path) -> None:
     assert {(cell.arm, cell.ticker) for cell in cells(tmp_path, only="arm=big,ticker=AAPL")} == {("big", "AAPL")}
     assert {cell.arm for cell in cells(tmp_path, only="arm=big,arm=macd")} == {"big", "macd"}
     assert len(cells(tmp_path, limit=3)) == 3
-    with pytest.raises(Unmended, match="did you mean 'big'"):
+    with pytest.raises(InvalidInput, match="did you mean 'big'"):
         cells(tmp_path, only="arm=bigg")
-    with pytest.raises(Unmended, match="known: arm, ticker, date"):
+    with pytest.raises(InvalidInput, match="known: arm, ticker, date"):
         cells(tmp_path, only="role=trader")
 
 
@@ -227,12 +227,12 @@ def test_a_slow_server_that_may_take_longer_may_also_be_silent_for_longer(tmp_pa
 def test_a_wrong_servers_file_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "servers.yaml").write_text(text)
     (tmp_path / "x.yaml").write_text(BASE)
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         servers.load(None, spec.load(tmp_path / "x.yaml"), tmp_path)
     assert said in str(caught.value)
 
 
 def test_a_model_on_an_unknown_server_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(BASE.replace('"llama3.1:8b"', '"llama3.1:8b", server: gpu-box'))
-    with pytest.raises(Unmended, match=r"servers\.example\.yaml"):
+    with pytest.raises(InvalidInput, match=r"servers\.example\.yaml"):
         servers.load(None, spec.load(tmp_path / "x.yaml"), tmp_path)

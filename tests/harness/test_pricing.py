@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents import Answer, Call, Failure, Model, Part, Place, Request, Timing, Usage, WorstCase
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment.servers import ServerSpec
 from harness.experiment.terms import LocalCost
 from harness.money import price_file, pricing
@@ -184,7 +184,7 @@ def test_a_price_file_overrides_on_its_server_and_adds_models(tmp_path: Path) ->
     ],
 )
 def test_a_wrong_price_file_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         own(tmp_path, text)
     assert said in str(caught.value)
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import build
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 
 EXPERIMENT = """
 name: pulled
@@ -76,7 +76,7 @@ def test_a_model_that_nobody_knows_is_one_clear_error(tmp_path: Path, registry: 
     handler, url = registry
     handler.lines = [{"error": "pull model manifest: file does not exist"}]
 
-    with pytest.raises(Unmended, match=r"could not pull llama3\.1:8b: pull model manifest"):
+    with pytest.raises(InvalidInput, match=r"could not pull llama3\.1:8b: pull model manifest"):
         CliRunner().invoke(build(), _files(tmp_path, url), catch_exceptions=False)
 
 
@@ -87,5 +87,5 @@ def test_a_server_that_is_no_ollama_is_one_clear_error(
     handler, url = registry
     handler.lines, handler.status = [answer], 404
 
-    with pytest.raises(Unmended, match=r"no JSON|HTTP 404"):
+    with pytest.raises(InvalidInput, match=r"no JSON|HTTP 404"):
         CliRunner().invoke(build(), _files(tmp_path, url), catch_exceptions=False)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import again, spec
 from harness.experiment.again import Wish
 from harness.replay import find
@@ -140,7 +140,7 @@ def test_the_arms_own_model_answers_a_few_cases_again_as_the_noise_floor(finishe
 def test_a_name_that_nobody_knows_is_said_with_what_is_known(finished: Lab, wish: Wish, said: str) -> None:
     found = find(str(finished.folder / "results"), "lab")
 
-    with pytest.raises(Unmended, match=said):
+    with pytest.raises(InvalidInput, match=said):
         again.check(found.experiment, wish)
 
 
@@ -189,7 +189,7 @@ def test_a_role_that_the_source_does_not_play_is_refused_by_name_and_otherwise_l
     (cell,) = again.replays_of(experiment, Wish("narrow", ("own",)), [source])
 
     assert len(cell.lineup) == ROLES - 3
-    with pytest.raises(Unmended, match="role 'news_analyst' does not play in arm 'narrow'; there play: market_analyst"):
+    with pytest.raises(InvalidInput, match="role 'news_analyst' does not play in arm 'narrow'; there play: market_analyst"):
         again.check(experiment, Wish("narrow", ("own",), ("news_analyst", "trader")))
 
 

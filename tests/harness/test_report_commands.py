@@ -1,4 +1,4 @@
-"""`report` and `export`: how runs are named, what is written, and what a person is told to mend."""
+"""`report` and `export`: how runs are named, what is written, and what the messages say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from harness.commands.export import export
 from harness.commands.report import report
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 ARMS = {"gpt-5": FakeArm(), "local": FakeArm("llama3.1:8b", "ollama", None)}
@@ -37,17 +37,17 @@ def test_two_runs_tell_what_changed(results: str, capsys: pytest.CaptureFixture[
 
 
 def test_an_unknown_run_and_a_wrong_option_are_named_with_the_mend(results: str) -> None:
-    with pytest.raises(Unmended, match="known experiments: synthetic"):
+    with pytest.raises(InvalidInput, match="known experiments: synthetic"):
         report("nothere", results=results)
-    with pytest.raises(Unmended, match="give a number, all, or none"):
+    with pytest.raises(InvalidInput, match="give a number, all, or none"):
         report("synthetic", results=results, cases="some")
-    with pytest.raises(Unmended, match="known: csv, json, junit, md"):
+    with pytest.raises(InvalidInput, match="known: csv, json, junit, md"):
         export("synthetic", format="xlsx", results=results)
 
 
 def test_a_folder_without_an_experiment_is_said_to_be_none(results: str) -> None:
     Path(results, "synthetic", "20260201-000000-bbbb", "experiment.yaml").unlink()
-    with pytest.raises(Unmended, match="no run here"):
+    with pytest.raises(InvalidInput, match="no run here"):
         report("synthetic", results=results)
 
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from harness.errors import Unmended
+from harness.errors import InvalidInput
 from harness.experiment import spec
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def read(tmp_path: Path, text: str, **overrides: object) -> spec.Experiment:
 
 
 def refusal(tmp_path: Path, text: str) -> str:
-    with pytest.raises(Unmended) as caught:
+    with pytest.raises(InvalidInput) as caught:
         read(tmp_path, text)
     return str(caught.value)
 
