@@ -1,11 +1,11 @@
 """The face of the pipeline: decide one case with a lineup of models over a frozen snapshot."""
 
-from agents.contract.answer import CAUSES, Answer, Failure, Timing, Usage
+from agents.contract.answer import CAUSES, Answer, Failure, Timing
 from agents.contract.gate import Call, Gate, Permit, WorstCase
 from agents.contract.lineup import Lineup, Model, Server
 from agents.contract.pipeline import Pipeline
 from agents.contract.request import Part, Place, Request, ToolCall, ToolSpec
-from agents.contract.result import ACTIONS, DECISION_STATUSES, RATINGS, SCORES, Decision, Result, ToolSkill
+from agents.contract.result import DECISION_STATUSES, Decision, Result, ToolSkill
 from agents.deciding import decide
 from agents.decisions.decision import Reading, decision_of, fill_in
 from agents.decisions.forms import DECISION, FORMS, Form
@@ -51,9 +51,9 @@ from agents.rules import rule_names
 from agents.sources import Desk, History, Source, open_sources, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.grow import grow, live_sources, today_rows
+from domain.usage import Usage
 
 __all__ = [
-    "ACTIONS",
     "CAUSES",
     "DECISION",
     "DECISION_STATUSES",
@@ -61,8 +61,6 @@ __all__ = [
     "FORMS",
     "INPUTS",
     "PROVIDERS",
-    "RATINGS",
-    "SCORES",
     "AgentsError",
     "Answer",
     "ArchiveReport",

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from agents.contract.gate import Gate
 from agents.contract.lineup import Lineup
 from agents.contract.pipeline import Pipeline
-from agents.contract.result import DECISION_STATUSES, RATINGS, Decision, Result
+from agents.contract.result import DECISION_STATUSES, Decision, Result
 from agents.errors import PipelineError
+from domain.ratings import RATINGS
 
 if TYPE_CHECKING:
     from agents.inputs.snapshot import Snapshot

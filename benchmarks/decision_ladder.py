@@ -11,7 +11,7 @@ from typing import Any
 # In place of this folder, whose statistics.py would hide the standard one.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from agents import RATINGS
+from domain.ratings import RATINGS
 from tests.agents.corpus import climb, texts, verdict
 
 NONE = "none"

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from agents import Model, Pipeline
+from domain.case import case_id
 
 
 def digest_of(value: Any) -> str:
@@ -44,7 +45,7 @@ class Cell:
 
     @property
     def case_id(self) -> str:
-        return f"{self.ticker}@{self.date.isoformat()}"
+        return case_id(self.ticker, self.date)
 
     @cached_property
     def cell_key(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from domain.ratings import SCORES
 from reports.facts import Facts
 
 
@@ -34,9 +35,8 @@ def agreements(facts: Facts, tables: dict[str, Any]) -> pd.DataFrame:
 
 def stage_score(facts: Facts, role: str) -> pd.Series[Any]:
     """The score that a role gave on the way, per cell."""
-    scores = {"Buy": 2.0, "Overweight": 1.0, "Hold": 0.0, "Underweight": -1.0, "Sell": -2.0}
     stages = [dict(stage).get(role) if stage is not None else None for stage in facts.cells["stage_ratings"]]
-    return pd.Series(stages, index=facts.cells.index, dtype=object).map(scores).astype(float)
+    return pd.Series(stages, index=facts.cells.index, dtype=object).map(SCORES).astype(float)
 
 
 def of_calls(facts: Facts, by_cell: pd.Series[Any]) -> pd.Series[Any]:

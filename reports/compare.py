@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_UNITS = {"pp": 0.01, "%": 0.01, "bp": 0.0001, "": 1.0}
+from domain import units
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,4 @@ def declared(experiment: Mapping[str, Any], arms: Sequence[str]) -> Declared:
 
 def margin(value: Any) -> float | None:
     """2pp, 5%, 20bp or a plain fraction -> fraction; None stays None. Raises ValueError on anything else."""
-    if value is None or isinstance(value, int | float):
-        return None if value is None else float(value)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(pp|%|bp|)\s*", str(value))
-    if not match:
-        raise ValueError(f"{value!r} is no margin; write 2pp, 5%, 20bp or a fraction such as 0.02")
-    return float(match[1]) * _UNITS[match[2]]
+    return units.share(str(value)) if value is not None else None

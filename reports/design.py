@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from domain.defaults import HORIZONS
 from reports import endpoints
 from reports.registry import Metric
 from reports.stats import exact
@@ -127,9 +128,7 @@ def cases_needed(
 def metric(endpoint: str) -> Metric:
     """The endpoint's declaration. Raises KeyError with what is known."""
     horizon = re.search(r"_(\d+)$", endpoint)
-    horizons = sorted(
-        {*endpoints.DEFAULT_HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])}
-    )
+    horizons = sorted({*HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])})
     known = {one.name: one for one in endpoints.every(horizons)}
     if endpoint not in known:
         raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(endpoints.names())}")

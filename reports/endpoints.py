@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from domain.defaults import HORIZONS
 from reports import metrics as _declared  # noqa: F401 - importing the file fills the registry
 from reports import registry
 from reports.registry import Metric
 
-DEFAULT_HORIZONS = (1, 5, 20)
 
-
-def every(horizons: Sequence[int] = DEFAULT_HORIZONS) -> tuple[Metric, ...]:
+def every(horizons: Sequence[int] = HORIZONS) -> tuple[Metric, ...]:
     """All endpoints in the order of the file, outcomes once per horizon."""
     return tuple(one for declared in registry.DECLARED.values() for one in _per_horizon(declared, horizons))
 
 
-def names(horizons: Sequence[int] = DEFAULT_HORIZONS) -> tuple[str, ...]:
+def names(horizons: Sequence[int] = HORIZONS) -> tuple[str, ...]:
     """Every endpoint that an experiment may declare: those with a better direction."""
     return tuple(one.name for one in every(horizons) if one.better)
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from domain.ratings import RATINGS
 from reports import lineups, outcomes
 from reports.stats import agreement
 
 if TYPE_CHECKING:
     from reports.load import Run
-
-RATINGS = ("Sell", "Underweight", "Hold", "Overweight", "Buy")
 
 
 class Facts:

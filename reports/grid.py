@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from domain.ratings import SCORES
 from reports.figures import known
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from reports.load import Run
-
-RATINGS = {"Buy": 2, "Overweight": 1, "Hold": 0, "Underweight": -1, "Sell": -2}
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Mark:
     @property
     def code(self) -> str:
         """CSS class of its shape and colour: r2 .. r-2, rx without a usable decision."""
-        return f"r{RATINGS[self.word]}" if self.word in RATINGS else "rx"
+        return f"r{SCORES[self.word]}" if self.word in SCORES else "rx"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def rows(run: Run) -> list[Row]:
 
 def word(rating: Any, status: Any, decision: Any) -> str:
     """The rating; without one, what went wrong: the cell's status, else the decision's."""
-    if isinstance(rating, str) and rating in RATINGS:
+    if isinstance(rating, str) and rating in SCORES:
         return rating
     if status != "ok":
         return str(status).replace("_", " ")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from domain.defaults import HORIZONS
 from reports import compare, lineups
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Run:
 
     @cached_property
     def horizons(self) -> tuple[int, ...]:
-        said = (self.experiment.get("outcomes") or {}).get("horizons") or (1, 5, 20)
+        said = (self.experiment.get("outcomes") or {}).get("horizons") or HORIZONS
         return tuple(int(horizon) for horizon in said)
 
     @cached_property

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from domain.ratings import RATINGS
 from reports import case_values, registry
 from reports.estimate import Estimate, of_mean, unknown
-from reports.facts import RATINGS, Facts
+from reports.facts import Facts
 from reports.measure import Measured
 from reports.stats import agreement, means
 

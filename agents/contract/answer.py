@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agents.contract.request import ToolCall
+from domain.usage import Usage
 
 CAUSES: tuple[str, ...] = (
     "rate_limited",
@@ -23,19 +24,6 @@ CAUSES: tuple[str, ...] = (
 )
 """What can go wrong with a request. `capacity` is flex's own 429; `quota` an exhausted account (never mended by waiting);
 `bad_answer` an HTTP 200 whose body is not the documented format."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens as the server told them; None where it did not tell."""
-
-    input_tokens: int | None = None
-    """Includes cache reads and writes."""
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    output_tokens: int | None = None
-    """Includes reasoning."""
-    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class Answer:
     """stop | length | tool_calls | refused | content_filter | unknown."""
     truncated: bool = False
     """The prompt or the answer was cut: never a valid decision."""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     timing: Timing = Timing()
     model_returned: str | None = None
     model_digest: str | None = None

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-RATINGS: tuple[str, ...] = ("Buy", "Overweight", "Hold", "Underweight", "Sell")
-
-SCORES: Mapping[str, int] = {"Buy": 2, "Overweight": 1, "Hold": 0, "Underweight": -1, "Sell": -2}
-
-ACTIONS: Mapping[str, str] = {
-    "Buy": "BUY",
-    "Overweight": "BUY",
-    "Hold": "HOLD",
-    "Underweight": "SELL",
-    "Sell": "SELL",
-}
+from domain.ratings import ACTIONS, SCORES
+from domain.ratings import RATINGS as RATINGS
 
 DECISION_STATUSES: tuple[str, ...] = (
     "typed",

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agents.contract.answer import Answer, Timing, Usage
+from agents.contract.answer import Answer, Timing
 from agents.contract.request import ToolCall
 from agents.llms.failures import failed
 from agents.llms.wire import Wire
+from domain.usage import Usage
 
 _FINISH = {
     "stop": "stop",

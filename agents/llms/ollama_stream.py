@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.contract.answer import Answer, Timing, Usage
+from agents.contract.answer import Answer, Timing
 from agents.contract.request import Request, ToolCall
 from agents.llms.bodies import clean, count
 from agents.llms.messages import join
 from agents.llms.ollama_server import Told
 from agents.llms.tokens import estimate_request
+from domain.usage import Usage
 
 
 @dataclass

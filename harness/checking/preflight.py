@@ -11,6 +11,7 @@ from pathlib import Path
 
 import agents
 from agents import Model, ServerReport
+from domain.case import case_id
 from harness.checking import checks, machine, sources_check
 from harness.checking.checks import Check, fail, ok, warn
 from harness.errors import InvalidInput
@@ -86,7 +87,7 @@ def _cases(experiment: Experiment) -> list[str]:
         days = calendar.dates(experiment.dates)
     except InvalidInput:
         return []
-    return [f"{ticker}@{day.isoformat()}" for ticker in experiment.tickers for day in days]
+    return [case_id(ticker, day) for ticker in experiment.tickers for day in days]
 
 
 @dataclass(frozen=True)

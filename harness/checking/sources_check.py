@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import agents
+from domain.data_kinds import DATA_KINDS
 from harness.checking.checks import Check, fail, ok, warn
 from harness.experiment.cases import Data
 
@@ -18,7 +19,7 @@ HOSTS = {"yfinance": "query1.finance.yahoo.com", "edgar": "data.sec.gov"}
 
 def checks(data: Data, beside: Path | None = None, contact: str | None = None, *, is_frozen: bool = False) -> Iterator[Check]:
     """One check for each source that is named; `is_frozen`: every case is there already, so that none is asked."""
-    named = {getattr(data, kind) for kind in ("prices", "filings", "news", "macro", "social", "insiders")} - {None}
+    named = {getattr(data, kind) for kind in DATA_KINDS} - {None}
     for name in sorted(named):
         if name == "archive":
             yield _archive(data.archive or "", beside)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import agents
 from agents import Model
+from domain.case import case_id
 from harness.cells import Cell
 from harness.errors import InvalidInput, Problem
 from harness.experiment import matrix
@@ -65,7 +66,7 @@ class Source:
 
     @property
     def case_id(self) -> str:
-        return f"{self.ticker}@{self.date.isoformat()}"
+        return case_id(self.ticker, self.date)
 
 
 def planned(experiment: Experiment, wish: Wish, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_SHARES = {"pp": 0.01, "%": 0.01, "bp": 0.0001, "": 1.0}
+from domain import units
 
 
 class Part(BaseModel):
@@ -19,18 +17,12 @@ class Part(BaseModel):
 
 def seconds(value: Any) -> Any:
     """25m, 90s, 2h or plain seconds -> seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", value) if isinstance(value, str) else None
-    if isinstance(value, str) and not match:
-        raise ValueError(f"{value!r} is no duration; write 90s, 25m, 2h or plain seconds")
-    return float(match[1]) * _UNITS[match[2]] if match else value
+    return units.seconds(value) if isinstance(value, str) else value
 
 
 def share(value: Any) -> Any:
     """2pp, 5%, 20bp or a plain fraction -> fraction."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(pp|%|bp|)", value) if isinstance(value, str) else None
-    if isinstance(value, str) and not match:
-        raise ValueError(f"{value!r} is no margin; write 2pp, 5%, 20bp or a fraction such as 0.02")
-    return float(match[1]) * _SHARES[match[2]] if match else value
+    return units.share(value) if isinstance(value, str) else value
 
 
 def as_list(value: Any) -> Any:

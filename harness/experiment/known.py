@@ -17,8 +17,6 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "llamacpp": _LOCAL,
 }
 """provider -> parameters of a model that it understands; a provider that is not here is sent what is said."""
-KINDS = ("prices", "filings", "news", "macro", "social", "insiders")
-"""Kinds of data that an experiment can name a source for."""
 
 
 @cache

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import agents
 from agents import Model, Pipeline
+from domain.case import Case
+from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import calendar, known, swap
@@ -21,17 +22,7 @@ from harness.experiment.spec import Experiment
 POOLS = ("hosted", "local")
 """Where cells wait for workers; `local` is served by a worker beside each GPU."""
 _HOSTED = frozenset({"openai"})
-_DATA_OF_CELL = ("prices", "filings", "news", "macro", "social", "insiders", "mask", "decision_time")
-
-
-@dataclass(frozen=True)
-class Case:
-    ticker: str
-    date: dt.date
-
-    @property
-    def case_id(self) -> str:
-        return f"{self.ticker}@{self.date.isoformat()}"
+_DATA_OF_CELL = (*DATA_KINDS, "mask", "decision_time")
 
 
 def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]:

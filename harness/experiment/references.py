@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from domain.data_kinds import DATA_KINDS
 from harness.errors import Problem
 from harness.experiment import known
 from harness.experiment.problems import unknown
@@ -106,7 +107,7 @@ def _swap(document: Document, swap: dict[str, Any], place: Place, models: dict[s
 def _data(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
     data = raw.get("data")
     data = {"prices": data} if isinstance(data, str) else _mapping(data)
-    named = {kind: data[kind] for kind in known.KINDS if isinstance(data.get(kind), str)}
+    named = {kind: data[kind] for kind in DATA_KINDS if isinstance(data.get(kind), str)}
     for kind, name in named.items():
         if name not in known.sources(kind):
             yield unknown(document, ("data", kind), "source", name, known.sources(kind))

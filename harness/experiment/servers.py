@@ -10,12 +10,12 @@ from typing import Literal, Self
 from pydantic import Field, RootModel, ValidationError, model_validator
 
 from agents import Server
+from domain.hardware import Hardware
 from harness.errors import InvalidInput, Problem
 from harness.experiment import environment, problems, yaml_file
 from harness.experiment.base import Name, Seconds, Whole
 from harness.experiment.spec import Experiment
 from harness.experiment.terms import LocalCost
-from reports.money.hardware import Hardware
 
 OLLAMA_URL = "http://127.0.0.1:11434"
 _SLOTS = {"openai": 64, "openai_compatible": 8, "ollama": 1, "llamacpp": 1}

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from domain.defaults import HARD_LIMIT_S, HORIZONS, SOFT_LIMIT_S
 from harness.experiment.base import Count, Part, Seconds, Share, Texts, Usd, Whole
 
 
@@ -28,7 +29,7 @@ class Compare(Part):
 class Outcomes(Part):
     """What happened after each decision."""
 
-    horizons: tuple[Whole, ...] = (1, 5, 20)
+    horizons: tuple[Whole, ...] = HORIZONS
     """Sessions held, from the open after the decision."""
     benchmark: str = "SPY"
     """What an excess return is measured against; the equal-weight universe where the source lacks it."""
@@ -50,9 +51,9 @@ class Budget(Part):
 class CellLimit(Part):
     """Time limits of one cell; waiting for a server's slot or after a 429 does not count."""
 
-    soft: Seconds = 1500.0
+    soft: Seconds = SOFT_LIMIT_S
     """Time of service after which the cell ends as `timeout` with the calls it made."""
-    hard: Seconds = 1800.0
+    hard: Seconds = HARD_LIMIT_S
     """Time after which its process is not trusted any more and killed alone."""
 
     @model_validator(mode="after")

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from agents import Answer, Request, Timing, ToolCall, Usage
+from agents import Answer, Request, Timing, ToolCall
+from domain.usage import USAGE_FIELDS, Usage
 from harness.gate.keys import Keys
 from harness.storage.rows import Row
 
@@ -44,7 +45,7 @@ class Entry:
             text=row["response"] or "",
             reasoning=row["reasoning"],
             tool_calls=tuple(ToolCall(**one) for one in json.loads(row["tool_calls"] or "[]")),
-            usage=Usage(*(row[name] for name in _USAGE)),
+            usage=Usage(*(row[name] for name in USAGE_FIELDS)),
             timing=timing,
             truncated=bool(row["truncated"]),
             **{name: row[name] for name in _SAME},
@@ -67,7 +68,6 @@ class Entry:
 
 
 _SPANS = ("ttft", "duration", "load", "prefill", "decode")
-_USAGE = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 _SAME = ("finish_reason", "model_returned", "model_digest", "context_window", "service_tier", "request_id")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents import Timing
-from reports.money.hardware import Hardware, energy_usd
+from domain.hardware import Hardware, energy_usd
 
 
 def busy_s(timing: Timing) -> float | None:

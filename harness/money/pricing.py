@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agents import Call, Failure, Request, Usage, WorstCase
+from agents import Call, Failure, Request, WorstCase
+from domain.hardware import Hardware
+from domain.usage import Usage
 from harness.money import local_cost, public_prices
 from harness.money.price_file import PriceFile
 from harness.money.public_prices import Tokens
-from reports.money.hardware import Hardware
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
 REJECTED = frozenset(

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from domain.hardware import Hardware
 from harness.errors import InvalidInput, Problem
 from harness.experiment.problems import closest
 from harness.money.pricing import PriceTable
 from harness.money.public_prices import Tokens
 from harness.storage import run_folder
 from harness.storage.run_folder import RunFolder
-from reports.money.hardware import Hardware
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,9 @@ from typing import Any
 
 import agents
 from agents import Pipeline, PlannedPrompt, Snapshot, TokenCounter
+from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell
-from harness.storage.freeze import Case, Shelf
+from harness.storage.freeze import CaseInputs, Shelf
 
 RENDERED_CASES = 12
 SMALLEST_CACHED_PREFIX = 1024
@@ -27,12 +28,12 @@ def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[
     found = []
     for name in chosen:
         cell = by_case[name]
-        if (snapshot := _snapshot(shelf, Case(cell.ticker, cell.date, cell.data))) is not None:
+        if (snapshot := _snapshot(shelf, CaseInputs(cell.ticker, cell.date, cell.data))) is not None:
             found.append(snapshot)
     return found
 
 
-def _snapshot(shelf: Shelf, case: Case) -> Snapshot | None:
+def _snapshot(shelf: Shelf, case: CaseInputs) -> Snapshot | None:
     try:
         if not _needs_network(case):
             return Snapshot.from_bytes(shelf.get(case)[1])
@@ -47,12 +48,12 @@ def over_network(cells: Iterable[Cell]) -> tuple[str, ...]:
     return tuple(sorted({name for cell in cells for name in _named(cell.data) - LOCAL_SOURCES}))
 
 
-def _needs_network(case: Case) -> bool:
+def _needs_network(case: CaseInputs) -> bool:
     return not _named(case.data) <= LOCAL_SOURCES
 
 
 def _named(data: Mapping[str, Any]) -> set[str]:
-    return {data[kind] for kind in ("prices", "filings", "news", "macro", "social", "insiders") if data.get(kind)}
+    return {data[kind] for kind in DATA_KINDS if data.get(kind)}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import agents
 from agents import Pipeline
+from domain.defaults import HARD_LIMIT_S, SOFT_LIMIT_S
 from harness.cells import Cell, digest_of
 from harness.experiment.matrix import POOLS
 
@@ -50,7 +51,7 @@ class RunInfo:
     def limits_s(self) -> tuple[float, float]:
         """Soft and hard limit of a cell, in seconds of service."""
         limit = self.terms.get("cell_limit") or {}
-        return float(limit.get("soft", 1500.0)), float(limit.get("hard", 1800.0))
+        return float(limit.get("soft", SOFT_LIMIT_S)), float(limit.get("hard", HARD_LIMIT_S))
 
     def is_ours(self) -> bool:
         """Whether this process has the very roles, prompts and flow that the run was planned with."""

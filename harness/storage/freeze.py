@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
+from domain.case import Case
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import environment
@@ -28,16 +28,10 @@ def _silent(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Case:
+class CaseInputs(Case):
     """A case with the data settings that its snapshot is made by."""
 
-    ticker: str
-    date: dt.date
     data: Mapping[str, Any]
-
-    @property
-    def case_id(self) -> str:
-        return f"{self.ticker}@{self.date.isoformat()}"
 
 
 def freeze_cells(
@@ -49,7 +43,7 @@ def freeze_cells(
     contact: str | None = None,
 ) -> dict[str, str]:
     """case_id -> sha256 of its snapshot, all of them in the run folder. Raises InvalidInput with every case that cannot be."""
-    cases = {cell.case_id: Case(cell.ticker, cell.date, cell.data) for cell in cells}
+    cases = {cell.case_id: CaseInputs(cell.ticker, cell.date, cell.data) for cell in cells}
     shelf = Shelf(shared, archive, contact)
     names: dict[str, str] = {}
     problems: list[Problem] = []
@@ -79,7 +73,7 @@ class Shelf:
         self._desks: dict[str, tuple[agents.Desk, str]] = {}
         self._index = dict(_read_index(folder / INDEX))
 
-    def get(self, case: Case) -> tuple[str, bytes]:
+    def get(self, case: CaseInputs) -> tuple[str, bytes]:
         """Hash and bytes of the case's snapshot, frozen now unless an intact one was made by the same settings."""
         desk, made_from = self._desk(case.data)
         key = sha256(f"{case.case_id} {made_from}".encode()).hexdigest()
@@ -93,7 +87,7 @@ class Shelf:
             self._note(key, case, name)
         return name, raw
 
-    def known(self, case: Case) -> bytes | None:
+    def known(self, case: CaseInputs) -> bytes | None:
         """Bytes of the case's snapshot if it was frozen before; asks no source."""
         _, made_from = self._desk(case.data)
         name = self._index.get(sha256(f"{case.case_id} {made_from}".encode()).hexdigest())
@@ -108,7 +102,7 @@ class Shelf:
             self._desks[settings] = desk, digest_of([known, desk.fingerprint(), agents.recipe()])
         return self._desks[settings]
 
-    def _note(self, key: str, case: Case, name: str) -> None:
+    def _note(self, key: str, case: CaseInputs, name: str) -> None:
         self._index[key] = name
         line = json.dumps({"key": key, "case": case.case_id, "sha256": name}) + "\n"
         with (self.folder / INDEX).open("a", encoding="utf-8") as index:
@@ -123,7 +117,7 @@ def place(folder: Path, name: str, raw: bytes) -> None:
     os.replace(draft, folder / f"{name}.json")
 
 
-def _freeze(case: Case, shelf: Shelf, run: Folder, there: set[str]) -> str:
+def _freeze(case: CaseInputs, shelf: Shelf, run: Folder, there: set[str]) -> str:
     name, raw = shelf.get(case)
     if f"{name}.json" not in there:
         if run.local is not None:

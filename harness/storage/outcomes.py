@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import agents
 from agents import History, Source
+from domain.case import case_id
 from harness.cells import Cell
 from harness.storage.folder import Folder
 
@@ -126,7 +127,7 @@ class Measure:
 
 def _outcome(market: Market, ticker: str, date: dt.date, horizon: int) -> Row:
     span = _span(date, horizon)
-    row: Row = {"case_id": f"{ticker}@{date.isoformat()}", "horizon": horizon, "entry_at": span[0], "exit_at": span[1]}
+    row: Row = {"case_id": case_id(ticker, date), "horizon": horizon, "entry_at": span[0], "exit_at": span[1]}
     filled = market.fill(ticker, span)
     if filled is None:
         pending = agents.close_of(span[1]) > market.now

@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agents import SCORES, Call, Part, Place, Result
+from agents import Call, Part, Place, Result
+from domain.ratings import SCORES
+from domain.usage import USAGE_FIELDS
 from harness.cells import Cell
 
 Row = dict[str, Any]
@@ -129,7 +131,7 @@ def _answered(call: Call) -> Row:
     answer = call.answer
     if answer is None:
         nothing = ("model_returned", "response", "reasoning", "tool_calls", "parsed", "finish_reason", "context_window")
-        return dict.fromkeys((*nothing, "truncated", "request_id", *_usage_names()))
+        return dict.fromkeys((*nothing, "truncated", "request_id", *USAGE_FIELDS))
     row = {key: getattr(answer, key) for key in ("model_returned", "reasoning", "finish_reason", "context_window")}
     told = {key: getattr(answer, key) for key in ("model_digest", "service_tier") if getattr(answer, key)}
     return row | told | asdict(answer.usage) | _texts(call)
@@ -145,10 +147,6 @@ def _texts(call: Call) -> Row:
         "tool_calls": json.dumps([asdict(one) for one in answer.tool_calls]) if answer.tool_calls else None,
         "parsed": None,
     }
-
-
-def _usage_names() -> tuple[str, ...]:
-    return ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 
 
 def _timed(call: Call) -> Row:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from domain.ratings import RATINGS, SCORES
 from reports import figures
 from reports.drawing.charts import Piece
-from reports.grid import RATINGS
 from reports.money import breakdown
 from reports.money.breakdown import Spend
 
@@ -45,8 +45,8 @@ def ratings(counts: Mapping[str, Mapping[str, int]], slots: Mapping[str, int]) -
     """Answers by rating, from Sell to Buy, then those without one."""
     lines = []
     for arm, found in counts.items():
-        pieces = [Piece(f"r{score}", found.get(word, 0)) for word, score in reversed(RATINGS.items())]
-        pieces.append(Piece("rx", sum(n for word, n in found.items() if word not in RATINGS)))
+        pieces = [Piece(f"r{SCORES[word]}", found.get(word, 0)) for word in reversed(RATINGS)]
+        pieces.append(Piece("rx", sum(n for word, n in found.items() if word not in SCORES)))
         whole = sum(found.values())
         said = f"{arm}: " + (", ".join(f"{n} {word}" for word, n in found.items()) or "no answer")
         lines.append(Bar(slots[arm], arm, tuple(pieces), whole, figures.integer(whole), said))

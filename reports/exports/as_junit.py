@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from domain.ratings import RATINGS
 from reports import gates, grid
 from reports.answer.findings import find
 from reports.figures import known
@@ -40,7 +41,7 @@ def _suite(root: ET.Element, name: str, tests: Sequence[tuple[str, float, str]])
 def _trouble(cell: Mapping[Any, Any]) -> str:
     """Why a cell has no usable decision; empty when it has one."""
     word = grid.word(cell["rating"], cell["status"], cell["decision_status"])
-    if word in grid.RATINGS:
+    if word in RATINGS:
         return ""
     return f"{word}: {cell['error']}" if isinstance(cell["error"], str) else f"no usable decision: {word}"
 

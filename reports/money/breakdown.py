@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domain.usage import USAGE_FIELDS
 from reports.figures import known
 
 if TYPE_CHECKING:
@@ -13,9 +14,8 @@ if TYPE_CHECKING:
 
     from reports.load import Run
 
-TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s")
-_SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *TOKENS, *TIMES)
+_SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *USAGE_FIELDS, *TIMES)
 LOCAL = frozenset({"ollama", "llamacpp"})
 
 
@@ -174,7 +174,7 @@ def split_time(told: Mapping[str, float]) -> list[tuple[str, float]]:
 
 def token_parts(spend: Spend) -> list[tuple[str, float]]:
     """(kind, tokens): fresh, cached and written input, visible and reasoning output."""
-    told = {name: spend.sums[name].value or 0.0 for name in TOKENS}
+    told = {name: spend.sums[name].value or 0.0 for name in USAGE_FIELDS}
     fresh = max(told["input_tokens"] - told["cached_tokens"] - told["cache_write_tokens"], 0.0)
     seen = max(told["output_tokens"] - told["reasoning_tokens"], 0.0)
     written = [("cached", told["cached_tokens"]), ("written", told["cache_write_tokens"])]
@@ -202,7 +202,7 @@ def _spend(group: pd.DataFrame) -> Spend:
         failed=int((group["outcome"] != "answered").sum()),
         extra=int(group["kind"].isin(["repair", "tool_round"]).sum()),
         cost=total(group["cost_usd"]),
-        sums={name: total(group[name]) for name in (*TOKENS, *TIMES)},
+        sums={name: total(group[name]) for name in (*USAGE_FIELDS, *TIMES)},
         basis=str(bases[0]) if len(bases) == 1 else "mixed" if len(bases) else "unknown",
         duration_p50_s=float(median) if known(median) else None,
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from domain.hardware import HOURS_PER_MONTH, Hardware
 from reports.money import economics
-from reports.money.hardware import HOURS_PER_MONTH, Hardware
 
 if TYPE_CHECKING:
     from reports.load import Run

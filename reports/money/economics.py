@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from domain.hardware import Hardware
 from reports import per_arm
 from reports.figures import known
 from reports.money import breakdown, energy, hardware
 from reports.money.breakdown import Total
-from reports.money.hardware import Hardware, Lines
+from reports.money.hardware import Lines
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,60 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-HOURS_PER_YEAR = 8766.0
-HOURS_PER_MONTH = HOURS_PER_YEAR / 12
-JOULES_PER_KWH = 3.6e6
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What was said of a machine's price; None where it was not."""
-
-    provider: str
-    slots: int = 1
-    usd_per_gpu_hour: float | None = None
-    usd_per_cpu_hour: float | None = None
-    watts: float | None = None
-    usd_per_kwh: float | None = None
-    purchase_usd: float | None = None
-    lifetime_years: float | None = None
-    utilisation: float | None = None
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Hardware:
-        """From the manifest's plain values; what an older run did not write is not known."""
-        known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
-        return cls(**{"provider": "unknown"} | known)
-
-    @property
-    def device(self) -> str:
-        """gpu or cpu: the embedded models compute on the CPU, other servers on what has a price."""
-        if self.provider == "llamacpp":
-            return "cpu"
-        return "cpu" if self.usd_per_gpu_hour is None and self.usd_per_cpu_hour is not None else "gpu"
-
-    @property
-    def usd_per_hour(self) -> float | None:
-        """Rental price of what computes."""
-        return self.usd_per_cpu_hour if self.device == "cpu" else self.usd_per_gpu_hour
-
-    @property
-    def energy_usd_per_s(self) -> float | None:
-        """Declared power above idle, in dollars per second of computing."""
-        if self.watts is None or self.usd_per_kwh is None:
-            return None
-        return self.watts / JOULES_PER_KWH * self.usd_per_kwh
-
-    @property
-    def purchase_usd_per_month(self) -> float | None:
-        """The purchase spread over its lifetime."""
-        if self.purchase_usd is None or not self.lifetime_years:
-            return None
-        return self.purchase_usd / (self.lifetime_years * 12)
+from domain.hardware import HOURS_PER_YEAR, Hardware, energy_usd
 
 
 @dataclass(frozen=True)
@@ -73,14 +22,6 @@ class Lines:
     """Whether the energy was metered; else it is watts x time as declared."""
     missing: tuple[str, ...] = ()
     """What would have to be said or measured."""
-
-
-def energy_usd(seconds: float, hardware: Hardware, joules: float | None = None) -> float | None:
-    """Electricity above idle: metered joules where there are any, else declared watts x seconds."""
-    if joules is not None and hardware.usd_per_kwh is not None:
-        return joules / JOULES_PER_KWH * hardware.usd_per_kwh
-    rate = hardware.energy_usd_per_s
-    return None if rate is None else rate * seconds
 
 
 def amortised_usd(seconds: float, hardware: Hardware, utilisation: float | None = None) -> float | None:

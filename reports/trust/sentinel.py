@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from domain import case
 from reports.trust import future
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def inspect(run: Run) -> Certificate:
 
 def provenance(snapshot: Mapping[str, Any]) -> Iterator[Leak]:
     """Data of a snapshot (as parsed from its JSON) that carry no time, or one after the decision."""
-    case_id, decided = f"{snapshot['ticker']}@{snapshot['date']}", str(snapshot["decision_time"])
+    case_id, decided = case.case_id(snapshot["ticker"], snapshot["date"]), str(snapshot["decision_time"])
     for part, table in snapshot["parts"].items():
         place = table["columns"].index("available_at")
         for row in table["rows"]:
@@ -123,7 +124,7 @@ def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, int, l
     prompts, said = _prompts(run)
     read, tested, expected, hits = 0, 0, 0.0, []
     for snapshot in snapshots:
-        case_id = f"{snapshot['ticker']}@{snapshot['date']}"
+        case_id = case.case_id(snapshot["ticker"], snapshot["date"])
         others = [other for other in snapshots if other["ticker"] == snapshot["ticker"] and other["date"] > snapshot["date"]]
         known, later = future.known(snapshot), future.later(snapshot, days.get(snapshot["ticker"], []), others)
         for figure, role in _figures(prompts[case_id]):

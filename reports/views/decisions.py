@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from domain.ratings import RATINGS
 from reports import grid
 from reports.drawing import bars
 from reports.drawing.bars import Bar
@@ -38,7 +39,7 @@ class Decisions:
     def words(self) -> list[str]:
         """Everything that stands in the grid: ratings from Buy to Sell, then the rest."""
         words = {mark.word for row in self.rows for marks in row.marks.values() for mark in marks}
-        return [word for word in grid.RATINGS if word in words] + sorted(words - set(grid.RATINGS))
+        return [word for word in RATINGS if word in words] + sorted(words - set(RATINGS))
 
     @cached_property
     def horizon(self) -> int | None:

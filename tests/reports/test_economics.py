@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from domain.hardware import Hardware
 from reports import tables
 from reports.load import Run, load
 from reports.money import breakeven, economics, energy, hardware
 from reports.money.energy import Reading
-from reports.money.hardware import Hardware
 from reports.views.economics import Economics
 
 T0 = dt.datetime(2026, 11, 20, 15, tzinfo=dt.UTC)

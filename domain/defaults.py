@@ -1,0 +1,12 @@
+"""Defaults of the experiment file that more than one package needs."""
+
+from __future__ import annotations
+
+HORIZONS: tuple[int, ...] = (1, 5, 20)
+"""Sessions after which a decision's outcome is measured."""
+
+SOFT_LIMIT_S = 1500.0
+"""Service time after which a cell ends as `timeout`."""
+
+HARD_LIMIT_S = 1800.0
+"""Service time after which a cell's process is killed."""
