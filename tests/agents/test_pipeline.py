@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from agents import (
-    RATINGS,
     Answer,
     Halt,
     Model,
@@ -23,6 +22,7 @@ from agents import (
     fingerprint,
     role_names,
 )
+from domain.ratings import RATINGS
 from tests.agents.cell import prompt, run, snapshot
 from tests.fakes.scripted import MODEL, OpenGate, Reply, lineup, obedient
 
