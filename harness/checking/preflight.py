@@ -104,8 +104,7 @@ def _load(experiment: Experiment, path: Path | None, beside: Path | None) -> _Se
 
 
 def _models(experiment: Experiment, server: str) -> list[Model]:
-    used = {one.alias for arm in matrix.arms(experiment).values() for one in matrix.lineup(experiment, arm).values()}
-    named = [matrix.model(experiment, alias) for alias in experiment.models if alias in used]
+    named = [matrix.model(experiment, alias) for alias in matrix.asked_models(experiment)]
     return [one for one in named if one.server == server]
 
 

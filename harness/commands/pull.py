@@ -22,7 +22,7 @@ def pull(
     from harness.experiment import spec
 
     told = spec.load(experiment)
-    found = machines.load(servers, told, experiment.resolve().parent)
+    found = machines.load(servers, told, experiment.resolve().parent, models=told.models)
     wanted = {(part.server or part.provider, part.model) for part in told.models.values() if part.provider == "ollama"}
     for server, model in sorted(wanted):
         asyncio.run(_pull(found[server].as_agents_server(), model))

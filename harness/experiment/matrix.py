@@ -42,6 +42,14 @@ def arms(experiment: Experiment) -> dict[str, Arm]:
     return swap.written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
 
 
+def asked_models(experiment: Experiment) -> tuple[str, ...]:
+    """Names of the models that this experiment asks, in the order of the file: in arms, in its replay, as judges."""
+    asked = {model.alias for arm in arms(experiment).values() for model in lineup(experiment, arm).values()}
+    asked.update(experiment.replay.to if experiment.replay else ())
+    asked.update(experiment.judge.models if experiment.replay and experiment.judge else ())
+    return tuple(alias for alias in experiment.models if alias in asked)
+
+
 def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model]:
     """role -> model, for exactly the roles that this arm's pipeline asks."""
     if arm.rule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -12,8 +12,9 @@ from pydantic import Field, RootModel, ValidationError, model_validator
 from agents import Server
 from domain.hardware import Hardware
 from harness.errors import InvalidInput, Problem
-from harness.experiment import environment, problems, yaml_file
+from harness.experiment import environment, matrix, problems, yaml_file
 from harness.experiment.base import Name, Seconds, Whole
+from harness.experiment.lineups import ModelPart
 from harness.experiment.spec import Experiment
 from harness.experiment.terms import LocalCost
 
@@ -86,8 +87,10 @@ class ServerSpec:
         return Server(self.name, self.provider, self.url, self.api_key, self.slots, self.timeout_s, silence_s)
 
 
-def load(path: Path | None, experiment: Experiment, beside: Path | None = None) -> dict[str, ServerSpec]:
-    """Every server that the experiment's models need, by name.
+def load(
+    path: Path | None, experiment: Experiment, beside: Path | None = None, models: Iterable[str] | None = None
+) -> dict[str, ServerSpec]:
+    """Every server that these models of the experiment need, by name; default: the models that it asks.
 
     `path` is --servers; else servers.yaml in the folder `beside` (the experiment's), else the environment's defaults.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
@@ -96,13 +99,9 @@ def load(path: Path | None, experiment: Experiment, beside: Path | None = None) 
     specs = {name: _spec(name, part, experiment, env) for name, part in declared.items()}
     for provider in ("openai", "ollama", "llamacpp"):
         specs.setdefault(provider, _spec(provider, ServerPart.model_validate({"provider": provider}), experiment, env))
-    _refuse_strangers(experiment, specs)
-    return {name: specs[name] for name in sorted(needed(experiment))}
-
-
-def needed(experiment: Experiment) -> set[str]:
-    """Names of the servers that some model of the experiment uses."""
-    return {model.server or model.provider for model in experiment.models.values()}
+    needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
+    _refuse_strangers(needed, specs)
+    return {name: specs[name] for name in sorted({model.server or model.provider for model in needed.values()})}
 
 
 def _declared(path: Path | None, beside: Path | None) -> dict[str, ServerPart]:
@@ -155,9 +154,9 @@ def _cost(part: ServerPart, fallback: LocalCost | None) -> LocalCost:
     return LocalCost.model_validate(under | said)
 
 
-def _refuse_strangers(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> None:
+def _refuse_strangers(models: Mapping[str, ModelPart], specs: Mapping[str, ServerSpec]) -> None:
     found = []
-    for alias, model in experiment.models.items():
+    for alias, model in models.items():
         name = model.server or model.provider
         where = f"models.{alias}.server"
         if name not in specs:

@@ -55,7 +55,7 @@ class Experiment(Part):
     pipeline: PipelinePart = PipelinePart()
     """How each case is argued; an arm may say otherwise."""
     models: dict[Name, ModelPart] = Field(default_factory=dict)
-    """Configured models, by the name that arms use."""
+    """Configured models, by the name that arms use. One without an arm is asked by `replay` only."""
     arms: Annotated[dict[Name, ArmOrSwap], BeforeValidator(_arms)] = Field(default_factory=dict)
     """Lineups to compare; each model is an arm where none is said. The name `swap` holds a swap design."""
     compare: Compare = Compare()

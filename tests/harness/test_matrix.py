@@ -29,6 +29,16 @@ arms:
   hybrid: {deep: big, quick: small}
   macd: {rule: macd}
 """
+ONE_ARM = """
+name: one
+tickers: [AAPL]
+dates: [2012-06-15]
+data: demo
+arms: {gpt: {all: gpt}}
+models:
+  gpt: {provider: openai, model: gpt-6.1-sol}
+  later: {provider: ollama, model: x, server: not-built-yet}
+"""
 
 
 def cells(tmp_path: Path, text: str = BASE, only: str | None = None, limit: int | None = None) -> list[Cell]:
@@ -230,6 +240,21 @@ def test_a_wrong_servers_file_is_refused_by_name(tmp_path: Path, text: str, said
     with pytest.raises(InvalidInput) as caught:
         servers.load(None, spec.load(tmp_path / "x.yaml"), tmp_path)
     assert said in str(caught.value)
+
+
+def test_a_model_without_an_arm_makes_no_cell_and_needs_no_server(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(ONE_ARM)
+    experiment = spec.load(tmp_path / "x.yaml")
+
+    assert {cell.arm for cell in matrix.expand(experiment)} == {"gpt"}
+    assert set(servers.load(None, experiment, tmp_path)) == {"openai"}
+
+
+def test_a_model_that_a_declared_replay_asks_needs_its_server(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(ONE_ARM + "replay: {from: gpt, to: [later]}")
+
+    with pytest.raises(InvalidInput, match="unknown server 'not-built-yet'"):
+        servers.load(None, spec.load(tmp_path / "x.yaml"), tmp_path)
 
 
 def test_a_model_on_an_unknown_server_is_refused(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_resolved_experiment_loads_as_the_same_experiment(tmp_path: Path) -> N
     assert again.asked == experiment.asked
 
 
-@pytest.mark.parametrize("name", ["smoke", "gpt5_vs_llama"])
+@pytest.mark.parametrize("name", ["smoke", "gpt5_vs_llama", "gpt5_last_run"])
 def test_the_experiments_that_we_ship_are_valid_for_types_and_schema(name: str) -> None:
     path = ROOT / "experiments" / f"{name}.yaml"
     spec.load(path)
