@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 
 from agents.contract.request import Part, Request
+from domain import models
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")
 _LETTERS_PER_TOKEN = 4.5
 _PER_MESSAGE = 8
 """Tokens of a chat template around one message."""
-
-
-_DIGIT_BY_DIGIT = ("gemma", "qwen", "smollm", "deepseek", "mistral", "phi")
-"""Families whose tokenizers take numbers apart; those of GPT and Llama 3 take up to three digits at once."""
 
 
 def estimate_tokens(text: str, model: str = "") -> int:
@@ -34,7 +31,7 @@ def _estimate(text: str, digits: int) -> int:
 
 @cache
 def _digits(model: str) -> int:
-    return 1 if any(family in model.lower() for family in _DIGIT_BY_DIGIT) else 3
+    return models.digits_per_token(model)
 
 
 def estimate_parts(parts: Sequence[Part], model: str = "") -> int:

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from domain import models
 from harness.experiment.base import Number, Part, Whole
 
 NOT_PARAMETERS = frozenset({"provider", "model", "server"})
@@ -60,10 +61,7 @@ def _implied(provider: str, model: str) -> dict[str, Any]:
         return {"max_output_tokens": 4000}
     if provider != "openai":
         return {"num_ctx": 8192, "max_output_tokens": 4000}
-    reasons = model.startswith(("gpt-5", "gpt-6", "o1", "o3", "o4"))
-    effort = {"reasoning_effort": "medium"} if reasons else {}
-    verbosity = {"verbosity": "medium"} if model.startswith(("gpt-5", "gpt-6")) else {}
-    return {"max_output_tokens": 4000} | effort | verbosity
+    return {"max_output_tokens": 4000} | models.openai_defaults(model)
 
 
 class PipelinePart(Part):

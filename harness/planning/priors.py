@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents import Model
+from domain import models
 
 REASONING_TOKENS: Mapping[str, float] = {
     "none": 0.0,
@@ -16,6 +16,7 @@ REASONING_TOKENS: Mapping[str, float] = {
     "medium": 900.0,
     "high": 2500.0,
     "xhigh": 5000.0,
+    "max": 8000.0,
 }
 """Hidden tokens of one answer by effort (or level of thinking), in the middle."""
 OUTPUT_SPREAD = 0.55
@@ -28,8 +29,6 @@ EXTRA_CALLS = (0.0, 0.10)
 """Repairs and repeated requests as a share of the planned calls, lowest and highest."""
 EXTRA_WEIGHT = 10.0
 """How many measured calls of a role that assumption is worth."""
-_REASON_UNASKED = re.compile(r"gpt-[56](?!\d)|gpt-oss|o[134](?![a-z0-9])")
-"""Families that reason at medium effort when nothing is said, also behind a gateway that is sent no effort."""
 TOOL_ROUNDS = 2.0
 """Tool rounds of one analyst where inputs are tools."""
 CACHE_HIT = (0.0, 0.9)
@@ -74,7 +73,7 @@ def reasoning_tokens(model: Model) -> float:
     effort = model.params.get("reasoning_effort")
     if effort is not None:
         return REASONING_TOKENS.get(str(effort), REASONING_TOKENS["medium"])
-    think = model.params.get("think", _REASON_UNASKED.match(model.name.rsplit("/", 1)[-1]) is not None)
+    think = model.params.get("think", models.reasons_by_default(model.name))
     return 0.0 if not think else REASONING_TOKENS.get(str(think), REASONING_TOKENS["medium"])
 
 

@@ -51,7 +51,7 @@ class Headline:
         for arm in arms:
             if self.cutoffs[arm].unknown:
                 names = ", ".join(self.cutoffs[arm].unknown)
-                return f"knowledge cutoff of {names} is unknown; add it to reports/trust/cutoffs.yaml"
+                return f"knowledge cutoff of {names} is unknown; add it to domain/models.py"
             if not (self.strata[arm] == "after").any():
                 cutoff = self.cutoffs[arm].cutoff
                 return f"no case lies 90 days after the knowledge cutoff of {cutoff.model if cutoff else arm}"

@@ -59,33 +59,6 @@ def test_momentum_says_for_how_many_cases_it_is_known(tmp_path: Path) -> None:
     assert "daily prices begin too late" in found.note
 
 
-@pytest.mark.parametrize(
-    ("name", "entry"),
-    [
-        ("gpt-5-2025-08-07", "gpt-5"),
-        ("gpt-5-mini", "gpt-5-mini"),
-        ("gpt-5.4-mini", "gpt-5.4"),
-        ("llama3.1:8b", "llama3.1"),
-        ("meta-llama/Llama-3.1-8B-Instruct", "llama3.1"),
-        ("gpt-oss:20b", "gpt-oss"),
-        ("gemma-3-270m-it", "gemma3"),
-        ("gpt-5.99", None),
-        ("qwen3.5:4b", None),
-        ("mystery", None),
-    ],
-)
-def test_a_models_cutoff_is_found_by_its_family_and_never_by_another_version(name: str, entry: str | None) -> None:
-    found = cutoffs.of_model(name)
-    assert (found.model if found else None) == entry
-
-
-def test_every_cutoff_has_a_source_and_a_certainty() -> None:
-    for entry in cutoffs._entries().values():
-        assert entry.certainty_words
-        assert entry.source
-        assert isinstance(entry.cutoff, dt.date)
-
-
 def test_cases_are_before_grey_or_after_and_a_hybrid_knows_what_its_best_model_knows() -> None:
     experiment = {
         "models": {"big": {"model": "gpt-5"}, "small": {"model": "llama3.1:8b"}},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -13,9 +12,7 @@ from agents.llms.counting import byte_pairs, gguf, sentence_pieces
 from agents.llms.messages import join
 from agents.llms.tokens import estimate_tokens
 from agents.llms.weights import WEIGHTS, first_part
-
-_O200K = re.compile(r"^(?:gpt-5|gpt-4o|gpt-4\.1|chatgpt-4o|o[134](?:$|-))")
-_HARMONY = re.compile(r"^gpt-oss\b")
+from domain import models
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,9 @@ class TokenCounter:
 
 def counter_of(model: Model) -> TokenCounter:
     """The best counter for a model on this machine; asks no server and fetches nothing."""
-    name = model.name.lower().rsplit("/", 1)[-1]
-    if _O200K.match(name):
-        return _openai("o200k_base") or ESTIMATE
-    if _HARMONY.match(name):
-        return _openai("o200k_harmony") or ESTIMATE
+    line = models.line_of(model.name)
+    if line and line.vocabulary:
+        return _openai(line.vocabulary) or ESTIMATE
     return (_embedded(model.name) or ESTIMATE) if model.name in WEIGHTS else ESTIMATE
 
 
