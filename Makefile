@@ -35,8 +35,7 @@ static:
 
 units:
 	@# Two more than there are cores: many tests wait for a clock, not for a processor.
-	@# What failed beside other tests is tried once more on its own: processes and clocks suffer on a busy machine.
-	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(os.cpu_count() or 2, 6) + 2)') --dist loadfile --no-loadscope-reorder || $(BIN)/pytest --last-failed --last-failed-no-failures none
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(os.cpu_count() or 2, 6) + 2)') --dist loadfile --no-loadscope-reorder
 
 .venv/.tools: requirements/tools.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 ...")'

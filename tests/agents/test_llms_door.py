@@ -58,7 +58,8 @@ def test_a_request_cancelled_in_flight_is_told_to_the_gate(fake_models: FakeMode
     async def main() -> None:
         async with Clients({"vllm": fake_models.compatible()}) as clients:
             task = asyncio.create_task(ask(Place("trader"), question(LOCAL), gate, clients))
-            await asyncio.sleep(0.5)
+            while not (await asyncio.to_thread(fake_models.ledger))["calls"]:
+                await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

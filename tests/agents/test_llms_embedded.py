@@ -7,7 +7,6 @@ import itertools
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from agents import Answer, Clients, Model, Place, PromptTooLong, Server, Unsupported, ask, probe
 from agents.llms import embedded, weights
 from tests.agents.doors import RATING, OpenGate, question
+from tests.fixtures.runs import wait_for
 
 SMOL = Model("smollm2", "llamacpp", "smollm2-135m", {"num_ctx": 2048, "max_output_tokens": 80, "seed": 1}, "embedded")
 GEMMA = replace(SMOL, alias="gemma", name="gemma3-270m")
@@ -147,10 +147,7 @@ def test_the_server_goes_away_with_its_last_user_also_when_that_one_is_killed(tm
     killed = subprocess.run([sys.executable, "-c", _DIES, str(folder)], cwd=ROOT, check=False)
     assert killed.returncode == -9
     server = json.loads(embedded.lock_path(folder).read_text())["pid"]
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{server}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{server}").exists()
+    wait_for(lambda: not Path(f"/proc/{server}").exists(), "the end of the server")
     assert not embedded.socket_path(folder).exists()
 
 

@@ -203,7 +203,8 @@ def test_cancelling_a_cell_cancels_its_requests() -> None:
         gate = OpenGate()
         clients = ScriptedClients(gate, obedient, lambda place: 30.0)
         task = asyncio.create_task(decide(snapshot(), lineup(), Pipeline(), gate, clients))  # type: ignore[arg-type]
-        await asyncio.sleep(0.5)
+        while len(gate.admitted) < len(ANALYSTS):
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

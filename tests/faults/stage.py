@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +21,7 @@ import yaml
 
 from tests.fixtures.models import FakeModels
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 BREAKS = Path(__file__).with_name("breaks")
 USD_PER_MILLION = {"gpt-5": (1.25, 0.125, 10.0), "gpt-5-mini": (0.25, 0.025, 2.0), "gpt-5-nano": (0.05, 0.005, 0.4)}
@@ -130,13 +131,14 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def until(self, happened: Callable[[], Any], what: str, patience_s: float = 180.0) -> None:
-        """Wait until something is seen."""
+    def until(self, happened: Callable[[], T], what: str, patience_s: float = 180.0) -> T:
+        """Wait until something is seen, and return it."""
         deadline = time.monotonic() + patience_s
-        while not happened():
+        while not (seen := happened()):
             if time.monotonic() > deadline:
                 pytest.fail(f"not seen in {patience_s:g} s: {what}\n{self.said()}")
             time.sleep(0.05)
+        return seen
 
     def answered(self, at_least: int) -> None:
         """Wait until the fake has answered so many requests."""

@@ -23,8 +23,7 @@ def test_workers_killed_at_random_times(on_stage: Stage, broker: str, chance: Ra
     runner = on_stage.start("--broker", broker, "--workers", "2")
     on_stage.answered(chance.randint(1, 20))
     for _ in range(3):
-        on_stage.until(on_stage.workers, "a worker")
-        _kill(chance.choice(on_stage.workers()))
+        _kill(chance.choice(on_stage.until(on_stage.workers, "a worker")))
         time.sleep(chance.uniform(0.1, 1.5))
     on_stage.end(runner)
     Promise(CELLS).check(on_stage, read_ledger(broker))

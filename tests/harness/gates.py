@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,10 +10,12 @@ from typing import Any
 
 from agents import Answer, Call, Failure, Model, Part, Permit, Pipeline, Place, Request, Timing, Usage, WorstCase
 from harness.cells import Cell
+from harness.errors import Deferred
 from harness.experiment.servers import ServerSpec
 from harness.gate.gate import CellGate
 from harness.gate.gatehouse import Gatehouse
 from harness.gate.ledger import Caps
+from harness.gate.taking import take
 from harness.money.price_file import PriceFile
 from harness.money.pricing import PriceTable
 
@@ -65,6 +68,17 @@ async def pay(gate: CellGate, place: Place = PLACE, asked: Request | None = None
     call = answered(await gate.admit(place, asked, WORST), asked, place)
     assert await gate.record(call) is None
     return call
+
+
+async def take_when_free(gates: Gatehouse, wanted: Cell) -> tuple[CellGate, list[float]]:
+    """Hold a cell as soon as its holder is dead; also how long each refusal asked to wait."""
+    waits_s: list[float] = []
+    while True:
+        try:
+            return await take(gates, wanted), waits_s
+        except Deferred as held:
+            waits_s.append(held.delay_s)
+            await asyncio.sleep(held.delay_s)
 
 
 def at(role: str, index: int = 0) -> Place:

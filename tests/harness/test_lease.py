@@ -16,7 +16,7 @@ from harness.errors import Deferred, LeaseLost
 from harness.gate.keys import Keys
 from harness.gate.lease import ALIVE_MS, Heart, bury
 from harness.gate.taking import take
-from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request
+from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request, take_when_free
 
 
 def test_a_cell_is_held_by_one_however_often_its_message_comes(redis_url: str) -> None:
@@ -70,14 +70,15 @@ def test_a_holder_is_dead_only_after_two_looks(redis_url: str) -> None:
                     client.delete(first.keys.alive(first.holder))
                 with pytest.raises(Deferred):
                     await take(second, cell())
-                await asyncio.sleep(1.1)
+                while await first._redis.hexists(first.keys.suspects, first.holder):
+                    await asyncio.sleep(0.02)
             await gate.admit(PLACE, request(), WORST)
 
     asyncio.run(scenario())
 
 
 def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
-    async def scenario() -> float:
+    async def scenario() -> tuple[float, float]:
         dead = house(redis_url)
         await dead.start()
         await take(dead, cell())
@@ -85,17 +86,15 @@ def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
         assert dead._heart._task is not None
         dead._heart._task.cancel()
         async with house(redis_url) as second:
-            while True:
-                try:
-                    await take(second, cell())
-                    break
-                except Deferred as later:
-                    await asyncio.sleep(later.delay_s)
+            _, waits_s = await take_when_free(second, cell())
         await dead._redis.aclose()
         await dead._blocking.aclose()
-        return time.monotonic() - died
+        return time.monotonic() - died, sum(waits_s)
 
-    assert ALIVE_MS / 1000 < asyncio.run(scenario()) < 9.0
+    passed_s, asked_to_wait_s = asyncio.run(scenario())
+    assert passed_s > ALIVE_MS / 1000
+    # Not the time that passed: a busy machine may add any amount to it.
+    assert asked_to_wait_s < 9.0
 
 
 def test_a_released_cell_keeps_count_of_its_attempts_and_starts_above_those_of_its_receipts(redis_url: str) -> None:

@@ -18,7 +18,7 @@ from harness.experiment.again import Wish
 from harness.replay import find
 from reports.load import load
 from tests.fixtures.models import FakeModels
-from tests.fixtures.runs import HOSTED, Lab, wait_for
+from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
 ROLES = 12
 OWN_TO_PAID = ("--from", "own", "--to", "paid", "--noise-floor", "0")
@@ -199,9 +199,9 @@ def test_a_replay_that_was_interrupted_goes_on_and_pays_for_no_answer_again(lab:
     before = paid_calls(lab)
     lab.fake.control(defaults={"latency_s": 0.4})
     process = lab.start("replay", "lab", "--experiment", "lab.yaml", "--yes", *OWN_TO_PAID)
-    wait_for(lambda: paid_calls(lab) - before > 3, "requests", patience_s=90)
+    wait_for(lambda: paid_calls(lab) - before > 3, "requests")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3, output
     lab.fake.control(defaults={"latency_s": 0.0})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,22 +12,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from harness import status
-from tests.fixtures.models import FakeModels
+from tests.fixtures.models import fake_server
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Iterator[Lab]:
-    """A lab whose run of four cells has ended; later tests go on from what it left."""
-    fake_models_process.reset()
-    lab = Lab(tmp_path_factory.mktemp("finished"), fake_models_process)
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab whose run of four cells has ended, with a fake model server that saw nothing else; tests only read it."""
+    with fake_server() as models:
+        lab = Lab(tmp_path_factory.mktemp("finished"), models)
+        lab.experiment(dates=2)
+        lab.run()
+        yield lab
+        lab.close()
+
+
+@pytest.fixture
+def continued(finished: Lab, lab: Lab) -> Lab:
+    """A lab of its own with a copy of that run, for which nothing was paid on this test's fake model server."""
+    shutil.copytree(finished.folder, lab.folder, dirs_exist_ok=True)
     lab.experiment(dates=2)
-    lab.run()
-    yield lab
-    lab.close()
+    return lab
 
 
 def paid_calls(lab: Lab) -> int:
@@ -68,23 +76,21 @@ def test_the_manifest_says_what_made_the_run(finished: Lab) -> None:
     assert "sk-fake" not in (finished.runs[0] / "manifest.json").read_text()
 
 
-def test_a_second_run_does_no_work_and_says_so(finished: Lab) -> None:
-    before = paid_calls(finished)
-
-    assert "nothing left to do" in finished.run()
-    assert len(finished.runs) == 1
-    assert paid_calls(finished) == before
+def test_a_second_run_does_no_work_and_says_so(continued: Lab) -> None:
+    assert "nothing left to do" in continued.run()
+    assert len(continued.runs) == 1
+    assert paid_calls(continued) == 0
 
 
-def test_deleting_one_receipt_runs_exactly_that_cell_again(finished: Lab) -> None:
-    before, receipts = paid_calls(finished), finished.receipts()
+def test_deleting_one_receipt_runs_exactly_that_cell_again(continued: Lab) -> None:
+    receipts = continued.receipts()
     receipts[0].unlink()
 
-    finished.run()
+    continued.run()
 
-    assert paid_calls(finished) == before + 12
-    assert finished.receipts() == receipts
-    again = next(cell for cell in finished.rows("cells") if receipts[0].name.startswith(cell["cell_id"]))
+    assert paid_calls(continued) == 12
+    assert continued.receipts() == receipts
+    again = next(cell for cell in continued.rows("cells") if receipts[0].name.startswith(cell["cell_id"]))
     assert again["attempts"] == 2
     assert again["llm_calls"] == 24, "what the first attempt cost stays in the bill"
 
@@ -98,20 +104,17 @@ def test_status_tells_one_json_object(finished: Lab) -> None:
     assert (listed.run.experiment, listed.state, listed.progress.ended) == ("lab", "done", 4)
 
 
-def test_a_further_arm_pays_only_for_its_own_cells(finished: Lab) -> None:
-    plain = yaml.safe_load((finished.folder / "lab.yaml").read_text())
-    plain["arms"] = {"renamed": {"all": "paid"}, "own": {"all": "own"}, "macd": {"rule": "macd"}}
-    (finished.folder / "lab.yaml").write_text(yaml.safe_dump(plain))
-    before = paid_calls(finished)
+def test_a_further_arm_pays_only_for_its_own_cells(continued: Lab) -> None:
+    continued.experiment(dates=2, arms={"renamed": {"all": "paid"}, "own": {"all": "own"}, "macd": {"rule": "macd"}})
 
-    said = finished.run()
+    said = continued.run()
 
     assert "taken over from earlier runs: 4 ended cells" in said
-    assert paid_calls(finished) == before
-    assert len(finished.runs) == 2
-    cells = finished.rows("cells")
+    assert paid_calls(continued) == 0
+    assert len(continued.runs) == 2
+    cells = continued.rows("cells")
     assert sorted({cell["arm"] for cell in cells}) == ["macd", "own", "renamed"]
-    assert {cell["run_id"] for cell in cells if cell["arm"] == "renamed"} == {finished.runs[0].name}
+    assert {cell["run_id"] for cell in cells if cell["arm"] == "renamed"} == {continued.runs[0].name}
     assert {cell["decision_status"] for cell in cells if cell["arm"] == "macd"} == {"rule"}
 
 

@@ -74,18 +74,20 @@ def test_a_model_that_somebody_else_had_loaded_stays(fake_models: FakeModels) ->
 def test_cells_of_another_model_wait_until_the_server_is_free(fake_models: FakeModels) -> None:
     order: list[str] = []
 
-    async def one(warmer: Warmer, name: str, seconds: float) -> None:
+    async def one(warmer: Warmer, name: str, begun: asyncio.Event, seconds: float) -> None:
         async with warmer.of(_cell(name)):
             order.append(f"{name} in")
+            begun.set()
             await asyncio.sleep(seconds)
             order.append(f"{name} out")
 
     async def play() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
             warmer = Warmer(clients)
-            first = asyncio.create_task(one(warmer, LLAMA, 0.3))
-            await asyncio.sleep(0.15)
-            await asyncio.gather(first, one(warmer, QWEN, 0.0))
+            begun = asyncio.Event()
+            first = asyncio.create_task(one(warmer, LLAMA, begun, 0.3))
+            await begun.wait()
+            await asyncio.gather(first, one(warmer, QWEN, begun, 0.0))
             await warmer.aclose()
 
     asyncio.run(play())

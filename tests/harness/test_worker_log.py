@@ -7,9 +7,11 @@ import logging
 import os
 import subprocess
 import sys
-import time
+
+import pytest
 
 from harness.workers.worker_log import JsonFormatter, PatientHandler, secrets_of, without_secrets
+from tests.fixtures.runs import wait_for
 
 FLOOD = """
 import logging, sys
@@ -59,12 +61,11 @@ def test_a_reader_that_stops_reading_holds_nobody() -> None:
     process.wait()
 
 
-def test_lines_reach_stderr(capfd: object) -> None:
+def test_lines_reach_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     handler = PatientHandler()
     handler.setFormatter(JsonFormatter({}))
     handler.emit(record("hello"))
     handler.flush()
-    time.sleep(0.05)
-    err = capfd.readouterr().err  # type: ignore[attr-defined]
 
-    assert json.loads(err)["message"] == "hello"
+    written = wait_for(lambda: capfd.readouterr().err, "the line")
+    assert json.loads(written)["message"] == "hello"
