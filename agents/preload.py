@@ -8,7 +8,7 @@ def preload() -> None:
     connected and nothing runs. Raises PipelineError for a role file that is wrong."""
     from agents import deciding, flow, graph, own, prompts, rules, toolkit  # noqa: F401
     from agents.contract.pipeline import Pipeline
-    from agents.llms.preload import preload as providers
+    from agents.llms import preload as providers
 
     providers()
     usual = Pipeline()

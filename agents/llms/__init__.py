@@ -1,11 +1,9 @@
-"""The one door to models: providers, their clients, and what is known of the servers they reach."""
+"""The model client: providers, the servers that they reach, and `ask`."""
 
-from agents.llms.clients import PROVIDERS, Clients, probe
-from agents.llms.counting import TokenCounter, counter_of
-from agents.llms.door import ask, worst_case
-from agents.llms.ollama_pull import pull
+from agents.llms.clients import PROVIDERS, Clients, ask, preload, probe, worst_case
+from agents.llms.ollama_server import pull
 from agents.llms.provider import ModelReport, ServerReport, Warmth
-from agents.llms.tokens import estimate_parts, estimate_request, estimate_tokens
+from agents.llms.tokens import TokenCounter, counter_of, estimate_parts, estimate_request, estimate_tokens
 
 __all__ = [
     "PROVIDERS",
@@ -19,6 +17,7 @@ __all__ = [
     "estimate_parts",
     "estimate_request",
     "estimate_tokens",
+    "preload",
     "probe",
     "pull",
     "worst_case",

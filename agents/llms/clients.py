@@ -1,13 +1,25 @@
-"""The clients of one process: one provider per server, built when first asked, all on one event loop."""
+"""The model client: the servers that a process reaches, and `ask`, which admits, sends and records every request."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from agents.contract.answer import Answer, Failure, Timing
+from agents.contract.gate import Call, Gate, Permit, WorstCase
 from agents.contract.lineup import Model, Server
-from agents.errors import Unsupported
-from agents.llms.provider import Provider, ServerReport, Warmth
+from agents.contract.request import Place, Request
+from agents.errors import ModelCallError, PromptTooLong, Unsupported
+from agents.llms.failures import classify, without_keys
+from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap
+from agents.llms.tokens import estimate_request
+from agents.llms.wire import tapped
+
+if TYPE_CHECKING:
+    from agents.llms.openai import OpenAI
 
 
 def _openai(server: Server, owner: str) -> Provider:
@@ -28,42 +40,44 @@ def _llamacpp(server: Server, owner: str) -> Provider:
     return LlamaCpp(server, owner)
 
 
+_ESTIMATE_MARGIN = 1.25
+"""Factor by which an estimate of tokens may be too low."""
 PROVIDERS: Mapping[str, Callable[[Server, str], Provider]] = {
     "openai": _openai,
     "openai_compatible": _openai,
     "ollama": _ollama,
     "llamacpp": _llamacpp,
 }
-"""The one table of providers: name in an experiment -> how a server of that kind is reached."""
+"""Provider name in an experiment -> constructor for a server of that kind."""
 
 
 class Clients:
-    """The servers that a process reaches; belongs to the event loop that first asks through it."""
+    """The servers that a process reaches; belongs to the event loop that first uses it."""
 
     def __init__(self, servers: Mapping[str, Server], owner: str = "") -> None:
-        """`owner` names this user of the machine's embedded model to others who wait for it (a run, a worker)."""
+        """`owner` (a run, a worker) is shown to other processes that wait for the embedded model."""
         self._servers = dict(servers)
         self._owner = owner
         self._providers: dict[str, Provider] = {}
-        _trace_nothing()
+        _disable_tracing()
 
     def provider(self, model: Model) -> Provider:
-        """Where a model answers. Raises Unsupported for an unknown server or provider."""
+        """The provider of a model's server. Raises Unsupported for an unknown server or provider."""
         server = self._server(model)
         if server.name not in self._providers:
             self._providers[server.name] = _build(server, self._owner)
         return self._providers[server.name]
 
     async def warm(self, model: Model) -> Warmth:
-        """Load a model outside of any timing; hand the result to `release` at the end of its arm."""
+        """Load a model outside any timing; pass the result to `release` at the end of its arm."""
         return await self.provider(model).warm(model)
 
     async def release(self, model: Model, before: Warmth) -> None:
-        """Give a model's memory back as it was found; other users of the server keep what they had."""
+        """Restore the model's state from before `warm`; other users of the server are not affected."""
         await self.provider(model).release(model, before)
 
     async def aclose(self) -> None:
-        """Free all connections; the embedded model goes away with its last user."""
+        """Close all connections; the embedded server ends with its last user."""
         providers, self._providers = list(self._providers.values()), {}
         for provider in providers:
             await provider.aclose()
@@ -80,11 +94,11 @@ class Clients:
         if model.server:
             known = ", ".join(sorted(self._servers)) or "none"
             raise Unsupported(f"model {model.alias!r} names server {model.server!r}; known: {known}")
-        return next((one for one in self._servers.values() if one.provider == model.provider), _default(model))
+        return next((server for server in self._servers.values() if server.provider == model.provider), _default(model))
 
 
 async def probe(server: Server, models: Sequence[Model]) -> ServerReport:
-    """What a server says about itself and these models; a server that is away is reported, not raised."""
+    """Report on a server and these models; an unreachable server is reported, not raised."""
     provider = _build(server, "probe")
     try:
         return await provider.probe(models)
@@ -103,9 +117,115 @@ def _default(model: Model) -> Server:
     return Server(name=model.provider, provider=model.provider)
 
 
-def _trace_nothing() -> None:
-    """LANGSMITH_* in the environment would send prompts away, and hold the process while the endpoint is dead."""
+def _disable_tracing() -> None:
+    """LANGSMITH_* variables would send prompts to a third party, and block the process while that server is down."""
     import langsmith
 
     settings: dict[str, Any] = {"enabled": False}
     langsmith.configure(**settings)
+
+
+async def ask(place: Place, request: Request, gate: Gate, clients: Clients) -> Answer:
+    """Answer one request, from the journal if it was paid for before; every attempt is admitted and recorded.
+
+    Raises PromptTooLong before anything is sent, ModelCallError when the gate allows no further attempt, and Halt when the
+    cell must not continue.
+    """
+    recalled = await gate.recall(place, request)
+    if recalled is not None:
+        return recalled
+    provider = clients.provider(request.model)
+    await provider.prepare(request.model)
+    worst = worst_case(request, provider.context_window(request.model))
+    while True:
+        permit = await gate.admit(place, request, worst)
+        call = await _send_or_discard(place, request, permit, gate, provider)
+        wait_s = await gate.record(call)
+        if call.answer is not None:
+            return call.answer
+        if wait_s is None:
+            raise _error(request, call.failure)
+        await asyncio.sleep(wait_s)
+
+
+def worst_case(request: Request, window: int | None) -> WorstCase:
+    """The most tokens that a request can use. Raises PromptTooLong if prompt and answer cannot fit the context window."""
+    estimated, cap = estimate_request(request), output_cap(request)
+    if window is None:
+        return WorstCase(round(estimated * _ESTIMATE_MARGIN), cap or UNCAPPED_OUTPUT_TOKENS)
+    if estimated + (cap or 0) > window:
+        model = request.model
+        raise PromptTooLong(
+            f"about {estimated} tokens of prompt and {cap or 0} of answer do not fit the {window} tokens of {model.alias!r} "
+            f"({model.name}); raise num_ctx, lower max_output_tokens or lower budget_tokens of the pipeline"
+        )
+    return WorstCase(min(round(estimated * _ESTIMATE_MARGIN), window), min(cap or window, window))
+
+
+async def _send_or_discard(place: Place, request: Request, permit: Permit, gate: Gate, provider: Provider) -> Call:
+    try:
+        return await _send(place, request, permit, provider)
+    except BaseException:
+        # Cancelled, or an internal error: the request may be billed anyway.
+        await asyncio.shield(gate.discard(place, permit))
+        raise
+
+
+async def _send(place: Place, request: Request, permit: Permit, provider: Provider) -> Call:
+    arrived, started_at, answer, failure, slot = time.perf_counter(), time.time(), None, None, Slot()
+    started = arrived
+    with tapped() as wire:
+        try:
+            async with provider.slot(request.model) as slot:
+                started, started_at = time.perf_counter(), time.time()
+                async with asyncio.timeout(provider.timeout_s(request.model)):
+                    answer = await provider.send(request, slot, wire)
+        except Exception as error:  # noqa: BLE001 - whatever a client raises becomes a recorded failure
+            failure = without_keys(classify(error, wire), provider.server.api_key)
+        duration_s = time.perf_counter() - started
+    timing = _timing(answer, slot, started_at, duration_s)
+    return Call(
+        call_id=permit.call_id,
+        place=place,
+        request=request,
+        timing=timing,
+        answer=replace(answer, timing=timing) if answer else None,
+        failure=failure,
+        params=wire.sent if wire.sent is not None else request.model.params,
+        queued_s=permit.queued_s + slot.waited_s,
+        backoff_s=permit.backoff_s,
+    )
+
+
+def _timing(answer: Answer | None, slot: Slot, started_at: float, duration_s: float) -> Timing:
+    """Our own measurement around the server's. The duration includes loading, as on a server that loads on demand."""
+    reported, loaded_s = answer.timing if answer else Timing(), slot.load_s or 0.0
+    load_s = reported.load_s if reported.load_s is not None else slot.load_s
+    return replace(reported, started_at=started_at - loaded_s, duration_s=duration_s + loaded_s, load_s=load_s)
+
+
+def _error(request: Request, failure: Failure | None) -> ModelCallError:
+    failure = failure or Failure("bad_answer", "no answer and no failure", "Nothing")
+    return ModelCallError(
+        f"{request.model.alias} ({request.model.name}): {failure.message}",
+        cause=failure.cause,
+        http_status=failure.http_status,
+        retry_after_s=failure.retry_after_s,
+        request_id=failure.request_id,
+    )
+
+
+def preload() -> None:
+    """Import every installed provider library before a process forks, so that its children need not; nothing is connected."""
+    import aiohttp  # noqa: F401
+    import langchain_ollama  # noqa: F401
+
+    from agents.llms import llamacpp, ollama, openai  # noqa: F401
+
+    asyncio.run(_build_once(openai.OpenAI(Server("preload", "openai", url="http://127.0.0.1/v1"))))
+
+
+async def _build_once(provider: OpenAI) -> None:
+    """The SDK imports some of its modules only when a client is built."""
+    await provider.prepare(Model("preload", provider.server.provider, "preload"))
+    await provider.aclose()

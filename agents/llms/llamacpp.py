@@ -1,4 +1,4 @@
-"""llama.cpp: the machine's embedded tiny models, or a llama-server at an address of its own."""
+"""llama.cpp: the machine's embedded small models, or a llama-server at an address of its own."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Any
 from agents.contract.answer import Answer
 from agents.contract.lineup import Model, Server
 from agents.contract.request import Request
-from agents.llms.lease import Lease
+from agents.llms.embedded_client import EmbeddedClient
 from agents.llms.openai import OpenAI
-from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Turn, Warmth, no_wait
+from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Slot, Warmth, no_wait
 from agents.llms.weights import INSTALL, WEIGHTS, missing_parts
 from agents.llms.wire import Wire
 
-_NO_PACKAGE = "pip install 'xllamacpp>=2026.10'"
-_NO_LIBRARY = "install that system library; libgomp.so.1: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp"
+_FIX_PACKAGE = "pip install 'xllamacpp>=2026.10'"
+_FIX_LIBRARY = "install that system library; libgomp.so.1: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp"
 
 
 class LlamaCpp:
-    """The embedded models, shared by all processes of the machine, one computing at a time."""
+    """The embedded models, shared by all processes of the machine; one request computes at a time."""
 
     def __init__(self, server: Server, owner: str) -> None:
         self.server = server
-        self._lease = Lease(owner)
+        self._embedded = EmbeddedClient(owner)
         self._chats: dict[str, OpenAI] = {}
 
     def context_window(self, model: Model) -> int:
-        asked = int(model.params.get("num_ctx") or DEFAULT_CONTEXT_TOKENS)
+        requested = int(model.params.get("num_ctx") or DEFAULT_CONTEXT_TOKENS)
         weights = WEIGHTS.get(model.name)
-        return min(asked, weights.context_length) if weights and not self.server.url else asked
+        return min(requested, weights.context_length) if weights and not self.server.url else requested
 
     def timeout_s(self, model: Model) -> float:
         return self.server.timeout_s
 
     async def prepare(self, model: Model) -> None:
-        import langchain_openai  # noqa: F401 - seconds that must not count as the first answer's
+        import langchain_openai  # noqa: F401 - seconds that must not count as part of the first answer
 
-    def turn(self, model: Model) -> Any:
+    def slot(self, model: Model) -> Any:
         if self.server.url:
             return no_wait()
-        return self._lease.turn(model.name, self.context_window(model))
+        return self._embedded.slot(model.name, self.context_window(model))
 
-    async def send(self, request: Request, turn: Turn, wire: Wire) -> Answer:
-        answer = await self._chat(turn.url or self.server.url or "").send(request, turn, wire)
+    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
+        answer = await self._chat(slot.url or self.server.url or "").send(request, slot, wire)
         weights = WEIGHTS.get(request.model.name)
-        digest = weights.sha256 if weights and turn.url else None
+        digest = weights.sha256 if weights and slot.url else None
         return replace(answer, model_digest=digest, context_window=self.context_window(request.model))
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
@@ -56,15 +56,15 @@ class LlamaCpp:
             import xllamacpp
         except ImportError as error:
             problem = f"the embedded model server cannot be loaded: {error}"
-            mend = _NO_PACKAGE if isinstance(error, ModuleNotFoundError) else _NO_LIBRARY
-            return ServerReport(self.server.name, False, problem=problem, mend=mend)
+            fix = _FIX_PACKAGE if isinstance(error, ModuleNotFoundError) else _FIX_LIBRARY
+            return ServerReport(self.server.name, False, problem=problem, fix=fix)
 
         reports = {model.alias: _report(model) for model in models}
         return ServerReport(self.server.name, True, f"xllamacpp {xllamacpp.__version__}", models=reports)
 
     async def warm(self, model: Model) -> Warmth:
-        async with self.turn(model) as turn:
-            return Warmth(load_s=turn.load_s, was_loaded=turn.load_s is None, context_window=self.context_window(model))
+        async with self.slot(model) as slot:
+            return Warmth(load_s=slot.load_s, was_loaded=slot.load_s is None, context_window=self.context_window(model))
 
     async def release(self, model: Model, before: Warmth) -> None:
         return None
@@ -73,10 +73,10 @@ class LlamaCpp:
         chats, self._chats = list(self._chats.values()), {}
         for chat in chats:
             await chat.aclose()
-        await self._lease.aclose()
+        await self._embedded.aclose()
 
     def _chat(self, url: str) -> OpenAI:
-        """The embedded server's address changes with each model that it loads."""
+        """One client per address: that of the embedded server changes with each model it loads."""
         if url not in self._chats:
             self._chats[url] = OpenAI(replace(self.server, url=url, api="chat"))
         return self._chats[url]

@@ -1,4 +1,4 @@
-"""The messages of a request: adjacent parts of one role joined with a blank line, exactly as they are sent."""
+"""The messages of a request: adjacent parts of one role joined by a blank line, exactly as they are sent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from agents.contract.request import Part, ToolCall, ToolSpec
 
 
 def join(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """One part per message; what carries tool calls or answers one is never joined."""
+    """One part per message; a part with tool calls, or the result of one, is never joined."""
     messages: list[Part] = []
     for part in parts:
-        if messages and _joins(messages[-1], part):
+        if messages and _is_joinable(messages[-1], part):
             messages[-1] = Part(part.role, f"{messages[-1].text}\n\n{part.text}")
         else:
             messages.append(part)
@@ -21,38 +21,38 @@ def join(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def langchain_messages(parts: Sequence[Part], *, parsed_arguments: bool) -> list[Any]:
-    """LangChain's messages. With parsed_arguments a tool call carries a dict (Ollama), else its text unchanged."""
+    """LangChain's messages. With `parsed_arguments` tool calls carry a dict (Ollama), else the model's text unchanged."""
     return [_message(part, parsed_arguments) for part in join(parts)]
 
 
 def tool_spec(tool: ToolSpec) -> dict[str, Any]:
-    """A tool as Chat Completions and Ollama describe it."""
-    described = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": described}
+    """A tool in the format of Chat Completions and Ollama."""
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}
 
 
-def _joins(last: Part, part: Part) -> bool:
-    plain = not (last.tool_calls or part.tool_calls or last.tool_call_id or part.tool_call_id)
-    return plain and last.role == part.role and part.role != "tool"
+def _is_joinable(last: Part, part: Part) -> bool:
+    has_tools = last.tool_calls or part.tool_calls or last.tool_call_id or part.tool_call_id
+    return not has_tools and last.role == part.role and part.role != "tool"
 
 
 def _message(part: Part, parsed_arguments: bool) -> Any:
     from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 
     if part.role == "assistant":
-        return _assistant(part, parsed_arguments)
+        return _assistant_message(part, parsed_arguments)
     if part.role == "tool":
         return ToolMessage(content=part.text, tool_call_id=part.tool_call_id or "")
     return SystemMessage(content=part.text) if part.role == "system" else HumanMessage(content=part.text)
 
 
-def _assistant(part: Part, parsed_arguments: bool) -> Any:
+def _assistant_message(part: Part, parsed_arguments: bool) -> Any:
     from langchain_core.messages import AIMessage
 
     if parsed_arguments:
         calls = [{"id": call.id, "name": call.name, "args": _arguments(call)} for call in part.tool_calls]
         return AIMessage(content=part.text, tool_calls=calls)
-    # "Invalid" calls are the ones whose arguments LangChain sends on as they are written.
+    # LangChain sends the arguments of "invalid" calls exactly as they are written.
     raw = [{"id": call.id, "name": call.name, "args": call.arguments, "error": None} for call in part.tool_calls]
     return AIMessage(content=part.text, invalid_tool_calls=raw)
 

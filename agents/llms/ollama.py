@@ -1,4 +1,4 @@
-"""Ollama's native API through langchain-ollama: the context size on every call, and never a silent cut."""
+"""Ollama's native API through langchain-ollama: the context size in every call, and no silently truncated prompt."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agents.contract.lineup import Model, Server
 from agents.contract.request import Request
 from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import langchain_messages, tool_spec
-from agents.llms.ollama_server import OllamaServer, Told
-from agents.llms.ollama_stream import Heard
-from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Turn, Warmth, no_wait, output_cap
+from agents.llms.ollama_server import ModelDetails, OllamaServer
+from agents.llms.ollama_stream import Stream, uncut_transport
+from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, Warmth, no_wait, output_cap
 from agents.llms.wire import Wire, hooks
 
 KEEP_ALIVE = "30m"
-"""Longer than any pause within an arm, and no model stays in the memory for ever after a crash."""
+"""Longer than any pause within an arm; after a crash the model is unloaded eventually."""
 _RELOAD_S = 0.5
 _OPTIONS = ("temperature", "top_p", "top_k", "seed")
 
@@ -30,34 +30,34 @@ class Ollama:
         self._rest = OllamaServer(server)
         self._transport: Any = None
         self._chats: dict[str, Any] = {}
-        self._told: dict[str, Told] = {}
+        self._details: dict[str, ModelDetails] = {}
         self._contexts: dict[tuple[str, int], int] = {}
-        """(model, num_ctx asked for) -> what the server loaded it with, which may be less."""
+        """(model, requested num_ctx) -> the context size that the server loaded it with, which may be smaller."""
 
     def context_window(self, model: Model) -> int:
-        asked = self._num_ctx(model)
-        return min(asked, self._contexts.get((model.name, asked)) or asked)
+        requested = self._num_ctx(model)
+        return min(requested, self._contexts.get((model.name, requested)) or requested)
 
     def timeout_s(self, model: Model) -> float:
         return self.server.timeout_s
 
     async def prepare(self, model: Model) -> None:
-        import langchain_ollama  # noqa: F401 - seconds that must not count as the first answer's
+        import langchain_ollama  # noqa: F401 - seconds that must not count as part of the first answer
 
-        if model.name not in self._told:
-            self._told[model.name] = await self._rest.told(model.name)
+        if model.name not in self._details:
+            self._details[model.name] = await self._rest.details(model.name)
 
-    def turn(self, model: Model) -> Any:
+    def slot(self, model: Model) -> Any:
         return no_wait()
 
-    async def send(self, request: Request, turn: Turn, wire: Wire) -> Answer:
-        heard = await self._listen(request, wire)
-        if not heard.done:
+    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
+        stream = await self._read_stream(request, wire)
+        if not stream.is_done:
             raise failed("cut_stream", "the stream ended before its last line", "NoLastLine", wire)
-        is_known = (request.model.name, self._num_ctx(request.model)) in self._contexts
-        if (heard.seconds("load_duration") or 0.0) > _RELOAD_S or not is_known:
+        is_verified = (request.model.name, self._num_ctx(request.model)) in self._contexts
+        if (stream.seconds("load_duration") or 0.0) > _RELOAD_S or not is_verified:
             await self._verify_context(request.model)
-        return heard.answer(request, self.context_window(request.model), self._told[request.model.name])
+        return stream.answer(request, self.context_window(request.model), self._details[request.model.name])
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         return await self._rest.probe(models)
@@ -73,22 +73,22 @@ class Ollama:
         if self._transport is not None:
             await self._transport.aclose()
 
-    async def _listen(self, request: Request, wire: Wire) -> Heard:
+    async def _read_stream(self, request: Request, wire: Wire) -> Stream:
         import ollama
 
-        heard = Heard()
+        stream = Stream()
         try:
             async for chunk in self._chat(request).astream(self._messages(request), **self._arguments(request)):
-                heard.add(chunk)
+                stream.add(chunk)
         except ollama.ResponseError as error:
             if wire.status is not None and wire.status >= 400:
                 raise
             raise _stream_error(str(error.error), wire) from error
         except json.JSONDecodeError as error:
-            if heard.chunks:
+            if stream.chunks:
                 raise failed("cut_stream", f"the stream ended within a line: {error}", "HalfLine", wire) from error
             raise
-        return heard
+        return stream
 
     async def _verify_context(self, model: Model) -> None:
         if effective := await self._rest.effective_context(model.name):
@@ -106,7 +106,7 @@ class Ollama:
         return arguments
 
     def _chat(self, request: Request) -> Any:
-        """One client per set of options: options given at call time would replace all of these, num_ctx too."""
+        """One client per set of options: options passed with a call would replace all of them, num_ctx included."""
         options = self._options(request)
         key = json.dumps(options, sort_keys=True)
         if key not in self._chats:
@@ -124,10 +124,10 @@ class Ollama:
         }
 
     def _think(self, model: Model) -> bool | str | None:
-        """As asked; a thinking model that nobody asked thinks all the same, and only a spoken True returns its thoughts."""
-        asked: bool | str | None = model.params.get("think")
-        thinks = "thinking" in self._told[model.name].capabilities
-        return True if asked is None and thinks else asked
+        """The `think` parameter. Without it a thinking model thinks anyway, but returns its thoughts only for True."""
+        think: bool | str | None = model.params.get("think")
+        can_think = "thinking" in self._details[model.name].capabilities
+        return True if think is None and can_think else think
 
     def _num_ctx(self, model: Model) -> int:
         return int(model.params.get("num_ctx") or DEFAULT_CONTEXT_TOKENS)
@@ -146,13 +146,11 @@ class Ollama:
 
     def _shared_transport(self) -> Any:
         if self._transport is None:
-            from agents.llms.ollama_transport import uncut_transport
-
             self._transport = uncut_transport(secure=self._rest.url.startswith("https:"))
         return self._transport
 
 
 def _stream_error(message: str, wire: Wire) -> Exception:
-    """An error line within a stream that began with HTTP 200."""
+    """The failure of a stream that began with HTTP 200 and contains an error line."""
     cause = "too_long" if any(phrase in message.lower() for phrase in TOO_LONG) else "server_error"
     return failed(cause, message, "StreamError", wire)

@@ -1,47 +1,51 @@
-"""What an Ollama server tells beside answers: its models, what is loaded, and for how long."""
+"""Everything about an Ollama server except chat: its models, loading and unloading, and pulling a model."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.contract.lineup import Model, Server
+from agents.errors import ModelCallError
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Warmth
 
 URL = "http://127.0.0.1:11434"
 _TIMEOUT_S = 4.0
 _LOAD_TIMEOUT_S = 900.0
-_FOR_EVER = dt.timedelta(days=365)
-"""keep_alive -1 shows up as an expiry some centuries ahead."""
+_PULL_TIMEOUT_S = 300.0
+"""The longest silence within a pull, which normally reports every few seconds."""
+_UNLIMITED = dt.timedelta(days=365)
+"""keep_alive -1 is reported as an expiry several centuries ahead."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the server says about one model."""
+class ModelDetails:
+    """What the server reports about one model."""
 
     digest: str | None = None
     quantisation: str | None = None
     capabilities: tuple[str, ...] = ()
     context_length: int | None = None
-    """What the model was trained for."""
+    """The context that the model was trained for, in tokens."""
 
 
 class OllamaServer:
-    """The REST face of one server; everything but /api/chat."""
+    """The REST API of one server, except /api/chat."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.url = address(server)
         self._http: Any = None
 
-    async def told(self, model: str) -> Told:
-        """Digest, quantisation, capabilities; empty where the server cannot be asked, the request itself will say why."""
-        listed = _named((await self._get("/api/tags") or {}).get("models"), model)
+    async def details(self, model: str) -> ModelDetails:
+        """Digest, quantisation and capabilities; empty if the server does not answer (the request itself will fail)."""
+        listed = _find_model((await self._get("/api/tags") or {}).get("models"), model)
         shown = await self._post("/api/show", {"model": model}) if listed else None
-        return _told(listed or {}, shown or {})
+        return _details(listed or {}, shown or {})
 
     async def effective_context(self, model: str) -> int | None:
         """The context size that the model is loaded with now."""
@@ -49,34 +53,34 @@ class OllamaServer:
         return length if isinstance(length, int) and length > 0 else None
 
     async def loaded(self, model: str) -> Mapping[str, Any] | None:
-        """The model's line in /api/ps, None while it is not loaded."""
-        return _named((await self._get("/api/ps") or {}).get("models"), model)
+        """The model's entry in /api/ps, or None while it is not loaded."""
+        return _find_model((await self._get("/api/ps") or {}).get("models"), model)
 
     async def warm(self, model: str, num_ctx: int, keep_alive: int | str) -> Warmth:
-        """Load a model without asking it anything."""
+        """Load a model without prompting it."""
         before = await self.loaded(model)
         started = time.perf_counter()
-        await self._post("/api/generate", _load(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
+        await self._post("/api/generate", _load_body(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
         load_s = time.perf_counter() - started
         after = await self.loaded(model) or {}
         return Warmth(
             load_s=load_s,
             was_loaded=before is not None,
-            keep_alive=_remaining(before) if before else None,
+            keep_alive=_remaining_s(before) if before else None,
             context_window=after.get("context_length"),
             size_bytes=after.get("size"),
             size_vram_bytes=after.get("size_vram"),
         )
 
     async def release(self, model: str, num_ctx: int, before: Warmth) -> None:
-        """Unload what was not loaded before; give back its own keep-alive to what was."""
+        """Unload a model that was not loaded before `warm`; restore the keep-alive of one that was."""
         keep_alive = before.keep_alive if before.was_loaded and before.keep_alive is not None else 0
-        await self._post("/api/generate", _load(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
+        await self._post("/api/generate", _load_body(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         name, version = self.server.name, await self._get("/api/version")
         if version is None:
-            return ServerReport(name, False, problem=f"no Ollama answers at {self.url}", mend="start it: `ollama serve`")
+            return ServerReport(name, False, problem=f"no Ollama answers at {self.url}", fix="start it: `ollama serve`")
         tags = (await self._get("/api/tags") or {}).get("models")
         running = (await self._get("/api/ps") or {}).get("models")
         reports = {model.alias: await self._report(model, tags, running) for model in models}
@@ -87,62 +91,96 @@ class OllamaServer:
             await self._http.aclose()
 
     async def _report(self, model: Model, tags: Any, running: Any) -> ModelReport:
-        listed = _named(tags, model.name)
+        listed = _find_model(tags, model.name)
         if listed is None:
             problem = f"{self.url} has no model {model.name!r}"
             return ModelReport(model.name, False, problem, f"ollama pull {model.name}")
-        told = _told(listed, await self._post("/api/show", {"model": model.name}) or {})
-        loaded = _named(running, model.name) or {}
-        misfit, mend = _misfit(model, told)
+        details = _details(listed, await self._post("/api/show", {"model": model.name}) or {})
+        loaded = _find_model(running, model.name) or {}
+        problem_or_none, fix = _unsupported_params(model, details)
         return ModelReport(
             model.name,
             True,
-            misfit,
-            mend,
-            told.digest,
-            told.quantisation,
-            told.context_length,
-            told.capabilities,
+            problem_or_none,
+            fix,
+            details.digest,
+            details.quantisation,
+            details.context_length,
+            details.capabilities,
             loaded.get("size"),
             loaded.get("size_vram"),
         )
 
     async def _get(self, path: str) -> dict[str, Any] | None:
-        return await self._ask("GET", path, None, _TIMEOUT_S)
+        return await self._request("GET", path, None, _TIMEOUT_S)
 
     async def _post(self, path: str, body: Mapping[str, Any], timeout_s: float = _TIMEOUT_S) -> dict[str, Any] | None:
-        return await self._ask("POST", path, body, timeout_s)
+        return await self._request("POST", path, body, timeout_s)
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> dict[str, Any] | None:
-        """The answer's JSON object, or None for anything else."""
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> dict[str, Any] | None:
+        """The JSON object of the response, or None for anything else."""
         import httpx
 
         self._http = self._http or httpx.AsyncClient(trust_env=False, verify=self.url.startswith("https:"))
         try:
-            answer = await self._http.request(method, self.url + path, json=body, timeout=timeout_s)
-            told = answer.json() if answer.status_code == 200 else None
+            response = await self._http.request(method, self.url + path, json=body, timeout=timeout_s)
+            document = response.json() if response.status_code == 200 else None
         except (httpx.HTTPError, ValueError):
             return None
-        return told if isinstance(told, dict) else None
+        return document if isinstance(document, dict) else None
+
+
+async def pull(server: Server, model: str) -> AsyncIterator[str]:
+    """Yield the server's status lines until the model is there. Raises ModelCallError if it cannot be pulled.
+
+    Only a user's command pulls: never a preflight or a run.
+    """
+    import httpx
+
+    url = address(server)
+    try:
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=_PULL_TIMEOUT_S) as client,
+            client.stream("POST", f"{url}/api/pull", json={"model": model}) as response,
+        ):
+            async for line in response.aiter_lines():
+                yield _pull_status(line, model, url)
+        if response.is_error:
+            raise ModelCallError(f"{url} could not pull {model}: HTTP {response.status_code}", cause="not_found")
+    except httpx.HTTPError as error:
+        raise ModelCallError(f"{url} could not pull {model}: {error}", cause="connection") from error
+
+
+def _pull_status(line: str, model: str, url: str) -> str:
+    try:
+        status = dict(json.loads(line)) if line.strip() else {}
+    except (ValueError, TypeError) as error:
+        raise ModelCallError(
+            f"{url} does not answer /api/pull with JSON, so it is not an Ollama server: {line[:80]!r}", cause="bad_answer"
+        ) from error
+    if "error" in status:
+        raise ModelCallError(f"{url} could not pull {model}: {status['error']}", cause="not_found")
+    done, total = status.get("completed"), status.get("total")
+    return f"{status.get('status', '')}" + (f" {100 * done // total} %" if done and total else "")
 
 
 def address(server: Server) -> str:
-    """The address to use, always explicit so that OLLAMA_HOST never matters here."""
+    """The address to use: always explicit, so that OLLAMA_HOST has no effect."""
     url = (server.url or URL).rstrip("/")
     return url if "://" in url else f"http://{url}"
 
 
-def _named(models: Any, name: str) -> Mapping[str, Any] | None:
-    """The line of one model; `llama3` means `llama3:latest`."""
-    wanted = {name, f"{name}:latest"}
-    lines = models if isinstance(models, list) else []
-    return next((line for line in lines if isinstance(line, Mapping) and {line.get("name"), line.get("model")} & wanted), None)
+def _find_model(models: Any, name: str) -> Mapping[str, Any] | None:
+    """The entry of one model; `llama3` means `llama3:latest`."""
+    names = {name, f"{name}:latest"}
+    entries = models if isinstance(models, list) else []
+    return next((e for e in entries if isinstance(e, Mapping) and {e.get("name"), e.get("model")} & names), None)
 
 
-def _told(listed: Mapping[str, Any], shown: Mapping[str, Any]) -> Told:
+def _details(listed: Mapping[str, Any], shown: Mapping[str, Any]) -> ModelDetails:
     details = shown.get("details") or listed.get("details") or {}
     lengths = [value for key, value in (shown.get("model_info") or {}).items() if key.endswith(".context_length")]
-    return Told(
+    return ModelDetails(
         digest=listed.get("digest"),
         quantisation=details.get("quantization_level"),
         capabilities=tuple(shown.get("capabilities") or ()),
@@ -150,26 +188,26 @@ def _told(listed: Mapping[str, Any], shown: Mapping[str, Any]) -> Told:
     )
 
 
-def _misfit(model: Model, told: Told) -> tuple[str | None, str | None]:
-    """What a model cannot do of what is asked of it, and the mend."""
+def _unsupported_params(model: Model, details: ModelDetails) -> tuple[str | None, str | None]:
+    """The parameter that the model does not support and its fix, or two Nones."""
     num_ctx = model.params.get("num_ctx") or DEFAULT_CONTEXT_TOKENS
-    if told.context_length and num_ctx > told.context_length:
-        problem = f"num_ctx {num_ctx} is more than the {told.context_length} that {model.name} was trained for"
-        return problem, f"set num_ctx of {model.alias!r} to at most {told.context_length}"
-    if model.params.get("think") and told.capabilities and "thinking" not in told.capabilities:
+    if details.context_length and num_ctx > details.context_length:
+        problem = f"num_ctx {num_ctx} is more than the {details.context_length} that {model.name} was trained for"
+        return problem, f"set num_ctx of {model.alias!r} to at most {details.context_length}"
+    if model.params.get("think") and details.capabilities and "thinking" not in details.capabilities:
         return f"{model.name} cannot think", f"remove `think` from model {model.alias!r}"
     return None, None
 
 
-def _load(model: str, num_ctx: int, keep_alive: int | str) -> dict[str, Any]:
-    """The same num_ctx as the calls, or the model would be loaded twice."""
+def _load_body(model: str, num_ctx: int, keep_alive: int | str) -> dict[str, Any]:
+    """With the same num_ctx as the calls, or the model would be loaded twice."""
     return {"model": model, "keep_alive": keep_alive, "stream": False, "options": {"num_ctx": num_ctx}}
 
 
-def _remaining(line: Mapping[str, Any]) -> int:
-    """Seconds that a loaded model still had, -1 for ever."""
+def _remaining_s(entry: Mapping[str, Any]) -> int:
+    """Seconds until a loaded model expires; -1 for no limit."""
     try:
-        left = dt.datetime.fromisoformat(str(line.get("expires_at"))) - dt.datetime.now(dt.UTC)
+        remaining = dt.datetime.fromisoformat(str(entry.get("expires_at"))) - dt.datetime.now(dt.UTC)
     except (ValueError, TypeError):
         return 300
-    return -1 if left > _FOR_EVER or left < -_FOR_EVER else max(1, round(left.total_seconds()))
+    return -1 if remaining > _UNLIMITED or remaining < -_UNLIMITED else max(1, round(remaining.total_seconds()))

@@ -1,4 +1,4 @@
-"""An Ollama stream as it is heard: its pieces put together, its counts and times, and whether the prompt was cut on the way."""
+"""The transport of Ollama's chat API, and the stream that it returns, assembled into an answer."""
 
 from __future__ import annotations
 
@@ -8,17 +8,51 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from agents.contract.answer import Answer, Timing
 from agents.contract.request import Request, ToolCall
-from agents.llms.bodies import clean, count
 from agents.llms.messages import join
-from agents.llms.ollama_server import Told
+from agents.llms.ollama_server import ModelDetails
 from agents.llms.tokens import estimate_request
+from agents.llms.wire import note_sent, token_count, valid_utf8
 from domain.usage import Usage
 
 
+class UncutTransport(httpx.AsyncHTTPTransport):
+    """Adds two options that langchain-ollama does not offer to every chat request.
+
+    `truncate: false` makes an over-long prompt an error, and `shift: false` ends the answer when the context is full.
+    Servers that do not know the options ignore them.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/api/chat"):
+            request = _uncut(request)
+        return await super().handle_async_request(request)
+
+
+def uncut_transport(*, secure: bool) -> UncutTransport:
+    """Without a connection limit of its own: admission counts the slots."""
+    return UncutTransport(verify=secure, limits=httpx.Limits(max_connections=None, max_keepalive_connections=100))
+
+
+def _uncut(request: httpx.Request) -> httpx.Request:
+    body: dict[str, Any] = json.loads(request.content) | {"truncate": False, "shift": False}
+    content = json.dumps(body).encode()
+    note_sent(body)
+    headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
+    return httpx.Request(
+        request.method,
+        request.url,
+        headers=headers,
+        content=content,
+        extensions=request.extensions,
+    )
+
+
 @dataclass
-class Heard:
+class Stream:
     """A stream as it arrives."""
 
     started: float = field(default_factory=time.perf_counter)
@@ -28,10 +62,10 @@ class Heard:
     thoughts: list[str] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
-    """The metadata of the line that says done."""
+    """The metadata of the final line."""
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return self.last.get("done") is True
 
     def add(self, chunk: Any) -> None:
@@ -51,24 +85,25 @@ class Heard:
         nanoseconds = self.last.get(name)
         return nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else None
 
-    def answer(self, request: Request, window: int, told: Told) -> Answer:
-        read = count(self.last.get("prompt_eval_count"))
-        finish = _finish(self.last.get("done_reason"), bool(self.tool_calls))
+    def answer(self, request: Request, window: int, details: ModelDetails) -> Answer:
+        prompt_tokens = token_count(self.last.get("prompt_eval_count"))
+        finish_reason = _finish_reason(self.last.get("done_reason"), bool(self.tool_calls))
+        is_cut = finish_reason == "length" and not self._is_complete(request)
         return Answer(
-            text=clean("".join(self.text)),
-            reasoning=clean("".join(self.thoughts)) or None,
+            text=valid_utf8("".join(self.text)),
+            reasoning=valid_utf8("".join(self.thoughts)) or None,
             tool_calls=tuple(self.tool_calls),
-            finish_reason=finish,
-            truncated=(finish == "length" and not self._is_whole(request)) or prompt_was_cut(read, window, request),
-            usage=Usage(input_tokens=read or None, output_tokens=count(self.last.get("eval_count"))),
+            finish_reason=finish_reason,
+            truncated=is_cut or prompt_was_cut(prompt_tokens, window, request),
+            usage=Usage(input_tokens=prompt_tokens or None, output_tokens=token_count(self.last.get("eval_count"))),
             timing=self._timing(),
             model_returned=self.last.get("model") or self.last.get("model_name"),
-            model_digest=told.digest,
+            model_digest=details.digest,
             context_window=window,
         )
 
-    def _is_whole(self, request: Request) -> bool:
-        """Ollama's grammar lets a model write blanks after the last brace up to the cap; nothing is missing then."""
+    def _is_complete(self, request: Request) -> bool:
+        """Ollama's grammar lets a model write blanks after the last brace up to the cap; such an answer is complete."""
         if request.schema is None:
             return False
         try:
@@ -85,21 +120,23 @@ class Heard:
         )
 
 
-def prompt_was_cut(read: int | None, window: int, request: Request) -> bool:
-    """Whether the count of prompt tokens is one that only a cut leaves behind: half the context and two or three more,
-    or the whole of it (older servers); or whole messages are missing from it. A count that our own estimate explains is
-    a coincidence."""
-    if not read:
+def prompt_was_cut(prompt_tokens: int | None, window: int, request: Request) -> bool:
+    """Whether the reported number of prompt tokens shows that the server cut the prompt.
+
+    A cut leaves half the context plus two or three tokens, all of it (older servers), or drops whole messages. A number
+    that our own estimate explains is a coincidence.
+    """
+    if not prompt_tokens:
         return False
-    if read >= window - 1:
+    if prompt_tokens >= window - 1:
         return True
     estimated = estimate_request(request)
-    if read in (window // 2 + 2, window // 2 + 3):
-        return not read / 1.4 < estimated < read * 1.4
-    return len(join(request.parts)) > 2 and estimated > read * 2.5
+    if prompt_tokens in (window // 2 + 2, window // 2 + 3):
+        return not prompt_tokens / 1.4 < estimated < prompt_tokens * 1.4
+    return len(join(request.parts)) > 2 and estimated > prompt_tokens * 2.5
 
 
-def _finish(reason: Any, has_tool_calls: bool) -> str:
+def _finish_reason(reason: Any, has_tool_calls: bool) -> str:
     if has_tool_calls and reason in ("stop", None, ""):
         return "tool_calls"
     return reason if reason in ("stop", "length") else "unknown"

@@ -1,4 +1,4 @@
-"""OpenAI's two APIs through langchain-openai: Responses at the real endpoint, Chat Completions at compatible servers."""
+"""OpenAI's two APIs: Responses at api.openai.com, Chat Completions at compatible servers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 from agents.contract.answer import Answer
 from agents.contract.lineup import Model, Server
 from agents.contract.request import Request
-from agents.llms.bodies import chat_answer, responses_answer
 from agents.llms.messages import langchain_messages, tool_spec
-from agents.llms.openai_probe import probe_models
-from agents.llms.provider import ServerReport, Turn, Warmth, no_wait, output_cap
-from agents.llms.wire import Wire, hooks
+from agents.llms.openai_bodies import chat_answer, responses_answer
+from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, no_wait, output_cap
+from agents.llms.wire import Wire, hooks, note_sent
 
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0
 CONNECT_TIMEOUT_S = 15.0
-_MOST_CONNECTIONS = 10_000
-"""Said because aiohttp would make None a hundred; the gate counts what may be out."""
+PROBE_TIMEOUT_S = 4.0
+_MAX_CONNECTIONS = 10_000
+"""Explicit because aiohttp turns None into 100; admission limits the requests in flight."""
 
 
 class OpenAI:
@@ -30,7 +30,7 @@ class OpenAI:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._url = base_url(server)
-        self._responses = uses_responses(server)
+        self._uses_responses = uses_responses(server)
         self._http: Any = None
         self._chats: dict[str, Any] = {}
 
@@ -38,30 +38,30 @@ class OpenAI:
         return model.params.get("num_ctx")
 
     def timeout_s(self, model: Model) -> float:
-        flex = model.params.get("service_tier") == "flex"
-        return max(self.server.timeout_s, FLEX_TIMEOUT_S) if flex else self.server.timeout_s
+        is_flex = model.params.get("service_tier") == "flex"
+        return max(self.server.timeout_s, FLEX_TIMEOUT_S) if is_flex else self.server.timeout_s
 
     async def prepare(self, model: Model) -> None:
         if model.name not in self._chats:
             self._chats[model.name] = self._build(model)
 
-    def turn(self, model: Model) -> Any:
+    def slot(self, model: Model) -> Any:
         return no_wait()
 
-    async def send(self, request: Request, turn: Turn, wire: Wire) -> Answer:
+    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
         messages = langchain_messages(request.parts, parsed_arguments=False)
-        arguments = responses_arguments(request) if self._responses else chat_arguments(request)
+        arguments = responses_arguments(request) if self._uses_responses else chat_arguments(request)
         try:
             await self.prepare(request.model)
-            await self._chats[request.model.name].post(messages, **arguments)
+            await _post(self._chats[request.model.name], messages, arguments)
         except Exception:
-            # The SDK may choke on an answer that is complete and billed: what came over the wire decides.
+            # The SDK may reject an answer that is complete and billed: the response on the wire decides.
             if wire.status is None or wire.status >= 400 or wire.body is None:
                 raise
-        return responses_answer(wire) if self._responses else chat_answer(wire)
+        return responses_answer(wire) if self._uses_responses else chat_answer(wire)
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
-        return await probe_models(self.server, self._url, models)
+        return await _probe(self.server, self._url, models)
 
     async def warm(self, model: Model) -> Warmth:
         return Warmth()
@@ -74,19 +74,18 @@ class OpenAI:
             await self._http.aclose()
 
     def _build(self, model: Model) -> Any:
+        from langchain_openai import ChatOpenAI
         from openai import Timeout
 
-        from agents.llms.openai_chat import PostingChatOpenAI
-
-        # An async key leaves the synchronous client unbuilt; the empty proxy keeps OPENAI_PROXY out. How long an answer may
-        # take is the door's to say, model by model: models of one name but different tiers share this client.
-        return PostingChatOpenAI(
+        # An async key leaves the synchronous client unbuilt, and the empty proxy disables OPENAI_PROXY. `ask` applies the
+        # timeout of each request: models with the same name but different service tiers share this client.
+        return ChatOpenAI(
             model=model.name,
             base_url=self._url,
             api_key=self._key,
             max_retries=0,
             timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),
-            use_responses_api=self._responses,
+            use_responses_api=self._uses_responses,
             http_async_client=self._client(),
             openai_proxy="",
             streaming=False,
@@ -98,12 +97,12 @@ class OpenAI:
             import httpx2
             from openai import DefaultAioHttpClient
 
-            local = is_loopback(self._url)
+            is_local = is_loopback(self._url)
             self._http = DefaultAioHttpClient(
                 event_hooks=hooks(stream=False),
-                trust_env=not local,
-                verify=not (local and self._url.startswith("http:")),
-                limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
+                trust_env=not is_local,
+                verify=not (is_local and self._url.startswith("http:")),
+                limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS),
             )
         return self._http
 
@@ -111,8 +110,26 @@ class OpenAI:
         return self.server.api_key or "none"
 
 
+async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> None:
+    """Send one request; the response is read from the wire. Raises what the SDK raises.
+
+    LangChain composes the body and the SDK sends it. `ainvoke` would also convert request and answer to the types of both,
+    more than half of the CPU time of a cell, for a message that is not used. The body on the wire is the same.
+    """
+    import httpx2
+
+    payload = chat._get_request_payload(list(messages), **arguments)
+    extra = payload.pop("extra_body", None) or {}
+    body = payload | extra
+    note_sent(body)
+    # A complete address: the SDK would compose and parse it again for every request.
+    base = str(chat.openai_api_base).rstrip("/")
+    address = f"{base}/responses" if chat.use_responses_api else f"{base}/chat/completions"
+    await chat.root_async_client.post(address, cast_to=httpx2.Response, body=body)
+
+
 def base_url(server: Server) -> str:
-    """The address to use, always explicit so that OPENAI_BASE_URL never matters; /v1 is added to a bare host."""
+    """The address to use: always explicit, so that OPENAI_BASE_URL has no effect. /v1 is added to a bare host."""
     if not server.url:
         return URL
     url = server.url.rstrip("/")
@@ -120,7 +137,7 @@ def base_url(server: Server) -> str:
 
 
 def uses_responses(server: Server) -> bool:
-    """Whether the Responses API is spoken: at the real endpoint, or where the server's `api` says so."""
+    """Whether to use the Responses API: at api.openai.com, or if the server's `api` is `responses`."""
     if server.api:
         return server.api == "responses"
     return server.provider == "openai" and urlsplit(base_url(server)).hostname == urlsplit(URL).hostname
@@ -135,10 +152,13 @@ def is_loopback(url: str) -> bool:
 
 
 def responses_arguments(request: Request) -> dict[str, Any]:
-    """What is sent to the Responses API beside the messages; everything that changes an answer is explicit. So are tools that
-    nothing enforces: this API would make them strict by itself, and an arm's skill with tools would not compare."""
+    """Arguments for the Responses API besides the messages; everything that affects an answer is explicit.
+
+    Tools are declared as not strict: the API would make them strict by default, and tool use would not be comparable
+    between providers.
+    """
     params = request.model.params
-    arguments = _given(params, "verbosity", "service_tier", "temperature", "top_p") | {
+    arguments = _set_params(params, "verbosity", "service_tier", "temperature", "top_p") | {
         "store": False,
         "max_output_tokens": output_cap(request),
         "prompt_cache_key": request.cache_key or None,
@@ -146,23 +166,22 @@ def responses_arguments(request: Request) -> dict[str, Any]:
         "tools": [{**tool_spec(tool), "strict": False} for tool in request.tools] or None,
     }
     if effort := params.get("reasoning_effort"):
-        arguments["reasoning"] = {"effort": effort} | _given(params, summary="reasoning_summary")
-    return _present(arguments)
+        arguments["reasoning"] = {"effort": effort} | _set_params(params, summary="reasoning_summary")
+    return _without_none(arguments)
 
 
 def chat_arguments(request: Request) -> dict[str, Any]:
-    """What is sent to Chat Completions beside the messages; the body keys that LangChain would rename or parse go
-    in as extra_body."""
+    """Arguments for Chat Completions besides the messages; keys that LangChain would rename or parse go in as extra_body."""
     params = request.model.params
-    direct = _given(params, "reasoning_effort", "verbosity", "service_tier", "temperature", "top_p", "seed")
+    direct = _set_params(params, "reasoning_effort", "verbosity", "service_tier", "temperature", "top_p", "seed")
     cap = "max_completion_tokens" if params.get("reasoning_effort") else "max_tokens"
     extra = {cap: output_cap(request), "top_k": params.get("top_k"), "response_format": response_format(request.schema)}
     tools = [tool_spec(tool) for tool in request.tools]
-    return _present(direct | {"tools": tools or None, "extra_body": _present(extra) or None})
+    return _without_none(direct | {"tools": tools or None, "extra_body": _without_none(extra) or None})
 
 
 def response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The schema as both APIs take it; strict where it fulfils what strict demands."""
+    """The schema in the form of both APIs; strict if it meets the requirements of strict mode."""
     if schema is None:
         return None
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title") or "answer"))[:64]
@@ -170,7 +189,7 @@ def response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _without_lengths(schema: Any) -> Any:
-    """OpenAI's own API answers 400 to a strict schema that bounds the length of strings; the output cap does it there."""
+    """OpenAI answers 400 to a strict schema that limits string lengths; the output cap limits them instead."""
     if not isinstance(schema, Mapping):
         return schema
     return {key: _without_lengths(value) for key, value in schema.items() if key not in ("maxLength", "minLength")}
@@ -188,10 +207,75 @@ def is_strict(schema: Any) -> bool:
     return all(is_strict(value) for value in schema) if isinstance(schema, (list, tuple)) else True
 
 
-def _given(params: Mapping[str, Any], *names: str, **renamed: str) -> dict[str, Any]:
+def _set_params(params: Mapping[str, Any], *names: str, **renamed: str) -> dict[str, Any]:
+    """The parameters that have a value; `renamed` maps the API's name to ours."""
     pairs = {name: name for name in names} | renamed
-    return {sent: params[name] for sent, name in pairs.items() if params.get(name) is not None}
+    return {api_name: params[name] for api_name, name in pairs.items() if params.get(name) is not None}
 
 
-def _present(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+async def _probe(server: Server, url: str, models: Sequence[Model]) -> ServerReport:
+    """Ask for /models, which is free; a server without that path counts as reachable."""
+    import httpx
+
+    if server.provider == "openai" and not server.api_key and not server.url:
+        return ServerReport(
+            server.name, False, problem="no OPENAI_API_KEY", fix="set OPENAI_API_KEY in .env next to the experiment"
+        )
+    headers = {"authorization": f"Bearer {server.api_key or 'none'}"}
+    try:
+        async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
+            response = await client.get(f"{url}/models", headers=headers)
+    except httpx.HTTPError as error:
+        problem = f"{url} does not answer ({type(error).__name__})"
+        return ServerReport(server.name, False, problem=problem, fix=_fix_connection(server))
+    if response.status_code in (401, 403):
+        problem = f"{url} refuses the key (HTTP {response.status_code})"
+        return ServerReport(server.name, True, problem=problem, fix=_fix_key(server))
+    listed = _listed_models(response)
+    return ServerReport(server.name, True, models={model.alias: _model_report(model, listed, url) for model in models})
+
+
+def _listed_models(response: Any) -> dict[str, Any] | None:
+    """Model id -> its entry in the server's list, or None if the server does not list its models."""
+    try:
+        listed = response.json()["data"] if response.status_code == 200 else None
+        return {str(entry["id"]): entry for entry in listed} if listed is not None else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _model_report(model: Model, listed: dict[str, Any] | None, url: str) -> ModelReport:
+    problem, fix = _unsupported_params(model)
+    if listed is None:
+        return ModelReport(model.name, True, problem, fix)
+    if model.name not in listed:
+        names = ", ".join(sorted(listed)[:12]) or "none"
+        fix = f"name one that {url}/models lists: {names}"
+        return ModelReport(model.name, False, f"{url} has no model {model.name!r}", fix)
+    entry = listed[model.name]
+    length = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
+    return ModelReport(model.name, True, problem, fix, context_length=length if isinstance(length, int) else None)
+
+
+def _unsupported_params(model: Model) -> tuple[str | None, str | None]:
+    """Sampling parameters that OpenAI's models refuse while they reason: the client would drop them, or every call fail."""
+    effort = model.params.get("reasoning_effort")
+    sampling = [name for name in ("temperature", "top_p") if model.params.get(name) not in (None, 1)]
+    if model.provider != "openai" or not sampling or effort in (None, "none"):
+        return None, None
+    fix = f"remove it from model {model.alias!r}; GPT-5.1 and later take it with reasoning_effort: none"
+    return f"{model.name} takes no {' and no '.join(sampling)} while it reasons (reasoning_effort: {effort})", fix
+
+
+def _fix_connection(server: Server) -> str:
+    if server.provider == "openai" and not server.url:
+        return "check the network, or a proxy in HTTPS_PROXY"
+    return f"start the server, or correct the url of {server.name!r} in servers.yaml"
+
+
+def _fix_key(server: Server) -> str:
+    return "set a valid OPENAI_API_KEY" if server.provider == "openai" else f"set a valid key for {server.name!r}"

@@ -1,4 +1,4 @@
-"""What a provider is to the door: the contract that each file of this folder fulfils for its kind of server."""
+"""The protocol that each provider implements for its kind of server, and what providers report."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from agents.contract.request import Request
 from agents.llms.wire import Wire
 
 UNCAPPED_OUTPUT_TOKENS = 128_000
-"""The most that any hosted model writes when nothing caps it."""
+"""The longest answer of any hosted model without a cap."""
 DEFAULT_CONTEXT_TOKENS = 8192
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Leave of a shared server to compute now."""
+class Slot:
+    """Permission of a shared server to send one request now."""
 
     waited_s: float = 0.0
-    """Spent waiting for others, not for an answer."""
+    """Time spent waiting for other users of the server."""
     load_s: float | None = None
-    """Spent on loading the model for this request."""
+    """Time spent loading the model for this request."""
     url: str | None = None
-    """Where the model answers now, for a server whose address changes."""
+    """Current address of the model, for a server whose address changes."""
 
 
 @dataclass(frozen=True)
 class Warmth:
-    """What `warm` found and did; `release` needs it to leave the server as it was."""
+    """Result of `warm`; `release` needs it to leave the server in its earlier state."""
 
     load_s: float | None = None
-    """Seconds of loading; None where the server needs none or does not tell."""
+    """Seconds of loading; None if the server loads nothing or does not report it."""
     was_loaded: bool = False
     keep_alive: int | str | None = None
-    """What the model's remaining keep-alive was before: seconds, or -1 for ever."""
+    """Remaining keep-alive of the model before: seconds, or -1 for no limit."""
     context_window: int | None = None
     size_bytes: int | None = None
     size_vram_bytes: int | None = None
@@ -45,12 +45,12 @@ class Warmth:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What a server says about one model."""
+    """What a server reports about one model."""
 
     name: str
     present: bool
     problem: str | None = None
-    mend: str | None = None
+    fix: str | None = None
     digest: str | None = None
     quantisation: str | None = None
     context_length: int | None = None
@@ -59,20 +59,20 @@ class ModelReport:
     """tools, thinking, ... as the server names them."""
     size_bytes: int | None = None
     size_vram_bytes: int | None = None
-    """Below size_bytes, a part of the model computes on the CPU; None while it is not loaded."""
+    """If below size_bytes, part of the model runs on the CPU; None while it is not loaded."""
 
 
 @dataclass(frozen=True)
 class ServerReport:
-    """What a server says about itself and the models that are asked of it."""
+    """What a server reports about itself and the requested models."""
 
     name: str
     reachable: bool
     version: str | None = None
     problem: str | None = None
-    mend: str | None = None
+    fix: str | None = None
     models: Mapping[str, ModelReport] = field(default_factory=dict)
-    """By the model's alias."""
+    """Model alias -> report."""
 
 
 class Provider(Protocol):
@@ -81,39 +81,39 @@ class Provider(Protocol):
     server: Server
 
     def context_window(self, model: Model) -> int | None:
-        """Tokens of prompt and answer together, where it is known."""
+        """Limit on the tokens of prompt and answer together, if known."""
 
     def timeout_s(self, model: Model) -> float:
         """The longest that one request may take."""
 
     async def prepare(self, model: Model) -> None:
-        """Import and build what a request needs, outside of its timing."""
+        """Import and build what a request needs, outside its timing."""
 
-    def turn(self, model: Model) -> Any:
-        """Async context manager that yields a Turn: wait here for what must not count as the answer's time."""
+    def slot(self, model: Model) -> Any:
+        """Async context manager that yields a Slot; time spent waiting in it does not count as the answer's."""
 
-    async def send(self, request: Request, turn: Turn, wire: Wire) -> Answer:
-        """Ask once. Raises whatever the client raises, or CallFailed."""
+    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
+        """Send one request. Raises what the client raises, or CallFailed."""
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
-        """What the server says; never raises for a server that is away."""
+        """Report on the server; an unreachable server is reported, not raised."""
 
     async def warm(self, model: Model) -> Warmth:
-        """Load the model outside of any timing."""
+        """Load the model outside any timing."""
 
     async def release(self, model: Model, before: Warmth) -> None:
-        """Leave the model loaded just as long as it would have been."""
+        """Restore the model's keep-alive from before `warm`."""
 
     async def aclose(self) -> None:
-        """Free the connections."""
+        """Close the connections."""
 
 
 @asynccontextmanager
-async def no_wait() -> AsyncIterator[Turn]:
-    """The turn of a server that queues by itself."""
-    yield Turn()
+async def no_wait() -> AsyncIterator[Slot]:
+    """The slot of a server that queues requests itself."""
+    yield Slot()
 
 
 def output_cap(request: Request) -> int | None:
-    """The cap on one answer: the request's own, else its model's."""
+    """The cap on the answer in tokens: the request's, else its model's."""
     return request.max_output_tokens or request.model.params.get("max_output_tokens")

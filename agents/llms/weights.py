@@ -1,4 +1,4 @@
-"""The embedded models' weight files: which package carries them, and the bytes that they must be."""
+"""The weight files of the embedded models: the packages that contain them, and their checksums."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _GEMMA_TURNS = (
     "<start_of_turn>{{ 'model' if message.role == 'assistant' else 'user' }}\n{{ message.content }}<end_of_turn>\n"
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-"""The base model's file carries no template; these are the turns that Gemma's own chat models use."""
+"""The chat format of Gemma's chat models, because the base model's file contains no template."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One model as its packages carry it."""
+    """One model as packaged."""
 
     sha256: str
     file: str
     parts: tuple[tuple[str, str], ...]
-    """(package, file within it), in order; one part is used where it lies, several are joined in the cache."""
+    """(package, file within it), in order; a single part is used in place, several are joined in the cache."""
     quantisation: str
     context_length: int
-    """What the model was trained for."""
+    """The context that the model was trained for, in tokens."""
     chat_template: str = ""
-    """For a model whose file carries none."""
+    """For a model whose file contains none."""
 
 
 WEIGHTS: Mapping[str, Weights] = {
@@ -68,38 +68,32 @@ def weights_of(name: str) -> Weights:
 
 
 def missing_parts(name: str) -> list[str]:
-    """Files of a model that are not installed."""
+    """`package/file` of each part of a model that is not installed."""
     return [f"{package}/{file}" for package, file in weights_of(name).parts if _installed(package, file) is None]
 
 
 def weight_file(name: str, cache: Path | None = None) -> Path:
-    """The verified file of a model. Raises Unsupported when it is not installed or not the bytes it must be."""
+    """The verified file of a model. Raises Unsupported if it is not installed or its checksum is wrong."""
     weights = weights_of(name)
-    parts = [_installed(package, file) for package, file in weights.parts]
-    found = [part for part in parts if part is not None]
-    if len(found) < len(parts):
+    installed = [path for package, file in weights.parts if (path := _installed(package, file)) is not None]
+    if len(installed) < len(weights.parts):
         missing = ", ".join(missing_parts(name))
         raise Unsupported(f"the weights of {name!r} are not installed (missing: {missing}); install them with `{INSTALL}`")
     cache = cache or cache_folder()
-    joined = found[0] if len(found) == 1 else cache / weights.file
+    joined = installed[0] if len(installed) == 1 else cache / weights.file
     if not joined.exists():
-        _join(weights, found, joined)
+        _join(weights, installed, joined)
     _check(name, weights, joined)
     return joined
 
 
-def first_part(name: str) -> Path | None:
-    """The installed file that opens a model's weights, unverified; None where it is not there."""
-    return _installed(*weights_of(name).parts[0])
-
-
 def cache_folder() -> Path:
-    """Where joined weights are kept, for this user."""
+    """This user's folder of joined weight files."""
     return Path.home() / ".cache" / "tradingagents-harness" / "models"
 
 
 def _installed(package: str, file: str) -> Path | None:
-    """A package's file, without importing the package."""
+    """The path of a package's file, without importing the package; None if it is not there."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     path = Path(next(iter(folders))) / file if folders else None
@@ -107,7 +101,7 @@ def _installed(package: str, file: str) -> Path | None:
 
 
 def _join(weights: Weights, parts: list[Path], joined: Path) -> None:
-    """By rename, so that no process ever sees half a file."""
+    """Write and rename, so that no process sees a partial file."""
     joined.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=joined.parent, prefix=f".{weights.file}.")
     try:
@@ -123,10 +117,10 @@ def _join(weights: Weights, parts: list[Path], joined: Path) -> None:
 
 
 def _check(name: str, weights: Weights, path: Path) -> None:
-    found = _sha256(path)
-    if found != weights.sha256:
+    digest = _sha256(path)
+    if digest != weights.sha256:
         raise Unsupported(
-            f"the weights of {name!r} at {path} have sha256 {found}, not {weights.sha256}; remove the file and run `{INSTALL}`"
+            f"the weights of {name!r} at {path} have sha256 {digest}, not {weights.sha256}; remove the file and run `{INSTALL}`"
         )
 
 

@@ -1,34 +1,35 @@
-"""What went over the wire for one request, kept apart from what a client library makes of it."""
+"""What went over the wire for one request, independent of what a client library makes of it."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-_BULK = frozenset({"messages", "input", "tools", "prompt", "instructions"})
+_OMITTED = frozenset({"messages", "input", "tools", "prompt", "instructions"})
 
 
 @dataclass
 class Wire:
-    """One request and its response, filled while they happen."""
+    """One request and its response, filled in while they happen."""
 
     sent: Mapping[str, Any] | None = None
-    """The JSON body that left, without the prompt and the tools."""
+    """The JSON body of the request, without the prompt and the tools."""
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    """None until it is read whole (never for a stream)."""
+    """The complete response body; None until it is read, and always None for a stream."""
 
     @property
     def request_id(self) -> str | None:
         return self.headers.get("x-request-id")
 
     def json(self) -> Any:
-        """The body as JSON, NaN and Infinity included; None when it is none."""
+        """The body as JSON (NaN and Infinity allowed), or None if it is not JSON."""
         try:
             return json.loads(self.body or b"")
         except (ValueError, RecursionError):
@@ -40,7 +41,7 @@ _CURRENT: ContextVar[Wire | None] = ContextVar("agents_llms_wire", default=None)
 
 @contextmanager
 def tapped() -> Iterator[Wire]:
-    """Record the requests of this context through clients that carry `hooks`."""
+    """Record the request that is sent within this context by a client that carries `hooks`."""
     wire = Wire()
     token = _CURRENT.set(wire)
     try:
@@ -50,7 +51,7 @@ def tapped() -> Iterator[Wire]:
 
 
 def hooks(*, stream: bool) -> dict[str, list[Any]]:
-    """Event hooks for an httpx client; a stream's body is left to its reader unless it is an error."""
+    """Event hooks for an httpx client. The body of a stream is left to its reader unless it is an error."""
 
     async def on_response(response: Any) -> None:
         if wire := _CURRENT.get():
@@ -62,13 +63,24 @@ def hooks(*, stream: bool) -> dict[str, list[Any]]:
 
 
 def note_sent(body: Mapping[str, Any]) -> None:
-    """Keep the parameters of a request body, right where it leaves, as those that this context really sends."""
+    """Record the parameters of a request body at the moment it is sent."""
     if wire := _CURRENT.get():
-        wire.sent = {key: _short(key, value) for key, value in body.items() if key not in _BULK}
+        wire.sent = {key: _abridged(key, value) for key, value in body.items() if key not in _OMITTED}
 
 
-def _short(key: str, value: Any) -> Any:
-    """A schema is told by its presence: the prompt says it in full."""
+def valid_utf8(text: str) -> str:
+    """The text with each lone surrogate, which JSON can carry and UTF-8 cannot, replaced by a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def token_count(value: Any) -> int | None:
+    """A token count, or None for anything else (NaN, a negative number, a string)."""
+    is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return int(value) if is_count else None
+
+
+def _abridged(key: str, value: Any) -> Any:
+    """A schema is recorded only as present: the prompt contains it in full."""
     if key in ("response_format", "format") and isinstance(value, dict):
         return "json_schema"
     if key == "text" and isinstance(value, dict) and isinstance(value.get("format"), dict):

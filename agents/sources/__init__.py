@@ -1,6 +1,6 @@
-"""Data sources: one file each, one protocol, one table.
+"""Data sources: the protocol, the table of sources, and one file for each.
 
-Empty means that there is nothing; failing to look raises SourceFailed (try again) or BadArchive (mend the files).
+An empty result means that there is no data; a failed look-up raises SourceFailed (try again) or BadArchive (fix the files).
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "edgar": ("agents.sources.edgar:Edgar", frozenset({"filings"})),
     "yfinance": ("agents.sources.yfinance:Yahoo", frozenset({"prices"})),
 }
-"""name in an experiment's `data` -> its class, and what it gives for past dates."""
+"""Source name in an experiment's `data` -> its class, and the kinds of data that it has for past dates."""
 
 ASKED = ("prices", "filings", "news", "social", "insiders", "macro")
-"""What an experiment can name a source for."""
+"""The kinds of data for which an experiment can name a source."""
+
+STATEMENT_DAYS = 800
+"""Reporting periods that ended more days before the decision are dropped: a little over eight quarters are kept."""
 
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class History:
-    """Prices of one ticker, oldest first, with the actions that went with them."""
+    """Prices of one ticker, oldest first, with splits and dividends."""
 
     bars: tuple[Bar, ...]
     splits: tuple[Split, ...] = ()
@@ -40,18 +43,18 @@ class History:
 
 @dataclass(frozen=True)
 class Found(Generic[Row]):
-    """What a source has for one question."""
+    """A source's rows for one query."""
 
     rows: tuple[Row, ...] = ()
     undated: int = 0
-    """Rows that nobody can date; never shown."""
+    """Number of rows without a date; they are never shown."""
     absent: str | None = None
-    """Why there is nothing, as a sentence for the analysts."""
+    """Why there are no rows, as a sentence for the analysts."""
 
 
 @dataclass(frozen=True)
 class Today:
-    """What a source knows of a company right now; all of it counts as known from this moment on."""
+    """What a source knows about a company now; all of it counts as known from this moment."""
 
     name: str | None = None
     news: tuple[News, ...] = ()
@@ -61,18 +64,18 @@ class Today:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a source may need from the experiment and its machine."""
+    """What a source may need from the experiment and the environment."""
 
     archive: str | None = None
     """Folder or s3:// of the archive."""
     cache: Path | None = None
-    """Where a network source keeps what it fetched."""
+    """Folder in which a network source caches responses."""
     contact: str | None = None
-    """Whom the SEC may write to about our requests."""
+    """Contact address that the SEC requires in requests."""
 
 
 class Source:
-    """The protocol. A source overrides what it gives; the rest stays a sentence on what it lacks."""
+    """Base class of sources. A source overrides what it has; the other methods return a sentence on what it lacks."""
 
     name = ""
 
@@ -80,11 +83,11 @@ class Source:
         self.settings = settings
 
     def fingerprint(self) -> str:
-        """Changes when the source's content changes; empty when the vendor alone knows."""
+        """Changes when the source's content changes; empty if only the vendor could tell."""
         return ""
 
     def tickers(self) -> tuple[str, ...]:
-        """All tickers with prices, where the source can list them."""
+        """All tickers with prices, if the source can list them."""
         return ()
 
     def company(self, ticker: str) -> str | None:
@@ -92,15 +95,15 @@ class Source:
         return None
 
     def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
-        """Raw sessions from `first` on that closed by `until`. Raises NoSuchCase for an unknown ticker."""
+        """Raw sessions from `first` that closed by `until`. Raises NoSuchCase for an unknown ticker."""
         raise SnapshotError(f"the source {self.name!r} has no prices; known: {', '.join(source_names('prices'))}")
 
     def adjusted(self, ticker: str) -> Mapping[dt.date, float]:
-        """The vendor's own adjusted closes, made with knowledge of later actions: for the sentinel, never for a prompt."""
+        """The vendor's adjusted closes, which contain later actions: for the look-ahead check, never for a prompt."""
         return {}
 
     def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
-        """Statement lines as filed by `until`; of a restated line the one filed last."""
+        """Statement lines as filed by `until`; for a restated line the last filing."""
         return Found(absent=self.lacks("filings"))
 
     def news(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
@@ -120,7 +123,7 @@ class Source:
         return Found(absent=self.lacks("macro"))
 
     def today(self, ticker: str, now: dt.datetime) -> Today:
-        """What is knowable now, for an archive that grows forward."""
+        """What is known now, for an archive that is extended day by day."""
         return Today()
 
     def lacks(self, part: str) -> str:
@@ -137,7 +140,7 @@ WORDS: Mapping[str, str] = {
 
 
 class Nowhere(Source):
-    """What an experiment names no source for."""
+    """The source of a kind of data for which the experiment names none."""
 
     def lacks(self, part: str) -> str:
         return f"this experiment names no source for {WORDS[part]}"
@@ -145,7 +148,7 @@ class Nowhere(Source):
 
 @dataclass(frozen=True)
 class Desk:
-    """part -> the source that is asked for it."""
+    """The source of each kind of data."""
 
     by_part: Mapping[str, Source]
 
@@ -157,14 +160,14 @@ class Desk:
 
 
 def source_names(part: str) -> tuple[str, ...]:
-    """Sources that an experiment may name for this part (prices, filings, news, social, macro)."""
+    """Sources that an experiment may name for this kind of data."""
     return tuple(name for name, (_, gives) in SOURCES.items() if part in gives)
 
 
 def open_sources(
     data: Mapping[str, Any], archive: str | None = None, cache: Path | None = None, contact: str | None = None
 ) -> Desk:
-    """The sources that `data` names; a part that it does not name gives nothing, and says so."""
+    """Open the sources that `data` names; a kind of data without a source yields a sentence that says so."""
     settings = Settings(archive=archive or data.get("archive"), cache=cache, contact=contact)
     opened: dict[str, Source] = {}
     for name in {data[part] for part in ASKED if data.get(part)}:
@@ -174,7 +177,7 @@ def open_sources(
 
 
 def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], main: Source, settings: Settings) -> Source:
-    """Insider transactions are filings; the demo source says for itself what it lacks."""
+    """Insider transactions come with filings; the demo source states itself what it lacks."""
     if part == "insiders" and data.get("filings"):
         return opened[data["filings"]]
     if data.get(part):
@@ -186,11 +189,26 @@ def _class(name: str) -> type[Source]:
     if name not in SOURCES:
         raise SnapshotError(f"unknown data source {name!r}; known: {', '.join(sorted(SOURCES))}")
     module, attribute = SOURCES[name][0].split(":")
-    found: type[Source] = getattr(import_module(module), attribute)
-    return found
+    source_class: type[Source] = getattr(import_module(module), attribute)
+    return source_class
 
 
 def within(rows: Sequence[Row], since: dt.datetime, until: dt.datetime) -> tuple[Row, ...]:
     """Rows that became available in (since, until], newest first."""
-    kept = [row for row in rows if since < row.available_at <= until]  # type: ignore[attr-defined]
-    return tuple(sorted(kept, key=lambda row: row.available_at, reverse=True))  # type: ignore[attr-defined]
+    inside = [row for row in rows if since < row.available_at <= until]  # type: ignore[attr-defined]
+    return tuple(sorted(inside, key=lambda row: row.available_at, reverse=True))  # type: ignore[attr-defined]
+
+
+def latest(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """The value filed last for each statement line, with the time from which it was known; repeated filings are ignored."""
+    newest: dict[tuple[Any, ...], Fact] = {}
+    for fact in sorted(facts, key=lambda fact: fact.available_at):
+        key = (fact.statement, fact.item, fact.period_start, fact.period_end)
+        if key not in newest or newest[key].value != fact.value:
+            newest[key] = fact
+    return in_order(tuple(newest.values()))
+
+
+def in_order(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """Sorted by period, statement and item."""
+    return tuple(sorted(facts, key=lambda fact: (fact.period_end, fact.statement, fact.item, str(fact.period_start))))

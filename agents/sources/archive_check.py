@@ -1,4 +1,4 @@
-"""The check of an archive: what is in it, and what an experiment over it will lack."""
+"""The check of an archive: its contents, and what an experiment that uses it will lack."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class TableReport:
     first: str
     last: str
     undated: int
-    """Rows without the moment from which they were public; never shown."""
+    """Number of rows without the time of their publication; they are never shown."""
 
 
 @dataclass(frozen=True)
 class ArchiveReport:
     tables: tuple[TableReport, ...]
     notes: tuple[str, ...]
-    """What is allowed, but an analyst will miss it."""
+    """Gaps that are allowed but leave an analyst without data."""
 
 
 def check_archive(folder: str) -> ArchiveReport:
-    """Read and check every table. Raises BadArchive with table, column and row, SourceFailed when it cannot be reached."""
+    """Read and check every table. Raises BadArchive with table, column and row, SourceFailed if it cannot be reached."""
     archive = Archive(Settings(archive=folder))
     tables = {name: archive.table(name) for name in TABLES if archive.table(name) is not None}
     bars = {ticker: archive.bars(ticker) for ticker in archive.tickers()}
@@ -62,7 +62,7 @@ def _short_time(value: Any) -> str:
 def _absent(tables: Mapping[str, Any]) -> Iterator[str]:
     missing = [name for name in TABLES if name not in tables and name not in ("companies", "splits")]
     if missing:
-        yield f"no table of: {', '.join(missing)}; the analysts are told so"
+        yield f"no table of: {', '.join(missing)}; prompts state this"
     if "splits" not in tables:
         yield "no table splits: fine if none of these tickers split in these years, else prices before a split look too high"
 
@@ -81,13 +81,13 @@ def _off_session(prices: Any) -> Iterator[str]:
 
 
 def _gaps(bars: Mapping[str, Sequence[Bar]]) -> Iterator[str]:
-    missing = {ticker: _missing(found) for ticker, found in bars.items() if found}
+    missing = {ticker: _missing(sessions) for ticker, sessions in bars.items() if sessions}
     gapped = {ticker: days for ticker, days in missing.items() if days}
     if gapped:
         counts = [len(days) for days in gapped.values()]
         newest = max(day for days in gapped.values() for day in days)
-        found = f"{len(gapped)} of {len(bars)} tickers miss {min(counts)} to {max(counts)} sessions"
-        yield f"prices: {found} (newest {newest}); an indicator whose window holds such a day stays unknown"
+        summary = f"{len(gapped)} of {len(bars)} tickers miss {min(counts)} to {max(counts)} sessions"
+        yield f"prices: {summary} (newest {newest}); an indicator whose window holds such a day stays unknown"
 
 
 def _missing(bars: Sequence[Bar]) -> list[dt.date]:
@@ -96,11 +96,11 @@ def _missing(bars: Sequence[Bar]) -> list[dt.date]:
 
 
 def _short(bars: Mapping[str, Sequence[Bar]]) -> Iterator[str]:
-    longest = max((len(found) for found in bars.values()), default=0)
+    longest = max((len(sessions) for sessions in bars.values()), default=0)
     never = [name for name, need in WINDOWS.items() if need > longest]
     if never:
         yield f"prices: the longest history has {longest} sessions, too few for {', '.join(never)}: always unknown"
-    end = max((found[-1].date for found in bars.values() if found), default=None)
-    for ticker, found in bars.items():
-        if found and end and (end - found[-1].date).days > 30:
-            yield f"prices: {ticker} has {len(found)} sessions and ends {found[-1].date}, long before the others ({end})"
+    end = max((sessions[-1].date for sessions in bars.values() if sessions), default=None)
+    for ticker, sessions in bars.items():
+        if sessions and end and (end - sessions[-1].date).days > 30:
+            yield f"prices: {ticker} has {len(sessions)} sessions and ends {sessions[-1].date}, long before the others ({end})"

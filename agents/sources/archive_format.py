@@ -29,7 +29,7 @@ class TableFormat:
     key: tuple[str, ...] = ()
     """No two rows may agree in all of these."""
     first: str = ""
-    """Column whose least and greatest values `snapshot check` shows."""
+    """Column whose smallest and largest values `snapshot check` shows."""
 
 
 _TICKER = Column("ticker", "text")
@@ -90,24 +90,24 @@ TABLES: Mapping[str, TableFormat] = {
     ),
     "companies": TableFormat((_TICKER, Column("name", "text")), ("ticker",), "ticker"),
 }
-"""Only `prices` is required. Moments are timestamps with a time zone; a row without its moment is left out and counted."""
+"""Only `prices` is required. Times have a time zone; a row without its time of publication is left out and counted."""
 
 
 def check(name: str, table: Any, file: str) -> None:
     """Raises BadArchive with the table, the column and the first bad row."""
     form = TABLES[name]
     for column in form.columns:
-        _check_column(table, column, file, [known.name for known in form.columns])
+        _check_column(table, column, file, [other.name for other in form.columns])
     _check_key(table, form.key, file)
     if name == "prices":
         _check_range(table, file)
 
 
-def _check_column(table: Any, column: Column, file: str, known: Sequence[str]) -> None:
+def _check_column(table: Any, column: Column, file: str, names: Sequence[str]) -> None:
     if column.name not in table.column_names:
         if column.optional:
             return
-        raise BadArchive(f"{file}: column {column.name!r} is missing; a table of this name has: {', '.join(known)}")
+        raise BadArchive(f"{file}: column {column.name!r} is missing; a table of this name has: {', '.join(names)}")
     values = table[column.name]
     _check_kind(values.type, column, file)
     if column.needed:
@@ -130,24 +130,24 @@ def _check_kind(kind: Any, column: Column, file: str) -> None:
         "moment": lambda t: types.is_timestamp(t) and t.tz is not None,
         "number": lambda t: types.is_integer(t) or types.is_floating(t) or types.is_decimal(t),
     }
-    mends = {
+    fixes = {
         "text": "store text",
         "date": "cast to date32",
         "moment": "store a timestamp with a time zone (UTC): a time without one can leak hours of future",
         "number": "store a number",
     }
     if not fits[column.kind](kind):
-        raise BadArchive(f"{file}: column {column.name!r} is {kind}, expected a {column.kind}; mend: {mends[column.kind]}")
+        raise BadArchive(f"{file}: column {column.name!r} is {kind}, expected a {column.kind}; fix: {fixes[column.kind]}")
 
 
-def _refuse(values: Any, test: Callable[[Any], Any], table: Any, column: Column, file: str, what: str) -> None:
+def _refuse(values: Any, test: Callable[[Any], Any], table: Any, column: Column, file: str, problem: str) -> None:
     import pyarrow.compute as pc
 
     bad = pc.fill_null(test(pc), False)
     row = pc.index(bad, True).as_py()
     if row >= 0:
-        said = values[row].as_py()
-        raise BadArchive(f"{file}: column {column.name!r}, row {row}{_of(table, row)}: {said!r} {what}")
+        value = values[row].as_py()
+        raise BadArchive(f"{file}: column {column.name!r}, row {row}{_row_label(table, row)}: {value!r} {problem}")
 
 
 def _check_key(table: Any, key: Sequence[str], file: str) -> None:
@@ -165,9 +165,9 @@ def _check_key(table: Any, key: Sequence[str], file: str) -> None:
     twice = groups.filter(pc.greater(groups["row_count"], 1))
     if twice.num_rows:
         row = pc.max(twice["row_max"]).as_py()
-        said = ", ".join(f"{name} {table[name][row].as_py()}" for name in key)
+        repeated = ", ".join(f"{name} {table[name][row].as_py()}" for name in key)
         raise BadArchive(
-            f"{file}: row {row} repeats an earlier row ({said}); {twice.num_rows} such rows; mend: keep one of each"
+            f"{file}: row {row} repeats an earlier row ({repeated}); {twice.num_rows} such rows; fix: keep one of each"
         )
 
 
@@ -177,11 +177,11 @@ def _check_range(table: Any, file: str) -> None:
     for low, high in (("low", "high"), ("low", "open"), ("low", "close"), ("open", "high"), ("close", "high")):
         row = pc.index(pc.greater(table[low], pc.multiply(table[high], 1.0 + 1e-9)), True).as_py()
         if row >= 0:
-            said = f"{low} {table[low][row].as_py()} is above {high} {table[high][row].as_py()}"
-            raise BadArchive(f"{file}: row {row}{_of(table, row)}: {said}")
+            problem = f"{low} {table[low][row].as_py()} is above {high} {table[high][row].as_py()}"
+            raise BadArchive(f"{file}: row {row}{_row_label(table, row)}: {problem}")
 
 
-def _of(table: Any, row: int) -> str:
+def _row_label(table: Any, row: int) -> str:
     names = [name for name in ("ticker", "date", "ex_date", "series") if name in table.column_names]
-    said = " ".join(str(table[name][row].as_py()) for name in names)
-    return f" ({said})" if said else ""
+    label = " ".join(str(table[name][row].as_py()) for name in names)
+    return f" ({label})" if label else ""

@@ -28,7 +28,7 @@ _RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
 
 
 class Demo(Source):
-    """Raw prices; splits and dividends are read from the steps between raw and adjusted closes, dated by their ex-dates."""
+    """Raw prices; splits and dividends are derived from raw and adjusted closes, dated by their ex-dates."""
 
     name = "demo"
 
@@ -44,11 +44,11 @@ class Demo(Source):
     def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
         if ticker not in self._histories:
             raise NoSuchCase(f"the demo source has no ticker {ticker!r}; known: {', '.join(self.tickers())}")
-        whole = self._histories[ticker]
+        history = self._histories[ticker]
         return History(
-            tuple(bar for bar in whole.bars if bar.date >= first and bar.available_at <= until),
-            tuple(split for split in whole.splits if split.ex_date >= first and split.available_at <= until),
-            tuple(paid for paid in whole.dividends if paid.ex_date >= first and paid.available_at <= until),
+            tuple(bar for bar in history.bars if bar.date >= first and bar.available_at <= until),
+            tuple(split for split in history.splits if split.ex_date >= first and split.available_at <= until),
+            tuple(paid for paid in history.dividends if paid.ex_date >= first and paid.available_at <= until),
         )
 
     def adjusted(self, ticker: str) -> Mapping[dt.date, float]:
@@ -67,7 +67,7 @@ def _packed() -> bytes:
     try:
         return resources.files("bokeh_sampledata").joinpath("_data", "stocks.csv.gz").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as problem:
-        raise SourceFailed("the demo data are missing; mend: pip install 'bokeh-sampledata>=2026.1'") from problem
+        raise SourceFailed("the demo data are missing; fix: pip install 'bokeh-sampledata>=2026.1'") from problem
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +78,7 @@ def _read() -> dict[str, list[tuple[Bar, float]]]:
         day = dt.date.fromisoformat(row["Date"])
         if is_session(day):
             rows.setdefault(row["Ticker"], []).append((_bar(day, row), float(row["Adj Close"])))
-    return {ticker: sorted(found) for ticker, found in rows.items()}
+    return {ticker: sorted(bars) for ticker, bars in rows.items()}
 
 
 def _bar(day: dt.date, row: dict[str, str]) -> Bar:
@@ -94,18 +94,18 @@ def _history(rows: Sequence[tuple[Bar, float]]) -> History:
 
 
 def _steps(rows: Sequence[tuple[Bar, float]]) -> Iterator[tuple[Bar, Bar, float, float]]:
-    """(bar, bar before, split ratio, what is left of the step): a step of adjusted / raw needs no later day to be known."""
+    """(bar, bar before, split ratio, rest of the step): a step of adjusted / raw needs no later day to be known."""
     for (before, old), (bar, new) in pairwise(rows):
         step = (new / bar.close) / (old / before.close)
-        ratio = min(_RATIOS, key=lambda known: abs(step / known - 1)) if step > 1.3 else 1.0
+        ratio = min(_RATIOS, key=lambda ratio: abs(step / ratio - 1)) if step > 1.3 else 1.0
         yield bar, before, ratio, step / ratio
 
 
 def _cash(before: Bar, rest: float) -> float:
-    """Cash that went ex, from the vendor's formula: factor step = 1 / (1 - cash / close before)."""
+    """Cash dividend, from the vendor's formula: factor step = 1 / (1 - cash / close before)."""
     return round(before.close * (1 - 1 / rest), 2) if rest > 1.0005 else 0.0
 
 
 def _morning(day: dt.date) -> dt.datetime:
-    """An action without an announcement date counts as known from the day it goes ex."""
+    """An action without an announcement date counts as known from its ex-date."""
     return dt.datetime.combine(day, dt.time(), UTC)

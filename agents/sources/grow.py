@@ -1,4 +1,4 @@
-"""Growing an archive forward: what the sources know today, stored with the moment it was retrieved."""
+"""Extending an archive day by day: what the sources know now, stored with the time of retrieval."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ _NOT_NOW = ("archive", "demo", "")
 
 
 def live_sources(desk: Desk) -> tuple[Source, ...]:
-    """Sources that know something new every day. Raises SnapshotError when the experiment names none."""
-    found = {desk[part].name: desk[part] for part in ASKED if desk[part].name not in _NOT_NOW}
-    if not found:
-        raise SnapshotError("no source of this experiment knows today; mend: data.prices: yfinance, data.filings: edgar")
-    return tuple(found.values())
+    """Sources with new data every day. Raises SnapshotError if the experiment names none."""
+    live = {desk[part].name: desk[part] for part in ASKED if desk[part].name not in _NOT_NOW}
+    if not live:
+        raise SnapshotError("no source of this experiment has current data; fix: data.prices: yfinance, data.filings: edgar")
+    return tuple(live.values())
 
 
 def today_rows(source: Source, ticker: str, now: dt.datetime, statements: bool = True) -> dict[str, list[Row]]:
-    """table -> rows of one ticker, as the source knows them at `now`; `statements`: its undated ones too."""
+    """table -> rows of one ticker as the source has them at `now`; `statements` includes its undated statements."""
     rows: dict[str, list[Row]] = {}
     if source.name == "yfinance":
         rows |= _prices(source, ticker, now)
-    known = source.today(ticker, now)
-    rows["news"] = [_news(ticker, item) for item in known.news]
+    today = source.today(ticker, now)
+    rows["news"] = [_news(ticker, item) for item in today.news]
     rows["fundamentals"] = [
-        _fact(ticker, fact) for fact in (*(known.facts if statements else ()), *source.filings(ticker, now).rows)
+        _fact(ticker, fact) for fact in (*(today.facts if statements else ()), *source.filings(ticker, now).rows)
     ]
-    rows["companies"] = [{"ticker": ticker, "name": known.name}] if known.name else []
+    rows["companies"] = [{"ticker": ticker, "name": today.name}] if today.name else []
     return rows
 
 
 def grow(folder: str, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
-    """Add rows to an archive's tables and say how many were new; what it already holds keeps its first time."""
+    """Add rows to an archive's tables; table -> number of new rows. A row that it already has keeps its first time."""
     from pyarrow import fs
 
     system, path = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
     if "://" not in folder:
         system.create_dir(path)
-    return {name: _grow_table(system, f"{path}/{name}.parquet", name, found) for name, found in rows.items() if found}
+    return {name: _grow_table(system, f"{path}/{name}.parquet", name, new) for name, new in rows.items() if new}
 
 
 def _grow_table(system: Any, file: str, name: str, rows: Sequence[Row]) -> int:
@@ -62,10 +62,10 @@ def _grow_table(system: Any, file: str, name: str, rows: Sequence[Row]) -> int:
     table = pa.Table.from_pylist([{key: row.get(key) for key in names} for row in rows], schema=_schema(name))
     if system.get_file_info(file).type == fs.FileType.File:
         old = pq.read_table(file, filesystem=system)
-        table = _joined(old, _unknown(old, table, name), file)
+        table = _concatenated(old, _new_rows(old, table, name), file)
         added = table.num_rows - old.num_rows
     else:
-        table = _unknown(table.slice(0, 0), table, name)
+        table = _new_rows(table.slice(0, 0), table, name)
         added = table.num_rows
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
@@ -73,8 +73,8 @@ def _grow_table(system: Any, file: str, name: str, rows: Sequence[Row]) -> int:
     return int(added)
 
 
-def _unknown(old: Any, new: Any, name: str) -> Any:
-    """Rows of `new` whose key neither stands in `old` nor earlier in `new`."""
+def _new_rows(old: Any, new: Any, name: str) -> Any:
+    """Rows of `new` whose key is neither in `old` nor earlier in `new`."""
     key = _KEYS.get(name) or TABLES[name].key
     seen = {tuple(row.values()) for row in old.select(list(key)).to_pylist()}
     keep = []
@@ -84,20 +84,22 @@ def _unknown(old: Any, new: Any, name: str) -> Any:
     return new.filter(keep)
 
 
-def _joined(old: Any, new: Any, file: str) -> Any:
+def _concatenated(old: Any, new: Any, file: str) -> Any:
     import pyarrow as pa
 
     try:
-        for place, field in enumerate(new.schema):
+        for index, field in enumerate(new.schema):
             if field.name in old.column_names:
-                new = new.set_column(place, field.name, new[field.name].cast(old.schema.field(field.name).type))
+                new = new.set_column(index, field.name, new[field.name].cast(old.schema.field(field.name).type))
         return pa.concat_tables([old, new], promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
-        raise BadArchive(f"{file} has columns of other types than the format: {problem}; mend: snapshot check") from problem
+        raise BadArchive(
+            f"{file} has columns of other types than the format: {problem}; fix: see `snapshot check`"
+        ) from problem
 
 
 def _replace(system: Any, file: str, raw: bytes) -> None:
-    """Whole or not at all: by rename on a disk, by one PUT on an object store."""
+    """Replace the file atomically: by rename on a disk, by one PUT on an object store."""
     from pyarrow import fs
 
     local = isinstance(system, fs.LocalFileSystem)

@@ -1,4 +1,4 @@
-"""The Yahoo source: prices as they traded, rebuilt from what Yahoo shows today, with a Parquet cache of our own."""
+"""The Yahoo source: prices as they traded, reconstructed from what Yahoo shows today, cached as Parquet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agents.inputs.text import SUMMARY, TITLE, clean
 from agents.sources import History, Settings, Source, Today
 
 WAITS_S = (5.0, 20.0, 60.0)
-"""Seconds to wait after each rate limit before asking again."""
+"""Seconds to wait after each rate limit before the next attempt."""
 T = TypeVar("T")
 _ITEMS: Mapping[str, tuple[str, str]] = {
     "TotalRevenue": ("income_statement", "revenues"),
@@ -36,7 +36,7 @@ _ITEMS: Mapping[str, tuple[str, str]] = {
 
 
 class Yahoo(Source):
-    """Prices and actions. Statements, news and company data are only what Yahoo knows now: for `snapshot freeze --today`."""
+    """Prices and actions. Statements, news and company data are only current ones: for `snapshot freeze --today`."""
 
     name = "yfinance"
 
@@ -44,7 +44,7 @@ class Yahoo(Source):
         super().__init__(settings)
         self._session = session
         self._waits_s = waits_s
-        self._known: dict[str, tuple[dt.datetime, list[dict[str, Any]]]] = {}
+        self._histories: dict[str, tuple[dt.datetime, list[dict[str, Any]]]] = {}
 
     def lacks(self, part: str) -> str:
         reasons = {
@@ -55,34 +55,34 @@ class Yahoo(Source):
 
     def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
         rows = self._rows(ticker, until)
-        kept = [row for row in rows if row["date"] >= first and is_session(row["date"]) and close_of(row["date"]) <= until]
+        shown = [row for row in rows if row["date"] >= first and is_session(row["date"]) and close_of(row["date"]) <= until]
         return History(
-            tuple(_bar(row) for row in kept),
-            tuple(Split(row["date"], row["split"], _morning(row["date"])) for row in kept if row["split"] != 1.0),
-            tuple(_dividend(row) for row in kept if row["dividend"] > 0),
+            tuple(_bar(row) for row in shown),
+            tuple(Split(row["date"], row["split"], _morning(row["date"])) for row in shown if row["split"] != 1.0),
+            tuple(_dividend(row) for row in shown if row["dividend"] > 0),
         )
 
     def adjusted(self, ticker: str) -> Mapping[dt.date, float]:
-        rows = self._known[ticker][1] if ticker in self._known else []
+        rows = self._histories[ticker][1] if ticker in self._histories else []
         return {row["date"]: row["adjusted"] for row in rows}
 
     def today(self, ticker: str, now: dt.datetime) -> Today:
-        """News, name, share count and statements as Yahoo shows them now; all of it counts as known from now on."""
-        return self._patiently(ticker, lambda: _today(self._ticker(ticker), now))
+        """News, name, share count and statements as Yahoo shows them now; they count as known from now on."""
+        return self._with_retries(ticker, lambda: _today(self._ticker(ticker), now))
 
     def _rows(self, ticker: str, until: dt.datetime) -> list[dict[str, Any]]:
         """Raw rows fetched at or after `until`: from memory, from the cache, else from Yahoo."""
-        kept = self._known.get(ticker) or self._cached(ticker)
-        if kept is None or kept[0] < until:
-            kept = self._fetch(ticker)
-        self._known[ticker] = kept
-        return kept[1]
+        history = self._histories.get(ticker) or self._cached(ticker)
+        if history is None or history[0] < until:
+            history = self._fetch(ticker)
+        self._histories[ticker] = history
+        return history[1]
 
     def _fetch(self, ticker: str) -> tuple[dt.datetime, list[dict[str, Any]]]:
         now = dt.datetime.now(UTC)
-        frame = self._patiently(ticker, lambda: self._ticker(ticker).history(period="max", auto_adjust=False, actions=True))
+        frame = self._with_retries(ticker, lambda: self._ticker(ticker).history(period="max", auto_adjust=False, actions=True))
         if frame is None or frame.empty:
-            raise SourceFailed(f"Yahoo answered for {ticker} with nothing and no reason; try again later")
+            raise SourceFailed(f"Yahoo returned nothing for {ticker} and no reason; try again later")
         rows = [row for row in _as_traded(frame) if not is_session(row["date"]) or close_of(row["date"]) <= now]
         self._keep(ticker, now, rows)
         return now, rows
@@ -93,13 +93,13 @@ class Yahoo(Source):
         yfinance.config.debug.hide_exceptions = False
         if self.settings.cache:
             yfinance.set_tz_cache_location(str(self.settings.cache / "yfinance"))
-        asked = yfinance.Ticker(ticker, session=self._session)
-        # Our sessions are New York's. Left to itself the library asks for the zone first, and guesses when that fails.
-        asked._tz = "America/New_York"
-        return asked
+        handle = yfinance.Ticker(ticker, session=self._session)
+        # Our sessions are New York's. By default the library requests the time zone first, and guesses if that fails.
+        handle._tz = "America/New_York"
+        return handle
 
-    def _patiently(self, ticker: str, ask: Callable[[], T]) -> T:
-        """Ask, wait after each rate limit, and turn every other trouble into our own errors."""
+    def _with_retries(self, ticker: str, ask: Callable[[], T]) -> T:
+        """Call `ask`, wait after each rate limit, and convert every other error to one of ours."""
         from yfinance.exceptions import YFPricesMissingError, YFRateLimitError
 
         for wait_s in (*self._waits_s, None):
@@ -113,8 +113,8 @@ class Yahoo(Source):
                 time.sleep(wait_s)
             except YFPricesMissingError as missing:
                 if "possibly delisted" in str(missing):  # the library's own guess when Yahoo gave no reason
-                    raise SourceFailed(f"Yahoo answered for {ticker} with nothing and no reason; try again later") from missing
-                raise NoSuchCase(f"Yahoo knows no prices of {ticker!r}: {missing}") from missing
+                    raise SourceFailed(f"Yahoo returned nothing for {ticker} and no reason; try again later") from missing
+                raise NoSuchCase(f"Yahoo has no prices of {ticker!r}: {missing}") from missing
             except Exception as problem:
                 raise SourceFailed(f"asking Yahoo for {ticker} failed: {type(problem).__name__}: {problem}") from problem
         raise AssertionError("unreachable")
@@ -146,7 +146,7 @@ class Yahoo(Source):
 
 
 def _quietly(ask: Callable[[], T]) -> T:
-    """The library warns and logs about its own doings; what matters of them arrives as an exception."""
+    """Without the library's warnings and log lines; problems arrive as exceptions."""
     logger = logging.getLogger("yfinance")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -159,7 +159,7 @@ def _quietly(ask: Callable[[], T]) -> T:
 
 
 def _as_traded(frame: Any) -> list[dict[str, Any]]:
-    """Undo what Yahoo always does: its prices, volumes and dividends are in today's shares, also with auto_adjust off."""
+    """Undo Yahoo's adjustment: prices, volumes and dividends are in today's shares even with auto_adjust off."""
     rows: list[dict[str, Any]] = []
     later = 1.0
     for stamp, row in zip(reversed(frame.index), reversed(frame.to_dict("records")), strict=True):

@@ -121,9 +121,9 @@ async def _probe_one(spec: ServerSpec, models: Sequence[Model]) -> ServerReport:
             return await agents.probe(spec.as_agents_server(), models)
     except TimeoutError:
         where = spec.url or spec.provider
-        return ServerReport(spec.name, False, problem=f"{where} does not answer within {PROBE_S:g} s", mend="check the server")
+        return ServerReport(spec.name, False, problem=f"{where} does not answer within {PROBE_S:g} s", fix="check the server")
     except agents.Unsupported as error:
-        return ServerReport(spec.name, False, problem=str(error), mend="see the message")
+        return ServerReport(spec.name, False, problem=str(error), fix="see the message")
 
 
 def _lacks_key(spec: ServerSpec) -> bool:
@@ -155,7 +155,7 @@ def _pulls(experiment: Experiment, spec: ServerSpec) -> str:
 def _server(spec: ServerSpec, report: ServerReport, pulls: str) -> Iterator[Check]:
     name = f"server {spec.name}"
     if report.problem or not report.reachable:
-        yield fail(name, report.problem or "does not answer", (report.mend or "start it") + pulls)
+        yield fail(name, report.problem or "does not answer", (report.fix or "start it") + pulls)
     else:
         version = f", version {report.version}" if report.version else ""
         yield ok(name, f"{spec.url or spec.provider} answers{version}; {spec.slots} at a time")
@@ -166,7 +166,7 @@ def _server(spec: ServerSpec, report: ServerReport, pulls: str) -> Iterator[Chec
 def _model(alias: str, model: agents.ModelReport) -> Iterator[Check]:
     name = f"model {alias}"
     if not model.present or model.problem:
-        yield fail(name, model.problem or f"{model.name} is not there", model.mend or "choose another model")
+        yield fail(name, model.problem or f"{model.name} is not there", model.fix or "choose another model")
         return
     facts = [model.name, model.quantisation, f"context {model.context_length}" if model.context_length else None]
     yield ok(name, ", ".join(fact for fact in facts if fact))

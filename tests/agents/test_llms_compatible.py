@@ -132,7 +132,7 @@ def test_a_probe_names_the_models_that_are_there(fake_models: FakeModels) -> Non
     assert report.reachable
     assert report.models["local"].present
     assert not report.models["other"].present
-    assert "fake-model" in str(report.models["other"].mend)
+    assert "fake-model" in str(report.models["other"].fix)
 
 
 def test_a_probe_of_a_server_that_is_away_says_so() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agents import Answer, Clients, Model, Place, PromptTooLong, Server, Unsupported, ask, probe
-from agents.llms import embedded, weights
+from agents.llms import embedded_server, weights
 from tests.agents.doors import RATING, OpenGate, question
 from tests.fixtures.runs import wait_for
 
@@ -134,9 +134,9 @@ asyncio.run(main())
 _DIES = """
 import asyncio, os, sys
 from pathlib import Path
-from agents.llms.lease import Lease
+from agents.llms.embedded_client import EmbeddedClient
 async def main():
-    async with Lease("the dying", Path(sys.argv[1])).turn("smollm2-135m", 512):
+    async with EmbeddedClient("the dying", Path(sys.argv[1])).slot("smollm2-135m", 512):
         os.kill(os.getpid(), 9)
 asyncio.run(main())
 """
@@ -146,9 +146,9 @@ def test_the_server_goes_away_with_its_last_user_also_when_that_one_is_killed(tm
     folder = tmp_path / "room"
     killed = subprocess.run([sys.executable, "-c", _DIES, str(folder)], cwd=ROOT, check=False)
     assert killed.returncode == -9
-    server = json.loads(embedded.lock_path(folder).read_text())["pid"]
+    server = json.loads(embedded_server.lock_path(folder).read_text())["pid"]
     wait_for(lambda: not Path(f"/proc/{server}").exists(), "the end of the server")
-    assert not embedded.socket_path(folder).exists()
+    assert not embedded_server.socket_path(folder).exists()
 
 
 def test_missing_weights_are_said_with_the_command_that_installs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,11 +190,11 @@ def test_a_probe_tells_a_missing_system_library_from_a_missing_package(
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     report = asyncio.run(probe(SERVER, [SMOL]))
     assert not report.reachable
-    assert mend in (report.mend or "")
+    assert mend in (report.fix or "")
 
 
 def test_a_probe_knows_the_embedded_models() -> None:
     unknown = replace(SMOL, alias="unknown", name="llama3")
     report = asyncio.run(probe(SERVER, [SMOL, unknown]))
     assert report.models["smollm2"].present
-    assert "smollm2-135m" in str(report.models["unknown"].mend)
+    assert "smollm2-135m" in str(report.models["unknown"].fix)

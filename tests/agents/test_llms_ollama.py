@@ -215,7 +215,7 @@ def test_a_probe_says_what_to_pull_and_what_a_model_can(fake_models: FakeModels)
     absent = replace(LLAMA, alias="absent", name="llama3.3:70b")
     report = asyncio.run(probe(fake_models.ollama(), [LLAMA, QWEN, absent]))
     assert (report.reachable, report.version) == (True, "0.17.0")
-    assert report.models["absent"].mend == "ollama pull llama3.3:70b"
+    assert report.models["absent"].fix == "ollama pull llama3.3:70b"
     llama = report.models["llama"]
     assert (llama.quantisation, llama.context_length, llama.problem) == ("Q4_K_M", 131072, None)
     assert llama.size_bytes is not None
@@ -227,7 +227,7 @@ def test_a_probe_finds_what_a_model_cannot(fake_models: FakeModels) -> None:
     wide = replace(QWEN, params={"num_ctx": 65536})
     thinker = replace(LLAMA, params={"num_ctx": 4096, "think": True})
     report = asyncio.run(probe(fake_models.ollama(), [wide, thinker]))
-    assert "40960" in str(report.models["qwen"].mend)
+    assert "40960" in str(report.models["qwen"].fix)
     assert "cannot think" in str(report.models["llama"].problem)
 
 

@@ -207,10 +207,10 @@ def test_a_missing_folder_and_one_without_prices_are_refused(tmp_path: Path) -> 
     assert "has no prices.parquet" in refused(tmp_path)
 
 
-def test_wrong_types_are_refused_with_the_mend(folder: Path) -> None:
+def test_wrong_types_are_refused_with_the_fix(folder: Path) -> None:
     schema = archives.TYPES["prices"].set(6, pa.field("volume", pa.string()))
     write(folder, "prices", [row | {"volume": "many"} for row in archives.bars()], schema)
-    assert refused(folder) == "prices.parquet: column 'volume' is string, expected a number; mend: store a number"
+    assert refused(folder) == "prices.parquet: column 'volume' is string, expected a number; fix: store a number"
 
 
 def test_a_missing_column_is_named(folder: Path) -> None:

@@ -104,12 +104,12 @@ class ScriptedClients:
         return 30.0
 
     @asynccontextmanager
-    async def turn(self, model: Model) -> AsyncIterator[Any]:
-        from agents.llms.provider import Turn
+    async def slot(self, model: Model) -> AsyncIterator[Any]:
+        from agents.llms.provider import Slot
 
-        yield Turn()
+        yield Slot()
 
-    async def send(self, request: Request, turn: Any, wire: Any) -> Answer:
+    async def send(self, request: Request, slot: Any, wire: Any) -> Answer:
         place = next(place for place, asked in reversed(self._gate.admitted) if asked is request)
         self.running += 1
         self.peak = max(self.peak, self.running)

@@ -1,4 +1,4 @@
-"""Answers read from the wire bodies of OpenAI's two APIs, as billed and before any client library judged them."""
+"""Answers read from the response bodies of OpenAI's two APIs: as billed, before a client library interprets them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from agents.contract.answer import Answer, Timing
 from agents.contract.request import ToolCall
 from agents.llms.failures import failed
-from agents.llms.wire import Wire
+from agents.llms.wire import Wire, token_count, valid_utf8
 from domain.usage import Usage
 
-_FINISH = {
+_FINISH_REASONS = {
     "stop": "stop",
     "length": "length",
     "max_tokens": "length",
@@ -22,8 +22,8 @@ _FINISH = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
-"""Finish reasons of Chat Completions; a server that gave up half way (vLLM's abort, a gateway's error) left a cut answer."""
-_FAILED_CAUSES = {
+"""Finish reasons of Chat Completions; after vLLM's `abort` or a gateway's `error` the answer is cut."""
+_RESPONSE_ERROR_CAUSES = {
     "rate_limit_exceeded": "rate_limited",
     "insufficient_quota": "quota",
     "invalid_prompt": "bad_request",
@@ -31,27 +31,27 @@ _FAILED_CAUSES = {
     "misalignment_policy_violation": "bad_request",
     "data_residency_mismatch": "bad_request",
 }
-"""By the code of a failed response; every other one is the server's own fault and worth asking again."""
+"""Error code of a failed response -> cause; every other code is a server error and may be retried."""
 
 
 def chat_answer(wire: Wire) -> Answer:
-    """The answer of a Chat Completions body. Raises CallFailed when the body is not one."""
-    body = _object(wire)
+    """Read a Chat Completions body. Raises CallFailed if the body is not one."""
+    body = _json_object(wire)
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, Mapping) or not isinstance(choice.get("message"), Mapping):
         raise failed("bad_answer", f"HTTP {wire.status}, but no choices: {str(body)[:300]}", "NoChoices", wire)
     message = choice["message"]
     refusal = _text(message.get("refusal"))
-    finish = "refused" if refusal else _FINISH.get(str(choice.get("finish_reason")), "unknown")
+    finish_reason = "refused" if refusal else _FINISH_REASONS.get(str(choice.get("finish_reason")), "unknown")
     return Answer(
         text=refusal or _text(message.get("content")),
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")) or None,
         tool_calls=tuple(_chat_tool_calls(message.get("tool_calls"))),
-        finish_reason=finish,
-        truncated=finish == "length",
+        finish_reason=finish_reason,
+        truncated=finish_reason == "length",
         usage=usage(body.get("usage"), "prompt", "completion"),
-        timing=_llama_timing(body.get("timings")),
+        timing=_llamacpp_timing(body.get("timings")),
         model_returned=_text(body.get("model")) or None,
         service_tier=_text(body.get("service_tier")) or None,
         request_id=wire.request_id or _text(body.get("id")) or None,
@@ -59,8 +59,8 @@ def chat_answer(wire: Wire) -> Answer:
 
 
 def responses_answer(wire: Wire) -> Answer:
-    """The answer of a Responses body. Raises CallFailed when the response failed or is none."""
-    body = _object(wire)
+    """Read a Responses body. Raises CallFailed if the response failed or the body is not one."""
+    body = _json_object(wire)
     if body.get("error") or body.get("status") in ("failed", "cancelled"):
         raise _response_failed(body.get("error") or f"status {body['status']}, without a reason", wire)
     items = body.get("output")
@@ -68,13 +68,13 @@ def responses_answer(wire: Wire) -> Answer:
         raise failed("bad_answer", f"HTTP {wire.status}, but no output: {str(body)[:300]}", "NoOutput", wire)
     refusal = "".join(_contents(items, "refusal", "refusal"))
     calls = tuple(_response_tool_calls(items))
-    finish = _response_finish(body, refusal, calls)
+    finish_reason = _response_finish_reason(body, refusal, calls)
     return Answer(
         text=refusal or "".join(_contents(items, "output_text", "text")),
         reasoning="\n\n".join(_summaries(items)) or None,
         tool_calls=calls,
-        finish_reason=finish,
-        truncated=finish == "length",
+        finish_reason=finish_reason,
+        truncated=finish_reason == "length",
         usage=usage(body.get("usage"), "input", "output"),
         model_returned=_text(body.get("model")) or None,
         service_tier=_text(body.get("service_tier")) or None,
@@ -82,36 +82,26 @@ def responses_answer(wire: Wire) -> Answer:
     )
 
 
-def usage(told: Any, before: str, after: str) -> Usage:
+def usage(reported: Any, prompt: str, completion: str) -> Usage:
     """Token counts under the names of either API (`prompt`/`completion` or `input`/`output`)."""
-    told = told if isinstance(told, Mapping) else {}
-    read, written = _details(told, before), _details(told, after)
+    counts = _mapping(reported)
+    prompt_details = _mapping(counts.get(f"{prompt}_tokens_details"))
+    completion_details = _mapping(counts.get(f"{completion}_tokens_details"))
     return Usage(
-        input_tokens=count(told.get(f"{before}_tokens")),
-        cached_tokens=count(read.get("cached_tokens")),
-        cache_write_tokens=count(read.get("cache_write_tokens")),
-        output_tokens=count(told.get(f"{after}_tokens")),
-        reasoning_tokens=count(written.get("reasoning_tokens")),
+        input_tokens=token_count(counts.get(f"{prompt}_tokens")),
+        cached_tokens=token_count(prompt_details.get("cached_tokens")),
+        cache_write_tokens=token_count(prompt_details.get("cache_write_tokens")),
+        output_tokens=token_count(counts.get(f"{completion}_tokens")),
+        reasoning_tokens=token_count(completion_details.get("reasoning_tokens")),
     )
 
 
-def count(value: Any) -> int | None:
-    """A token count, or None for what is none (NaN, a negative number, a text)."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return int(value) if real else None
-
-
-def clean(text: str) -> str:
-    """Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _object(wire: Wire) -> Mapping[str, Any]:
+def _json_object(wire: Wire) -> Mapping[str, Any]:
     body = wire.json()
     if isinstance(body, Mapping):
         return body
-    seen = (wire.body or b"")[:300].decode("utf-8", "replace")
-    raise failed("bad_answer", f"HTTP {wire.status} whose body is no JSON object: {seen!r}", "NoJson", wire)
+    start = (wire.body or b"")[:300].decode("utf-8", "replace")
+    raise failed("bad_answer", f"HTTP {wire.status} with a body that is not a JSON object: {start!r}", "NoJson", wire)
 
 
 def _chat_tool_calls(calls: Any) -> Iterator[ToolCall]:
@@ -126,11 +116,11 @@ def _response_tool_calls(items: list[Any]) -> Iterator[ToolCall]:
         yield ToolCall(_text(item.get("call_id")), _text(item.get("name")), _text(item.get("arguments")))
 
 
-def _response_finish(body: Mapping[str, Any], refusal: str, calls: tuple[ToolCall, ...]) -> str:
+def _response_finish_reason(body: Mapping[str, Any], refusal: str, calls: tuple[ToolCall, ...]) -> str:
     if body.get("status") == "incomplete":
-        # Whatever stopped it, an incomplete answer is a cut one.
-        filtered = _mapping(body.get("incomplete_details")).get("reason") == "content_filter"
-        return "content_filter" if filtered else "length"
+        # An incomplete answer is a cut one, whatever the reason.
+        is_filtered = _mapping(body.get("incomplete_details")).get("reason") == "content_filter"
+        return "content_filter" if is_filtered else "length"
     if refusal:
         return "refused"
     if calls:
@@ -141,7 +131,7 @@ def _response_finish(body: Mapping[str, Any], refusal: str, calls: tuple[ToolCal
 def _response_failed(error: Any, wire: Wire) -> Exception:
     code = str(_mapping(error).get("code") or "failed")
     message = f"the response failed: {_mapping(error).get('message') or error}"
-    return failed(_FAILED_CAUSES.get(code, "server_error"), message, code, wire)
+    return failed(_RESPONSE_ERROR_CAUSES.get(code, "server_error"), message, code, wire)
 
 
 def _contents(items: list[Any], kind: str, key: str) -> Iterator[str]:
@@ -162,20 +152,15 @@ def _of_type(items: list[Any], kind: str) -> Iterator[Mapping[str, Any]]:
     return (item for item in items if isinstance(item, Mapping) and item.get("type") == kind)
 
 
-def _llama_timing(told: Any) -> Timing:
-    """llama.cpp's own clock, in milliseconds."""
-    told = _mapping(told)
-    prefill, decode = _seconds(told.get("prompt_ms")), _seconds(told.get("predicted_ms"))
-    return Timing(prefill_s=prefill, decode_s=decode)
+def _llamacpp_timing(timings: Any) -> Timing:
+    """llama.cpp's own measurement, which it reports in milliseconds."""
+    reported = _mapping(timings)
+    return Timing(prefill_s=_seconds(reported.get("prompt_ms")), decode_s=_seconds(reported.get("predicted_ms")))
 
 
-def _seconds(millis: Any) -> float | None:
-    real = isinstance(millis, (int, float)) and math.isfinite(millis) and millis >= 0
-    return millis / 1000 if real else None
-
-
-def _details(told: Mapping[str, Any], side: str) -> Mapping[str, Any]:
-    return _mapping(told.get(f"{side}_tokens_details"))
+def _seconds(milliseconds: Any) -> float | None:
+    is_duration = isinstance(milliseconds, (int, float)) and math.isfinite(milliseconds) and milliseconds >= 0
+    return milliseconds / 1000 if is_duration else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -183,7 +168,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A text, the texts of a list of blocks joined, or nothing."""
+    """A string, the joined texts of a list of blocks, or an empty string."""
     if isinstance(value, list):
         return "".join(_text(_mapping(block).get("text")) for block in value)
-    return clean(value) if isinstance(value, str) else ""
+    return valid_utf8(value) if isinstance(value, str) else ""
