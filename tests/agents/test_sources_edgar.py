@@ -197,9 +197,9 @@ def test_a_server_that_is_gone_raises(tmp_path: Path) -> None:
         gone.filings("AAPL", LATER)
 
 
-def test_an_answer_that_is_no_json_raises(sec: Sec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_not_json_raises(sec: Sec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sec, "answer", lambda path: (200, b"<html>busy</html>"))
-    with pytest.raises(SourceFailed, match="no JSON"):
+    with pytest.raises(SourceFailed, match="not JSON"):
         edgar(sec, tmp_path).filings("AAPL", LATER)
 
 

@@ -274,10 +274,10 @@ def test_the_plan_says_per_model_how_its_input_was_counted(tmp_path: Path) -> No
     made = Case(tmp_path, text).plan()
     told = made.to_plain()["models"]
     assert told["big"] == {"input_tokens_from": "tokenizer", "tokenizer": "o200k_base", "ratio": 1.0}
-    assert told["tiny"]["tokenizer"] == "smollm2-135m"
-    assert told["mini"] == {"input_tokens_from": "declared ratio", "tokenizer": None, "ratio": 1.0}
-    assert "big (o200k_base), tiny (smollm2-135m): counted with the model's own tokenizer" in said(made)
-    assert "mini: no tokenizer at hand" in said(made)
+    for estimated in ("tiny", "mini"):
+        assert told[estimated] == {"input_tokens_from": "declared ratio", "tokenizer": None, "ratio": 1.0}
+    assert "big (o200k_base): counted with the model's own tokenizer" in said(made)
+    assert "mini, tiny: no tokenizer at hand" in said(made)
 
 
 def test_a_tokenizer_is_calibrated_by_its_own_model_only_and_an_estimate_by_the_others_too(case: Case) -> None:
