@@ -26,9 +26,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import yaml
 
 import agents
-from reports.grounding import INVENTED, trace
-from reports.tracing.given import Given
-from reports.tracing.traced import Traced
+from reports.grounding.inputs import Inputs
+from reports.grounding.origins import INVENTED, FigureOrigin, origins
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests" / "reports" / "grounding_corpus.yaml"
@@ -63,20 +62,20 @@ def _sentence(case_id: str, marked: str) -> Sentence:
     return Sentence(case_id, text + marked[last:], figures)
 
 
-def given_of(case_id: str, archive: Path) -> tuple[Given, str]:
+def given_of(case_id: str, archive: Path) -> tuple[Inputs, str]:
     """The figures of all four analysts' views of one case, and the text they stand in."""
     ticker, date = case_id.split("@")
     desk = agents.open_sources(dict.fromkeys(("prices", "news", "filings"), "archive"), archive=str(archive))
     snapshot = agents.freeze_case(ticker, dt.date.fromisoformat(date), desk, {})
     texts = [agents.view(snapshot, name, BUDGET_TOKENS) for name in ("market", "sentiment", "news", "fundamentals")]
-    return Given.of(texts), "\n".join(texts)
+    return Inputs.of(texts), "\n".join(texts)
 
 
 def judge(sentences: list[Sentence], archive: Path) -> Iterator[tuple[Sentence, str, str, str]]:
     """(sentence, figure, label by hand, label by the ledger); `missed` and `no figure` where only one side sees a figure."""
     given = {case_id: given_of(case_id, archive)[0] for case_id in {sentence.case_id for sentence in sentences}}
     for sentence in sentences:
-        found = {(t.quantity.start, t.quantity.end): t for t in trace(sentence.text, given[sentence.case_id])}
+        found = {(t.quantity.start, t.quantity.end): t for t in origins(sentence.text, given[sentence.case_id])}
         for span, truth in sentence.figures.items():
             traced = _overlapping(found, span)
             yield sentence, sentence.text[slice(*span)], truth, traced.label if traced else "missed"
@@ -89,7 +88,7 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def _overlapping(found: dict[tuple[int, int], Traced], span: tuple[int, int]) -> Traced | None:
+def _overlapping(found: dict[tuple[int, int], FigureOrigin], span: tuple[int, int]) -> FigureOrigin | None:
     return next((traced for other, traced in found.items() if _overlap(span, other)), None)
 
 
@@ -127,7 +126,7 @@ def speed(archive: Path, texts: int = 10_000, words: int = 300) -> dict[str, obj
     return {
         "texts": texts,
         "words": words,
-        "given_figures": len(Given.of([copies]).facts),
+        "given_figures": len(Inputs.of([copies]).facts),
         "figures_traced": figures,
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -135,8 +134,8 @@ def speed(archive: Path, texts: int = 10_000, words: int = 300) -> dict[str, obj
 
 def _many(job: tuple[str, str, int]) -> int:
     whole, text, count = job
-    given = Given.of([whole])
-    return sum(len(trace(text, given)) for _ in range(count))
+    given = Inputs.of([whole])
+    return sum(len(origins(text, given)) for _ in range(count))
 
 
 def archive_folder() -> Path:

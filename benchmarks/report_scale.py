@@ -107,20 +107,19 @@ def _copies(base: Path, folder: Path, times: int) -> None:
 
 def _measure(folder: Path, cases: int) -> dict[str, Any]:
     """The page alone, then case pages; in this process, whose peak memory is told."""
-    from reports.cases import pages as case_pages
-    from reports.load import load
-    from reports.page import Page
-    from reports.render import page_html
-    from reports.run_file import write
+    from reports.load import load, write_file
+    from reports.page import render as case_pages
+    from reports.page.page import Page
+    from reports.page.render import page_html
 
     began, cpu_began = time.perf_counter(), time.process_time()
     page = Page(load(folder))
-    write(page.run, "report.html", page_html(page))
+    write_file(page.run, "report.html", page_html(page))
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     ids = [row.case_id for row in page.decisions.rows][:cases]
     began = time.perf_counter()
-    case_pages.write_all(page.run, ids)
+    case_pages.write_cases(page.run, ids)
     return {
         "calls": len(page.run.calls),
         "cases": len(page.decisions.rows),

@@ -21,7 +21,9 @@ import numpy as np
 from scipy import special
 
 from reports import design, verdict
-from reports.stats import exact, holm, means, windows
+from reports.metrics import outcomes
+from reports.stats import exact, means
+from reports.stats.estimate import Sample
 from reports.verdict import BETTER, EQUIVALENT, LEVEL, NOT_WORSE, WORSE
 
 RUNS = 20_000
@@ -34,7 +36,7 @@ SCHEDULES = ((3, 9, 10), (20, 20, 5), (20, 120, 1))
 """tickers, dates, sessions between dates: windows of 20 sessions overlap in all of them."""
 PERSISTENCE = (0.0, 0.5, 0.9)
 
-Sampled = Callable[[float], verdict.Sample]
+Sampled = Callable[[float], Sample]
 """True difference -> that many simulated runs, as the product measures them."""
 
 
@@ -88,17 +90,17 @@ def judged(name: str, interval: str, sampled: Sampled, planned: float, margin: f
     )
 
 
-def _powered_margin(nothing: verdict.Sample) -> float:
+def _powered_margin(nothing: Sample) -> float:
     """Margin within which equivalence has 80 % power, from the true standard error: that of the runs' own values."""
     df = float(np.nanmedian(nothing.df))
     return float(np.nanstd(nothing.value) * (special.stdtrit(df, 1 - LEVEL) + special.stdtrit(df, 0.9)))
 
 
-def _share(sample: verdict.Sample, margin: float | None, codes: set[int]) -> float:
-    return float(np.isin(verdict.words(sample, margin), list(codes)).mean())
+def _share(sample: Sample, margin: float | None, codes: set[int]) -> float:
+    return float(np.isin(verdict.word_index(sample, margin), list(codes)).mean())
 
 
-def _covered(sample: verdict.Sample, truth: float) -> float:
+def _covered(sample: Sample, truth: float) -> float:
     low, high = sample.bounds(0.05)
     return float(((low <= truth) & (truth <= high)).mean())
 
@@ -200,7 +202,7 @@ def overlapping(rng: np.random.Generator, tickers: int, dates: int, every: int, 
     runs = RUNS if tickers * dates < 1000 else RUNS // 4
     by_date = np.concatenate([_case_returns(rng, tickers, dates, every, persistence, runs // 10) for _ in range(10)])
     spans = [(index, index * every, index * every + HORIZON) for index in range(dates)]
-    chosen = windows.independent(spans)
+    chosen = outcomes.non_overlapping(spans)
     drawn = by_date[:, chosen]
     sd = float(drawn.std())
     given = design.Prior(sd * math.sqrt(tickers), 0.0)
@@ -295,9 +297,9 @@ def _family_codes(samples: list[means.Mean], margin: float | None) -> Any:
     """Verdicts of every run and endpoint, at the level that Holm leaves (runs x endpoints)."""
     singles = [[means.Mean(*one) for one in zip(s.value, s.se, s.df, strict=True)] for s in samples]
     levels = np.array(
-        [holm.level([verdict.claims(one, margin) for one in of_run], LEVEL) for of_run in zip(*singles, strict=True)]
+        [verdict.holm_level([verdict.p_values(one, margin) for one in of_run], LEVEL) for of_run in zip(*singles, strict=True)]
     )
-    return np.stack([verdict.words(sample, margin, levels) for sample in samples], axis=1)
+    return np.stack([verdict.word_index(sample, margin, levels) for sample in samples], axis=1)
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

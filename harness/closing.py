@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.experiment.spec import Experiment
     from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
-    from reports.gates import Gate
+    from reports.answer.gates import Gate
 
 STOPPED = "stopped"
 OVER_BUDGET = "over_budget"
@@ -91,15 +91,14 @@ def _outcomes(run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], di
 
 
 def _gates(run: RunFolder) -> list[Gate]:
-    from reports import gates
-    from reports.answer import findings
+    from reports.answer import findings, gates
 
     loaded = load(run.store.folder.url)
     return gates.check(loaded, findings.find(loaded)) if loaded.experiment.get("gates") else []
 
 
 def _page(run: RunFolder) -> str:
-    from reports import render
+    from reports.page import render
 
     return render.render(run.store.folder.url)
 

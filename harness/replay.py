@@ -155,7 +155,7 @@ def _asked(experiment: Experiment, wish: Wish) -> Mapping[str, Arm]:
 
 
 def _close(plan: Plan, display: Display) -> None:
-    from reports import render
+    from reports.page import render
 
     store = plan.run.store
     store.sweep()

@@ -15,8 +15,8 @@ import numpy as np
 from scipy import special
 
 from domain.defaults import HORIZONS
-from reports import endpoints
-from reports.registry import Metric
+from reports.metrics import catalog
+from reports.metrics.registry import Metric
 from reports.stats import exact
 from reports.verdict import LEVEL, POWER, uncertainty
 
@@ -129,9 +129,9 @@ def metric(endpoint: str) -> Metric:
     """The endpoint's declaration. Raises KeyError with what is known."""
     horizon = re.search(r"_(\d+)$", endpoint)
     horizons = sorted({*HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])})
-    known = {one.name: one for one in endpoints.every(horizons)}
+    known = {one.name: one for one in catalog.all_metrics(horizons)}
     if endpoint not in known:
-        raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(endpoints.names())}")
+        raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(catalog.metric_names())}")
     return known[endpoint]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.ratings import SCORES
-from reports.figures import known
+from reports.format import known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Row:
+class CaseRow:
     """One case."""
 
     case_id: str
@@ -51,7 +51,7 @@ class Row:
         return any(len(marks) > 1 for marks in self.marks.values())
 
 
-def rows(run: Run) -> list[Row]:
+def rows(run: Run) -> list[CaseRow]:
     """All cases by date and ticker; of an unfinished run the whole ones."""
     outcomes = _outcomes(run)
     cells = run.judged.sort_values(["date", "ticker", "repeat"], kind="stable")
@@ -79,7 +79,7 @@ def horizon(run: Run) -> int | None:
     return 5 if 5 in there else there[len(there) // 2] if there else None
 
 
-def distribution(found: Sequence[Row], arm: str) -> Counter[str]:
+def distribution(found: Sequence[CaseRow], arm: str) -> Counter[str]:
     """Answer -> how often the arm gave it."""
     counts: Counter[str] = Counter()
     for row in found:
@@ -88,15 +88,15 @@ def distribution(found: Sequence[Row], arm: str) -> Counter[str]:
     return counts
 
 
-def flips(found: Sequence[Row], arm: str) -> tuple[int, int]:
+def flips(found: Sequence[CaseRow], arm: str) -> tuple[int, int]:
     """(cases in which the arm's repeats disagree, cases with more than one repeat)."""
     repeated = [row.marks[arm] for row in found if sum(m.times for m in row.marks.get(arm, ())) > 1]
     return sum(len(marks) > 1 for marks in repeated), len(repeated)
 
 
-def _row(case: str, ticker: str, date: dt.date, answers: Mapping[str, list[str]], outcome: float | None) -> Row:
+def _row(case: str, ticker: str, date: dt.date, answers: Mapping[str, list[str]], outcome: float | None) -> CaseRow:
     marks = {arm: tuple(Mark(w, n) for w, n in Counter(words).most_common()) for arm, words in answers.items()}
-    return Row(case, ticker, date, marks, len({m[0].word for m in marks.values()}) > 1, outcome)
+    return CaseRow(case, ticker, date, marks, len({m[0].word for m in marks.values()}) > 1, outcome)
 
 
 def _outcomes(run: Run) -> dict[str, float]:

@@ -1,20 +1,64 @@
-"""A run as its tables say it: frames, declared terms, which cases are whole; nothing but the run folder is read."""
+"""The run folder: its tables as frames, what its experiment declares, and files written into it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domain import units
 from domain.defaults import HORIZONS
-from reports import compare, lineups
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from pyarrow import fs
+
+
+def arm_names(experiment: Mapping[str, Any]) -> tuple[str, ...]:
+    """Arms in the order of the file; without `arms` each model is one."""
+    return tuple(experiment.get("arms") or experiment.get("models") or ())
+
+
+def rule_arms(experiment: Mapping[str, Any]) -> frozenset[str]:
+    """Arms that decide by a rule, without a model."""
+    arms = experiment.get("arms") or {}
+    return frozenset(name for name, arm in arms.items() if isinstance(arm, Mapping) and arm.get("rule"))
+
+
+def models_of(experiment: Mapping[str, Any], arm: str) -> tuple[str, ...]:
+    """Names of the models (as the provider knows them) that play in an arm; none for a rule."""
+    models = experiment.get("models") or {}
+    lineup = (experiment.get("arms") or {}).get(arm, {"all": arm})
+    aliases = dict.fromkeys(alias for alias in lineup.values() if isinstance(alias, str) and alias in models)
+    return tuple(str(models[alias].get("model") or alias) for alias in aliases)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Terms of the comparison."""
+
+    baseline: str | None
+    """Arm that the others are held against; the first one unless said."""
+    margins: Mapping[str, float | None]
+    """Declared endpoint -> difference that does not matter (a fraction: 2pp is 0.02), None without one."""
+
+
+def declared_terms(experiment: Mapping[str, Any], arms: Sequence[str]) -> Declared:
+    """The terms of a resolved experiment. Raises ValueError on a margin that is none."""
+    said = experiment.get("compare") or {}
+    baseline = said.get("baseline") or (arms[0] if arms else None)
+    endpoints = said.get("endpoints") or {}
+    return Declared(baseline, {name: margin((terms or {}).get("margin")) for name, terms in endpoints.items()})
+
+
+def margin(value: Any) -> float | None:
+    """2pp, 5%, 20bp or a plain fraction -> fraction; None stays None. Raises ValueError on anything else."""
+    return units.share(str(value)) if value is not None else None
+
 
 HEAVY: Mapping[str, frozenset[str]] = {
     "cells": frozenset({"reports"}),
@@ -42,14 +86,14 @@ class Run:
         return str(self.manifest.get("run_id") or self.path.rstrip("/").rpartition("/")[2])
 
     @cached_property
-    def declared(self) -> compare.Declared:
+    def declared(self) -> Declared:
         """Baseline, endpoints and margins as the experiment declares them."""
-        return compare.declared(self.experiment, self.arms)
+        return declared_terms(self.experiment, self.arms)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
         """Arms in the order of the experiment, then any others that left cells."""
-        named = lineups.arm_names(self.experiment)
+        named = arm_names(self.experiment)
         found = sorted(set(self.cells["arm"]) - set(named))
         return (*named, *found)
 
@@ -79,6 +123,11 @@ class Run:
         return self.table("calls")
 
     @cached_property
+    def pipeline_calls(self) -> pd.DataFrame:
+        """Calls of pipeline cells: without those of replays and judges."""
+        return self.calls[~self.calls["kind"].isin(["judge", "replay"])]
+
+    @cached_property
     def messages(self) -> pd.DataFrame:
         return self.table("messages")
 
@@ -93,7 +142,7 @@ class Run:
     @cached_property
     def whole_cases(self) -> frozenset[str]:
         """Cases that every arm has ended, with as many repeats in each arm that has models."""
-        return _whole_cases(self.cells, self.arms, lineups.rule_arms(self.experiment))
+        return _whole_cases(self.cells, self.arms, rule_arms(self.experiment))
 
     @cached_property
     def is_interim(self) -> bool:
@@ -146,6 +195,42 @@ def load(path: str | Any) -> Run:
     if experiment is None:
         raise NoRun(f"{path}: no run here (experiment.yaml is missing); name a folder results/EXPERIMENT/RUN_ID")
     return Run(root, experiment, _json(filesystem, f"{root}/manifest.json") or {}, filesystem)
+
+
+def messages_of(run: Run, ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """message_id -> role and text of a part."""
+    found = run.table("messages", None, among(list(set(ids)), "message_id"))
+    return {one: (role, text or "") for one, role, text in zip(found["message_id"], found["role"], found["text"], strict=True)}
+
+
+def among(values: Sequence[str], column: str = "cell_id") -> Any:
+    """A filter: the column holds one of these texts."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    return ds.field(column).isin(pa.array(values, pa.string()))
+
+
+FLOW: tuple[str, ...] = (
+    "market_analyst",
+    "sentiment_analyst",
+    "news_analyst",
+    "fundamentals_analyst",
+    "bull",
+    "bear",
+    "research_manager",
+    "trader",
+    "aggressive",
+    "conservative",
+    "neutral",
+    "portfolio_manager",
+)
+"""Order in which readers know the roles; others follow in the order in which they ran."""
+
+
+def flow(roles: Iterable[str]) -> list[str]:
+    there = list(roles)
+    return [r for r in FLOW if r in there] + [r for r in there if r not in FLOW]
 
 
 def _filesystem(path: str) -> tuple[fs.FileSystem, str]:
@@ -203,3 +288,19 @@ def _whole_cases(cells: pd.DataFrame, arms: Sequence[str], rules: frozenset[str]
     ended = (counts > 0).all(axis=1)
     level = counts[models].eq(counts[models].max(axis=1), axis=0).all(axis=1) if models else True
     return frozenset(counts.index[ended & level])
+
+
+def write_file(run: Run, name: str, text: str) -> str:
+    """Put a file into the run folder, whole or not at all."""
+    from pyarrow import fs
+
+    target = f"{run.path.rstrip('/')}/{name}"
+    if isinstance(run.filesystem, fs.LocalFileSystem):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(f"{target}.part")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(target)
+    else:
+        with run.filesystem.open_output_stream(target) as stream:
+            stream.write(text.encode())
+    return target

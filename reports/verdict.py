@@ -1,15 +1,18 @@
-"""The verdict on one endpoint of one pair: one of five words, from tests at the level that Holm leaves it."""
+"""The verdict on one metric of one pair: margin, test, correction for several metrics, and one of five words."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import special
 
-from reports.stats.means import Numbers
+from reports.metrics.measure import PairedTest
+from reports.metrics.registry import Metric
+from reports.stats.estimate import Numbers, Sample
 
 LEVEL = 0.04
 """Two-sided level of a verdict; below 5 % on purpose, so that simulated wrong verdicts stay at most 5 % also where a test
@@ -18,22 +21,6 @@ POWER = 0.8
 WORDS = ("cannot tell", "not worse", "worse", "better", "equivalent")
 CANNOT_TELL, NOT_WORSE, WORSE, BETTER, EQUIVALENT = range(5)
 MOST_CASES = 10_000_000
-
-
-class Sample(Protocol):
-    """A difference in favour of the arm (above zero is better), as stats.means and stats.exact estimate it."""
-
-    @property
-    def value(self) -> Numbers: ...
-    @property
-    def se(self) -> Numbers: ...
-    @property
-    def df(self) -> Numbers: ...
-    def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]: ...
-    def p_above(self, x: Numbers) -> Numbers: ...
-    def p_below(self, x: Numbers) -> Numbers: ...
-    def flipped(self) -> Sample: ...
-    def scaled(self, times: float) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,7 @@ class Verdict:
     """Why nothing can be told, where it is not for lack of cases."""
 
 
-def words(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
+def word_index(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
     """Index into WORDS, over arrays as well: equivalence first, since a margin says what matters.
 
     Read from the intervals that belong to the tests: better and worse two-sided, not worse by a one-sided test at half the
@@ -74,7 +61,7 @@ def words(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
     return np.where(is_inside & is_powered(sample, margin, level), EQUIVALENT, code)
 
 
-def claims(sample: Sample, margin: float | None) -> tuple[float, ...]:
+def p_values(sample: Sample, margin: float | None) -> tuple[float, ...]:
     """p of the hypotheses that a verdict may reject: no difference; with a margin also a difference no smaller than it."""
     apart = 2 * min(float(sample.p_above(0.0)), float(sample.p_below(0.0)))
     if margin is None:
@@ -129,3 +116,109 @@ def _settles(sample: Sample, margin: float | None, level: float) -> bool:
 def _reach(df: Numbers, level: Numbers, power: float, *, sides: int) -> Numbers:
     """Standard errors between no difference and one that is called with this power."""
     return special.stdtrit(df, 1 - np.asarray(level) / sides) + special.stdtrit(df, power)
+
+
+Family = Sequence[Sequence[float]]
+"""p-values of each endpoint's hypotheses."""
+
+
+def holm_level(claims: Family, alpha: float) -> float:
+    """The level at which every hypothesis of the family is tested in the end; those with p at most this are rejected."""
+    left = [len(of_endpoint) for of_endpoint in claims]
+    for p, endpoint in _ascending(claims):
+        if not p <= alpha / _still_open(left):
+            break
+        left[endpoint] -= 1
+    return alpha / max(_still_open(left), 1)
+
+
+def holm_adjusted(claims: Family) -> list[float]:
+    """For each endpoint the smallest alpha at which one of its hypotheses would be rejected."""
+    left = [len(of_endpoint) for of_endpoint in claims]
+    result, worst = [1.0] * len(claims), 0.0
+    for p, endpoint in _ascending(claims):
+        worst = max(worst, min(1.0, p * _still_open(left)))
+        if left[endpoint] == len(claims[endpoint]):
+            result[endpoint] = worst
+        left[endpoint] -= 1
+    return result
+
+
+def _ascending(claims: Family) -> list[tuple[float, int]]:
+    return sorted((p, endpoint) for endpoint, of_endpoint in enumerate(claims) for p in of_endpoint)
+
+
+def _still_open(left: Sequence[int]) -> int:
+    return sum(count > 0 for count in left)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A declared endpoint of one pair, before its verdict."""
+
+    metric: Metric
+    margin: float | None
+    test: PairedTest | None
+    reason: str = ""
+    """Why there is no test."""
+
+
+def verdicts(questions: Mapping[str, Question], usd_per_case: float | None) -> dict[str, Verdict]:
+    """endpoint -> verdict, for one pair; `usd_per_case` is what both arms spend on a case, None where unknown."""
+    tested = [name for name, question in questions.items() if _is_testable(question)]
+    claims = [p_values(_benefit(questions[name]), _margin(questions[name])) for name in tested]
+    level = holm_level(claims, LEVEL)
+    told = {name: (min(of), adjusted) for name, of, adjusted in zip(tested, claims, holm_adjusted(claims), strict=True)}
+    return {
+        name: _verdict(question, level, *told[name], usd_per_case) if name in told else _without_test(question)
+        for name, question in questions.items()
+    }
+
+
+def _verdict(question: Question, level: float, p: float, p_holm: float, usd_per_case: float | None) -> Verdict:
+    sample, margin = _benefit(question), _margin(question)
+    code = int(word_index(sample, margin, level))
+    given = Verdict(WORDS[code], question.margin, p, p_holm, _unlog(question, detectable(sample)))
+    if code != CANNOT_TELL:
+        return given
+    more = _more_cases(question, sample, margin)
+    usd = None if more is None or usd_per_case is None else more * usd_per_case
+    return Verdict(given.word, given.margin, p, p_holm, given.detectable, more, usd)
+
+
+def _without_test(question: Question) -> Verdict:
+    few = "one date only, and cases of one date count as one" if question.test is not None else ""
+    reason = question.reason or few or "no case has a known value of both arms"
+    return Verdict("cannot tell", question.margin, math.nan, math.nan, reason=reason)
+
+
+def _is_testable(question: Question) -> bool:
+    return question.test is not None and question.test.estimate.dates > 1 and bool(np.isfinite(question.test.sample.se))
+
+
+def _benefit(question: Question) -> Sample:
+    """The difference in favour of the arm."""
+    assert question.test is not None
+    sample = question.test.sample
+    return sample if question.metric.better == "higher" else sample.flipped()
+
+
+def _margin(question: Question) -> float | None:
+    """The margin on the scale of the sample."""
+    is_ratio = question.test is not None and question.test.scale == "ratio"
+    return math.log1p(question.margin) if is_ratio and question.margin else question.margin
+
+
+def _unlog(question: Question, size: float | None) -> float | None:
+    is_ratio = question.test is not None and question.test.scale == "ratio"
+    return math.expm1(min(size, 700.0)) if is_ratio and size is not None else size
+
+
+def _more_cases(question: Question, sample: Sample, margin: float | None) -> int | None:
+    assert question.test is not None
+    published = question.test.estimate
+    dates = dates_needed(sample, margin or None, published.dates)
+    if dates is None or dates <= published.dates:
+        return None
+    more = math.ceil((dates - published.dates) * published.cases / published.dates)
+    return more if more <= MOST_CASES else None

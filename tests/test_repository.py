@@ -77,8 +77,8 @@ def test_help_answers_without_heavy_imports() -> None:
 def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> None:
     import duckdb
 
-    from reports import per_arm
     from reports.load import load
+    from reports.metrics import catalog
     from tests.reports.synthetic import make_tables
 
     run = load(make_tables(tmp_path / "results" / "smoke" / "run", repeats=2))
@@ -88,7 +88,9 @@ def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> No
     answers = [duckdb.execute(query).fetchall() for query in queries]
     assert len(answers) == 3
     assert all(answers)
-    assert dict(answers[0]) == {arm: pytest.approx(one.value) for arm, one in per_arm.figures(run, "cost_per_usable").items()}
+    assert dict(answers[0]) == {
+        arm: pytest.approx(one.value) for arm, one in catalog.figures_by_arm(run, "cost_per_usable").items()
+    }
 
 
 def test_every_benchmark_starts_from_anywhere_and_finds_python_s_own_statistics(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def export(
     """Export a run as CSV, JSON, JUnit or Markdown."""
     from harness.errors import InvalidInput, Problem
     from harness.storage import tables_of
-    from reports.exports import export as exporting
+    from reports import exports as exporting
 
     with tables_of.reported(run):
         try:

@@ -15,8 +15,8 @@ def report(
 ) -> None:
     """Write report.html and the case pages of a run; with two runs, what changed between them."""
     from harness.storage import tables_of
-    from reports import render
     from reports.answer import run_changes
+    from reports.page import render
 
     most = _most(cases)
     with tables_of.reported(run):

@@ -57,6 +57,6 @@ def sources(kind: str) -> tuple[str, ...]:
 
 def endpoints(horizons: Sequence[int]) -> tuple[str, ...]:
     """Endpoints that a comparison may declare, outcomes once per horizon."""
-    from reports import endpoints
+    from reports.metrics import catalog
 
-    return endpoints.names(horizons)
+    return catalog.metric_names(horizons)

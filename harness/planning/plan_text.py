@@ -12,7 +12,7 @@ from harness.planning.counting_text import input_lines, output_line
 from harness.planning.draws import Interval
 from harness.planning.plan import Plan
 from harness.planning.provable_text import advices, proves
-from reports.figures import significant
+from reports.format import significant
 from reports.tables import ARROW, JUDGES
 
 if TYPE_CHECKING:

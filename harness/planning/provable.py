@@ -10,7 +10,7 @@ from typing import Any
 from harness.cells import Cell
 from harness.experiment.spec import Experiment
 from reports import design
-from reports.stats import windows
+from reports.metrics import outcomes
 
 WHOLE_SHARE = 0.999
 """A share that differs by all of itself: nothing smaller is seen."""
@@ -64,7 +64,7 @@ def of_matrix(experiment: Experiment, cells: Sequence[Cell]) -> tuple[dict[str, 
 def _of_endpoint(name: str, cells: Sequence[Cell], repeats: float, margin: float | None) -> Provable:
     declared, prior = design.metric(name), design.prior(name)
     dates = sorted({cell.date for cell in cells})
-    counted = windows.of_dates(dates, declared.horizon) if declared.horizon else len(dates)
+    counted = outcomes.windows_of_dates(dates, declared.horizon) if declared.horizon else len(dates)
     per_date = len({cell.case_id for cell in cells}) / max(1, len(dates))
     cases = round(per_date * counted)
     terms: dict[str, Any] = {"cases": max(cases, counted), "dates": counted, "repeats": repeats}

@@ -1,39 +1,114 @@
-"""What a run found: every endpoint per arm with its interval, each arm against the baseline, and the verdicts."""
+"""What was found: the numbers of a run as the page, the exports and the sentences read them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports import endpoints, placebos, similarity
-from reports.answer import best, caveats, changes, judge, takeaways, wording
-from reports.answer.best import BestOfMany
-from reports.answer.found import Comparison, Findings, Row
-from reports.answer.headline import Headline
-from reports.estimate import Estimate, unknown
-from reports.facts import Facts
-from reports.measure import Measured, Test
-from reports.registry import Metric
+from reports import verdict
+from reports.metrics import catalog, similarity
+from reports.metrics.facts import Facts
+from reports.metrics.measure import MetricData, PairedTest
+from reports.metrics.registry import Metric
+from reports.metrics.similarity import Similarity
+from reports.returns import placebos
+from reports.returns.eligible_cases import EligibleCases
+from reports.returns.placebos import Placebo
+from reports.stats.estimate import Estimate, unknown
 from reports.trust import cutoffs
+from reports.trust.cutoffs import ArmCutoff
 from reports.verdict import Verdict
 
 if TYPE_CHECKING:
     from reports.load import Run
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the baseline on one endpoint, paired by case."""
+
+    arm: str
+    baseline: str
+    scale: str
+    """difference: arm minus baseline; ratio: arm divided by baseline (1 is no difference)."""
+    estimate: Estimate
+    verdict: Verdict | None
+    """None where the experiment does not declare the endpoint, or the run is unfinished."""
+    note: str = ""
+    """What the reader must know beside it: windows, strata, cases left out."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the matrix can carry a sentence: an interval, and more than one date behind it."""
+        return self.estimate.dates > 1 and math.isfinite(self.estimate.low) and math.isfinite(self.estimate.high)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the 95 % interval leaves out `no difference`."""
+        nothing = 1.0 if self.scale == "ratio" else 0.0
+        return not self.estimate.low <= nothing <= self.estimate.high
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One endpoint over all arms."""
+
+    metric: Metric
+    is_declared: bool
+    margin: float | None
+    values: Mapping[str, Estimate]
+    """arm -> figure; for similarity the baseline's own figure is its noise floor."""
+    comparisons: Mapping[str, Comparison]
+    """arm -> comparison; the baseline has none."""
+    by_stratum: Mapping[str, Mapping[str, Estimate]]
+    """arm -> before | grey | after | unknown -> figure, for outcomes; empty otherwise."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All numbers of a run."""
+
+    run_id: str
+    baseline: str | None
+    arms: tuple[str, ...]
+    rules: frozenset[str]
+    """Arms that decide without a model."""
+    is_interim: bool
+    cases: int
+    dates: int
+    rows: tuple[MetricRow, ...]
+    similarities: Mapping[str, Similarity]
+    """arm -> how its ratings meet the baseline's; the baseline against itself is the noise floor."""
+    cutoffs: Mapping[str, ArmCutoff]
+    strata: Mapping[str, Mapping[str, int]]
+    """arm -> before | grey | after | unknown -> cases."""
+    placebos: tuple[Placebo, ...] = ()
+
+    def row(self, name: str) -> MetricRow:
+        """The row of an endpoint. Raises KeyError when there is none."""
+        return self._by_name[name]
+
+    def verdict(self, name: str, arm: str) -> Verdict | None:
+        """The verdict on a declared endpoint, None where there is none."""
+        comparison = self._by_name[name].comparisons.get(arm) if name in self._by_name else None
+        return comparison.verdict if comparison else None
+
+    @property
+    def declared(self) -> tuple[MetricRow, ...]:
+        return tuple(row for row in self.rows if row.is_declared)
+
+    @cached_property
+    def _by_name(self) -> dict[str, MetricRow]:
+        return {row.metric.name: row for row in self.rows}
+
+
 def find(run: Run, facts: Facts | None = None) -> Findings:
-    """All numbers of a run; verdicts and takeaways only when it is finished. Raises ValueError on an unknown endpoint."""
-    found = _Finder(run, facts or Facts(run)).findings()
-    if found.is_interim:
-        return replace(found, caveats=caveats.caveats(found, run))
-    return replace(
-        found,
-        takeaways=takeaways.takeaways(found),
-        changes=changes.changes(found),
-        caveats=caveats.caveats(found, run),
-    )
+    """All numbers of a run; verdicts only when it is finished. Raises ValueError on an unknown endpoint."""
+    return _Finder(run, facts or Facts(run)).findings()
 
 
 class _Finder:
@@ -41,9 +116,9 @@ class _Finder:
 
     def __init__(self, run: Run, facts: Facts) -> None:
         self.run, self.facts = run, facts
-        self.metrics = endpoints.every(run.horizons)
-        self.headline = Headline(self.facts)
-        self._tests: dict[str, dict[str, Test | None]] = {}
+        self.metrics = catalog.all_metrics(run.horizons)
+        self.headline = EligibleCases(self.facts)
+        self._tests: dict[str, dict[str, PairedTest | None]] = {}
         self._check_declared()
 
     def findings(self) -> Findings:
@@ -60,16 +135,10 @@ class _Finder:
             similarities=similarity.similarities(self.facts),
             cutoffs=self.headline.cutoffs,
             strata={arm: Counter(strata) for arm, strata in self.headline.strata.items()},
-            best=self._best(),
             placebos=tuple(
                 one for horizon in self.run.horizons for one in placebos.placebos(self.facts, self.headline, horizon)
             ),
         )
-
-    def _best(self) -> BestOfMany | None:
-        """By the middle horizon; an unfinished run has no best."""
-        horizons = sorted(self.run.horizons)
-        return None if self.run.is_interim else best.best_of_many(self.facts, self.headline, horizons[len(horizons) // 2])
 
     def _check_declared(self) -> None:
         known = [metric.name for metric in self.metrics if metric.better]
@@ -77,12 +146,12 @@ class _Finder:
             if name not in known:
                 raise ValueError(f"unknown endpoint {name!r} in compare.endpoints; known: {', '.join(known)}")
 
-    def _row(self, metric: Metric) -> Row:
-        measured = Measured(self.facts, metric)
+    def _row(self, metric: Metric) -> MetricRow:
+        measured = MetricData(self.facts, metric)
         others = [arm for arm in self.facts.arms if arm != self.facts.baseline]
         tests = {arm: self._test(measured, arm) for arm in others if self.facts.baseline}
         self._tests[metric.name] = tests
-        return Row(
+        return MetricRow(
             metric=metric,
             is_declared=metric.name in self.run.declared.margins,
             margin=self.run.declared.margins.get(metric.name),
@@ -91,7 +160,7 @@ class _Finder:
             by_stratum=self._by_stratum(measured) if metric.is_outcome else {},
         )
 
-    def _test(self, measured: Measured, arm: str) -> Test | None:
+    def _test(self, measured: MetricData, arm: str) -> PairedTest | None:
         baseline = str(self.facts.baseline)
         return measured.test(arm, baseline, self._cases(measured.metric, arm, baseline))
 
@@ -99,7 +168,7 @@ class _Finder:
         """Mask of the cases that the endpoint may use; None is all of them."""
         return None if metric.horizon is None else self.headline.cases(metric.horizon, *arms)
 
-    def _by_stratum(self, measured: Measured) -> dict[str, dict[str, Estimate]]:
+    def _by_stratum(self, measured: MetricData) -> dict[str, dict[str, Estimate]]:
         horizon = measured.metric.horizon or 0
         return {
             arm: {
@@ -110,14 +179,14 @@ class _Finder:
             for arm, strata in self.headline.strata.items()
         }
 
-    def _comparison(self, metric: Metric, arm: str, test: Test | None) -> Comparison:
+    def _comparison(self, metric: Metric, arm: str, test: PairedTest | None) -> Comparison:
         baseline = str(self.facts.baseline)
         if test is None:
             return Comparison(arm, baseline, metric.scale, unknown(), None, note=self._reason(metric, arm))
         note = self._windows(metric, test) if metric.is_outcome else ""
         return Comparison(arm, baseline, test.scale, test.estimate, None, note=note)
 
-    def _windows(self, metric: Metric, test: Test) -> str:
+    def _windows(self, metric: Metric, test: PairedTest) -> str:
         return (
             f"{test.estimate.dates} non-overlapping windows of {metric.horizon} sessions, "
             f"from {self.facts.dates.nunique()} dates; {test.estimate.cases} of {len(self.facts.dates)} cases"
@@ -136,20 +205,20 @@ class _Finder:
             return "the cost is unknown in one of the two"
         return "no case has a known value in both"
 
-    def _judged(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    def _judged(self, rows: tuple[MetricRow, ...]) -> tuple[MetricRow, ...]:
         """The rows with their verdicts, arm by arm."""
         given = {arm: self._verdicts(rows, arm) for arm in self.facts.arms if arm != self.facts.baseline}
         return tuple(_with_verdicts(row, given) if row.is_declared else row for row in rows)
 
-    def _verdicts(self, rows: tuple[Row, ...], arm: str) -> dict[str, Verdict]:
+    def _verdicts(self, rows: tuple[MetricRow, ...], arm: str) -> dict[str, Verdict]:
         declared = [row for row in rows if row.is_declared and arm in row.comparisons]
         questions = {
-            row.metric.name: judge.Question(
+            row.metric.name: verdict.Question(
                 row.metric, row.margin, self._tests[row.metric.name][arm], row.comparisons[arm].note
             )
             for row in declared
         }
-        return judge.verdicts(questions, self._usd_per_case(arm))
+        return verdict.verdicts(questions, self._usd_per_case(arm))
 
     def _usd_per_case(self, arm: str) -> float | None:
         """What a further case costs this arm and the baseline together."""
@@ -159,18 +228,11 @@ class _Finder:
         return float(cells["cost_usd"].sum() / cells["case_id"].nunique())
 
 
-def _with_verdicts(row: Row, given: Mapping[str, Mapping[str, Verdict]]) -> Row:
+def _with_verdicts(row: MetricRow, given: Mapping[str, Mapping[str, Verdict]]) -> MetricRow:
     compared = {
-        arm: _with_verdict(row.metric, comparison, given[arm].get(row.metric.name))
-        for arm, comparison in row.comparisons.items()
+        arm: replace(comparison, verdict=given[arm].get(row.metric.name)) for arm, comparison in row.comparisons.items()
     }
     return replace(row, comparisons=compared)
-
-
-def _with_verdict(metric: Metric, comparison: Comparison, given: Verdict | None) -> Comparison:
-    if given is None:
-        return comparison
-    return replace(comparison, verdict=given, words=wording.verdict(metric, comparison.scale, given))
 
 
 def _has_repeats(facts: Facts, arm: str) -> bool:

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.answer import wording
-from reports.answer.findings import find
-from reports.answer.found import Findings
-from reports.figures import known, usd_text
+from reports.answer.findings import Findings, find
+from reports.format import known, usd_text
 from reports.load import load
-from reports.money import breakdown
 from reports.trust import provenance
 
 if TYPE_CHECKING:
@@ -163,7 +161,7 @@ def _prices(before: Run, after: Run) -> Iterator[Change]:
 
 def _price_of(run: Run) -> dict[str, str]:
     """model -> its price tables, and what a thousand of its tokens came to."""
-    calls = breakdown.pipeline_calls(run)
+    calls = run.pipeline_calls
     model = calls["model_requested"]
     tokens = (calls["input_tokens"] + calls["output_tokens"]).where(calls["cost_usd"].notna())
     sums = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from reports.figures import THIN, percent_text, seconds_text, significant, usd_text
+from reports.format import THIN, percent_text, seconds_text, significant, usd_text
 from reports.verdict import LEVEL, POWER, Verdict
 
 if TYPE_CHECKING:
-    from reports.estimate import Estimate
-    from reports.registry import Metric
+    from reports.metrics.registry import Metric
+    from reports.stats.estimate import Estimate
 
 MINUS = "\u2212"
 UNKNOWN = "unknown"

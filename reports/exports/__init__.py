@@ -1,1 +1,91 @@
-"""A run for other tools."""
+"""A run for other tools, as text: CSV tables, one JSON object, JUnit for CI, Markdown for a pull request."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports import tables
+from reports.answer.findings import find
+from reports.exports.documents import to_junit, to_markdown
+from reports.exports.tabular import finite, plain_rows, to_json
+from reports.load import HEAVY, load
+
+if TYPE_CHECKING:
+    from reports.load import Run
+
+METRIC_COLUMNS: tuple[str, ...] = (
+    "endpoint",
+    "arm",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "cases",
+    "dates",
+    "missing",
+    "is_declared",
+    "scale",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "verdict",
+    "margin",
+)
+
+
+class UnknownExport(Exception):
+    """There is no such format or table; the message names the known ones."""
+
+
+def export(path: str, format: str, table: str = "cells") -> str:
+    """The run in this folder as text. Raises UnknownExport and NoRun."""
+    writers: Mapping[str, Callable[[Run], str]] = {
+        "csv": lambda run: to_csv(run, table),
+        "json": to_json,
+        "junit": to_junit,
+        "md": to_markdown,
+    }
+    if format not in writers:
+        raise UnknownExport(f"unknown format {format!r}; known: {', '.join(writers)}")
+    return writers[format](load(path))
+
+
+def to_csv(run: Run, table: str = "cells") -> str:
+    """One table, NULL as an empty field; texts that a spreadsheet would run as a formula start with an apostrophe."""
+    if table == "endpoints":
+        return _csv(METRIC_COLUMNS, _metric_rows(run))
+    if table not in tables.TABLES:
+        raise UnknownExport(f"unknown table {table!r}; known: {', '.join((*tables.TABLES, 'endpoints'))}")
+    names = [name for name in tables.TABLES[table].names if name not in HEAVY.get(table, ())]
+    return _csv(names, plain_rows(run, table, names))
+
+
+def _metric_rows(run: Run) -> Iterator[list[Any]]:
+    for row in find(run).rows if len(run.judged) else ():
+        for arm, e in row.values.items():
+            against = row.comparisons.get(arm)
+            c = against.estimate if against else None
+            given = against.verdict.word if against and against.verdict else None
+            own = [row.metric.name, arm, row.metric.unit, *map(finite, (e.value, e.low, e.high)), e.cases, e.dates, e.missing]
+            pair = [finite(v) for v in (c.value, c.low, c.high)] if c else [None] * 3
+            yield [*own, row.is_declared, against.scale if against else None, *pair, given, row.margin]
+
+
+def _csv(names: Sequence[str], rows: Iterator[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([[_field(value) for value in row] for row in rows])
+    return text.getvalue()
+
+
+def _field(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value

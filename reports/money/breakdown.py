@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.usage import USAGE_FIELDS
-from reports.figures import known
+from reports.format import known
+from reports.load import flow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,13 +67,13 @@ class Waste:
 
 def by_arm(run: Run) -> dict[str, Spend]:
     """Arm -> what its calls used, over all attempts; judging and replaying apart."""
-    calls = pipeline_calls(run)[["arm", *_SPENT]]
+    calls = run.pipeline_calls[["arm", *_SPENT]]
     return {str(arm): _spend(group) for arm, group in calls.groupby("arm", sort=False)}
 
 
 def by_role(run: Run) -> dict[str, dict[str, Spend]]:
     """Role -> arm -> what its calls used, roles in the order in which they first ran."""
-    calls = pipeline_calls(run)[["role", "arm", "started_at", *_SPENT]]
+    calls = run.pipeline_calls[["role", "arm", "started_at", *_SPENT]]
     order = calls.groupby("role")["started_at"].min().sort_values().index
     table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
     for (role, arm), group in calls.groupby(["role", "arm"], sort=False):
@@ -80,35 +81,9 @@ def by_role(run: Run) -> dict[str, dict[str, Spend]]:
     return {role: table[role] for role in flow(table)}
 
 
-FLOW: tuple[str, ...] = (
-    "market_analyst",
-    "sentiment_analyst",
-    "news_analyst",
-    "fundamentals_analyst",
-    "bull",
-    "bear",
-    "research_manager",
-    "trader",
-    "aggressive",
-    "conservative",
-    "neutral",
-    "portfolio_manager",
-)
-"""Order in which readers know the roles; others follow in the order in which they ran."""
-
-
-def flow(roles: Iterable[str]) -> list[str]:
-    there = list(roles)
-    return [r for r in FLOW if r in there] + [r for r in there if r not in FLOW]
-
-
-def pipeline_calls(run: Run) -> pd.DataFrame:
-    return run.calls[~run.calls["kind"].isin(["judge", "replay"])]
-
-
 def wasted(run: Run) -> list[Waste]:
     """Money that bought no usable decision: failed calls, thrown away attempts, answers of cells without a decision."""
-    calls = pipeline_calls(run)
+    calls = run.pipeline_calls
     cells = run.cells.set_index("cell_id")
     last = calls["cell_id"].map(cells["attempts"])
     unusable = calls["cell_id"].isin(run.cells.loc[run.cells["rating"].isna(), "cell_id"])
@@ -128,7 +103,7 @@ def wasted(run: Run) -> list[Waste]:
 
 def failures(run: Run) -> list[tuple[str, str, int, str]]:
     """(arm, cause, calls, one example) of requests that failed or were killed."""
-    calls = pipeline_calls(run)
+    calls = run.pipeline_calls
     bad = calls[calls["outcome"] != "answered"]
     cause = bad["error_type"].fillna(bad["outcome"])
     rows = []

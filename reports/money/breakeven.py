@@ -1,9 +1,9 @@
-"""From how many decisions a month hardware of one's own beats a hosted arm, and how sensitive that is."""
+"""From how many decisions a month hardware of one's own beats a hosted arm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.hardware import HOURS_PER_MONTH, Hardware
@@ -11,8 +11,6 @@ from reports.money import economics
 
 if TYPE_CHECKING:
     from reports.load import Run
-
-FACTORS = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,6 @@ class BreakEven:
     monthly: Monthly
     decisions: float | None
     """Usable decisions a month from which local is cheaper; None when it never is."""
-    sensitivity: tuple[tuple[str, float, float | None], ...]
-    """(what, times, decisions a month then)."""
 
     def hosted_per_month(self, decisions: float) -> float:
         """US dollars of so many usable decisions a month at the hosted arm."""
@@ -82,12 +78,7 @@ def against(local: str, hosted: str, machine_s: float | None, hardware: Hardware
     now = monthly(machine_s, hardware)
     if now is None or machine_s is None:
         return None
-    tried = tuple(
-        (what, factor, decisions(monthly(seconds, changed), hosted_usd))
-        for factor in FACTORS
-        for what, seconds, changed in _variants(machine_s, hardware, factor)
-    )
-    return BreakEven(local, hosted, hosted_usd, now, decisions(now, hosted_usd), tried)
+    return BreakEven(local, hosted, hosted_usd, now, decisions(now, hosted_usd))
 
 
 def monthly(machine_s: float | None, hardware: Hardware) -> Monthly | None:
@@ -118,21 +109,3 @@ def span(lines: Sequence[BreakEven]) -> tuple[float, float]:
     capacity = max(line.monthly.capacity for line in lines)
     first = min(met, default=capacity / 100) / 10
     return max(1.0, first), max(10.0, 2 * capacity)
-
-
-def _variants(machine_s: float, hardware: Hardware, factor: float) -> list[tuple[str, float, Hardware]]:
-    """One thing changed at a time: only what is known can be changed."""
-    found = []
-    if hardware.usd_per_kwh is not None:
-        found.append(("$/kWh", machine_s, replace(hardware, usd_per_kwh=hardware.usd_per_kwh * factor)))
-    if hardware.purchase_usd is not None:
-        found.append(("GPU price", machine_s, replace(hardware, purchase_usd=hardware.purchase_usd * factor)))
-    elif hardware.usd_per_hour is not None:
-        dearer = hardware.usd_per_hour * factor
-        rent = replace(hardware, usd_per_gpu_hour=dearer, usd_per_cpu_hour=dearer)
-        found.append(("rent", machine_s, rent))
-    share = min(1.0, (hardware.utilisation or 1.0) * factor)
-    found.append(("utilisation", machine_s, replace(hardware, utilisation=share)))
-    # Twice the slots make a decision take half the machine's time at best.
-    found.append(("parallel slots", machine_s / factor, hardware))
-    return found

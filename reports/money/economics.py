@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.hardware import Hardware
-from reports import per_arm
-from reports.figures import known
-from reports.money import breakdown, energy, hardware
+from reports.format import known
+from reports.metrics import catalog
+from reports.money import breakdown, hardware
 from reports.money.breakdown import Total
-from reports.money.hardware import Lines
+from reports.money.hardware import CostLines
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.estimate import Estimate
     from reports.load import Run
+    from reports.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class LocalUse:
     """Seconds in which at least one of them was computing: what the machine was really taken for."""
     utilisation: float | None
     """machine_s as a share of the time from first to last call."""
-    total: Lines
+    total: CostLines
     usable: int
 
     @property
@@ -75,10 +76,10 @@ class LocalUse:
 
 def by_arm(run: Run) -> dict[str, ArmCost]:
     """Arm -> its money."""
-    calls, cells = breakdown.pipeline_calls(run), run.cells
+    calls, cells = run.pipeline_calls, run.cells
     usable = cells["rating"].notna() & (cells["status"] == "ok")
     bad = set(cells.loc[~usable, "cell_id"])
-    per_usable = per_arm.figures(run, "cost_per_usable")
+    per_usable = catalog.figures_by_arm(run, "cost_per_usable")
     found = {}
     for arm, group in calls.groupby("arm", sort=False):
         mine = cells["arm"] == arm
@@ -103,7 +104,7 @@ def _value(found: Estimate | None) -> float | None:
 
 def local_use(run: Run) -> list[LocalUse]:
     """Every arm on every server of its own, with energy from the meter's file where one lies in the run's folder."""
-    calls = breakdown.pipeline_calls(run)
+    calls = run.pipeline_calls
     machines: Mapping[str, Any] = run.manifest.get("hardware") or {}
     usable = run.cells[run.cells["rating"].notna()].groupby("arm").size()
     local = calls[calls["server"].isin(list(machines))]
@@ -115,7 +116,7 @@ def local_use(run: Run) -> list[LocalUse]:
 
 
 def _use(
-    arm: str, server: str, calls: pd.DataFrame, machine: Hardware, readings: list[energy.Reading], usable: int
+    arm: str, server: str, calls: pd.DataFrame, machine: Hardware, readings: list[hardware.PowerReading], usable: int
 ) -> LocalUse:
     parts = calls[["load_s", "prefill_s", "decode_s"]]
     told = parts[["prefill_s", "decode_s"]].notna().any(axis=1)
@@ -125,7 +126,7 @@ def _use(
     whole = spans[-1][1] - spans[0][0] if spans else 0.0
     share = taken / whole if taken and whole else None
     joules = _joules(readings, spans)
-    return LocalUse(arm, server, len(calls), computed, taken, share, hardware.lines(taken, machine, joules, share), usable)
+    return LocalUse(arm, server, len(calls), computed, taken, share, hardware.cost_lines(taken, machine, joules, share), usable)
 
 
 def busy_spans(calls: pd.DataFrame) -> list[tuple[float, float]]:
@@ -142,20 +143,54 @@ def busy_spans(calls: pd.DataFrame) -> list[tuple[float, float]]:
     return merged
 
 
-def _joules(readings: list[energy.Reading], spans: list[tuple[float, float]]) -> float | None:
+def _joules(readings: list[hardware.PowerReading], spans: list[tuple[float, float]]) -> float | None:
     """Energy above idle over all spans; None when the meter missed too much of one."""
     if not readings or not spans:
         return None
-    idle = energy.idle_watts(readings, spans)
-    parts = [energy.used(readings, start, end, idle).joules for start, end in spans]
+    idle = hardware.idle_watts(readings, spans)
+    parts = [hardware.energy_used(readings, start, end, idle).joules for start, end in spans]
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
-def _readings(run: Run, server: str) -> list[energy.Reading]:
+def _readings(run: Run, server: str) -> list[hardware.PowerReading]:
     raw = run.read_text(f"power/{server}.jsonl")
-    return energy.parse(raw.splitlines()) if raw else []
+    return hardware.parse_readings(raw.splitlines()) if raw else []
 
 
 def _cold(calls: pd.DataFrame) -> pd.Series:
     """Price without any cache; a call of one's own hardware has none to tell."""
     return calls["cold_usd"].where(calls["cold_usd"].notna(), calls["cost_usd"])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What hosted models were expected to bill for one arm in one session; None where it is not known."""
+
+    arm: str
+    cells: int
+    low: float | None
+    high: float | None
+    paid: float | None
+    inside: bool | None
+    basis: str
+
+
+def forecasts(run: Run) -> list[Forecast]:
+    """Every arm of every session; empty where no forecast was kept."""
+    raw = run.read_text("forecast.json")
+    told = json.loads(raw) if raw else {}
+    sessions = told.get("sessions") or ([told] if "arms" in told else [])
+    return [_forecast(str(name), arm) for session in sessions for name, arm in session["arms"].items()]
+
+
+def _forecast(name: str, arm: Mapping[str, Any]) -> Forecast:
+    said, bill = arm.get("api_cost_usd") or {}, arm.get("bill") or {}
+    return Forecast(
+        arm=name,
+        cells=int(arm.get("cells") or 0),
+        low=said.get("low"),
+        high=said.get("high"),
+        paid=bill.get("api_cost_usd"),
+        inside=arm.get("inside"),
+        basis=str(arm.get("basis") or ""),
+    )

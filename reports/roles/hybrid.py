@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports import estimate, per_arm
-from reports.estimate import Estimate
-from reports.figures import known
+from reports.format import known
+from reports.metrics import catalog
 from reports.roles import swaps
-from reports.roles.replay import models_of
+from reports.roles.replays import models_of
+from reports.stats import estimate
+from reports.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from reports.load import Run
-    from reports.roles.aspects import Role
-    from reports.roles.replay import Replay
-    from reports.roles.swaps import Design, Effect
+    from reports.roles.replays import ReplayResult, RoleComparison
+    from reports.roles.swaps import Effect, SwapDesign
 
 MARGIN = 0.05
 """Loss of similarity, usable decisions or grounding that does not matter, where the experiment declares none."""
-ENDPOINTS = ("similarity", "usable", "grounding")
+GUARDED_METRICS = ("similarity", "usable", "grounding")
 """What must not be lost."""
 MOVE, KEEP, OPEN = "move", "keep", "open"
 
@@ -37,7 +37,7 @@ class Advice:
     because: str
     effect: Effect | None
     """What the swap design says."""
-    replay: Role | None
+    replay: RoleComparison | None
     """What the replay says."""
 
 
@@ -82,9 +82,9 @@ class Hybrid:
         return "\n".join(["recommended:", f"  all: {self.source}", *(f"  {role}: {self.target}" for role in self.moved)])
 
 
-def hybrids(run: Run, found: Sequence[Replay]) -> list[Hybrid]:
+def hybrids(run: Run, found: Sequence[ReplayResult]) -> list[Hybrid]:
     """One recommendation for each pair of models that a swap design or a replay compares; none for noise floors."""
-    design = swaps.design(run)
+    design = swaps.swap_design(run)
     made = [_of_design(run, design, _matching(found, design, run))] if design else []
     done = {(one.source, one.target) for one in made}
     for one in found:
@@ -94,7 +94,7 @@ def hybrids(run: Run, found: Sequence[Replay]) -> list[Hybrid]:
     return made
 
 
-def _of_design(run: Run, design: Design, replay: Replay | None) -> Hybrid:
+def _of_design(run: Run, design: SwapDesign, replay: ReplayResult | None) -> Hybrid:
     margin = _margin(run)
     by_role = {role.role: role for role in replay.roles} if replay else {}
     alone = [_advice(effect.role, effect, by_role.get(effect.role), margin) for effect in design.effects]
@@ -118,7 +118,7 @@ def _of_design(run: Run, design: Design, replay: Replay | None) -> Hybrid:
     )
 
 
-def _of_replay(run: Run, replay: Replay, source: str) -> Hybrid:
+def _of_replay(run: Run, replay: ReplayResult, source: str) -> Hybrid:
     margin = _margin(run)
     advices = tuple(_advice(role.role, None, role, margin) for role in replay.roles)
     now = _cost(run, replay.source)
@@ -138,7 +138,7 @@ def _of_replay(run: Run, replay: Replay, source: str) -> Hybrid:
     )
 
 
-def _advice(role: str, effect: Effect | None, replay: Role | None, margin: float) -> Advice:
+def _advice(role: str, effect: Effect | None, replay: RoleComparison | None, margin: float) -> Advice:
     """A swap's evidence decides where it can; the replay's only where no swap was run or where it speaks against moving."""
     losses = _losses(effect, replay)
     worse = [name for name, loss in losses if loss.high < -margin]
@@ -152,12 +152,12 @@ def _advice(role: str, effect: Effect | None, replay: Role | None, margin: float
     return Advice(role, MOVE, f"no loss beyond the margin in {_words([name for name, _ in losses])}", effect, replay)
 
 
-def _together(design: Design, alone: Sequence[Advice], margin: float) -> list[Advice]:
+def _together(design: SwapDesign, alone: Sequence[Advice], margin: float) -> list[Advice]:
     """Small losses add up: roles go over one by one, what saves most first, as long as their sum holds the margin."""
     moved: list[str] = []
     held: dict[str, str] = {}
     for one in sorted((one for one in alone if one.verdict == MOVE and one.effect), key=_saving):
-        lost = [name for name in ENDPOINTS if design.together([*moved, one.role], name).low < -margin]
+        lost = [name for name in GUARDED_METRICS if design.together([*moved, one.role], name).low < -margin]
         if lost:
             held[one.role] = (
                 f"alone within the margin; with those that move, a loss beyond it cannot be excluded in {_words(lost)}"
@@ -172,17 +172,17 @@ def _saving(one: Advice) -> float:
     return cost if known(cost) else 0.0
 
 
-def _losses(effect: Effect | None, replay: Role | None) -> list[tuple[str, Estimate]]:
+def _losses(effect: Effect | None, replay: RoleComparison | None) -> list[tuple[str, Estimate]]:
     """Every known figure that counts, as a change: below zero is a loss."""
     found: list[tuple[str, Estimate]] = []
     if effect is not None:
-        found = [(name, effect.by_endpoint[name]) for name in ENDPOINTS if name in effect.by_endpoint]
+        found = [(name, effect.by_endpoint[name]) for name in GUARDED_METRICS if name in effect.by_endpoint]
     elif replay is not None:
         found = _replayed(replay)
     return [(name, one) for name, one in found if known(one.value)]
 
 
-def _replayed(role: Role) -> list[tuple[str, Estimate]]:
+def _replayed(role: RoleComparison) -> list[tuple[str, Estimate]]:
     found = [("answers in the asked form", one.apart) for one in role.aspects if one.name == "valid"]
     found += [("grounding", one.apart) for one in role.aspects if one.name == "grounded"]
     found += [("refusals", _negated(one.apart)) for one in role.aspects if one.name == "refused"]
@@ -191,7 +191,7 @@ def _replayed(role: Role) -> list[tuple[str, Estimate]]:
     return found
 
 
-def _below_chance(role: Role) -> Estimate:
+def _below_chance(role: RoleComparison) -> Estimate:
     """Same stances beyond those of the source's own models asked again; held against all of them where a floor is unknown or
     too small for an interval."""
     alike, floor = role.alike, role.floor.alike if role.floor else None
@@ -223,7 +223,7 @@ def _sum(parts: Sequence[Estimate]) -> Estimate:
     return estimate.Estimate(value, value - reach, value + reach, cases, dates, 0, "roles added")
 
 
-def _per_cell(role: Role) -> Estimate:
+def _per_cell(role: RoleComparison) -> Estimate:
     """What a cell's cost changes when this role goes over: a debater speaks once per round."""
     found = role.aspect("cost_usd")
     if found is None:
@@ -235,7 +235,7 @@ def _per_cell(role: Role) -> Estimate:
 
 
 def _cost(run: Run, arm: str) -> Estimate:
-    return per_arm.figures(run, "cost").get(arm, estimate.unknown())
+    return catalog.figures_by_arm(run, "cost").get(arm, estimate.unknown())
 
 
 def _margin(run: Run) -> float:
@@ -243,7 +243,7 @@ def _margin(run: Run) -> float:
     return MARGIN if said is None else said
 
 
-def _matching(found: Sequence[Replay], design: Design, run: Run) -> Replay | None:
+def _matching(found: Sequence[ReplayResult], design: SwapDesign, run: Run) -> ReplayResult | None:
     return next((one for one in found if one.target == design.target and _model(run, one.source) == design.source), None)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from reports.load import among, messages_of
 from reports.tables import ARROW
-from reports.tracing import run_grounding
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -20,7 +20,7 @@ _REFUSED = frozenset({"refused", "content_filter"})
 
 
 @dataclass(frozen=True)
-class Said:
+class PromptAnswer:
     """One answer of one model to one prompt."""
 
     text: str
@@ -53,17 +53,17 @@ class Pair:
     round: int
     asked: tuple[str, ...]
     """Texts of the prompt's parts, the same for both."""
-    source: Said
-    target: Said
+    source: PromptAnswer
+    target: PromptAnswer
 
 
 def pairs(run: Run, name: str, case_ids: Sequence[str] | None = None) -> Iterator[Pair]:
     """The prompts of one replay with both answers, in the order of the flow."""
     source_arm = name.partition(ARROW)[0]
-    replayed = _of(run.replays, name, case_ids)
-    sources = _of(run.cells, source_arm, case_ids)
+    replayed = _cells_of_arm(run.replays, name, case_ids)
+    sources = _cells_of_arm(run.cells, source_arm, case_ids)
     said = _answers(run, [*replayed["cell_id"], *sources["cell_id"]])
-    messages = run_grounding.messages_of(run, {i for turns in said.values() for one in turns.values() for i in one.prompt})
+    messages = messages_of(run, {i for turns in said.values() for one in turns.values() for i in one.prompt})
     cell_of = {(c, int(r)): i for c, r, i in zip(sources["case_id"], sources["repeat"], sources["cell_id"], strict=True)}
     for row in replayed.sort_values(["date", "ticker", "repeat"]).to_dict("records"):
         first = said.get(cell_of.get((row["case_id"], int(row["repeat"])), ""), {})
@@ -74,34 +74,34 @@ def pairs(run: Run, name: str, case_ids: Sequence[str] | None = None) -> Iterato
                 yield Pair(row["case_id"], row["date"], int(row["repeat"]), role, round_, asked, source, target)
 
 
-def _of(cells: Any, arm: str, case_ids: Sequence[str] | None) -> Any:
+def _cells_of_arm(cells: Any, arm: str, case_ids: Sequence[str] | None) -> Any:
     mine = cells[cells["arm"] == arm]
     return mine if case_ids is None else mine[mine["case_id"].isin(list(case_ids))]
 
 
-def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int], Said]]:
+def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int], PromptAnswer]]:
     """cell_id -> (role, round) -> its first answer."""
     columns = [
         "cell_id", "role", "round", "kind", "index", "outcome", "response", "parsed", "finish_reason", "truncated",
         "cost_usd", "duration_s", "message_ids", "started_at",
     ]  # fmt: skip
-    calls = run.table("calls", columns, run_grounding.among(list(cell_ids)))
+    calls = run.table("calls", columns, among(list(cell_ids)))
     calls = calls[(calls["outcome"] == "answered") & calls["kind"].isin(["primary", "replay"])].sort_values("started_at")
-    found: dict[str, dict[tuple[str, int], Said]] = {}
+    found: dict[str, dict[tuple[str, int], PromptAnswer]] = {}
     for call in calls.to_dict("records"):
-        found.setdefault(call["cell_id"], {}).setdefault((call["role"], int(call["round"] or 0)), _said(call))
+        found.setdefault(call["cell_id"], {}).setdefault((call["role"], int(call["round"] or 0)), _answer(call))
     return found
 
 
-def _said(call: Mapping[Any, Any]) -> Said:
+def _answer(call: Mapping[Any, Any]) -> PromptAnswer:
     ids = call["message_ids"]
-    return Said(
+    return PromptAnswer(
         text=call["response"] or "",
         form=_form(call["parsed"]),
         is_refused=call["finish_reason"] in _REFUSED,
         is_cut=bool(call["truncated"]) or call["finish_reason"] == "length",
-        cost_usd=_known(call["cost_usd"]),
-        seconds=_known(call["duration_s"]),
+        cost_usd=_number_or_none(call["cost_usd"]),
+        seconds=_number_or_none(call["duration_s"]),
         prompt=() if ids is None else tuple(str(one) for one in ids),
     )
 
@@ -114,5 +114,5 @@ def _form(raw: Any) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _known(value: Any) -> float | None:
+def _number_or_none(value: Any) -> float | None:
     return None if value is None or value != value else float(value)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from reports import endpoints, estimate
-from reports.estimate import Estimate
-from reports.facts import Facts
-from reports.money.breakdown import flow
-from reports.stats import means
+from reports.load import flow
+from reports.metrics import catalog
+from reports.metrics.facts import Facts
+from reports.stats import estimate, means
+from reports.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from reports.load import Run
 
-ENDPOINTS = ("similarity", "usable", "grounding", "cost")
+METRICS = ("similarity", "usable", "grounding", "cost")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Design:
+class SwapDesign:
     """One swap design of a run."""
 
     source: str
@@ -62,7 +62,7 @@ class Design:
         return _contrast(self.values[endpoint], np.sum([self.weights[role] for role in roles], axis=0), self.dates)
 
 
-def design(run: Run) -> Design | None:
+def swap_design(run: Run) -> SwapDesign | None:
     """The run's swap design; None when it has none, or not all it takes to estimate a role."""
     lineups = {arm: lineup for arm in run.arms if (lineup := _lineup(run.experiment, arm)) is not None}
     swap = _exchange(lineups)
@@ -77,8 +77,8 @@ def design(run: Run) -> Design | None:
     names = tuple(swapped)
     weights = _weights([swapped[arm] for arm in names], roles)
     facts = Facts(run)
-    values = {endpoint: _values(facts, endpoint, unchanged)[list(names)] for endpoint in ENDPOINTS}
-    return Design(
+    values = {endpoint: _values(facts, endpoint, unchanged)[list(names)] for endpoint in METRICS}
+    return SwapDesign(
         source=source,
         target=target,
         kind="one_at_a_time" if max(map(len, swapped.values())) == 1 else "fractional",
@@ -148,7 +148,7 @@ def _values(facts: Facts, endpoint: str, unchanged: str) -> pd.DataFrame:
 
 
 def _metric(facts: Facts, name: str) -> pd.DataFrame:
-    found = next((one for one in endpoints.every() if one.name == name), None)
+    found = next((one for one in catalog.all_metrics() if one.name == name), None)
     empty = pd.DataFrame(np.nan, index=facts.dates.index, columns=list(facts.arms))
     frame: pd.DataFrame = empty if found is None else found.compute(facts).reindex(columns=list(facts.arms))
     return frame

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from reports.stats.means import Numbers
+from reports.stats.estimate import Numbers
 
 STEPS = 40
 """Bisection steps for a p-value: 2^-40 is far below any level."""

@@ -1,7 +1,6 @@
 """t on date means: the default test and interval, because cases of one date share their market.
 
-Simulated (benchmarks/statistics.py): per-cell t-tests reject a true null in 8 to 25 % of runs, t on date means in 4 to 5 %.
-"""
+Simulated (benchmarks/statistics.py): per-cell t-tests reject a true null in 8 to 25 % of runs, t on date means in 4 to 5 %."""
 
 from __future__ import annotations
 
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-Numbers = Any
-"""A float or an array of them: every function works over leading axes, so that simulations run the product's own code."""
+from reports.stats.estimate import Numbers
 
 
 @dataclass(frozen=True)
@@ -84,3 +82,18 @@ def jackknife(value: float, without_each: Numbers) -> Mean:
     if count < 2:
         return Mean(value, np.nan, np.nan)
     return Mean(value, np.sqrt((count - 1) / count * np.sum((left - left.mean()) ** 2)), count - 1.0)
+
+
+def quantile(values: Any, dates: Any, q: float, level: float = 0.05) -> tuple[float, float, float]:
+    """The q-quantile with its interval; dates say which values belong together."""
+    values, dates = np.asarray(values, dtype=float), np.asarray(dates)
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    value = float(np.quantile(values, q))
+    _, groups = np.unique(dates, return_inverse=True)
+    share = ratio(np.bincount(groups, values <= value), np.bincount(groups))
+    if not np.isfinite(share.se):
+        return value, np.nan, np.nan
+    reach = special.stdtrit(share.df, 1 - level / 2) * max(share.se, np.sqrt(q * (1 - q) / len(values)))
+    low, high = np.quantile(values, np.clip([q - reach, q + reach], 0, 1))
+    return value, float(low), float(high)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain import models
 from domain.models import Cutoff
-from reports import lineups
+from reports.load import models_of, rule_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +45,9 @@ def of_model(name: str) -> Cutoff | None:
 
 def of_arm(experiment: Mapping[str, Any], arm: str) -> ArmCutoff:
     """An arm knows what its best-informed model knows."""
-    found = {name: of_model(name) for name in lineups.models_of(experiment, arm)}
+    found = {name: of_model(name) for name in models_of(experiment, arm)}
     unknown = tuple(name for name, cutoff in found.items() if cutoff is None)
-    if not found and arm not in lineups.rule_arms(experiment):
+    if not found and arm not in rule_arms(experiment):
         unknown = (arm,)
     known = [cutoff for cutoff in found.values() if cutoff]
     return ArmCutoff(arm, max(known, key=lambda cutoff: cutoff.cutoff, default=None), unknown)

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.money.breakdown import pipeline_calls
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -46,14 +44,14 @@ class PriceUsed:
 
 def models(run: Run) -> list[Played]:
     """Every (arm, model) that was asked."""
-    calls = pipeline_calls(run)
+    calls = run.pipeline_calls
     keys = ["arm", "provider", "model_requested"]
     groups = calls.groupby(keys, sort=False, dropna=False)
     return [_played(str(arm), str(provider), str(asked), group) for (arm, provider, asked), group in groups]
 
 
 def prices(run: Run) -> list[PriceUsed]:
-    calls = pipeline_calls(run)
+    calls = run.pipeline_calls
     model = calls["model_returned"].fillna(calls["model_requested"])
     rows = []
     groups = calls.groupby([calls["cost_basis"].fillna("unknown"), calls["price_version"].fillna(""), model], sort=True)

@@ -214,16 +214,16 @@ def test_without_the_server_s_seconds_our_own_clock_is_a_flagged_estimate() -> N
 def test_the_three_lines_of_local_cost_are_kept_apart() -> None:
     said = {"watts": 350.0, "usd_per_kwh": 0.3, "purchase_usd": 2000.0, "lifetime_years": 4.0, "utilisation": 0.25}
     machine = gpu_box("ollama", usd_per_gpu_hour=0.6, **said).hardware
-    hour = hardware.lines(3600, machine)
+    hour = hardware.cost_lines(3600, machine)
     assert hour.rented_usd == pytest.approx(0.6)
     assert hour.marginal_usd == pytest.approx(0.35 * 0.3)
     assert hour.full_usd == pytest.approx(0.105 + 2000 / (4 * 8766 * 0.25))
-    metered = hardware.lines(3600, machine, joules=720_000)
+    metered = hardware.cost_lines(3600, machine, joules=720_000)
     assert metered.marginal_usd == pytest.approx(0.2 * 0.3)
     assert metered.energy_is_measured
 
 
 def test_what_is_not_said_makes_a_line_unknown_and_not_zero() -> None:
-    lines = hardware.lines(3600, gpu_box(purchase_usd=2000, lifetime_years=4).hardware, utilisation=0.5)
+    lines = hardware.cost_lines(3600, gpu_box(purchase_usd=2000, lifetime_years=4).hardware, utilisation=0.5)
     assert (lines.marginal_usd, lines.full_usd, lines.rented_usd) == (None, None, None)
     assert lines.missing == ("usd_per_kwh", "watts, or a meter", "usd_per_gpu_hour")

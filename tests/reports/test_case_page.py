@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from reports.render import render
+from reports.page.render import render
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run
 

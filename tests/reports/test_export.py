@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reports.exports import export as exporting
-from reports.exports.as_markdown import COMMENT_LIMIT
+from reports import exports as exporting
+from reports.exports.documents import COMMENT_LIMIT
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 ARMS = {"gpt-5": FakeArm(), "local|arm": FakeArm("tiny", "ollama", None, failing=0.4)}

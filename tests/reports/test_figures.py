@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from reports import figures
-from reports.drawing.charts import forest, waterfall
-from reports.drawing.scatter import MONEY, Point, scatter
-from reports.templates import environment
+from reports import format
+from reports.page.charts import forest_line, waterfall
+from reports.page.scatter import MONEY, Point, scatter
+from reports.page.templates import environment
 
 
 @pytest.mark.parametrize(
@@ -17,21 +17,21 @@ from reports.templates import environment
     [(0, "$0.00"), (0.000012345, "$0.0000123"), (0.0456, "$0.0456"), (1.5, "$1.50"), (1234.5, "$1,234.50"), (-2, "-$2.00")],
 )
 def test_dollars_keep_three_digits_below_one(value: float, text: str) -> None:
-    assert figures.usd_text(value) == text
+    assert format.usd_text(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0421, "42 ms"), (4.25, "4.2 s"), (95, "95 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")]
 )
 def test_seconds_come_in_the_unit_of_a_reader(value: float, text: str) -> None:
-    assert figures.seconds_text(value).replace(figures.THIN, " ") == text
+    assert format.seconds_text(value).replace(format.THIN, " ") == text
 
 
 @pytest.mark.parametrize("nothing", [None, math.nan])
 def test_what_was_not_earned_is_called_unknown_with_its_reason(nothing: float | None) -> None:
-    assert "unknown" in figures.usd(nothing, "no price")
-    assert "no price" in figures.usd(nothing, "no price")
-    assert "0" not in figures.usd(nothing)
+    assert "unknown" in format.usd(nothing, "no price")
+    assert "no price" in format.usd(nothing, "no price")
+    assert "0" not in format.usd(nothing)
 
 
 @pytest.mark.parametrize("mistake", [None, 0.5])
@@ -42,5 +42,5 @@ def test_a_template_cannot_print_a_bare_number_or_nothing(mistake: float | None)
 
 def test_charts_hold_for_one_point_and_for_endless_intervals() -> None:
     assert "<svg" in scatter([Point("only", 0, 0.01, 0.5)], MONEY, "share")
-    assert "<svg" in forest(0.1, -math.inf, math.inf, 0.05, 1.0, 0, "x")
+    assert "<svg" in forest_line(0.1, -math.inf, math.inf, 0.05, 1.0, 0, "x")
     assert "<svg" in waterfall([])

@@ -10,14 +10,13 @@ from types import FrameType, ModuleType
 
 import pytest
 
-from reports.grounding import MOST_CHARS, ledger, reaching, trace
+from reports.grounding import labels as labels_
+from reports.grounding import of_run as grounding_of_run
+from reports.grounding.inputs import MOST_NEAR, Inputs
+from reports.grounding.origins import MOST_CHARS, origins, origins_of_texts, reaching
+from reports.grounding.quantities import quantities
 from reports.load import load
-from reports.tracing import labels as labels_
-from reports.tracing import run_grounding
-from reports.tracing.by_size import MOST_NEAR
-from reports.tracing.given import Given
-from reports.tracing.marked import marked, of_traced
-from reports.tracing.quantities import quantities
+from reports.page.stages import marked, marks_of
 from tests.reports.synthetic import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,11 +27,11 @@ operating margin: 31.0 %
 revenues: 95.36B | 90.75B
 net_income_loss: -1.24B | 2.10B
 """
-GIVEN = Given.of([MATERIAL])
+GIVEN = Inputs.of([MATERIAL])
 
 
 def labels(text: str) -> list[str]:
-    return [one.label for one in trace(text, GIVEN)]
+    return [one.label for one in origins(text, GIVEN)]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_an_invented_figure_is_followed_from_its_birth_to_the_decision() -> None
         "portfolio_manager": "Buy: 150.33 held.",
     }
 
-    found = ledger(texts, GIVEN)
+    found = origins_of_texts(texts, GIVEN)
 
     assert [one.label for one in found["market_analyst"]] == ["verbatim", "unsupported"]
     assert [(one.label, one.born) for one in found["bull/1"]] == [("inherited", "market_analyst")]
@@ -148,16 +147,16 @@ def test_an_invented_figure_is_followed_from_its_birth_to_the_decision() -> None
 def test_nothing_is_inherited_from_a_text_that_was_not_shown() -> None:
     texts = {"market_analyst": "It stood at 150.33.", "news_analyst": "It stood at 150.33."}
 
-    found = ledger(texts, GIVEN, shown={})
+    found = origins_of_texts(texts, GIVEN, shown={})
 
     assert [one.label for one in found["news_analyst"]] == ["unsupported"]
 
 
 def test_marked_figures_are_escaped_with_their_source() -> None:
     text = 'A <script>alert(1)</script> close of 211.45 & "9,999.99".'
-    given = Given.of(['close 211.45 <b title="x">'])
+    given = Inputs.of(['close 211.45 <b title="x">'])
 
-    html = str(marked(text, of_traced(trace(text, given))))
+    html = str(marked(text, marks_of(origins(text, given))))
 
     assert "<script" not in html
     assert 'title="verbatim: close 211.45 &lt;b title=&#34;x&#34;&gt;"' in html
@@ -167,17 +166,17 @@ def test_marked_figures_are_escaped_with_their_source() -> None:
 def test_a_run_is_traced_once_and_kept(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "r", tickers=("AAPL",), text="The close of 118.38 fell by 31.77 dollars."))
 
-    first = run_grounding.by_cell(run)
+    first = grounding_of_run.by_cell(run)
 
-    assert (tmp_path / "r" / run_grounding.FILE).exists()
-    assert run_grounding.by_cell(load(tmp_path / "r")).equals(first)
+    assert (tmp_path / "r" / grounding_of_run.FILE).exists()
+    assert grounding_of_run.by_cell(load(tmp_path / "r")).equals(first)
     assert (first["figures"] == 24).all()
 
 
 def test_a_run_without_texts_has_no_grounding(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))
 
-    assert run_grounding.by_cell(run).empty
+    assert grounding_of_run.by_cell(run).empty
 
 
 def test_tracing_is_linear_in_the_length_of_texts_and_of_what_was_given() -> None:
@@ -193,7 +192,7 @@ def test_tracing_is_linear_in_the_length_of_texts_and_of_what_was_given() -> Non
 
         sys.setprofile(count)
         try:
-            found = ledger(texts, Given.of([MATERIAL + line.replace("180", "181") * times]))
+            found = origins_of_texts(texts, Inputs.of([MATERIAL + line.replace("180", "181") * times]))
             reaching(found, "portfolio_manager")
         finally:
             sys.setprofile(None)
@@ -204,7 +203,7 @@ def test_tracing_is_linear_in_the_length_of_texts_and_of_what_was_given() -> Non
 
 
 def test_no_figure_is_held_against_more_than_a_stated_many() -> None:
-    crowd = Given.of(["close: " + " ".join(f"211.{place:04}" for place in range(3000))])
+    crowd = Inputs.of(["close: " + " ".join(f"211.{place:04}" for place in range(3000))])
 
     near = crowd.near(211.15, 1.0)
 
@@ -213,7 +212,7 @@ def test_no_figure_is_held_against_more_than_a_stated_many() -> None:
 
 
 def test_of_an_endless_text_the_beginning_is_traced() -> None:
-    found = trace("It stood at 377.15. " * 5000, GIVEN)
+    found = origins("It stood at 377.15. " * 5000, GIVEN)
 
     assert 0 < found[-1].quantity.end <= MOST_CHARS
 
@@ -276,7 +275,7 @@ def test_the_labelled_corpus_is_read_with_the_promised_precision_and_recall(benc
     ],
 )
 def test_what_the_held_out_sentences_taught(given: str, said: str, label: str) -> None:
-    assert trace(said, Given.of([given]))[-1].label == label
+    assert origins(said, Inputs.of([given]))[-1].label == label
 
 
 def test_quantities_are_found_as_if_every_pattern_were_tried_at_every_word() -> None:

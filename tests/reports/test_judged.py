@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.load import load
-from reports.roles.judged import Judge, Judged, judged
+from reports.roles.judges import JudgedReplay, JudgeSummary, judged_replays
 from reports.stats import agreement, exact
 from tests.reports.replayed import add_judge, add_replay
 from tests.reports.synthetic import FakeArm, make_run, sessions
@@ -37,16 +37,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(run: Path) -> Judged:
-    (one,) = judged(load(run))
+def found(run: Path) -> JudgedReplay:
+    (one,) = judged_replays(load(run))
     return one
 
 
-def judge(found: Judged, name: str) -> Judge:
+def judge(found: JudgedReplay, name: str) -> JudgeSummary:
     return next(one for one in found.judges if one.name == name)
 
 
-def test_a_preference_in_both_orders_is_a_win_and_is_counted_per_role(found: Judged) -> None:
+def test_a_preference_in_both_orders_is_a_win_and_is_counted_per_role(found: JudgedReplay) -> None:
     by_role = {one.role: one for one in judge(found, "fair").roles}
 
     assert dict(by_role["bull"].wins) == {"target": 8}
@@ -58,7 +58,7 @@ def test_a_preference_in_both_orders_is_a_win_and_is_counted_per_role(found: Jud
     assert by_role["trader"].p == 1.0
 
 
-def test_a_judge_that_takes_what_stands_first_has_no_winner_and_is_found_out(found: Judged) -> None:
+def test_a_judge_that_takes_what_stands_first_has_no_winner_and_is_found_out(found: JudgedReplay) -> None:
     first = judge(found, "first")
 
     assert first.first.value == 1.0
@@ -66,28 +66,28 @@ def test_a_judge_that_takes_what_stands_first_has_no_winner_and_is_found_out(fou
     assert all(one.rate.value == 0.5 and one.flipped == 8 for one in first.roles)
 
 
-def test_a_verdict_that_cannot_be_read_is_in_no_share_and_no_tie(found: Judged) -> None:
+def test_a_verdict_that_cannot_be_read_is_in_no_share_and_no_tie(found: JudgedReplay) -> None:
     broken = judge(found, "small")
 
     assert (broken.broken, broken.pairs) == (PAIRS, PAIRS)
     assert all(math.isnan(one.rate.value) and not one.wins for one in broken.roles)
 
 
-def test_how_often_the_longer_answer_wins_is_told(found: Judged) -> None:
+def test_how_often_the_longer_answer_wins_is_told(found: JudgedReplay) -> None:
     assert judge(found, "fair").longer.value == pytest.approx(0.5), "the target is longer: it wins as bull and loses as bear"
     assert math.isnan(judge(found, "first").longer.value)
 
 
-def test_what_judging_cost_is_summed_and_unknown_stays_unknown(found: Judged) -> None:
+def test_what_judging_cost_is_summed_and_unknown_stays_unknown(found: JudgedReplay) -> None:
     assert judge(found, "fair").cost.value == pytest.approx(2 * PAIRS * 0.001)
     assert judge(found, "small").cost.value is None
 
 
-def test_a_judge_of_its_own_answers_is_marked(found: Judged) -> None:
+def test_a_judge_of_its_own_answers_is_marked(found: JudgedReplay) -> None:
     assert [one.is_party for one in found.judges] == [False, False, True]
 
 
-def test_judges_are_held_against_each_other(found: Judged) -> None:
+def test_judges_are_held_against_each_other(found: JudgedReplay) -> None:
     pair = found.agreements[0]
 
     assert (pair.judges, pair.pairs) == (("fair", "first"), PAIRS)
@@ -109,7 +109,7 @@ def test_cases_of_one_date_count_as_one(tmp_path: Path) -> None:
     made = make_run(tmp_path / "r", arms={"big": FakeArm(), "small": FakeArm()}, tickers=tickers, dates=dates, text="It fell.")
     add_replay(made, "big", "small", lambda call: {})
     add_judge(made, "fair", REPLAY, lambda call, order: "BA"[order])
-    (one,) = judged(load(made))
+    (one,) = judged_replays(load(made))
 
     bull = next(by for by in one.judges[0].roles if by.role == "bull")
     assert (bull.pairs, bull.rate.cases, bull.rate.dates) == (6, 6, 2)
@@ -117,4 +117,4 @@ def test_cases_of_one_date_count_as_one(tmp_path: Path) -> None:
 
 
 def test_a_run_that_nobody_judged_has_no_judges(tmp_path: Path) -> None:
-    assert judged(load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))) == []
+    assert judged_replays(load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))) == []

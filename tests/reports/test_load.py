@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reports import NoRun, load
-from reports.compare import margin
+from reports.load import margin
 from tests.reports.synthetic import FakeArm, make_run
 
 

@@ -8,32 +8,34 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import endpoints, load, registry
+from reports import load
 from reports.answer.findings import find
-from reports.endpoints import every
-from reports.facts import Facts
-from reports.measure import Measured
-from reports.similarity import similarities
+from reports.answer.takeaways import takeaways
+from reports.metrics import catalog, registry
+from reports.metrics.catalog import all_metrics
+from reports.metrics.facts import Facts
+from reports.metrics.measure import MetricData
+from reports.metrics.similarity import similarities
 from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 ONE_DATE = [dt.date(2025, 9, 2)]
 
 
-def measured(folder: Path, name: str) -> Measured:
+def measured(folder: Path, name: str) -> MetricData:
     facts = Facts(load(folder))
-    return Measured(facts, next(metric for metric in every(facts.run.horizons) if metric.name == name))
+    return MetricData(facts, next(metric for metric in all_metrics(facts.run.horizons) if metric.name == name))
 
 
 def test_every_endpoint_has_a_footnote_and_a_title() -> None:
-    for metric in every():
+    for metric in all_metrics():
         assert len(metric.footnote) >= 40, metric.name
         assert metric.title
 
 
 def test_outcomes_come_once_per_horizon_of_the_experiment() -> None:
-    assert {metric.name for metric in every([3])} >= {"hit_rate_3", "excess_return_3", "rank_correlation_3"}
-    assert "excess_return_5" in endpoints.names()
-    assert "score" not in endpoints.names(), "neither direction is better"
+    assert {metric.name for metric in all_metrics([3])} >= {"hit_rate_3", "excess_return_3", "rank_correlation_3"}
+    assert "excess_return_5" in catalog.metric_names()
+    assert "score" not in catalog.metric_names(), "neither direction is better"
 
 
 def test_repeats_are_collapsed_inside_the_case_and_add_no_cases(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_cold_caches_are_priced_beside_the_bill(tmp_path: Path) -> None:
     folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm(cost_usd=None), "rule": FakeArm(rule="macd")})
     facts = Facts(load(folder))
     facts.run.calls["cold_usd"] = facts.run.calls["cost_usd"] * 2
-    cold = Measured(facts, next(metric for metric in every() if metric.name == "cold_cost"))
+    cold = MetricData(facts, next(metric for metric in all_metrics() if metric.name == "cold_cost"))
     assert cold.value("a").value == pytest.approx(2 * measured(folder, "cost").value("a").value)
     assert math.isnan(cold.value("b").value)
     assert cold.value("rule").value == 0.0
@@ -147,8 +149,8 @@ def test_the_debate_is_measured_from_the_stages(tmp_path: Path) -> None:
 
 
 def test_adding_a_metric_is_one_decorated_function(tmp_path: Path) -> None:
-    endpoints.every()
-    before = dict(registry.DECLARED)
+    catalog.all_metrics()
+    before = dict(registry.METRICS)
     try:
 
         @registry.metric("length of the rationale", group="decisions", unit="tokens")
@@ -161,8 +163,8 @@ def test_adding_a_metric_is_one_decorated_function(tmp_path: Path) -> None:
         assert "gpt-5" not in row.comparisons
         assert row.metric.footnote.startswith("Characters")
     finally:
-        registry.DECLARED.clear()
-        registry.DECLARED.update(before)
+        registry.METRICS.clear()
+        registry.METRICS.update(before)
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -212,7 +214,7 @@ def test_a_run_without_cells_has_findings_and_no_takeaways(tmp_path: Path) -> No
     folder = make_tables(tmp_path / "r", tickers=[], state="running")
     found = find(load(folder))
     assert found.cases == 0
-    assert found.takeaways == ()
+    assert takeaways(found) == ()
 
 
 def test_an_endpoint_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:

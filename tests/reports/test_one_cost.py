@@ -12,12 +12,12 @@ import pytest
 
 from reports import load
 from reports.answer.findings import find
-from reports.exports.export import export
-from reports.gates import check
+from reports.answer.gates import check
+from reports.exports import export
 from reports.load import Run
 from reports.money import economics
-from reports.page import Page
-from reports.render import page_html
+from reports.page.page import Page
+from reports.page.render import page_html
 from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 ARMS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.render import render
+from reports.page.render import render
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, make_tables, sessions
 

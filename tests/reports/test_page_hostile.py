@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reports import tables
-from reports.render import render
-from reports.visible import plain, slug, visible
+from reports.format import plain, slug, visible
+from reports.page.render import render
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, sessions
 

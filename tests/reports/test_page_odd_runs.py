@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reports.render import render
+from reports.page.render import render
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 TWO = {"gpt-5": FakeArm(), "local": FakeArm("llama3.1:8b", "ollama", 0.02)}

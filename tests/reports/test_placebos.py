@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from reports import load
-from reports.answer.headline import Headline
-from reports.facts import Facts
-from reports.placebos import Placebo, placebos
+from reports.metrics.facts import Facts
+from reports.returns.eligible_cases import EligibleCases
+from reports.returns.placebos import Placebo, placebos
 from reports.trust import cutoffs
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 
 def by_name(folder: Path, arm: str) -> dict[str, Placebo]:
     facts = Facts(load(folder))
-    return {one.name: one for one in placebos(facts, Headline(facts), 5) if one.arm == arm}
+    return {one.name: one for one in placebos(facts, EligibleCases(facts), 5) if one.arm == arm}
 
 
 def test_each_arm_stands_beside_three_placebos_on_its_own_cases(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_momentum_says_for_how_many_cases_it_is_known(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "r", outcomes="known")
     facts = Facts(load(folder))
     facts.run.daily = facts.run.daily[facts.run.daily["date"] >= "2025-09-20"]
-    found = {one.name: one for one in placebos(facts, Headline(facts), 5) if one.arm == "gpt-5"}["momentum"]
+    found = {one.name: one for one in placebos(facts, EligibleCases(facts), 5) if one.arm == "gpt-5"}["momentum"]
     assert "daily prices begin too late" in found.note
 
 

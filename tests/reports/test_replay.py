@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reports.load import load
-from reports.roles.aspects import Role
 from reports.roles.pairs import pairs
-from reports.roles.replay import Replay, replays
+from reports.roles.replays import ReplayResult, RoleComparison, replays
 from tests.reports.replayed import add_replay, give_forms, write
 from tests.reports.synthetic import FakeArm, make_run
 
@@ -41,11 +40,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(run: Path) -> Replay:
+def compared(run: Path) -> ReplayResult:
     return next(one for one in replays(load(run)) if one.target == "small")
 
 
-def role(found: Replay, name: str) -> Role:
+def role(found: ReplayResult, name: str) -> RoleComparison:
     return next(one for one in found.roles if one.role == name)
 
 
@@ -57,7 +56,7 @@ def test_a_pair_is_the_same_prompt_with_two_answers(run: Path) -> None:
     assert all(pair.asked for pair in found)
 
 
-def test_stances_are_compared_beside_what_differs_by_chance(compared: Replay) -> None:
+def test_stances_are_compared_beside_what_differs_by_chance(compared: ReplayResult) -> None:
     decides = role(compared, "portfolio_manager")
 
     assert decides.alike.value == pytest.approx(0.75)
@@ -68,7 +67,7 @@ def test_stances_are_compared_beside_what_differs_by_chance(compared: Replay) ->
     assert math.isnan(role(compared, "bull").alike.value), "a debater takes no stance"
 
 
-def test_an_invented_figure_costs_its_role_grounding(compared: Replay) -> None:
+def test_an_invented_figure_costs_its_role_grounding(compared: ReplayResult) -> None:
     bull, bear = (role(compared, name).aspect("grounded") for name in ("bull", "bear"))
 
     assert bull
@@ -90,7 +89,7 @@ def test_a_role_without_an_answer_on_one_side_is_compared_by_nobody(tmp_path: Pa
     assert {one.pairs for one in found.roles} == {8}
 
 
-def test_an_unknown_cost_stays_unknown_and_is_counted(compared: Replay) -> None:
+def test_an_unknown_cost_stays_unknown_and_is_counted(compared: ReplayResult) -> None:
     cost, seconds = (role(compared, "trader").aspect(name) for name in ("cost_usd", "seconds"))
 
     assert cost

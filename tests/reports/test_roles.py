@@ -45,7 +45,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_one_role_that_matters_is_named(run: Path) -> None:
-    design = swaps.design(load(run))
+    design = swaps.swap_design(load(run))
 
     assert design is not None
     assert design.kind == run.name
@@ -57,7 +57,7 @@ def test_the_one_role_that_matters_is_named(run: Path) -> None:
 
 
 def test_what_a_role_saves_is_estimated(run: Path) -> None:
-    design = swaps.design(load(run))
+    design = swaps.swap_design(load(run))
 
     assert design is not None
     costs = [effect.by_endpoint["cost"] for effect in design.effects]
@@ -123,11 +123,11 @@ def test_without_enough_dates_nothing_is_recommended(tmp_path: Path) -> None:
 
 
 def test_arms_that_are_no_swap_have_no_design(tmp_path: Path) -> None:
-    assert swaps.design(load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))) is None
+    assert swaps.swap_design(load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))) is None
 
 
 def test_a_replay_alone_recommends_roles_too(tmp_path: Path) -> None:
-    from reports.roles.replay import replays
+    from reports.roles.replays import replays
 
     arms = {"big": FakeArm(), "small": FakeArm("tiny", "llamacpp", 0.01)}
     run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL",), text="The close of 118.38 fell.")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reports.load import load
-from reports.render import render
+from reports.page.render import render
 from tests.fixtures.browser import Open
 from tests.reports.replayed import add_judge, add_replay, give_forms
 from tests.reports.synthetic import FakeArm, make_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.answer import run_changes
-from reports.render import render, render_changes
+from reports.page.render import render, render_changes
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_tables, sessions
 

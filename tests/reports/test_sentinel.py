@@ -19,7 +19,7 @@ from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
 from reports import tables
 from reports.load import Run, load
-from reports.trust import future, sentinel
+from reports.trust import future_values, look_ahead
 
 DAY = dt.date(2000, 6, 20)
 LATER = dt.date(2000, 10, 2)
@@ -65,7 +65,7 @@ def shown(snapshot: Snapshot) -> list[str]:
 
 
 def test_what_the_analysts_are_shown_is_certified_clean(tmp_path: Path) -> None:
-    found = sentinel.inspect(run(tmp_path, shown(demo())))
+    found = look_ahead.check(run(tmp_path, shown(demo())))
     assert found.status == "clean", found.hits
     assert found.leaks == ()
     assert found.shown == ()
@@ -74,7 +74,7 @@ def test_what_the_analysts_are_shown_is_certified_clean(tmp_path: Path) -> None:
 
 
 def test_the_adjusted_price_of_2000_that_a_vendor_shows_today_is_found_and_named(tmp_path: Path) -> None:
-    found = sentinel.inspect(run(tmp_path, [*shown(demo()), "AAPL closed at 3.253 on 2000-06-20."]))
+    found = look_ahead.check(run(tmp_path, [*shown(demo()), "AAPL closed at 3.253 on 2000-06-20."]))
     assert found.status == "suspect"
     assert [hit.figure for hit in found.shown] == ["3.253"]
     assert "close of 2000-06-20, adjusted by all actions" in str(found.shown[0])
@@ -82,19 +82,19 @@ def test_the_adjusted_price_of_2000_that_a_vendor_shows_today_is_found_and_named
 
 
 def test_the_split_adjusted_price_from_before_the_split_is_found(tmp_path: Path) -> None:
-    found = sentinel.inspect(run(tmp_path, ["The last close was 50.625."]))
+    found = look_ahead.check(run(tmp_path, ["The last close was 50.625."]))
     assert [hit.what for hit in found.shown] == ["close of 2000-06-20, adjusted by later splits"]
 
 
 def test_a_52_week_low_from_the_future_is_found(tmp_path: Path) -> None:
     low = min(b.low for b in agents.open_sources(DEMO)["prices"].prices("AAPL", DAY, _utc(2001, 6, 20)).bars)
-    found = sentinel.inspect(run(tmp_path, [*shown(demo()), f"52-week low: {low:.2f}, so 1,{low * 10:.0f}.5 is far"]))
+    found = look_ahead.check(run(tmp_path, [*shown(demo()), f"52-week low: {low:.2f}, so 1,{low * 10:.0f}.5 is far"]))
     assert f"{low:.2f}" in [hit.figure for hit in found.shown]
     assert any(hit.what.startswith("low of ") and hit.known_at > "2000-06-20" for hit in found.shown)
 
 
 def test_what_a_model_wrote_itself_is_listed_apart_and_accuses_nobody(tmp_path: Path) -> None:
-    found = sentinel.inspect(run(tmp_path, [*shown(demo()), "The bull said: target 50.625"], answer="I see 50.625 ahead"))
+    found = look_ahead.check(run(tmp_path, [*shown(demo()), "The bull said: target 50.625"], answer="I see 50.625 ahead"))
     assert [hit.said_by_model for hit in found.hits] == [True]
     assert found.status == "clean"
 
@@ -105,7 +105,7 @@ def test_a_planted_datum_from_the_future_is_named_by_provenance(tmp_path: Path) 
     raw = json.loads(path.read_bytes())
     raw["parts"]["news"]["rows"].append(["company", "Apple splits two for one", "", "wire", "2000-06-21T13:00:00Z"])
     path.write_text(json.dumps(raw))
-    found = sentinel.inspect(loaded)
+    found = look_ahead.check(loaded)
     assert found.status == "leak"
     assert "Apple splits two for one became available at 2000-06-21T13:00:00Z" in str(found.leaks[0])
     assert len(found.altered) == 1
@@ -114,7 +114,7 @@ def test_a_planted_datum_from_the_future_is_named_by_provenance(tmp_path: Path) 
 def test_a_datum_without_a_time_is_a_leak() -> None:
     raw = json.loads(demo().to_bytes())
     raw["parts"]["prices"]["rows"][0][-1] = None
-    assert [leak.available_at for leak in sentinel.provenance(raw)] == ["None"]
+    assert [leak.available_at for leak in look_ahead.late_data(raw)] == ["None"]
 
 
 def test_a_statement_that_a_later_case_saw_first_is_found(tmp_path: Path) -> None:
@@ -122,14 +122,16 @@ def test_a_statement_that_a_later_case_saw_first_is_found(tmp_path: Path) -> Non
     late = json.loads(demo(LATER).to_bytes())
     row = ["income_statement", "revenues", "2000", "Q3", "2000-04-02", "2000-07-01", 1825e6, "USD", "2000-08-11T20:00:00Z"]
     late["parts"]["filings"]["rows"] = [row]
-    values = future.later(early, [], [late])
-    figure = next(future.figures("revenues of 1.825B"))
-    assert values.near(figure) == future.Later(1825e6, "revenues of the period to 2000-07-01", "2000-08-11T20:00:00Z")
+    values = future_values.later_values(early, [], [late])
+    figure = next(future_values.numbers_in("revenues of 1.825B"))
+    assert values.near(figure) == future_values.LaterValue(
+        1825e6, "revenues of the period to 2000-07-01", "2000-08-11T20:00:00Z"
+    )
 
 
 def test_later_prices_of_another_date_of_the_run_are_not_leaks_for_it(tmp_path: Path) -> None:
     snapshot = demo(LATER)
-    found = sentinel.inspect(run(tmp_path, shown(demo()), days=(DAY, LATER)))
+    found = look_ahead.check(run(tmp_path, shown(demo()), days=(DAY, LATER)))
     assert found.status == "clean"
     assert found.snapshots == 2
     assert snapshot.last.date == LATER
@@ -138,7 +140,7 @@ def test_later_prices_of_another_date_of_the_run_are_not_leaks_for_it(tmp_path: 
 def test_a_run_without_its_snapshots_gets_no_certificate(tmp_path: Path) -> None:
     loaded = run(tmp_path, shown(demo()))
     next((tmp_path / "snapshots").glob("*.json")).unlink()
-    assert sentinel.inspect(loaded).status == "not_checked"
+    assert look_ahead.check(loaded).status == "not_checked"
 
 
 @pytest.mark.parametrize(
@@ -150,12 +152,14 @@ def test_a_run_without_its_snapshots_gets_no_certificate(tmp_path: Path) -> None
     ],
 )
 def test_only_figures_of_four_or_more_digits_count(text: str, values: list[float]) -> None:
-    assert [figure.value for figure in future.figures(text)] == pytest.approx(values)
+    assert [figure.value for figure in future_values.numbers_in(text)] == pytest.approx(values)
 
 
 def test_chance_is_the_share_of_neighbouring_figures_that_would_hit() -> None:
-    values = future.Values(sorted(future.Later(100 + place / 100, "x", "") for place in range(0, 200, 2)))
-    figure = next(future.figures("100.37"))
+    values = future_values.SortedValues(
+        sorted(future_values.LaterValue(100 + place / 100, "x", "") for place in range(0, 200, 2))
+    )
+    figure = next(future_values.numbers_in("100.37"))
     assert values.chance(figure) == pytest.approx(100 / 2007, rel=0.01)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats as oracle
 
-from reports import design
-from reports.stats import agreement, exact, holm, means, quantiles, windows
+from reports import design, verdict
+from reports.metrics import outcomes
+from reports.stats import agreement, exact, means
 
 
 def test_the_mean_of_date_means_is_a_one_sample_t_test() -> None:
@@ -78,14 +79,14 @@ def test_holm_without_margins_agrees_with_statsmodels() -> None:
 
     p_values = [0.001, 0.04, 0.03, 0.2]
     theirs = multipletests(p_values, 0.05, method="holm")
-    assert holm.adjusted([(p,) for p in p_values]) == pytest.approx(list(theirs[1]))
-    level = holm.level([(p,) for p in p_values], 0.05)
+    assert verdict.holm_adjusted([(p,) for p in p_values]) == pytest.approx(list(theirs[1]))
+    level = verdict.holm_level([(p,) for p in p_values], 0.05)
     assert [p <= level for p in p_values] == list(theirs[0])
 
 
 def test_an_endpoint_with_two_claims_frees_its_share_only_when_both_are_made() -> None:
-    assert holm.level([(0.001, 0.9), (0.03,)], 0.05) == pytest.approx(0.025)
-    assert holm.level([(0.001, 0.002), (0.03,)], 0.05) == pytest.approx(0.05)
+    assert verdict.holm_level([(0.001, 0.9), (0.03,)], 0.05) == pytest.approx(0.025)
+    assert verdict.holm_level([(0.001, 0.002), (0.03,)], 0.05) == pytest.approx(0.05)
 
 
 def test_stuart_maxwell_agrees_with_statsmodels() -> None:
@@ -130,22 +131,22 @@ def test_repeats_are_compared_pair_by_pair() -> None:
 
 def test_a_quantile_has_an_interval_around_it() -> None:
     rng = np.random.default_rng(3)
-    value, low, high = quantiles.quantile(rng.lognormal(size=400), np.repeat(np.arange(20), 20), 0.95)
+    value, low, high = means.quantile(rng.lognormal(size=400), np.repeat(np.arange(20), 20), 0.95)
     assert low < value < high
-    assert np.isnan(quantiles.quantile([], [], 0.5)).all()
+    assert np.isnan(means.quantile([], [], 0.5)).all()
 
 
 def test_windows_that_overlap_are_left_out_and_neighbours_may_touch() -> None:
     spans = [(date, date + 1, date + 6) for date in range(0, 30, 5)]
-    assert windows.independent(spans) == [0, 5, 10, 15, 20, 25]
-    assert windows.independent([(date, date + 1, date + 21) for date in range(0, 100, 5)]) == [0, 20, 40, 60, 80]
-    assert windows.independent([]) == []
+    assert outcomes.non_overlapping(spans) == [0, 5, 10, 15, 20, 25]
+    assert outcomes.non_overlapping([(date, date + 1, date + 21) for date in range(0, 100, 5)]) == [0, 20, 40, 60, 80]
+    assert outcomes.non_overlapping([]) == []
 
 
 def test_windows_are_counted_before_a_run_from_its_dates_alone() -> None:
     weekly = np.arange("2025-03-03", "2025-07-21", 7, dtype="datetime64[D]")
-    assert windows.of_dates(list(weekly), 20) == 5
-    assert windows.of_dates(list(weekly), 5) == len(weekly)
+    assert outcomes.windows_of_dates(list(weekly), 20) == 5
+    assert outcomes.windows_of_dates(list(weekly), 5) == len(weekly)
 
 
 @pytest.mark.parametrize(("discordance", "cases"), [(0.2, 150), (0.35, 267), (0.5, 385)])

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import conformance, load, strategy
+from reports import __main__, load
+from reports.returns import strategy
 from tests.reports.synthetic import FakeArm, make_run
 
 ARCHIVE = Path(os.environ.get("DJIA_2025", Path(__file__).parents[3] / "shared/data/djia-2025"))
@@ -120,13 +121,13 @@ def test_without_prices_or_decisions_there_is_no_strategy(tmp_path: Path) -> Non
 
 @needs_archive
 def test_the_published_test_vector_is_met_to_the_digit() -> None:
-    assert [figure.name for figure in conformance.check(ARCHIVE) if not figure.agrees] == []
+    assert [figure.name for figure in __main__.check_figures(ARCHIVE) if not figure.agrees] == []
 
 
 @needs_archive
 def test_the_vector_agrees_with_empyrical(oracles: tuple[Any, Any]) -> None:
     empyrical, _ = oracles
-    prices = conformance._prices(ARCHIVE, "open")
+    prices = __main__._prices(ARCHIVE, "open")
     value = (prices / prices.iloc[0]).mean(axis=1)
     ours = strategy.measure("held", value)
     assert ours.sharpe == pytest.approx(empyrical.sharpe_ratio(value.pct_change().iloc[1:]))

@@ -8,17 +8,29 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports import load
-from reports.answer.brief import briefs, headline
-from reports.answer.findings import find
-from reports.answer.found import Findings
+from reports import Run, load
+from reports.answer import wording
+from reports.answer.caveats import caveats, what_would_change
+from reports.answer.findings import Findings, find
+from reports.answer.takeaways import briefs, headline, takeaways
 from tests.reports.synthetic import FakeArm, make_tables, sessions
 
 DATES = sessions("2025-09-02", 20)
 
 
 def findings(folder: Path, **run: object) -> Findings:
-    return find(load(make_tables(folder / "r", **run)))  # type: ignore[arg-type]
+    return find(synthetic(folder, **run))
+
+
+def synthetic(folder: Path, **run: object) -> Run:
+    return load(make_tables(folder / "r", **run))  # type: ignore[arg-type]
+
+
+def words(found: Findings, metric: str, arm: str) -> str:
+    row = found.row(metric)
+    verdict = row.comparisons[arm].verdict
+    assert verdict is not None
+    return wording.verdict(row.metric, row.comparisons[arm].scale, verdict)
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +40,28 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 
 
 def test_there_are_three_to_six_and_each_has_a_number_and_a_row_that_proves_it(usual: Findings) -> None:
-    assert 3 <= len(usual.takeaways) <= 6
-    for takeaway in usual.takeaways:
+    assert 3 <= len(takeaways(usual)) <= 6
+    for takeaway in takeaways(usual):
         assert re.search(r"\d", takeaway.text)
         assert usual.row(takeaway.endpoint).comparisons
 
 
 def test_what_is_saved_stands_in_the_first_sentence_with_its_interval(usual: Findings) -> None:
-    money = usual.takeaways[0]
+    money = takeaways(usual)[0]
     assert money.endpoint == "cost_per_usable"
     assert re.search(r"9\d % less \[\d+ to \d+ %\]", money.text)
 
 
 def test_a_dearer_arm_is_said_to_be_dearer(tmp_path: Path) -> None:
     arms = {"cheap": FakeArm(cost_usd=0.02), "dear": FakeArm(cost_usd=0.24)}
-    assert " more [" in findings(tmp_path, arms=arms).takeaways[0].text
+    assert " more [" in takeaways(findings(tmp_path, arms=arms))[0].text
 
 
 def test_arms_that_behave_alike_are_not_said_to_differ(tmp_path: Path) -> None:
     arms = {"a": FakeArm(), "twin": FakeArm()}
     found = findings(tmp_path, arms=arms, repeats=2, dates=DATES)
-    assert "no difference shown" in found.takeaways[0].text
-    assert not any(" worse" in takeaway.text or " better" in takeaway.text for takeaway in found.takeaways)
+    assert "no difference shown" in takeaways(found)[0].text
+    assert not any(" worse" in takeaway.text or " better" in takeaway.text for takeaway in takeaways(found))
 
 
 def test_an_arm_that_fails_half_the_time_is_called_worse(tmp_path: Path) -> None:
@@ -58,7 +70,7 @@ def test_an_arm_that_fails_half_the_time_is_called_worse(tmp_path: Path) -> None
     verdict = found.verdict("usable", "b")
     assert verdict is not None
     assert verdict.word == "worse"
-    usable = next(takeaway for takeaway in found.takeaways if takeaway.endpoint == "usable")
+    usable = next(takeaway for takeaway in takeaways(found) if takeaway.endpoint == "usable")
     assert usable.text.endswith(": worse.")
 
 
@@ -99,30 +111,33 @@ def test_an_unfinished_run_has_no_brief(tmp_path: Path) -> None:
 
 
 def test_a_single_date_carries_no_takeaway(tmp_path: Path) -> None:
-    found = findings(tmp_path, dates=DATES[:1])
-    assert found.takeaways == ()
-    assert any("cases of one date count as one" in caveat for caveat in found.caveats)
+    run = synthetic(tmp_path, dates=DATES[:1])
+    found = find(run)
+    assert takeaways(found) == ()
+    assert any("cases of one date count as one" in caveat for caveat in caveats(found, run))
     verdicts = [one.verdict for row in found.declared for one in row.comparisons.values()]
     assert {verdict.word for verdict in verdicts if verdict} == {"cannot tell"}
 
 
 def test_an_unfinished_run_has_caveats_and_neither_verdict_nor_takeaway(tmp_path: Path) -> None:
-    found = findings(tmp_path, state="running")
-    assert found.takeaways == ()
-    assert found.changes == ()
+    run = synthetic(tmp_path, state="running")
+    found = find(run)
+    assert takeaways(found) == ()
+    assert what_would_change(found) == ()
     assert all(one.verdict is None for row in found.rows for one in row.comparisons.values())
-    assert found.caveats[0].startswith("Interim")
+    assert caveats(found, run)[0].startswith("Interim")
 
 
 def test_no_return_is_claimed_from_cases_that_a_model_may_remember(tmp_path: Path) -> None:
-    found = findings(tmp_path, dates=sessions("2023-01-03", 20))
+    run = synthetic(tmp_path, dates=sessions("2023-01-03", 20))
+    found = find(run)
     comparison = found.row("excess_return_5").comparisons["llama3.1-8b"]
     assert comparison.verdict is not None
     assert comparison.verdict.word == "cannot tell"
-    assert "90 days after the knowledge cutoff" in comparison.words
-    assert not any(takeaway.endpoint.startswith(("excess", "hit", "rank")) for takeaway in found.takeaways)
-    assert any("no return is claimed" in caveat for caveat in found.caveats)
-    assert any("only cases later than 90 days after 2024-09-30" in change for change in found.changes)
+    assert "90 days after the knowledge cutoff" in words(found, "excess_return_5", "llama3.1-8b")
+    assert not any(takeaway.endpoint.startswith(("excess", "hit", "rank")) for takeaway in takeaways(found))
+    assert any("no return is claimed" in caveat for caveat in caveats(found, run))
+    assert any("only cases later than 90 days after 2024-09-30" in change for change in what_would_change(found))
     assert found.row("excess_return_5").by_stratum["gpt-5"]["before"].cases > 0
 
 
@@ -144,54 +159,47 @@ def test_what_a_model_may_remember_cannot_move_a_headline(tmp_path: Path) -> Non
         if row.metric.is_outcome:
             assert 0 < row.values["gpt-5"].cases <= 3 * len(late)
             assert str((row.values["gpt-5"], row.comparisons)) == str((same.values["gpt-5"], same.comparisons))
-    assert one.takeaways == other.takeaways
+    assert takeaways(one) == takeaways(other)
 
 
 def test_outcomes_that_are_pending_are_counted(tmp_path: Path) -> None:
-    found = findings(tmp_path, outcomes="pending")
-    assert "Outcomes over 5 sessions: 24 pending, of 24 cases." in found.caveats
-    assert "pending or missing" in found.row("excess_return_5").comparisons["llama3.1-8b"].words
+    run = synthetic(tmp_path, outcomes="pending")
+    found = find(run)
+    assert "Outcomes over 5 sessions: 24 pending, of 24 cases." in caveats(found, run)
+    assert "pending or missing" in words(found, "excess_return_5", "llama3.1-8b")
 
 
 def test_without_repeats_of_the_baseline_there_is_no_noise_floor_and_the_page_says_how_to_get_one(tmp_path: Path) -> None:
     found = findings(tmp_path)
-    assert "has no repeats" in found.row("similarity").comparisons["llama3.1-8b"].words
-    assert any("Repeats of gpt-5 on 10 cases or more" in change for change in found.changes)
+    assert "has no repeats" in words(found, "similarity", "llama3.1-8b")
+    assert any("Repeats of gpt-5 on 10 cases or more" in change for change in what_would_change(found))
 
 
 def test_what_would_change_the_conclusion_has_a_price_and_a_number_of_cases(usual: Findings) -> None:
-    assert any(re.search(r"gpt-5, \$0\.2\d+ per usable decision: less than \$0\.02", change) for change in usual.changes)
-    assert any(re.search(r"[\d,]+ more cases, about \$[\d,.]+", change) for change in usual.changes)
+    assert any(
+        re.search(r"gpt-5, \$0\.2\d+ per usable decision: less than \$0\.02", change) for change in what_would_change(usual)
+    )
+    assert any(re.search(r"[\d,]+ more cases, about \$[\d,.]+", change) for change in what_would_change(usual))
 
 
 def test_unknown_costs_are_counted_and_never_zero(tmp_path: Path) -> None:
-    found = findings(tmp_path, arms={"a": FakeArm(), "b": FakeArm(cost_usd=None)})
-    assert "b: the cost of 24 of 24 cells is unknown; unknown is never counted as $0." in found.caveats
-    assert all(takeaway.endpoint != "cost_per_usable" for takeaway in found.takeaways)
+    run = synthetic(tmp_path, arms={"a": FakeArm(), "b": FakeArm(cost_usd=None)})
+    found = find(run)
+    assert "b: the cost of 24 of 24 cells is unknown; unknown is never counted as $0." in caveats(found, run)
+    assert all(takeaway.endpoint != "cost_per_usable" for takeaway in takeaways(found))
 
 
 def test_failures_and_different_cases_stand_in_the_caveats(tmp_path: Path) -> None:
     arms = {"a": FakeArm(), "b": FakeArm(failing=0.5, skip=["AAPL@2025-09-02"])}
-    caveats = " ".join(findings(tmp_path, arms=arms).caveats)
-    assert re.search(r"b: \d+ of 23 cells brought no usable decision", caveats)
-    assert "23 of 24 were met by all" in caveats
+    run = synthetic(tmp_path, arms=arms)
+    sentences = " ".join(caveats(find(run), run))
+    assert re.search(r"b: \d+ of 23 cells brought no usable decision", sentences)
+    assert "23 of 24 were met by all" in sentences
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_sentence_names_at_most_three_arms(count: int, tmp_path: Path) -> None:
     arms = {"base": FakeArm()} | {f"arm{number}": FakeArm(cost_usd=0.02) for number in range(count)}
-    money = findings(tmp_path, arms=arms).takeaways[0]
+    money = takeaways(findings(tmp_path, arms=arms))[0]
     assert money.text.count("% less") == min(count, 3)
     assert (money.arm is not None) == (count == 1)
-
-
-def test_of_many_arms_the_seer_is_best_and_blind_twins_cannot_be_told_apart(tmp_path: Path) -> None:
-    arms = {"seer": FakeArm(skill=4.0, noise=0.1), "a": FakeArm(), "b": FakeArm()}
-    found = findings(tmp_path, arms=arms, dates=DATES)
-    assert found.best is not None
-    assert found.best.arms == ("seer",)
-    assert any("cannot be told from the best" in caveat for caveat in found.caveats)
-
-
-def test_two_arms_have_no_best_of_many(usual: Findings) -> None:
-    assert usual.best is None

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 
 from reports import verdict
-from reports.answer.judge import Question, verdicts
-from reports.endpoints import every
-from reports.estimate import of_mean
-from reports.measure import Test as Compared
+from reports.metrics.catalog import all_metrics
+from reports.metrics.measure import PairedTest as Compared
 from reports.stats import exact, means
+from reports.stats.estimate import Sample, of_mean
 from reports.stats.means import Mean
-from reports.verdict import WORDS
+from reports.verdict import WORDS, Question, verdicts
 
-METRICS = {metric.name: metric for metric in every()}
+METRICS = {metric.name: metric for metric in all_metrics()}
 
 
-def word(sample: verdict.Sample, margin: float | None = None) -> str:
-    return WORDS[int(verdict.words(sample, margin))]
+def word(sample: Sample, margin: float | None = None) -> str:
+    return WORDS[int(verdict.word_index(sample, margin))]
 
 
 def question(endpoint: str, sample: Mean, margin: float | None = None, dates: int = 20, cases: int = 200) -> Question:
@@ -100,7 +99,7 @@ def test_under_the_null_fewer_than_one_in_twenty_runs_gets_a_direction() -> None
     rng = np.random.default_rng(5)
     runs, dates, tickers = 4000, 20, 10
     cells = rng.normal(size=(runs, dates, 1)) * 0.3**0.5 + rng.normal(size=(runs, dates, tickers)) * 0.7**0.5
-    codes = verdict.words(means.of_dates(cells.mean(axis=2)), None)
+    codes = verdict.word_index(means.of_dates(cells.mean(axis=2)), None)
     assert np.isin(codes, [verdict.BETTER, verdict.WORSE]).mean() < 0.05
 
 
@@ -108,5 +107,5 @@ def test_rare_failures_are_never_called_better_or_worse_by_chance_alone() -> Non
     rng = np.random.default_rng(6)
     fails = rng.random((2, 4000, 9, 3)) < 0.05
     gains, losses = (fails[1] & ~fails[0]).sum(axis=2), (fails[0] & ~fails[1]).sum(axis=2)
-    codes = verdict.words(exact.paired(gains, losses, np.full(gains.shape, 3)), None)
+    codes = verdict.word_index(exact.paired(gains, losses, np.full(gains.shape, 3)), None)
     assert np.isin(codes, [verdict.BETTER, verdict.WORSE]).mean() < 0.05

@@ -1,0 +1,116 @@
+"""JUnit for CI and Markdown for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from domain.ratings import RATINGS
+from reports import grid
+from reports.answer import caveats, gates, takeaways, wording
+from reports.answer.findings import Findings, find
+from reports.format import known, plain
+
+if TYPE_CHECKING:
+    from reports.answer.findings import MetricRow
+    from reports.load import Run
+
+
+def to_junit(run: Run) -> str:
+    """A test suite per arm with a test per cell, and one for the gates; a cell without a usable decision fails."""
+    root = ET.Element("testsuites", name=str(run.experiment.get("name") or run.run_id))
+    declared = gates.check(run, find(run)) if len(run.judged) else []
+    if declared:
+        _suite(root, "gates", [(f"{g.name} {g.arm or ''}".strip(), 0.0, "" if g.is_passed else str(g)) for g in declared])
+    for arm in run.arms:
+        cells = run.cells[run.cells["arm"] == arm].to_dict("records")
+        _suite(root, arm, [(f"{c['case_id']} repeat {c['repeat'] + 1}", _seconds(c["service_s"]), _trouble(c)) for c in cells])
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(root: ET.Element, name: str, tests: Sequence[tuple[str, float, str]]) -> None:
+    failed = sum(bool(trouble) for _, _, trouble in tests)
+    suite = ET.SubElement(root, "testsuite", name=_xml(name), tests=str(len(tests)), failures=str(failed), errors="0")
+    for test, seconds, trouble in tests:
+        case = ET.SubElement(suite, "testcase", classname=_xml(name), name=_xml(test), time=f"{seconds:.3f}")
+        if trouble:
+            ET.SubElement(case, "failure", message=_xml(trouble)[:500]).text = _xml(trouble)
+
+
+def _trouble(cell: Mapping[Any, Any]) -> str:
+    """Why a cell has no usable decision; empty when it has one."""
+    word = grid.word(cell["rating"], cell["status"], cell["decision_status"])
+    if word in RATINGS:
+        return ""
+    return f"{word}: {cell['error']}" if isinstance(cell["error"], str) else f"no usable decision: {word}"
+
+
+def _xml(text: str) -> str:
+    """XML 1.0 has no place for control characters, not even escaped."""
+    return plain(text).replace("\ufffe", "[U+FFFE]").replace("\uffff", "[U+FFFF]")
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if known(value) else 0.0
+
+
+COMMENT_LIMIT = 60_000
+"""Characters of a Markdown export; a pull request comment may hold 65,536."""
+
+
+def to_markdown(run: Run) -> str:
+    """The answer in the size of a pull request comment: verdicts, takeaways, caveats, gates."""
+    found = find(run) if len(run.judged) else None
+    lines = [f"## {_md(str(run.experiment.get('name') or run.run_id))}: is there much of a difference?", ""]
+    lines += [f"Run `{_md(run.run_id)}`, baseline **{_md(str(run.declared.baseline))}**, {len(run.cells):,} cells.", ""]
+    if run.is_interim:
+        lines += ["**Interim: the run is not finished; whole cases only, no verdicts.**", ""]
+    if found is None:
+        return "\n".join([*lines, "No whole case has ended yet.", ""])
+    lines += list(_md_answer(found))
+    lines += list(_md_arms(run, found))
+    for title, sentences in (
+        ("Takeaways", [t.text for t in takeaways.takeaways(found)]),
+        ("Keep in mind", caveats.caveats(found, run)),
+        ("Gates", [str(gate) for gate in gates.check(run, found)]),
+    ):
+        if sentences:
+            lines += ["", f"### {title}", "", *(f"- {_md(sentence)}" for sentence in sentences)]
+    text = "\n".join([*lines, ""])
+    return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].rpartition("\n")[0] + "\n\n(cut here)\n"
+
+
+def _md_answer(found: Findings) -> Iterator[str]:
+    """What the page says first: over all arms, then arm by arm."""
+    if said := takeaways.headline(found):
+        yield from (f"**{_md(said)}**", "")
+    for one in takeaways.briefs(found):
+        yield f"- **{_md(one.arm)}**: {_md(one.text)}"
+    yield ""
+
+
+def _md_arms(run: Run, found: Findings) -> Iterator[str]:
+    asked = [row for row in found.rows if row.is_declared and row.metric.name != "cost_per_usable"]
+    rows = [found.row("cost_per_usable"), *asked]
+    yield "| endpoint | " + " | ".join(map(_md, found.arms)) + " |"
+    yield "|---|" + "---|" * len(found.arms)
+    for row in rows:
+        yield f"| {_md(row.metric.title)} | " + " | ".join(_md(_md_cell(row, arm)) for arm in found.arms) + " |"
+
+
+def _md_cell(row: MetricRow, arm: str) -> str:
+    estimate, comparison = row.values.get(arm), row.comparisons.get(arm)
+    text = "not measured" if estimate is None or not known(estimate.value) else wording.range_of(row.metric, estimate)
+    if comparison is not None and comparison.verdict is not None:
+        text += ": " + wording.verdict(row.metric, comparison.scale, comparison.verdict).partition(" (")[0]
+    return text
+
+
+def _md(text: str) -> str:
+    """Text that Markdown and HTML leave alone: no markup, no mention, no link, one line."""
+    one_line = re.sub(r"\s+", " ", plain(text))
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", one_line)
+    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//").replace("&", "&amp;")

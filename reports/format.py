@@ -1,0 +1,146 @@
+"""How numbers and untrusted text are written: always with a unit, unknown as `unknown`, hidden characters visible."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from markupsafe import Markup, escape
+
+Number = float | int | None
+THIN = "\u202f"
+
+
+def known(value: Any) -> bool:
+    """Whether there is a number: None, NaN and NA are none."""
+    if value is None or isinstance(value, str):
+        return False
+    try:
+        return not math.isnan(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def unknown(reason: str = "", word: str = "unknown") -> Markup:
+    """What stands where a number was not earned."""
+    if not reason:
+        return Markup('<span class="unknown">{}</span>').format(word)
+    return Markup('<span class="unknown" title="{0}">{1}<span class="sr">: {0}</span></span>').format(reason, word)
+
+
+def _written(value: Number, write: Callable[[float], str], reason: str) -> Markup:
+    return escape(write(float(value))) if value is not None and known(value) else unknown(reason)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with three significant digits and thousands separators, never in exponent form."""
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 10)}f}"
+
+
+def usd(value: Number, reason: str = "") -> Markup:
+    return _written(value, usd_text, reason)
+
+
+def usd_text(value: float) -> str:
+    """US dollars: two places from a dollar up, three significant digits below."""
+    sign = "-" if value < 0 else ""
+    size = abs(value)
+    return f"{sign}${size:,.2f}" if size >= 1 or size == 0 else f"{sign}${significant(size)}"
+
+
+def seconds(value: Number, reason: str = "") -> Markup:
+    return _written(value, seconds_text, reason)
+
+
+def seconds_text(value: float) -> str:
+    """A duration in the unit that a reader would use."""
+    if value < 0.0005:
+        return f"0{THIN}s" if value == 0 else f"<1{THIN}ms"
+    if value < 1:
+        return f"{value * 1000:.0f}{THIN}ms"
+    if value < 100:
+        return f"{significant(value, 2)}{THIN}s"
+    if value < 3600:
+        return f"{value // 60:.0f}{THIN}min {value % 60:.0f}{THIN}s"
+    return f"{value // 3600:,.0f}{THIN}h {value % 3600 // 60:.0f}{THIN}min"
+
+
+def percent(value: Number, reason: str = "") -> Markup:
+    """A share (0 to 1) in percent."""
+    return _written(value, percent_text, reason)
+
+
+def percent_text(value: float) -> str:
+    size = abs(value) * 100
+    return f"{value * 100:.{0 if size >= 10 or size == 0 else 1}f}{THIN}%"
+
+
+def price(value: Number, reason: str = "") -> Markup:
+    """A price of the instrument, in its own currency."""
+    return _written(value, lambda v: f"{v:,.2f}", reason)
+
+
+def excess(value: Number, reason: str = "") -> Markup:
+    """A signed share in percent with one place."""
+    return _written(value, lambda v: f"{v * 100:+.1f}{THIN}%".replace("-", "−"), reason)
+
+
+def datum(value: object) -> Markup | str:
+    """One value of the frozen inputs, as it stands there."""
+    if value is None:
+        return unknown()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def count(value: Number, one: str, many: str = "", reason: str = "") -> Markup:
+    """A whole number with its noun: 1 case, 2 cases."""
+    return _written(value, lambda n: f"{n:,.0f} {one if n == 1 else many or one + 's'}", reason)
+
+
+def number(value: Number, unit: str = "", digits: int = 3, reason: str = "") -> Markup:
+    return _written(value, lambda n: significant(n, digits) + (THIN + unit if unit else ""), reason)
+
+
+def integer(value: Number, reason: str = "") -> Markup:
+    """A whole number whose unit stands in the heading of its column."""
+    return _written(value, lambda n: f"{n:,.0f}", reason)
+
+
+_HIDDEN = re.compile(
+    "["
+    "\u0000-\u0008\u000b-\u001f\u007f-\u009f"  # controls except tab and line feed
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"  # soft hyphen, fillers, Arabic letter mark
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # zero width, bidi, separators, annotations
+    "\ud800-\udfff"  # lone surrogates
+    "\U000e0000-\U000e0fff"  # tags and variation selectors supplement
+    "]"
+)
+
+
+def visible(text: str) -> Markup:
+    """HTML of a text in which hidden characters stand as a boxed code point, for example U+202E."""
+    return Markup(_HIDDEN.sub(_boxed, str(escape(text.replace("\r\n", "\n")))))
+
+
+def plain(text: str) -> str:
+    """The same without markup, for attributes, file cells and terminals."""
+    return _HIDDEN.sub(lambda found: f"[{_code(found)}]", text.replace("\r\n", "\n"))
+
+
+def slug(text: str) -> str:
+    """A file name that only holds letters, digits, dot, dash, underscore and @; never empty, never a path."""
+    safe = re.sub(r"[^A-Za-z0-9._@-]", lambda found: f"~{ord(found[0]):x}", text)
+    return safe if safe.strip(".") else f"~{safe}"
+
+
+def _boxed(found: re.Match[str]) -> str:
+    return f'<span class="hid">{_code(found)}</span>'
+
+
+def _code(found: re.Match[str]) -> str:
+    return f"U+{ord(found[0]):04X}"

@@ -1,0 +1,205 @@
+"""How numbers are written, and what only looks like a figure."""
+
+from __future__ import annotations
+
+import re
+
+SCALES = {
+    "k": 1e3,
+    "thousand": 1e3,
+    "tausend": 1e3,
+    "tsd": 1e3,
+    "m": 1e6,
+    "mn": 1e6,
+    "mm": 1e6,
+    "mln": 1e6,
+    "mio": 1e6,
+    "million": 1e6,
+    "millions": 1e6,
+    "millionen": 1e6,
+    "millones": 1e6,
+    "milioni": 1e6,
+    "b": 1e9,
+    "bn": 1e9,
+    "bln": 1e9,
+    "mrd": 1e9,
+    "billion": 1e9,
+    "billions": 1e9,
+    "milliard": 1e9,
+    "milliards": 1e9,
+    "milliarde": 1e9,
+    "milliarden": 1e9,
+    "miliardi": 1e9,
+    "t": 1e12,
+    "tn": 1e12,
+    "trn": 1e12,
+    "trillion": 1e12,
+    "trillions": 1e12,
+    "billionen": 1e12,
+    "billones": 1e12,
+}
+"""What a number is multiplied with."""
+UNITS = {
+    "%": "%",
+    "percent": "%",
+    "per cent": "%",
+    "prozent": "%",
+    "percentage points": "%",
+    "percentage point": "%",
+    "pct": "%",
+    "pp": "%",
+    "pts": "",
+    "bp": "bp",
+    "bps": "bp",
+    "basis points": "bp",
+    "basis point": "bp",
+    "x": "x",
+    "×": "x",
+    "times": "x",
+    "usd": "$",
+    "dollars": "$",
+    "dollar": "$",
+    "dólares": "$",
+    "dollari": "$",
+    "$": "$",
+    "€": "$",
+    "cents": "cents",
+    "shares": "shares",
+}
+"""Unit as written -> unit."""
+
+
+def _alternatives(*, of: dict[str, float] | dict[str, str]) -> str:
+    """The words of a table as alternatives, the longest first."""
+    return "|".join(r"\s?".join(map(re.escape, word.split())) for word in sorted(of, key=len, reverse=True) if len(word) > 1)
+
+
+SCALE_WORD = rf"(?:{_alternatives(of=SCALES)})\b"
+UNIT_WORD = rf"(?:{_alternatives(of=UNITS)}|x|%|×|[$€](?!\d))(?!\w)"
+_ABROAD = r"\s?(?:tsd|tausend|mio|mln|mrd|millionen|millones|milioni|milliard|miliardi)"
+NUMBER = (
+    r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"  # 1,234.56
+    r"|\d{1,3}(?:\.\d{3})+,\d+"  # 1.234,56
+    r"|\d{1,3}(?:\.\d{3}){2,}"  # 1.234.567
+    rf"|\d{{1,3}}(?:\.\d{{3}})(?=(?i:{_ABROAD}))"  # 12.700 Mio.
+    r"|\d{1,3}(?:[\u00a0\u202f\u2009'’]\d{3})+(?:[.,]\d+)?"  # 1 234,56 with narrow spaces
+    rf"|\d{{1,3}}(?: \d{{3}})+(?:,\d+|(?=\s?(?i:{SCALE_WORD}|{UNIT_WORD}|[kmb][$€])))"  # 1 234,56 and 12 700 million
+    r"|\d+[.,]\d+(?:[eE][+-]?\d{1,2})?"
+    r"|\.\d+"
+    r"|\d+"
+)
+_SPACES = re.compile(r"[ \u00a0\u202f\u2009'’]")
+_ENGLISH = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"\d{1,3}\.\d{3}")
+
+
+def parse_number(number: str, after: str) -> tuple[float | None, int]:
+    """Value and decimals shown of a number as NUMBER finds it, and what follows it."""
+    text = _SPACES.sub("", number)
+    if "," in text and _ENGLISH.fullmatch(text):
+        text = text.replace(",", "")
+    elif "," in text or text.count(".") > 1 or (_THOUSANDS.fullmatch(text) and re.match(_ABROAD, after, re.I)):
+        text = text.replace(".", "").replace(",", ".")
+    try:
+        value = float(text)
+    except ValueError:
+        return None, 0
+    mantissa, _, exponent = text.lower().partition("e")
+    return value, len(mantissa.partition(".")[2]) - int(exponent or 0)
+
+
+def significant(number: str) -> int:
+    """How many digits of a number say something."""
+    digits = "".join(filter(str.isdigit, number.lower().partition("e")[0])).lstrip("0")
+    return len(digits) if "." in number or "," in number else len(digits.rstrip("0")) or 1
+
+
+def scale_of(word: str | None) -> float:
+    return SCALES[word.lower()] if word else 1.0
+
+
+def unit_of(word: str | None) -> str | None:
+    return UNITS[" ".join(word.lower().split())] if word else None
+
+
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_SPAN = (
+    r"(?:day|session|week|month|quarter|year|period|hour|minute|bar|trading[- ]day|decade|yr|mo|wk"
+    r"|jour|día|semaine|semana|Tag|Tagen|Woche|Wochen|Monat|Monate|Monaten|Quartal|Quartale|Quartalen|Jahr|Jahre|Jahren|Sitzung|Sitzungen"
+    r"|Handelstag|Handelstage|Handelstagen|séance|sesion|sesión|sesione|sesiones|sedute|giorni|mese|mesi|mois|meses|anni|año|an|trimestre)s?"
+)
+
+_OF_TIME = r"(?:trading|calendar|business|consecutive|straight|full|more|older|earlier)"
+
+_OF_DIGITS = (
+    r"\d{4}-\d{2}(?:-\d{2})?(?:T[\d:.]+Z?)?\b",  # 2025-05-15
+    r"\d{1,2}/\d{1,2}/\d{2,4}\b",
+    r"\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)\d{2}\b",  # 15.05.2025
+    rf"\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{_MONTH}(?:,?[\s-]+\d{{4}})?\b",
+    r"\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\.?)?\b",
+    r"\d{1,2}\s*[ap]\.?m\b\.?",
+    r"\d+(?:st|nd|rd|th)\b",  # ordinals
+    rf"\d+(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d+)?[\s-]+(?:{_OF_TIME}[\s-])?{_SPAN}\b",  # 50-day, 3 to 6 months
+    r"\d+[\s-]?D?(?:VW|[SEWV])?MA\b",  # 50-DMA
+    r"\d+-(?:word|sentence|page|line|token|character|bullet|step|point scale)s?\b",
+    r"\d{1,4}-?(?:[DWYQH]|wks?|mos?|yrs?)\b",  # 20d, 5Y
+    r"(?<![.,])\d{1,2}M(?=\s?:|[\s-](?:returns?|momentum|performance|highs?|lows?|trailing|forward|change)\b)",
+    r"\d+(?:\.\d+)?:\d+(?:\.\d+)?(?![\d%])",  # 2.5:1
+    r"(?:50/50|60/40|40/60|70/30|30/70|80/20|20/80|65/35|35/65|55/45|45/55|75/25|25/75|90/10|10/90)\b",
+    r"(?<![$.,])7[0-8]7(?![\d%]|[.,]\d|\s*(?:%|percent|million|billion))",  # aircraft
+    r"(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|5G|4G|3M|24/7|1H|2H)\b",
+    r"(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
+)
+"""What begins with a digit, where a word begins."""
+_SECTION = r"(?<![\w.])\d{1,3}(?:\.\d{1,2}){2,}(?![\d,])"
+"""2.5.1: a section or a version."""
+_OF_LETTERS = (
+    rf"{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*(?:-|–|to)\s*\d{{1,2}})?(?:,?\s+\d{{4}})?\b",
+    r"(?:SMA|EMA|WMA|VWMA|MA)[\s_-]?\(?\d++(?!\.\d|,\d)\)?",
+    r"(?:RSI|ATR|CCI|ROC|MFI|ADX|Bollinger)\s?\(\d+(?:\s*,\s*\d+)*\)",
+    r"(?:RSI|ATR|CCI|ROC|MFI|ADX)[\s_-](?:5|7|9|10|14|20|21|26)(?![\d.,]*\d)",
+    r"MACD\s*\(\s*\d+(?:\s*,\s*\d+)*\s*\)",
+    r"(?:FY|Q|H|CY)\s?'?\d{1,4}(?:\s*(?:FY|of)?\s*'?\d{2,4})?\b",
+    r"(?:first|second|third|fourth)[\s-]quarter\s+(?:of\s+)?\d{4}\b",
+    r"(?:S&P|Russell|Nasdaq|NASDAQ|FTSE|Stoxx|Nikkei|Fortune|Dow)[\s-]?\d{2,4}\b",
+    r"(?:COVID-19|Web\s?3(?:\.0)?|[A-Za-z]+-\d+[A-Za-z]?)\b",
+    r"(?:Item|Section|Part|Phase|Cohort|Stage|Grade|Type|Class|Round|Level|Step|Tier|Chapter|Note|Figure|Table|Form|Rule|Title|Article"
+    r"|Scenario|Option|Windows|iPhone|Boeing|Flight)\s+\d+[a-z]?\b",
+    r"[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
+)
+"""What begins with a letter, where a word begins."""
+_NAMES = r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*"
+"""close_50_sma."""
+_ELSEWHERE = (
+    r"(?:^|\n)[ \t>*_#-]*\(?\d{1,3}[.):](?=[\s*_])",  # list numbers
+    r"(?<!\w)#+[ \t]?\d+(?:\.\d+)*\b",  # a numbered heading, #3
+    r"\[\d{1,3}\]",
+)
+# Guarded by its first character, an alternative costs nothing where it cannot begin.
+_NOT_FIGURES = re.compile(
+    rf"(?=\d)(?:\b(?:{'|'.join(_OF_DIGITS)})|{_SECTION})"
+    rf"|(?=[a-z_])\b(?:{'|'.join(_OF_LETTERS)})|{'|'.join(_ELSEWHERE)}|\b(?:{_NAMES})",
+    re.IGNORECASE,
+)
+_LONG = re.compile(r"\w{48,}")
+"""No figure is that long; patterns that look for words with digits would take quadratic time on it."""
+
+
+def blank(text: str) -> str:
+    """The text with everything that only looks like a figure blotted out, positions kept."""
+    return _NOT_FIGURES.sub(_blots, _LONG.sub(_blots, text))
+
+
+def _blots(match: re.Match[str]) -> str:
+    return "\x00" * len(match.group())
+
+
+_SPANS_OF_SOURCE = re.compile(r"(?<![\w.,])\d+(?= [+-]\d)")
+
+
+def labels_of_source(line: str) -> str:
+    """A line of the inputs without the spans that its values stand behind ("5 +6.94 %, 20 -2.52 %")."""
+    return _SPANS_OF_SOURCE.sub(_blots, line)

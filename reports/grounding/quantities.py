@@ -1,0 +1,248 @@
+"""Quantities in prose: every figure of a text with its value, unit and precision; dates and window lengths are none."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from reports.grounding.numerals import (
+    NUMBER,
+    SCALE_WORD,
+    UNIT_WORD,
+    blank,
+    labels_of_source,
+    parse_number,
+    scale_of,
+    significant,
+    unit_of,
+)
+from reports.grounding.proposals import is_proposal
+from reports.grounding.sentences import END
+
+_FIGURE = re.compile(
+    rf"(?=[-+−(\s$€£¥U\d.])(?P<outer>(?:US\$|[$€£¥])(?=\())?(?P<open>\()?(?:(?<![\w.,%)])(?P<sign>[-+−]))?(?:(?P<currency>US\$|[$€£¥])(?P<sign2>[-−])?)?"
+    rf"(?P<number>(?<![\w.,])(?:{NUMBER})|(?<=[$€£¥])(?:{NUMBER}))"
+    rf"(?:[\s-]?(?P<scale>(?i:{SCALE_WORD}))\.?|(?P<letter>[kKmMbBtT])(?![\w]))?"
+    rf"(?:\s?(?:d[ei] )?(?P<unit>(?i:{UNIT_WORD})))?"
+    rf"(?P<close>\)(?:\s?(?P<after>(?i:{SCALE_WORD}))|(?P<after_letter>[kKmMbBtT])(?!\w))?(?:\s?(?P<after_unit>%|bps?\b|x\b))?)?"
+)
+_UP = re.compile(
+    r"\b(?:rose|rising|risen|gain(?:ed|s|ing)?|up|increas\w+|climb\w*|grew|grow\w*|surg\w+|rall\w+|advanc\w+|expand\w*|improv\w*|jump\w*|higher|above|stieg\w*|gestiegen|wuchs|kletter\w+|hauss\w+|augment\w+|progress\w+|salit[oa]|cresciut\w+|subi\w+|creci\w+|aument\w+)\b",
+    re.I,
+)
+_DOWN = re.compile(
+    r"\b(?:fell|fall\w*|drop\w*|down|declin\w+|decreas\w+|los(?:t|s|ses|ing)|slid\w*|slip(?:s|ped|ping)?|shed|contract(?:ed|s|ing)|slump\w*|shrank|shrink\w*|lower|below|plung\w+|tumbl\w+|negative|sank\w*|gesunken|fiel\w*|gefallen|verlor\w*|baiss\w+|recul\w+|sces[oa]|calat[oa]|cay\w+|baj\w+|scend\w+)\b",
+    re.I,
+)
+MOVES = re.compile(f"{_UP.pattern}|{_DOWN.pattern}", re.I)
+_HEDGE = re.compile(
+    r"(?:\b(?:about|around|nearly|roughly|approximately|almost|over|under|more than|less than|close to|near|circa|ca\.)|~|≈)"
+    r"\s*(?:US)?[$€£]?\s*$",
+    re.I,
+)
+_SMALL_COUNT = 12
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One figure as it stands in a text."""
+
+    start: int
+    end: int
+    text: str
+    value: float
+    """In plain units: 94.9 billion is 9.49e10; 12.3 % is 12.3; a parenthesised amount is negative."""
+    half: float
+    """Half a unit of the last digit shown: a value within it rounds to this figure."""
+    digits: int
+    """Significant digits shown."""
+    unit: str
+    """% | bp | x | $ | cents | shares | empty."""
+    direction: int = 0
+    """+1 or -1 where a sign or a verb beside it says so, else 0."""
+    own: bool = False
+    """The speaker's own proposal (target, stop, size, confidence): no claim about the world."""
+    is_hedged: bool = False
+    """Whether the speaker said about, nearly, over ...: then within 2.5 % counts as rounded."""
+
+    @property
+    def slack(self) -> float:
+        """How far a calculation may be off and still round to this figure."""
+        return self.half * 1.05
+
+
+_MONEY = frozenset({"", "$", "shares", "x"})
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units can speak of one thing: amounts and plain numbers are told either way."""
+    return one == other or (one in _MONEY and other in _MONEY)
+
+
+def quantities(text: str) -> list[Quantity]:
+    """The figures of a text, in order. Linear in its length."""
+    hidden = blank(text)
+    around = _Around(hidden)
+    read = ((match, _quantity(around, hidden, match)) for match in _FIGURE.finditer(hidden))
+    found = [(match, quantity) for match, quantity in read if quantity is not None]
+    return _listed(hidden, [_with_range(hidden, one, after) for one, after in zip_longest(found, found[1:])])
+
+
+_LISTED = re.compile(r"\s?(?:-|–|—|/|,|\(|,?\s?(?:to|and|or|then)\b)\s?[$€£¥]?")
+
+
+def _listed(text: str, found: list[Quantity]) -> list[Quantity]:
+    """What follows a proposal in one breath is one, too: "targets of $240, $250 and $260"."""
+    told: list[Quantity] = []
+    for one in found:
+        is_next = bool(told) and told[-1].own and not one.own and _LISTED.fullmatch(text, told[-1].end, one.start)
+        told.append(replace(one, own=True) if is_next else one)
+    return told
+
+
+_Read = tuple[re.Match[str], "Quantity"]
+_RANGE = re.compile(r"\s?(?:-|–|—|to|bis|à)\s?[$€£¥]?")
+
+
+def _with_range(text: str, one: _Read, after: _Read | None) -> Quantity:
+    """The first figure of a range ("$5-6 billion", "30 to 40% chance") has the unit, the scale and the sense of the second."""
+    match, quantity = one
+    if after is None or _unit(match) not in ("", "$") or _scale(match) != 1.0:
+        return quantity
+    end, second = after
+    if not _RANGE.fullmatch(text, quantity.end, second.start):
+        return quantity
+    times = _scale(end)
+    return replace(
+        quantity,
+        value=quantity.value * times,
+        half=quantity.half * times,
+        unit=second.unit or quantity.unit,
+        own=quantity.own or second.own,
+    )
+
+
+def figures_of_source(line: str) -> list[Quantity]:
+    """The figures of one line of the inputs: here also small counts and proposals are data."""
+    hidden = blank(labels_of_source(line))
+    around = _Around(hidden)
+    found = (_quantity(around, hidden, match, keep_counts=True) for match in _FIGURE.finditer(hidden))
+    return [quantity for quantity in found if quantity is not None]
+
+
+def _quantity(around: _Around, text: str, match: re.Match[str], *, keep_counts: bool = False) -> Quantity | None:
+    number, decimals = parse_number(match["number"], text[match.end("number") : match.end("number") + 12])
+    if number is None:
+        return None
+    told = _unit(match)
+    times = _scale(match)
+    start, end = _bounds(match)
+    before, after = around.before(start), around.after(end)
+    is_hedged = _HEDGE.search(before) is not None
+    if not keep_counts and not is_hedged and _is_count(match["number"], told, times, match["currency"]):
+        return None
+    negative = _is_negative(match)
+    value = -number * times if negative else number * times
+    return Quantity(
+        start=start,
+        end=end,
+        text=text[start:end],
+        value=value,
+        half=0.5 * 10.0**-decimals * times,
+        digits=significant(match["number"]),
+        unit=told,
+        direction=_direction(match, negative, before, after),
+        own=is_proposal(before, after, around.sentence(start)),
+        is_hedged=is_hedged,
+    )
+
+
+def _unit(match: re.Match[str]) -> str:
+    told = unit_of(match["unit"] or match["after_unit"])
+    if told is not None:
+        return told
+    return "$" if match["currency"] or match["outer"] else ""
+
+
+def _scale(match: re.Match[str]) -> float:
+    return scale_of(match["scale"] or match["letter"] or match["after"] or match["after_letter"])
+
+
+def _is_count(number: str, unit: str, scale: float, currency: str | None) -> bool:
+    """A small bare integer counts things of the argument ("3 risks"), not facts of the market."""
+    return not unit and scale == 1.0 and not currency and number.isdigit() and int(number) <= _SMALL_COUNT
+
+
+def _bounds(match: re.Match[str]) -> tuple[int, int]:
+    start = min(match.start(name) for name in ("sign", "currency", "sign2", "number") if match[name])
+    end = max(match.end(name) for name in ("number", "scale", "letter", "unit") if match[name])
+    if _is_accounting(match):
+        start, end = match.start("outer" if match["outer"] else "open"), match.end("close")
+    return start, end
+
+
+def _is_accounting(match: re.Match[str]) -> bool:
+    """(1,234), ($5.2 million) and (5.2)% are negative amounts; (12 %) is an aside."""
+    is_amount = match["currency"] or match["outer"] or "," in match["number"] or (match["close"] or "") > ")"
+    return bool(match["open"] and match["close"] and not match["sign"] and is_amount)
+
+
+def _is_negative(match: re.Match[str]) -> bool:
+    return match["sign"] in ("-", "−") or bool(match["sign2"]) or _is_accounting(match)
+
+
+_BREAK = re.compile(rf"(?=[;\n.!?,abw])(?:[;\n]|{END}|,\s|\b(?:and|while|but|whereas)\b)")
+_END = re.compile(rf"{END}|\n")
+_BEFORE, _AFTER, _FAR = 60, 30, 160
+"""Characters of a clause before and behind a figure, and of its sentence before it, that are looked at."""
+
+
+class _Around:
+    """What stands around the figures of a text: clauses and sentences, their borders found once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        breaks = [match.span() for match in _BREAK.finditer(text)]
+        self._break_starts, self._break_ends = [start for start, _ in breaks], [end for _, end in breaks]
+        self._ends = [match.end() for match in _END.finditer(text)]
+
+    def before(self, start: int) -> str:
+        """The clause before a figure."""
+        return self._text[max(_last(self._break_ends, start), start - _BEFORE) : start]
+
+    def after(self, end: int) -> str:
+        """The clause behind a figure."""
+        place = bisect_left(self._break_starts, end)
+        border = self._break_starts[place] if place < len(self._break_starts) else len(self._text)
+        return self._text[end : min(border, end + _AFTER)]
+
+    def sentence(self, start: int) -> str:
+        """What the sentence says before a figure, its last characters."""
+        return self._text[max(_last(self._ends, start), start - _FAR) : start]
+
+
+def _last(places: Sequence[int], at: int) -> int:
+    """The last place up to here, or the beginning."""
+    found = bisect_right(places, at)
+    return places[found - 1] if found else 0
+
+
+_LEVEL = re.compile(r"\b(?:to|at|of|auf|bei|à)\s*$")
+_LESS = re.compile(r"\s*(?:lower|down|decline|drop|loss|decrease)\b", re.I)
+
+
+def _direction(match: re.Match[str], negative: bool, before: str, after: str) -> int:
+    """The sense of a change; a level ("fell to $94.9 billion") has none."""
+    if negative:
+        return -1
+    if match["sign"] == "+":
+        return 1
+    if _unit(match) not in ("%", "bp") or _LEVEL.search(before):
+        return 0
+    verbs = [(found.start(), sign) for pattern, sign in ((_UP, 1), (_DOWN, -1)) for found in pattern.finditer(before)]
+    if verbs:
+        return max(verbs)[1]
+    return -1 if _LESS.match(after) else 0

@@ -1,0 +1,275 @@
+"""The endpoints: each one decorated function; its docstring is the footnote under its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.grounding import of_run as grounding_of_run
+from reports.metrics import facts as case_values
+from reports.metrics.facts import Facts
+from reports.metrics.registry import metric
+
+Frame = pd.DataFrame
+Cells = Any
+"""A series aligned with facts.cells."""
+
+
+# --- money ---------------------------------------------------------------------------------------------------------
+
+
+@metric("cost per decision", group="money", unit="usd", better="lower", scale="ratio")
+def cost(facts: Facts) -> Frame:
+    """Dollars of all calls of a cell over all its attempts, failed and killed ones included; repeats are averaged inside
+    their case and cases inside their date, which the totals behind the cost per usable decision are not. Arms are compared
+    by the geometric mean of the ratio per case. A cell with one unknown price is unknown and left out, never zero."""
+    return facts.by_case(facts.cells["cost_usd"])
+
+
+@metric("cost per usable decision", group="money", unit="usd", better="lower", kind="per_unit", scale="ratio")
+def cost_per_usable(facts: Facts) -> tuple[Frame, Frame]:
+    """Dollars of all cells, also of those that brought nothing, divided by their usable decisions; every repeat counts, and
+    cells of unknown cost are left out above and below the line. This one figure stands everywhere."""
+    is_known = facts.cells["cost_usd"].notna()
+    return facts.by_case(facts.cells["cost_usd"], "sum"), facts.by_case(facts.usable.where(is_known), "sum")
+
+
+@metric("cost per decision with cold caches", group="money", unit="usd", better="lower", scale="ratio")
+def cold_cost(facts: Facts) -> Frame:
+    """Cost per decision as it would be if no provider's cache had been warm: repeats and arms that share a model find warm
+    caches, which flatters them. Hardware of one's own as it is."""
+    calls = facts.run.calls
+    cold = calls["cold_usd"].astype(float).fillna(calls["cost_usd"].astype(float)).groupby(calls["cell_id"])
+    sums = cold.sum(min_count=1).where(cold.count() == cold.size())
+    is_without_calls = facts.cells["llm_calls"] == 0
+    return facts.by_case(case_values.of_calls(facts, sums).mask(is_without_calls, facts.cells["cost_usd"]))
+
+
+@metric("billed by hosted models per decision", group="money", unit="usd", better="lower")
+def api_cost(facts: Facts) -> Frame:
+    """Dollars that hosted providers billed per cell; hardware of one's own is not in it."""
+    return facts.by_case(facts.cells["api_cost_usd"])
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
+
+
+@metric("service time, mean", group="time", unit="s", better="lower", scale="ratio")
+def service_time(facts: Facts) -> Frame:
+    """Seconds from start to end of a cell without waiting for a slot or a back-off; compared by the geometric mean of
+    the ratio per case."""
+    return facts.by_case(facts.cells["service_s"])
+
+
+@metric("service time, median", group="time", unit="s", better="lower", kind="quantile", scale="ratio", q=0.5)
+def service_p50(facts: Facts) -> Cells:
+    """Median over cells of the seconds of service; Woodruff's interval with dates as clusters."""
+    return facts.cells["service_s"]
+
+
+@metric("service time, 95th percentile", group="time", unit="s", better="lower", kind="quantile", scale="ratio", q=0.95)
+def service_p95(facts: Facts) -> Cells:
+    """95th percentile over cells of the seconds of service; Woodruff's interval with dates as clusters."""
+    return facts.cells["service_s"]
+
+
+@metric("time to first token", group="time", unit="s", better="lower", scale="ratio")
+def ttft(facts: Facts) -> Frame:
+    """Seconds until the first token of an answer, averaged over the answered calls of a cell."""
+    calls = facts.run.calls
+    return facts.by_case(case_values.of_calls(facts, calls[calls["outcome"] == "answered"].groupby("cell_id")["ttft_s"].mean()))
+
+
+@metric("generation speed", group="time", unit="tokens_per_s", better="higher", scale="ratio")
+def tokens_per_s(facts: Facts) -> Frame:
+    """Output tokens (reasoning included) of a cell's answered calls divided by the seconds in which they were written:
+    the server's own decoding time, else the time after the first token."""
+    calls = facts.run.calls
+    calls = calls[calls["outcome"] == "answered"]
+    seconds = calls["decode_s"].astype(float).fillna(calls["duration_s"] - calls["ttft_s"])
+    sums = pd.DataFrame({"tokens": calls["output_tokens"].astype(float), "s": seconds}).groupby(calls["cell_id"])
+    totals = sums.sum(min_count=1)
+    return facts.by_case(case_values.of_calls(facts, totals["tokens"] / totals["s"].where(totals["s"] > 0)))
+
+
+@metric("time waiting for a slot", group="time", unit="s")
+def queued(facts: Facts) -> Frame:
+    """Seconds that the calls of a cell waited for a slot of their server, summed; it says how busy the machines were."""
+    return facts.by_case(facts.cells["queued_s"])
+
+
+# --- tokens --------------------------------------------------------------------------------------------------------
+
+
+@metric("input tokens", group="tokens", unit="tokens", scale="ratio")
+def input_tokens(facts: Facts) -> Frame:
+    """Tokens of all prompts of a cell, cache reads and writes included; families count differently."""
+    return facts.by_case(facts.cells["input_tokens"])
+
+
+@metric("cached input tokens", group="tokens", unit="tokens")
+def cached_tokens(facts: Facts) -> Frame:
+    """Part of the input tokens that the provider read from its cache, where it says so."""
+    return facts.by_case(facts.cells["cached_tokens"])
+
+
+@metric("cache-write tokens", group="tokens", unit="tokens")
+def cache_write_tokens(facts: Facts) -> Frame:
+    """Part of the input tokens that the provider wrote to its cache, where it says so."""
+    return facts.by_case(facts.cells["cache_write_tokens"])
+
+
+@metric("output tokens", group="tokens", unit="tokens", scale="ratio")
+def output_tokens(facts: Facts) -> Frame:
+    """Tokens of all answers of a cell, reasoning included."""
+    return facts.by_case(facts.cells["output_tokens"])
+
+
+@metric("reasoning tokens", group="tokens", unit="tokens")
+def reasoning_tokens(facts: Facts) -> Frame:
+    """Part of the output tokens that was reasoning, where the server says so."""
+    return facts.by_case(facts.cells["reasoning_tokens"])
+
+
+# --- reliability ---------------------------------------------------------------------------------------------------
+
+
+@metric("usable decisions", group="reliability", unit="share", better="higher", kind="share")
+def usable(facts: Facts) -> Frame:
+    """Share of cells that ended with a readable decision, of all cells that ended (intent to treat): failed, timed-out,
+    unparsed, truncated and refused ones count against the arm and are never turned into Hold."""
+    return facts.by_case(facts.usable.astype(float))
+
+
+@metric("readable decisions of completed cells", group="reliability", unit="share", better="higher", kind="share")
+def valid(facts: Facts) -> Frame:
+    """Share of cells with a readable decision among those that completed: beside the share of all cells it tells a
+    model that answers badly from a server that fails."""
+    return facts.by_case(facts.usable.astype(float).where(facts.cells["status"] == "ok"))
+
+
+@metric("decided at the first attempt", group="reliability", unit="share", better="higher", kind="share")
+def typed(facts: Facts) -> Frame:
+    """Share of cells whose decision came as the asked type at once, without repair or recovery."""
+    return facts.by_case(facts.cells["decision_status"].isin(["typed", "rule"]) & facts.usable)
+
+
+@metric("stability over repeats", group="reliability", unit="share", better="higher", kind="share")
+def stability(facts: Facts) -> Frame:
+    """Chance that two repeats of the same case by the same arm give the same rating; cases with two usable repeats or
+    more."""
+    return case_values.agreements(facts, {arm: facts.pair_tables(arm, arm) for arm in facts.arms if arm not in facts.rules})
+
+
+# --- similarity ----------------------------------------------------------------------------------------------------
+
+
+@metric("similarity to the baseline", group="similarity", unit="share", better="higher", kind="share")
+def similarity(facts: Facts) -> Frame:
+    """Chance that the arm and the baseline give the same rating to a case, both usable. The baseline's own figure is its
+    noise floor: how often it agrees with itself over repeats. The difference from that floor is over the cases that
+    the baseline repeated. The baseline is not the truth."""
+    if facts.baseline is None:
+        return case_values.agreements(facts, {})
+    return case_values.agreements(facts, {arm: facts.pair_tables(arm, facts.baseline) for arm in facts.arms})
+
+
+@metric("similarity, unusable counted as different", group="similarity", unit="share", better="higher", kind="share")
+def similarity_of_all(facts: Facts) -> Frame:
+    """As similarity, over all cells: a decision that is not usable agrees with nothing (intent to treat)."""
+    if facts.baseline is None:
+        return case_values.agreements(facts, {})
+    return case_values.agreements(facts, {arm: facts.pair_tables(arm, facts.baseline, of_all=True) for arm in facts.arms})
+
+
+# --- decisions -----------------------------------------------------------------------------------------------------
+
+
+@metric("mean score", group="decisions", unit="score")
+def score(facts: Facts) -> Frame:
+    """Mean of the score, +2 for Buy to -2 for Sell, of usable decisions: which way an arm leans."""
+    return facts.by_case(facts.score)
+
+
+@metric("share of Hold", group="decisions", unit="share", kind="share")
+def hold_share(facts: Facts) -> Frame:
+    """Share of usable decisions that are Hold."""
+    return facts.by_case((facts.score == 0).astype(float).where(facts.usable))
+
+
+@metric("stated confidence", group="decisions", unit="share")
+def confidence(facts: Facts) -> Frame:
+    """Mean of the confidence that the models state themselves; it is not calibrated."""
+    return facts.by_case(facts.cells["confidence"].where(facts.usable))
+
+
+# --- effect of the debate ------------------------------------------------------------------------------------------
+
+
+@metric("rating changed after the research manager", group="debate", unit="share", kind="share")
+def debate_changed(facts: Facts) -> Frame:
+    """Share of usable decisions whose final rating differs from the research manager's: what trader and risk debate
+    change."""
+    first = case_values.stage_score(facts, "research_manager")
+    return facts.by_case((first != facts.score).astype(float).where(first.notna() & facts.usable))
+
+
+@metric("score shift after the research manager", group="debate", unit="score")
+def debate_shift(facts: Facts) -> Frame:
+    """Final score minus the research manager's: below zero, the risk debate makes an arm more cautious."""
+    return facts.by_case(facts.score - case_values.stage_score(facts, "research_manager"))
+
+
+@metric("score shift by the risk debate", group="debate", unit="score")
+def risk_shift(facts: Facts) -> Frame:
+    """Final score minus the trader's: what the three risk voices and the portfolio manager change."""
+    return facts.by_case(facts.score - case_values.stage_score(facts, "trader"))
+
+
+# --- grounding -----------------------------------------------------------------------------------------------------
+
+
+@metric("figures that rest on the inputs", group="grounding", unit="share", better="higher")
+def grounding(facts: Facts) -> Frame:
+    """Share of the figures in all texts of a cell that stand in the frozen inputs, verbatim or rounded, or follow from them
+    by one step of arithmetic. The rest is unsupported, contradicted, or taken over from an earlier role that invented it.
+    Targets, stops, sizes and confidences are proposals and not counted; a cell without figures says nothing."""
+    counts = grounding_of_run.by_cell(facts.run)
+    return facts.by_case(case_values.of_calls(facts, counts["grounded"] / counts["figures"].where(counts["figures"] > 0)))
+
+
+@metric("decisions that carry an invented figure", group="grounding", unit="share", better="lower", kind="share")
+def invented(facts: Facts) -> Frame:
+    """Share of usable decisions whose text holds a figure that the inputs do not give, whichever role it was born in."""
+    counts = grounding_of_run.by_cell(facts.run)
+    is_carried = case_values.of_calls(facts, counts["reaching"]) > 0
+    return facts.by_case(is_carried.astype(float).where(facts.usable & case_values.of_calls(facts, counts["figures"]).notna()))
+
+
+# --- outcomes ------------------------------------------------------------------------------------------------------
+
+
+@metric("hit rate", group="outcomes", unit="share", better="higher", kind="share", outcome=True)
+def hit_rate(facts: Facts, horizon: int) -> Frame:
+    """Share of BUY and SELL decisions whose direction was that of the excess return from the next open over the horizon;
+    a Hold claims no direction and is left out. Non-overlapping windows, cases after the knowledge cutoff."""
+    excess = facts.of_cell(facts.excess(horizon))
+    is_directed = (facts.position.abs() == 1) & excess.notna() & (excess != 0)
+    return facts.by_case((facts.position == np.sign(excess)).astype(float).where(is_directed))
+
+
+@metric("mean excess return", group="outcomes", unit="return", better="higher", outcome=True)
+def excess_return(facts: Facts, horizon: int) -> Frame:
+    """Mean over usable decisions of position (BUY +1, HOLD 0, SELL -1) times the return over the benchmark, filled at the
+    next open, without costs. Non-overlapping windows, cases after the knowledge cutoff."""
+    return facts.by_case(facts.position * facts.of_cell(facts.excess(horizon)))
+
+
+@metric("rank correlation of score and return", group="outcomes", unit="correlation", better="higher", outcome=True)
+def rank_correlation(facts: Facts, horizon: int) -> Frame:
+    """Spearman correlation of score and excess return over the tickers of a date, averaged over dates; dates with
+    fewer than three decided tickers or with equal scores say nothing."""
+    scores, excess = facts.by_case(facts.score), facts.excess(horizon)
+    return pd.DataFrame({arm: case_values.rank_by_date(facts, scores[arm], excess) for arm in facts.arms})

@@ -1,0 +1,67 @@
+"""The table of endpoints: what a decorated function in metrics.py declares about itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["mean", "share", "quantile", "per_unit"]
+Scale = Literal["difference", "ratio"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One endpoint; its table row, interval, comparison and footnote follow from this."""
+
+    name: str
+    title: str
+    """Column heading in the words of design.md."""
+    group: str
+    """money | time | tokens | reliability | similarity | decisions | debate | outcomes."""
+    unit: str
+    """usd | s | tokens | share | score | return | correlation | tokens_per_s."""
+    better: Literal["higher", "lower"] | None
+    """None where neither direction is better: such an endpoint gets an interval and no verdict."""
+    kind: Kind
+    """mean (case values) | share (of 0 and 1, exact) | quantile (of cells) | per_unit (sum over sum)."""
+    scale: Scale
+    """Whether arms are compared by difference or by ratio."""
+    footnote: str
+    compute: Callable[..., Any]
+    """(facts[, horizon]) -> frame cases x arms; cells' series for a quantile; two frames for per_unit."""
+    q: float = 0.5
+    horizon: int | None = None
+    """Sessions held, where the endpoint is about what happened afterwards."""
+
+    @property
+    def is_outcome(self) -> bool:
+        return self.horizon is not None
+
+
+METRICS: dict[str, Metric] = {}
+"""name -> endpoint, in the order of the file, once metrics.py is imported."""
+
+
+def metric(
+    title: str,
+    *,
+    group: str,
+    unit: str,
+    better: Literal["higher", "lower"] | None = None,
+    kind: Kind = "mean",
+    scale: Scale = "difference",
+    q: float = 0.5,
+    outcome: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as an endpoint; its docstring is the footnote. An outcome is repeated for each horizon."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__
+        footnote = " ".join(inspect.getdoc(function).split()) if function.__doc__ else ""  # type: ignore[union-attr]
+        horizon = 0 if outcome else None
+        METRICS[name] = Metric(name, title, group, unit, better, kind, scale, footnote, function, q, horizon)
+        return function
+
+    return register

@@ -1,0 +1,153 @@
+"""The frozen inputs of a case as its page shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from reports import grid
+from reports.grounding import of_run as grounding_of_run
+from reports.load import among
+from reports.page import replay_view
+from reports.page.stages import CellMarks, Stage, is_there, stages
+
+if TYPE_CHECKING:
+    from reports.load import Run
+    from reports.page.replay_view import ReplayedPrompt
+
+_SNAPSHOT_FACTS = {"name": "of", "decision_time": "decided at", "masked": "masked:"}
+ROWS_SHOWN = 40
+"""Rows of one part of the snapshot that a page holds; the file beside it holds all."""
+
+
+@dataclass(frozen=True)
+class SnapshotPart:
+    """One table of the frozen inputs."""
+
+    name: str
+    source: str | None
+    absent: str | None
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    """The newest ones."""
+    count: int
+
+
+@dataclass(frozen=True)
+class SnapshotView:
+    """The frozen inputs, as far as the run folder holds them."""
+
+    sha256: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[SnapshotPart, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the source lacks, in sentences."""
+    missing: str = ""
+    """Why nothing is shown."""
+
+
+def snapshot_view(run: Run, sha: str) -> SnapshotView:
+    """The snapshot of this name, or why it cannot be shown."""
+    raw = _snapshot_bytes(run, sha)
+    if raw is None:
+        return SnapshotView(
+            sha, missing="The snapshot's file is not in this run's folder snapshots/; the prompts below hold what was shown."
+        )
+    try:
+        told = json.loads(raw)
+        parts = tuple(_snapshot_part(name, table, told) for name, table in told["parts"].items())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return SnapshotView(
+            sha, missing="The snapshot's file has a format that this page does not know; the prompts below hold what was shown."
+        )
+    notes = tuple(str(sentence) for part, sentence in told.get("absent", {}).items() if part not in told["parts"])
+    facts = {word: str(told[key]) for key, word in _SNAPSHOT_FACTS.items() if told.get(key)}
+    return SnapshotView(sha, facts, parts, notes)
+
+
+def _snapshot_part(name: str, table: Mapping[str, Any], told: Mapping[str, Any]) -> SnapshotPart:
+    rows = [tuple(row) for row in table["rows"]]
+    newest = tuple(reversed(rows[-ROWS_SHOWN:]))
+    source, absent = told.get("sources", {}).get(name), told.get("absent", {}).get(name)
+    return SnapshotPart(name, source, absent, tuple(table["columns"]), newest, len(rows))
+
+
+def _snapshot_bytes(run: Run, sha: str) -> bytes | None:
+    import pyarrow as pa
+    from pyarrow import fs
+
+    for suffix, packing in ((".json", None), (".json.zst", "zstd"), (".json.gz", "gzip")):
+        file = f"{run.path.rstrip('/')}/snapshots/{sha}{suffix}"
+        if run.filesystem.get_file_info(file).type == fs.FileType.File:
+            with run.filesystem.open_input_stream(file, compression=packing) as stream:
+                return bytes(pa.py_buffer(stream.read()))
+    return None
+
+
+@dataclass(frozen=True)
+class CasePage:
+    """One case page."""
+
+    case_id: str
+    ticker: str
+    date: str
+    answers: tuple[Mapping[str, Any], ...]
+    """One row per cell: arm, slot, repeat, word, rationale, confidence, cost ..."""
+    snapshots: tuple[SnapshotView, ...]
+    """One; more only when arms did not see the same bytes."""
+    stages: tuple[Stage, ...]
+    repeats: int
+    outcomes: tuple[Mapping[str, Any], ...]
+    again: tuple[ReplayedPrompt, ...] = ()
+    """Its prompts asked again of other models."""
+
+
+def case_pages(run: Run, case_ids: Sequence[str]) -> Iterator[CasePage]:
+    """The models of these cases; texts are read for them only."""
+    from reports import tables
+
+    cells = run.table("cells", tables.CELLS.names, among(case_ids, "case_id"))
+    cells = cells[cells["kind"].fillna("pipeline") == "pipeline"]
+    calls = run.table("calls", tables.CALLS.names, among(list(cells["cell_id"])))
+    calls = calls[calls["kind"] != "judge"]
+    ids = {str(i) for parts in calls["message_ids"] if parts is not None for i in parts}
+    messages = run.table("messages", None, among(list(ids), "message_id"))
+    texts = {i: (r, t) for i, r, t in zip(messages["message_id"], messages["role"], messages["text"], strict=True)}
+    by_cell = {str(cell): group.to_dict("records") for cell, group in calls.sort_values("started_at").groupby("cell_id")}
+    marks = grounding_of_run.marks(run, list(cells["cell_id"]))
+    replayed = replay_view.replayed_prompts(run, case_ids)
+    for case_id, group in cells.groupby("case_id", sort=False):
+        case = _case_page(run, str(case_id), group.to_dict("records"), by_cell, texts, marks)
+        yield replace(case, again=replayed.get(str(case_id), ()))
+
+
+def _case_page(
+    run: Run,
+    case_id: str,
+    cells: Sequence[Mapping[Any, Any]],
+    by_cell: Mapping[str, list[Any]],
+    texts: Mapping[str, tuple[str, str]],
+    marks: CellMarks,
+) -> CasePage:
+    order = {arm: slot for slot, arm in enumerate(run.arms)}
+    cells = sorted(cells, key=lambda cell: (order.get(cell["arm"], 99), cell["repeat"]))
+    shas = dict.fromkeys(str(cell["snapshot_sha256"]) for cell in cells if isinstance(cell["snapshot_sha256"], str))
+    outcomes = run.outcomes[run.outcomes["case_id"] == case_id].sort_values("horizon")
+    return CasePage(
+        case_id=case_id,
+        ticker=str(cells[0]["ticker"]),
+        date=str(cells[0]["date"])[:10],
+        answers=tuple(_answer(cell, order) for cell in cells),
+        snapshots=tuple(snapshot_view(run, sha) for sha in shas),
+        stages=tuple(stages(cells, by_cell, texts, order, marks)),
+        repeats=max(int(cell["repeat"]) for cell in cells) + 1,
+        outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes.to_dict("records")),
+    )
+
+
+def _answer(cell: Mapping[Any, Any], order: Mapping[str, int]) -> dict[str, Any]:
+    word = grid.word(cell["rating"], cell["status"], cell["decision_status"])
+    stages = [(str(k), v) for k, v in (cell["stage_ratings"] if is_there(cell["stage_ratings"]) else [])]
+    return {**cell, "slot": order.get(cell["arm"], 99), "mark": grid.Mark(word, 1), "stages": stages}

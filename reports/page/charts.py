@@ -1,0 +1,236 @@
+"""Bars and lines as SVG: stacked bars, the forest plot, the waterfall of calls, value over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from domain.ratings import RATINGS, SCORES
+from reports import format
+from reports.answer import wording
+from reports.format import known, seconds_text
+from reports.money import breakdown
+from reports.money.breakdown import Spend
+from reports.page.svg import arrow, line, marker, rect, scale, short, spread, svg, text, ticks, y_tick
+
+if TYPE_CHECKING:
+    from reports.answer.findings import Comparison, MetricRow
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One part of a bar: what it is (a CSS class) and how long."""
+
+    kind: str
+    size: float
+    start: float | None = None
+    """Where it begins; None continues after the piece before."""
+
+
+def forest_line(
+    estimate: float, low: float | None, high: float | None, margin: float | None, reach: float, slot: int, said: str
+) -> Markup:
+    """One difference with its interval against the margin band; `reach` is the largest absolute value of the axis."""
+    width, height, pad = 300, 26, 12
+    x_of = scale(-reach, reach, pad, width - pad)
+    parts: list[Markup] = []
+    if margin is not None:
+        edge = min(margin, reach)
+        parts.append(rect(x_of(-edge), 1, x_of(edge) - x_of(-edge), height - 2, "band"))
+    parts.append(line(x_of(0), 0, x_of(0), height, "zero"))
+    inner: list[Markup] = []
+    if low is not None and high is not None:
+        left, right = (min(max(end, -reach), reach) for end in (low, high))
+        inner.append(line(x_of(left), 13, x_of(right), 13, "whisker"))
+        inner += [arrow(x_of(-reach), 13, -1)] if low < -reach else []
+        inner += [arrow(x_of(reach), 13, 1)] if high > reach else []
+    if abs(estimate) <= reach:
+        inner.append(marker(slot, x_of(estimate), 13, 5))
+    parts.append(Markup('<g class="a{}">{}</g>').format(slot % 8, Markup("").join(inner)))
+    return svg(width, height, parts, said, "forest")
+
+
+def bar(pieces: Sequence[Piece], whole: float, said: str, height: int = 14) -> Markup:
+    """A bar of stacked pieces; `whole` is the length that fills the width."""
+    width, at, parts = 240.0, 0.0, []
+    for piece in pieces:
+        begin = at if piece.start is None else piece.start
+        at = begin + piece.size
+        if piece.size > 0 and whole > 0:
+            parts.append(rect(begin / whole * width, 0, max(piece.size / whole * width, 0.6), height, f"k-{piece.kind}"))
+    return svg(int(width), height, parts, said, "bar", stretch=True)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One call on the waterfall."""
+
+    label: str
+    pieces: tuple[Piece, ...]
+    end: float
+    """Seconds from the cell's start to the end of the call."""
+    note: str = ""
+    failed: bool = False
+
+
+def waterfall(tracks: Sequence[Track]) -> Markup:
+    """The calls of one cell on a common clock: waiting, loading, reading, writing."""
+    width, left, row, right = 960, 190, 20, 76
+    whole = max((t.end for t in tracks), default=0) or 1.0
+    x_of = scale(0, whole, left, width - right)
+    height = row * len(tracks) + 30
+    parts = [line(x_of(t), 4, x_of(t), height - 22, "rule") for t in ticks(0, whole)]
+    parts += [text(seconds_text(t), x_of(t), height - 6, "middle") for t in ticks(0, whole)]
+    for index, track in enumerate(tracks):
+        y = 6 + index * row
+        parts.append(text(track.label, left - 10, y + 11, "end", "strong" if not track.failed else "strong bad"))
+        parts += [_piece(piece, x_of, y) for piece in track.pieces if piece.size > 0]
+        parts.append(text(track.note, x_of(track.end) + 6, y + 11, "start"))
+    said = f"Waterfall of {len(tracks)} calls over {seconds_text(whole)}; the table below holds the same numbers"
+    return svg(width, height, parts, said, "waterfall")
+
+
+def value_lines(series: Sequence[tuple[str, int, Sequence[float]]], x_labels: tuple[str, str], said: str) -> Markup:
+    """Lines over equally spaced sessions, for example the value of one dollar."""
+    width, height, left, right, top, bottom = 720, 240, 52, 110, 12, 30
+    values = [v for _, _, path in series for v in path]
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.06 or 0.01
+    y_of = scale(low - pad, high + pad, height - bottom, top)
+    x_of = scale(0, max(len(path) for _, _, path in series) - 1 or 1, left, width - right)
+    parts = [y_tick(t, y_of(t), left, width - right, f"{t:.2f}") for t in ticks(low - pad, high + pad)]
+    heights = spread([y_of(path[-1]) for _, _, path in series], 14)
+    for (name, slot, path), at in zip(series, heights, strict=True):
+        drawn = " ".join(f"{'M' if i == 0 else 'L'}{short(x_of(i))} {short(y_of(v))}" for i, v in enumerate(path))
+        parts.append(Markup('<path class="line a{} dash{}" d="{}"/>').format(slot % 8, slot % 6, drawn))
+        parts.append(text(name, x_of(len(path) - 1) + 8, at + 4, "start", f"a{slot % 8} label"))
+    parts += [text(x_labels[0], left, height - 8, "start"), text(x_labels[1], width - right, height - 8, "end")]
+    return svg(width, height, parts, said, "chart")
+
+
+def _piece(piece: Piece, x_of: Callable[[float], float], y: float) -> Markup:
+    start = piece.start or 0.0
+    return rect(x_of(start), y, max(x_of(start + piece.size) - x_of(start), 1), 14, f"k-{piece.kind}")
+
+
+Writer = Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class StackedBar:
+    """One arm's line."""
+
+    slot: int
+    name: str
+    pieces: tuple[Piece, ...]
+    whole: float
+    """Length that fills the width: the longest line's."""
+    total: Markup
+    said: str
+
+
+def token_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[StackedBar]:
+    """Tokens per cell by kind."""
+    parts = {arm: _per_cell(breakdown.token_parts(spend), spend.cells) for arm, spend in spends.items()}
+    return _bars(parts, slots, lambda size: f"{size:,.0f}", "tokens per cell")
+
+
+def time_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[StackedBar]:
+    """Seconds of requests per cell by part."""
+    parts = {arm: _per_cell(breakdown.time_parts(spend), spend.cells) for arm, spend in spends.items()}
+    return _bars(parts, slots, format.seconds_text, "per cell")
+
+
+def rating_bars(counts: Mapping[str, Mapping[str, int]], slots: Mapping[str, int]) -> list[StackedBar]:
+    """Answers by rating, from Sell to Buy, then those without one."""
+    lines = []
+    for arm, found in counts.items():
+        pieces = [Piece(f"r{SCORES[word]}", found.get(word, 0)) for word in reversed(RATINGS)]
+        pieces.append(Piece("rx", sum(n for word, n in found.items() if word not in SCORES)))
+        whole = sum(found.values())
+        said = f"{arm}: " + (", ".join(f"{n} {word}" for word, n in found.items()) or "no answer")
+        lines.append(StackedBar(slots[arm], arm, tuple(pieces), whole, format.integer(whole), said))
+    return lines
+
+
+def _per_cell(parts: Sequence[tuple[str, float]], cells: int) -> list[tuple[str, float]]:
+    return [(kind, size / max(cells, 1)) for kind, size in parts]
+
+
+def _bars(
+    parts: Mapping[str, Sequence[tuple[str, float]]], slots: Mapping[str, int], write: Writer, unit: str
+) -> list[StackedBar]:
+    whole = max((sum(size for _, size in sizes) for sizes in parts.values()), default=0.0)
+    lines = []
+    for arm, sizes in parts.items():
+        length = sum(size for _, size in sizes)
+        said = f"{arm}: " + ", ".join(f"{kind} {write(size)}" for kind, size in sizes if size) + f" {unit}"
+        pieces = tuple(Piece(kind, size) for kind, size in sizes)
+        lines.append(StackedBar(slots[arm], arm, pieces, whole, Markup("{}").format(write(length)), said))
+    return lines
+
+
+FAR = 4.0
+"""An interval that reaches further than this many times the largest estimate or margin runs off the axis, with an arrow."""
+
+
+@dataclass(frozen=True)
+class ForestPlot:
+    """One endpoint's plot; ratios are placed by their logarithm."""
+
+    row: MetricRow
+    reach: float
+    """Largest absolute place shown."""
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What stands at the two ends of the axis."""
+        unit, scale = self.row.metric.unit, self.row.metric.scale
+        values = (math.exp(-self.reach), math.exp(self.reach)) if scale == "ratio" else (-self.reach, self.reach)
+        return wording.difference(unit, scale, values[0]), wording.difference(unit, scale, values[1])
+
+    def line(self, comparison: Comparison, slot: int) -> Markup:
+        """One arm's estimate and interval; nothing when there is no estimate."""
+        metric, scale = self.row.metric, comparison.scale
+        if scale != metric.scale:  # a cost of nothing has no ratio: it is written, and has no place on this axis
+            return Markup("")
+        value, low, high = (_position(v, scale) for v in _three(comparison))
+        if value is None or math.isinf(value):
+            return Markup("")
+        said = f"{comparison.arm} against {comparison.baseline}: {wording.interval(metric, scale, comparison.estimate)}"
+        return forest_line(value, low, high, _margin(self.row), self.reach, slot, said)
+
+
+def forest_plot(row: MetricRow, rules: Collection[str] = ()) -> ForestPlot:
+    """The plot of an endpoint, wide enough for the intervals of arms with models, and for its margin."""
+    drawn = [one for one in row.comparisons.values() if one.arm not in rules] or list(row.comparisons.values())
+    places = [[_position(v, one.scale) for v in _three(one)] for one in drawn if one.scale == row.metric.scale]
+    ends = [abs(v) for three in places for v in three if v is not None and math.isfinite(v)]
+    centres = [abs(v) for v, _, _ in places if v is not None and math.isfinite(v)]
+    margin = _margin(row) or 0.0
+    limit = FAR * max([*centres, margin], default=0.0) or math.inf
+    reach = min(max([*ends, margin], default=0.0), limit) * 1.12 or 1.0
+    return ForestPlot(row, min(reach, 1.0) if row.metric.unit == "share" else reach)
+
+
+def _three(comparison: Comparison) -> Iterator[float]:
+    yield from (comparison.estimate.value, comparison.estimate.low, comparison.estimate.high)
+
+
+def _position(value: float, scale: str) -> float | None:
+    """Where a value stands; None when it is not known, minus infinity for a ratio of zero."""
+    if not known(value):
+        return None
+    if scale != "ratio":
+        return value
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _margin(row: MetricRow) -> float | None:
+    if row.margin is None:
+        return None
+    return math.log1p(row.margin) if row.metric.scale == "ratio" else row.margin

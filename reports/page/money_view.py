@@ -1,0 +1,157 @@
+"""One cell on the clock: every call with the parts of its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from reports.format import known
+from reports.money import breakdown, breakeven, economics
+from reports.money.breakdown import Spend, Waste
+from reports.page import charts, scatter
+from reports.page.charts import Piece, StackedBar, Track
+from reports.page.scatter import Bill, Crossing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+    from reports.load import Run
+    from reports.money.breakeven import BreakEven
+    from reports.money.economics import ArmCost, Forecast, LocalUse
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """The calls of one cell."""
+
+    arm: str
+    slot: int
+    case_id: str
+    repeat: int
+    calls: pd.DataFrame
+
+    @cached_property
+    def tracks(self) -> Sequence[Track]:
+        begin = (self.calls["started_at"] - _delta(self.calls["queued_s"].fillna(0) + self.calls["backoff_s"].fillna(0))).min()
+        return [_track(call, begin) for call in self.calls.to_dict("records")]
+
+
+def typical_waterfalls(run: Run) -> list[Waterfall]:
+    """For each arm the cell whose time is nearest to its median."""
+    return [_of_cell(run, arm, cell_id) for arm, cell_id in breakdown.typical_cells(run, run.arms).items()]
+
+
+def _of_cell(run: Run, arm: str, cell_id: str) -> Waterfall:
+    cell = run.cells[run.cells["cell_id"] == cell_id].iloc[0]
+    calls = run.calls[(run.calls["cell_id"] == cell_id) & (run.calls["cell_attempt"] == cell["attempts"])]
+    return Waterfall(arm, run.arms.index(arm), str(cell["case_id"]), int(cell["repeat"]), calls.sort_values("started_at"))
+
+
+def _delta(seconds: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    return pd.to_timedelta(seconds, unit="s")
+
+
+def _track(call: Mapping[Any, Any], begin: Any) -> Track:
+    told = {name: float(call[name]) if known(call[name]) else 0.0 for name in breakdown.TIMES}
+    sent = (call["started_at"] - begin).total_seconds()
+    at = sent - told["queued_s"] - told["backoff_s"]
+    failed = call["outcome"] != "answered"
+    pieces = []
+    for kind, size in breakdown.split_time(told):
+        pieces.append(Piece("failed" if failed and kind in ("first", "rest") else kind, size, at))
+        at += size
+    name = str(call["role"]).replace("_", " ") + (f" {call['round']}" if call["round"] else "")
+    name += "" if call["kind"] == "primary" else f" ({str(call['kind']).replace('_', ' ')})"
+    note = str(call["outcome"]) if failed else ""
+    return Track(name, tuple(pieces), sent + told["duration_s"], note, failed)
+
+
+class MoneyView:
+    """Where money, tokens and time went."""
+
+    def __init__(self, run: Run, slots: Mapping[str, int]) -> None:
+        self.run, self._slots = run, slots
+
+    @cached_property
+    def spends(self) -> dict[str, Spend]:
+        return breakdown.by_arm(self.run)
+
+    @cached_property
+    def roles(self) -> dict[str, dict[str, Spend]]:
+        return breakdown.by_role(self.run)
+
+    @cached_property
+    def wasted(self) -> list[Waste]:
+        return breakdown.wasted(self.run)
+
+    @cached_property
+    def failures(self) -> list[tuple[str, str, int, str]]:
+        return breakdown.failures(self.run)
+
+    @cached_property
+    def token_bars(self) -> list[StackedBar]:
+        return charts.token_bars(self.spends, self._slots)
+
+    @cached_property
+    def time_bars(self) -> list[StackedBar]:
+        return charts.time_bars(self.spends, self._slots)
+
+    @cached_property
+    def waterfalls(self) -> list[Waterfall]:
+        return typical_waterfalls(self.run)
+
+
+class EconomicsView:
+    """Cold caches, hardware of one's own, break-even, forecasts."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def costs(self) -> dict[str, ArmCost]:
+        return economics.by_arm(self.run)
+
+    @cached_property
+    def local_use(self) -> list[LocalUse]:
+        return economics.local_use(self.run)
+
+    @cached_property
+    def break_even(self) -> list[BreakEven]:
+        return breakeven.table(self.run)
+
+    @cached_property
+    def break_even_chart(self) -> Markup:
+        """One line for each hosted arm and each that runs on hardware of one's own."""
+        slots = {arm: slot for slot, arm in enumerate(self.run.arms)}
+        usd = {line.hosted: line.hosted_per_month for line in self.break_even}
+        usd |= {line.local: line.monthly.usd for line in self.break_even}
+        bills = [Bill(arm, slot, usd[arm]) for arm, slot in slots.items() if arm in usd]
+        crossings = [
+            Crossing(line.local, line.hosted, slots[line.local], line.decisions, line.hosted_per_month(line.decisions))
+            for line in self.break_even
+            if line.decisions is not None
+        ]
+        return scatter.monthly_chart(bills, crossings, *breakeven.span(self.break_even))
+
+    @cached_property
+    def forecasts(self) -> list[Forecast]:
+        """Forecasts of arms that hosted models bill, or that are not settled; others have nothing to compare."""
+        return [one for one in economics.forecasts(self.run) if one.high or one.paid]
+
+    @cached_property
+    def has_caching(self) -> bool:
+        """Whether some price would have been another one without caches."""
+        return any(cost.saved_by_caching for cost in self.costs.values())
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self.has_caching or self.local_use or self.forecasts)
+
+    @staticmethod
+    def per_usable(total: float | None, use: LocalUse) -> float | None:
+        return total / use.usable if total is not None and use.usable else None

@@ -1,0 +1,149 @@
+"""The page of one run: its heading, its arms and its findings, and the view that each section reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from reports.answer import gates
+from reports.answer.findings import find
+from reports.format import slug, visible
+from reports.metrics import similarity
+from reports.metrics.facts import Facts
+from reports.page import decisions_view
+from reports.page.answer_view import AnswerView
+from reports.page.decisions_view import ArmCard, DecisionsView, OutcomesView, TrustView
+from reports.page.money_view import EconomicsView, MoneyView
+from reports.page.roles_view import RolesView
+
+if TYPE_CHECKING:
+    from reports.answer.findings import Findings
+    from reports.answer.gates import Gate
+    from reports.load import Run
+    from reports.stats.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Interim:
+    """How far an unfinished run is."""
+
+    ended: int
+    expected: int | None
+    whole_cases: int
+    cases: int
+
+
+class Page:
+    """One run as sections ask for it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.case_ids: frozenset[str] | None = None
+        """Cases that have a page of their own; None: all."""
+
+    @cached_property
+    def arms(self) -> tuple[ArmCard, ...]:
+        return decisions_view.arm_cards(self.run)
+
+    @cached_property
+    def baseline(self) -> str | None:
+        return self.run.declared.baseline
+
+    @cached_property
+    def name(self) -> str:
+        return str(self.run.experiment.get("name") or self.run.manifest.get("experiment") or self.run.run_id)
+
+    @cached_property
+    def question(self) -> Markup:
+        """The question that the first screen answers; names do not break over lines."""
+        others = [_unbroken(arm.name) for arm in self.arms if not arm.rule and not arm.is_baseline]
+        if not self.baseline or not others:
+            return Markup("What do the arms decide, and what does it cost?")
+        whom = Markup(" and ").join(others) if len(others) < 3 else "the other arms"
+        return Markup("Is there much of a difference between {} and {}?").format(_unbroken(self.baseline), whom)
+
+    @cached_property
+    def period(self) -> str:
+        """First to last day on which cells ended."""
+        days = self.run.cells["finished_at"].dropna()
+        if days.empty:
+            return ""
+        first, last = days.min().date().isoformat(), days.max().date().isoformat()
+        return first if first == last else f"{first} to {last}"
+
+    @cached_property
+    def interim(self) -> Interim | None:
+        if not self.run.is_interim:
+            return None
+        expected = self.run.manifest.get("cells")
+        cells = self.run.cells
+        whole = len(self.run.whole_cases)
+        return Interim(len(cells), expected if isinstance(expected, int) else None, whole, cells["case_id"].nunique())
+
+    @cached_property
+    def findings(self) -> Findings | None:
+        """Numbers, verdicts and takeaways; None when no cell has ended."""
+        return find(self.run, self.facts) if len(self.run.judged) else None
+
+    @cached_property
+    def gates(self) -> list[Gate]:
+        """What the experiment declares must hold, of a finished run."""
+        return gates.check(self.run, self.findings) if self.findings and not self.interim else []
+
+    @cached_property
+    def facts(self) -> Facts:
+        return Facts(self.run)
+
+    @cached_property
+    def matrix(self) -> dict[str, dict[str, Estimate]]:
+        """arm -> arm -> how often both gave the same rating."""
+        return similarity.matrix(self.facts)
+
+    @cached_property
+    def answer(self) -> AnswerView | None:
+        """What the first screen and the differences say; None when no cell has ended."""
+        return AnswerView(self.run, self.findings, self.slots) if self.findings else None
+
+    @cached_property
+    def money(self) -> MoneyView:
+        return MoneyView(self.run, self.slots)
+
+    @cached_property
+    def economics(self) -> EconomicsView:
+        return EconomicsView(self.run)
+
+    @cached_property
+    def decisions(self) -> DecisionsView:
+        return DecisionsView(self.run, self.slots)
+
+    @cached_property
+    def outcomes(self) -> OutcomesView:
+        return OutcomesView(self.run, self.findings, self.slots)
+
+    @cached_property
+    def roles(self) -> RolesView:
+        return RolesView(self.run, self.slots)
+
+    @cached_property
+    def trust(self) -> TrustView:
+        return TrustView(self.run)
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        """Arm -> its position, which chooses colour and shape."""
+        return {arm: slot for slot, arm in enumerate(self.run.arms)}
+
+    def slot(self, arm: str) -> int:
+        return self.slots.get(arm, len(self.slots))
+
+    def case_link(self, case_id: str) -> str | None:
+        """Where the case's page lies, beside report.html; None when it has none."""
+        is_there = self.case_ids is None or case_id in self.case_ids
+        return f"cases/{slug(case_id)}.html" if is_there else None
+
+
+def _unbroken(name: str) -> Markup:
+    return Markup('<span class="nb">{}</span>').format(visible(name))

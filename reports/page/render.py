@@ -1,0 +1,184 @@
+"""Writing the case pages: in order, in chunks, and side by side in processes when there are many."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from markupsafe import Markup
+
+from reports.format import slug
+from reports.load import load, write_file
+from reports.page import cases
+from reports.page.page import Page
+from reports.page.templates import HERE, assets, environment
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from jinja2 import Template
+
+    from reports.answer.run_changes import Changes
+    from reports.load import Run
+
+CHUNK = 250
+"""Cases whose texts are in memory at once."""
+FOLDER_MARKER = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
+
+
+@dataclass(frozen=True)
+class Link:
+    """A neighbouring case."""
+
+    href: str
+    label: str
+
+
+def write_cases(run: Run, case_ids: Sequence[str], processes: int | None = None) -> int:
+    """Write cases/ID.html for these cases and, last, the marker by which report.html finds the folder; returns how many."""
+    size = max(min(CHUNK, -(-len(case_ids) // (processes or os.cpu_count() or 1))), 50)
+    chunks = [(start, list(case_ids[start : start + size])) for start in range(0, len(case_ids), size)]
+    workers = min(processes or os.cpu_count() or 1, len(chunks)) if is_local(run) else 1
+    if workers > 1:
+        _spread(run, chunks, list(case_ids), workers)
+    else:
+        for start, chunk in chunks:
+            _write_chunk(run, start, chunk, case_ids)
+    write_file(run, "cases/here.svg", FOLDER_MARKER)
+    return len(case_ids)
+
+
+def case_html(run: Run, case: cases.CasePage, before: Link | None = None, after: Link | None = None) -> str:
+    """One case page."""
+    name = str(run.experiment.get("name") or run.run_id)
+    template = environment().get_template("case.html")
+    return template.render(case=case, name=name, before=before, after=after, assets=assets("case"))
+
+
+def _spread(run: Run, chunks: Sequence[tuple[int, list[str]]], case_ids: list[str], workers: int) -> None:
+    for _ in side_by_side(_elsewhere, [(run.path, start, chunk, case_ids) for start, chunk in chunks], workers):
+        pass
+
+
+def _elsewhere(address: str, start: int, chunk: list[str], case_ids: list[str]) -> None:
+    from reports.load import load
+
+    _write_chunk(load(address), start, chunk, case_ids)
+
+
+def _write_chunk(run: Run, start: int, chunk: Sequence[str], case_ids: Sequence[str]) -> None:
+    where = {case_id: start + offset for offset, case_id in enumerate(chunk)}
+    for case in cases.case_pages(run, chunk):
+        before, after = _neighbours(where[case.case_id], case_ids)
+        write_file(run, f"cases/{slug(case.case_id)}.html", case_html(run, case, before, after))
+
+
+def _neighbours(at: int, case_ids: Sequence[str]) -> Iterator[Link | None]:
+    for index in (at - 1, at + 1):
+        there = 0 <= index < len(case_ids)
+        yield Link(f"{slug(case_ids[index])}.html", case_ids[index].replace("@", " ")) if there else None
+
+
+T = TypeVar("T")
+
+
+def side_by_side(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], most: int | None = None) -> Iterator[T]:
+    """work(*job) for each job, in their order, in as many processes as there are cores."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Processes are started afresh: forking one that holds pyarrow's threads can hang.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(most or os.cpu_count() or 1, len(jobs)), mp_context=fresh) as pool:
+        with _main_hidden():
+            running: list[Future[T]] = [pool.submit(work, *job) for job in jobs]
+        for one in running:
+            yield one.result()
+
+
+def is_local(run: Run) -> bool:
+    """Whether other processes of this machine can open the run by its path."""
+    from pyarrow import fs
+
+    return isinstance(run.filesystem, fs.LocalFileSystem)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """A fresh process would import __main__: a script that renders a report outside `if __name__ == ...` would start over."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+MOST_CASES = 500
+"""Case pages written unless more are asked for."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One rendered section."""
+
+    anchor: str
+    title: str
+    nav: str
+    lead: str
+    body: Markup
+
+
+def render(path: str | Path, cases: int | None = MOST_CASES) -> str:
+    """Write report.html and the case pages into the run folder (local or s3://); returns the page's path.
+
+    At most `cases` case pages are written (None: all), those where the arms differ first. Raises NoRun.
+    """
+    page = Page(load(path))
+    chosen = _chosen(page, cases)
+    page.case_ids = frozenset(chosen)
+    written = write_file(page.run, "report.html", page_html(page))
+    write_cases(page.run, chosen)
+    return written
+
+
+def render_changes(path: str | Path, found: Changes) -> str:
+    """Write the page of what changed since an earlier run into this run's folder; returns its path."""
+    html = environment().get_template("changes.html").render(found=found, assets=assets("changes"))
+    return write_file(load(path), f"changes-since-{slug(found.before)}.html", html)
+
+
+def page_html(page: Page) -> str:
+    """The page as one string; a section that has nothing to say is left out."""
+    shown = [section for section in map(_section(page), _section_files()) if section is not None]
+    return environment().get_template("page.html").render(page=page, sections=shown, assets=assets("page"))
+
+
+def _chosen(page: Page, most: int | None) -> list[str]:
+    """Ids of the cases that get a page, in the order of the grid."""
+    ids = [row.case_id for row in page.decisions.rows]
+    if most is None or len(ids) <= most:
+        return ids
+    kept = {row.case_id for row in sorted(page.decisions.rows, key=lambda row: not row.differs)[:most]}
+    return [case_id for case_id in ids if case_id in kept]
+
+
+def _section(page: Page) -> Any:
+    def made(file: Path) -> Section | None:
+        template: Template = environment().get_template(f"sections/{file.name}")
+        module: Any = template.make_module({"page": page, "run": page.run})
+        body = str(module).strip()
+        anchor = file.stem.partition("_")[2]
+        return Section(anchor, module.title, module.nav, module.lead, Markup(body)) if body else None
+
+    return made
+
+
+def _section_files() -> list[Path]:
+    return sorted((HERE / "sections").glob("[0-9]*.html"))

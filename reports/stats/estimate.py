@@ -1,0 +1,67 @@
+"""A published figure: its value, its 95 % interval, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+Numbers = Any
+"""A float or an array of them: every function works over leading axes, so that simulations run the product's own code."""
+LEVEL = 0.05
+"""Printed intervals cover 95 %."""
+
+
+class Sample(Protocol):
+    """A difference in favour of the arm (above zero is better), as stats.means and stats.exact estimate it."""
+
+    @property
+    def value(self) -> Numbers: ...
+    @property
+    def se(self) -> Numbers: ...
+    @property
+    def df(self) -> Numbers: ...
+    def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]: ...
+    def p_above(self, x: Numbers) -> Numbers: ...
+    def p_below(self, x: Numbers) -> Numbers: ...
+    def flipped(self) -> Sample: ...
+    def scaled(self, times: float) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval over cases; NaN where it is unknown."""
+
+    value: float
+    low: float
+    high: float
+    cases: int
+    """Cases behind it."""
+    dates: int
+    """Dates, or non-overlapping windows of an outcome: the number that the interval rests on."""
+    missing: int = 0
+    """Cases of this arm without a known value."""
+    method: str = ""
+
+
+def of_mean(
+    sample: Any,
+    cases: int,
+    dates: int,
+    *,
+    missing: int = 0,
+    method: str = "",
+    scale: Callable[[Any], Any] = lambda value: value,
+) -> Estimate:
+    """The figure of a sample, read through a scale (exp for ratios)."""
+    low, high = sample.bounds(LEVEL)
+    with np.errstate(over="ignore"):
+        value, low, high = (float(scale(bound)) for bound in (sample.value, low, high))
+    return Estimate(value, low, high, cases, dates, missing, method or sample.method)
+
+
+def unknown(missing: int = 0, method: str = "") -> Estimate:
+    """Nothing is known."""
+    return Estimate(np.nan, np.nan, np.nan, 0, 0, missing, method)

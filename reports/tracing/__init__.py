@@ -1,1 +1,0 @@
-"""Where a figure in a text comes from."""

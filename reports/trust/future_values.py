@@ -1,0 +1,192 @@
+"""Values of a case by when they became known: those of its snapshot, and those that came later."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any, NamedTuple
+
+# Each begins with a digit, which lets the search skip the words between; what stands before it is looked at after that.
+_DATE = re.compile(r"\d(?:\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|(?<!\w\d)\d?:\d\d(?::\d\d)?\b)")
+_NUMBER = re.compile(r"(\d(?<![\w.,]\d)(?:\d{0,2}(?:,\d{3})+|\d*))(\.\d+)?(?:\s?(%)|([kMBT])\b)?(?![\w])")
+_WRITTEN = re.compile(r"\d(?<![\w.,]\d)(?:\d{0,2}(?:,\d{3})+|\d*)(?:\.\d+)?(?:\s?%|[kMBT]\b)?(?![\w])")
+"""The same in one piece."""
+_SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+DIGITS = 4
+"""Figures with fewer significant digits are everywhere; they prove nothing."""
+OHLC = ("open", "high", "low", "close")
+NEXT = 20
+"""Sessions after the decision whose every price counts; with more of them, half of all figures would meet one by chance."""
+YEAR = 260
+"""Sessions after the decision whose new lows and highs count."""
+
+
+class WrittenNumber(NamedTuple):
+    """A number as a text writes it."""
+
+    text: str
+    value: float
+    half: float
+    """Half of its last digit: it stands for all values this close."""
+
+
+class LaterValue(NamedTuple):
+    """A value with what it is and when it first became known."""
+
+    value: float
+    what: str
+    known_at: str
+
+
+@dataclass(frozen=True)
+class SortedValues:
+    """Sorted values that can be asked for one near a figure."""
+
+    sorted: Sequence[LaterValue]
+
+    def near(self, figure: WrittenNumber) -> LaterValue | None:
+        place = bisect.bisect_left(self._numbers, figure.value - figure.half * 1.0001)
+        if place < len(self._numbers) and self._numbers[place] <= figure.value + figure.half * 1.0001:
+            return self.sorted[place]
+        return None
+
+    @cached_property
+    def _numbers(self) -> list[float]:
+        return [later.value for later in self.sorted]
+
+    def chance(self, figure: WrittenNumber) -> float:
+        """Share of the figures within 10 % of this one, written with as many digits, that would meet one of these values."""
+        low = bisect.bisect_left(self._numbers, figure.value * 0.9)
+        high = bisect.bisect_right(self._numbers, figure.value * 1.1)
+        cells = {round(value / (2 * figure.half)) for value in self._numbers[low:high]}
+        return min(1.0, len(cells) / max(1.0, 0.2 * figure.value / (2 * figure.half)))
+
+
+def numbers_in(text: str) -> Iterator[WrittenNumber]:
+    """Numbers of four or more significant digits, dates, times and plain years aside; a percentage also as a share."""
+    return (found for one in written_numbers(text) if (found := read_number(one)) is not None)
+
+
+def written_numbers(text: str) -> list[str]:
+    """Everything of a text that is written like a number, dates and times aside."""
+    return _WRITTEN.findall(_DATE.sub(" ", text))
+
+
+def read_number(one: str) -> WrittenNumber | None:
+    """A number as it was written; None where it has too few digits or is a plain year."""
+    found = _NUMBER.fullmatch(one)
+    if found is None:
+        return None
+    whole, decimals, percent, size = (group or "" for group in found.groups())
+    digits = whole.replace(",", "") + decimals[1:]
+    significant = digits.lstrip("0") if decimals else digits.strip("0")
+    if len(significant) < DIGITS or (not decimals and not size and "," not in whole and 1900 <= int(whole) <= 2100):
+        return None
+    unit = 0.01 if percent else _SIZES[size]
+    value = float(whole.replace(",", "") + decimals) * unit
+    return WrittenNumber(one, value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
+
+
+def known_values(snapshot: Mapping[str, Any]) -> SortedValues:
+    """Every number of a snapshot, those inside its texts too."""
+    values: list[LaterValue] = []
+    for name, part in snapshot["parts"].items():
+        for row in part["rows"]:
+            for cell in row:
+                if isinstance(cell, int | float) and not isinstance(cell, bool):
+                    values.append(LaterValue(abs(float(cell)), name, ""))
+                elif name == "news" and isinstance(cell, str):
+                    values += [LaterValue(figure.value, name, "") for figure in numbers_in(cell)]
+    return SortedValues(sorted(values))
+
+
+def later_values(
+    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]]
+) -> SortedValues:
+    """What became known after a snapshot's decision: later prices, earlier prices as adjusted later, later filings.
+
+    `days`: rows of the table `daily` of its ticker, oldest first; `others`: later snapshots of the ticker."""
+    decided = str(snapshot["date"])
+    after = [day for day in days if _day(day) > decided]
+    scale = float(snapshot.get("scale") or 1.0)
+    prices = [*_next_prices(after[:NEXT]), *_extremes(after[:YEAR])]
+    values = [price._replace(value=price.value * scale) for price in prices]
+    values += _readjusted(snapshot, days, after)
+    if not snapshot.get("masked"):
+        values += [fact for other in others for fact in _later_facts(snapshot, other)]
+    return SortedValues(sorted(values))
+
+
+def _next_prices(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
+    for day in after:
+        for name in OHLC:
+            if _is_number(day.get(name)):
+                yield LaterValue(float(day[name]), f"{name} of {_day(day)}", _day(day))
+
+
+def _extremes(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
+    """Every new low and high since the decision: what a 52-week low or high can be within the next year."""
+    low, high = float("inf"), 0.0
+    for day in after:
+        if _is_number(day.get("low")) and day["low"] < low:
+            low = float(day["low"])
+            yield LaterValue(low, f"low of {_day(day)}", _day(day))
+        if _is_number(day.get("high")) and day["high"] > high:
+            high = float(day["high"])
+            yield LaterValue(high, f"high of {_day(day)}", _day(day))
+
+
+def _readjusted(
+    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[LaterValue]:
+    """The snapshot's last prices, divided by what only happened later: how a vendor's adjusted history shows them today."""
+    rows = _rows(snapshot, "prices")[-NEXT:]
+    for label, factor, known_at in _factors(snapshot, days, after):
+        for row in rows:
+            for name in OHLC if row is rows[-1] else ("close",):
+                yield LaterValue(row[name] * factor, f"{name} of {row['date']}, adjusted by {label}", known_at)
+
+
+def _factors(
+    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, float, str]]:
+    splits = [day for day in after if (day.get("split") or 1.0) != 1.0]
+    paid = [day for day in after if (day.get("dividend") or 0.0) > 0.0 and _is_number(day.get("close"))]
+    ratio, cash = 1.0, 1.0
+    for day in splits:
+        ratio /= float(day["split"])
+        yield "later splits", ratio, _day(day)
+    for day in paid:
+        cash *= float(day["close"]) / (float(day["close"]) + float(day["dividend"]))
+    if paid:
+        yield "later dividends and splits", ratio * cash, _day(paid[-1])
+    today = next((day for day in days if _day(day) == str(snapshot["date"])), None)
+    if today and _is_number(today.get("adjusted")) and abs(today["adjusted"] / today["close"] - 1) > 1e-6:
+        yield "all actions until the vendor was asked", float(today["adjusted"] / today["close"]), "the vendor's last update"
+
+
+def _later_facts(snapshot: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[LaterValue]:
+    for row in _rows(other, "filings"):
+        if row["available_at"] > snapshot["decision_time"]:
+            yield LaterValue(abs(row["value"]), f"{row['item']} of the period to {row['period_end']}", row["available_at"])
+
+
+def _rows(snapshot: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    """Rows of a part as dicts, made once for each snapshot."""
+    table = snapshot["parts"].get(part, {"columns": [], "rows": []})
+    if "dicts" not in table:
+        table["dicts"] = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    found: list[dict[str, Any]] = table["dicts"]
+    return found
+
+
+def _day(day: Mapping[str, Any]) -> str:
+    return str(day["date"])[:10]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value == value and not isinstance(value, date)
