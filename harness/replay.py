@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,7 +15,7 @@ from harness.checking import preflight
 from harness.consent import ask_before_spending
 from harness.display import Display
 from harness.errors import InvalidInput, Problem
-from harness.experiment import again, matrix, spec, terms
+from harness.experiment import again, matrix, models_file, servers, spec, terms
 from harness.experiment.again import Wish
 from harness.experiment.lineups import Arm
 from harness.experiment.spec import Experiment
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
+    from harness.experiment.lineups import ModelPart
+    from harness.experiment.servers import ServerPart
     from harness.storage.run_folder import RunFolder
 
 
@@ -34,6 +38,11 @@ class Found:
 
     run: RunFolder
     experiment: Experiment
+    """With the models of a file of further models."""
+    added: Mapping[str, ModelPart] = field(default_factory=dict)
+    """The models of that file."""
+    servers: Mapping[str, ServerPart] = field(default_factory=dict)
+    """The servers of that file."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +57,14 @@ class Said:
     judges: Sequence[str] = ()
 
 
-def find(results: str, name: str) -> Found:
-    """A run by its folder or its experiment's name. Raises InvalidInput for one that does not exist."""
+def find(results: str, name: str, models: Path | None = None) -> Found:
+    """A run by its folder or its experiment's name, with the models of a file. Raises InvalidInput for what is wrong."""
     run = run_folder.find(results, name)
-    raw = yaml.safe_load(run.store.folder.read("experiment.yaml"))
-    return Found(run, Experiment.model_validate(raw))
+    experiment = Experiment.model_validate(yaml.safe_load(run.store.folder.read("experiment.yaml")))
+    if models is None:
+        return Found(run, experiment)
+    file = models_file.load(models)
+    return Found(run, models_file.added(experiment, file, models), file.models, file.servers)
 
 
 def wish(found: Found, said: Said) -> Wish:
@@ -96,11 +108,19 @@ def play_declared(options: Options, console: Console) -> int:
 
 def play(found: Found, wish: Wish, options: Options, console: Console) -> int:
     """Replay what is not replayed yet, then judge it; returns the exit code. Raises InvalidInput for all problems at once."""
+    with _servers(found, options) as reachable:
+        return _play(found, wish, reachable, console)
+
+
+def _play(found: Found, wish: Wish, options: Options, console: Console) -> int:
     plan, stages = _plan(found, wish, options)
     display = Display(console, f"{found.run.experiment}/{found.run.run_id} replay")
+    if found.added:
+        found.run.store.folder.write("experiment.yaml", found.experiment.to_yaml().encode())
+    _reopen(plan)
     left = waiting(plan, {cell.cell_id: cell for cell in plan.matrix})
     arms = ", ".join(f"{arm}: {count} cells" for arm, count in again.per_arm(plan.matrix).items())
-    display.say(f"replay {arms}; {len(left)} to do")
+    display.say(f"replay {arms or 'of nothing new'}; {len(left)} to do")
     if left:
         ask_before_spending(plan.experiment, left.values(), options, console)
         if not _work(plan, stages, options, display):
@@ -108,6 +128,28 @@ def play(found: Found, wish: Wish, options: Options, console: Console) -> int:
             return 3
     _close(plan, display)
     return 0
+
+
+@contextlib.contextmanager
+def _servers(found: Found, options: Options) -> Iterator[Options]:
+    """Options with a servers.yaml that has the servers of the file of models, too; workers of this machine read it."""
+    if not found.servers:
+        yield options
+        return
+    parts = servers.declared(options.servers, options.beside) | dict(found.servers)
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / "servers.yaml"
+        plain = {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items()}
+        merged.write_text(yaml.safe_dump(plain), encoding="utf-8")
+        yield replace(options, servers=merged)
+
+
+def _reopen(plan: Plan) -> None:
+    """A replay that a budget cut short goes on: the cap may be higher now, and answered calls stay paid."""
+    receipts = plan.run.store.receipts()
+    for cell in plan.matrix:
+        if (receipt := receipts.get(cell.cell_id)) and receipt["status"] == "over_budget":
+            plan.run.store.reopen(cell.cell_id)
 
 
 def _work(plan: Plan, stages: Sequence[Sequence[Cell]], options: Options, display: Display) -> bool:
@@ -118,6 +160,10 @@ def _work(plan: Plan, stages: Sequence[Sequence[Cell]], options: Options, displa
             cells = {cell.cell_id: cell for cell in stage if _is_possible(plan, cell)}
             left = waiting(plan, cells)
             outcome = work_off(plan, cells, left, url, client, display, workers) if left else None
+            if outcome and outcome.not_run:
+                display.say(
+                    f"{outcome.not_run} cells were not run because a cap was met: raise it (--budget USD) and replay again"
+                )
             if outcome and (outcome.stopped or outcome.not_run):
                 return False
     return True
@@ -134,31 +180,49 @@ def _is_possible(plan: Plan, cell: Cell) -> bool:
 def _plan(found: Found, wish: Wish, options: Options) -> tuple[Plan, tuple[list[Cell], list[Cell]]]:
     again.check(found.experiment, wish)
     sources = replaying.sources(found.run.store, wish.source)
-    checked = preflight.look(
-        found.experiment.model_copy(update={"arms": _asked(found.experiment, wish)}),
-        beside=options.beside,
-        servers_file=options.servers,
-        results=options.results,
-        broker=options.broker,
-    )
+    if replaying.is_replayed(found.run.store, *again.floor_of(found.experiment, wish, sources)):
+        # The source's own models may be gone by now: what they answered is recorded, so neither key nor server is needed.
+        wish = again.without_own(found.experiment, wish)
+    asking = _asking(found.experiment, wish, options)
+    checked = _checked(asking, options) if asking.arms else preflight.Preflight(())
     checked.require()
     replays = again.replays_of(found.experiment, wish, sources, checked.digests)
     judgements = again.judgements_of(found.experiment, wish, replays, checked.digests)
     cells = [*replays, *judgements]
-    return Plan(options, found.experiment, cells, cells, checked, found.run), (replays, judgements)
+    return Plan(options, asking, cells, cells, checked, found.run), (replays, judgements)
 
 
-def _asked(experiment: Experiment, wish: Wish) -> Mapping[str, Arm]:
-    """Only models that are asked something are looked at: without a floor neither the source's key nor its server is needed."""
+def _checked(asking: Experiment, options: Options) -> preflight.Preflight:
+    return preflight.look(
+        asking,
+        beside=options.beside,
+        servers_file=options.servers,
+        results=options.results,
+        broker=options.broker,
+        freezes=False,
+    )
+
+
+def _asking(experiment: Experiment, wish: Wish, options: Options) -> Experiment:
+    """The experiment as a session of its own: only models that are asked something are looked at."""
     arms = {name: Arm(all=name) for name in (*wish.targets, *wish.judges)}
-    return arms | ({wish.source: matrix.arms(experiment)[wish.source]} if wish.floor else {})
+    if wish.floor:
+        arms[wish.source] = matrix.arms(experiment)[wish.source]
+    changes: dict[str, Any] = {"arms": arms, "replay": None, "judge": None}
+    if options.budget is not None:
+        changes["budget"] = experiment.budget.model_copy(update={"run_usd": options.budget})
+    return experiment.model_copy(update=changes)
 
 
 def _close(plan: Plan, display: Display) -> None:
+    from reports.load import load
     from reports.page import render
+    from reports.roles import likeness
 
     store = plan.run.store
     store.sweep()
     store.compact()
     display.summary([row for row in store.receipts().values() if row.get("kind") in (again.REPLAY, again.JUDGE)])
+    for one in likeness.likenesses(load(store.folder.url)):
+        display.say(one.text)
     display.say(f"report: {render.render(store.folder.url)}")

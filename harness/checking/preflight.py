@@ -55,14 +55,17 @@ def look(
     results: str = "results",
     broker: str | None = None,
     snapshots: Path = Path("snapshots"),
+    freezes: bool = True,
 ) -> Preflight:
-    """Look at everything at once, in a few seconds at most; changes nothing and costs nothing."""
+    """Look at everything at once, in a few seconds at most; changes nothing and costs nothing.
+
+    Data sources matter only where cases will be frozen (`freezes`)."""
     found = _Servers({}, ())
     if experiment:
         found = _load(experiment, servers_file, beside)
     with ThreadPoolExecutor(4) as pool:
         here = pool.submit(lambda: list(machine.checks(results, broker)))
-        sources = pool.submit(lambda: _sources(experiment, beside, snapshots) if experiment else [])
+        sources = pool.submit(lambda: _sources(experiment, beside, snapshots) if experiment and freezes else [])
         probed = pool.submit(lambda: asyncio.run(_probe(experiment, found.specs)) if experiment else {})
         dated = list(_dates(experiment)) if experiment else []
         priced = list(_prices(experiment, found.specs, beside)) if experiment else []

@@ -11,7 +11,12 @@ import typer
 def replay(
     run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
     source: Annotated[str | None, typer.Option("--from", help="Arm whose recorded messages are sent again.")] = None,
-    target: Annotated[list[str] | None, typer.Option("--to", help="Model of the experiment to ask; may be repeated.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--to", help="Model to ask, with or without an arm; may be repeated.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="YAML file with further models (and servers); without --to all of them are asked.")
+    ] = None,
     roles: Annotated[str | None, typer.Option(help="Only these roles, separated by commas.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many cases.")] = None,
     noise_floor: Annotated[
@@ -38,8 +43,8 @@ def replay(
     from harness import replay as engine
     from harness.session import Options
 
-    found = engine.find(results, run)
+    found = engine.find(results, run, models)
     path = experiment or Path("experiments") / f"{found.run.experiment}.yaml"
     options = Options(path=path, broker=broker, workers=workers, budget=budget, yes=yes, servers=servers, results=results)
-    asked = engine.wish(found, engine.Said(source, target or (), roles, limit, noise_floor, judge or ()))
+    asked = engine.wish(found, engine.Said(source, target or tuple(found.added), roles, limit, noise_floor, judge or ()))
     raise typer.Exit(engine.play(found, asked, options, Console()))

@@ -87,13 +87,25 @@ def replays_of(
     own = _own(experiment, wish.source)
     players: list[tuple[str, str | None, Sequence[Source]]] = [(target, target, chosen) for target in wish.targets]
     if not own <= set(wish.targets):
-        alone = next(iter(own)) if len(own) == 1 else ITSELF
-        players.append((alone, None, _for_floor(chosen, wish.floor)))
+        players.append((_itself(own), None, _for_floor(chosen, wish.floor)))
     return [
         _replay(experiment, wish, name, alias, one).frozen(one.snapshot_sha256, digests or {})
         for name, alias, cases in players
         for one in cases
     ]
+
+
+def floor_of(experiment: Experiment, wish: Wish, sources: Sequence[Source]) -> tuple[str, list[Source], list[str]]:
+    """The replay in which the source's own models answer again: its name, its cells and its roles."""
+    own, chosen = _own(experiment, wish.source), _limited(sources, wish.limit)
+    cells = chosen if own <= set(wish.targets) else _for_floor(chosen, wish.floor)
+    return replay_arm(wish.source, _itself(own)), cells, list(_asked(experiment, wish))
+
+
+def without_own(experiment: Experiment, wish: Wish) -> Wish:
+    """The same wish without asking the source's own models again."""
+    own = _own(experiment, wish.source)
+    return replace(wish, targets=tuple(name for name in wish.targets if {name} != own), floor=0)
 
 
 def judgements_of(
@@ -123,7 +135,7 @@ def check(experiment: Experiment, wish: Wish) -> None:
     for option, name in named:
         if name not in experiment.models:
             known = ", ".join(experiment.models)
-            fix = closest(name, experiment.models) or "add it to models in the experiment file and run that first"
+            fix = f"{closest(name, experiment.models)} A model that the run does not have goes into a file: --models FILE"
             found.append(Problem(option, f"unknown model {name!r}; known: {known}", fix))
     for role in wish.roles:
         if role not in agents.role_names():
@@ -149,6 +161,10 @@ def _asked(experiment: Experiment, wish: Wish) -> dict[str, Model]:
 
 def _own(experiment: Experiment, source: str) -> set[str]:
     return {model.alias for model in matrix.lineup(experiment, matrix.arms(experiment)[source]).values()}
+
+
+def _itself(own: set[str]) -> str:
+    return next(iter(own)) if len(own) == 1 else ITSELF
 
 
 def _limited(sources: Sequence[Source], limit: int | None) -> list[Source]:

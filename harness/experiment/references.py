@@ -20,7 +20,7 @@ def check(document: Document) -> list[Problem]:
     raw = document.value
     return [
         *_tickers(document, raw),
-        *_models(document, raw),
+        *check_models(document, raw),
         *_pipeline(document, raw.get("pipeline"), ("pipeline",)),
         *_arms(document, raw),
         *_data(document, raw),
@@ -39,7 +39,8 @@ def _tickers(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(document.where(()), "the matrix is empty: tickers and dates each need one value", "add one")
 
 
-def _models(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
+def check_models(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
+    """Unknown providers, and parameters that a provider does not take."""
     for name, model in _mapping(raw.get("models")).items():
         provider = _mapping(model).get("provider")
         if not isinstance(provider, str):

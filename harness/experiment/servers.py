@@ -95,8 +95,7 @@ def load(
     `path` is --servers; else servers.yaml in the folder `beside` (the experiment's), else the environment's defaults.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
     env = environment.read(beside)
-    declared = _declared(path, beside)
-    specs = {name: _spec(name, part, experiment, env) for name, part in declared.items()}
+    specs = {name: _spec(name, part, experiment, env) for name, part in declared(path, beside).items()}
     for provider in ("openai", "ollama", "llamacpp"):
         specs.setdefault(provider, _spec(provider, ServerPart.model_validate({"provider": provider}), experiment, env))
     needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
@@ -104,7 +103,8 @@ def load(
     return {name: specs[name] for name in sorted({model.server or model.provider for model in needed.values()})}
 
 
-def _declared(path: Path | None, beside: Path | None) -> dict[str, ServerPart]:
+def declared(path: Path | None, beside: Path | None) -> dict[str, ServerPart]:
+    """What servers.yaml holds: the file that is named, else the one in the experiment's folder, else nothing."""
     folder = beside if beside is None or beside.is_dir() else beside.parent
     default = folder / "servers.yaml" if folder else None
     chosen = path or (default if default and default.exists() else None)

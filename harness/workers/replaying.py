@@ -26,6 +26,14 @@ def sources(store: Store, arm: str) -> list[Source]:
     ]
 
 
+def is_replayed(store: Store, arm: str, wanted: Iterable[Source], roles: Iterable[str]) -> bool:
+    """Whether this replay has ended for all of these cells and roles; what a budget cut short has not ended."""
+    rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] != "over_budget"]
+    asked = {call["role"] for row in rows for call in store.parts_of(row["cell_id"], "calls")}
+    ended = {(row["ticker"], _date(row["date"]), int(row["repeat"])) for row in rows}
+    return asked >= set(roles) and ended >= {(one.ticker, one.date, one.repeat) for one in wanted}
+
+
 def recorded(store: Store, cell: Cell) -> list[Recorded]:
     """What the source cell sent, in its order: the first request of each turn. Raises PipelineError when it left nothing.
 

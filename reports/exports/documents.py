@@ -12,6 +12,7 @@ from reports import grid
 from reports.answer import caveats, gates, takeaways, wording
 from reports.answer.findings import Findings, find
 from reports.format import known, plain
+from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
     from reports.answer.findings import MetricRow
@@ -73,6 +74,7 @@ def to_markdown(run: Run) -> str:
     lines += list(_md_answer(found))
     lines += list(_md_arms(run, found))
     for title, sentences in (
+        ("Asked the same prompts", [] if run.is_interim else [one.text for one in likenesses(run)]),
         ("Takeaways", [t.text for t in takeaways.takeaways(found)]),
         ("Keep in mind", caveats.caveats(found, run)),
         ("Gates", [str(gate) for gate in gates.check(run, found)]),

@@ -12,10 +12,12 @@ import pyarrow as pa
 from reports import tables
 from reports.answer import caveats, gates, takeaways
 from reports.answer.findings import find
+from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
     from reports.answer.findings import MetricRow
     from reports.load import Run
+    from reports.roles.likeness import Likeness
 
 
 def plain_rows(run: Run, table: str, columns: Sequence[str]) -> Iterator[list[Any]]:
@@ -63,6 +65,7 @@ def to_json(run: Run) -> str:
         "answer": takeaways.headline(found) if found else "",
         "briefs": [{"arm": one.arm, "word": one.word, "text": one.text} for one in takeaways.briefs(found)] if found else [],
         "endpoints": [_metric(row) for row in found.rows] if found else [],
+        "same_prompts": [_likeness(one) for one in likenesses(run)],
         "takeaways": [{"text": t.text, "endpoint": t.endpoint} for t in takeaways.takeaways(found)] if found else [],
         "what_would_change_this": list(caveats.what_would_change(found)) if found else [],
         "caveats": list(caveats.caveats(found, run)) if found else [],
@@ -103,6 +106,12 @@ def _comparison(found: Any) -> dict[str, Any]:
 def _estimate(found: Any) -> dict[str, Any]:
     told = {name: finite(getattr(found, name)) for name in ("value", "low", "high")}
     return {**told, "cases": found.cases, "dates": found.dates, "missing": found.missing, "method": found.method}
+
+
+def _likeness(one: Likeness) -> dict[str, Any]:
+    numbers = {name: finite(getattr(one, name)) for name in ("agreement", "self_agreement", "margin")}
+    named = {"source": one.source, "target": one.target, "word": one.word, "text": one.text, "prompts": one.prompts}
+    return {**named, **numbers, "difference": _estimate(one.apart)}
 
 
 def _gate(gate: gates.Gate) -> dict[str, Any]:

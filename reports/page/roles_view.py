@@ -14,7 +14,7 @@ from reports.grounding import of_run as grounding_of_run
 from reports.grounding.origins import GROUNDED, INVENTED
 from reports.load import flow
 from reports.page import html
-from reports.roles import hybrid, judges, replays, swaps
+from reports.roles import hybrid, judges, likeness, replays, swaps
 from reports.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reports.money.breakdown import Total
     from reports.roles.hybrid import Hybrid
     from reports.roles.judges import JudgedReplay
+    from reports.roles.likeness import Likeness
     from reports.roles.replays import ReplayResult, RoleComparison
 
 WORST = 8
@@ -87,6 +88,11 @@ class RolesView:
     def compared(self) -> list[ReplayResult]:
         """Replays to another model; those of a model on itself are the noise floor."""
         return [one for one in self.replays if not one.is_floor] or self.replays
+
+    @cached_property
+    def likenesses(self) -> list[Likeness]:
+        """Whether each model that was asked the same prompts decides as the recorded one did."""
+        return likeness.likenesses(self.run)
 
     @cached_property
     def judged(self) -> list[JudgedReplay]:
