@@ -1,6 +1,6 @@
-"""What the same work costs with nothing kept: Dramatiq, LangGraph and ChatOpenAI as their documentation joins them.
+"""python -m benchmarks.bare (after `make demo`)
 
-    python benchmarks/bare.py REDIS_URL MODELS_URL --cells 256 --at-a-time 64 --workers 2 --characters 30000
+What the same work costs with nothing kept: Dramatiq, LangGraph and ChatOpenAI as their documentation joins them.
 
 Twelve calls in nine steps, four of them side by side, with prompts as long as the harness sends; no journal, no ledger, no
 limits, no tables. Asynchronous actors, one client per process: the fastest of the usual ways. Prints {"first", "last"} in
@@ -24,9 +24,6 @@ from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
@@ -36,6 +33,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 
 from harness.queue.process import die_with_parent
+
+ROOT = Path(__file__).resolve().parents[1]
 
 _TIMES = "bare:times"
 _QUEUE = "bare"
@@ -78,7 +77,7 @@ def measure(asked: argparse.Namespace, characters: int, ideal_s: float) -> dict[
     """Efficiency and CPU, measured like the harness's own; `asked` holds cells, at_a_time, workers and latency_s."""
     from benchmarks.watching import watching
     from harness.queue.private_redis import private_redis
-    from tests.fixtures.models import fake_server
+    from tests.fakes.process import fake_server
 
     numbers = {"cells": asked.cells, "at-a-time": asked.at_a_time, "workers": asked.workers, "characters": characters}
     words = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
@@ -87,8 +86,8 @@ def measure(asked: argparse.Namespace, characters: int, ideal_s: float) -> dict[
         private_redis(Path(folder)) as broker,
         fake_server("--latency-s", str(asked.latency_s)) as models,
     ):
-        command = [sys.executable, __file__, broker, f"{models.url}/v1", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, watching(process.pid) as watch:
+        command = [sys.executable, "-m", "benchmarks.bare", broker, f"{models.url}/v1", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process, watching(process.pid) as watch:
             told = json.loads(process.communicate()[0])
     return {
         "efficiency": round(ideal_s / (told["last"] - told["first"]), 3),

@@ -1,15 +1,15 @@
-"""What the decision ladder reads from the corpus: JSON with right, wrong, unparsed, per rung and group, and the confusion."""
+"""python -m benchmarks.decision_ladder (after `make demo`)
+
+What the decision ladder reads from the corpus: JSON with right, wrong, unparsed, per rung and group, and the confusion.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
-
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from domain.ratings import RATINGS
 from tests.agents.corpus import climb, texts, verdict
@@ -52,7 +52,12 @@ def _confusion(pairs: Any) -> dict[str, dict[str, int]]:
     return table
 
 
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    measured = measure()
+    print(json.dumps(measured, indent=2))
+    return 1 if measured["wrong"] else 0
+
+
 if __name__ == "__main__":
-    found = measure()
-    print(json.dumps(found, indent=2))
-    sys.exit(1 if found["wrong"] else 0)
+    sys.exit(main())

@@ -1,4 +1,6 @@
-"""Forecast against bill over simulated experiments: how often the plan's 80 % interval holds what the fake server billed.
+"""python -m benchmarks.forecast (after `make demo`)
+
+Forecast against bill over simulated experiments: how often the plan's 80 % interval holds what the fake server billed.
 
 Each experiment is a world of its own: how much its models write, how much cells differ, how prompts are counted there, how
 often a form must be asked again, how warm the cache is. A first small run is measured, the plan is made from it by the
@@ -14,16 +16,11 @@ import asyncio
 import json
 import math
 import random
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(ROOT)
 
 import agents
 from agents import Answer, Call, Permit, Place, Request, WorstCase
@@ -38,7 +35,7 @@ from harness.storage import rows
 from harness.storage.folder import Folder, open_folder
 from harness.storage.freeze import freeze_cells
 from harness.storage.store import Store
-from tests.fixtures.models import FakeModels, fake_server
+from tests.fakes.process import FakeModels, fake_server
 
 EXPERIMENT = """
 name: simulated
@@ -292,7 +289,7 @@ async def measure(experiments: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

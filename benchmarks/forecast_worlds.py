@@ -1,4 +1,6 @@
-"""Forecast against bill over hundreds of worlds: the fake server is asked at a few lengths of answers, the rest is in between.
+"""python -m benchmarks.forecast_worlds (after `make demo`)
+
+Forecast against bill over hundreds of worlds: the fake server is asked at a few lengths of answers, the rest is in between.
 
 benchmarks/forecast.py sends every request of every experiment; this sends those of one experiment, at four lengths of
 answers, and computes from them what other worlds would have used: outputs as the worlds say, prompts and caches between the
@@ -12,16 +14,11 @@ import asyncio
 import json
 import math
 import random
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import pandas as pd
@@ -32,7 +29,7 @@ from benchmarks.forecast import FORMS, Bench, Hit, World
 from harness.cells import Cell
 from harness.money.public_prices import Tokens
 from harness.planning.experience import Experience, key_of, of_calls
-from tests.fixtures.models import fake_server
+from tests.fakes.process import fake_server
 
 LEVELS = (0.4, 0.8, 1.6, 3.2)
 """How long answers are over the priors, where prompts and caches are recorded."""
@@ -164,7 +161,7 @@ async def measure(worlds: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

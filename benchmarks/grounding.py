@@ -1,6 +1,6 @@
-"""Precision and recall of the grounding ledger on hand-labelled sentences, and its speed; prints one JSON object.
+"""python -m benchmarks.grounding (after `make demo`)
 
-    python benchmarks/grounding.py [--archive DIR] [--errors]
+Precision and recall of the grounding ledger on hand-labelled sentences, and its speed; prints one JSON object.
 
 The sentences stand in tests/reports/grounding_corpus.yaml; the snapshots are frozen from a djia-2025 archive.
 """
@@ -12,16 +12,12 @@ import datetime as dt
 import json
 import os
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import yaml
 

@@ -1,4 +1,6 @@
-"""Input tokens of a decision, how much of them a prompt cache can serve, and which facts reach each role: JSON on stdout.
+"""python -m benchmarks.prompt_tokens (after `make demo`)
+
+Input tokens of a decision, how much of them a prompt cache can serve, and which facts reach each role: JSON on stdout.
 
 A scripted lineup answers as long as each role is asked to; the cases are djia-2025's (env DJIA_2025, or beside the repository),
 else the demo's; a number as argument takes so many of them. Tokens are estimated as the door does before it sends
@@ -13,18 +15,15 @@ growth_when_roles_overrun  how often -> growth from depth 1 to 5 when free texts
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import datetime as dt
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from agents import (
     Call,
@@ -193,4 +192,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else None), indent=2))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", type=int, nargs="?", help="how many cases (default: all)")
+    print(json.dumps(main(parser.parse_args().cases), indent=2))

@@ -1,6 +1,6 @@
-"""How the report grows: time, memory and size of the page at 1,000, 10,000 and 100,000 cells, and how soon it is usable.
+"""python -m benchmarks.report_scale (after `make test`)
 
-    python benchmarks/report_scale.py [--cells 1000 10000 100000] [--cases N] [--json FILE] [--keep DIR]
+How the report grows: time, memory and size of the page at 1,000, 10,000 and 100,000 cells, and how soon it is usable.
 
 Prints one JSON object. Each size runs in a process of its own, so that peak memory is its own.
 """
@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(ROOT)
 ARMS = 5
 TICKERS = 20
 BASE = 10_000
@@ -47,7 +45,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="How the report grows with the number of cells.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--cases", type=int, default=200, help="case pages to write, timed apart")
     parser.add_argument("--json", help="also write the result here")
@@ -59,7 +57,7 @@ def _arguments() -> argparse.Namespace:
 def _size(folder: Path, cells: int, cases: int) -> dict[str, Any]:
     if not (folder / "cells.parquet").exists():
         _make(folder, cells)
-    command = [sys.executable, __file__, "--measure", str(folder), "--cases", str(cases)]
+    command = [sys.executable, "-m", "benchmarks.report_scale", "--measure", str(folder), "--cases", str(cases)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {"cells": cells, **measured, **_in_chromium(folder / "report.html")}

@@ -1,6 +1,6 @@
-"""What a large matrix costs the runner and Redis, as JSON: expand, freeze in name, feed and follow, with instant fake cells.
+"""python -m benchmarks.scale (after `make demo`)
 
-    python benchmarks/scale.py [--cells 1000 10000 100000]
+What a large matrix costs the runner and Redis, as JSON: expand, freeze in name, feed and follow, with instant fake cells.
 
 Everything is the runner's own code but the workers: a thread takes messages off the queue and says that their cells ended.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -17,10 +16,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(ROOT)
 
 import redis
 

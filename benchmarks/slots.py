@@ -1,6 +1,6 @@
-"""How busy the slots of a GPU stay while cells wait for them, as JSON: hosted, local and hybrid arms side by side.
+"""python -m benchmarks.slots (after `make demo`)
 
-    python benchmarks/slots.py [--dates 9] [--slots 2] [--hosted-s 0.5] [--local-s 0.8]
+How busy the slots of a GPU stay while cells wait for them, as JSON: hosted, local and hybrid arms side by side.
 
 Busy is the time that calls at the local server take, over all its slots, from its first request until the last cell that needs
 it has been taken up. `loads` counts how often the server had to load a model; `overlap` is the share of that time in which the
@@ -18,14 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(ROOT)
-
 import pyarrow.parquet as pq
 import yaml
 
-from tests.fixtures.models import FakeModels, fake_server
+from tests.fakes.process import FakeModels, fake_server
+
+ROOT = Path(__file__).resolve().parents[1]
 
 MONTHS = (1, 3, 4, 6, 7, 9, 10, 11, 12)
 """Of 2010, whose 15th is a session."""

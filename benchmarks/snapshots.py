@@ -1,11 +1,13 @@
-"""How long freezing takes and what it needs: 20 tickers x 40 dates of an archive, then the same again for a second run.
+"""python -m benchmarks.snapshots (after `make demo`)
 
-    python benchmarks/snapshots.py [ARCHIVE]      an archive of prices, news and filings; the demo source without one
+How long freezing takes and what it needs: 20 tickers x 40 dates of an archive, then the same again for a second run.
 
-Prints one JSON object."""
+Prints one JSON object.
+"""
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import os
@@ -17,9 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
+ROOT = Path(__file__).resolve().parents[1]
 FIRST = dt.date(2025, 4, 1)
 TICKERS, DATES = 20, 40
 ARCHIVE = {"prices": "archive", "filings": "archive", "news": "archive", "mask": False, "decision_time": "close"}
@@ -67,18 +67,25 @@ def main(archive: str | None) -> None:
 
 def _apart(root: str, run: str, archive: str | None) -> dict[str, Any]:
     """Each run in a process of its own, as it is in life."""
-    command = [sys.executable, __file__, "--one", root, run, *([archive] if archive else [])]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.snapshots", *([archive] if archive else []), "--one", root, run]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return dict(json.loads(done.stdout))
 
 
 def _default() -> str | None:
-    path = os.environ.get("DJIA_2025") or str(Path(__file__).parents[2] / "shared" / "data" / "djia-2025")
-    return path if Path(path).is_dir() else None
+    path = os.environ.get("DJIA_2025") or str(ROOT.parent / "shared" / "data" / "djia-2025")
+    return str(Path(path).resolve()) if Path(path).is_dir() else None
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(measure(sys.argv[2], sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else None)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "archive", nargs="?", default=_default(), help="prices, news and filings (default: $DJIA_2025, or demo data)"
+    )
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        root, run = options.one
+        print(json.dumps(measure(root, run, options.archive)))
     else:
-        main(sys.argv[1] if len(sys.argv) > 1 else _default())
+        main(options.archive)

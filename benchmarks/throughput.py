@@ -1,6 +1,6 @@
-"""How fast cells go through with everything on, as JSON: efficiency, CPU, memory, start-up, and where time goes.
+"""python -m benchmarks.throughput (after `make demo`)
 
-    python benchmarks/throughput.py [--cells 256] [--at-a-time 64] [--latency-s 0.5] [--workers 2] [--bare] [--profile]
+How fast cells go through with everything on, as JSON: efficiency, CPU, memory, start-up, and where time goes.
 
 A cell has 12 calls, 9 of them one after another; ideal = waves of cells x 9 x latency; actual = first request to last receipt.
 The fake model server answers after `latency-s`; journal, ledger, leases, slots, Parquet and its fsync are on, as in any run.
@@ -21,17 +21,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose statistics.py would hide the standard one.
-sys.path[0] = str(ROOT)
-
 from benchmarks import bare
 from benchmarks.watching import Watch, watching
 from harness.experiment import matrix, spec
 from harness.queue.private_redis import private_redis
 from harness.storage.folder import open_folder
 from harness.storage.freeze import freeze_cells
-from tests.fixtures.models import FakeModels, fake_server
+from tests.fakes.process import FakeModels, fake_server
+
+ROOT = Path(__file__).resolve().parents[1]
 
 CRITICAL_PATH = bare.STEPS
 

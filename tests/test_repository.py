@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -93,21 +96,44 @@ def test_the_readme_s_duckdb_queries_run_on_a_run_s_tables(tmp_path: Path) -> No
     }
 
 
-def test_every_benchmark_starts_from_anywhere_and_finds_python_s_own_statistics(tmp_path: Path) -> None:
-    """Python puts a script's folder first, and one of ours there is called statistics.py."""
-    found = (ROOT / "benchmarks").glob("*.py")
-    scripts = sorted(str(path) for path in found if 'if __name__ == "__main__"' in path.read_text())
-    assert len(scripts) >= 10
-    code = (
-        "import importlib, runpy, sys\n"
-        f"for path in {scripts!r}:\n"
-        f"    sys.path[0] = {str(ROOT / 'benchmarks')!r}\n"
-        "    sys.modules.pop('statistics', None)\n"
-        "    runpy.run_path(path, run_name='benchmark')\n"
-        "    print(hasattr(importlib.import_module('statistics'), 'fmean'))\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert ended.stdout.split() == ["True"] * len(scripts), ended.stderr
+_BENCHMARKS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
+_HELP_OF_EACH = """
+import contextlib, io, runpy, sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"{name} is not among the packages of a run")
+
+sys.meta_path.insert(0, Missing())
+sys.path[0] = sys.argv[2]
+for script in sys.argv[3:]:
+    sys.argv[1:] = ["--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    print(shown.getvalue().partition(" ")[0])
+import statistics
+print(statistics.fmean([1, 2]))
+"""
+
+
+def test_every_benchmark_starts_without_development_packages_and_hides_none_of_python_s_modules(tmp_path: Path) -> None:
+    """One process: in each of their own, nearly all of the time would go into the same imports."""
+    assert len(_BENCHMARKS) >= 12
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    names = {re.split(r"[^\w-]", line)[0].lower() for line in declared}
+    modules = {module for module, packages in packages_distributions().items() if {one.lower() for one in packages} & names}
+    assert {"pytest", "playwright"} <= modules
+    command = [sys.executable, "-c", _HELP_OF_EACH, ",".join(modules), str(ROOT / "benchmarks"), *map(str, _BENCHMARKS)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert ended.stdout.split() == ["usage:"] * len(_BENCHMARKS) + ["1.5"], ended.stderr
+
+
+@pytest.mark.parametrize("path", _BENCHMARKS, ids=lambda path: path.stem)
+def test_the_first_line_of_a_benchmark_names_its_command_and_what_installs_its_packages(path: Path) -> None:
+    first = path.read_text().partition("\n")[0]
+    assert re.match(rf'"""python (-m benchmarks\.{path.stem}|benchmarks/{path.stem}\.py) \(after `make (demo|test)`\)', first)
 
 
 def test_no_two_files_import_each_other() -> None:

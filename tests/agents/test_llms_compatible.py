@@ -10,7 +10,7 @@ import pytest
 
 from agents import Model, Part, Request, Server, ToolCall, ToolSpec, probe
 from tests.agents.doors import RATING, answered, asked, cause, question
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 LOCAL = Model("local", "openai_compatible", "fake-model", {"max_output_tokens": 500, "temperature": 0.7, "seed": 3}, "vllm")
 

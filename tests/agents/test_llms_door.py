@@ -9,7 +9,7 @@ import pytest
 from agents import Clients, Halt, Model, ModelCallError, Permit, Place, Request, Server, Unsupported, ask, estimate_tokens
 from agents.contract.gate import WorstCase
 from tests.agents.doors import OpenGate, question
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 LOCAL = Model("local", "openai_compatible", "fake-model", {"max_output_tokens": 500, "num_ctx": 4000}, "vllm")
 UNCAPPED = Model("local", "openai_compatible", "fake-model", {}, "vllm")

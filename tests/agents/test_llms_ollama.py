@@ -11,7 +11,7 @@ import pytest
 
 from agents import Clients, Model, Part, Place, PromptTooLong, Request, Server, ToolCall, ToolSpec, ask, probe
 from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 PARAMS = {"num_ctx": 4096, "max_output_tokens": 500, "temperature": 0.7, "seed": 7}
 LLAMA = Model("llama", "ollama", "llama3.1:8b", PARAMS, "ollama")

@@ -14,7 +14,7 @@ import pytest
 
 from agents import FORMS, Clients, Form, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask, probe
 from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 GPT = Model("gpt-5", "openai", "gpt-5", {"reasoning_effort": "medium", "verbosity": "low", "max_output_tokens": 4000}, "openai")
 

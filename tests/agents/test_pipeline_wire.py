@@ -25,8 +25,8 @@ from agents import (
 )
 from agents.llms.openai import chat_arguments, responses_arguments
 from tests.agents.cell import snapshot
+from tests.fakes.process import FakeModels
 from tests.fakes.scripted import OpenGate
-from tests.fixtures.models import FakeModels
 
 RATING = '{"summary": "s", "thesis": "t", "rating": "Sell", "confidence": 70, "target_price": 90, "horizon": "6 weeks"}'
 

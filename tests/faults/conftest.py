@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from harness.queue.private_redis import private_redis, redis_binary
+from tests.fakes.process import FakeModels
 from tests.faults.stage import Stage, stage
-from tests.fixtures.models import FakeModels
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import redis
 import yaml
 
 from harness.queue.private_redis import redis_binary
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 from tests.fixtures.runs import PATIENCE_S, ROOT, Lab, wait_for
 
 COMPOSE = ROOT / "docker-compose.gpu.yml"

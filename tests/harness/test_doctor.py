@@ -18,7 +18,7 @@ from harness.checking.checks import Check
 from harness.errors import InvalidInput
 from harness.experiment import spec
 from harness.experiment.cases import Data
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 ROOT = Path(__file__).parents[2]
 TINY = """

@@ -12,7 +12,7 @@ from harness.errors import InvalidInput
 from harness.experiment import again
 from harness.experiment.again import Wish
 from harness.replay import find
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 from tests.fixtures.runs import Lab
 
 ROLES = ("bull", "trader")

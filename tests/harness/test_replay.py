@@ -17,7 +17,7 @@ from harness.experiment import again, spec
 from harness.experiment.again import Wish
 from harness.replay import find
 from reports.load import load
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
 ROLES = 12

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import status
-from tests.fixtures.models import fake_server
+from tests.fakes.process import fake_server
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from agents import Clients, Model, Pipeline
 from harness.cells import Cell
 from harness.workers.warmth import Warmer
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 
 LLAMA, QWEN = "llama3.1:8b", "gpt-oss:20b"
 
