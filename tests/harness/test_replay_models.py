@@ -13,7 +13,7 @@ import yaml
 from harness.errors import InvalidInput
 from harness.experiment import models_file, spec
 from reports.load import load
-from tests.fixtures.models import FakeModels
+from tests.fakes.process import FakeModels
 from tests.fixtures.runs import HOSTED, Lab
 
 DECIDING = ["research_manager", "trader", "portfolio_manager"]
