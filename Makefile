@@ -5,7 +5,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 # Compiled modules are kept whatever the shell says: else each process of a run or a test compiles them all again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replay test system-chromium check static units models lock schema clean
+.PHONY: demo demo-replay test setup system-chromium check static units models lock schema clean
 
 demo: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
@@ -14,10 +14,12 @@ demo-replay: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
 	$(BIN)/python -m harness replay smoke --from smollm2-135m --to gemma3-270m --noise-floor 1 --yes
 
-test:
+test: setup
+	@$(MAKE) --no-print-directory check
+
+setup:
 	@$(MAKE) --no-print-directory -j 2 .venv/.dev system-chromium
 	tests/chromium.sh
-	@$(MAKE) --no-print-directory check
 
 system-chromium:
 	@tests/chromium.sh --system-only
