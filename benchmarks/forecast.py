@@ -33,8 +33,8 @@ from harness.planning.forecast import ArmForecast, Forecaster, Part
 from harness.planning.priors import REASONING_TOKENS
 from harness.storage import rows
 from harness.storage.folder import Folder, open_folder
-from harness.storage.freeze import freeze_cells
-from harness.storage.store import Store
+from harness.storage.snapshots import freeze_cells
+from harness.storage.store import Store, files_of
 from tests.fakes.process import FakeModels, fake_server
 
 EXPERIMENT = """
@@ -192,7 +192,7 @@ class Bench:
         parts = rows.message_rows(part for call in calls for part in call.request.parts)
         ending = rows.Ending("ok", 1, 0.0, 1.0, 1.0, "benchmark")
         receipt = rows.cell_row(cell, ending, lines, run_id=run_id, hosted={"openai"})
-        store.write(cell.cell_id, 1, lines, parts, receipt)
+        store.put(files_of(cell.cell_id, 1, lines, parts, receipt))
         return sum(price.cost_usd or 0.0 for price in priced)
 
     def plan(self, cells: Sequence[Cell], learnt: experience.Experience) -> dict[str, ArmForecast]:

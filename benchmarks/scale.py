@@ -23,10 +23,10 @@ from harness.cells import Cell
 from harness.experiment import matrix, servers, spec
 from harness.experiment.spec import Experiment
 from harness.planning import plan
-from harness.queue import events, registry
+from harness.queue import control, registry
 from harness.queue.broker import NAMESPACE, make_broker, queue_name
-from harness.queue.events import Event
-from harness.queue.feeding import Feed
+from harness.queue.control import CellEvent
+from harness.queue.feed import Feed
 from harness.queue.private_redis import private_redis
 from harness.queue.registry import RunInfo
 
@@ -96,7 +96,7 @@ def _follow(url: str, cells: dict[str, Cell]) -> dict[str, Any]:
         started = time.monotonic()
         while feed.left:
             feed.fill()
-            for event in events.follow(client, info.run_id, wait_s=0.1):
+            for event in control.read_events(client, info.run_id, wait_s=0.1):
                 feed.ended(event.cell_id)
                 ended += 1
             most = max(most, int(client.info("memory")["used_memory"]))
@@ -116,7 +116,7 @@ def _work(url: str, run_id: str, queue: str, count: int) -> None:
             with client.pipeline(transaction=False) as pipe:
                 for raw in client.hmget(f"{NAMESPACE}:{queue}.msgs", taken):
                     cell = Cell.from_json(json.loads(raw)["args"][1])
-                    pipe.xadd(events.key(run_id), asdict(Event(cell.cell_id, "ok")))
+                    pipe.xadd(control.events_key(run_id), asdict(CellEvent(cell.cell_id, "ok")))
                 pipe.hdel(f"{NAMESPACE}:{queue}.msgs", *taken)
                 pipe.execute()
             done += len(taken)

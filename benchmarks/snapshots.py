@@ -44,7 +44,7 @@ def cells(archive: str | None) -> list[Any]:
 def measure(root: str, run: str, archive: str | None) -> dict[str, Any]:
     """Freeze all cases into one run, in this process."""
     from harness.storage.folder import open_folder
-    from harness.storage.freeze import freeze_cells
+    from harness.storage.snapshots import freeze_cells
 
     started = time.perf_counter()
     wanted = cells(archive)

@@ -26,7 +26,7 @@ from benchmarks.watching import Watch, watching
 from harness.experiment import matrix, spec
 from harness.queue.private_redis import private_redis
 from harness.storage.folder import open_folder
-from harness.storage.freeze import freeze_cells
+from harness.storage.snapshots import freeze_cells
 from tests.fakes.process import FakeModels, fake_server
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisError
 
+from harness.admission import lease, ledger
 from harness.ending import Outcome
-from harness.gate import lease, ledger
-from harness.queue import control, events, registry, roll
-from harness.queue.events import NOT_RUN, UNFINISHED, Event
+from harness.queue import control, in_flight, registry
+from harness.queue.control import NOT_RUN, UNFINISHED, CellEvent
 
 if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.display import Display
     from harness.progress import Progress
-    from harness.queue.feeding import Feed
+    from harness.queue.feed import Feed
     from harness.queue.registry import RunInfo
     from harness.storage.store import Store
     from harness.workers.local_workers import LocalWorkers
@@ -84,7 +84,7 @@ class Follower:
                 self._stop()
             if self._wish == control.RUN:
                 self._feed.fill()
-            for event in events.follow(self._client, self._info.run_id, wait_s=TICK_S):
+            for event in control.read_events(self._client, self._info.run_id, wait_s=TICK_S):
                 self._hear(event)
             if time.monotonic() - self._looked_at > _SHOW_S:
                 self._look()
@@ -100,11 +100,11 @@ class Follower:
         self._display.show(self._progress)
 
     def _stop(self) -> None:
-        control.say(self._client, self._info.run_id, control.STOP)
+        control.request(self._client, self._info.run_id, control.STOP)
         self._wish = control.STOP
         self._display.say("stopping: requests that are out still land, nothing new is sent; Ctrl-C again stops at once")
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: CellEvent) -> None:
         self._quiet_since = time.monotonic()
         self._feed.ended(event.cell_id)
         if event.what == NOT_RUN:
@@ -117,7 +117,7 @@ class Follower:
         if receipt is not None:
             self._progress.add(receipt)
 
-    def _capped(self, event: Event) -> None:
+    def _capped(self, event: CellEvent) -> None:
         self._not_run.add(event.cell_id)
         self._progress.not_run = len(self._not_run)
         self._progress.note(f"the cap of the {event.detail} is met: no further cell starts; raise it and run again")
@@ -128,9 +128,9 @@ class Follower:
         """Read what changes between endings: who works on what, money, tokens, a person's wish."""
         self._looked_at = time.monotonic()
         run_id = self._info.run_id
-        self._wish = control.wish(self._client, run_id)
-        self._progress.see_running(roll.running(self._client, run_id))
-        self._progress.see_ledger(*ledger.told(self._client, run_id))
+        self._wish = control.requested(self._client, run_id)
+        self._progress.see_running(in_flight.running(self._client, run_id))
+        self._progress.see_ledger(ledger.totals(self._client, run_id))
         self._reopened()
 
     def _reopened(self) -> None:
@@ -145,7 +145,7 @@ class Follower:
     def _keep_alive(self) -> None:
         """What can wait for some seconds: our sign of life, and cells that are on no queue and in no hand."""
         self._resent_at = time.monotonic()
-        registry.give_sign(self._client, self._info)
+        registry.keep_alive(self._client, self._info)
         if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
             self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
         if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.resend_lost()):
@@ -162,7 +162,7 @@ class Follower:
 
     def _in_hand(self) -> bool:
         with contextlib.suppress(RedisError):
-            return bool(roll.running(self._client, self._info.run_id))
+            return bool(in_flight.running(self._client, self._info.run_id))
         return False
 
     @contextlib.contextmanager

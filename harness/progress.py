@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.queue.events import NOT_RUN
+from harness.admission.ledger import LedgerTotals
+from harness.queue.control import NOT_RUN
 from harness.storage.rows import Row
 
 FAILED = ("failed", "timeout", "over_budget")
@@ -151,12 +152,12 @@ class Progress:
         if sentence not in self.notes:
             self.notes = [*self.notes, sentence[:200]][-_NOTED:]
 
-    def see_ledger(self, calls: int, tokens: tuple[int, int], spent_usd: float) -> None:
+    def see_ledger(self, totals: LedgerTotals) -> None:
         if self.told_before is None:
-            self.told_before = calls
-        self.calls_told = calls
-        self.tokens_told = tokens
-        self.spent_usd = spent_usd
+            self.told_before = totals.calls
+        self.calls_told = totals.calls
+        self.tokens_told = totals.input_tokens, totals.output_tokens
+        self.spent_usd = totals.money.spent_usd
 
     def see_running(self, roll: Mapping[str, Mapping[str, Any]]) -> None:
         counts = Counter(str(entry["arm"]) for entry in roll.values())

@@ -21,7 +21,7 @@ from harness.experiment.lineups import Arm
 from harness.experiment.spec import Experiment
 from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
 from harness.storage import run_folder
-from harness.workers import replaying
+from harness.workers import recorded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -179,8 +179,8 @@ def _is_possible(plan: Plan, cell: Cell) -> bool:
 
 def _plan(found: Found, wish: Wish, options: Options) -> tuple[Plan, tuple[list[Cell], list[Cell]]]:
     again.check(found.experiment, wish)
-    sources = replaying.sources(found.run.store, wish.source)
-    if replaying.is_replayed(found.run.store, *again.floor_of(found.experiment, wish, sources)):
+    sources = recorded.replayable_cells(found.run.store, wish.source)
+    if recorded.is_replayed(found.run.store, *again.floor_of(found.experiment, wish, sources)):
         # The source's own models may be gone by now: what they answered is recorded, so neither key nor server is needed.
         wish = again.without_own(found.experiment, wish)
     asking = _asking(found.experiment, wish, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness import status
-from harness.queue import control, roll
+from harness.queue import control, in_flight
 
 if TYPE_CHECKING:
     from harness.storage.run_folder import RunFolder
@@ -23,7 +23,7 @@ def reopen_failed(run: RunFolder, broker: str | None = None) -> tuple[int, bool]
         if client is None:
             return len(chosen), False
         for cell_id in chosen:
-            roll.forgive(client, run.run_id, cell_id)
+            in_flight.forget_deaths(client, run.run_id, cell_id)
         is_running = control.is_running(client, run.run_id)
         if is_running and chosen:
             client.rpush(control.reopen_key(run.run_id), *chosen)

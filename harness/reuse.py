@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.admission import journal
 from harness.cells import Cell
 from harness.errors import StoreError
-from harness.gate import journal
 from harness.queue.private_redis import private_redis
 from harness.storage.run_folder import RunFolder
 from harness.storage.store import Store
@@ -37,9 +37,9 @@ def take_journals(client: Redis, run_id: str, others: Iterable[RunFolder], cells
     `shared`: all runs keep their journals in this very Redis; else each has an append-only file in its folder."""
     taken = 0
     for run in others:
-        lines = journal.export(client, run.run_id) if shared else _exported(run)
+        lines = journal.export_entries(client, run.run_id) if shared else _exported(run)
         wanted = [line for line in lines.splitlines() if json.loads(line)[0] in cells]
-        taken += journal.load(client, run_id, b"\n".join(wanted)) if wanted else 0
+        taken += journal.import_entries(client, run_id, b"\n".join(wanted)) if wanted else 0
     return taken
 
 
@@ -59,6 +59,6 @@ def _exported(run: RunFolder) -> bytes:
 
     try:
         with private_redis(folder) as url, Redis.from_url(url) as client:
-            return journal.export(client, run.run_id)
+            return journal.export_entries(client, run.run_id)
     except StoreError:
         return b""

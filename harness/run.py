@@ -16,7 +16,7 @@ from harness.display import Display
 from harness.ending import Outcome
 from harness.experiment import environment, matrix, spec
 from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
-from harness.storage import freeze, manifest, run_folder
+from harness.storage import manifest, run_folder, snapshots
 from harness.storage.folder import Folder, open_folder
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _freeze(plan: Plan, display: Display) -> dict[str, Cell]:
         display.say(f"freezing {len({cell.case_id for cell in new})} cases")
         contact = environment.read(plan.options.path).get("SEC_CONTACT")
         store = plan.run.store.folder
-        names |= freeze.freeze_cells(new, store, plan.options.snapshots, plan.archive, contact=contact)
+        names |= snapshots.freeze_cells(new, store, plan.options.snapshots, plan.archive, contact=contact)
     frozen = [cell.frozen(names[cell.case_id], plan.checked.digests) for cell in plan.chosen]
     return {cell.cell_id: cell for cell in frozen}
 

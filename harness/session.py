@@ -15,7 +15,7 @@ from harness.checking.sources_check import archive_address
 from harness.experiment import servers, spec
 from harness.experiment.matrix import pool_of
 from harness.progress import Progress
-from harness.queue import control, events, registry, roll
+from harness.queue import control, in_flight, registry
 from harness.queue.private_redis import private_redis
 from harness.queue.registry import RunInfo
 from harness.workers.local_workers import LocalWorkers
@@ -114,7 +114,7 @@ def work_off(
 
     from harness.following import Follower
     from harness.queue.broker import make_broker
-    from harness.queue.feeding import Feed
+    from harness.queue.feed import Feed
 
     info = _info(plan)
     ended = plan.run.store.receipts()
@@ -122,9 +122,9 @@ def work_off(
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells])
     feed = Feed(make_broker(url), info, left)
     feed.clear_queues()
-    events.forget(client, info.run_id)
-    roll.forget(client, info.run_id, nobody_lives=plan.options.broker is None)
-    control.say(client, info.run_id, control.RUN)
+    control.clear_events(client, info.run_id)
+    in_flight.reset(client, info.run_id, nobody_lives=plan.options.broker is None)
+    control.request(client, info.run_id, control.RUN)
     registry.announce(client, info)
     try:
         return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()

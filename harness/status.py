@@ -12,9 +12,9 @@ from typing import Any
 from redis import Redis, RedisError
 
 from harness import reuse
-from harness.gate import ledger, limits
+from harness.admission import ledger, slots
 from harness.progress import Progress
-from harness.queue import control, roll
+from harness.queue import control, in_flight
 from harness.queue.private_redis import url_of
 from harness.storage import run_folder
 from harness.storage.folder import open_folder
@@ -57,7 +57,7 @@ def read(run: RunFolder, broker: str | None = None) -> Status:
     progress = _progress(run, manifest)
     with connected(run, broker) as client:
         wish = _live(client, run.run_id, progress) if client else None
-        known = limits.usage(client, run.run_id) if client and wish else {}
+        known = slots.slot_usage(client, run.run_id) if client and wish else {}
     return Status(run, manifest, progress, wish, {name: vars(usage) for name, usage in known.items()})
 
 
@@ -100,7 +100,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
 
 def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
     with contextlib.suppress(RedisError):
-        progress.see_running(roll.running(client, run_id))
-        progress.see_ledger(*ledger.told(client, run_id))
-        return control.wish(client, run_id) if control.is_running(client, run_id) else None
+        progress.see_running(in_flight.running(client, run_id))
+        progress.see_ledger(ledger.totals(client, run_id))
+        return control.requested(client, run_id) if control.is_running(client, run_id) else None
     return None

@@ -69,5 +69,5 @@ def _say(name: str, results: str, broker: str | None, wish: str) -> None:
             raise InvalidInput(
                 [Problem("RUN", f"nothing executes {where} now", "start it, or pass --broker if its Redis is shared")]
             )
-        control.say(client, run.run_id, wish)
+        control.request(client, run.run_id, wish)
     print(f"{run.experiment}/{run.run_id}: {wish}")

@@ -17,12 +17,12 @@ def export(
 ) -> None:
     """Export a run as CSV, JSON, JUnit or Markdown."""
     from harness.errors import InvalidInput, Problem
-    from harness.storage import tables_of
+    from harness.storage import run_folder
     from reports import exports as exporting
 
-    with tables_of.reported(run):
+    with run_folder.readable_errors(run):
         try:
-            text = exporting.export(tables_of.derived(results, run), format, table)
+            text = exporting.export(run_folder.with_tables(results, run), format, table)
         except exporting.UnknownExport as error:
             raise InvalidInput([Problem("--format or --table", str(error), "choose a known one")]) from error
         if output is not None:

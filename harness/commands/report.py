@@ -14,17 +14,17 @@ def report(
     cases: Annotated[str, typer.Option(help="Case pages to write: a number, all, or none.")] = "500",
 ) -> None:
     """Write report.html and the case pages of a run; with two runs, what changed between them."""
-    from harness.storage import tables_of
+    from harness.storage import run_folder
     from reports.answer import run_changes
     from reports.page import render
 
     most = _most(cases)
-    with tables_of.reported(run):
-        first = tables_of.derived(results, run)
+    with run_folder.readable_errors(run):
+        first = run_folder.with_tables(results, run)
         if other is None:
             print(render.render(first, most))
             return
-        second = tables_of.derived(results, other)
+        second = run_folder.with_tables(results, other)
         found = run_changes.between(first, second)
         print(run_changes.as_text(found))
         print(render.render_changes(second, found))

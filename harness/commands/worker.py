@@ -29,12 +29,12 @@ def worker(
 ) -> None:
     """Serve the runs that a broker announces; needs only Redis, the results folder and its models."""
     from harness.workers import supervisor
-    from harness.workers.orders import Orders, pools_of
+    from harness.workers.config import WorkerConfig, parse_pools
 
-    orders = Orders(
+    config = WorkerConfig(
         broker=broker,
         results=results,
-        pools=pools_of(queues),
+        pools=parse_pools(queues),
         concurrency=concurrency or 32,
         local_concurrency=local_concurrency or concurrency or 4,
         processes=processes,
@@ -46,4 +46,4 @@ def worker(
         metrics_port=metrics_port,
         log_json=log_json,
     )
-    supervisor.serve(orders)
+    supervisor.serve(config)

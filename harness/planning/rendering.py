@@ -12,7 +12,7 @@ import agents
 from agents import Pipeline, PlannedPrompt, Snapshot, TokenCounter
 from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell
-from harness.storage.freeze import CaseInputs, Shelf
+from harness.storage.snapshots import CaseInputs, SnapshotLibrary
 
 RENDERED_CASES = 12
 SMALLEST_CACHED_PREFIX = 1024
@@ -24,7 +24,7 @@ def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[
     """Snapshots of a few cases, spread over the matrix: from the shelf, or frozen now where that needs no network."""
     by_case = {cell.case_id: cell for cell in cells}
     chosen = sorted(by_case, key=lambda case: sha256(case.encode()).hexdigest())[:RENDERED_CASES]
-    shelf = Shelf(shared, archive)
+    shelf = SnapshotLibrary(shared, archive)
     found = []
     for name in chosen:
         cell = by_case[name]
@@ -33,7 +33,7 @@ def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[
     return found
 
 
-def _snapshot(shelf: Shelf, case: CaseInputs) -> Snapshot | None:
+def _snapshot(shelf: SnapshotLibrary, case: CaseInputs) -> Snapshot | None:
     try:
         if not _needs_network(case):
             return Snapshot.from_bytes(shelf.get(case)[1])

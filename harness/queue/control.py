@@ -1,29 +1,32 @@
-"""What a person wants of a run that is going on: run, pause or stop; a word in Redis that runner and workers read."""
+"""What people, the runner and the workers tell each other about a run: requests from people, events from workers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+
 
 RUN, PAUSE, STOP = "run", "pause", "stop"
 
 
-def key(run_id: str) -> str:
+def control_key(run_id: str) -> str:
     return f"tah:{run_id}:control"
 
 
-def say(client: Redis, run_id: str, wish: str) -> None:
+def request(client: Redis, run_id: str, wish: str) -> None:
     """`run` goes on; `pause` starts no cell; `stop` also lets running cells end at their next call, to be continued later."""
-    client.set(key(run_id), wish)
+    client.set(control_key(run_id), wish)
 
 
-def wish(client: Redis, run_id: str) -> str:
-    return read(client.get(key(run_id)))
+def requested(client: Redis, run_id: str) -> str:
+    return parse_request(client.get(control_key(run_id)))
 
 
-def read(stored: object) -> str:
+def parse_request(stored: object) -> str:
     """The word as Redis gives it; nothing said means run."""
     return stored.decode() if isinstance(stored, bytes) else str(stored or RUN)
 
@@ -38,3 +41,42 @@ def is_running(client: Redis, run_id: str) -> bool:
 def reopen_key(run_id: str) -> str:
     """List of cell ids that `retry` asks a run in progress to take up again."""
     return f"tah:{run_id}:reopen"
+
+
+NOT_RUN = "not_run"
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class CellEvent:
+    """A cell that left a worker: ended with a status, not run for want of money, or left unfinished."""
+
+    cell_id: str
+    what: str
+    """One of reports.tables.STATUSES, NOT_RUN or UNFINISHED."""
+    detail: str = ""
+    """Cap that binds, for NOT_RUN."""
+
+
+def events_key(run_id: str) -> str:
+    return f"tah:{run_id}:events"
+
+
+async def publish(redis: AsyncRedis, run_id: str, event: CellEvent) -> None:
+    await redis.xadd(events_key(run_id), {"cell_id": event.cell_id, "what": event.what, "detail": event.detail})
+
+
+def read_events(client: Redis, run_id: str, *, wait_s: float) -> list[CellEvent]:
+    """Events since the last look, at once when there are any; what was read is dropped, so the stream stays short."""
+    found: Any = client.xread({events_key(run_id): "0"}, count=1000, block=max(1, int(wait_s * 1000)))
+    if not found:
+        return []
+    entries = (found if isinstance(found, list) else list(found.items()))[0][1]
+    entries = entries[0] if entries and isinstance(entries[0], list) else entries
+    client.xdel(events_key(run_id), *[entry_id for entry_id, _ in entries])
+    return [CellEvent(**{name.decode(): value.decode() for name, value in fields.items()}) for _, fields in entries]
+
+
+def clear_events(client: Redis, run_id: str) -> None:
+    """Drop what an earlier session left unread: its unfinished cells are fed again, and would end at once."""
+    client.delete(events_key(run_id))

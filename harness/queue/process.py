@@ -25,14 +25,3 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
 def is_orphan(parent: int) -> bool:
     """Whether `parent`, who started this process, is gone."""
     return os.getppid() != parent
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process with this id exists on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

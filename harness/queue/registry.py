@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
 KEY = "tah:runs"
-SIGN_MS = 60_000
+ALIVE_MS = 60_000
 """Longer than any outage of Redis or stall of a runner that a run should ride out unnoticed."""
 
 
@@ -53,7 +53,7 @@ class RunInfo:
         limit = self.terms.get("cell_limit") or {}
         return float(limit.get("soft", SOFT_LIMIT_S)), float(limit.get("hard", HARD_LIMIT_S))
 
-    def is_ours(self) -> bool:
+    def is_compatible(self) -> bool:
         """Whether this process has the very roles, prompts and flow that the run was planned with."""
         return code_of(self.pipelines) == self.code
 
@@ -89,49 +89,49 @@ def package_version() -> str:
         return "unknown"
 
 
-def sign_key(run_id: str) -> str:
+def alive_key(run_id: str) -> str:
     """String that expires: some runner executes this run."""
     return f"tah:{run_id}:runner"
 
 
 def announce(client: Redis, run: RunInfo) -> None:
     """From now on workers serve the run while its runner gives signs of life; runs whose runner died are forgotten."""
-    ghosts = known(client).keys() - active(client).keys()
+    ghosts = all_runs(client).keys() - active_runs(client).keys()
     if ghosts:
         client.hdel(KEY, *ghosts)
-    give_sign(client, run)
+    keep_alive(client, run)
 
 
-def give_sign(client: Redis, run: RunInfo) -> None:
+def keep_alive(client: Redis, run: RunInfo) -> None:
     """Also of a runner that stalled for so long that its run was forgotten."""
     client.hsetnx(KEY, run.run_id, run.to_json())
-    client.set(sign_key(run.run_id), 1, px=SIGN_MS)
+    client.set(alive_key(run.run_id), 1, px=ALIVE_MS)
 
 
 def withdraw(client: Redis, run_id: str) -> None:
     client.hdel(KEY, run_id)
-    client.delete(sign_key(run_id))
+    client.delete(alive_key(run_id))
 
 
-def known(client: Redis) -> dict[str, RunInfo]:
+def all_runs(client: Redis) -> dict[str, RunInfo]:
     """Every announced run by its id, those of a dead runner included: cells of theirs may be in work."""
     stored: dict[bytes, bytes] = client.hgetall(KEY)  # type: ignore[assignment]
     return {key.decode(): RunInfo.from_json(text) for key, text in stored.items()}
 
 
-def active(client: Redis) -> dict[str, RunInfo]:
+def active_runs(client: Redis) -> dict[str, RunInfo]:
     """Every run that a living runner executes, by its id."""
-    return {run_id: run for run_id, run in known(client).items() if client.exists(sign_key(run_id))}
+    return {run_id: run for run_id, run in all_runs(client).items() if client.exists(alive_key(run_id))}
 
 
 def is_active(client: Redis, run_id: str) -> bool:
-    return bool(client.hexists(KEY, run_id) and client.exists(sign_key(run_id)))
+    return bool(client.hexists(KEY, run_id) and client.exists(alive_key(run_id)))
 
 
-async def look(redis: AsyncRedis) -> dict[str, str]:
+async def announced_runs(redis: AsyncRedis) -> dict[str, str]:
     """Runs that living runners execute: id -> RunInfo as JSON."""
     stored: Any = await redis.hgetall(KEY)
-    signs: Any = await redis.mget([sign_key(key.decode()) for key in stored]) if stored else []
+    signs: Any = await redis.mget([alive_key(key.decode()) for key in stored]) if stored else []
     return {key.decode(): text.decode() for (key, text), sign in zip(stored.items(), signs, strict=True) if sign}
 
 

@@ -38,14 +38,14 @@ def write_outcomes(
     if not cases:
         return
     source = agents.open_sources(cells[0].data, archive, shared / "cache")["prices"]
-    market = Market(source, min(date for _, date in cases), now or dt.datetime.now(dt.UTC))
+    market = PriceHistories(source, min(date for _, date in cases), now or dt.datetime.now(dt.UTC))
     rows = [_outcome(market, ticker, date, horizon) for ticker, date in cases for horizon in sorted(set(horizons))]
-    measure = Measure.of(market, rows, benchmark, {ticker for ticker, _ in cases})
+    measure = Benchmark.of(market, rows, benchmark, {ticker for ticker, _ in cases})
     _write(folder, "outcomes", [row | measure.excess(row) for row in rows])
     _write(folder, "daily", [day for ticker in sorted(measure.shown) for day in market.daily(ticker)])
 
 
-class Market:
+class PriceHistories:
     """Prices of any ticker from a first day until now, each asked for once."""
 
     def __init__(self, source: Source, first: dt.date, now: dt.datetime) -> None:
@@ -85,16 +85,16 @@ class Market:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Benchmark:
     """What excess is measured against: the benchmark if it has every session that is needed, else the equal-weight universe."""
 
-    market: Market
+    market: PriceHistories
     name: str | None
     members: tuple[str, ...]
     tickers: Collection[str]
 
     @classmethod
-    def of(cls, market: Market, rows: Sequence[Row], benchmark: str, tickers: Collection[str]) -> Measure:
+    def of(cls, market: PriceHistories, rows: Sequence[Row], benchmark: str, tickers: Collection[str]) -> Benchmark:
         spans = {(row["entry_at"], row["exit_at"]) for row in rows if row["status"] == "known"}
         if spans and all(market.gain(benchmark, span) is not None for span in spans):
             return cls(market, benchmark, (benchmark,), tickers)
@@ -125,7 +125,7 @@ class Measure:
         return sum(gains) / len(gains)
 
 
-def _outcome(market: Market, ticker: str, date: dt.date, horizon: int) -> Row:
+def _outcome(market: PriceHistories, ticker: str, date: dt.date, horizon: int) -> Row:
     span = _span(date, horizon)
     row: Row = {"case_id": case_id(ticker, date), "horizon": horizon, "entry_at": span[0], "exit_at": span[1]}
     filled = market.fill(ticker, span)

@@ -1,16 +1,17 @@
-"""Which folder a run goes into, and which one a person means by RUN."""
+"""The folder of a run: which one a run goes into, and which one a person means by RUN."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.cells import Cell, digest_of
-from harness.errors import InvalidInput, Problem
+from harness.errors import InvalidInput, Problem, StoreError
 from harness.storage.folder import Folder, open_folder
-from harness.storage.store import Store
+from harness.storage.store import RECEIPT, Store
 
 DONE = "done"
 
@@ -74,3 +75,31 @@ def _run(results: Folder, experiment: str, run_id: str, *, is_new: bool = False)
 def _new_id() -> str:
     """Sorts by time; a letter pair keeps two runs of one second apart."""
     return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def with_tables(results: str, name: str) -> str:
+    """The address of the run that a person names, after deriving its tables from newer parts. Raises InvalidInput."""
+    store = find(results, name).store
+    if _is_stale(store):
+        store.compact()
+    return store.folder.url
+
+
+@contextmanager
+def readable_errors(name: str) -> Iterator[None]:
+    """Turn errors of reading a run or writing into its folder into messages for the user."""
+    from reports import NoRun
+
+    try:
+        yield
+    except NoRun as error:
+        raise InvalidInput([Problem(name, str(error), "run the experiment, or name another folder")]) from error
+    except OSError as error:
+        raise StoreError(f"cannot read or write the folder of {name}: {error}; set the rights or free space") from error
+
+
+def _is_stale(store: Store) -> bool:
+    """Whether a receipt was written after the table of cells."""
+    written = [at for file, at in store.parts.files().items() if file.endswith(RECEIPT)]
+    derived_at = store.folder.files().get("cells.parquet")
+    return bool(written) and (derived_at is None or max(written) >= derived_at)

@@ -87,10 +87,6 @@ class Store:
         raw = self.folder.read_if_there(f"{table}.parquet")
         return [] if raw is None else list(_decode(raw).to_pylist())
 
-    def write(self, cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> None:
-        """Put down an ended cell."""
-        self.put(files_of(cell_id, attempt, calls, messages, receipt))
-
     def put(self, files: Mapping[str, bytes]) -> None:
         """Put down the files of an ended cell (`files_of`), in their order. Raises StoreError."""
         for name, data in files.items():

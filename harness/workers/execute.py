@@ -18,17 +18,17 @@ from agents import Clients, Gate, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget
 from harness.experiment.again import JUDGE, REPLAY
-from harness.queue.roll import POISON_DEATHS
+from harness.queue.in_flight import POISON_DEATHS
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
 from harness.storage.store import Store, files_of
-from harness.workers import judging, replaying
-from harness.workers.clock import ClockedGate, ServiceClock
+from harness.workers import recorded
+from harness.workers.service_clock import ClockedAdmission, ServiceClock
 
 _WHOLE_RUN = ("run", "model")
 
 
-class CountingGate(Gate, Protocol):
+class CellAdmission(Gate, Protocol):
     """A gate that remembers what the cell's calls became."""
 
     @property
@@ -47,7 +47,7 @@ class Attempt:
     cell: Cell
     number: int
     run_id: str
-    gate: CountingGate
+    gate: CellAdmission
     clients: Clients
     store: Store
     load: Callable[[Cell], Awaitable[Snapshot]]
@@ -55,7 +55,7 @@ class Attempt:
     worker: str
     hosted: Collection[str]
     """Servers that bill by token."""
-    still_ours: Callable[[], Awaitable[bool]]
+    is_still_held: Callable[[], Awaitable[bool]]
     """Whether the lease is held; asked right before anything is written."""
     clock: ServiceClock
     is_draining: Callable[[], bool] = lambda: False
@@ -63,7 +63,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Ended:
+class CellEnded:
     """The receipt as it was written."""
 
     receipt: Row
@@ -77,7 +77,7 @@ class NotRun:
     reason: str
 
 
-async def execute(attempt: Attempt) -> Ended | NotRun:
+async def execute(attempt: Attempt) -> CellEnded | NotRun:
     """Run the cell and write its receipt. Raises LeaseLost, Deferred and Draining: then nothing was written."""
     started_at = time.time()
     ending = await _end(attempt, started_at)
@@ -86,7 +86,7 @@ async def execute(attempt: Attempt) -> Ended | NotRun:
     return await _written(attempt, ending)
 
 
-async def give_up(attempt: Attempt) -> Ended:
+async def give_up(attempt: Attempt) -> CellEnded:
     """A cell that keeps killing its process ends as failed, with the calls it made. Raises LeaseLost."""
     now = time.time()
     said = f"its process died {POISON_DEATHS} times while it ran alone (memory, or a crash below Python); see workers.log"
@@ -116,13 +116,13 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
 async def _decide(attempt: Attempt) -> Result:
     cell = attempt.cell
     async with attempt.clock.limited():
-        gate = ClockedGate(attempt.gate, attempt.clock, attempt.is_draining)
+        gate = ClockedAdmission(attempt.gate, attempt.clock, attempt.is_draining)
         if cell.kind == JUDGE:
-            contests, hidden = await asyncio.to_thread(judging.contests, attempt.store, cell), judging.hidden(cell)
+            contests, hidden = await asyncio.to_thread(recorded.answer_pairs, attempt.store, cell), recorded.hidden_names(cell)
             return await agents.judge(contests, hidden, cell.lineup, cell.pipeline, gate, attempt.clients)
         if cell.kind == REPLAY:
-            recorded = await asyncio.to_thread(replaying.recorded, attempt.store, cell)
-            return await agents.replay(recorded, cell.lineup, cell.pipeline, gate, attempt.clients)
+            prompts = await asyncio.to_thread(recorded.recorded_prompts, attempt.store, cell)
+            return await agents.replay(prompts, cell.lineup, cell.pipeline, gate, attempt.clients)
         snapshot = await attempt.load(cell)
         return await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, attempt.clients)
 
@@ -142,10 +142,10 @@ def _sentence(error: BaseException) -> str:
     return (str(error) or type(error).__name__)[:2000]
 
 
-async def _written(attempt: Attempt, ending: Ending) -> Ended:
+async def _written(attempt: Attempt, ending: Ending) -> CellEnded:
     """Tables are built right here: in a thread beside the loop both would fight for the interpreter. Only the disk has one."""
     cell, store = attempt.cell, attempt.store
-    if not await attempt.still_ours():
+    if not await attempt.is_still_held():
         raise LeaseLost(f"cell {cell.cell_id[:12]} was taken over while it ended")
     calls = rows.with_parsed(attempt.gate.calls, ending.result.parsed if ending.result else {})
     earlier = await asyncio.to_thread(store.earlier_calls, cell.cell_id, attempt.number) if attempt.number > 1 else []
@@ -153,4 +153,4 @@ async def _written(attempt: Attempt, ending: Ending) -> Ended:
     receipt = rows.cell_row(cell, ending, list(every.values()), run_id=attempt.run_id, hosted=attempt.hosted)
     files = files_of(cell.cell_id, attempt.number, calls, attempt.gate.messages, receipt)
     await asyncio.to_thread(store.put, files)
-    return Ended(receipt)
+    return CellEnded(receipt)

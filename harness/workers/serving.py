@@ -1,4 +1,8 @@
-"""One run as one worker process serves it: what happens to a cell from its message to its receipt."""
+"""The turnstile: cells of a process start two at a time, so that not all of them need the interpreter at once.
+
+Cells that start together march in step: their requests wait for each other before they leave, and what is measured as a
+model's latency would be partly ours.
+"""
 
 from __future__ import annotations
 
@@ -11,39 +15,70 @@ from typing import TYPE_CHECKING, Self
 from redis import RedisError
 
 from agents import Clients
+from harness.admission.cell_session import open_session
+from harness.admission.context import AdmissionContext
+from harness.admission.ledger import Caps
 from harness.cells import Cell
 from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError
 from harness.experiment import servers
 from harness.experiment.spec import Experiment
-from harness.gate.gatehouse import Gatehouse
-from harness.gate.ledger import Caps
-from harness.gate.taking import take
 from harness.money.pricing import PriceTable
-from harness.queue import control, events, roll
-from harness.queue.broker import queue_name
-from harness.queue.events import Event
+from harness.queue import control, in_flight
+from harness.queue.broker import Requeue, queue_name
+from harness.queue.control import CellEvent
 from harness.queue.registry import RunInfo
-from harness.queue.tasks import Again
 from harness.storage import rows
 from harness.storage.folder import open_folder
-from harness.storage.snapshots import Snapshots
+from harness.storage.snapshots import SnapshotCache
 from harness.storage.store import Store
 from harness.workers import worker_log
-from harness.workers.clock import ServiceClock
-from harness.workers.execute import Attempt, Ended, NotRun, execute, give_up
-from harness.workers.orders import Orders
-from harness.workers.turnstile import Turn, Turnstile
-from harness.workers.warmth import Warmer
+from harness.workers.config import WorkerConfig
+from harness.workers.execute import Attempt, CellEnded, NotRun, execute, give_up
+from harness.workers.model_loading import ModelLoader
+from harness.workers.service_clock import ServiceClock
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from harness.gate.gate import CellGate
-    from harness.workers.metrics import Metrics
+    from harness.admission.cell_session import CellSession
+    from harness.workers.prometheus import PrometheusMetrics
+
+
+STARTS_AT_ONCE = 2
+"""The second prepares while the first waits for Redis or the disk."""
+LONGEST_START_S = 0.25
+"""A start that takes longer waits for something else than the interpreter: a slow store, a slot, a model that loads."""
+
+
+class StartSlot:
+    """One cell's way through."""
+
+    def __init__(self, door: asyncio.Semaphore) -> None:
+        self._door: asyncio.Semaphore | None = door
+        self._timer = asyncio.get_running_loop().call_later(LONGEST_START_S, self.leave)
+
+    def leave(self) -> None:
+        """Its first request is on its way, or there will be none: the next one may begin. Saying it again is safe."""
+        door, self._door = self._door, None
+        self._timer.cancel()
+        if door:
+            door.release()
+
+
+class StartThrottle:
+    """First come, first served."""
+
+    def __init__(self) -> None:
+        self._door = asyncio.Semaphore(STARTS_AT_ONCE)
+
+    async def enter(self) -> StartSlot:
+        await self._door.acquire()
+        return StartSlot(self._door)
+
 
 _log = logging.getLogger(__name__)
-LATER_S = 1.0
-TROUBLE_S = 5.0
+PAUSED_RETRY_S = 1.0
+TROUBLE_RETRY_S = 5.0
 _STANDBY_MS = 1_000
 _LOGGED = ("cell_id", "arm", "case_id", "repeat", "status", "decision_status", "llm_calls", "service_s", "cost_usd", "error")
 
@@ -52,20 +87,27 @@ class ServedRun:
     """A run, the folder it writes to, and the models it may ask, in one process and on one event loop."""
 
     def __init__(
-        self, info: RunInfo, orders: Orders, redis: Redis, worker: str, *, alone: bool, metrics: Metrics | None = None
+        self,
+        info: RunInfo,
+        config: WorkerConfig,
+        redis: Redis,
+        worker: str,
+        *,
+        alone: bool,
+        metrics: PrometheusMetrics | None = None,
     ) -> None:
         """`alone`: this process runs one cell at a time, apart from all others."""
         beside = Path(info.beside) if info.beside and Path(info.beside).is_dir() else None
         experiment = Experiment.model_validate(dict(info.terms))
         self.info = info
-        self.store = Store(open_folder(orders.results).at(info.results))
+        self.store = Store(open_folder(config.results).at(info.results))
         self.wish = control.RUN
         self.is_draining = False
         self.active: dict[str, ServiceClock] = {}
         self.beat: Callable[[], None] = lambda: None
         """Tells the supervisor until when this process may be trusted; before a cell can block the loop."""
-        self._servers = servers.load(orders.servers, experiment, beside)
-        self._soft_s, self._hard_s = orders.limits(info.limits_s)
+        self._servers = servers.load(config.servers, experiment, beside)
+        self._soft_s, self._hard_s = config.limits(info.limits_s)
         self._redis = redis
         self._worker = worker
         self._alone = alone
@@ -73,37 +115,37 @@ class ServedRun:
         self._clients = Clients({name: spec.as_agents_server() for name, spec in self._servers.items()}, worker)
         for spec in self._servers.values():
             worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
-        self._warmer = Warmer(self._clients)
-        self._turnstile = Turnstile()
-        self._snapshots = Snapshots(self.store.snapshots)
+        self._model_loader = ModelLoader(self._clients)
+        self._start_throttle = StartThrottle()
+        self._snapshots = SnapshotCache(self.store.snapshots)
         self._hosted = frozenset(name for name, spec in self._servers.items() if spec.is_hosted)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
-        self._house = Gatehouse(orders.broker, info.run_id, self._servers, prices, caps)
+        self._context = AdmissionContext(config.broker, info.run_id, self._servers, prices, caps)
 
     async def start(self) -> Self:
-        await self._house.start()
+        await self._context.start()
         return self
 
     async def aclose(self) -> None:
-        await self._warmer.aclose()
+        await self._model_loader.aclose()
         await self._clients.aclose()
-        await self._house.aclose()
+        await self._context.aclose()
 
     def queue(self, pool: str, *, alone: bool = False) -> str:
         return queue_name(self.info.run_id, self.info.code, pool, alone=alone)
 
-    def trusted_for_s(self) -> float:
+    def time_left_s(self) -> float:
         """Seconds until some cell passes its hard limit if nothing is heard until then."""
         return min((self._hard_s - clock.service_s for clock in self.active.values()), default=float("inf"))
 
-    async def take(self, queue: str, text: str) -> Again | None:
+    async def take(self, queue: str, text: str) -> Requeue | None:
         """Do what can be done for the cell of this message; what it raises is an error of ours."""
         cell = Cell.from_json(text)
-        turn = await self._turnstile.enter()
+        start_slot = await self._start_throttle.enter()
         try:
-            return await self._take(queue, cell, turn)
+            return await self._take(queue, cell, start_slot)
         except Deferred as later:
-            return Again(queue, later.delay_s)
+            return Requeue(queue, later.delay_s)
         except Draining:
             return await self._left_off(queue, cell)
         except LeaseLost as lost:
@@ -113,43 +155,43 @@ class ServedRun:
             await self._not_run(cell, cap.scope)
             return None
         except (StoreError, BrokerGone, RedisError, OSError) as trouble:
-            _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_S, trouble)
-            return Again(queue, TROUBLE_S)
+            _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_RETRY_S, trouble)
+            return Requeue(queue, TROUBLE_RETRY_S)
         finally:
-            turn.leave()
+            start_slot.leave()
 
-    async def _take(self, queue: str, cell: Cell, turn: Turn) -> Again | None:
+    async def _take(self, queue: str, cell: Cell, start_slot: StartSlot) -> Requeue | None:
         if self.wish == control.STOP:
             raise Draining("the run is being stopped")
         if self.wish == control.PAUSE or self.is_draining:
-            return Again(queue, LATER_S)
+            return Requeue(queue, PAUSED_RETRY_S)
         receipt, attempts = await asyncio.to_thread(self._look_up, cell.cell_id)
         if receipt is not None:
             await self._tell(cell, receipt["status"])
             return None
         try:
-            gate = await take(self._house, cell, attempts)
+            gate = await open_session(self._context, cell, attempts)
         except Deferred as held:
             return await self._stand_by(queue, cell, held.delay_s)
-        return await self._run(queue, cell, gate, turn)
+        return await self._run(queue, cell, gate, start_slot)
 
     def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int]:
         """Its receipt, and how many attempts left calls."""
         receipt = self.store.receipt(cell_id)
         return receipt, 0 if receipt else self.store.next_attempt(cell_id) - 1
 
-    async def _run(self, queue: str, cell: Cell, gate: CellGate, turn: Turn) -> Again | None:
+    async def _run(self, queue: str, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Requeue | None:
         """Holds the cell's lease and its line of the roll, and gives both back however this ends."""
-        ended, entry = False, roll.entry_of(self._worker, cell.arm, alone=self._alone)
+        ended, entry = False, in_flight.new_entry(self._worker, cell.arm, alone=self._alone)
         try:
             past, has_ended = await self._enter(cell, entry)
             if has_ended:
                 ended = True
-                return Again(queue)
+                return Requeue(queue)
             if past.must_run_alone and not past.is_poison and not self._alone:
-                return Again(f"{queue}.alone")
-            async with self._warmer.of(cell):
-                attempt = self._attempt(cell, gate, turn)
+                return Requeue(f"{queue}.alone")
+            async with self._model_loader.of(cell):
+                attempt = self._attempt(cell, gate, start_slot)
                 done = await (give_up(attempt) if past.is_poison else self._execute(attempt))
             if isinstance(done, NotRun):
                 await self._not_run(cell, done.scope)
@@ -159,24 +201,24 @@ class ServedRun:
         finally:
             # Off the roll first: whoever takes a free cell that is still on it must think that its holder died.
             try:
-                await roll.leave(self._redis, self.info.run_id, cell.cell_id, entry)
+                await in_flight.leave(self._redis, self.info.run_id, cell.cell_id, entry)
             finally:
                 await gate.close(ended=ended)
         await self._tell(cell, done.receipt["status"])
         self._note(done.receipt)
         return None
 
-    async def _enter(self, cell: Cell, entry: str) -> tuple[roll.History, bool]:
+    async def _enter(self, cell: Cell, entry: str) -> tuple[in_flight.PastAttempts, bool]:
         """What happened to it before, and whether it ended between our look and our lease: a duplicate that went on would pay
         for everything again. Its inputs are read meanwhile; what is wrong with them is said where they are used."""
         past, has_ended, _ = await asyncio.gather(
-            roll.enter(self._redis, self.info.run_id, cell.cell_id, entry),
+            in_flight.enter(self._redis, self.info.run_id, cell.cell_id, entry),
             asyncio.to_thread(self.store.has_receipt, cell.cell_id),
             self._snapshots.read_ahead(cell),
         )
         return past, has_ended
 
-    async def _execute(self, attempt: Attempt) -> Ended | NotRun:
+    async def _execute(self, attempt: Attempt) -> CellEnded | NotRun:
         self.active[attempt.cell.cell_id] = attempt.clock
         self.beat()
         try:
@@ -184,7 +226,7 @@ class ServedRun:
         finally:
             del self.active[attempt.cell.cell_id]
 
-    def _attempt(self, cell: Cell, gate: CellGate, turn: Turn) -> Attempt:
+    def _attempt(self, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Attempt:
         return Attempt(
             cell=cell,
             number=gate.lease.attempt,
@@ -195,8 +237,8 @@ class ServedRun:
             load=self._snapshots.load,
             worker=self._worker,
             hosted=self._hosted,
-            still_ours=gate.still_ours,
-            clock=ServiceClock(self._soft_s, turn.leave),
+            is_still_held=gate.is_still_held,
+            clock=ServiceClock(self._soft_s, start_slot.leave),
             soft_s=self._soft_s,
             is_draining=lambda: self.is_draining,
         )
@@ -207,21 +249,21 @@ class ServedRun:
         if self._metrics:
             self._metrics.ended(self.info.experiment, receipt)
 
-    async def _stand_by(self, queue: str, cell: Cell, delay_s: float) -> Again | None:
+    async def _stand_by(self, queue: str, cell: Cell, delay_s: float) -> Requeue | None:
         """Another worker has the cell. One message stays in case that worker dies; further ones are duplicates."""
         key = f"tah:{self.info.run_id}:standby:{cell.cell_id}"
         first = await self._redis.set(key, self._worker, nx=True, px=_STANDBY_MS)
-        return Again(queue, delay_s) if first else None
+        return Requeue(queue, delay_s) if first else None
 
-    async def _left_off(self, queue: str, cell: Cell) -> Again | None:
+    async def _left_off(self, queue: str, cell: Cell) -> Requeue | None:
         """A worker that leaves hands the cell on; a run that stops takes it back."""
         if self.is_draining and self.wish != control.STOP:
-            return Again(queue)
-        await self._tell(cell, events.UNFINISHED)
+            return Requeue(queue)
+        await self._tell(cell, control.UNFINISHED)
         return None
 
     async def _not_run(self, cell: Cell, scope: str) -> None:
-        await self._tell(cell, events.NOT_RUN, scope)
+        await self._tell(cell, control.NOT_RUN, scope)
 
     async def _tell(self, cell: Cell, what: str, detail: str = "") -> None:
-        await events.tell(self._redis, self.info.run_id, Event(cell.cell_id, what, detail))
+        await control.publish(self._redis, self.info.run_id, CellEvent(cell.cell_id, what, detail))

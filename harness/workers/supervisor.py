@@ -12,14 +12,13 @@ from typing import NoReturn
 
 from redis import Redis, RedisError
 
+from harness.admission import lease
 from harness.errors import InvalidInput, Problem
-from harness.gate import lease
-from harness.queue import registry, roll
+from harness.queue import in_flight, registry
 from harness.queue.broker import make_broker, queue_name, waiting
 from harness.queue.process import die_with_parent
 from harness.workers import worker_log
-from harness.workers.board import Board
-from harness.workers.orders import Orders, new_tag, worker_name
+from harness.workers.config import Deadline, WorkerConfig, new_tag, worker_name
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
@@ -36,23 +35,23 @@ class Child:
     name: str
     pool: str
     alone: bool
-    board: Board
+    deadline: Deadline
     born_at: float = field(default_factory=time.monotonic)
     is_killed: bool = False
 
     @property
     def is_past_limit(self) -> bool:
-        return time.monotonic() > self.board.trusted_until
+        return time.monotonic() > self.deadline.at
 
 
 class Supervisor:
     """Keeps the wanted number of processes alive until it is told to stop."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
         self._children: dict[int, Child] = {}
-        self._client = Redis.from_url(orders.broker)
-        self._broker = make_broker(orders.broker)
+        self._client = Redis.from_url(config.broker)
+        self._broker = make_broker(config.broker)
         self._stops = 0
         self._looked_at = 0.0
         self._not_before: dict[tuple[str, bool], float] = {}
@@ -77,8 +76,8 @@ class Supervisor:
 
     def _fill(self) -> None:
         """As many processes as were ordered: several for hosted models, one for local ones."""
-        for pool in self._orders.pools:
-            wanted = self._orders.processes if pool == "hosted" else 1
+        for pool in self._config.pools:
+            wanted = self._config.processes if pool == "hosted" else 1
             for _ in range(wanted - self._count(pool, alone=False)):
                 self._fork(pool, alone=False)
 
@@ -88,14 +87,14 @@ class Supervisor:
             return
         self._looked_at = time.monotonic()
         try:
-            for pool in self._orders.pools:
+            for pool in self._config.pools:
                 if self._has_suspects(pool) and not self._count(pool, alone=True):
                     self._fork(pool, alone=True)
         except RedisError as error:
             _log.warning("Redis does not answer: %s", error)
 
     def _has_suspects(self, pool: str) -> bool:
-        runs = registry.active(self._client).values()
+        runs = registry.active_runs(self._client).values()
         # Also what died in the hands of the last lone process: it is taken back only by one that fetches from its queue.
         return any(waiting(self._broker, queue_name(run.run_id, run.code, pool, alone=True)) for run in runs)
 
@@ -105,19 +104,19 @@ class Supervisor:
     def _fork(self, pool: str, *, alone: bool) -> None:
         if time.monotonic() < self._not_before.get((pool, alone), 0.0):
             return
-        board, parent, tag = Board(), os.getpid(), new_tag()
+        deadline, parent, tag = Deadline(), os.getpid(), new_tag()
         pid = os.fork()
         if pid == 0:
             die_with_parent(parent)
-            _work(self._orders, pool, board, worker_name(os.getpid(), tag), alone=alone)
-        self._children[pid] = Child(pid, worker_name(pid, tag), pool, alone, board)
+            _work(self._config, pool, deadline, worker_name(os.getpid(), tag), alone=alone)
+        self._children[pid] = Child(pid, worker_name(pid, tag), pool, alone, deadline)
 
     def _reap(self) -> None:
         for child in list(self._children.values()):
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 del self._children[pid]
-                child.board.close()
+                child.deadline.close()
                 if status:
                     self._died(child, status)
 
@@ -132,9 +131,9 @@ class Supervisor:
     def _suspect(self, child: Child) -> None:
         """The cells that died with it run alone from now on: one of them may be the reason."""
         try:
-            for run_id in registry.known(self._client):
-                roll.suspect(self._client, run_id, child.name)
-                lease.bury(self._client, run_id, f"{socket.gethostname()}:{child.pid}")
+            for run_id in registry.all_runs(self._client):
+                in_flight.mark_suspects(self._client, run_id, child.name)
+                lease.mark_dead(self._client, run_id, f"{socket.gethostname()}:{child.pid}")
         except RedisError as error:
             _log.warning("cannot mark the cells of process %d as suspects: %s", child.pid, error)
 
@@ -146,12 +145,12 @@ class Supervisor:
                 _signal(child.pid, signal.SIGKILL)
 
 
-def serve(orders: Orders) -> None:
+def serve(config: WorkerConfig) -> None:
     """Check what can be checked, import what cells need once, then fork. Raises InvalidInput when Redis does not answer."""
-    worker_log.start(as_json=orders.log_json)
-    _require_redis(orders.broker)
+    worker_log.start(as_json=config.log_json)
+    _require_redis(config.broker)
     _import_once()
-    Supervisor(orders).run()
+    Supervisor(config).run()
 
 
 def _import_once() -> None:
@@ -183,15 +182,15 @@ def _require_redis(url: str) -> None:
         raise InvalidInput([Problem("--broker", f"Redis does not answer: {error}", "start it, or fix the URL")]) from error
 
 
-def _work(orders: Orders, pool: str, board: Board, name: str, *, alone: bool) -> NoReturn:
+def _work(config: WorkerConfig, pool: str, deadline: Deadline, name: str, *, alone: bool) -> NoReturn:
     """The child's whole life; it never returns into the parent's code."""
-    code, log = 1, worker_log.start(as_json=orders.log_json)
+    code, log = 1, worker_log.start(as_json=config.log_json)
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         from harness.workers.worker_process import WorkerProcess
 
-        WorkerProcess(orders, pool, board, name, alone=alone).run()
+        WorkerProcess(config, pool, deadline, name, alone=alone).run()
         code = 0
     except BaseException:  # noqa: BLE001 - a child reports and ends, it never unwinds into its parent's frames
         _log.exception("worker process %d (%s) broke", os.getpid(), pool)

@@ -14,12 +14,10 @@ from redis import RedisError
 from redis.asyncio import Redis as AsyncRedis
 
 from harness.queue import control, registry
-from harness.queue.broker import make_broker
+from harness.queue.broker import Requeue, make_broker, serve_queue
 from harness.queue.registry import RunInfo
-from harness.queue.tasks import Again, declare
-from harness.workers.board import Board
-from harness.workers.metrics import Metrics
-from harness.workers.orders import Orders
+from harness.workers.config import Deadline, WorkerConfig
+from harness.workers.prometheus import PrometheusMetrics
 from harness.workers.serving import ServedRun
 
 _log = logging.getLogger(__name__)
@@ -33,10 +31,10 @@ _STOP_MS = 24 * 3600 * 1000
 class WorkerProcess:
     """Lives from fork to exit; `alone` takes one suspect cell at a time."""
 
-    def __init__(self, orders: Orders, pool: str, board: Board, name: str, *, alone: bool = False) -> None:
-        self._orders = orders
+    def __init__(self, config: WorkerConfig, pool: str, deadline: Deadline, name: str, *, alone: bool = False) -> None:
+        self._config = config
         self._pool = pool
-        self._board = board
+        self._deadline = deadline
         self._alone = alone
         self._name = name
         self._runs: dict[str, ServedRun] = {}
@@ -46,7 +44,7 @@ class WorkerProcess:
         self._done = 0
         self._busy_at = time.monotonic()
         self._told_to_stop = False
-        self._metrics: Metrics | None = None
+        self._metrics: PrometheusMetrics | None = None
 
     def run(self) -> None:
         """Serve until told to stop or retired."""
@@ -55,12 +53,12 @@ class WorkerProcess:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGTERM, self._stop)
-        self._redis = AsyncRedis.from_url(self._orders.broker)
-        self._broker = make_broker(self._orders.broker)
+        self._redis = AsyncRedis.from_url(self._config.broker)
+        self._broker = make_broker(self._config.broker)
         self._worker = self._start()
-        if self._orders.metrics_port is not None:
-            self._metrics = Metrics()
-            self._metrics.listen(self._orders.metrics_port)
+        if self._config.metrics_port is not None:
+            self._metrics = PrometheusMetrics()
+            self._metrics.listen(self._config.metrics_port)
         try:
             await self._serve()
             await self._leave()
@@ -68,7 +66,7 @@ class WorkerProcess:
             await self._close()
 
     def _start(self) -> dramatiq.Worker:
-        threads = 1 if self._alone else self._orders.threads(self._pool)
+        threads = 1 if self._alone else self._config.threads(self._pool)
         worker = dramatiq.Worker(self._broker, worker_threads=threads, worker_timeout=_POLL_MS)
         # Dramatiq would prefetch twice its threads, and a busy worker would sit on cells that an idle one could run.
         worker.queue_prefetch = threads
@@ -85,7 +83,7 @@ class WorkerProcess:
             await asyncio.sleep(BEAT_S)
 
     def _is_over(self) -> bool:
-        retired = self._done >= self._orders.restart_after
+        retired = self._done >= self._config.restart_after
         idle = self._alone and not self._active and time.monotonic() - self._busy_at > IDLE_ALONE_S
         return self._told_to_stop or retired or idle
 
@@ -94,19 +92,19 @@ class WorkerProcess:
         return sum(len(run.active) for run in self._runs.values())
 
     def _beat(self) -> None:
-        left_s = min((run.trusted_for_s() for run in self._runs.values()), default=float("inf"))
+        left_s = min((run.time_left_s() for run in self._runs.values()), default=float("inf"))
         if self._metrics:
             self._metrics.active(self._active)
-        self._board.trust(time.monotonic() + left_s)
+        self._deadline.set(time.monotonic() + left_s)
 
     async def _look(self) -> None:
         """See which runs are announced, and what is wanted of them."""
         try:
-            announced = await registry.look(self._redis)
+            announced = await registry.announced_runs(self._redis)
             for run_id in announced.keys() - self._runs.keys() - self._refused:
                 await self._meet(RunInfo.from_json(announced[run_id]))
             for run_id, run in self._runs.items():
-                run.wish = control.read(await self._redis.get(control.key(run_id)))
+                run.wish = control.parse_request(await self._redis.get(control.control_key(run_id)))
             for run_id in self._left & announced.keys():
                 self._fetch_for(self._runs[run_id])
             for run_id in self._runs.keys() - announced.keys():
@@ -115,16 +113,16 @@ class WorkerProcess:
             _log.warning("Redis does not answer: %s", error)
 
     async def _meet(self, info: RunInfo) -> None:
-        if self._orders.runs is not None and info.run_id not in self._orders.runs:
+        if self._config.runs is not None and info.run_id not in self._config.runs:
             return
         if self._pool not in info.pools:
             self._refused.add(info.run_id)
             return
-        if not info.is_ours():
+        if not info.is_compatible():
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with other prompts or another version; it needs a worker of that", info.run_id)
             return
-        run = await ServedRun(info, self._orders, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
+        run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
         run.beat = self._beat
         self._runs[info.run_id] = run
         self._fetch_for(run)
@@ -137,7 +135,7 @@ class WorkerProcess:
             self._worker.consumers.pop(name, None)
             self._broker.queues.discard(name)
             self._broker.delay_queues.discard(name)
-        declare(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
+        serve_queue(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
 
     async def _part(self, run_id: str) -> None:
         """Start no further cell of a run that ended, or whose runner died; those in hand go on."""
@@ -153,15 +151,15 @@ class WorkerProcess:
             del self._runs[run_id]
             self._left.discard(run_id)
 
-    def _handle(self, queue: str, run_id: str, text: str) -> Again | None:
+    def _handle(self, queue: str, run_id: str, text: str) -> Requeue | None:
         """Called in a dramatiq thread: the cell runs on the loop, the thread waits."""
         run = self._runs.get(run_id)
         return None if run is None else self._on_loop(self._count(run.take(queue, text)))
 
-    def _on_loop(self, work: Coroutine[Any, Any, Again | None]) -> Again | None:
+    def _on_loop(self, work: Coroutine[Any, Any, Requeue | None]) -> Requeue | None:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _count(self, work: Coroutine[Any, Any, Again | None]) -> Again | None:
+    async def _count(self, work: Coroutine[Any, Any, Requeue | None]) -> Requeue | None:
         again = await work
         self._done += again is None
         self._busy_at = time.monotonic()

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 import agents
 from harness.storage.folder import open_folder
-from harness.storage.freeze import freeze_cells
+from harness.storage.snapshots import freeze_cells
 from tests.agents import archives
 from tests.agents.archives import utc
 from tests.harness.test_freeze import cell

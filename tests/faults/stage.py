@@ -263,8 +263,8 @@ def read_ledger(url: str) -> dict[str, Any]:
     """The money of the one run that this Redis knows."""
     import redis
 
-    from harness.gate import ledger
+    from harness.admission import ledger
 
     with redis.Redis.from_url(url) as client:
         (key,) = list(client.scan_iter(match="tah:*:ledger"))
-        return dict(ledger.of_run(client, key.decode().split(":")[1]).__dict__)
+        return dict(ledger.totals(client, key.decode().split(":")[1]).money.__dict__)

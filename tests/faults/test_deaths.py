@@ -9,7 +9,7 @@ from random import Random
 
 import redis
 
-from harness.gate import lease
+from harness.admission import lease
 from harness.queue import registry
 from harness.queue.private_redis import private_redis
 from tests.faults.stage import Promise, Stage, read_ledger
@@ -38,11 +38,11 @@ def test_the_runner_killed_forgotten_and_started_again(on_stage: Stage, broker: 
     _kill(runner.pid)
     runner.wait()
     with redis.Redis.from_url(broker) as client:
-        (run_id,) = registry.active(client)
-        client.delete(registry.sign_key(run_id))
+        (run_id,) = registry.active_runs(client)
+        client.delete(registry.alive_key(run_id))
         on_stage.until(lambda: not lease.holders(client, run_id), "a worker that has left the run of a dead runner")
-        assert registry.known(client)
-        assert not registry.active(client)
+        assert registry.all_runs(client)
+        assert not registry.active_runs(client)
     on_stage.end(on_stage.start("--broker", broker))
     worker.terminate()
     on_stage.end(worker)

@@ -66,7 +66,7 @@ def _duplicate(url: str, count: int) -> None:
 
     broker = make_broker(url)
     with redis.Redis.from_url(url) as client:
-        (run,) = registry.active(client).values()
+        (run,) = registry.active_runs(client).values()
         queue = queue_name(run.run_id, run.code, "hosted")
         messages = [Message.decode(raw) for raw in client.hvals(f"{NAMESPACE}:{queue}.msgs")]
     assert messages

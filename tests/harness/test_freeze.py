@@ -15,7 +15,7 @@ from agents import Model, Pipeline
 from harness.cells import Cell
 from harness.errors import InvalidInput
 from harness.storage.folder import Folder, open_folder
-from harness.storage.freeze import freeze_cells
+from harness.storage.snapshots import freeze_cells
 from tests.agents import archives
 
 DAYS = (dt.date(2012, 6, 20), dt.date(2012, 7, 20))

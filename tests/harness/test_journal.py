@@ -8,12 +8,12 @@ from dataclasses import replace
 import redis
 
 from agents import Answer, Call, Part, Permit, Place, Timing, ToolCall, Usage
-from harness.gate import journal
-from harness.gate.journal import Entry, request_hash
-from harness.gate.taking import take
+from harness.admission import journal
+from harness.admission.cell_session import open_session
+from harness.admission.journal import JournalEntry, request_hash
 from harness.storage.rows import call_row
 from reports.tables import CALLS
-from tests.harness.gates import GPT, PLACE, WORST, at, cell, house, pay, request
+from tests.harness.admissions import GPT, PLACE, WORST, at, cell, context, pay, request
 
 
 def test_an_answer_comes_back_whole() -> None:
@@ -33,13 +33,13 @@ def test_an_answer_comes_back_whole() -> None:
     )
     asked = request()
     call = Call("id", Place("bull", 2, "tool_round", 3), asked, answer.timing, answer)
-    entry = Entry(
+    entry = JournalEntry(
         call_row(call, cell(), run_id="r", attempt=1, outcome="answered", price={"cost_usd": None}), request_hash(asked)
     )
-    back = Entry.decode(entry.encode(), CALLS.names)
+    back = JournalEntry.decode(entry.encode(), CALLS.names)
     assert back == entry
     assert back.answer() == answer
-    assert back.place_key == call.place.key
+    assert back.call_site_key == call.place.key
 
 
 def test_another_prompt_model_cap_or_tool_answer_is_another_request() -> None:
@@ -59,9 +59,9 @@ def test_another_prompt_model_cap_or_tool_answer_is_another_request() -> None:
 
 def test_equal_prompts_of_repeats_never_share_an_answer(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            await pay(await take(gates, cell()))
-            repeat = await take(gates, replace(cell(), repeat=1))
+        async with context(redis_url) as gates:
+            await pay(await open_session(gates, cell()))
+            repeat = await open_session(gates, replace(cell(), repeat=1))
             assert await repeat.recall(PLACE, request()) is None
 
     asyncio.run(scenario())
@@ -69,22 +69,20 @@ def test_equal_prompts_of_repeats_never_share_an_answer(redis_url: str) -> None:
 
 def test_unfinished_journals_are_carried_into_another_run(redis_url: str) -> None:
     async def begin() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             await pay(gate)
             await gate.admit(at("bull"), request(), WORST)
 
     asyncio.run(begin())
     with redis.Redis.from_url(redis_url) as client:
-        exported = journal.export(client, "run1")
-        assert journal.load(client, "run2", exported) == 1
-        assert journal.load(client, "run2", exported) == 0
+        exported = journal.export_entries(client, "run1")
+        assert journal.import_entries(client, "run2", exported) == 1
+        assert journal.import_entries(client, "run2", exported) == 0
         assert list(journal.unfinished(client, "run2")) == [cell().cell_id]
         known = client.hgetall(f"tah:run2:journal:{cell().cell_id}")
-        (entry,) = journal.rows_of(known, CALLS.names).values()
+        (entry,) = journal.decode_entries(known, CALLS.names).values()
         assert entry.row["run_id"] == "run1"
-        journal.drop(client, "run2", [cell().cell_id])
-        assert not list(client.scan_iter(match="tah:run2:*"))
 
 
 def test_a_journal_is_small(redis_url: str) -> None:
@@ -92,7 +90,7 @@ def test_a_journal_is_small(redis_url: str) -> None:
     long = replace(
         _call(Permit("id")), request=asked, answer=Answer("The market turns. " * 200, usage=Usage(5000, 0, 0, 800, 0))
     )
-    entry = Entry(call_row(long, cell(), run_id="r", attempt=1, outcome="answered", price={}), request_hash(asked))
+    entry = JournalEntry(call_row(long, cell(), run_id="r", attempt=1, outcome="answered", price={}), request_hash(asked))
     assert len(entry.encode()) < 1_500
 
 

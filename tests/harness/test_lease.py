@@ -12,31 +12,33 @@ import pytest
 import redis
 from redis.asyncio import Redis as AsyncRedis
 
+from harness.admission.cell_session import open_session
+from harness.admission.keys import Keys
+from harness.admission.lease import ALIVE_MS, Heartbeat, mark_dead
 from harness.errors import Deferred, LeaseLost
-from harness.gate.keys import Keys
-from harness.gate.lease import ALIVE_MS, Heart, bury
-from harness.gate.taking import take
-from tests.harness.gates import PLACE, WORST, at, cell, house, pay, request, take_when_free
+from tests.harness.admissions import PLACE, WORST, at, cell, context, pay, request, take_when_free
 
 
 def test_a_cell_is_held_by_one_however_often_its_message_comes(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as first, house(redis_url) as second:
-            gate = await take(first, cell())
+        async with context(redis_url) as first, context(redis_url) as second:
+            gate = await open_session(first, cell())
             for gates in [second, first] * 20:
                 with pytest.raises(Deferred):
-                    await take(gates, cell())
+                    await open_session(gates, cell())
             await pay(gate)
             await gate.close(ended=False)
-            assert (await take(second, cell())).lease.attempt == 2
+            assert (await open_session(second, cell())).lease.attempt == 2
 
     asyncio.run(scenario())
 
 
 def test_of_many_who_come_at_once_one_gets_the_cell(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as first, house(redis_url) as second:
-            came = await asyncio.gather(*(take(gates, cell()) for gates in [first, second] * 50), return_exceptions=True)
+        async with context(redis_url) as first, context(redis_url) as second:
+            came = await asyncio.gather(
+                *(open_session(gates, cell()) for gates in [first, second] * 50), return_exceptions=True
+            )
             assert sum(isinstance(one, Deferred) for one in came) == 99
 
     asyncio.run(scenario())
@@ -44,17 +46,17 @@ def test_of_many_who_come_at_once_one_gets_the_cell(redis_url: str) -> None:
 
 def test_a_holder_that_lost_its_cell_stops_before_its_next_call_and_cannot_end_it(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as first, house(redis_url) as second:
-            gate = await take(first, cell())
+        async with context(redis_url) as first, context(redis_url) as second:
+            gate = await open_session(first, cell())
             with redis.Redis.from_url(redis_url) as client:
-                bury(client, "run1", f"{socket.gethostname()}:{os.getpid()}")
-            other = await take(second, cell())
+                mark_dead(client, "run1", f"{socket.gethostname()}:{os.getpid()}")
+            other = await open_session(second, cell())
             assert other.lease.token > gate.lease.token
-            assert not await gate.still_ours()
+            assert not await gate.is_still_held()
             with pytest.raises(LeaseLost):
                 await gate.admit(PLACE, request(), WORST)
             await gate.close(ended=True)
-            assert await other.still_ours()
+            assert await other.is_still_held()
 
     asyncio.run(scenario())
 
@@ -63,13 +65,13 @@ def test_a_holder_is_dead_only_after_two_looks(redis_url: str) -> None:
     """After an outage of Redis every sign of life is gone for a moment."""
 
     async def scenario() -> None:
-        async with house(redis_url) as first, house(redis_url) as second:
-            gate = await take(first, cell())
+        async with context(redis_url) as first, context(redis_url) as second:
+            gate = await open_session(first, cell())
             for _ in range(3):
                 with redis.Redis.from_url(redis_url) as client:
                     client.delete(first.keys.alive(first.holder))
                 with pytest.raises(Deferred):
-                    await take(second, cell())
+                    await open_session(second, cell())
                 while await first._redis.hexists(first.keys.suspects, first.holder):
                     await asyncio.sleep(0.02)
             await gate.admit(PLACE, request(), WORST)
@@ -79,13 +81,13 @@ def test_a_holder_is_dead_only_after_two_looks(redis_url: str) -> None:
 
 def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
     async def scenario() -> tuple[float, float]:
-        dead = house(redis_url)
+        dead = context(redis_url)
         await dead.start()
-        await take(dead, cell())
+        await open_session(dead, cell())
         died = time.monotonic()
         assert dead._heart._task is not None
         dead._heart._task.cancel()
-        async with house(redis_url) as second:
+        async with context(redis_url) as second:
             _, waits_s = await take_when_free(second, cell())
         await dead._redis.aclose()
         await dead._blocking.aclose()
@@ -99,18 +101,18 @@ def test_the_cell_of_a_dead_worker_is_free_within_10_s(redis_url: str) -> None:
 
 def test_a_released_cell_keeps_count_of_its_attempts_and_starts_above_those_of_its_receipts(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell(), attempts_before=3)
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell(), attempts_before=3)
             assert gate.lease.attempt == 4
             await pay(gate, at("bull"))
             await gate.close(ended=False)
-            assert (await take(gates, cell(), attempts_before=3)).lease.attempt == 5
+            assert (await open_session(gates, cell(), attempts_before=3)).lease.attempt == 5
 
     asyncio.run(scenario())
 
 
 def test_a_heart_stops_although_its_cancellation_got_lost_in_a_beat(redis_url: str) -> None:
-    class Deaf(Heart):
+    class Deaf(Heartbeat):
         """Python 3.11's asyncio.wait_for forgets a cancellation that comes just as its work ends."""
 
         async def _beat(self) -> None:

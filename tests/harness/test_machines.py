@@ -20,7 +20,7 @@ from tests.fixtures.runs import PATIENCE_S, Lab, wait_for
 
 def announced(url: str) -> dict[str, RunInfo]:
     with redis.Redis.from_url(url) as client:
-        return registry.active(client)
+        return registry.active_runs(client)
 
 
 def test_a_runner_enqueues_and_a_worker_started_elsewhere_does_the_work(lab: Lab, redis_url: str, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_worker_of_other_prompts_refuses_the_run_and_says_why(lab: Lab, redis_
         registry.announce(client, run)
         told = json.loads(run.to_json()) | {"news_of_another_version": 1}
         client.hset(registry.KEY, run.run_id, json.dumps(told))
-        client.persist(registry.sign_key(run.run_id))
+        client.persist(registry.alive_key(run.run_id))
 
     worker = lab.start("worker", "--broker", redis_url)
     too_late = threading.Timer(PATIENCE_S, worker.kill)

@@ -23,7 +23,7 @@ from harness.planning.experience import Experience, Measured, key_of
 from harness.planning.forecast import Forecaster, Part
 from harness.storage import rows
 from harness.storage.folder import open_folder
-from harness.storage.store import Store
+from harness.storage.store import Store, files_of
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 TEXT = """
@@ -196,7 +196,7 @@ def receipt(case: Case, cell: Cell, run_id: str, *, status: str = "ok", usd: flo
     store = Store(open_folder(case.folder / "results").at(f"planned/{run_id}"))
     ending = rows.Ending(status, 1, 0.0, 1.0, 1.0, "test")
     row = rows.cell_row(cell, ending, [], run_id=run_id, hosted=set())
-    store.write(cell.cell_id, 1, [], [], row | {"cost_usd": usd, "api_cost_usd": usd})
+    store.put(files_of(cell.cell_id, 1, [], [], row | {"cost_usd": usd, "api_cost_usd": usd}))
 
 
 def test_cells_of_earlier_runs_are_reused_and_what_they_save_is_said(case: Case) -> None:

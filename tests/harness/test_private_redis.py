@@ -15,7 +15,6 @@ import redis
 from harness.errors import StoreError
 from harness.queue import private_redis as private_redis_module
 from harness.queue.private_redis import private_redis
-from harness.queue.process import is_alive
 from tests.fixtures.runs import PATIENCE_S
 
 OWNER = """
@@ -76,8 +75,16 @@ def test_a_second_runner_on_the_same_folder_is_told_who_holds_it(tmp_path: Path)
         pass
 
 
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _wait_until_dead(pid: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while is_alive(pid):
+    while _is_alive(pid):
         assert time.monotonic() < deadline, f"process {pid} outlived its owner"
         time.sleep(0.05)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents import CAUSES, Failure
-from harness.gate.retries import DEFER_OVER_S, RETRIES, pause_s
+from harness.admission.retries import DEFER_OVER_S, RETRIES, pause_s
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 

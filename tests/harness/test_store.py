@@ -10,7 +10,7 @@ import pytest
 from harness.errors import StoreError
 from harness.storage.folder import open_folder
 from harness.storage.rows import totals
-from harness.storage.store import Store
+from harness.storage.store import Store, files_of
 from tests.harness.rows import call_row, message_row, receipt_row
 
 
@@ -29,7 +29,7 @@ def test_calls_stand_before_their_receipt(store: Store, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Path, "replace", noted)
 
-    store.write("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a"))
+    store.put(files_of("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a")))
 
     assert order == ["a.1.messages.parquet", "a.1.calls.parquet", "a.cell.parquet"]
 
@@ -39,21 +39,21 @@ def test_nothing_half_written_stays_when_the_disk_refuses(store: Store, tmp_path
     (tmp_path / "parts" / "a.cell.parquet").mkdir()
 
     with pytest.raises(StoreError, match="run the same command again"):
-        store.write("a", 1, [], [], receipt_row("a"))
+        store.put(files_of("a", 1, [], [], receipt_row("a")))
 
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_next_attempt_never_takes_a_number_that_has_paid_calls(store: Store) -> None:
-    store.write("a", 1, [call_row("a", "1")], [], receipt_row("a"))
+    store.put(files_of("a", 1, [call_row("a", "1")], [], receipt_row("a")))
 
     assert store.next_attempt("a") == 2
     assert [call["call_id"] for call in store.earlier_calls("a", 2)] == ["1"]
 
 
 def test_a_call_that_two_attempts_tell_of_is_one_call_in_the_tables(store: Store, tmp_path: Path) -> None:
-    store.write("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a"))
-    store.write("a", 2, [call_row("a", "1"), call_row("a", "2")], [message_row("hello")], receipt_row("a"))
+    store.put(files_of("a", 1, [call_row("a", "1")], [message_row("hello")], receipt_row("a")))
+    store.put(files_of("a", 2, [call_row("a", "1"), call_row("a", "2")], [message_row("hello")], receipt_row("a")))
 
     store.compact()
 
@@ -63,7 +63,7 @@ def test_a_call_that_two_attempts_tell_of_is_one_call_in_the_tables(store: Store
 
 
 def test_a_reopened_cell_has_no_receipt_and_keeps_its_calls(store: Store, tmp_path: Path) -> None:
-    store.write("a", 1, [call_row("a", "1")], [], receipt_row("a", status="failed"))
+    store.put(files_of("a", 1, [call_row("a", "1")], [], receipt_row("a", status="failed")))
 
     store.reopen("a")
     store.compact()
@@ -75,7 +75,7 @@ def test_a_reopened_cell_has_no_receipt_and_keeps_its_calls(store: Store, tmp_pa
 
 def test_a_receipt_taken_over_keeps_its_run_and_gets_the_new_arm(store: Store, tmp_path: Path) -> None:
     old = Store(open_folder(tmp_path / "old"))
-    old.write("a", 1, [call_row("a", "1", run_id="first")], [message_row("hello")], receipt_row("a", run_id="first"))
+    old.put(files_of("a", 1, [call_row("a", "1", run_id="first")], [message_row("hello")], receipt_row("a", run_id="first")))
 
     store.copy_cell(old, "a", "renamed")
 
@@ -86,16 +86,16 @@ def test_a_receipt_taken_over_keeps_its_run_and_gets_the_new_arm(store: Store, t
 
 
 def test_a_receipt_that_is_newer_than_the_tables_is_believed(store: Store) -> None:
-    store.write("a", 1, [], [], receipt_row("a", status="failed"))
+    store.put(files_of("a", 1, [], [], receipt_row("a", status="failed")))
     store.compact()
-    store.write("a", 2, [], [], receipt_row("a", status="ok"))
+    store.put(files_of("a", 2, [], [], receipt_row("a", status="ok")))
 
     assert store.receipts()["a"]["status"] == "ok"
 
 
 def test_receipts_of_an_older_version_are_read_although_they_lack_a_column(store: Store, tmp_path: Path) -> None:
-    store.write("a", 1, [], [], receipt_row("a"))
-    store.write("b", 1, [], [], receipt_row("b"))
+    store.put(files_of("a", 1, [], [], receipt_row("a")))
+    store.put(files_of("b", 1, [], [], receipt_row("b")))
     store.compact()
     for path in (tmp_path / "cells.parquet", tmp_path / "parts" / "a.cell.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["kind"]), path)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from harness.storage.folder import open_folder
-from harness.storage.store import Store
+from harness.storage.store import Store, files_of
 from tests.fixtures.runs import Lab
 from tests.harness.rows import receipt_row
 
@@ -61,8 +61,8 @@ def test_a_file_is_written_listed_read_and_removed(url: str) -> None:
 def test_a_receipt_is_found_again_and_tables_are_derived(url: str) -> None:
     store = Store(open_folder(url).at("lab/run"))
 
-    store.write("cell-a", 1, [], [], receipt_row("cell-a", status="ok"))
-    store.write("cell-b", 1, [], [], receipt_row("cell-b", status="failed"))
+    store.put(files_of("cell-a", 1, [], [], receipt_row("cell-a", status="ok")))
+    store.put(files_of("cell-b", 1, [], [], receipt_row("cell-b", status="failed")))
     store.compact()
 
     assert {key: row["status"] for key, row in store.receipts().items()} == {"cell-a": "ok", "cell-b": "failed"}

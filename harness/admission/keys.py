@@ -1,16 +1,16 @@
-"""The names of everything that a run's gates keep in Redis; no other file spells one."""
+"""The Redis keys of admission; no other file spells one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SHARED = "tah:shared:"
-"""What all runs of a broker have in common: servers with their slots, and the processes that hold them."""
+"""Prefix of what all runs of a broker share: servers with their slots, and the processes that hold them."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one run, and those that it shares with all others."""
+    """The keys of one run, and those shared by all runs."""
 
     run_id: str
 
@@ -19,7 +19,7 @@ class Keys:
         return f"tah:{self.run_id}:"
 
     def cell(self, cell_id: str) -> str:
-        """Hash: who holds the cell (token, holder), how often it was begun, its money, its requests in flight."""
+        """Hash: lease (token, holder), number of attempts, money, requests in flight."""
         return f"{self.prefix}cell:{cell_id}"
 
     def journal(self, cell_id: str) -> str:
@@ -33,11 +33,11 @@ class Keys:
 
     @property
     def servers(self) -> str:
-        """Hash: server of this run -> the limit that the run declared for it."""
+        """Hash: server -> the slots that this run declared for it."""
         return f"{self.prefix}servers"
 
     def limit(self, server: str) -> str:
-        """Hash: window, model and timers of one server's limit."""
+        """Hash: window, model and timers of a server's slots."""
         return f"{SHARED}limit:{server}"
 
     def slots(self, server: str) -> str:
@@ -45,16 +45,16 @@ class Keys:
         return f"{SHARED}slots:{server}"
 
     def waiters(self, server: str) -> str:
-        """Sorted set: who waits for a slot, by arrival."""
+        """Sorted set: requests that wait for a slot, by arrival."""
         return f"{SHARED}waiters:{server}"
 
     def history(self, server: str) -> str:
-        """List: how a limit came to be what it is."""
+        """List: changes of a server's window."""
         return f"{SHARED}history:{server}"
 
     @property
     def control(self) -> str:
-        """String: the wish of a person: run, pause or stop."""
+        """String: what the user requested: run, pause or stop."""
         return f"{self.prefix}control"
 
     def alive(self, holder: str) -> str:
@@ -62,16 +62,16 @@ class Keys:
         return f"{SHARED}alive:{holder}"
 
     def wake(self, holder: str) -> str:
-        """List: call_ids of this process that were given a slot."""
+        """List: call_ids of this process that got a slot."""
         return f"{SHARED}wake:{holder}"
 
     @property
     def suspects(self) -> str:
-        """Hash: holder -> since when it was seen dead."""
+        """Hash: holder -> when it was first seen without a heartbeat."""
         return f"{SHARED}suspects"
 
     def of_call(self, cell_id: str, server: str) -> list[str]:
-        """KEYS of every script, in the order that harness/gate/lua/prelude.lua names them."""
+        """KEYS of every script, in the order of lua/prelude.lua."""
         return [
             self.cell(cell_id),
             self.journal(cell_id),

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.workers.clock import ServiceClock
+from harness.workers.service_clock import ServiceClock
 from tests.fixtures import virtual_time
 
 
@@ -15,9 +15,9 @@ def test_waiting_for_a_slot_is_no_service() -> None:
         clock = ServiceClock()
         async with clock.limited():
             await asyncio.sleep(0.05)
-            clock.waits(1)
+            clock.waiting_changed(1)
             await asyncio.sleep(0.3)
-            clock.waits(-1)
+            clock.waiting_changed(-1)
         return clock.service_s
 
     assert virtual_time.run(scene()) == pytest.approx(0.05)
@@ -27,10 +27,10 @@ def test_a_request_that_is_out_is_service_although_another_waits() -> None:
     async def scene() -> float:
         clock = ServiceClock()
         async with clock.limited():
-            clock.goes_out(1)
-            clock.waits(1)
+            clock.in_flight_changed(1)
+            clock.waiting_changed(1)
             await asyncio.sleep(0.2)
-            clock.goes_out(-1)
+            clock.in_flight_changed(-1)
             await asyncio.sleep(0.3)
         return clock.service_s
 
@@ -46,9 +46,9 @@ def test_the_limit_counts_service_only() -> None:
 
     async def waits_then_serves(clock: ServiceClock) -> None:
         async with clock.limited():
-            clock.waits(1)
+            clock.waiting_changed(1)
             await asyncio.sleep(0.4)
-            clock.waits(-1)
+            clock.waiting_changed(-1)
             await asyncio.sleep(5)
 
     assert virtual_time.run(scene()) == pytest.approx(0.2)
@@ -59,7 +59,7 @@ def test_a_late_word_after_the_end_is_harmless() -> None:
         clock = ServiceClock(limit_s=1)
         async with clock.limited():
             pass
-        clock.waits(1)
-        clock.waits(-1)
+        clock.waiting_changed(1)
+        clock.waiting_changed(-1)
 
     virtual_time.run(scene())

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.storage.rows import Row
 
+
 _log = logging.getLogger(__name__)
 _PORTS = 64
 _SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800)
 
 
-class Metrics:
+class PrometheusMetrics:
     """The meters of one process."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ _Group = frozenset[_Key]
 """The local models that a cell uses."""
 
 
-class Warmer:
+class ModelLoader:
     """What one worker process has loaded; cells come model by model, so a server holds one group of models at a time."""
 
     def __init__(self, clients: Clients) -> None:

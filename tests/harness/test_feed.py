@@ -13,7 +13,7 @@ from dramatiq.brokers.redis import RedisBroker
 from agents import Model, Pipeline
 from harness.cells import Cell
 from harness.queue.broker import NAMESPACE, make_broker, purge, waiting
-from harness.queue.feeding import Feed
+from harness.queue.feed import Feed
 from harness.queue.registry import RunInfo
 
 RUN = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="f" * 64)

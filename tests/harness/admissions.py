@@ -1,4 +1,4 @@
-"""What tests of the gate's parts share: a cell, requests, calls, and a gatehouse on the test's Redis."""
+"""Shared by the tests of admission: a cell, requests, calls, and an admission context on the test's Redis."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from redis import Redis
+
 from agents import Answer, Call, Failure, Model, Part, Permit, Pipeline, Place, Request, Timing, Usage, WorstCase
+from harness.admission.cell_session import CellSession, open_session
+from harness.admission.context import AdmissionContext
+from harness.admission.keys import Keys
+from harness.admission.ledger import PICO, Caps, Money
 from harness.cells import Cell
 from harness.errors import Deferred
 from harness.experiment.servers import ServerSpec
-from harness.gate.gate import CellGate
-from harness.gate.gatehouse import Gatehouse
-from harness.gate.ledger import Caps
-from harness.gate.taking import take
 from harness.money.price_file import PriceFile
 from harness.money.pricing import PriceTable
 
@@ -34,10 +36,10 @@ def specs(parallel: int | None = 64, slots: int = 1) -> dict[str, ServerSpec]:
     return {"cloud": cloud, "gpu-box": ServerSpec("gpu-box", "ollama", "http://gpu-box:11434", parallel=slots)}
 
 
-def house(
+def context(
     url: str, *, caps: Caps | None = None, servers: Mapping[str, ServerSpec] | None = None, run_id: str = "run1", **more: Any
-) -> Gatehouse:
-    return Gatehouse(url, run_id, servers or specs(), PRICES, caps, **more)
+) -> AdmissionContext:
+    return AdmissionContext(url, run_id, servers or specs(), PRICES, caps, **more)
 
 
 def cell(ticker: str = "AAPL", *models: Model) -> Cell:
@@ -61,7 +63,7 @@ def failed(permit: Permit, asked: Request, cause: str, place: Place = PLACE, ret
     return Call(permit.call_id, place, asked, Timing(1.0, None, 0.5), failure=failure)
 
 
-async def pay(gate: CellGate, place: Place = PLACE, asked: Request | None = None) -> Call:
+async def pay(gate: CellSession, place: Place = PLACE, asked: Request | None = None) -> Call:
     """One call from admission to record."""
     asked = asked or request()
     await gate.recall(place, asked)
@@ -70,15 +72,31 @@ async def pay(gate: CellGate, place: Place = PLACE, asked: Request | None = None
     return call
 
 
-async def take_when_free(gates: Gatehouse, wanted: Cell) -> tuple[CellGate, list[float]]:
+async def take_when_free(gates: AdmissionContext, wanted: Cell) -> tuple[CellSession, list[float]]:
     """Hold a cell as soon as its holder is dead; also how long each refusal asked to wait."""
     waits_s: list[float] = []
     while True:
         try:
-            return await take(gates, wanted), waits_s
+            return await open_session(gates, wanted), waits_s
         except Deferred as held:
             waits_s.append(held.delay_s)
             await asyncio.sleep(held.delay_s)
+
+
+def money_by_model(client: Redis, run_id: str) -> dict[str, Money]:
+    """What the ledger holds of each model, by alias."""
+    raw: Any = client.hgetall(Keys(run_id).ledger)
+    fields = {key.decode(): value for key, value in raw.items() if key.startswith(b"model:")}
+    names = sorted({name.removeprefix("model:").rpartition("|")[0] for name in fields})
+    kinds = ("settled", "estimated", "reserved")
+    return {name: Money(*(int(fields.get(f"model:{name}|{kind}", 0)) / PICO for kind in kinds)) for name in names}
+
+
+def window_changes(client: Redis, run_id: str, key: str) -> list[tuple[str, float]]:
+    """What happened to the slots of a server, each with the window after it."""
+    lines: Any = client.lrange(Keys(run_id).history(key), 0, -1)
+    parts = [line.decode().split("|") for line in lines]
+    return [(event, float(window)) for _, event, window in parts]
 
 
 def at(role: str, index: int = 0) -> Place:

@@ -1,4 +1,4 @@
-"""The limits of servers: how many requests may be out at a time, counted in Redis over all runs, processes and machines."""
+"""Slots: how many requests a server takes at a time, counted in Redis over all runs, processes and machines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.gate.keys import SHARED, Keys
-from harness.gate.scripts import AWAY, Scripts
+from harness.admission.keys import SHARED, Keys
+from harness.admission.scripts import AWAY, Scripts
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -19,35 +19,36 @@ if TYPE_CHECKING:
 
     from harness.experiment.servers import ServerSpec
 
+
 SLOW_START = 4
 TICK_S = 0.4
-_ASK_AGAIN_S = 5.0
+_RECHECK_S = 5.0
 _ONE_MODEL = frozenset({"ollama", "llamacpp"})
 """Providers that load weights for a request: their models should not take turns."""
 
 
 @dataclass(frozen=True)
-class Limit:
+class SlotLimit:
     """How many requests a server takes at a time."""
 
     key: str
-    """Whose limit it is: provider and account where it is hosted, else the machine's server."""
+    """Provider and account if hosted, else the server (with its host, if local)."""
     slots: int
     adaptive: bool = False
     """Hosted: a 429 shrinks it; it grows up to `slots`."""
     declared: bool = True
-    """Starts at `slots`; else it is found from a slow start."""
+    """Starts at `slots`; else with a slow start."""
     groups_models: bool = False
 
     @classmethod
-    def of(cls, server: ServerSpec) -> Limit:
+    def of(cls, server: ServerSpec) -> SlotLimit:
         if server.is_hosted:
             return cls(_account(server), server.slots, adaptive=True, declared=server.parallel is not None)
         return cls(_machine(server), server.slots, groups_models=server.provider in _ONE_MODEL)
 
     @property
     def words(self) -> list[str | int]:
-        """Start, ceiling, fixed and groups as the scripts read them."""
+        """Start, ceiling, fixed and groups, as the scripts expect them."""
         start = self.slots if self.declared else min(SLOW_START, self.slots)
         return [start, self.slots, int(not self.adaptive), int(self.groups_models)]
 
@@ -64,23 +65,23 @@ def _machine(server: ServerSpec) -> str:
 
 
 class Waiters:
-    """Requests of this process that wait for a slot; one blocking read wakes whoever was given one."""
+    """Requests of this process that wait for a slot; one blocking read wakes them."""
 
     def __init__(self, scripts: Scripts, keys: Keys, holder: str, blocking: AsyncRedis) -> None:
         self._scripts = scripts
         self._keys = keys
         self._holder = holder
         self._blocking = blocking
-        self._waiting: dict[str, tuple[Limit, asyncio.Event]] = {}
+        self._waiting: dict[str, tuple[SlotLimit, asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self, call_id: str, limit: Limit) -> None:
-        """Until a slot is given, or it is time to ask again in case the word got lost."""
+    async def wait(self, call_id: str, limit: SlotLimit) -> None:
+        """Wait until a slot is granted, or until it is time to ask again in case the wake-up was lost."""
         _, event = self._waiting.setdefault(call_id, (limit, asyncio.Event()))
         self._listen()
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ASK_AGAIN_S):
+                async with asyncio.timeout(_RECHECK_S):
                     await event.wait()
         finally:
             self._waiting.pop(call_id, None)
@@ -103,11 +104,11 @@ class Waiters:
                 await asyncio.sleep(TICK_S)
 
     async def _take(self) -> None:
-        given: Any = await self._blocking.blpop([self._keys.wake(self._holder)], timeout=TICK_S)
-        if given is None:
+        granted: Any = await self._blocking.blpop([self._keys.wake(self._holder)], timeout=TICK_S)
+        if granted is None:
             await self._poll()
-        elif found := self._waiting.get(given[1].decode()):
-            found[1].set()
+        elif waiter := self._waiting.get(granted[1].decode()):
+            waiter[1].set()
 
     async def _poll(self) -> None:
         for key in {limit.key for limit, _ in self._waiting.values()}:
@@ -115,37 +116,30 @@ class Waiters:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """How a limit stands."""
+class SlotUsage:
+    """How a server's slots are used now."""
 
     window: float
     slots_held: int
     waiting: int
     loads: int
-    """Times that another model's turn came."""
+    """How often the server switched to another model."""
     busy: float | None
-    """Share of the slots that were in use while somebody waited; None when nobody ever did."""
+    """Share of slots in use while requests waited; None if none ever waited."""
 
 
-def usage(client: Redis, run_id: str) -> dict[str, Usage]:
-    """Every limit that a run has met, as it stands over all runs that share its server, by key."""
+def slot_usage(client: Redis, run_id: str) -> dict[str, SlotUsage]:
+    """Use of every server of a run, counted over all runs that share it, by key."""
     prefix = Keys(run_id).limit("")
-    met: Any = client.hkeys(Keys(run_id).servers)
-    keys = [key.decode().removeprefix(prefix) for key in met]
-    return {key: _usage(client, Keys(run_id), key) for key in sorted(keys)}
+    server_keys: Any = client.hkeys(Keys(run_id).servers)
+    keys = [key.decode().removeprefix(prefix) for key in server_keys]
+    return {key: _slot_usage(client, Keys(run_id), key) for key in sorted(keys)}
 
 
-def history(client: Redis, run_id: str, key: str) -> list[tuple[float, str, float]]:
-    """How a limit came to be: unix time, what happened, window."""
-    lines: Any = client.lrange(Keys(run_id).history(key), 0, -1)
-    parted = [line.decode().split("|") for line in lines]
-    return [(int(at) / 1000, event, float(window)) for at, event, window in parted]
-
-
-def _usage(client: Redis, keys: Keys, key: str) -> Usage:
+def _slot_usage(client: Redis, keys: Keys, key: str) -> SlotUsage:
     raw: Any = client.hgetall(keys.limit(key))
-    said = {name.decode(): float(value) for name, value in raw.items() if name not in (b"model",)}
+    values = {name.decode(): float(value) for name, value in raw.items() if name not in (b"model",)}
     held: Any = client.hlen(keys.slots(key))
     waiting: Any = client.zcard(keys.waiters(key))
-    busy = said.get("used_ms", 0.0) / said["had_ms"] if said.get("had_ms") else None
-    return Usage(said.get("window", 0.0), held, waiting, int(said.get("loads", 0)), busy)
+    busy = values.get("used_ms", 0.0) / values["had_ms"] if values.get("had_ms") else None
+    return SlotUsage(values.get("window", 0.0), held, waiting, int(values.get("loads", 0)), busy)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.queue.registry import RunInfo
 
+
 WINDOW = 512
 """Cells of one pool on its queue or in work at a time; a message is about 4 KB."""
 

@@ -1,4 +1,4 @@
-"""The gatehouse: what the gates of one process and one run share."""
+"""What all cell sessions of one process and one run share: Redis, servers, prices, caps and the heartbeat."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from agents import WorstCase
-from harness.gate.keys import SHARED, Keys
-from harness.gate.lease import Heart, new_holder
-from harness.gate.ledger import Caps
-from harness.gate.limits import Limit, Waiters
-from harness.gate.scripts import PATIENCE_S, Scripts, connect
+from harness.admission.keys import SHARED, Keys
+from harness.admission.lease import Heartbeat, new_holder
+from harness.admission.ledger import Caps
+from harness.admission.scripts import PATIENCE_S, Scripts, connect
+from harness.admission.slots import SlotLimit, Waiters
 from harness.money import pricing
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from harness.money.pricing import PriceTable
 
 
-_BLOCK = 128
-"""Tokens."""
+_BLOCK_TOKENS = 128
 
 
-class Gatehouse:
-    """Belongs to the event loop that starts it; `async with` it, and take cells with it."""
+class AdmissionContext:
+    """Shared by the cell sessions of one process and one run; belongs to the event loop that enters it."""
 
     def __init__(
         self,
@@ -43,10 +42,10 @@ class Gatehouse:
         self.holder = new_holder(run_id)
         self._servers = dict(servers)
         self._worst: dict[tuple[Any, ...], float | None] = {}
-        self._limits = {name: Limit.of(server) for name, server in servers.items()}
+        self._limits = {name: SlotLimit.of(server) for name, server in servers.items()}
         self._redis, self._blocking = connect(broker), connect(broker, connections=1)
         self._scripts = Scripts(self._redis, patience_s)
-        self._heart = Heart(self._redis, self.keys, self.holder)
+        self._heart = Heartbeat(self._redis, self.keys, self.holder)
         self.waiters = Waiters(self._scripts, self.keys, self.holder, self._blocking)
 
     async def __aenter__(self) -> Self:
@@ -57,31 +56,31 @@ class Gatehouse:
         await self.aclose()
 
     async def start(self) -> None:
-        """Give signs of life from now on."""
+        """Start the heartbeat."""
         await self._heart.start()
 
     async def aclose(self) -> None:
-        """Give none any more: whatever is still held is free for others."""
+        """Stop the heartbeat: other workers may take over what is still held."""
         await self.waiters.stop()
         await self._heart.stop()
         await self._blocking.aclose()
         await self._redis.aclose()
 
     async def run(self, script: str, cell_id: str, server: str, args: Sequence[Any]) -> Any:
-        """One script on a cell and the limit of a server; waits while Redis is away."""
+        """Run a script on a cell and a server's slots; waits while Redis is away."""
         return await self._scripts.run(script, self.keys.of_call(cell_id, server), [SHARED, *args])
 
     def worst_case_usd(self, request: Request, worst: WorstCase) -> float | None:
-        """Most that a request can cost, its prompt rounded up to whole blocks of tokens so like requests are priced once."""
-        model, blocks = request.model, -(-worst.input_tokens // _BLOCK)
+        """Most that a request can cost; prompts are rounded up to blocks of tokens so that similar ones share a look-up."""
+        model, blocks = request.model, -(-worst.input_tokens // _BLOCK_TOKENS)
         key = (model.alias, blocks, worst.output_tokens, dt.datetime.now(dt.UTC).date())
         if key not in self._worst:
-            whole = WorstCase(blocks * _BLOCK, worst.output_tokens)
-            self._worst[key] = pricing.worst_case_usd(request, whole, self.server(model), self.prices)
+            rounded = WorstCase(blocks * _BLOCK_TOKENS, worst.output_tokens)
+            self._worst[key] = pricing.worst_case_usd(request, rounded, self.server(model), self.prices)
         return self._worst[key]
 
     def server(self, model: Model) -> ServerSpec:
         return self._servers[model.server or model.provider]
 
-    def limit(self, model: Model) -> Limit:
+    def limit(self, model: Model) -> SlotLimit:
         return self._limits[model.server or model.provider]

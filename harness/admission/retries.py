@@ -1,4 +1,4 @@
-"""What is asked again after which failure: the one table of causes; docs/faults.md tells it to users."""
+"""Retries by cause of failure; docs/faults.md explains this table to users."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from agents import Failure
 
 DEFER_OVER_S = 30.0
-"""A longer back-off is not slept out: the cell gives its place in the worker back and comes again."""
-FAILURES_AT_ONE_PLACE = 20
+"""For a longer back-off the cell leaves the worker and is queued again."""
+FAILURES_AT_ONE_CALL_SITE = 20
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How a cause is answered."""
+    """How one cause of failure is retried."""
 
     tries: int
-    """Requests in all, over all attempts at the cell; 1 = permanent."""
+    """Requests in total, over all attempts at the cell; 1: no retry."""
     first_s: float = 0.0
     """Back-off after the first failure; it doubles with each."""
     longest_s: float = 0.0
     lesson: str = ""
-    """What it teaches the server's limit: shrink, pause, or nothing."""
+    """Effect on the server's slots: shrink, pause, or none."""
     billed: bool = False
-    """Whether the server may have computed and billed what we did not get to see."""
+    """Whether the server may have billed an answer that never arrived."""
 
 
 RETRIES: Mapping[str, Retry] = {
@@ -46,15 +46,16 @@ RETRIES: Mapping[str, Retry] = {
 
 
 def pause_s(failure: Failure, failures: Mapping[str, int], draw: float | None = None) -> float | None:
-    """Seconds until the place may be asked again, None when it must not be.
+    """Seconds until the request may be sent again, None if it must not be.
 
-    `failures` counts this place's failures by cause, this one included; `draw` in [0, 1) stands for chance."""
+    `failures` counts the failures at this call site by cause, this one included; `draw` in [0, 1) replaces chance.
+    """
     retry = RETRIES[failure.cause]
     count = failures[failure.cause]
-    if count >= retry.tries or sum(failures.values()) >= FAILURES_AT_ONE_PLACE:
+    if count >= retry.tries or sum(failures.values()) >= FAILURES_AT_ONE_CALL_SITE:
         return None
     longest: float = min(retry.longest_s, retry.first_s * 2 ** (count - 1))
     chance = random.random() if draw is None else draw
-    # Half fixed, half chance: cells that failed together do not come back together, and none at once.
+    # Half fixed, half random: cells that failed together do not retry together, and none retries at once.
     jittered = longest * (0.5 + 0.5 * chance)
     return max(jittered, failure.retry_after_s or 0.0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+
 POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
 SILENT_DEATHS = 3
@@ -23,7 +24,7 @@ _LEAVE = "return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and redis.call(
 
 
 @dataclass(frozen=True)
-class History:
+class PastAttempts:
     """What became of earlier attempts at a cell whose process died."""
 
     deaths: int
@@ -52,7 +53,7 @@ def _deaths_key(run_id: str, *, alone: bool) -> str:
     return f"tah:{run_id}:deaths" + (":alone" if alone else "")
 
 
-async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> History:
+async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> PastAttempts:
     """Sign in, and learn what became of earlier attempts; one of them that is still on the roll has died.
 
     The caller holds the cell's lease; `entry` comes from `entry_of`."""
@@ -66,7 +67,7 @@ async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> His
     died, died_alone = (1, int(json.loads(left)["alone"])) if left else (0, 0)
     if died:
         await _count_death(redis, run_id, cell_id, alone=bool(died_alone))
-    return History(int(deaths or 0) + died, int(alone or 0) + died_alone, bool(suspect))
+    return PastAttempts(int(deaths or 0) + died, int(alone or 0) + died_alone, bool(suspect))
 
 
 async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: bool) -> None:
@@ -77,7 +78,7 @@ async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: b
     await pipeline.execute()
 
 
-def entry_of(worker: str, arm: str, *, alone: bool) -> str:
+def new_entry(worker: str, arm: str, *, alone: bool) -> str:
     """Who works on a cell, since now, as the roll keeps it."""
     return json.dumps({"worker": worker, "arm": arm, "since": time.time(), "alone": alone})
 
@@ -93,7 +94,7 @@ def running(client: Redis, run_id: str) -> dict[str, dict[str, Any]]:
     return {key.decode(): json.loads(entry) for key, entry in stored.items()}
 
 
-def suspect(client: Redis, run_id: str, worker: str) -> int:
+def mark_suspects(client: Redis, run_id: str, worker: str) -> int:
     """Mark the cells that a dead process had in hand; returns how many."""
     left = [cell_id for cell_id, entry in running(client, run_id).items() if entry["worker"] == worker]
     if left:
@@ -101,14 +102,14 @@ def suspect(client: Redis, run_id: str, worker: str) -> int:
     return len(left)
 
 
-def forgive(client: Redis, run_id: str, cell_id: str) -> None:
+def forget_deaths(client: Redis, run_id: str, cell_id: str) -> None:
     """Forget the deaths of a cell that is to be tried again."""
     client.srem(_alone_key(run_id), cell_id)
     for alone in (False, True):
         client.hdel(_deaths_key(run_id, alone=alone), cell_id)
 
 
-def forget(client: Redis, run_id: str, *, nobody_lives: bool) -> None:
+def reset(client: Redis, run_id: str, *, nobody_lives: bool) -> None:
     """A new session judges afresh; `nobody_lives`: no worker of an earlier session can still be at work."""
     client.delete(_alone_key(run_id), _deaths_key(run_id, alone=False), _deaths_key(run_id, alone=True))
     if nobody_lives:

@@ -1,4 +1,4 @@
-"""Leases: a process says by a key that expires that it lives, and holds cells and slots only while it does."""
+"""Leases: a process holds cells and slots only while its heartbeat, a key that expires, is there."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.gate.keys import Keys
-from harness.gate.scripts import AWAY
+from harness.admission.keys import Keys
+from harness.admission.scripts import AWAY
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+
 ALIVE_MS = 4_000
 BEAT_S = 1.0
-LOOK_AGAIN_S = 1.3
-"""After this long a holder that still gives no sign of life is dead: its sign may only have been lost with Redis."""
+RECHECK_S = 1.3
+"""A holder without a heartbeat at two looks this far apart is dead; one look could mean that Redis lost the key."""
 
 
 def new_holder(run_id: str) -> str:
-    """A name for this process as a holder in a run: run, host, process, and a part that no later process shares."""
+    """A unique name for this process as a holder: run, host, process id, and a random part."""
     return f"{run_id}/{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A cell that is held; the token of a later holder is greater."""
+    """A held cell; a later holder has a greater token."""
 
     cell_id: str
     token: int
     attempt: int
 
 
-class Heart:
-    """The sign of life of one holder in one run."""
+class Heartbeat:
+    """The heartbeat of one holder in one run."""
 
     def __init__(self, redis: AsyncRedis, keys: Keys, holder: str) -> None:
         self._redis = redis
@@ -52,8 +53,8 @@ class Heart:
         self._task = asyncio.create_task(self._beat_on())
 
     async def stop(self) -> None:
-        """Give no sign any more, at once: what is still held is free."""
-        # Said as well: a cancellation that meets a write just as it ends is lost in asyncio.wait_for of Python 3.11.
+        """Delete the heartbeat: what is still held is free at once."""
+        # A flag as well: a cancellation that meets a write just as it ends is lost in asyncio.wait_for of Python 3.11.
         self._is_over = True
         if self._task:
             self._task.cancel()
@@ -76,13 +77,13 @@ class Heart:
 
 
 def holders(client: Redis, run_id: str) -> list[str]:
-    """Processes that serve this run and give signs of life."""
+    """Living processes that serve this run."""
     prefix = Keys(run_id).alive(f"{run_id}/")
     return sorted(key.decode().removeprefix(prefix) for key in client.scan_iter(match=f"{prefix}*", count=1000))
 
 
-def bury(client: Redis, run_id: str, process: str) -> None:
-    """Say that a process (host:pid) is dead, so that nobody waits for its signs of life to run out."""
+def mark_dead(client: Redis, run_id: str, process: str) -> None:
+    """Mark a process (host:pid) as dead, so that its heartbeat need not expire first."""
     keys = Keys(run_id)
     for key in client.scan_iter(match=f"{keys.alive(f'{run_id}/{process}')}:*", count=1000):
         holder = key.decode().removeprefix(keys.alive(""))

@@ -13,15 +13,15 @@ from harness.errors import Draining
 class ServiceClock:
     """Seconds of service, and a limit on them."""
 
-    def __init__(self, limit_s: float | None = None, on_out: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, limit_s: float | None = None, on_in_flight: Callable[[], None] = lambda: None) -> None:
         """`on_out` is called whenever a request leaves or lands."""
         self._limit_s = limit_s
-        self._on_out = on_out
+        self._on_in_flight = on_in_flight
         self._timeout: asyncio.Timeout | None = None
         self._served_s = 0.0
         self._since: float | None = None
         self._waiting = 0
-        self._out = 0
+        self._in_flight = 0
         self._landed = asyncio.Event()
         self._landed.set()
 
@@ -41,27 +41,27 @@ class ServiceClock:
                 self._stop()
                 self._timeout = None
 
-    def waits(self, by: int) -> None:
+    def waiting_changed(self, by: int) -> None:
         """More (or fewer) requests wait for a slot or sit out a back-off."""
         self._waiting += by
-        self._turn()
+        self._update()
 
-    def goes_out(self, by: int) -> None:
+    def in_flight_changed(self, by: int) -> None:
         """More (or fewer) requests are on their way."""
-        self._out += by
-        self._on_out()
-        if self._out == 0:
+        self._in_flight += by
+        self._on_in_flight()
+        if self._in_flight == 0:
             self._landed.set()
         else:
             self._landed.clear()
-        self._turn()
+        self._update()
 
     async def all_landed(self) -> None:
         """Until no request is out."""
         await self._landed.wait()
 
-    def _turn(self) -> None:
-        idle = self._waiting > 0 and self._out == 0
+    def _update(self) -> None:
+        idle = self._waiting > 0 and self._in_flight == 0
         if idle and self._since is not None:
             self._stop()
         elif not idle and self._since is None:
@@ -84,7 +84,7 @@ class ServiceClock:
         return asyncio.get_running_loop().time()
 
 
-class ClockedGate:
+class ClockedAdmission:
     """A gate that tells the clock when its requests wait and when they are out."""
 
     def __init__(self, gate: Gate, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
@@ -99,22 +99,22 @@ class ClockedGate:
 
     async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
         if place.key not in self._backing_off:
-            self._clock.waits(1)
+            self._clock.waiting_changed(1)
         try:
             await self._leave_if_draining()
             permit = await self._gate.admit(place, request, worst_case)
         finally:
             self._backing_off.discard(place.key)
-            self._clock.waits(-1)
-        self._clock.goes_out(1)
+            self._clock.waiting_changed(-1)
+        self._clock.in_flight_changed(1)
         return permit
 
     async def record(self, call: Call) -> float | None:
-        self._clock.goes_out(-1)
+        self._clock.in_flight_changed(-1)
         pause_s = await self._gate.record(call)
         if pause_s is not None:
             self._backing_off.add(call.place.key)
-            self._clock.waits(1)
+            self._clock.waiting_changed(1)
         return pause_s
 
     async def _leave_if_draining(self) -> None:
@@ -124,5 +124,5 @@ class ClockedGate:
             raise Draining("this worker leaves")
 
     async def discard(self, place: Place, permit: Permit) -> None:
-        self._clock.goes_out(-1)
+        self._clock.in_flight_changed(-1)
         await self._gate.discard(place, permit)

@@ -10,7 +10,7 @@ from typing import Any
 
 from agents import Clients, Model, Pipeline
 from harness.cells import Cell
-from harness.workers.warmth import Warmer
+from harness.workers.model_loading import ModelLoader
 from tests.fakes.process import FakeModels
 
 LLAMA, QWEN = "llama3.1:8b", "gpt-oss:20b"
@@ -29,7 +29,7 @@ def _loaded(fake: FakeModels) -> dict[str, Any]:
 def test_a_model_is_warm_before_its_cells_and_gone_after_the_run(fake_models: FakeModels) -> None:
     async def play() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            warmer = Warmer(clients)
+            warmer = ModelLoader(clients)
             async with warmer.of(_cell(LLAMA)), warmer.of(_cell(LLAMA, 1)):
                 assert LLAMA in _loaded(fake_models)
             assert LLAMA in _loaded(fake_models), "the next cell of the arm finds it warm"
@@ -43,7 +43,7 @@ def test_a_model_at_another_context_size_is_loaded_for_its_own_cells(fake_models
     async def play() -> list[int]:
         sizes = []
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            warmer = Warmer(clients)
+            warmer = ModelLoader(clients)
             for num_ctx in (4096, 16384):
                 async with warmer.of(_cell(LLAMA, num_ctx=num_ctx)):
                     sizes.append(_loaded(fake_models)[LLAMA]["context_length"])
@@ -62,7 +62,7 @@ def test_a_model_that_somebody_else_had_loaded_stays(fake_models: FakeModels) ->
 
     async def play() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            warmer = Warmer(clients)
+            warmer = ModelLoader(clients)
             async with warmer.of(_cell(LLAMA)):
                 pass
             await warmer.aclose()
@@ -74,7 +74,7 @@ def test_a_model_that_somebody_else_had_loaded_stays(fake_models: FakeModels) ->
 def test_cells_of_another_model_wait_until_the_server_is_free(fake_models: FakeModels) -> None:
     order: list[str] = []
 
-    async def one(warmer: Warmer, name: str, begun: asyncio.Event, seconds: float) -> None:
+    async def one(warmer: ModelLoader, name: str, begun: asyncio.Event, seconds: float) -> None:
         async with warmer.of(_cell(name)):
             order.append(f"{name} in")
             begun.set()
@@ -83,7 +83,7 @@ def test_cells_of_another_model_wait_until_the_server_is_free(fake_models: FakeM
 
     async def play() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            warmer = Warmer(clients)
+            warmer = ModelLoader(clients)
             begun = asyncio.Event()
             first = asyncio.create_task(one(warmer, LLAMA, begun, 0.3))
             await begun.wait()

@@ -1,4 +1,4 @@
-"""What a replay asks: the prompts that a finished cell recorded, and which cells of a run can be replayed."""
+"""What replays and judges are given: prompts and answers that a finished cell recorded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import agents
-from agents import Part, Recorded
+from agents import Contest, Entry, Hidden, Part, Recorded
 from harness.cells import Cell
 from harness.errors import InvalidInput, Problem
 from harness.experiment.again import Source
@@ -15,7 +15,7 @@ from harness.storage.rows import Row
 from harness.storage.store import Store
 
 
-def sources(store: Store, arm: str) -> list[Source]:
+def replayable_cells(store: Store, arm: str) -> list[Source]:
     """Finished cells of an arm. Raises InvalidInput when there are none."""
     rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] == "ok" and _is_first(row)]
     if not rows:
@@ -34,7 +34,7 @@ def is_replayed(store: Store, arm: str, wanted: Iterable[Source], roles: Iterabl
     return asked >= set(roles) and ended >= {(one.ticker, one.date, one.repeat) for one in wanted}
 
 
-def recorded(store: Store, cell: Cell) -> list[Recorded]:
+def recorded_prompts(store: Store, cell: Cell) -> list[Recorded]:
     """What the source cell sent, in its order: the first request of each turn. Raises PipelineError when it left nothing.
 
     A turn that used tools is left out: its prompt holds calls that only the model that made them can have made."""
@@ -43,7 +43,7 @@ def recorded(store: Store, cell: Cell) -> list[Recorded]:
     found = {
         place: Recorded(*place, parts)
         for place, row in answers(store, source, "primary").items()
-        if row["role"] in cell.lineup and (parts := _parts(row["message_ids"], texts))
+        if row["role"] in cell.lineup and (parts := _message_parts(row["message_ids"], texts))
     }
     if not found:
         raise agents.PipelineError(f"cell {source[:12]} left no recorded prompts of {', '.join(sorted(cell.lineup))}")
@@ -68,8 +68,36 @@ def _order(row: Row) -> tuple[dt.datetime, int]:
     return row["started_at"], row["index"]
 
 
-def _parts(ids: Iterable[str], texts: Mapping[str, Row]) -> tuple[Part, ...]:
+def _message_parts(ids: Iterable[str], texts: Mapping[str, Row]) -> tuple[Part, ...]:
     rows = [texts.get(name) for name in ids]
     if any(row is None or row["role"] in ("tool", "assistant") for row in rows):
         return ()
     return tuple(Part(row["role"], row["text"]) for row in rows if row is not None)
+
+
+def answer_pairs(store: Store, cell: Cell) -> list[Contest]:
+    """The pairs of a judgement in which both said something. Raises PipelineError when there are none."""
+    if cell.extra["judging"] != agents.judge_fingerprint():
+        raise agents.PipelineError("this worker's version asks judges otherwise than the runner's; install the same version")
+    first, again = str(cell.extra["source_cell"]), str(cell.extra["replay_cell"])
+    sources, targets = answers(store, first, "primary"), answers(store, again, "replay")
+    found = [
+        Contest(one.role, one.round, one.parts, _contestant(sources[place]), _contestant(targets[place]))
+        for one in recorded_prompts(store, cell)
+        if (place := (one.role, one.round)) in targets and _all_have_text(sources[place], targets[place])
+    ]
+    if not found:
+        raise agents.PipelineError(f"replay {again[:12]} left no answer that could be judged")
+    return found
+
+
+def hidden_names(cell: Cell) -> Hidden:
+    return Hidden(frozenset(cell.extra["names"]), frozenset({cell.ticker}))
+
+
+def _contestant(row: Row) -> Entry:
+    return Entry(row["response"] or "", row["parsed"])
+
+
+def _all_have_text(*rows: Row) -> bool:
+    return all((row["response"] or "").strip() for row in rows)

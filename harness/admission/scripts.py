@@ -1,4 +1,4 @@
-"""The Lua scripts of the gates: each is one atomic step and one round trip, and waits out a Redis that is away."""
+"""The Lua scripts of admission: each is one atomic step and one round trip, and waits while Redis is away."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def connect(url: str, connections: int = 16) -> Redis:
-    """A client that never retries by itself: every script may be told twice, and decides itself how long it waits."""
+    """A client without retries of its own; `Scripts.run` retries."""
     pool = BlockingConnectionPool.from_url(
         url, max_connections=connections, timeout=None, socket_timeout=10, retry=Retry(NoBackoff(), 0)
     )
@@ -49,14 +49,14 @@ class Scripts:
         self._scripts = {name: redis.register_script(_source(name)) for name in _PARTS}
 
     async def run(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> Any:
-        """Run a script, again and again while Redis is away; every script may be told twice. Raises BrokerGone."""
+        """Run a script, again while Redis is away; every script is idempotent. Raises BrokerGone."""
         started, pause_s = time.monotonic(), 0.05
         while True:
             try:
                 return await self._scripts[name](keys, args)
             except AWAY as error:
                 if time.monotonic() - started > self._patience_s:
-                    raise BrokerGone(f"Redis is away for {self._patience_s:g} s: {error}") from error
+                    raise BrokerGone(f"Redis has not answered for {self._patience_s:g} s: {error}") from error
                 _log.debug("%s waits for Redis: %s", name, error)
             await asyncio.sleep(pause_s)
             pause_s = min(1.0, pause_s * 2)

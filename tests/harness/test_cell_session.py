@@ -8,24 +8,38 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness.admission import journal, ledger
+from harness.admission.cell_session import open_session
+from harness.admission.keys import Keys
+from harness.admission.ledger import Caps, Money
+from harness.admission.slots import slot_usage
 from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget
-from harness.gate import journal, ledger
-from harness.gate.keys import Keys
-from harness.gate.ledger import Caps, Money
-from harness.gate.limits import usage
-from harness.gate.taking import take
 from harness.queue.private_redis import private_redis
-from tests.harness.gates import GPT, PLACE, WORST, WORST_USD, answered, at, cell, failed, house, pay, request, take_when_free
+from tests.harness.admissions import (
+    GPT,
+    PLACE,
+    WORST,
+    WORST_USD,
+    answered,
+    at,
+    cell,
+    context,
+    failed,
+    money_by_model,
+    pay,
+    request,
+    take_when_free,
+)
 
 
 def test_a_cell_that_is_begun_again_recalls_what_it_paid_and_pays_only_the_rest(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as first:
-            gate = await take(first, cell())
+        async with context(redis_url) as first:
+            gate = await open_session(first, cell())
             paid = await pay(gate)
             await gate.close(ended=False)
-        async with house(redis_url) as second:
-            gate = await take(second, cell())
+        async with context(redis_url) as second:
+            gate = await open_session(second, cell())
             assert gate.lease.attempt == 2
             recalled = await gate.recall(PLACE, request())
             assert recalled is not None
@@ -39,8 +53,8 @@ def test_a_cell_that_is_begun_again_recalls_what_it_paid_and_pays_only_the_rest(
 
 def test_a_place_that_is_asked_otherwise_than_before_is_asked_again(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             await pay(gate)
             assert await gate.recall(PLACE, request("Another prompt")) is None
 
@@ -49,24 +63,25 @@ def test_a_place_that_is_asked_otherwise_than_before_is_asked_again(redis_url: s
 
 def test_an_ended_cell_leaves_nothing_in_redis_but_its_money(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             await pay(gate)
-            assert await gate.still_ours()
+            assert await gate.is_still_held()
             await gate.close(ended=True)
 
     asyncio.run(scenario())
     with redis.Redis.from_url(redis_url) as client:
         left = [key.decode() for key in client.keys("*")]
         assert not [key for key in left if ":cell:" in key or ":journal:" in key or ":alive:" in key]
-        assert ledger.of_run(client, "run1").settled_usd == pytest.approx(500 * 1e-6 + 50 * 1e-5, abs=1e-12)
-        assert ledger.told(client, "run1")[:2] == (1, (500, 50))
+        totals = ledger.totals(client, "run1")
+        assert totals.money.settled_usd == pytest.approx(500 * 1e-6 + 50 * 1e-5, abs=1e-12)
+        assert (totals.calls, totals.input_tokens, totals.output_tokens) == (1, 500, 50)
 
 
 def test_rows_of_calls_carry_price_tokens_and_waits(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             await pay(gate)
             row = gate.calls[0]
             assert (row["outcome"], row["cost_basis"], row["input_tokens"], row["output_tokens"]) == (
@@ -84,13 +99,13 @@ def test_rows_of_calls_carry_price_tokens_and_waits(redis_url: str) -> None:
 
 def test_a_request_that_died_with_its_worker_is_billed_by_estimate_and_flagged(redis_url: str) -> None:
     async def scenario() -> None:
-        dead = house(redis_url)
+        dead = context(redis_url)
         await dead.start()
-        gate = await take(dead, cell())
+        gate = await open_session(dead, cell())
         await gate.recall(PLACE, request())
         await gate.admit(PLACE, request(), WORST)
         await dead.aclose()
-        async with house(redis_url) as alive:
+        async with context(redis_url) as alive:
             gate, waits_s = await take_when_free(alive, cell())
             assert waits_s, "one look is not enough to call a holder dead"
             assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
@@ -99,37 +114,37 @@ def test_a_request_that_died_with_its_worker_is_billed_by_estimate_and_flagged(r
 
     asyncio.run(scenario())
     with redis.Redis.from_url(redis_url) as client:
-        money = ledger.of_run(client, "run1")
+        money = ledger.totals(client, "run1").money
         assert (money.settled_usd, money.reserved_usd) == (0, 0)
         assert money.estimated_usd == pytest.approx(WORST_USD)
 
 
 def test_an_answer_that_comes_after_the_cell_was_taken_over_is_kept_and_settled(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as stalled, house(redis_url) as second:
-            gate = await take(stalled, cell())
+        async with context(redis_url) as stalled, context(redis_url) as second:
+            gate = await open_session(stalled, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             await _seem_dead(redis_url, stalled.holder)
-            other = await take(second, cell())
+            other = await open_session(second, cell())
             assert [row["outcome"] for row in other.calls] == ["killed"]
             assert await gate.record(answered(permit, request())) is None
-            assert not await gate.still_ours()
+            assert not await gate.is_still_held()
             with pytest.raises(LeaseLost):
                 await gate.admit(at("bull"), request(), WORST)
-            assert await other.still_ours()
+            assert await other.is_still_held()
             assert [row["outcome"] for row in other.calls] == ["answered"]
 
     asyncio.run(scenario())
     with redis.Redis.from_url(redis_url) as client:
-        money = ledger.of_run(client, "run1")
+        money = ledger.totals(client, "run1").money
         assert (money.estimated_usd, money.reserved_usd) == (0, 0)
         assert money.settled_usd == pytest.approx(0.001)
 
 
 def test_at_a_cap_requests_that_are_out_land_before_the_cell_ends(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url, caps=Caps(cell_usd=WORST_USD)) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url, caps=Caps(cell_usd=WORST_USD)) as gates:
+            gate = await open_session(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             other = asyncio.create_task(gate.admit(at("bull"), request(), WORST))
             await asyncio.sleep(0.05)
@@ -145,8 +160,8 @@ def test_at_a_cap_requests_that_are_out_land_before_the_cell_ends(redis_url: str
 
 def test_a_long_back_off_defers_the_cell_and_a_short_one_is_waited_out(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             wait_s = await gate.record(failed(permit, request(), "server_error"))
             assert wait_s is not None
@@ -161,8 +176,8 @@ def test_a_long_back_off_defers_the_cell_and_a_short_one_is_waited_out(redis_url
 
 def test_a_permanent_failure_is_not_asked_again_and_costs_nothing(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             assert await gate.record(failed(permit, request(), "auth")) is None
             assert gate.calls[0]["cost_usd"] == 0
@@ -172,8 +187,8 @@ def test_a_permanent_failure_is_not_asked_again_and_costs_nothing(redis_url: str
 
 def test_a_cell_of_a_stopped_run_ends_at_its_next_call(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             await pay(gate)
             with redis.Redis.from_url(redis_url) as client:
                 client.set(Keys("run1").control, "stop")
@@ -185,8 +200,8 @@ def test_a_cell_of_a_stopped_run_ends_at_its_next_call(redis_url: str) -> None:
 
 def test_a_request_that_is_cancelled_while_it_waits_leaves_no_trace(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             first = [await gate.admit(at("bull", index), request(), WORST) for index in range(64)]
             waiting = asyncio.create_task(gate.admit(PLACE, request(), WORST))
             await asyncio.sleep(0.05)
@@ -194,12 +209,12 @@ def test_a_request_that_is_cancelled_while_it_waits_leaves_no_trace(redis_url: s
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             with redis.Redis.from_url(redis_url) as client:
-                (limit,) = usage(client, "run1").values()
+                (limit,) = slot_usage(client, "run1").values()
                 assert (limit.slots_held, limit.waiting) == (64, 0)
             for index, permit in enumerate(first):
                 await gate.record(answered(permit, request(), at("bull", index)))
             with redis.Redis.from_url(redis_url) as client:
-                (limit,) = usage(client, "run1").values()
+                (limit,) = slot_usage(client, "run1").values()
                 assert limit.slots_held == 0
 
     asyncio.run(scenario())
@@ -207,16 +222,16 @@ def test_a_request_that_is_cancelled_while_it_waits_leaves_no_trace(redis_url: s
 
 def test_a_request_that_is_cut_off_is_billed_by_estimate(redis_url: str) -> None:
     async def scenario() -> None:
-        async with house(redis_url) as gates:
-            gate = await take(gates, cell())
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
             await gate.discard(PLACE, permit)
             assert [(row["outcome"], row["cost_basis"]) for row in gate.calls] == [("killed", "estimate")]
 
     asyncio.run(scenario())
     with redis.Redis.from_url(redis_url) as client:
-        assert ledger.of_run(client, "run1").estimated_usd == pytest.approx(WORST_USD)
-        assert ledger.of_models(client, "run1")[GPT.alias].estimated_usd == pytest.approx(WORST_USD)
+        assert ledger.totals(client, "run1").money.estimated_usd == pytest.approx(WORST_USD)
+        assert money_by_model(client, "run1")[GPT.alias].estimated_usd == pytest.approx(WORST_USD)
         assert list(journal.unfinished(client, "run1")) == [cell().cell_id]
 
 
@@ -230,9 +245,9 @@ async def _seem_dead(redis_url: str, holder: str) -> None:
 def test_an_answer_that_comes_while_redis_is_away_is_kept_and_settled_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         with private_redis(tmp_path) as url:
-            gates = house(url)
+            gates = context(url)
             await gates.start()
-            gate = await take(gates, cell())
+            gate = await open_session(gates, cell())
             permit = await gate.admit(PLACE, request(), WORST)
         recording = asyncio.create_task(gate.record(answered(permit, request())))
         await asyncio.sleep(0.5)
@@ -241,10 +256,10 @@ def test_an_answer_that_comes_while_redis_is_away_is_kept_and_settled_once(tmp_p
             assert await recording is None
             await pay(gate, at("bull"))
             with redis.Redis.from_url(url) as client:
-                money = ledger.of_run(client, "run1")
+                money = ledger.totals(client, "run1").money
             assert money.settled_usd == pytest.approx(0.002)
             assert money == Money(money.settled_usd, 0.0, 0.0)
-            assert await gate.still_ours()
+            assert await gate.is_still_held()
             await gates.aclose()
 
     asyncio.run(scenario())
@@ -253,9 +268,9 @@ def test_an_answer_that_comes_while_redis_is_away_is_kept_and_settled_once(tmp_p
 def test_a_redis_that_stays_away_leaves_the_cell_unfinished(tmp_path: Path) -> None:
     async def scenario() -> None:
         with private_redis(tmp_path) as url:
-            gates = house(url, patience_s=0.3)
+            gates = context(url, patience_s=0.3)
             await gates.start()
-            gate = await take(gates, cell())
+            gate = await open_session(gates, cell())
         with pytest.raises(BrokerGone):
             await gate.admit(PLACE, request(), WORST)
         await gates.aclose()

@@ -1,8 +1,10 @@
-"""What a worker machine was started with: where messages, results and models are, and how much to do at a time."""
+"""What a worker process is started with, and the deadline that it shares with its supervisor."""
 
 from __future__ import annotations
 
+import mmap
 import socket
+import struct
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from harness.experiment.matrix import POOLS
 
 
 @dataclass(frozen=True)
-class Orders:
+class WorkerConfig:
     """The options of `harness worker`, as its processes take them."""
 
     broker: str
@@ -46,7 +48,7 @@ class Orders:
         return self.concurrency if pool == "hosted" else self.local_concurrency
 
 
-def pools_of(queues: str) -> tuple[str, ...]:
+def parse_pools(queues: str) -> tuple[str, ...]:
     """`hosted`, `local` or `hosted,local`. Raises InvalidInput."""
     found = tuple(dict.fromkeys(part.strip() for part in queues.split(",") if part.strip()))
     if not found or set(found) - set(POOLS):
@@ -61,3 +63,25 @@ def worker_name(pid: int, tag: str) -> str:
 
 def new_tag() -> str:
     return uuid.uuid4().hex[:4]
+
+
+_DOUBLE = struct.Struct("d")
+
+
+class Deadline:
+    """Written by the child at every beat, read by the parent; it needs no lock and cannot block."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _DOUBLE.size)
+        self.set(float("inf"))
+
+    def set(self, until: float) -> None:
+        """`until` is on time.monotonic, which all processes of a machine share."""
+        _DOUBLE.pack_into(self._memory, 0, until)
+
+    @property
+    def at(self) -> float:
+        return float(_DOUBLE.unpack_from(self._memory, 0)[0])
+
+    def close(self) -> None:
+        self._memory.close()

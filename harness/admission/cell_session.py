@@ -1,0 +1,283 @@
+"""Admission of one attempt at a cell: what its pipeline asks before and after each request to a model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agents import Answer, Call, Failure, Part, Permit, Place, Request, Timing, WorstCase
+from harness.admission import journal
+from harness.admission.journal import JournalEntry
+from harness.admission.lease import RECHECK_S, Lease
+from harness.admission.ledger import pico
+from harness.admission.retries import DEFER_OVER_S, RETRIES, pause_s
+from harness.errors import Deferred, Draining, LeaseLost, OverBudget
+from harness.money import pricing
+from harness.money.pricing import Priced
+from harness.storage import rows
+from harness.storage.rows import Row
+from reports.tables import CALLS
+
+if TYPE_CHECKING:
+    from agents import Halt, Model
+    from harness.admission.context import AdmissionContext
+    from harness.admission.slots import SlotLimit
+    from harness.cells import Cell
+    from harness.experiment.servers import ServerSpec
+
+
+_MONEY_PAUSE_S = 0.25
+_MONEY_PATIENCE_S = 900.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _InFlight:
+    """A request that was admitted and has not ended yet."""
+
+    request: Request
+    request_hash: str
+    killed: JournalEntry
+    """What the tables show if its end is never recorded."""
+    worst_usd: float | None
+    sent_at: float
+
+
+class CellSession:
+    """Implements agents.Gate for one cell, starting from the calls in its journal."""
+
+    def __init__(self, context: AdmissionContext, cell: Cell, lease: Lease, journalled: Mapping[bytes, bytes]) -> None:
+        self._context = context
+        self._cell = cell
+        self.lease = lease
+        self._entries = journal.decode_entries(journalled, CALLS.names)
+        self._parts: dict[str, Part] = {}
+        self._out: dict[str, _InFlight] = {}
+        self._failed_at: dict[str, float] = {}
+        self._halt: Halt | None = None
+        self._call_ended = asyncio.Event()
+
+    @property
+    def calls(self) -> list[Row]:
+        """Rows of all journalled calls of the cell, those of earlier attempts included, in the order they were sent."""
+        return [entry.row for entry in sorted(self._entries.values(), key=lambda entry: entry.row["started_at"])]
+
+    @property
+    def messages(self) -> list[Row]:
+        """Rows of the message parts of this attempt's requests."""
+        return rows.message_rows(self._parts.values())
+
+    async def recall(self, place: Place, request: Request) -> Answer | None:
+        """The answer already paid for at this call site, if it answers exactly this request."""
+        self._parts.update((part.message_id, part) for part in request.parts)
+        answered = [entry for entry in self._entries.values() if entry.call_site_key == place.key and _is_answered(entry)]
+        if not answered:
+            return None
+        request_hash = journal.request_hash(request)
+        matching = [entry for entry in answered if entry.request_hash == request_hash]
+        if not matching:
+            _log.warning("the request at %s of cell %s has changed: sending it again", place.key, self._cell.cell_id[:12])
+        return matching[-1].answer() if matching else None
+
+    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+        """Wait for budget and a slot. Raises Halt, but only after the cell's requests in flight have ended."""
+        arrived = time.monotonic()
+        backoff_s = arrived - self._failed_at.pop(place.key, arrived)
+        call_id = uuid.uuid4().hex
+        out = self._prepare(call_id, place, request, worst_case)
+        try:
+            await self._enter(call_id, out)
+        except BaseException:
+            await _uncancelled(self._withdraw(call_id, request.model))
+            raise
+        self._out[call_id] = replace(out, sent_at=time.time())
+        return Permit(call_id, time.monotonic() - arrived, backoff_s)
+
+    async def record(self, call: Call) -> float | None:
+        """Journal the call; returns the back-off before a retry, or None. Raises Deferred for a long back-off."""
+        out = self._out[call.call_id]
+        priced = pricing.price(call, self._server(call.request.model), self._context.prices)
+        entry = self._entry(call, out.request_hash, "answered" if call.answer else "failed", priced)
+        lesson = RETRIES[call.failure.cause].lesson if call.failure else "grow"
+        await _uncancelled(self._keep(call.call_id, entry, out, lesson, call.failure))
+        return await self._answer_failure(call) if call.failure else None
+
+    async def discard(self, place: Place, permit: Permit) -> None:
+        """The request was cut off. It may be billed, so its worst case counts as an estimate."""
+        out = self._out[permit.call_id]
+        entry = out.killed
+        if not self._server(out.request.model).is_hosted:
+            entry = self._local_killed(permit, place, out)
+        await _uncancelled(self._keep(permit.call_id, entry, out, "", None))
+
+    async def is_still_held(self) -> bool:
+        """Whether the lease is held; also picks up late results of an earlier holder's requests."""
+        reply: Any = await self._context.run("confirm", self._cell.cell_id, "", [self.lease.token])
+        if reply[0] == b"lost":
+            return False
+        late = dict(zip(reply[1][::2], reply[1][1::2], strict=True))
+        self._entries.update(journal.decode_entries(late, CALLS.names))
+        return True
+
+    async def close(self, *, ended: bool) -> None:
+        """Release the lease; the journal is deleted once the cell has its receipt (`ended`), else kept."""
+        outcome = "ended" if ended else "released"
+        await _uncancelled(self._context.run("close", self._cell.cell_id, "", [self.lease.token, outcome]))
+
+    async def _enter(self, call_id: str, out: _InFlight) -> None:
+        waited_from = time.monotonic()
+        while True:
+            await self._stop_if_halted()
+            reply, *details = await self._context.run("admit", self._cell.cell_id, *self._admission(call_id, out))
+            if reply == b"ok":
+                return
+            if reply == b"wait":
+                await self._context.waiters.wait(call_id, self._limit(out.request.model))
+            elif reply == b"money" and time.monotonic() - waited_from < _MONEY_PATIENCE_S:
+                await asyncio.sleep(_MONEY_PAUSE_S)
+            else:
+                self._halt = self._halt or _halt_for(reply, details, self._cell)
+
+    def _admission(self, call_id: str, out: _InFlight) -> tuple[str, list[Any]]:
+        model, context = out.request.model, self._context
+        limit = self._limit(model)
+        worst = pico(out.worst_usd)
+        return limit.key, [
+            self.lease.token,
+            context.holder,
+            call_id,
+            model.alias,
+            worst,
+            out.killed.encode(),
+            *context.caps.of_call(model.alias),
+            *limit.words,
+            model.name,
+        ]
+
+    async def _stop_if_halted(self) -> None:
+        """Requests in flight end before the halt is raised: they are paid for."""
+        if self._halt is None:
+            return
+        while self._out:
+            self._call_ended.clear()
+            await self._call_ended.wait()
+        raise self._halt
+
+    async def _answer_failure(self, call: Call) -> float | None:
+        assert call.failure is not None
+        failures = Counter(
+            entry.row["error_type"]
+            for entry in self._entries.values()
+            if entry.call_site_key == call.place.key and entry.row["outcome"] == "failed"
+        )
+        wait_s = pause_s(call.failure, failures)
+        if wait_s is None:
+            return None
+        if wait_s > DEFER_OVER_S:
+            self._halt = self._halt or Deferred(f"{call.place.key}: {call.failure.message}", delay_s=wait_s)
+            await self._stop_if_halted()
+        self._failed_at[call.place.key] = time.monotonic()
+        return wait_s
+
+    async def _keep(self, call_id: str, entry: JournalEntry, out: _InFlight, lesson: str, failure: Failure | None) -> None:
+        row, model = entry.row, out.request.model
+        is_hosted = self._server(model).is_hosted
+        args = [
+            self.lease.token,
+            call_id,
+            entry.encode(),
+            model.alias,
+            pico(row["cost_usd"]) if is_hosted else 0,
+            "settled" if row["cost_basis"] == "api_price" else "estimated",
+            lesson,
+            round(1000 * (failure.retry_after_s or 0.0)) if failure else 0,
+            *("" if row[name] is None else row[name] for name in ("input_tokens", "output_tokens")),
+        ]
+        self._entries[call_id] = entry
+        try:
+            await self._context.run("record", self._cell.cell_id, self._limit(model).key, args)
+        finally:
+            self._out.pop(call_id, None)
+            self._call_ended.set()
+
+    async def _withdraw(self, call_id: str, model: Model) -> None:
+        args = [call_id, self._context.holder, model.name]
+        await self._context.run("withdraw", self._cell.cell_id, self._limit(model).key, args)
+
+    def _prepare(self, call_id: str, place: Place, request: Request, worst_case: WorstCase) -> _InFlight:
+        server, prices = self._server(request.model), self._context.prices
+        worst_usd = self._context.worst_case_usd(request, worst_case)
+        now, request_hash = time.time(), journal.request_hash(request)
+        estimate = (
+            Priced(worst_usd, "estimate", prices.version) if server.is_hosted and worst_usd is not None else pricing.UNKNOWN
+        )
+        killed = self._entry(Call(call_id, place, request, Timing(now)), request_hash, "killed", estimate)
+        return _InFlight(request, request_hash, killed, worst_usd, now)
+
+    def _local_killed(self, permit: Permit, place: Place, out: _InFlight) -> JournalEntry:
+        timing = Timing(out.sent_at, duration_s=time.time() - out.sent_at)
+        call = Call(permit.call_id, place, out.request, timing, queued_s=permit.queued_s, backoff_s=permit.backoff_s)
+        priced = pricing.price(call, self._server(out.request.model), self._context.prices)
+        return self._entry(call, out.request_hash, "killed", priced)
+
+    def _entry(self, call: Call, request_hash: str, outcome: str, priced: Priced) -> JournalEntry:
+        lease, run_id = self.lease, self._context.run_id
+        row = rows.call_row(call, self._cell, run_id=run_id, attempt=lease.attempt, outcome=outcome, price=asdict(priced))
+        return JournalEntry(row, request_hash)
+
+    def _server(self, model: Model) -> ServerSpec:
+        return self._context.server(model)
+
+    def _limit(self, model: Model) -> SlotLimit:
+        return self._context.limit(model)
+
+
+def _is_answered(entry: JournalEntry) -> bool:
+    return bool(entry.row["outcome"] == "answered")
+
+
+def _halt_for(reply: bytes, details: list[bytes], cell: Cell) -> Halt:
+    if reply == b"lost":
+        return LeaseLost(f"cell {cell.cell_id[:12]} is now held by another worker")
+    if reply == b"stop":
+        return Draining("the run is being stopped")
+    scope, cap, spent = (detail.decode() for detail in details)
+    message = (
+        f"the budget of the {scope} is used up: {int(spent) / 1e12:.4f} of {int(cap) / 1e12:.4f} USD; raise budget.{scope}_usd"
+    )
+    return OverBudget(message, scope=scope)
+
+
+async def _uncancelled(work: Coroutine[Any, Any, Any]) -> None:
+    """Finish this step even if the cell is cancelled meanwhile, then raise the cancellation."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def open_session(context: AdmissionContext, cell: Cell, attempts_before: int = 0) -> CellSession:
+    """Take the cell's lease and its journal.
+
+    Raises Deferred while another worker holds it, OverBudget if a budget is used up and the cell has no paid call yet.
+    """
+    models = frozenset(model.alias for model in cell.lineup.values())
+    args = [context.holder, attempts_before, *context.caps.of_cell(models)]
+    reply, *rest = await context.run("open", cell.cell_id, "", args)
+    if reply == b"held":
+        raise Deferred(f"cell {cell.cell_id[:12]} is held by {rest[0].decode()}", delay_s=RECHECK_S)
+    if reply == b"over":
+        scope, *names = (word.decode() for word in rest)
+        capped = " ".join([scope, *names])
+        raise OverBudget(f"the budget of the {capped} is used up; raise budget.{scope}_usd", scope=scope)
+    token, attempt, entries = rest
+    journalled = dict(zip(entries[::2], entries[1::2], strict=True))
+    return CellSession(context, cell, Lease(cell.cell_id, int(token), int(attempt)), journalled)

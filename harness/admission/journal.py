@@ -1,0 +1,122 @@
+"""The journal of unfinished cells: every finished call, kept in Redis until the cell has its receipt."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from agents import Answer, Request, Timing, ToolCall
+from domain.usage import USAGE_FIELDS, Usage
+from harness.admission.keys import Keys
+from harness.storage.rows import Row
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+KILLED = b"K"
+"""First byte of a request whose end was never recorded; worst case, model and entry follow."""
+
+_COMPRESS_FROM_BYTES = 4096
+"""Shorter texts are not worth the time: they take space only until their cell has ended."""
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One finished call: its row of the calls table, and the hash of the request that it answers."""
+
+    row: Row
+    request_hash: str
+
+    @property
+    def call_site_key(self) -> str:
+        return "{role}/{round}/{kind}/{index}".format_map(self.row)
+
+    def answer(self) -> Answer:
+        """The recorded answer, rebuilt from the row."""
+        row = self.row
+        timing = Timing(row["started_at"].timestamp(), *(row[f"{name}_s"] for name in _SPANS))
+        return Answer(
+            text=row["response"] or "",
+            reasoning=row["reasoning"],
+            tool_calls=tuple(ToolCall(**tool_call) for tool_call in json.loads(row["tool_calls"] or "[]")),
+            usage=Usage(*(row[name] for name in USAGE_FIELDS)),
+            timing=timing,
+            truncated=bool(row["truncated"]),
+            **{name: row[name] for name in _COPIED},
+        )
+
+    def encode(self) -> bytes:
+        """Compact bytes: JSON without null values, compressed if long."""
+        values = {key: value for key, value in self.row.items() if value is not None}
+        values["started_at"] = self.row["started_at"].timestamp() if self.row["started_at"] else 0.0
+        text = json.dumps([self.request_hash, values], separators=(",", ":"), ensure_ascii=False).encode()
+        return text if len(text) < _COMPRESS_FROM_BYTES else zlib.compress(text, 1)
+
+    @classmethod
+    def decode(cls, raw: bytes, columns: Iterable[str]) -> JournalEntry:
+        """An entry as stored; a killed request starts with KILLED."""
+        body = raw.split(b"|", 2)[2] if raw.startswith(KILLED) else raw
+        request_hash, values = json.loads(body if body.startswith(b"[") else zlib.decompress(body))
+        values["started_at"] = dt.datetime.fromtimestamp(values["started_at"], dt.UTC)
+        return cls(dict.fromkeys(columns) | values, request_hash)
+
+
+_SPANS = ("ttft", "duration", "load", "prefill", "decode")
+_COPIED = ("finish_reason", "model_returned", "model_digest", "context_window", "service_tier", "request_id")
+
+
+def request_hash(request: Request) -> str:
+    """Hash of what is sent to which model: another prompt, schema, tool or output limit is another request."""
+    content = [
+        request.model.identity(),
+        request.message_ids,
+        [[asdict(call) for call in part.tool_calls] + [part.tool_call_id] for part in request.parts if _has_tools(part)],
+        request.schema,
+        [asdict(tool) for tool in request.tools],
+        request.max_output_tokens,
+    ]
+    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _has_tools(part: Any) -> bool:
+    return bool(part.tool_calls or part.tool_call_id)
+
+
+def unfinished(client: Redis, run_id: str) -> Iterator[str]:
+    """Ids of the cells with journalled calls."""
+    prefix = Keys(run_id).journal("")
+    for key in client.scan_iter(match=f"{prefix}*", count=1000):
+        yield key.decode().removeprefix(prefix)
+
+
+def export_entries(client: Redis, run_id: str) -> bytes:
+    """All journals of a run as JSON lines (cell id, call id, entry), for another Redis or another run."""
+    lines = []
+    for cell_id in unfinished(client, run_id):
+        entries: Any = client.hgetall(Keys(run_id).journal(cell_id))
+        lines += [json.dumps([cell_id, key.decode(), base64.b64encode(raw).decode()]) for key, raw in entries.items()]
+    return "\n".join(lines).encode()
+
+
+def import_entries(client: Redis, run_id: str, exported: bytes) -> int:
+    """Add exported calls to the journals of this run; returns how many were new. Existing entries stay."""
+    lines = exported.splitlines()
+    with client.pipeline(transaction=False) as pipe:
+        for line in lines:
+            cell_id, call_id, raw = json.loads(line)
+            pipe.hsetnx(Keys(run_id).journal(cell_id), call_id, base64.b64decode(raw))
+        return sum(pipe.execute())
+
+
+def decode_entries(entries: Mapping[bytes, bytes], columns: Iterable[str]) -> dict[str, JournalEntry]:
+    """call_id -> entry, in the order the requests were sent."""
+    names = tuple(columns)
+    decoded = {key.decode(): JournalEntry.decode(raw, names) for key, raw in entries.items()}
+    return dict(sorted(decoded.items(), key=lambda item: item[1].row["started_at"]))

@@ -1,0 +1,85 @@
+"""The budget of a run and its ledger in Redis. Amounts are whole pico-dollars, so sums are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.admission.keys import Keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+PICO = 10**12
+
+
+def pico(usd: float | None) -> int:
+    """US dollars as whole pico-dollars; unknown counts as 0 here (the tables show NULL)."""
+    return round((usd or 0.0) * PICO)
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Most that hosted models may cost, in US dollars; None: no cap."""
+
+    run_usd: float | None = None
+    cell_usd: float | None = None
+    call_usd: float | None = None
+    model_usd: Mapping[str, float] = field(default_factory=dict)
+    """Model alias -> cap."""
+
+    @classmethod
+    def of(cls, budget: Mapping[str, Any] | None) -> Caps:
+        """From the `budget` of a resolved experiment."""
+        caps = budget or {}
+        return cls(caps.get("run_usd"), caps.get("cell_usd"), caps.get("call_usd"), caps.get("model_usd") or {})
+
+    def of_call(self, model: str) -> list[str | int]:
+        """Caps of call, cell, model and run as the scripts read them."""
+        return [_cap(usd) for usd in (self.call_usd, self.cell_usd, self.model_usd.get(model), self.run_usd)]
+
+    def of_cell(self, models: frozenset[str]) -> list[str | int]:
+        """Cap of the run, then each model with its cap."""
+        pairs = [word for model in sorted(models) for word in (model, _cap(self.model_usd.get(model)))]
+        return [_cap(self.run_usd), *pairs]
+
+
+@dataclass(frozen=True)
+class Money:
+    """What a run, or one model in it, has cost, in US dollars."""
+
+    settled_usd: float = 0.0
+    """By the tokens that servers reported."""
+    estimated_usd: float = 0.0
+    """By worst case, for requests whose end was never recorded."""
+    reserved_usd: float = 0.0
+    """For requests in flight."""
+
+    @property
+    def spent_usd(self) -> float:
+        return self.settled_usd + self.estimated_usd
+
+
+@dataclass(frozen=True)
+class LedgerTotals:
+    """Ended requests of a run, their tokens, and the money of its hosted models."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    money: Money
+
+
+def totals(client: Redis, run_id: str) -> LedgerTotals:
+    """The run's totals so far, from one read."""
+    raw: Any = client.hgetall(Keys(run_id).ledger)
+    fields = {key.decode(): int(value) for key, value in raw.items() if value.lstrip(b"-").isdigit()}
+    calls, input_tokens, output_tokens = (fields.get(f"run|{name}", 0) for name in ("calls", "input_tokens", "output_tokens"))
+    money = Money(*(fields.get(f"run|{kind}", 0) / PICO for kind in ("settled", "estimated", "reserved")))
+    return LedgerTotals(calls, input_tokens, output_tokens, money)
+
+
+def _cap(usd: float | None) -> str | int:
+    return "" if usd is None else pico(usd)
