@@ -95,7 +95,7 @@ class Follower:
             time.sleep(1.0)
             if self._interrupts and time.monotonic() - self._interrupted_at > _NO_REDIS_S:
                 self._interrupts += 1  # it went down with us: no answer that is out can land
-        if self._workers and self._wish != control.STOP and not self._workers.are_there():
+        if self._workers and self._wish != control.STOP and not self._workers.are_running():
             self._interrupt()
         self._display.show(self._progress)
 
@@ -107,9 +107,9 @@ class Follower:
     def _hear(self, event: CellEvent) -> None:
         self._quiet_since = time.monotonic()
         self._feed.ended(event.cell_id)
-        if event.what == NOT_RUN:
+        if event.outcome == NOT_RUN:
             self._capped(event)
-        elif event.what != UNFINISHED:
+        elif event.outcome != UNFINISHED:
             self._ended(event.cell_id)
 
     def _ended(self, cell_id: str) -> None:
@@ -154,7 +154,7 @@ class Follower:
     def _is_over(self) -> bool:
         if self._interrupts > 1:
             return True
-        if self._interrupts and self._workers and not self._workers.are_there():
+        if self._interrupts and self._workers and not self._workers.are_running():
             return True  # a machine that goes down ends the workers and Redis with us
         if self._wish == control.STOP:
             return not self._in_hand()

@@ -30,8 +30,8 @@ def show(
 ) -> planning.Plan:
     """Forecast these cells and print it; `left`: those that will run, where the run knows."""
     keys = None if left is None else frozenset(cell.cell_key for cell in left)
-    specs = servers.load(options.servers, experiment, options.beside)
-    where = planning.Where(options.beside, options.results, options.snapshots)
+    specs = servers.load(options.servers, experiment, options.experiment_dir)
+    where = planning.Where(options.experiment_dir, options.results, options.snapshots)
     made = planning.make(experiment, cells, specs, where, left=keys)
     plan_text.show(made, console)
     return made
@@ -39,7 +39,7 @@ def show(
 
 def hardware(experiment: Experiment, options: Options) -> dict[str, dict[str, Any]]:
     """What each local server's machine costs, for the manifest: reports read nothing but the run folder."""
-    specs = servers.load(options.servers, experiment, options.beside)
+    specs = servers.load(options.servers, experiment, options.experiment_dir)
     return {name: asdict(spec.hardware) for name, spec in specs.items() if not spec.is_hosted}
 
 

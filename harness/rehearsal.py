@@ -35,7 +35,7 @@ def play(options: Options, console: Console) -> int:
 
     experiment = spec.load(options.path, options.overrides)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        path = write(experiment, Path(folder), options.beside)
+        path = write(experiment, Path(folder), options.experiment_dir)
         changes: dict[str, Any] = {"only": None, "limit": None, "budget": None, "archive": None, "servers": None}
         code = engine.run(replace(options, path=path, yes=True, **changes), console)
     if code == 0:
@@ -44,7 +44,7 @@ def play(options: Options, console: Console) -> int:
     return code
 
 
-def of(experiment: Experiment, beside: Path | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
+def of(experiment: Experiment, experiment_dir: Path | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
     """The experiment's own arms, pipeline, data and flow, cut down to what a CPU does in minutes."""
     plain = experiment.resolved()
     models = {alias: _tiny(place) for place, alias in enumerate(plain["models"])}
@@ -61,13 +61,13 @@ def of(experiment: Experiment, beside: Path | None = None, now: dt.datetime | No
         "gates": {},
     }
     kept = {key: plain[key] for key in ("data", "compare", "outcomes", "cell_limit", "local_cost") if key in plain}
-    return kept | short | {"data": _data(kept["data"], beside)}
+    return kept | short | {"data": _data(kept["data"], experiment_dir)}
 
 
-def write(experiment: Experiment, folder: Path, beside: Path | None = None) -> Path:
+def write(experiment: Experiment, folder: Path, experiment_dir: Path | None = None) -> Path:
     """Write the rehearsal as an experiment file; returns its path."""
     path = folder / f"{experiment.name}-rehearsal.yaml"
-    path.write_text(yaml.safe_dump(of(experiment, beside), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(of(experiment, experiment_dir), sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -89,9 +89,9 @@ def _arm(arm: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arm.items() if key != "pipeline"} | ({"pipeline": said} if said else {})
 
 
-def _data(data: dict[str, Any], beside: Path | None) -> dict[str, Any]:
+def _data(data: dict[str, Any], experiment_dir: Path | None) -> dict[str, Any]:
     """The archive counts from the experiment's folder, and the rehearsal's file lies elsewhere."""
     archive = data.get("archive")
-    if not archive or "://" in archive or beside is None:
+    if not archive or "://" in archive or experiment_dir is None:
         return data
-    return data | {"archive": str((beside / archive).resolve())}
+    return data | {"archive": str((experiment_dir / archive).resolve())}

@@ -136,7 +136,7 @@ def _servers(found: Found, options: Options) -> Iterator[Options]:
     if not found.servers:
         yield options
         return
-    parts = servers.declared(options.servers, options.beside) | dict(found.servers)
+    parts = servers.declared(options.servers, options.experiment_dir) | dict(found.servers)
     with tempfile.TemporaryDirectory() as folder:
         merged = Path(folder) / "servers.yaml"
         plain = {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items()}
@@ -195,7 +195,7 @@ def _plan(found: Found, wish: Wish, options: Options) -> tuple[Plan, tuple[list[
 def _checked(asking: Experiment, options: Options) -> preflight.Preflight:
     return preflight.look(
         asking,
-        beside=options.beside,
+        experiment_dir=options.experiment_dir,
         servers_file=options.servers,
         results=options.results,
         broker=options.broker,

@@ -51,7 +51,7 @@ def _plan(options: Options) -> Plan:
     chosen = matrix.select(cells, options.only, options.limit)
     checked = preflight.look(
         experiment,
-        beside=options.beside,
+        experiment_dir=options.experiment_dir,
         servers_file=options.servers,
         results=options.results,
         broker=options.broker,
@@ -124,7 +124,7 @@ def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")
-    prices = preflight.price_table(plan.experiment, plan.options.beside)
+    prices = preflight.price_table(plan.experiment, plan.options.experiment_dir)
     said = {
         "run_id": plan.run.run_id,
         "experiment": plan.run.experiment,

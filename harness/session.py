@@ -49,7 +49,7 @@ class Options:
     snapshots: Path = Path("snapshots")
 
     @property
-    def beside(self) -> Path:
+    def experiment_dir(self) -> Path:
         return self.path.resolve().parent
 
     @property
@@ -74,7 +74,7 @@ class Plan:
     @property
     def archive(self) -> str | None:
         said = self.experiment.data.archive
-        return archive_address(said, self.options.beside) if said else None
+        return archive_address(said, self.options.experiment_dir) if said else None
 
 
 @contextlib.contextmanager
@@ -123,7 +123,7 @@ def work_off(
     feed = Feed(make_broker(url), info, left)
     feed.clear_queues()
     control.clear_events(client, info.run_id)
-    in_flight.reset(client, info.run_id, nobody_lives=plan.options.broker is None)
+    in_flight.reset(client, info.run_id, no_worker_lives=plan.options.broker is None)
     control.request(client, info.run_id, control.RUN)
     registry.announce(client, info)
     try:
@@ -159,13 +159,13 @@ def _worker_arguments(plan: Plan, url: str) -> list[str]:
 def _local_cells(plan: Plan) -> int:
     """One cell more than the local servers answer at a time: no slot waits for a cell, and few prompts push each other
     out of a server's cache."""
-    specs = servers.load(plan.options.servers, plan.experiment, plan.options.beside)
+    specs = servers.load(plan.options.servers, plan.experiment, plan.options.experiment_dir)
     return 1 + sum(spec.slots for spec in specs.values() if not spec.is_hosted)
 
 
 def _info(plan: Plan) -> RunInfo:
     pipelines = registry.pipelines_of(plan.matrix)
-    prices = preflight.price_table(plan.experiment, plan.options.beside)
+    prices = preflight.price_table(plan.experiment, plan.options.experiment_dir)
     return RunInfo(
         run_id=plan.run.run_id,
         experiment=plan.run.experiment,
@@ -173,6 +173,6 @@ def _info(plan: Plan) -> RunInfo:
         pipelines=pipelines,
         prices=prices.to_plain(),
         code=registry.code_of(pipelines),
-        beside=str(plan.options.beside),
+        experiment_dir=str(plan.options.experiment_dir),
         pools=tuple(sorted({pool_of(cell) for cell in plan.matrix})),
     )

@@ -50,7 +50,7 @@ class Preflight:
 def look(
     experiment: Experiment | None,
     *,
-    beside: Path | None = None,
+    experiment_dir: Path | None = None,
     servers_file: Path | None = None,
     results: str = "results",
     broker: str | None = None,
@@ -62,25 +62,25 @@ def look(
     Data sources matter only where cases will be frozen (`freezes`)."""
     found = _Servers({}, ())
     if experiment:
-        found = _load(experiment, servers_file, beside)
+        found = _load(experiment, servers_file, experiment_dir)
     with ThreadPoolExecutor(4) as pool:
         here = pool.submit(lambda: list(machine.checks(results, broker)))
-        sources = pool.submit(lambda: _sources(experiment, beside, snapshots) if experiment and freezes else [])
+        sources = pool.submit(lambda: _sources(experiment, experiment_dir, snapshots) if experiment and freezes else [])
         probed = pool.submit(lambda: asyncio.run(_probe(experiment, found.specs)) if experiment else {})
         dated = list(_dates(experiment)) if experiment else []
-        priced = list(_prices(experiment, found.specs, beside)) if experiment else []
+        priced = list(_prices(experiment, found.specs, experiment_dir)) if experiment else []
         reports = probed.result()
         pulls = {name: _pulls(experiment, spec) for name, spec in found.specs.items()} if experiment else {}
         told = [*found.problems, *_servers(found.specs, reports, pulls), *dated, *priced]
         return Preflight((*here.result(), *told, *sources.result()), reports)
 
 
-def _sources(experiment: Experiment, beside: Path | None, snapshots: Path) -> list[Check]:
-    contact = environment.read(beside).get("SEC_CONTACT")
+def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
+    contact = environment.read(experiment_dir).get("SEC_CONTACT")
     frozen = sources_check.is_frozen(_cases(experiment), snapshots)
     return [
-        *sources_check.checks(experiment.data, beside, contact, is_frozen=frozen),
-        *sources_check.unknown_tickers(experiment.data, experiment.tickers, beside),
+        *sources_check.checks(experiment.data, experiment_dir, contact, is_frozen=frozen),
+        *sources_check.unknown_tickers(experiment.data, experiment.tickers, experiment_dir),
     ]
 
 
@@ -99,9 +99,9 @@ class _Servers:
     problems: tuple[Check, ...]
 
 
-def _load(experiment: Experiment, path: Path | None, beside: Path | None) -> _Servers:
+def _load(experiment: Experiment, path: Path | None, experiment_dir: Path | None) -> _Servers:
     try:
-        return _Servers(servers.load(path, experiment, beside), ())
+        return _Servers(servers.load(path, experiment, experiment_dir), ())
     except InvalidInput as error:
         return _Servers({}, tuple(checks.of_problems(error)))
 
@@ -192,9 +192,9 @@ def _dates(experiment: Experiment) -> Iterator[Check]:
         yield from checks.of_problems(error)
 
 
-def _prices(experiment: Experiment, specs: Mapping[str, ServerSpec], beside: Path | None) -> Iterator[Check]:
+def _prices(experiment: Experiment, specs: Mapping[str, ServerSpec], experiment_dir: Path | None) -> Iterator[Check]:
     try:
-        table = price_table(experiment, beside)
+        table = price_table(experiment, experiment_dir)
     except InvalidInput as error:
         yield from checks.of_problems(error)
         return
@@ -229,9 +229,9 @@ def _local_price(name: str, spec: ServerSpec) -> Check:
     return ok(name, f"by {basis.replace('_', ' ')}")
 
 
-def price_table(experiment: Experiment, beside: Path | None = None) -> pricing.PriceTable:
+def price_table(experiment: Experiment, experiment_dir: Path | None = None) -> pricing.PriceTable:
     """The price table of an experiment: the public one, under the experiment's own file where it names one."""
     if experiment.prices is None:
         return pricing.PriceTable()
     path = Path(experiment.prices).expanduser()
-    return pricing.PriceTable(price_file.load(path if path.is_absolute() or beside is None else beside / path))
+    return pricing.PriceTable(price_file.load(path if path.is_absolute() or experiment_dir is None else experiment_dir / path))

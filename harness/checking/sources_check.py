@@ -17,12 +17,14 @@ TIMEOUT_S = 2.0
 HOSTS = {"yfinance": "query1.finance.yahoo.com", "edgar": "data.sec.gov"}
 
 
-def checks(data: Data, beside: Path | None = None, contact: str | None = None, *, is_frozen: bool = False) -> Iterator[Check]:
-    """One check for each source that is named; `is_frozen`: every case is there already, so that none is asked."""
+def checks(
+    data: Data, experiment_dir: Path | None = None, contact: str | None = None, *, is_frozen: bool = False
+) -> Iterator[Check]:
+    """One check per named source; `is_frozen`: every case is frozen already, so no source is contacted."""
     named = {getattr(data, kind) for kind in DATA_KINDS} - {None}
     for name in sorted(named):
         if name == "archive":
-            yield _archive(data.archive or "", beside)
+            yield _archive(data.archive or "", experiment_dir)
         elif name in HOSTS:
             yield _host(name, is_frozen)
         elif name == "demo" and find_spec("bokeh_sampledata") is None:
@@ -34,11 +36,11 @@ def checks(data: Data, beside: Path | None = None, contact: str | None = None, *
         yield fail("contact of edgar", "SEC_CONTACT is not set", fix)
 
 
-def unknown_tickers(data: Data, tickers: Iterable[str], beside: Path | None = None) -> Iterator[Check]:
+def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | None = None) -> Iterator[Check]:
     """A failed check for the tickers that a source on this machine does not have; a network is not asked."""
     if data.prices not in ("demo", "archive") or "://" in (data.archive or ""):
         return
-    archive = str(archive_folder(data.archive, beside)) if data.archive else None
+    archive = str(archive_folder(data.archive, experiment_dir)) if data.archive else None
     try:
         known = agents.open_sources({"prices": data.prices}, archive)["prices"].tickers()
     except agents.SourceFailed as error:
@@ -73,10 +75,10 @@ def _host(name: str, is_frozen: bool) -> Check:
         return fail(f"source {name}", f"{host} cannot be reached: {error}", fix)
 
 
-def _archive(address: str, beside: Path | None) -> Check:
+def _archive(address: str, experiment_dir: Path | None) -> Check:
     if "://" in address:
         return ok("source archive", address)
-    folder = archive_folder(address, beside)
+    folder = archive_folder(address, experiment_dir)
     if not folder.is_dir():
         return fail("source archive", f"{folder} is no folder", "say data.archive: DIR, or --archive DIR")
     if not (folder / "prices.parquet").exists():
@@ -85,12 +87,12 @@ def _archive(address: str, beside: Path | None) -> Check:
     return ok("source archive", f"{folder} has prices")
 
 
-def archive_address(address: str, beside: Path | None) -> str:
+def archive_address(address: str, experiment_dir: Path | None) -> str:
     """Where an archive lies: an object store as it is said, a folder relative to the experiment file."""
-    return address if "://" in address else str(archive_folder(address, beside))
+    return address if "://" in address else str(archive_folder(address, experiment_dir))
 
 
-def archive_folder(address: str, beside: Path | None) -> Path:
+def archive_folder(address: str, experiment_dir: Path | None) -> Path:
     """An archive's folder as the experiment file means it: relative to the file."""
     path = Path(address).expanduser()
-    return path if path.is_absolute() or beside is None else beside / path
+    return path if path.is_absolute() or experiment_dir is None else experiment_dir / path

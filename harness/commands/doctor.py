@@ -28,8 +28,8 @@ def doctor(
         wanted = spec.load(experiment, spec.of_archive(archive)) if experiment else None
     except InvalidInput as error:
         broken = checks.of_problems(error)
-    beside = experiment.parent if experiment else None
-    looked = preflight.look(wanted, beside=beside, servers_file=servers, results=results, broker=broker)
+    experiment_dir = experiment.parent if experiment else None
+    looked = preflight.look(wanted, experiment_dir=experiment_dir, servers_file=servers, results=results, broker=broker)
     found = preflight.Preflight((*broken, *looked.checks), looked.reports)
     if as_json:
         print(json.dumps({"ready": found.is_ready, "checks": [check.to_plain() for check in found.checks]}, indent=2))

@@ -36,7 +36,7 @@ def plan(
         print(json.dumps(found.to_plain(), indent=2)) if as_json else repricing.show(found, Console())
         return
     cells = matrix.select(matrix.expand(wanted), only, limit)
-    looked = preflight.look(wanted, beside=experiment.parent, servers_file=servers, results=results)
+    looked = preflight.look(wanted, experiment_dir=experiment.parent, servers_file=servers, results=results)
     specs = machines.load(servers, wanted, experiment.parent)
     where = planning.Where(experiment.parent, results)
     made = planning.make(wanted, cells, specs, where, looked.checks)

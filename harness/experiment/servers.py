@@ -88,14 +88,14 @@ class ServerSpec:
 
 
 def load(
-    path: Path | None, experiment: Experiment, beside: Path | None = None, models: Iterable[str] | None = None
+    path: Path | None, experiment: Experiment, experiment_dir: Path | None = None, models: Iterable[str] | None = None
 ) -> dict[str, ServerSpec]:
     """Every server that these models of the experiment need, by name; default: the models that it asks.
 
     `path` is --servers; else servers.yaml in the folder `beside` (the experiment's), else the environment's defaults.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
-    env = environment.read(beside)
-    specs = {name: _spec(name, part, experiment, env) for name, part in declared(path, beside).items()}
+    env = environment.read(experiment_dir)
+    specs = {name: _spec(name, part, experiment, env) for name, part in declared(path, experiment_dir).items()}
     for provider in ("openai", "ollama", "llamacpp"):
         specs.setdefault(provider, _spec(provider, ServerPart.model_validate({"provider": provider}), experiment, env))
     needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
@@ -103,9 +103,9 @@ def load(
     return {name: specs[name] for name in sorted({model.server or model.provider for model in needed.values()})}
 
 
-def declared(path: Path | None, beside: Path | None) -> dict[str, ServerPart]:
+def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, ServerPart]:
     """What servers.yaml holds: the file that is named, else the one in the experiment's folder, else nothing."""
-    folder = beside if beside is None or beside.is_dir() else beside.parent
+    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
     default = folder / "servers.yaml" if folder else None
     chosen = path or (default if default and default.exists() else None)
     if chosen is None:

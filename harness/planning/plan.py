@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Where:
     """Which places a plan reads."""
 
-    beside: Path | None = None
+    experiment_dir: Path | None = None
     results: str = "results"
     snapshots: Path = Path("snapshots")
 
@@ -115,7 +115,7 @@ def make(
     results = open_folder(where.results)
     reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
     waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
-    table, learnt = preflight.price_table(experiment, where.beside), experience.read(results)
+    table, learnt = preflight.price_table(experiment, where.experiment_dir), experience.read(results)
     renderer = _renderer(experiment, cells, where)
     parts = _parts(experiment, cells, waiting, renderer, learnt)
     later = replayed.parts(experiment, cells, renderer, learnt)
@@ -151,7 +151,7 @@ def make(
 
 def _renderer(experiment: Experiment, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
     said = experiment.data.archive
-    archive = str(archive_folder(said, where.beside)) if said and "://" not in said else said
+    archive = str(archive_folder(said, where.experiment_dir)) if said and "://" not in said else said
     frozen = rendering.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
     return rendering.Renderer(frozen)
 

@@ -37,7 +37,7 @@ def _snapshot(shelf: SnapshotLibrary, case: CaseInputs) -> Snapshot | None:
     try:
         if not _needs_network(case):
             return Snapshot.from_bytes(shelf.get(case)[1])
-        known = shelf.known(case)
+        known = shelf.find(case)
         return Snapshot.from_bytes(known) if known else None
     except agents.SnapshotError:
         return None

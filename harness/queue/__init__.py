@@ -1,1 +1,1 @@
-"""Cells on their way through Redis: the broker, the feed, and what is said beside the queues."""
+"""The queue of cells on Redis: broker, feed, registry of runs, and control messages."""

@@ -1,4 +1,4 @@
-"""The message broker: Dramatiq on Redis, set so that a dead worker's cells move within seconds and nothing retries unasked."""
+"""The message broker: Dramatiq on Redis, one message per cell; a dead worker's cells move within seconds."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ FREE_SLOT_MS = 50
 
 
 class Broker(RedisBroker):
-    """Knows an actor before it serves its queue: in Dramatiq's own order a message that is fetched in between is dead."""
+    """Registers an actor before consuming its queue: in Dramatiq's order a message fetched in between is lost."""
 
     def declare_actor(self, actor: Any) -> None:
         self.actors[actor.actor_name] = actor
         super().declare_actor(actor)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
-        """A slot that gets free asks for the next cell at once; delayed cells are looked for in the worker's own rhythm."""
+        """Poll often, so that a free thread gets the next cell at once; delayed queues keep the worker's interval."""
         is_delayed = queue_name.endswith(".DQ")
         return super().consume(queue_name, prefetch, timeout if is_delayed else min(timeout, FREE_SLOT_MS))
 
 
 def make_broker(url: str) -> Broker:
-    """A broker without any middleware: time limits, retries and results are ours.
+    """A broker without middleware: time limits, retries and results are handled here.
 
-    Maintenance runs with every fetch: with Dramatiq's own settings a dead worker's cell waits 13 minutes."""
+    Maintenance runs with every fetch; by default a dead worker's cell would wait 13 minutes.
+    """
     return Broker(  # type: ignore[no-untyped-call]
         url=url,
         middleware=[],
@@ -49,30 +50,30 @@ def make_broker(url: str) -> Broker:
 
 
 def queue_name(run_id: str, code: str, pool: str, *, alone: bool = False) -> str:
-    """One queue per run, code fingerprint and pool: a worker of another version never sees the message."""
+    """One queue per run, code fingerprint and pool, so that a worker of another version never gets the message."""
     return f"cells.{run_id}.{code[:12]}.{pool}" + (".alone" if alone else "")
 
 
 def send(broker: RedisBroker, queue: str, run_id: str, cell: Cell | str, delay_s: float = 0.0) -> None:
-    """Put a cell on a queue; it comes out after `delay_s` at the earliest."""
+    """Put a cell on a queue; it is delivered after `delay_s` at the earliest."""
     text = cell if isinstance(cell, str) else cell.to_json()
     message: Message[None] = Message(queue_name=queue, actor_name=queue, args=(run_id, text), kwargs={}, options={})
     broker.enqueue(message, delay=int(delay_s * 1000) or None)
 
 
 def purge(broker: RedisBroker, queue: str) -> None:
-    """Drop every message of a queue, delayed ones too; what is being worked on goes on."""
+    """Drop every message of a queue, delayed ones too; running cells go on."""
     broker.flush(queue)
 
 
 def waiting(broker: RedisBroker, queue: str) -> int:
-    """Messages that are queued, delayed or being worked on."""
+    """Messages that are queued, delayed or in progress."""
     names = (queue, f"{queue}.DQ")
     return sum(int(broker.client.hlen(f"{NAMESPACE}:{name}.msgs")) for name in names)
 
 
 def backlog(broker: RedisBroker, queue: str) -> int:
-    """Messages that nobody has taken yet."""
+    """Messages that no worker has taken yet."""
     return int(broker.client.llen(f"{NAMESPACE}:{queue}"))
 
 
@@ -89,25 +90,25 @@ class Requeue:
 
 
 Handler = Callable[[str, str], Requeue | None]
-"""(run_id, cell as JSON) -> what becomes of the message; never raises."""
+"""(run_id, cell as JSON) -> where the message goes next, None if it is done; never raises."""
 
 
 def serve_queue(broker: RedisBroker, queue: str, handle: Handler) -> None:
-    """Serve a queue: from now on the broker's worker takes its messages."""
+    """Make the broker's worker consume a queue."""
 
     def run_cell(run_id: str, cell: str) -> None:
-        again = handle(run_id, cell)
-        if again is not None:
-            _send_back(broker, again, run_id, cell)
+        requeue = handle(run_id, cell)
+        if requeue is not None:
+            _send_back(broker, requeue, run_id, cell)
 
     dramatiq.actor(actor_name=queue, queue_name=queue, broker=broker)(run_cell)
 
 
-def _send_back(broker: RedisBroker, again: Requeue, run_id: str, cell: str) -> None:
-    """The old message is acknowledged only after the new one stands, so a Redis that is away delays and loses nothing."""
+def _send_back(broker: RedisBroker, requeue: Requeue, run_id: str, cell: str) -> None:
+    """The old message is acknowledged only after the new one is stored, so an outage of Redis loses nothing."""
     while True:
         try:
-            return send(broker, again.queue, run_id, cell, again.delay_s)
+            return send(broker, requeue.queue, run_id, cell, requeue.delay_s)
         except RedisError as error:
-            _log.warning("Redis does not take a message back (%s); trying again in %.0f s", error, _RESEND_S)
+            _log.warning("Redis does not accept a message (%s); trying again in %.0f s", error, _RESEND_S)
             time.sleep(_RESEND_S)

@@ -1,4 +1,4 @@
-"""What people, the runner and the workers tell each other about a run: requests from people, events from workers."""
+"""Control messages of a run: requests from users (pause, stop) and events from workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def control_key(run_id: str) -> str:
 
 
 def request(client: Redis, run_id: str, wish: str) -> None:
-    """`run` goes on; `pause` starts no cell; `stop` also lets running cells end at their next call, to be continued later."""
+    """RUN goes on; PAUSE starts no cell; STOP also lets running cells end at their next call, to be continued later."""
     client.set(control_key(run_id), wish)
 
 
@@ -27,19 +27,19 @@ def requested(client: Redis, run_id: str) -> str:
 
 
 def parse_request(stored: object) -> str:
-    """The word as Redis gives it; nothing said means run."""
+    """The request as stored in Redis; default: RUN."""
     return stored.decode() if isinstance(stored, bytes) else str(stored or RUN)
 
 
 def is_running(client: Redis, run_id: str) -> bool:
-    """Whether some living runner executes this run now."""
+    """Whether a living runner executes this run now."""
     from harness.queue import registry
 
     return registry.is_active(client, run_id)
 
 
 def reopen_key(run_id: str) -> str:
-    """List of cell ids that `retry` asks a run in progress to take up again."""
+    """List of cell ids that `retry` asks a run in progress to run again."""
     return f"tah:{run_id}:reopen"
 
 
@@ -49,13 +49,13 @@ UNFINISHED = "unfinished"
 
 @dataclass(frozen=True)
 class CellEvent:
-    """A cell that left a worker: ended with a status, not run for want of money, or left unfinished."""
+    """A cell that left a worker: ended with a status, not run for lack of budget, or unfinished."""
 
     cell_id: str
-    what: str
+    outcome: str
     """One of reports.tables.STATUSES, NOT_RUN or UNFINISHED."""
     detail: str = ""
-    """Cap that binds, for NOT_RUN."""
+    """Which budget was used up, for NOT_RUN."""
 
 
 def events_key(run_id: str) -> str:
@@ -63,20 +63,20 @@ def events_key(run_id: str) -> str:
 
 
 async def publish(redis: AsyncRedis, run_id: str, event: CellEvent) -> None:
-    await redis.xadd(events_key(run_id), {"cell_id": event.cell_id, "what": event.what, "detail": event.detail})
+    await redis.xadd(events_key(run_id), {"cell_id": event.cell_id, "outcome": event.outcome, "detail": event.detail})
 
 
 def read_events(client: Redis, run_id: str, *, wait_s: float) -> list[CellEvent]:
-    """Events since the last look, at once when there are any; what was read is dropped, so the stream stays short."""
-    found: Any = client.xread({events_key(run_id): "0"}, count=1000, block=max(1, int(wait_s * 1000)))
-    if not found:
+    """Events since the last call, as soon as there are any; events that were read are deleted."""
+    streams: Any = client.xread({events_key(run_id): "0"}, count=1000, block=max(1, int(wait_s * 1000)))
+    if not streams:
         return []
-    entries = (found if isinstance(found, list) else list(found.items()))[0][1]
+    entries = (streams if isinstance(streams, list) else list(streams.items()))[0][1]
     entries = entries[0] if entries and isinstance(entries[0], list) else entries
     client.xdel(events_key(run_id), *[entry_id for entry_id, _ in entries])
     return [CellEvent(**{name.decode(): value.decode() for name, value in fields.items()}) for _, fields in entries]
 
 
 def clear_events(client: Redis, run_id: str) -> None:
-    """Drop what an earlier session left unread: its unfinished cells are fed again, and would end at once."""
+    """Drop events that an earlier session left unread: its unfinished cells are queued again."""
     client.delete(events_key(run_id))

@@ -1,4 +1,4 @@
-"""Feeding: cells go onto the queues in their order, a bounded window at a time, so that Redis stays small for any matrix."""
+"""The feed: puts cells on the queues in order, a bounded window at a time, so that Redis stays small."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 WINDOW = 512
-"""Cells of one pool on its queue or in work at a time; a message is about 4 KB."""
+"""Cells of one pool that are queued or running at a time; a message is about 4 KB."""
 
 
 class Feed:
-    """The cells of a run that are still to end: waiting here, or out on a queue."""
+    """The cells of a run that have not ended: waiting here, or on a queue."""
 
     def __init__(self, broker: RedisBroker, run: RunInfo, cells: Mapping[str, Cell], window: int = WINDOW) -> None:
-        """`cells` by cell id, in the order in which they should run."""
+        """`cells` by cell id, in the order they should run."""
         self._broker = broker
         self._run = run
         self._window = window
@@ -40,11 +40,11 @@ class Feed:
 
     @property
     def out(self) -> int:
-        """Cells on a queue or in work."""
+        """Cells that are queued or running."""
         return sum(map(len, self._out.values()))
 
     def clear_queues(self) -> None:
-        """Drop what an earlier runner left on the queues; it is fed again in its order."""
+        """Drop what an earlier runner left on the queues; it is queued again in order."""
         for pool in POOLS:
             for alone in (False, True):
                 purge(self._broker, self._queue(pool, alone=alone))
@@ -61,16 +61,16 @@ class Feed:
             out.pop(cell_id, None)
 
     def add(self, cell_id: str, cell: Cell) -> None:
-        """One more, at the end."""
+        """Add a cell at the end."""
         self._waiting[pool_of(cell)].append((cell_id, cell))
 
     def drop(self) -> None:
-        """Feed nothing more; what is out may still end."""
+        """Send nothing more; cells that are out may still end."""
         for queue in self._waiting.values():
             queue.clear()
 
     def resend_lost(self) -> int:
-        """Feed again what is out according to us and on no queue and in no work according to Redis; returns how many."""
+        """Queue again the cells of a pool that Redis has lost; returns how many."""
         lost = [(pool, cell) for pool in POOLS if not self._on_queues(pool) for cell in self._out[pool].values()]
         for pool, cell in lost:
             self._send(pool, cell)

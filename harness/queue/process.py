@@ -1,4 +1,4 @@
-"""How a process of ours is tied to the one that started it: it never outlives its parent."""
+"""Ties a child process to its parent: it never outlives it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
-    """Ask the kernel to signal this process when its parent ends; call it right after fork, in the child.
+    """Ask the kernel to signal this process when its parent ends; call it in the child, right after fork.
 
-    Linux only: elsewhere a child notices a dead parent by `is_orphan`. The kernel watches the thread that forked, so
-    children are started from threads that live as long as their process.
+    Linux only. The kernel watches the thread that forked, so fork from threads that live as long as their process.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum)
@@ -23,5 +22,5 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
 
 
 def is_orphan(parent: int) -> bool:
-    """Whether `parent`, who started this process, is gone."""
+    """Whether the process that started this one is gone."""
     return os.getppid() != parent

@@ -1,4 +1,4 @@
-"""The registry of active runs in Redis: all that a worker on any machine must know to serve one."""
+"""The registry of active runs in Redis: everything a worker must know to serve one."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 KEY = "tah:runs"
 ALIVE_MS = 60_000
-"""Longer than any outage of Redis or stall of a runner that a run should ride out unnoticed."""
+"""Longer than an outage of Redis or a stall of the runner that a run should survive."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One active run, as it is announced to workers."""
+    """An active run, as announced to workers."""
 
     run_id: str
     experiment: str
-    """Name of the experiment; with run_id the place of its folder under any worker's results."""
+    """Name of the experiment; EXPERIMENT/RUN_ID is its folder in the results."""
     terms: Mapping[str, Any]
     """The resolved experiment."""
     pipelines: Mapping[str, Mapping[str, Any]]
     """fingerprint -> pipeline, of every arm."""
     prices: Mapping[str, Any]
-    """The price table (PriceTable.to_plain), so that every machine prices alike."""
+    """The price table (PriceTable.to_plain), so that every machine uses the same prices."""
     code: str
-    """Fingerprint of the code that may serve it: package version, roles, prompts, flow."""
-    beside: str = ""
-    """Folder of the experiment file on the runner's machine; its .env and servers.yaml are read where it exists."""
+    """Fingerprint of the code that may serve it: package version, roles, prompts."""
+    experiment_dir: str = ""
+    """Folder of the experiment file on the runner's machine; its .env and servers.yaml are read if it exists."""
     pools: tuple[str, ...] = POOLS
-    """Those that its cells need; nobody else looks for its messages."""
+    """The pools that its cells need."""
 
     @property
     def results(self) -> str:
@@ -54,7 +54,7 @@ class RunInfo:
         return float(limit.get("soft", SOFT_LIMIT_S)), float(limit.get("hard", HARD_LIMIT_S))
 
     def is_compatible(self) -> bool:
-        """Whether this process has the very roles, prompts and flow that the run was planned with."""
+        """Whether this process has the same version, roles and prompts that the run was planned with."""
         return code_of(self.pipelines) == self.code
 
     def to_json(self) -> str:
@@ -62,22 +62,22 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RunInfo:
-        """What another version said beside or instead of our fields is left out: it must be understood to be refused."""
-        known = {field.name for field in fields(cls)}
-        said = {name: value for name, value in json.loads(text).items() if name in known}
-        return cls(**said | {"pools": tuple(said.get("pools", POOLS))})
+        """Unknown fields of another version are ignored: the run must be readable to be refused."""
+        names = {field.name for field in fields(cls)}
+        values = {name: value for name, value in json.loads(text).items() if name in names}
+        return cls(**values | {"pools": tuple(values.get("pools", POOLS))})
 
 
 def pipelines_of(cells: Iterable[Cell]) -> dict[str, Mapping[str, Any]]:
     """fingerprint -> pipeline, of these cells."""
-    found: dict[str, Pipeline] = {}
+    pipelines: dict[str, Pipeline] = {}
     for cell in cells:
-        found.setdefault(cell.fingerprint, cell.pipeline)
-    return {fingerprint: asdict(pipeline) for fingerprint, pipeline in found.items()}
+        pipelines.setdefault(cell.fingerprint, cell.pipeline)
+    return {fingerprint: asdict(pipeline) for fingerprint, pipeline in pipelines.items()}
 
 
 def code_of(pipelines: Mapping[str, Mapping[str, Any]]) -> str:
-    """What this process would make of these pipelines, hashed with its version."""
+    """Hash of this process's version and of its fingerprints of these pipelines."""
     ours = [_fingerprint(pipeline) for pipeline in pipelines.values()]
     return digest_of({"version": package_version(), "pipelines": sorted(ours)})
 
@@ -90,12 +90,12 @@ def package_version() -> str:
 
 
 def alive_key(run_id: str) -> str:
-    """String that expires: some runner executes this run."""
+    """String that expires: a runner executes this run."""
     return f"tah:{run_id}:runner"
 
 
 def announce(client: Redis, run: RunInfo) -> None:
-    """From now on workers serve the run while its runner gives signs of life; runs whose runner died are forgotten."""
+    """Let workers serve the run while its runner lives; runs whose runner died are removed."""
     ghosts = all_runs(client).keys() - active_runs(client).keys()
     if ghosts:
         client.hdel(KEY, *ghosts)
@@ -103,7 +103,7 @@ def announce(client: Redis, run: RunInfo) -> None:
 
 
 def keep_alive(client: Redis, run: RunInfo) -> None:
-    """Also of a runner that stalled for so long that its run was forgotten."""
+    """Extend the runner's heartbeat; announces the run again if it was removed meanwhile."""
     client.hsetnx(KEY, run.run_id, run.to_json())
     client.set(alive_key(run.run_id), 1, px=ALIVE_MS)
 
@@ -114,13 +114,13 @@ def withdraw(client: Redis, run_id: str) -> None:
 
 
 def all_runs(client: Redis) -> dict[str, RunInfo]:
-    """Every announced run by its id, those of a dead runner included: cells of theirs may be in work."""
+    """Every announced run by its id, those of dead runners included: their cells may still run."""
     stored: dict[bytes, bytes] = client.hgetall(KEY)  # type: ignore[assignment]
     return {key.decode(): RunInfo.from_json(text) for key, text in stored.items()}
 
 
 def active_runs(client: Redis) -> dict[str, RunInfo]:
-    """Every run that a living runner executes, by its id."""
+    """Every run with a living runner, by its id."""
     return {run_id: run for run_id, run in all_runs(client).items() if client.exists(alive_key(run_id))}
 
 
@@ -129,7 +129,7 @@ def is_active(client: Redis, run_id: str) -> bool:
 
 
 async def announced_runs(redis: AsyncRedis) -> dict[str, str]:
-    """Runs that living runners execute: id -> RunInfo as JSON."""
+    """Runs with a living runner: id -> RunInfo as JSON."""
     stored: Any = await redis.hgetall(KEY)
     signs: Any = await redis.mget([alive_key(key.decode()) for key in stored]) if stored else []
     return {key.decode(): text.decode() for (key, text), sign in zip(stored.items(), signs, strict=True) if sign}

@@ -1,1 +1,1 @@
-"""A run on disk: its folder, its parts and tables, its frozen inputs and outcomes."""
+"""A run on disk: its folder, parts and tables, frozen inputs and outcomes."""

@@ -1,4 +1,4 @@
-"""A folder of results, on a local disk or on an object store, where a file is there whole or not at all."""
+"""A folder on a local disk or an object store, with atomic writes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder and the file system it lives on; names are relative and use `/`."""
+    """A folder and its file system; names are relative and use `/`."""
 
     url: str
-    """What a person calls it: a path, or s3://bucket/prefix."""
+    """A path, or s3://bucket/prefix."""
     path: str
-    """The same without scheme and options, as its file system says it."""
+    """The path within the file system, without scheme and options."""
     filesystem: fs.FileSystem
 
     @property
@@ -52,7 +52,7 @@ class Folder:
         return bool(info.type != fs.FileType.NotFound)
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a whole file in place at once. Raises StoreError."""
+        """Write a file atomically. Raises StoreError."""
         try:
             if self.local is not None:
                 _replace(self.local / name, data)
@@ -60,30 +60,30 @@ class Folder:
                 self._put(name, data)
         except OSError as error:
             raise StoreError(
-                f"cannot write {self.url}/{name}: {error}; free space or set the rights, then run the same command again"
+                f"cannot write {self.url}/{name}: {error}; free space or fix the permissions, then run the same command again"
             ) from error
 
     def delete(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         try:
             self.filesystem.delete_file(f"{self.path}/{name}")
         except FileNotFoundError:
             return
 
     def files(self) -> dict[str, float]:
-        """Names of the files right in this folder, with the time of their last change in Unix seconds."""
+        """Names of the files directly in this folder, with their modification time in Unix seconds."""
         if self.local is not None:
             return dict(_scan(self.local))
         return {info.base_name: info.mtime_ns / 1e9 for info in self._infos() if info.is_file}
 
     def folders(self) -> list[str]:
-        """Names of the folders right in this one."""
+        """Names of the folders directly in this one."""
         if self.local is not None:
             return sorted(entry.name for entry in os.scandir(self.local) if entry.is_dir()) if self.local.is_dir() else []
         return sorted(info.base_name for info in self._infos() if not info.is_file)
 
     def sweep(self) -> None:
-        """Remove what writers that were killed left behind."""
+        """Remove temporary files of killed writers."""
         for name in self.files() if self.local is not None else ():
             if name.startswith(".") and name.endswith(".tmp"):
                 self.delete(name)
@@ -94,7 +94,7 @@ class Folder:
         return list(self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)))
 
     def _put(self, name: str, data: bytes) -> None:
-        # The bytes are whole before the stream opens: an error inside an open stream would publish half an object.
+        # All bytes are ready before the stream opens: an error inside an open stream would publish a partial object.
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
             stream.write(data)
 
@@ -110,23 +110,23 @@ def open_folder(url: str | Path) -> Folder:
     try:
         filesystem, path_text = fs.FileSystem.from_uri(text)
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot open {text}: {error}; known: a local folder, or s3://bucket/prefix") from error
+        raise StoreError(f"cannot open {text}: {error}; allowed: a local folder, or s3://bucket/prefix") from error
     return Folder(text, path_text.rstrip("/"), filesystem)
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write beside the file, force it to disk, then rename: a reader sees the old file or the new one."""
+    """Write a temporary file, sync it to disk, then rename it: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        with draft.open("wb") as stream:
+        with temporary.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:

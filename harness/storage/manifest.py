@@ -1,4 +1,4 @@
-"""The manifest of a run: what made it, on which machine, from which prompts and prices; never a secret."""
+"""The manifest of a run: versions, machine and environment; never a secret."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TRACING = ("LANGSMITH_", "LANGCHAIN_")
 
 
 def describe(redis_info: Mapping[str, Any]) -> dict[str, Any]:
-    """What does not depend on the experiment: versions, commit, host, GPU, environment."""
+    """Versions, commit, host, GPUs and environment."""
     return {
         "versions": _versions() | {"redis_server": str(redis_info.get("redis_version", "unknown"))},
         "git_commit": _commit(),
@@ -49,20 +49,20 @@ def describe(redis_info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def redirecting(environment: Mapping[str, str]) -> list[str]:
-    """Names of variables that send a client elsewhere or trace it; their values are nobody's business."""
+    """Names of variables that redirect or trace a client; never their values."""
     return sorted(name for name in environment if name in _REDIRECTING or name.startswith(_TRACING))
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
+    versions = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code runs from, marked when it was changed since."""
+    """The commit of this checkout, marked if it was changed since."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -84,7 +84,7 @@ def _memory_gib() -> float | None:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    """Name, memory and driver of each NVIDIA GPU; none where there is no driver."""
+    """Name, memory and driver of each NVIDIA GPU; empty without a driver."""
     import pynvml
 
     try:

@@ -1,4 +1,4 @@
-"""What happened after each decision: the tables `outcomes` and `daily`, kept apart from everything a prompt is made of."""
+"""What happened after each decision: the tables `outcomes` and `daily`, never seen by a prompt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_outcomes(
     archive: str | None = None,
     now: dt.datetime | None = None,
 ) -> None:
-    """Write outcomes.parquet and daily.parquet into the run folder. Raises SnapshotError when the source fails."""
+    """Write outcomes.parquet and daily.parquet into the run folder. Raises SnapshotError if the source fails."""
     cells = list(cells)
     cases = sorted({(cell.ticker, cell.date) for cell in cells})
     if not cases:
@@ -46,7 +46,7 @@ def write_outcomes(
 
 
 class PriceHistories:
-    """Prices of any ticker from a first day until now, each asked for once."""
+    """Prices of any ticker from a first day until now, each fetched once."""
 
     def __init__(self, source: Source, first: dt.date, now: dt.datetime) -> None:
         self.source = source
@@ -56,7 +56,7 @@ class PriceHistories:
         self._bars: dict[str, dict[dt.date, Any]] = {}
 
     def history(self, ticker: str) -> History:
-        """Empty for a ticker that the source does not know."""
+        """Empty for a ticker unknown to the source."""
         if ticker not in self._histories:
             try:
                 self._histories[ticker] = self.source.prices(ticker, self.first, self.now)
@@ -66,7 +66,7 @@ class PriceHistories:
         return self._histories[ticker]
 
     def fill(self, ticker: str, span: Span) -> tuple[float, float] | None:
-        """Price paid at the first open, and worth of that share at the last open; None when a bar is missing."""
+        """Price at the first open, and value of that share at the last open; None if a bar is missing."""
         history = self.history(ticker)
         entry, exit_ = (self._bars[ticker].get(day) for day in span)
         if entry is None or exit_ is None:
@@ -86,7 +86,7 @@ class PriceHistories:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What excess is measured against: the benchmark if it has every session that is needed, else the equal-weight universe."""
+    """What excess return is measured against: the benchmark if it has every needed session, else the equal-weight universe."""
 
     market: PriceHistories
     name: str | None

@@ -1,4 +1,4 @@
-"""How what happened becomes rows of the result tables: one per request, one per part of a prompt, one per ended cell."""
+"""Rows of the result tables: one per request, one per message part, one per ended cell."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def call_row(call: Call, cell: Cell, *, run_id: str, attempt: int, outcome: str,
 
 
 def with_parsed(calls: Iterable[Row], parsed: Mapping[str, str]) -> list[Row]:
-    """The rows with the typed object that was read from each answer (place key -> JSON)."""
+    """The rows with the object parsed from each answer; `parsed`: call site key -> JSON."""
     return [call | {"parsed": parsed.get(place_of(call).key)} if call["response"] else call for call in calls]
 
 
@@ -63,13 +63,13 @@ def place_of(call: Row) -> Place:
 
 
 def message_rows(parts: Iterable[Part]) -> list[Row]:
-    """Rows of `messages`: each part once."""
-    found = {part.message_id: part for part in parts}
-    return [{"message_id": key, "role": part.role, "text": part.text} for key, part in found.items()]
+    """Rows of `messages`, each part once."""
+    by_id = {part.message_id: part for part in parts}
+    return [{"message_id": key, "role": part.role, "text": part.text} for key, part in by_id.items()]
 
 
 def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, hosted: Collection[str]) -> Row:
-    """A row of `cells`; `calls` are the rows of all its attempts, `hosted` names the servers that bill by token."""
+    """A row of `cells`; `calls`: rows of all its attempts; `hosted`: servers that charge per token."""
     return {
         "run_id": run_id,
         "cell_id": cell.cell_id,
@@ -90,7 +90,7 @@ def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, h
 
 
 def totals(calls: Sequence[Row], hosted: Collection[str]) -> Row:
-    """Sums over calls: NULL where one of them is not known, never 0 for unknown."""
+    """Sums over calls; NULL if one of them is unknown."""
     answered = [call for call in calls if call["outcome"] != "failed" or call["input_tokens"] is not None]
     billed = [call for call in calls if call["server"] in hosted]
     bases = {call["cost_basis"] for call in calls if call["cost_basis"]}
@@ -106,8 +106,8 @@ def totals(calls: Sequence[Row], hosted: Collection[str]) -> Row:
 
 
 def _sum(values: Iterable[Any]) -> Any:
-    found = list(values)
-    return None if any(value is None for value in found) else sum(found)
+    numbers = list(values)
+    return None if any(number is None for number in numbers) else sum(numbers)
 
 
 def _place(call: Call) -> Row:
@@ -133,8 +133,8 @@ def _answered(call: Call) -> Row:
         nothing = ("model_returned", "response", "reasoning", "tool_calls", "parsed", "finish_reason", "context_window")
         return dict.fromkeys((*nothing, "truncated", "request_id", *USAGE_FIELDS))
     row = {key: getattr(answer, key) for key in ("model_returned", "reasoning", "finish_reason", "context_window")}
-    told = {key: getattr(answer, key) for key in ("model_digest", "service_tier") if getattr(answer, key)}
-    return row | told | asdict(answer.usage) | _texts(call)
+    reported = {key: getattr(answer, key) for key in ("model_digest", "service_tier") if getattr(answer, key)}
+    return row | reported | asdict(answer.usage) | _texts(call)
 
 
 def _texts(call: Call) -> Row:
@@ -144,7 +144,7 @@ def _texts(call: Call) -> Row:
         "response": answer.text,
         "truncated": answer.truncated,
         "request_id": answer.request_id,
-        "tool_calls": json.dumps([asdict(one) for one in answer.tool_calls]) if answer.tool_calls else None,
+        "tool_calls": json.dumps([asdict(tool_call) for tool_call in answer.tool_calls]) if answer.tool_calls else None,
         "parsed": None,
     }
 
@@ -164,8 +164,8 @@ def _failed(call: Call) -> Row:
     failure = call.failure
     if failure is None:
         return {"http_status": None, "error_type": None, "error": None}
-    said: Row = {"http_status": failure.http_status, "error_type": failure.cause, "error": failure.message}
-    return said | ({"request_id": failure.request_id} if failure.request_id else {})
+    row: Row = {"http_status": failure.http_status, "error_type": failure.cause, "error": failure.message}
+    return row | ({"request_id": failure.request_id} if failure.request_id else {})
 
 
 def _decided(result: Result | None) -> Row:
@@ -177,8 +177,8 @@ def _decided(result: Result | None) -> Row:
         "tool_skill": list(asdict(result.tool_skill).items()) if result else None,
     }
     names = ("rating", "action", "confidence", "target_price", "horizon", "rationale")
-    told = {name: getattr(decision, name) if decision else None for name in names}
-    return row | told | {"score": SCORES[decision.rating] if decision else None}
+    values = {name: getattr(decision, name) if decision else None for name in names}
+    return row | values | {"score": SCORES[decision.rating] if decision else None}
 
 
 def _ended(ending: Ending, calls: Sequence[Row]) -> Row:

@@ -18,7 +18,7 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run of one experiment, and where its results are."""
+    """One run of one experiment, and its results."""
 
     experiment: str
     run_id: str
@@ -27,37 +27,37 @@ class RunFolder:
 
 
 def asked_of(cells: Iterable[Cell], digests: Mapping[str, str | None]) -> str:
-    """Hash of all that a matrix asks of which weights: the same hash continues the same run."""
+    """Hash of the matrix and the model digests: the same hash continues the same run."""
     return digest_of([sorted([cell.arm, cell.cell_key] for cell in cells), dict(digests)])
 
 
-def resolve(results: Folder, experiment: str, asked: str, *, fresh: bool = False) -> RunFolder:
-    """The newest run that asks the same, else a new one."""
+def resolve(results: Folder, experiment: str, matrix_hash: str, *, fresh: bool = False) -> RunFolder:
+    """The newest run of the same matrix, else a new one."""
     for run in () if fresh else runs(results, experiment):
-        if run.store.manifest().get("asked") == asked:
+        if run.store.manifest().get("asked") == matrix_hash:
             return run
     return _run(results, experiment, _new_id(), is_new=True)
 
 
 def runs(results: Folder, experiment: str) -> list[RunFolder]:
-    """Runs of an experiment, the newest first."""
+    """Runs of an experiment, newest first."""
     names = sorted(results.at(experiment).folders(), reverse=True)
     return [run for name in names if (run := _run(results, experiment, name)).store.folder.exists("manifest.json")]
 
 
 def find(results: str, name: str) -> RunFolder:
-    """The run that a person names: its folder, EXPERIMENT/RUN_ID, or EXPERIMENT for its latest. Raises InvalidInput."""
+    """The run named by its folder, by EXPERIMENT/RUN_ID, or by EXPERIMENT for the latest. Raises InvalidInput."""
     folder = open_folder(results)
     plain = name.rstrip("/")
     for root, path in ((folder, plain), *_as_path(plain)):
         experiment, _, run_id = path.rpartition("/")
         if experiment and root.at(path).exists("manifest.json"):
             return _run(root, experiment, run_id)
-    if found := runs(folder, plain):
-        return found[0]
-    known = ", ".join(folder.folders()) or "none yet"
+    if latest := runs(folder, plain):
+        return latest[0]
+    experiments = ", ".join(folder.folders()) or "none yet"
     raise InvalidInput(
-        [Problem("RUN", f"no run {name!r} in {folder.url}; known experiments: {known}", "name EXPERIMENT or its folder")]
+        [Problem("RUN", f"no run {name!r} in {folder.url}; known experiments: {experiments}", "name EXPERIMENT or its folder")]
     )
 
 
@@ -73,12 +73,12 @@ def _run(results: Folder, experiment: str, run_id: str, *, is_new: bool = False)
 
 
 def _new_id() -> str:
-    """Sorts by time; a letter pair keeps two runs of one second apart."""
+    """Sorts by time; random letters distinguish runs of the same second."""
     return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 def with_tables(results: str, name: str) -> str:
-    """The address of the run that a person names, after deriving its tables from newer parts. Raises InvalidInput."""
+    """The address of the named run, with tables derived from its newest parts. Raises InvalidInput."""
     store = find(results, name).store
     if _is_stale(store):
         store.compact()
@@ -95,7 +95,7 @@ def readable_errors(name: str) -> Iterator[None]:
     except NoRun as error:
         raise InvalidInput([Problem(name, str(error), "run the experiment, or name another folder")]) from error
     except OSError as error:
-        raise StoreError(f"cannot read or write the folder of {name}: {error}; set the rights or free space") from error
+        raise StoreError(f"cannot read or write the folder of {name}: {error}; fix the permissions or free space") from error
 
 
 def _is_stale(store: Store) -> bool:

@@ -28,12 +28,12 @@ OnProgress = Callable[[int, int], None]
 
 
 def _no_progress(done: int, total: int) -> None:
-    """Nobody is told."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
 class CaseInputs(Case):
-    """A case with the data settings that its snapshot is made by."""
+    """A case with the data settings of its snapshot."""
 
     data: Mapping[str, Any]
 
@@ -46,21 +46,21 @@ def freeze_cells(
     progress: OnProgress = _no_progress,
     contact: str | None = None,
 ) -> dict[str, str]:
-    """case_id -> sha256 of its snapshot, all of them in the run folder. Raises InvalidInput with every case that cannot be."""
+    """Put the snapshot of every case into the run folder; returns case_id -> sha256. Raises InvalidInput."""
     cases = {cell.case_id: CaseInputs(cell.ticker, cell.date, cell.data) for cell in cells}
-    shelf = SnapshotLibrary(shared, archive, contact)
+    library = SnapshotLibrary(shared, archive, contact)
     names: dict[str, str] = {}
     problems: list[Problem] = []
     run = run_folder.at("snapshots")
-    there = set(run.files())
+    existing = set(run.files())
     for case_id, case in cases.items():
         try:
-            names[case_id] = _freeze(case, shelf, run, there)
+            names[case_id] = _freeze(case, library, run, existing)
         except agents.NoSuchCase as problem:
             problems.append(Problem(case_id, str(problem)))
         except agents.SnapshotError as problem:
-            kept = "run again later: what was frozen is kept" if isinstance(problem, agents.SourceFailed) else ""
-            raise InvalidInput([Problem(case_id, str(problem), kept)]) from problem
+            fix = "run again later; finished snapshots are kept" if isinstance(problem, agents.SourceFailed) else ""
+            raise InvalidInput([Problem(case_id, str(problem), fix)]) from problem
         progress(len(names) + len(problems), len(cases))
     if problems:
         raise InvalidInput(_shortened(problems))
@@ -68,7 +68,7 @@ def freeze_cells(
 
 
 class SnapshotLibrary:
-    """The shared folder: snapshots by their hash, and an index of what each was made from."""
+    """The snapshot folder that all runs share: snapshots by hash, and an index of what each was made from."""
 
     def __init__(self, folder: Path, archive: str | None = None, contact: str | None = None) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class SnapshotLibrary:
         self._index = dict(_read_index(folder / INDEX))
 
     def get(self, case: CaseInputs) -> tuple[str, bytes]:
-        """Hash and bytes of the case's snapshot, frozen now unless an intact one was made by the same settings."""
+        """Hash and bytes of the case's snapshot; frozen now unless an intact one with the same settings exists."""
         desk, made_from = self._desk(case.data)
         key = sha256(f"{case.case_id} {made_from}".encode()).hexdigest()
         name = self._index.get(key)
@@ -91,19 +91,19 @@ class SnapshotLibrary:
             self._note(key, case, name)
         return name, raw
 
-    def known(self, case: CaseInputs) -> bytes | None:
-        """Bytes of the case's snapshot if it was frozen before; asks no source."""
+    def find(self, case: CaseInputs) -> bytes | None:
+        """Bytes of the case's snapshot if it is frozen already; contacts no source."""
         _, made_from = self._desk(case.data)
         name = self._index.get(sha256(f"{case.case_id} {made_from}".encode()).hexdigest())
         return _intact(self.folder, name) if name else None
 
     def _desk(self, data: Mapping[str, Any]) -> tuple[agents.Desk, str]:
-        """The opened sources of these settings, with a hash of all that a snapshot depends on besides its case."""
+        """The opened sources of these settings, with a hash of everything but the case that a snapshot depends on."""
         settings = digest_of(dict(data))
         if settings not in self._desks:
             desk = agents.open_sources(data, self.archive, self.folder / "cache", self.contact)
-            known = {key: value for key, value in data.items() if key != "archive"}
-            self._desks[settings] = desk, digest_of([known, desk.fingerprint(), agents.recipe()])
+            identifying = {key: value for key, value in data.items() if key != "archive"}
+            self._desks[settings] = desk, digest_of([identifying, desk.fingerprint(), agents.recipe()])
         return self._desks[settings]
 
     def _note(self, key: str, case: CaseInputs, name: str) -> None:
@@ -114,21 +114,21 @@ class SnapshotLibrary:
 
 
 def put_snapshot(folder: Path, name: str, raw: bytes) -> None:
-    """Put a snapshot into a local folder at once; not forced to disk, since its name tells whether it is whole."""
+    """Put a snapshot into a local folder atomically; not synced to disk, since its name is its hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{name}.{uuid.uuid4().hex[:8]}.tmp"
-    draft.write_bytes(raw)
-    os.replace(draft, folder / f"{name}.json")
+    temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary.write_bytes(raw)
+    os.replace(temporary, folder / f"{name}.json")
 
 
-def _freeze(case: CaseInputs, shelf: SnapshotLibrary, run: Folder, there: set[str]) -> str:
-    name, raw = shelf.get(case)
-    if f"{name}.json" not in there:
+def _freeze(case: CaseInputs, library: SnapshotLibrary, run: Folder, existing: set[str]) -> str:
+    name, raw = library.get(case)
+    if f"{name}.json" not in existing:
         if run.local is not None:
             put_snapshot(run.local, name, raw)
         else:
             run.write(f"{name}.json", raw)
-        there.add(f"{name}.json")
+        existing.add(f"{name}.json")
     return name
 
 
@@ -141,7 +141,7 @@ def _intact(folder: Path, name: str) -> bytes | None:
 
 
 def _read_index(path: Path) -> Iterator[tuple[str, str]]:
-    """Lines that a crash cut short are skipped: the case is frozen again."""
+    """Incomplete lines of a crash are skipped: the case is frozen again."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -163,24 +163,24 @@ _CACHED = 64
 
 
 class SnapshotCache:
-    """Snapshots of one run by their hash."""
+    """Snapshots of one run by hash; the last ones stay in memory."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._kept: OrderedDict[str, Snapshot] = OrderedDict()
+        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
 
     async def load(self, cell: Cell) -> Snapshot:
-        """Raises SnapshotError when it is missing or altered."""
+        """Raises SnapshotError if it is missing or altered."""
         name = cell.snapshot_sha256
-        if name not in self._kept:
-            self._kept[name] = await asyncio.to_thread(self._read, name)
-        self._kept.move_to_end(name)
-        while len(self._kept) > _CACHED:
-            self._kept.popitem(last=False)
-        return self._kept[name]
+        if name not in self._snapshots:
+            self._snapshots[name] = await asyncio.to_thread(self._read, name)
+        self._snapshots.move_to_end(name)
+        while len(self._snapshots) > _CACHED:
+            self._snapshots.popitem(last=False)
+        return self._snapshots[name]
 
     async def read_ahead(self, cell: Cell) -> None:
-        """Read it before it is needed, if it can be read."""
+        """Load it early; errors are left to `load`."""
         if cell.snapshot_sha256:
             with contextlib.suppress(SnapshotError, OSError):
                 await self.load(cell)

@@ -1,4 +1,4 @@
-"""The results of one run: parts as the truth, and the tables derived from them."""
+"""The results of one run: the parts that cells leave, and the tables derived from them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ OVERVIEW = (
     "error",
     "run_id",
 )
-"""What progress and status show of a receipt."""
+"""The columns of a receipt that progress and status show."""
 _KEYS = {"calls": "call_id", "messages": "message_id", "cells": "cell_id"}
 _READERS = 16
 _TABLE: Mapping[str, Any] = {"compression": "zstd"}
 _LONG = ("text", "response", "reasoning", "tool_calls", "parsed", "params", "rationale", "error", "reports.key_value.value")
 _PART: Mapping[str, Any] = {"compression": dict.fromkeys(_LONG, "zstd"), "use_dictionary": False, "write_statistics": False}
-"""A part has a dozen rows and ninety columns: to set up a compressor and a dictionary for each of them took a tenth of all
-work on a cell."""
+"""A part has a dozen rows and ninety columns: a compressor and a dictionary for each column would cost a tenth of all work
+on a cell."""
 
 
 @dataclass(frozen=True)
@@ -66,49 +66,49 @@ class Store:
         return self.parts.exists(f"{cell_id}{RECEIPT}")
 
     def next_attempt(self, cell_id: str, at_least: int = 1) -> int:
-        """A number under which no calls of this cell stand yet: what was paid is never overwritten."""
+        """The first attempt number without recorded calls of this cell: paid calls are never overwritten."""
         attempt = at_least
         while self.parts.exists(f"{cell_id}.{attempt}.calls.parquet"):
             attempt += 1
         return attempt
 
     def earlier_calls(self, cell_id: str, attempt: int) -> list[Row]:
-        """Rows of the calls that attempts before this one left."""
+        """Rows of the calls of earlier attempts."""
         names = [f"{cell_id}.{number}.calls.parquet" for number in range(1, attempt)]
         return [row for name in names for row in self._rows(name)]
 
     def parts_of(self, cell_id: str, table: str) -> list[Row]:
-        """Rows of `calls` or `messages` that all attempts at a cell left."""
+        """Rows of `calls` or `messages` of all attempts at a cell."""
         count = self.next_attempt(cell_id)
         return [row for number in range(1, count) for row in self._rows(f"{cell_id}.{number}.{table}.parquet")]
 
     def rows_of(self, table: str) -> list[Row]:
-        """A derived table; no rows before the first compact."""
+        """Rows of a derived table; empty before the first `compact`."""
         raw = self.folder.read_if_there(f"{table}.parquet")
         return [] if raw is None else list(_decode(raw).to_pylist())
 
     def put(self, files: Mapping[str, bytes]) -> None:
-        """Put down the files of an ended cell (`files_of`), in their order. Raises StoreError."""
+        """Write the files of an ended cell (see `files_of`), in order. Raises StoreError."""
         for name, data in files.items():
             self.parts.write(name, data)
 
     def receipts(self) -> dict[str, Row]:
-        """cell_id -> the columns of OVERVIEW of every receipt; what the derived table knows is not read again."""
+        """cell_id -> the OVERVIEW columns of every receipt; only receipts newer than the derived table are read from parts."""
         files = self.parts.files()
         ended = {name.removesuffix(RECEIPT): at for name, at in files.items() if name.endswith(RECEIPT)}
-        known, since = self._derived()
-        fresh = [cell_id for cell_id, at in ended.items() if cell_id not in known or at >= since - 2]
-        read = [self.receipt(cell_id) for cell_id in fresh] if len(fresh) < 3 else _each(self.receipt, fresh)
-        found = {cell_id: row for cell_id, row in zip(fresh, read, strict=True) if row}
-        return {cell_id: known[cell_id] for cell_id in ended if cell_id in known} | found
+        derived, since = self._derived()
+        newer = [cell_id for cell_id, at in ended.items() if cell_id not in derived or at >= since - 2]
+        rows = [self.receipt(cell_id) for cell_id in newer] if len(newer) < 3 else _each(self.receipt, newer)
+        read = {cell_id: row for cell_id, row in zip(newer, rows, strict=True) if row}
+        return {cell_id: derived[cell_id] for cell_id in ended if cell_id in derived} | read
 
     def receipt(self, cell_id: str) -> Row | None:
-        """The columns of OVERVIEW of one receipt, None when there is none."""
-        found = self._rows(f"{cell_id}{RECEIPT}", OVERVIEW)
-        return found[0] if found else None
+        """The OVERVIEW columns of one receipt, or None."""
+        rows = self._rows(f"{cell_id}{RECEIPT}", OVERVIEW)
+        return rows[0] if rows else None
 
     def copy_cell(self, source: Store, cell_id: str, arm: str) -> None:
-        """Take over an ended cell of another run under the arm's name here; the receipt comes last."""
+        """Copy an ended cell of another run under this run's name of the arm; the receipt comes last."""
         for attempt in range(1, source.next_attempt(cell_id)):
             for table in ("messages", "calls"):
                 name = f"{cell_id}.{attempt}.{table}.parquet"
@@ -121,14 +121,14 @@ class Store:
         self.parts.write(name, _bytes([row | label for row in rows], table))
 
     def reopen(self, cell_id: str) -> None:
-        """Set a receipt aside, so that the cell runs again; its calls stay in the tables and in the bill."""
+        """Set a receipt aside so that the cell runs again; its calls stay in the tables and in the cost."""
         raw = self.parts.read_if_there(f"{cell_id}{RECEIPT}")
         if raw is not None:
             self.parts.write(f"{cell_id}.{uuid.uuid4().hex[:8]}.superseded.parquet", raw)
             self.parts.delete(f"{cell_id}{RECEIPT}")
 
     def compact(self) -> None:
-        """Derive cells, calls and messages from the parts."""
+        """Derive the tables cells, calls and messages from the parts."""
         names = sorted(self.parts.files())
         for table in ("messages", "calls", "cells"):
             suffix = RECEIPT if table == "cells" else f".{table}.parquet"
@@ -136,7 +136,7 @@ class Store:
             self.folder.write(f"{table}.parquet", _encode(self._joined(table, chosen)))
 
     def sweep(self) -> None:
-        """Remove drafts of writers that were killed; only when nothing writes any more."""
+        """Remove temporary files of killed writers; only while nothing writes."""
         self.folder.sweep()
         self.parts.sweep()
 
@@ -146,9 +146,8 @@ class Store:
         from reports import tables
 
         schema = tables.TABLES[table]
-        found = [_fit(part, schema) for part in _each(lambda name: _decode(self.parts.read(name)), names)]
-        whole = pa.concat_tables([schema.empty_table(), *found])
-        return _each_once(whole, _KEYS[table])
+        parts = [_fit(part, schema) for part in _each(lambda name: _decode(self.parts.read(name)), names)]
+        return _each_once(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
 
     def _rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         raw = self.parts.read_if_there(name)
@@ -163,7 +162,7 @@ class Store:
 
 
 def files_of(cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> dict[str, bytes]:
-    """Files of an ended cell by name: the calls first, the receipt last, so that a receipt never lacks its calls."""
+    """Files of an ended cell by name: calls first, receipt last, so that no receipt lacks its calls."""
     tables: dict[str, tuple[str, Sequence[Row]]] = {}
     if calls:
         tables[f"{cell_id}.{attempt}.messages.parquet"] = ("messages", messages)
@@ -190,21 +189,21 @@ def _encode(table: pa.Table, options: Mapping[str, Any] = _TABLE) -> bytes:
 
 
 def _decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part's table; wanted columns that an older version did not write are NULL."""
+    """A part as a table; requested columns that an older version did not write are NULL."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(raw))
-    known = file.schema_arrow.names
-    table = file.read(columns=[name for name in columns if name in known] if columns else None)
+    existing = file.schema_arrow.names
+    table = file.read(columns=[name for name in columns if name in existing] if columns else None)
     for name in columns or ():
-        if name not in known:
+        if name not in existing:
             table = table.append_column(name, pa.nulls(table.num_rows))
     return table
 
 
 def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A part in today's columns: what an older version did not write is NULL."""
+    """A part in the current schema; columns that an older version did not write are NULL."""
     import pyarrow as pa
 
     columns = [
@@ -215,7 +214,7 @@ def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _each_once(table: pa.Table, key: str) -> pa.Table:
-    """The first row of each key: a call that was journalled and written is one call."""
+    """The first row of each key: a call may be both journalled and written."""
     import pyarrow as pa
 
     seen: dict[str, int] = {}
@@ -225,7 +224,7 @@ def _each_once(table: pa.Table, key: str) -> pa.Table:
 
 
 def _each(step: Any, items: Sequence[Any]) -> Iterator[Any]:
-    """The step for each item, several at a time: an object store answers slowly, one by one."""
+    """Apply a step to all items in parallel, since object stores are slow."""
     if not items:
         return iter(())
     with ThreadPoolExecutor(_READERS) as pool:

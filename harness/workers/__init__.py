@@ -1,1 +1,1 @@
-"""The processes that run cells, and the one that looks after them."""
+"""The processes that run cells, and their supervisor."""

@@ -1,6 +1,6 @@
-"""One attempt at a cell: decide it under a limit of service, and turn whatever happens into a receipt.
+"""One attempt at a cell: run its pipeline under the soft limit, and turn the outcome into a receipt.
 
-The one place where failures become rows. Every ended cell leaves a receipt; a cell that was stopped leaves none.
+The one place where failures become rows. Every ended cell leaves a receipt; a stopped cell leaves none.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _WHOLE_RUN = ("run", "model")
 
 
 class CellAdmission(Gate, Protocol):
-    """A gate that remembers what the cell's calls became."""
+    """Admission of a cell that keeps the rows of its calls."""
 
     @property
     def calls(self) -> list[Row]:
-        """Rows of the calls of this cell that no part holds yet, earlier attempts' from the journal included."""
+        """Rows of the cell's journalled calls, those of earlier attempts included."""
 
     @property
     def messages(self) -> list[Row]:
-        """Rows of the parts that those calls sent."""
+        """Rows of the message parts of those calls."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one attempt at a cell needs."""
+    """Everything one attempt at a cell needs."""
 
     cell: Cell
     number: int
@@ -54,12 +54,12 @@ class Attempt:
     soft_s: float
     worker: str
     hosted: Collection[str]
-    """Servers that bill by token."""
+    """Servers that charge per token."""
     is_still_held: Callable[[], Awaitable[bool]]
-    """Whether the lease is held; asked right before anything is written."""
+    """Whether the lease is held; checked right before anything is written."""
     clock: ServiceClock
     is_draining: Callable[[], bool] = lambda: False
-    """Whether this process leaves: then no new request is sent."""
+    """Whether this process is shutting down: then no new request is sent."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class CellEnded:
 
 @dataclass(frozen=True)
 class NotRun:
-    """A cap of the whole run binds before anything was paid."""
+    """A budget of the whole run was used up before the cell paid for anything."""
 
     scope: str
     reason: str
 
 
 async def execute(attempt: Attempt) -> CellEnded | NotRun:
-    """Run the cell and write its receipt. Raises LeaseLost, Deferred and Draining: then nothing was written."""
+    """Run the cell and write its receipt. Raises LeaseLost, Deferred or Draining without writing anything."""
     started_at = time.time()
     ending = await _end(attempt, started_at)
     if isinstance(ending, NotRun):
@@ -87,10 +87,10 @@ async def execute(attempt: Attempt) -> CellEnded | NotRun:
 
 
 async def give_up(attempt: Attempt) -> CellEnded:
-    """A cell that keeps killing its process ends as failed, with the calls it made. Raises LeaseLost."""
+    """End a cell that keeps killing its process as failed, with the calls it made. Raises LeaseLost."""
     now = time.time()
-    said = f"its process died {POISON_DEATHS} times while it ran alone (memory, or a crash below Python); see workers.log"
-    ending = Ending("failed", attempt.number, now, now, 0.0, attempt.worker, error_type="poison", error=said)
+    message = f"its process died {POISON_DEATHS} times while it ran alone (memory, or a crash in native code); see workers.log"
+    ending = Ending("failed", attempt.number, now, now, 0.0, attempt.worker, error_type="poison", error=message)
     return await _written(attempt, ending)
 
 
@@ -100,15 +100,15 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
         result = await _decide(attempt)
         ending = _of_result(ending, result)
     except TimeoutError:
-        said = f"more than {attempt.soft_s:g} s of service; raise cell_limit.soft, or use a faster model"
-        ending = replace(ending, status="timeout", error_type="soft_limit", error=said)
-    except OverBudget as cap:
-        if cap.scope in _WHOLE_RUN and not attempt.gate.calls:
-            return NotRun(cap.scope, str(cap))
-        ending = replace(ending, status="over_budget", error_type=f"cap_{cap.scope}", error=str(cap))
+        message = f"more than {attempt.soft_s:g} s of service; raise cell_limit.soft, or use a faster model"
+        ending = replace(ending, status="timeout", error_type="soft_limit", error=message)
+    except OverBudget as error:
+        if error.scope in _WHOLE_RUN and not attempt.gate.calls:
+            return NotRun(error.scope, str(error))
+        ending = replace(ending, status="over_budget", error_type=f"cap_{error.scope}", error=str(error))
     except (agents.Halt, RedisError):
         raise
-    except Exception as error:  # noqa: BLE001 - however a cell ends, it leaves a receipt
+    except Exception as error:  # noqa: BLE001 - every ended cell leaves a receipt
         ending = replace(ending, status="failed", error_type=type(error).__name__, error=_sentence(error))
     return replace(ending, finished_at=time.time(), service_s=attempt.clock.service_s)
 
@@ -132,7 +132,7 @@ def _of_result(ending: Ending, result: Result) -> Ending:
     if error is None:
         return replace(ending, result=result)
     if isinstance(error, RedisError):
-        # Our own machinery was away: nothing is known against the cell.
+        # Redis was away, which is not the cell's failure.
         raise error
     cause = error.cause if isinstance(error, ModelCallError) else type(error).__name__
     return replace(ending, result=result, status="failed", error_type=cause, error=_sentence(error))
@@ -143,14 +143,14 @@ def _sentence(error: BaseException) -> str:
 
 
 async def _written(attempt: Attempt, ending: Ending) -> CellEnded:
-    """Tables are built right here: in a thread beside the loop both would fight for the interpreter. Only the disk has one."""
+    """Write the cell's files. Tables are built on the event loop: a thread would only compete for the interpreter."""
     cell, store = attempt.cell, attempt.store
     if not await attempt.is_still_held():
-        raise LeaseLost(f"cell {cell.cell_id[:12]} was taken over while it ended")
+        raise LeaseLost(f"cell {cell.cell_id[:12]} was taken over by another worker while it ended")
     calls = rows.with_parsed(attempt.gate.calls, ending.result.parsed if ending.result else {})
     earlier = await asyncio.to_thread(store.earlier_calls, cell.cell_id, attempt.number) if attempt.number > 1 else []
-    every = {call["call_id"]: call for call in [*earlier, *calls]}
-    receipt = rows.cell_row(cell, ending, list(every.values()), run_id=attempt.run_id, hosted=attempt.hosted)
+    all_calls = {call["call_id"]: call for call in [*earlier, *calls]}
+    receipt = rows.cell_row(cell, ending, list(all_calls.values()), run_id=attempt.run_id, hosted=attempt.hosted)
     files = files_of(cell.cell_id, attempt.number, calls, attempt.gate.messages, receipt)
     await asyncio.to_thread(store.put, files)
     return CellEnded(receipt)

@@ -1,4 +1,4 @@
-"""The workers that a run starts on its own machine: the very `harness worker` of any other machine, tied to this process."""
+"""The workers that a run starts on its own machine: `harness worker`, ended with this process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.errors import HarnessError
 from harness.queue.process import die_with_parent
 
 _KILL_S = 5.0
-_TOLD_TO_STOP = (0, 3, -signal.SIGTERM)
-"""Exit codes of workers that a signal ended: drained, still importing, not even that."""
+_STOPPED = (0, 3, -signal.SIGTERM)
+"""Exit codes after a signal: drained; still importing; before any handler was set."""
 
 
 class LocalWorkers:
-    """A supervisor process; it imports what cells need while the runner still looks and freezes."""
+    """A supervisor process; it imports what cells need while the runner still checks and freezes."""
 
     def __init__(self, arguments: Sequence[str], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -35,33 +35,33 @@ class LocalWorkers:
                 preexec_fn=lambda: die_with_parent(parent),
             )
 
-    def are_there(self) -> bool:
-        """Whether they serve; no longer once somebody told them to stop. Raises HarnessError when they broke."""
+    def are_running(self) -> bool:
+        """Whether they serve; False after a stop. Raises HarnessError if they failed."""
         code = self._process.poll()
-        if code is None or code in _TOLD_TO_STOP:
+        if code is None or code in _STOPPED:
             return code is None
         lines = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise HarnessError(f"the workers ended by themselves (exit code {code}): {' / '.join(lines)}; log: {self._log}")
+        raise HarnessError(f"the workers ended unexpectedly (exit code {code}): {' / '.join(lines)}; log: {self._log}")
 
     def stop(self) -> None:
-        """Let the cells in hand end at their next call, then go."""
+        """Let running cells end at their next call, then exit."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End them at once, and their children with them."""
+        """Kill them and their children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def wait(self, patience_s: float) -> bool:
-        """Whether they have gone within this time."""
+        """Whether they ended within this time."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_s)
             return True
         return False
 
     def close(self) -> None:
-        """Take them down, gently if they let us."""
+        """Stop them; kill them if that takes too long."""
         self.stop()
         if not self.wait(_KILL_S):
             self.kill()

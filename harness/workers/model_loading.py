@@ -1,4 +1,4 @@
-"""Warm local models: each loaded once for the cells that use it, outside their timings, and given back as it was found."""
+"""Keeps local models loaded: once for all cells that use them, outside their timings; afterwards as they were before."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from harness.cells import Cell
 
 _log = logging.getLogger(__name__)
 _PROVIDERS = frozenset({"ollama"})
-"""Servers that keep models of their own accord; the embedded one loads per turn and accounts for it."""
+"""Servers that keep models loaded; the embedded one loads per turn and reports the load time."""
 
 _Key = tuple[str, str, int]
-"""(server, model name, num_ctx): an Ollama server loads a model again for another context size."""
+"""(server, model name, num_ctx): Ollama reloads a model for another context size."""
 _Group = frozenset[_Key]
 """The local models that a cell uses."""
 
 
 class ModelLoader:
-    """What one worker process has loaded; cells come model by model, so a server holds one group of models at a time."""
+    """Loads models for the cells of one worker process; cells come model by model, so a server holds one group at a time."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._active: Counter[_Group] = Counter()
-        self._found: dict[_Key, tuple[Model, Warmth]] = {}
+        self._loaded: dict[_Key, tuple[Model, Warmth]] = {}
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
-    async def of(self, cell: Cell) -> AsyncIterator[None]:
-        """The cell's local models stay loaded meanwhile; cells that need others of the same server wait."""
-        models = {_key(one): one for one in cell.lineup.values() if one.provider in _PROVIDERS}
+    async def loaded(self, cell: Cell) -> AsyncIterator[None]:
+        """Keep the cell's local models loaded; cells that need other models of the same server wait."""
+        models = {_key(model): model for model in cell.lineup.values() if model.provider in _PROVIDERS}
         group = frozenset(models)
         if not group:
             yield
@@ -52,8 +52,8 @@ class ModelLoader:
                 self._changed.notify_all()
 
     async def aclose(self) -> None:
-        """Give back whatever is still held."""
-        for key in list(self._found):
+        """Restore every model that is still held."""
+        for key in list(self._loaded):
             await self._release(key)
 
     def _is_free(self, group: _Group) -> bool:
@@ -62,17 +62,17 @@ class ModelLoader:
 
     async def _switch(self, group: _Group, models: dict[_Key, Model]) -> None:
         servers = {key[0] for key in group}
-        for key in [key for key in self._found if key[0] in servers and key not in group]:
+        for key in [key for key in self._loaded if key[0] in servers and key not in group]:
             await self._release(key)
-        for key in sorted(group - self._found.keys()):
-            # A server that does not answer is the business of the request itself.
+        for key in sorted(group - self._loaded.keys()):
+            # If the server does not answer, the request itself reports it.
             with contextlib.suppress(AgentsError, OSError):
                 warmth = await self._clients.warm(models[key])
-                self._found[key] = (models[key], warmth)
+                self._loaded[key] = (models[key], warmth)
                 _log.info("loaded %s on %s in %.1f s", key[1], key[0], warmth.load_s)
 
     async def _release(self, key: _Key) -> None:
-        model, before = self._found.pop(key)
+        model, before = self._loaded.pop(key)
         with contextlib.suppress(AgentsError, OSError):
             await self._clients.release(model, before)
 

@@ -1,4 +1,4 @@
-"""What Prometheus may ask a worker process: cells, calls, tokens, money, time. It pulls, so it can hold nothing up."""
+"""Prometheus metrics of a worker process: cells, calls, tokens, cost, time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800)
 
 
 class PrometheusMetrics:
-    """The meters of one process."""
+    """The counters of one process."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -24,15 +24,13 @@ class PrometheusMetrics:
         self._cells = Counter("harness_cells", "Ended cells.", ["experiment", "arm", "status"], registry=self.registry)
         self._calls = Counter("harness_calls", "Requests sent by ended cells.", ["experiment", "arm"], registry=self.registry)
         self._tokens = Counter(
-            "harness_tokens", "Tokens of ended cells, where told.", ["experiment", "arm", "kind"], registry=self.registry
+            "harness_tokens", "Tokens of ended cells, if reported.", ["experiment", "arm", "kind"], registry=self.registry
         )
-        self._usd = Counter(
-            "harness_cost_usd", "Cost of ended cells, where known.", ["experiment", "arm"], registry=self.registry
-        )
+        self._usd = Counter("harness_cost_usd", "Cost of ended cells, if known.", ["experiment", "arm"], registry=self.registry)
         self._service = Histogram(
-            "harness_service_seconds", "Service of a cell.", ["arm"], buckets=_SECONDS, registry=self.registry
+            "harness_service_seconds", "Service time of a cell.", ["arm"], buckets=_SECONDS, registry=self.registry
         )
-        self._active = Gauge("harness_active_cells", "Cells in work.", registry=self.registry)
+        self._active = Gauge("harness_active_cells", "Running cells.", registry=self.registry)
 
     def ended(self, experiment: str, receipt: Row) -> None:
         arm = receipt["arm"]
@@ -47,7 +45,7 @@ class PrometheusMetrics:
         self._active.set(cells)
 
     def listen(self, port: int, address: str = "0.0.0.0") -> int | None:
-        """Answer on the first free port from `port` on; a machine without one gives no metrics, and works."""
+        """Serve on the first free port from `port` on; without one there are no metrics."""
         from prometheus_client import start_http_server
 
         for candidate in range(port, port + _PORTS):
@@ -57,5 +55,5 @@ class PrometheusMetrics:
                 continue
             _log.info("metrics on port %d", candidate)
             return candidate
-        _log.warning("no free port from %d on: this process gives no metrics", port)
+        _log.warning("no free port from %d on: this process serves no metrics", port)
         return None

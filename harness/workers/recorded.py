@@ -16,7 +16,7 @@ from harness.storage.store import Store
 
 
 def replayable_cells(store: Store, arm: str) -> list[Source]:
-    """Finished cells of an arm. Raises InvalidInput when there are none."""
+    """Finished cells of an arm. Raises InvalidInput if there are none."""
     rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] == "ok" and _is_first(row)]
     if not rows:
         raise InvalidInput([Problem("--from", f"arm {arm!r} has no finished cell in this run", "run the experiment first")])
@@ -35,23 +35,24 @@ def is_replayed(store: Store, arm: str, wanted: Iterable[Source], roles: Iterabl
 
 
 def recorded_prompts(store: Store, cell: Cell) -> list[Recorded]:
-    """What the source cell sent, in its order: the first request of each turn. Raises PipelineError when it left nothing.
+    """The first request of each turn of the source cell, in order. Raises PipelineError if it left none.
 
-    A turn that used tools is left out: its prompt holds calls that only the model that made them can have made."""
+    Turns that used tools are left out: their prompts contain calls of the model that made them.
+    """
     source = str(cell.extra["source_cell"])
     texts = {row["message_id"]: row for row in store.parts_of(source, "messages")}
-    found = {
-        place: Recorded(*place, parts)
-        for place, row in answers(store, source, "primary").items()
+    prompts = {
+        turn: Recorded(*turn, parts)
+        for turn, row in answers(store, source, "primary").items()
         if row["role"] in cell.lineup and (parts := _message_parts(row["message_ids"], texts))
     }
-    if not found:
+    if not prompts:
         raise agents.PipelineError(f"cell {source[:12]} left no recorded prompts of {', '.join(sorted(cell.lineup))}")
-    return list(found.values())
+    return list(prompts.values())
 
 
 def answers(store: Store, cell_id: str, kind: str) -> dict[tuple[str, int], Row]:
-    """(role, round) -> the answered request of this kind, in the order in which they were sent."""
+    """(role, round) -> the answered request of this kind, in the order they were sent."""
     rows = [row for row in store.parts_of(cell_id, "calls") if row["kind"] == kind and row["outcome"] == "answered"]
     return {(row["role"], row["round"]): row for row in sorted(rows, key=_order)}
 
@@ -76,19 +77,19 @@ def _message_parts(ids: Iterable[str], texts: Mapping[str, Row]) -> tuple[Part, 
 
 
 def answer_pairs(store: Store, cell: Cell) -> list[Contest]:
-    """The pairs of a judgement in which both said something. Raises PipelineError when there are none."""
+    """Pairs of original and replayed answers that a judge compares. Raises PipelineError if there are none."""
     if cell.extra["judging"] != agents.judge_fingerprint():
-        raise agents.PipelineError("this worker's version asks judges otherwise than the runner's; install the same version")
+        raise agents.PipelineError("this worker asks judges differently from the runner; install the same version on both")
     first, again = str(cell.extra["source_cell"]), str(cell.extra["replay_cell"])
     sources, targets = answers(store, first, "primary"), answers(store, again, "replay")
-    found = [
-        Contest(one.role, one.round, one.parts, _contestant(sources[place]), _contestant(targets[place]))
-        for one in recorded_prompts(store, cell)
-        if (place := (one.role, one.round)) in targets and _all_have_text(sources[place], targets[place])
+    pairs = [
+        Contest(prompt.role, prompt.round, prompt.parts, _contestant(sources[turn]), _contestant(targets[turn]))
+        for prompt in recorded_prompts(store, cell)
+        if (turn := (prompt.role, prompt.round)) in targets and _all_have_text(sources[turn], targets[turn])
     ]
-    if not found:
-        raise agents.PipelineError(f"replay {again[:12]} left no answer that could be judged")
-    return found
+    if not pairs:
+        raise agents.PipelineError(f"replay {again[:12]} left no answer to judge")
+    return pairs
 
 
 def hidden_names(cell: Cell) -> Hidden:

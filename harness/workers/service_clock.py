@@ -1,4 +1,4 @@
-"""The clock of one attempt at a cell: service runs while it computes or a request is out, not while all it does is wait."""
+"""The clock of one attempt at a cell: it runs while the cell computes or a request is in flight, not while it only waits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from harness.errors import Draining
 
 
 class ServiceClock:
-    """Seconds of service, and a limit on them."""
+    """Seconds of service, with a limit."""
 
     def __init__(self, limit_s: float | None = None, on_in_flight: Callable[[], None] = lambda: None) -> None:
-        """`on_out` is called whenever a request leaves or lands."""
+        """`on_in_flight` is called whenever a request is sent or ends."""
         self._limit_s = limit_s
         self._on_in_flight = on_in_flight
         self._timeout: asyncio.Timeout | None = None
@@ -22,8 +22,8 @@ class ServiceClock:
         self._since: float | None = None
         self._waiting = 0
         self._in_flight = 0
-        self._landed = asyncio.Event()
-        self._landed.set()
+        self._none_in_flight = asyncio.Event()
+        self._none_in_flight.set()
 
     @property
     def service_s(self) -> float:
@@ -32,7 +32,7 @@ class ServiceClock:
 
     @contextlib.asynccontextmanager
     async def limited(self) -> AsyncIterator[None]:
-        """Run the clock, and raise TimeoutError inside when service reaches the limit."""
+        """Run the clock; raises TimeoutError inside when service reaches the limit."""
         async with asyncio.timeout(None) as self._timeout:
             self._start()
             try:
@@ -42,23 +42,23 @@ class ServiceClock:
                 self._timeout = None
 
     def waiting_changed(self, by: int) -> None:
-        """More (or fewer) requests wait for a slot or sit out a back-off."""
+        """More (or fewer) requests wait for a slot or a back-off."""
         self._waiting += by
         self._update()
 
     def in_flight_changed(self, by: int) -> None:
-        """More (or fewer) requests are on their way."""
+        """More (or fewer) requests are in flight."""
         self._in_flight += by
         self._on_in_flight()
         if self._in_flight == 0:
-            self._landed.set()
+            self._none_in_flight.set()
         else:
-            self._landed.clear()
+            self._none_in_flight.clear()
         self._update()
 
-    async def all_landed(self) -> None:
-        """Until no request is out."""
-        await self._landed.wait()
+    async def all_none_in_flight(self) -> None:
+        """Wait until no request is in flight."""
+        await self._none_in_flight.wait()
 
     def _update(self) -> None:
         idle = self._waiting > 0 and self._in_flight == 0
@@ -85,10 +85,10 @@ class ServiceClock:
 
 
 class ClockedAdmission:
-    """A gate that tells the clock when its requests wait and when they are out."""
+    """Reports to the clock when requests of a cell wait and when they are in flight."""
 
     def __init__(self, gate: Gate, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
-        """`is_draining`: this process leaves, so nothing new is sent."""
+        """`is_draining`: whether this process is shutting down."""
         self._gate = gate
         self._clock = clock
         self._is_draining = is_draining
@@ -118,10 +118,10 @@ class ClockedAdmission:
         return pause_s
 
     async def _leave_if_draining(self) -> None:
-        """What is out lands first: it is paid for."""
+        """Requests in flight end first: they are paid for."""
         if self._is_draining():
-            await self._clock.all_landed()
-            raise Draining("this worker leaves")
+            await self._clock.all_none_in_flight()
+            raise Draining("this worker is shutting down")
 
     async def discard(self, place: Place, permit: Permit) -> None:
         self._clock.in_flight_changed(-1)

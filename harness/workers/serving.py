@@ -1,8 +1,4 @@
-"""The turnstile: cells of a process start two at a time, so that not all of them need the interpreter at once.
-
-Cells that start together march in step: their requests wait for each other before they leave, and what is measured as a
-model's latency would be partly ours.
-"""
+"""One run as one worker process serves it: from a cell's message to its receipt."""
 
 from __future__ import annotations
 
@@ -45,35 +41,38 @@ if TYPE_CHECKING:
 
 
 STARTS_AT_ONCE = 2
-"""The second prepares while the first waits for Redis or the disk."""
+"""The second cell prepares while the first waits for Redis or the disk."""
 LONGEST_START_S = 0.25
-"""A start that takes longer waits for something else than the interpreter: a slow store, a slot, a model that loads."""
+"""A start that takes longer is waiting for a slow store, a slot or a model that loads, not for the interpreter."""
 
 
 class StartSlot:
-    """One cell's way through."""
+    """One cell's start."""
 
-    def __init__(self, door: asyncio.Semaphore) -> None:
-        self._door: asyncio.Semaphore | None = door
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore: asyncio.Semaphore | None = semaphore
         self._timer = asyncio.get_running_loop().call_later(LONGEST_START_S, self.leave)
 
     def leave(self) -> None:
-        """Its first request is on its way, or there will be none: the next one may begin. Saying it again is safe."""
-        door, self._door = self._door, None
+        """Let the next cell start: the first request is sent, or there will be none. Idempotent."""
+        semaphore, self._semaphore = self._semaphore, None
         self._timer.cancel()
-        if door:
-            door.release()
+        if semaphore:
+            semaphore.release()
 
 
 class StartThrottle:
-    """First come, first served."""
+    """Lets two cells of a process start at a time.
+
+    Cells that start together compete for the interpreter before each request, and the measured latency of a model would
+    include that wait."""
 
     def __init__(self) -> None:
-        self._door = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._semaphore = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def enter(self) -> StartSlot:
-        await self._door.acquire()
-        return StartSlot(self._door)
+        await self._semaphore.acquire()
+        return StartSlot(self._semaphore)
 
 
 _log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ _LOGGED = ("cell_id", "arm", "case_id", "repeat", "status", "decision_status", "
 
 
 class ServedRun:
-    """A run, the folder it writes to, and the models it may ask, in one process and on one event loop."""
+    """A run, its folder and its models, in one process and on one event loop."""
 
     def __init__(
         self,
@@ -96,8 +95,8 @@ class ServedRun:
         alone: bool,
         metrics: PrometheusMetrics | None = None,
     ) -> None:
-        """`alone`: this process runs one cell at a time, apart from all others."""
-        beside = Path(info.beside) if info.beside and Path(info.beside).is_dir() else None
+        """`alone`: this process runs one suspect cell at a time."""
+        experiment_dir = Path(info.experiment_dir) if info.experiment_dir and Path(info.experiment_dir).is_dir() else None
         experiment = Experiment.model_validate(dict(info.terms))
         self.info = info
         self.store = Store(open_folder(config.results).at(info.results))
@@ -105,8 +104,8 @@ class ServedRun:
         self.is_draining = False
         self.active: dict[str, ServiceClock] = {}
         self.beat: Callable[[], None] = lambda: None
-        """Tells the supervisor until when this process may be trusted; before a cell can block the loop."""
-        self._servers = servers.load(config.servers, experiment, beside)
+        """Extends the deadline that the supervisor watches; called before a cell can block the loop."""
+        self._servers = servers.load(config.servers, experiment, experiment_dir)
         self._soft_s, self._hard_s = config.limits(info.limits_s)
         self._redis = redis
         self._worker = worker
@@ -135,53 +134,53 @@ class ServedRun:
         return queue_name(self.info.run_id, self.info.code, pool, alone=alone)
 
     def time_left_s(self) -> float:
-        """Seconds until some cell passes its hard limit if nothing is heard until then."""
+        """Seconds until the first running cell passes its hard limit."""
         return min((self._hard_s - clock.service_s for clock in self.active.values()), default=float("inf"))
 
     async def take(self, queue: str, text: str) -> Requeue | None:
-        """Do what can be done for the cell of this message; what it raises is an error of ours."""
+        """Handle the cell of this message; returns where its message goes next, or None."""
         cell = Cell.from_json(text)
         start_slot = await self._start_throttle.enter()
         try:
             return await self._take(queue, cell, start_slot)
-        except Deferred as later:
-            return Requeue(queue, later.delay_s)
+        except Deferred as deferred:
+            return Requeue(queue, deferred.delay_s)
         except Draining:
-            return await self._left_off(queue, cell)
+            return await self._hand_back(queue, cell)
         except LeaseLost as lost:
             _log.warning("%s", lost)
             return None
-        except OverBudget as cap:
-            await self._not_run(cell, cap.scope)
+        except OverBudget as error:
+            await self._not_run(cell, error.scope)
             return None
-        except (StoreError, BrokerGone, RedisError, OSError) as trouble:
-            _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_RETRY_S, trouble)
+        except (StoreError, BrokerGone, RedisError, OSError) as error:
+            _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_RETRY_S, error)
             return Requeue(queue, TROUBLE_RETRY_S)
         finally:
             start_slot.leave()
 
     async def _take(self, queue: str, cell: Cell, start_slot: StartSlot) -> Requeue | None:
         if self.wish == control.STOP:
-            raise Draining("the run is being stopped")
+            raise Draining("the run is stopping")
         if self.wish == control.PAUSE or self.is_draining:
             return Requeue(queue, PAUSED_RETRY_S)
         receipt, attempts = await asyncio.to_thread(self._look_up, cell.cell_id)
         if receipt is not None:
-            await self._tell(cell, receipt["status"])
+            await self._publish(cell, receipt["status"])
             return None
         try:
             gate = await open_session(self._context, cell, attempts)
         except Deferred as held:
-            return await self._stand_by(queue, cell, held.delay_s)
+            return await self._wait_behind_holder(queue, cell, held.delay_s)
         return await self._run(queue, cell, gate, start_slot)
 
     def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int]:
-        """Its receipt, and how many attempts left calls."""
+        """Its receipt, and the number of earlier attempts with calls."""
         receipt = self.store.receipt(cell_id)
         return receipt, 0 if receipt else self.store.next_attempt(cell_id) - 1
 
     async def _run(self, queue: str, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Requeue | None:
-        """Holds the cell's lease and its line of the roll, and gives both back however this ends."""
+        """Run the cell while holding its lease and its in-flight entry; both are given back in any case."""
         ended, entry = False, in_flight.new_entry(self._worker, cell.arm, alone=self._alone)
         try:
             past, has_ended = await self._enter(cell, entry)
@@ -190,27 +189,28 @@ class ServedRun:
                 return Requeue(queue)
             if past.must_run_alone and not past.is_poison and not self._alone:
                 return Requeue(f"{queue}.alone")
-            async with self._model_loader.of(cell):
+            async with self._model_loader.loaded(cell):
                 attempt = self._attempt(cell, gate, start_slot)
-                done = await (give_up(attempt) if past.is_poison else self._execute(attempt))
-            if isinstance(done, NotRun):
-                await self._not_run(cell, done.scope)
+                result = await (give_up(attempt) if past.is_poison else self._execute(attempt))
+            if isinstance(result, NotRun):
+                await self._not_run(cell, result.scope)
                 return None
-            # What a cap cut short goes on when the cap is raised: its journal stays.
-            ended = done.receipt["status"] != "over_budget"
+            # A cell that was cut short by a budget continues when the budget is raised: its journal stays.
+            ended = result.receipt["status"] != "over_budget"
         finally:
-            # Off the roll first: whoever takes a free cell that is still on it must think that its holder died.
+            # The entry first: a worker that takes a free cell with an entry must conclude that its holder died.
             try:
                 await in_flight.leave(self._redis, self.info.run_id, cell.cell_id, entry)
             finally:
                 await gate.close(ended=ended)
-        await self._tell(cell, done.receipt["status"])
-        self._note(done.receipt)
+        await self._publish(cell, result.receipt["status"])
+        self._log_receipt(result.receipt)
         return None
 
     async def _enter(self, cell: Cell, entry: str) -> tuple[in_flight.PastAttempts, bool]:
-        """What happened to it before, and whether it ended between our look and our lease: a duplicate that went on would pay
-        for everything again. Its inputs are read meanwhile; what is wrong with them is said where they are used."""
+        """Past attempts, and whether the cell ended before we got the lease: a duplicate would pay for everything again.
+
+        Its snapshot is read meanwhile; errors of that are raised where it is used."""
         past, has_ended, _ = await asyncio.gather(
             in_flight.enter(self._redis, self.info.run_id, cell.cell_id, entry),
             asyncio.to_thread(self.store.has_receipt, cell.cell_id),
@@ -243,27 +243,27 @@ class ServedRun:
             is_draining=lambda: self.is_draining,
         )
 
-    def _note(self, receipt: rows.Row) -> None:
+    def _log_receipt(self, receipt: rows.Row) -> None:
         fields = {name: receipt[name] for name in _LOGGED}
         _log.info("cell ended", extra={"fields": {"run_id": self.info.run_id} | fields})
         if self._metrics:
             self._metrics.ended(self.info.experiment, receipt)
 
-    async def _stand_by(self, queue: str, cell: Cell, delay_s: float) -> Requeue | None:
-        """Another worker has the cell. One message stays in case that worker dies; further ones are duplicates."""
+    async def _wait_behind_holder(self, queue: str, cell: Cell, delay_s: float) -> Requeue | None:
+        """Another worker holds the cell: keep one message in case that worker dies, drop duplicates."""
         key = f"tah:{self.info.run_id}:standby:{cell.cell_id}"
         first = await self._redis.set(key, self._worker, nx=True, px=_STANDBY_MS)
         return Requeue(queue, delay_s) if first else None
 
-    async def _left_off(self, queue: str, cell: Cell) -> Requeue | None:
-        """A worker that leaves hands the cell on; a run that stops takes it back."""
+    async def _hand_back(self, queue: str, cell: Cell) -> Requeue | None:
+        """A worker that shuts down queues the cell again; a run that stops leaves it unfinished."""
         if self.is_draining and self.wish != control.STOP:
             return Requeue(queue)
-        await self._tell(cell, control.UNFINISHED)
+        await self._publish(cell, control.UNFINISHED)
         return None
 
     async def _not_run(self, cell: Cell, scope: str) -> None:
-        await self._tell(cell, control.NOT_RUN, scope)
+        await self._publish(cell, control.NOT_RUN, scope)
 
-    async def _tell(self, cell: Cell, what: str, detail: str = "") -> None:
-        await control.publish(self._redis, self.info.run_id, CellEvent(cell.cell_id, what, detail))
+    async def _publish(self, cell: Cell, outcome: str, detail: str = "") -> None:
+        await control.publish(self._redis, self.info.run_id, CellEvent(cell.cell_id, outcome, detail))

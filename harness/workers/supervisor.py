@@ -1,4 +1,4 @@
-"""The supervisor of one machine's workers: forks them, replaces them, and kills alone the one that is past its limit."""
+"""The supervisor of one machine's workers: forks them, replaces them, and kills one that is past its deadline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PATIENCE_S = 5.0
 
 @dataclass
 class Child:
-    """A worker process as its parent knows it."""
+    """A worker process, seen from its parent."""
 
     pid: int
     name: str
@@ -45,7 +45,7 @@ class Child:
 
 
 class Supervisor:
-    """Keeps the wanted number of processes alive until it is told to stop."""
+    """Keeps the configured number of processes alive until it is stopped."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
@@ -57,15 +57,15 @@ class Supervisor:
         self._not_before: dict[tuple[str, bool], float] = {}
 
     def run(self) -> None:
-        """Returns when every child has ended after the first signal; the second one kills them."""
+        """Run until every child has ended after the first signal; a second signal kills them."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._on_signal)
         while not self._stops or self._children:
             self._reap()
-            self._judge()
+            self._kill_overdue()
             if not self._stops:
-                self._fill()
-                self._look()
+                self._start_missing()
+                self._start_for_suspects()
             time.sleep(TICK_S)
         self._client.close()
 
@@ -74,15 +74,15 @@ class Supervisor:
         for child in self._children.values():
             _signal(child.pid, signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
 
-    def _fill(self) -> None:
-        """As many processes as were ordered: several for hosted models, one for local ones."""
+    def _start_missing(self) -> None:
+        """Start missing processes: several for hosted models, one for local ones."""
         for pool in self._config.pools:
             wanted = self._config.processes if pool == "hosted" else 1
             for _ in range(wanted - self._count(pool, alone=False)):
                 self._fork(pool, alone=False)
 
-    def _look(self) -> None:
-        """A process for suspects exists only while there are some."""
+    def _start_for_suspects(self) -> None:
+        """A process for suspect cells exists only while there are some."""
         if time.monotonic() - self._looked_at < LOOK_S:
             return
         self._looked_at = time.monotonic()
@@ -95,7 +95,7 @@ class Supervisor:
 
     def _has_suspects(self, pool: str) -> bool:
         runs = registry.active_runs(self._client).values()
-        # Also what died in the hands of the last lone process: it is taken back only by one that fetches from its queue.
+        # Including cells that died with the last such process: only a consumer of their queue gets them back.
         return any(waiting(self._broker, queue_name(run.run_id, run.code, pool, alone=True)) for run in runs)
 
     def _count(self, pool: str, *, alone: bool) -> int:
@@ -122,14 +122,14 @@ class Supervisor:
 
     def _died(self, child: Child, status: int) -> None:
         why = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
-        _log.error("worker process %d (%s) ended by %s; what it had in hand runs again", child.pid, child.pool, why)
+        _log.error("worker process %d (%s) ended by %s; its cells run again", child.pid, child.pool, why)
         if time.monotonic() - child.born_at < QUICK_S:
             self._not_before[child.pool, child.alone] = time.monotonic() + _PATIENCE_S
         if self._stops < 2:
             self._suspect(child)
 
     def _suspect(self, child: Child) -> None:
-        """The cells that died with it run alone from now on: one of them may be the reason."""
+        """Its cells run alone from now on: one of them may be the cause."""
         try:
             for run_id in registry.all_runs(self._client):
                 in_flight.mark_suspects(self._client, run_id, child.name)
@@ -137,7 +137,7 @@ class Supervisor:
         except RedisError as error:
             _log.warning("cannot mark the cells of process %d as suspects: %s", child.pid, error)
 
-    def _judge(self) -> None:
+    def _kill_overdue(self) -> None:
         for child in self._children.values():
             if child.is_past_limit and not child.is_killed:
                 _log.error("process %d has a cell past its hard limit and is killed", child.pid)
@@ -146,7 +146,7 @@ class Supervisor:
 
 
 def serve(config: WorkerConfig) -> None:
-    """Check what can be checked, import what cells need once, then fork. Raises InvalidInput when Redis does not answer."""
+    """Check Redis, import what cells need once, then fork workers. Raises InvalidInput if Redis does not answer."""
     worker_log.start(as_json=config.log_json)
     _require_redis(config.broker)
     _import_once()
@@ -154,12 +154,12 @@ def serve(config: WorkerConfig) -> None:
 
 
 def _import_once() -> None:
-    """Children share what their parent has imported, and the collector never touches those pages."""
+    """Import in the parent what children share; the garbage collector never touches those pages."""
     import gc
 
-    # Next to nothing of what is imported is garbage: looking for it would take a tenth of the time.
+    # Imports create almost no garbage: collecting would take a tenth of the time.
     gc.disable()
-    # Arrow looks for it with the first table that it builds, and would import it in the middle of the first cell's end.
+    # Arrow would import it with the first table, while the first cell ends.
     import pandas as pd  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
@@ -183,7 +183,7 @@ def _require_redis(url: str) -> None:
 
 
 def _work(config: WorkerConfig, pool: str, deadline: Deadline, name: str, *, alone: bool) -> NoReturn:
-    """The child's whole life; it never returns into the parent's code."""
+    """The child process; it never returns into the parent's code."""
     code, log = 1, worker_log.start(as_json=config.log_json)
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -192,8 +192,8 @@ def _work(config: WorkerConfig, pool: str, deadline: Deadline, name: str, *, alo
 
         WorkerProcess(config, pool, deadline, name, alone=alone).run()
         code = 0
-    except BaseException:  # noqa: BLE001 - a child reports and ends, it never unwinds into its parent's frames
-        _log.exception("worker process %d (%s) broke", os.getpid(), pool)
+    except BaseException:  # noqa: BLE001 - a child must not unwind into its parent's frames
+        _log.exception("worker process %d (%s) failed", os.getpid(), pool)
     finally:
         log.flush()
         os._exit(code)

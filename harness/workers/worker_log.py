@@ -1,4 +1,4 @@
-"""The log of worker processes: lines for people or JSON for machines, without secrets, and never in the way of a cell."""
+"""The log of worker processes: plain lines or JSON, without secrets, never blocking a cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORTEST = 6
 
 
 class PlainFormatter(logging.Formatter):
-    """A line for people."""
+    """Plain lines."""
 
     def __init__(self, secrets: dict[str, str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
@@ -34,21 +34,21 @@ class JsonFormatter(PlainFormatter):
     """One JSON object per line: time, level, logger, process, message, error."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
             "message": record.getMessage(),
         }
-        said |= getattr(record, "fields", {})
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
-        return without_secrets(json.dumps(said, ensure_ascii=False, default=str), self.secrets)
+            entry["error"] = self.formatException(record.exc_info)
+        return without_secrets(json.dumps(entry, ensure_ascii=False, default=str), self.secrets)
 
 
 class PatientHandler(logging.Handler):
-    """Hands lines to a thread of its own: when what reads them stops reading, lines are dropped and cells go on."""
+    """Writes from a thread of its own; if the reader stops reading, lines are dropped and cells go on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class PatientHandler(logging.Handler):
             return
 
     def flush(self) -> None:
-        """Give the writer a moment; no longer."""
+        """Wait up to a second for the writer."""
         deadline = time.monotonic() + 1.0
         while not self._lines.empty() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -79,7 +79,7 @@ class PatientHandler(logging.Handler):
 
 
 def start(*, as_json: bool) -> PatientHandler:
-    """Send this process's log to stderr; called again after a fork, since threads do not survive one."""
+    """Send this process's log to stderr; call it again after a fork, since threads do not survive one."""
     handler = PatientHandler()
     formatter = JsonFormatter if as_json else PlainFormatter
     handler.setFormatter(formatter(secrets_of(os.environ)))
@@ -91,12 +91,12 @@ def start(*, as_json: bool) -> PatientHandler:
 
 
 def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """Values that must never be seen, by the names of their variables."""
+    """Values that must never be logged, by variable name."""
     return {name: value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST}
 
 
 def hide(name: str, value: str | None) -> None:
-    """One more value that must never be seen, for example a key that came from .env."""
+    """Add a value that must never be logged, for example a key from .env."""
     for handler in logging.getLogger().handlers:
         if value and isinstance(handler.formatter, PlainFormatter):
             handler.formatter.secrets[name] = value

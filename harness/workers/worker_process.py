@@ -1,4 +1,4 @@
-"""One worker process: a dramatiq Worker whose threads hand cells to one event loop, and the runs that it serves."""
+"""One worker process: a dramatiq Worker whose threads hand cells to one event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STOP_MS = 24 * 3600 * 1000
 
 
 class WorkerProcess:
-    """Lives from fork to exit; `alone` takes one suspect cell at a time."""
+    """Serves runs from fork to exit; `alone`: one suspect cell at a time."""
 
     def __init__(self, config: WorkerConfig, pool: str, deadline: Deadline, name: str, *, alone: bool = False) -> None:
         self._config = config
@@ -40,14 +40,14 @@ class WorkerProcess:
         self._runs: dict[str, ServedRun] = {}
         self._refused: set[str] = set()
         self._left: set[str] = set()
-        """Runs that no living runner executes any more, with cells still in hand."""
+        """Runs that ended or lost their runner, with cells still running."""
         self._done = 0
         self._busy_at = time.monotonic()
-        self._told_to_stop = False
+        self._is_stopping = False
         self._metrics: PrometheusMetrics | None = None
 
     def run(self) -> None:
-        """Serve until told to stop or retired."""
+        """Serve until stopped or replaced."""
         _runner()(self._main())
 
     async def _main(self) -> None:
@@ -68,7 +68,7 @@ class WorkerProcess:
     def _start(self) -> dramatiq.Worker:
         threads = 1 if self._alone else self._config.threads(self._pool)
         worker = dramatiq.Worker(self._broker, worker_threads=threads, worker_timeout=_POLL_MS)
-        # Dramatiq would prefetch twice its threads, and a busy worker would sit on cells that an idle one could run.
+        # Dramatiq would prefetch twice its threads: a busy worker would hold cells that an idle one could run.
         worker.queue_prefetch = threads
         worker.start()
         return worker
@@ -85,7 +85,7 @@ class WorkerProcess:
     def _is_over(self) -> bool:
         retired = self._done >= self._config.restart_after
         idle = self._alone and not self._active and time.monotonic() - self._busy_at > IDLE_ALONE_S
-        return self._told_to_stop or retired or idle
+        return self._is_stopping or retired or idle
 
     @property
     def _active(self) -> int:
@@ -98,21 +98,21 @@ class WorkerProcess:
         self._deadline.set(time.monotonic() + left_s)
 
     async def _look(self) -> None:
-        """See which runs are announced, and what is wanted of them."""
+        """Read which runs are announced, and what users requested."""
         try:
             announced = await registry.announced_runs(self._redis)
             for run_id in announced.keys() - self._runs.keys() - self._refused:
-                await self._meet(RunInfo.from_json(announced[run_id]))
+                await self._start_serving(RunInfo.from_json(announced[run_id]))
             for run_id, run in self._runs.items():
                 run.wish = control.parse_request(await self._redis.get(control.control_key(run_id)))
             for run_id in self._left & announced.keys():
                 self._fetch_for(self._runs[run_id])
             for run_id in self._runs.keys() - announced.keys():
-                await self._part(run_id)
+                await self._stop_serving(run_id)
         except (RedisError, OSError) as error:
             _log.warning("Redis does not answer: %s", error)
 
-    async def _meet(self, info: RunInfo) -> None:
+    async def _start_serving(self, info: RunInfo) -> None:
         if self._config.runs is not None and info.run_id not in self._config.runs:
             return
         if self._pool not in info.pools:
@@ -120,7 +120,7 @@ class WorkerProcess:
             return
         if not info.is_compatible():
             self._refused.add(info.run_id)
-            _log.warning("run %s was planned with other prompts or another version; it needs a worker of that", info.run_id)
+            _log.warning("run %s was planned with another version or other prompts; it needs a matching worker", info.run_id)
             return
         run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
         run.beat = self._beat
@@ -128,7 +128,7 @@ class WorkerProcess:
         self._fetch_for(run)
 
     def _fetch_for(self, run: ServedRun) -> None:
-        """Take the run's messages from now on; Dramatiq serves a queue once, so a run that came back is news to it."""
+        """Consume the run's queue. Dramatiq must forget the queue first if the run was served before."""
         self._left.discard(run.info.run_id)
         queue = run.queue(self._pool, alone=self._alone)
         for name in (queue, f"{queue}.DQ"):
@@ -137,8 +137,8 @@ class WorkerProcess:
             self._broker.delay_queues.discard(name)
         serve_queue(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
 
-    async def _part(self, run_id: str) -> None:
-        """Start no further cell of a run that ended, or whose runner died; those in hand go on."""
+    async def _stop_serving(self, run_id: str) -> None:
+        """Start no further cell of a run that ended or lost its runner; running cells go on."""
         run = self._runs[run_id]
         run.wish = control.PAUSE
         self._left.add(run_id)
@@ -152,7 +152,7 @@ class WorkerProcess:
             self._left.discard(run_id)
 
     def _handle(self, queue: str, run_id: str, text: str) -> Requeue | None:
-        """Called in a dramatiq thread: the cell runs on the loop, the thread waits."""
+        """Called in a dramatiq thread, which waits while the cell runs on the event loop."""
         run = self._runs.get(run_id)
         return None if run is None else self._on_loop(self._count(run.take(queue, text)))
 
@@ -160,18 +160,18 @@ class WorkerProcess:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _count(self, work: Coroutine[Any, Any, Requeue | None]) -> Requeue | None:
-        again = await work
-        self._done += again is None
+        requeue = await work
+        self._done += requeue is None
         self._busy_at = time.monotonic()
-        return again
+        return requeue
 
     def _stop(self) -> None:
-        self._told_to_stop = True
+        self._is_stopping = True
         for run in self._runs.values():
             run.is_draining = True
 
     async def _leave(self) -> None:
-        """Take nothing new, let the cells in hand end; what was only fetched goes back."""
+        """Start nothing new, let running cells end; fetched messages go back."""
         leaving = asyncio.create_task(asyncio.to_thread(self._worker.stop, _STOP_MS))
         while not leaving.done():
             self._beat()

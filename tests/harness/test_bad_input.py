@@ -54,7 +54,7 @@ def test_wrong_tickers_dates_and_servers_are_all_in_one_list(tmp_path: Path) -> 
     path = tmp_path / "x.yaml"
     path.write_text(GOOD.replace("AAPL", "ZZZZ").replace("06-15", "06-16").replace("smollm2-135m", "x, server: elsewhere"))
     with pytest.raises(InvalidInput) as caught:
-        preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path)).require()
+        preflight.look(spec.load(path), experiment_dir=tmp_path, results=str(tmp_path)).require()
     assert {problem.where for problem in caught.value.problems} == {"tickers", "dates", "models.tiny.server"}
     assert all(problem.fix for problem in caught.value.problems)
 

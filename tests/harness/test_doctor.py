@@ -33,7 +33,7 @@ models: {tiny: {provider: llamacpp, model: smollm2-135m}}
 def look(tmp_path: Path, text: str = TINY, **options: Any) -> dict[str, Check]:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    found = preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path / "results"), **options)
+    found = preflight.look(spec.load(path), experiment_dir=tmp_path, results=str(tmp_path / "results"), **options)
     return {check.name: check for check in found.checks}
 
 
@@ -136,7 +136,7 @@ def test_what_failed_is_raised_as_one_list(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(TINY.replace("2012-06-15", "2012-06-16").replace("data: demo", "data: {prices: archive, archive: nowhere}"))
     with pytest.raises(InvalidInput) as caught:
-        preflight.look(spec.load(path), beside=tmp_path, results=str(tmp_path)).require()
+        preflight.look(spec.load(path), experiment_dir=tmp_path, results=str(tmp_path)).require()
     assert len(caught.value.problems) == 2
 
 

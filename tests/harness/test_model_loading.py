@@ -30,7 +30,7 @@ def test_a_model_is_warm_before_its_cells_and_gone_after_the_run(fake_models: Fa
     async def play() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
             warmer = ModelLoader(clients)
-            async with warmer.of(_cell(LLAMA)), warmer.of(_cell(LLAMA, 1)):
+            async with warmer.loaded(_cell(LLAMA)), warmer.loaded(_cell(LLAMA, 1)):
                 assert LLAMA in _loaded(fake_models)
             assert LLAMA in _loaded(fake_models), "the next cell of the arm finds it warm"
             await warmer.aclose()
@@ -45,7 +45,7 @@ def test_a_model_at_another_context_size_is_loaded_for_its_own_cells(fake_models
         async with Clients({"ollama": fake_models.ollama()}) as clients:
             warmer = ModelLoader(clients)
             for num_ctx in (4096, 16384):
-                async with warmer.of(_cell(LLAMA, num_ctx=num_ctx)):
+                async with warmer.loaded(_cell(LLAMA, num_ctx=num_ctx)):
                     sizes.append(_loaded(fake_models)[LLAMA]["context_length"])
             await warmer.aclose()
         return sizes
@@ -63,7 +63,7 @@ def test_a_model_that_somebody_else_had_loaded_stays(fake_models: FakeModels) ->
     async def play() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
             warmer = ModelLoader(clients)
-            async with warmer.of(_cell(LLAMA)):
+            async with warmer.loaded(_cell(LLAMA)):
                 pass
             await warmer.aclose()
 
@@ -75,7 +75,7 @@ def test_cells_of_another_model_wait_until_the_server_is_free(fake_models: FakeM
     order: list[str] = []
 
     async def one(warmer: ModelLoader, name: str, begun: asyncio.Event, seconds: float) -> None:
-        async with warmer.of(_cell(name)):
+        async with warmer.loaded(_cell(name)):
             order.append(f"{name} in")
             begun.set()
             await asyncio.sleep(seconds)
