@@ -92,7 +92,7 @@ def load(
 ) -> dict[str, ServerSpec]:
     """Every server that these models of the experiment need, by name; default: the models that it asks.
 
-    `path` is --servers; else servers.yaml in the folder `beside` (the experiment's), else the environment's defaults.
+    `path` is --servers; else servers.yaml in `experiment_dir` (the experiment's), else the environment's defaults.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
     env = environment.read(experiment_dir)
     specs = {name: _spec(name, part, experiment, env) for name, part in declared(path, experiment_dir).items()}
