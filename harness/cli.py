@@ -113,6 +113,10 @@ def _run(app: typer.Typer) -> int:
 
 
 def _failed(error: Exception) -> int:
+    from harness.checking import packages
+
+    if isinstance(error, ImportError | AttributeError) and (foreign := packages.foreign()):
+        return _say("\n".join(map(str, foreign)), 2)
     from agents import AgentsError
     from harness.errors import HarnessError, InvalidInput
 

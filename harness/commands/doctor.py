@@ -19,6 +19,13 @@ def doctor(
     """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""
     import json
 
+    from harness.checking import packages
+
+    if foreign := packages.foreign():
+        # Nothing else can be checked: the other checks import these packages.
+        plain = [{"name": f"package {one.name}", "status": "fail", "found": one.found, "fix": packages.FIX} for one in foreign]
+        print(json.dumps({"ready": False, "checks": plain}, indent=2) if as_json else "\n".join(map(str, foreign)))
+        raise typer.Exit(2)
     from harness.checking import checks, preflight
     from harness.errors import InvalidInput
     from harness.experiment import spec
