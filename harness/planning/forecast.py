@@ -30,6 +30,10 @@ CRITICAL_SHARE = 0.75
 """9 of 12 calls stand one after the other."""
 
 
+HOSTED, LOCAL, MIXED = "hosted", "local", "hosted and local"
+"""Where the models of an arm answer."""
+
+
 @dataclass(frozen=True)
 class ArmForecast:
     """What the cells of one arm that are still to run will use."""
@@ -56,6 +60,8 @@ class ArmForecast:
     """alias -> what one hosted model bills in all of the arm's cells."""
     worst_calls_usd: tuple[float, ...]
     """The most that each hosted call of a cell can be billed, with all the output that it may write."""
+    place: str = ""
+    """Where its models answer: hosted, local, or both; empty for a rule or where nothing is left to run."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class Forecaster:
             cell_draws=nothing if hosted is None else hosted / cells * self._one_cell(part),
             model_draws=by_model or {},
             worst_calls_usd=self._worst(part),
+            place=self._place(part),
         )
 
     def seconds(self, part: Part) -> Draws:
@@ -144,6 +151,10 @@ class Forecaster:
     def _hosted_calls(self, part: Part) -> list[tuple[PlannedCall, ServerSpec]]:
         pairs = [(call, self._servers[call.model.server]) for call in part.workload.calls]
         return [(call, server) for call, server in pairs if server.is_hosted]
+
+    def _place(self, part: Part) -> str:
+        places = {self._servers[call.model.server].is_hosted for call in part.workload.calls}
+        return MIXED if len(places) > 1 else HOSTED if True in places else LOCAL
 
     def _bill(self, call: PlannedCall, server: ServerSpec) -> Draws | None:
         """Price of one call over the draws: input by its tier, the part found in the cache, output up to the cap."""

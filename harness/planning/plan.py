@@ -199,4 +199,5 @@ def _plain_arm(arm: ArmForecast) -> dict[str, Any]:
         "time_s": arm.time.to_plain(),
         "basis": arm.basis,
         "measured": arm.is_measured,
+        "place": arm.place or None,
     }

@@ -10,6 +10,7 @@ from harness.planning import caps
 from harness.planning.caps import Cap
 from harness.planning.counting_text import input_lines, output_line
 from harness.planning.draws import Interval
+from harness.planning.per_decision_text import per_decision
 from harness.planning.plan import Plan
 from harness.planning.provable_text import advices, proves
 from reports.format import significant
@@ -57,6 +58,8 @@ def lines(plan: Plan) -> Iterator[Line]:
     if plan.reused.cells:
         yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
     yield "cost", _cost(plan)
+    for text in per_decision(plan.arms):
+        yield "a decision", text
     yield "time", f"{seconds(plan.total_time)} for all arms together"
     for cap in plan.caps:
         yield "cap", _cap(cap)

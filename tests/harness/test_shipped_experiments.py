@@ -42,7 +42,18 @@ def test_a_plan_without_a_key_shows_the_bill_of_each_kind_of_arm() -> None:
     assert "$" in rows["gpt-6.1-sol"]
     assert "$" in rows["gpt-6-luna"]
     assert "unknown" in rows["llama3.1-8b"], "what the machine costs is not declared"
+    assert any(line.startswith("a decision  hosted: gpt-6.1-sol $") and ", gpt-6-luna $" in line for line in lines)
+    assert any(line.strip() == "local: llama3.1-8b unknown" for line in lines)
+    assert any(line.strip().startswith("hosted and local: hybrid $") for line in lines)
     assert any(line.startswith("cost") and "hosted models bill $" in line for line in lines)
+
+
+def test_a_plan_names_hosted_models_that_undercut_a_local_machine(tmp_path: Path) -> None:
+    (tmp_path / "servers.yaml").write_text("ollama: {provider: ollama, usd_per_gpu_hour: 1.2}\n")
+
+    said = plan("gpt5_vs_llama", "--servers", str(tmp_path / "servers.yaml"))
+
+    assert "cheaper than llama3.1-8b on its machine, although hosted: gpt-6-luna" in said
 
 
 def test_the_last_run_costs_what_its_comment_says(last_run: dict[str, Any]) -> None:
