@@ -42,6 +42,8 @@ class ArmCard:
     is_baseline: bool
     rule: bool
     models: tuple[str, ...]
+    place: str
+    """Where its models answered: hosted, local, or hosted and local; empty where nothing was asked."""
     cells: int
     usable: int
     """Cells with a usable decision."""
@@ -72,12 +74,21 @@ def _arm_card(run: Run, slot: int, name: str, unpriced: pd.DataFrame) -> ArmCard
         is_baseline=name == run.declared.baseline,
         rule=is_rule,
         models=() if is_rule else models_of(run.experiment, name),
+        place=_place(run, name),
         cells=len(mine),
         usable=int(mine["rating"].notna().sum()),
         cost=breakdown.total(mine["cost_usd"]),
         why_no_cost=breakdown.why_no_cost(unpriced),
         statuses=_statuses(mine),
     )
+
+
+def _place(run: Run, arm: str) -> str:
+    """By the servers that the manifest has hardware of; by provider in a run without them."""
+    asked = run.calls.loc[run.calls["arm"] == arm, ["server", "provider"]].drop_duplicates()
+    machines = run.manifest.get("hardware")
+    is_local = asked["provider"].isin(breakdown.LOCAL) if machines is None else asked["server"].isin(list(machines))
+    return " and ".join(word for word, there in (("hosted", ~is_local), ("local", is_local)) if there.any())
 
 
 def _statuses(cells: pd.DataFrame) -> dict[str, int]:

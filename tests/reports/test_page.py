@@ -47,6 +47,11 @@ def test_an_unknown_cost_is_called_unknown_with_its_reason_and_never_zero(page: 
     assert "$0" not in card.replace("$0.2", "")
 
 
+def test_a_card_says_where_its_models_answered(page: Path, open_page: Open) -> None:
+    heads = [" ".join(head.split()) for head in open_page(page).page.locator(".arm h3").all_inner_texts()]
+    assert heads == ["gpt-5 hosted, baseline", "llama3.1-8b local", "small local"]
+
+
 def test_filters_narrow_the_grid_and_live_in_the_address(page: Path, open_page: Open) -> None:
     browser = open_page(page).page
     rows = browser.locator("#grid tbody tr:visible")
