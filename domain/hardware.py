@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from domain.providers import PROVIDERS
+
 HOURS_PER_YEAR = 8766.0
 HOURS_PER_MONTH = HOURS_PER_YEAR / 12
 JOULES_PER_KWH = 3.6e6
@@ -34,7 +36,8 @@ class Hardware:
     @property
     def device(self) -> str:
         """gpu or cpu: the embedded models compute on the CPU, other servers on what has a price."""
-        if self.provider == "llamacpp":
+        provider = PROVIDERS.get(self.provider)
+        if provider is not None and provider.is_embedded:
             return "cpu"
         return "cpu" if self.usd_per_gpu_hour is None and self.usd_per_cpu_hour is not None else "gpu"
 

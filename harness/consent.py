@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
-    from harness.experiment.spec import Experiment
-    from harness.session import Options
+    from harness.session import Plan
 
 
-def ask_before_spending(experiment: Experiment, cells: Iterable[Cell], options: Options, console: Console) -> None:
+def ask_before_spending(plan: Plan, cells: Iterable[Cell], console: Console) -> None:
     """Raises Stopped when a person says no, InvalidInput when nobody can be asked and nothing caps the bill."""
-    paid = [cell for cell in cells if matrix.asks_hosted(cell)]
-    if not paid or options.yes:
+    paid = [cell for cell in cells if matrix.asks_hosted(cell, plan.checked.hosted)]
+    if not paid or plan.options.yes:
         return
-    cap = experiment.budget.run_usd
+    cap = plan.experiment.budget.run_usd
     if sys.stdin.isatty() and console.is_terminal:
         _ask(len(paid), cap, console)
     elif cap is None:

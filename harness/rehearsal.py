@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from domain.providers import EMBEDDED
 from harness.experiment import calendar, spec
 from harness.experiment.spec import Experiment
 
@@ -31,7 +32,7 @@ def play(options: Options, console: Console) -> int:
     """Run the rehearsal, then plan the experiment again with what it told; returns the rehearsal's exit code."""
     from harness import outlook
     from harness import run as engine
-    from harness.experiment import matrix
+    from harness.experiment import matrix, servers
 
     experiment = spec.load(options.path, options.overrides)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
@@ -39,8 +40,9 @@ def play(options: Options, console: Console) -> int:
         changes: dict[str, Any] = {"only": None, "limit": None, "budget": None, "archive": None, "servers": None}
         code = engine.run(replace(options, path=path, yes=True, **changes), console)
     if code == 0:
-        cells = matrix.select(matrix.expand(experiment), options.only, options.limit)
-        outlook.show(experiment, cells, options, console)
+        specs = servers.load(options.servers, experiment, options.experiment_dir)
+        cells = matrix.in_order(matrix.expand(experiment), servers.hosted_names(specs))
+        outlook.show(experiment, matrix.select(cells, options.only, options.limit), options, console, specs)
     return code
 
 
@@ -73,7 +75,7 @@ def write(experiment: Experiment, folder: Path, experiment_dir: Path | None = No
 
 def _tiny(place: int) -> dict[str, Any]:
     """A model of its own for each alias: another seed, so that no two arms become the same."""
-    return {"provider": "llamacpp", "model": MODEL, "num_ctx": CONTEXT_TOKENS, "temperature": 0.7, "seed": place}
+    return {"provider": EMBEDDED.name, "model": MODEL, "num_ctx": CONTEXT_TOKENS, "temperature": 0.7, "seed": place}
 
 
 def _short(pipeline: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _play(found: Found, wish: Wish, options: Options, console: Console) -> int:
     arms = ", ".join(f"{arm}: {count} cells" for arm, count in again.per_arm(plan.matrix).items())
     display.say(f"replay {arms or 'of nothing new'}; {len(left)} to do")
     if left:
-        ask_before_spending(plan.experiment, left.values(), options, console)
+        ask_before_spending(plan, left.values(), console)
         if not _work(plan, stages, options, display):
             _close(plan, display)
             return 3

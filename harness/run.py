@@ -37,8 +37,9 @@ def run(options: Options, console: Console) -> int:
         if not left:
             display.say("nothing left to do: every cell has its receipt")
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
-        outlook.keep(plan.run, outlook.show(plan.experiment, plan.chosen, options, console, left=left.values()))
-        ask_before_spending(plan.experiment, left.values(), options, console)
+        shown = outlook.show(plan.experiment, plan.chosen, options, console, plan.checked.servers, left=left.values())
+        outlook.keep(plan.run, shown)
+        ask_before_spending(plan, left.values(), console)
         workers = workers or start_workers(plan, url, stack)
         _write_start(plan, client, cells.values())
         outcome = work_off(plan, cells, left, url, client, display, workers)
@@ -48,7 +49,7 @@ def run(options: Options, console: Console) -> int:
 def _plan(options: Options) -> Plan:
     experiment = spec.load(options.path, options.overrides)
     cells = matrix.expand(experiment)
-    chosen = matrix.select(cells, options.only, options.limit)
+    chosen = matrix.select(cells, options.only)
     checked = preflight.look(
         experiment,
         experiment_dir=options.experiment_dir,
@@ -58,9 +59,10 @@ def _plan(options: Options) -> Plan:
         snapshots=options.snapshots,
     )
     checked.require()
+    cells, chosen = (matrix.in_order(some, checked.hosted) for some in (cells, chosen))
     asked = run_folder.asked_of(cells, checked.digests)
     found = run_folder.resolve(_results(options), experiment.name, asked, fresh=options.fresh)
-    return Plan(options, experiment, cells, chosen, checked, found)
+    return Plan(options, experiment, cells, chosen[: options.limit], checked, found)
 
 
 def _results(options: Options) -> Folder:
@@ -137,7 +139,7 @@ def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),
         "prices": prices.manifest(),
-        "hardware": outlook.hardware(plan.experiment, plan.options),
+        "hardware": outlook.hardware(plan.checked.servers),
         "broker": "private" if plan.options.broker is None else "shared",
         "redis_folder": None if plan.options.broker else str(reuse.redis_folder(plan.run)),
         "started_at": old.get("started_at") or now,

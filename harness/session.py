@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness import reuse
 from harness.checking import preflight
 from harness.checking.sources_check import archive_address
-from harness.experiment import servers, spec
+from harness.experiment import spec
 from harness.experiment.matrix import pool_of
 from harness.progress import Progress
 from harness.queue import control, in_flight, registry
@@ -146,7 +146,7 @@ def _worker_arguments(plan: Plan, url: str) -> list[str]:
     said = {
         "--broker": url,
         "--results": plan.options.results,
-        "--queues": ",".join(sorted({pool_of(cell) for cell in plan.chosen})),
+        "--queues": ",".join(sorted({pool_of(cell, plan.checked.hosted) for cell in plan.chosen})),
         "--local-concurrency": str(_local_cells(plan)),
         "--processes": str(plan.options.workers or 1),
         "--run": plan.run.run_id,
@@ -157,10 +157,9 @@ def _worker_arguments(plan: Plan, url: str) -> list[str]:
 
 
 def _local_cells(plan: Plan) -> int:
-    """One cell more than the local servers answer at a time: no slot waits for a cell, and few prompts push each other
+    """One cell more than the self-hosted servers answer at a time: no slot waits for a cell, and few prompts push each other
     out of a server's cache."""
-    specs = servers.load(plan.options.servers, plan.experiment, plan.options.experiment_dir)
-    return 1 + sum(spec.slots for spec in specs.values() if not spec.is_hosted)
+    return 1 + sum(spec.slots for spec in plan.checked.servers.values() if not spec.is_hosted)
 
 
 def _info(plan: Plan) -> RunInfo:
@@ -174,5 +173,6 @@ def _info(plan: Plan) -> RunInfo:
         prices=prices.to_plain(),
         code=registry.code_of(pipelines),
         experiment_dir=str(plan.options.experiment_dir),
-        pools=tuple(sorted({pool_of(cell) for cell in plan.matrix})),
+        hosted=tuple(sorted(plan.checked.hosted)),
+        pools=tuple(sorted({pool_of(cell, plan.checked.hosted) for cell in plan.matrix})),
     )

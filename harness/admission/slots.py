@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from domain.providers import PROVIDERS
 from harness.admission.keys import SHARED, Keys
 from harness.admission.scripts import AWAY, Scripts
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 SLOW_START = 4
 TICK_S = 0.4
 _RECHECK_S = 5.0
-_ONE_MODEL = frozenset({"ollama", "llamacpp"})
-"""Providers that load weights for a request: their models should not take turns."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class SlotLimit:
     def of(cls, server: ServerSpec) -> SlotLimit:
         if server.is_hosted:
             return cls(_account(server), server.slots, adaptive=True, declared=server.parallel is not None)
-        return cls(_machine(server), server.slots, groups_models=server.provider in _ONE_MODEL)
+        return cls(_machine(server), server.slots, groups_models=PROVIDERS[server.provider].loads_weights)
 
     @property
     def words(self) -> list[str | int]:

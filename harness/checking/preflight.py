@@ -12,6 +12,7 @@ from pathlib import Path
 import agents
 from agents import Model, ServerReport
 from domain.case import case_id
+from domain.providers import PROVIDERS
 from harness.checking import checks, machine, sources_check
 from harness.checking.checks import Check, fail, ok, warn
 from harness.errors import InvalidInput
@@ -32,6 +33,8 @@ class Preflight:
     checks: tuple[Check, ...]
     reports: Mapping[str, ServerReport] = field(default_factory=dict)
     """server -> what it says of itself and its models."""
+    servers: Mapping[str, ServerSpec] = field(default_factory=dict)
+    """Servers that the experiment asks; empty if servers.yaml is wrong."""
 
     @property
     def is_ready(self) -> bool:
@@ -41,6 +44,11 @@ class Preflight:
     def digests(self) -> dict[str, str | None]:
         """model's name in the experiment -> digest of its weights, where its server tells one."""
         return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
+
+    @property
+    def hosted(self) -> frozenset[str]:
+        """Names of the servers that bill by token."""
+        return servers.hosted_names(self.servers)
 
     def require(self) -> None:
         """Raises InvalidInput with everything that failed."""
@@ -72,7 +80,7 @@ def look(
         reports = probed.result()
         pulls = {name: _pulls(experiment, spec) for name, spec in found.specs.items()} if experiment else {}
         told = [*found.problems, *_servers(found.specs, reports, pulls), *dated, *priced]
-        return Preflight((*here.result(), *told, *sources.result()), reports)
+        return Preflight((*here.result(), *told, *sources.result()), reports, found.specs)
 
 
 def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
@@ -135,6 +143,7 @@ def _lacks_key(spec: ServerSpec) -> bool:
 
 def _servers(specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport], pulls: Mapping[str, str]) -> Iterator[Check]:
     for name, spec in specs.items():
+        yield (warn if spec.warning else ok)(f"class of {name}", spec.class_and_why)
         if spec.api_key_env:
             yield _key(spec)
         if name in reports:
@@ -152,7 +161,8 @@ def _key(spec: ServerSpec) -> Check:
 def _pulls(experiment: Experiment, spec: ServerSpec) -> str:
     """What to fetch once a server that is away is there again."""
     names = dict.fromkeys(model.name for model in _models(experiment, spec.name))
-    return "; then " + ", ".join(f"`ollama pull {name}`" for name in names) if spec.provider == "ollama" else ""
+    command = PROVIDERS[spec.provider].pull_command
+    return "; then " + ", ".join(f"`{command.format(model=name)}`" for name in names) if command else ""
 
 
 def _server(spec: ServerSpec, report: ServerReport, pulls: str) -> Iterator[Check]:
@@ -224,8 +234,9 @@ def _local_price(name: str, spec: ServerSpec) -> Check:
 
     basis = local_cost.basis(spec.hardware)
     if basis == "unknown":
-        fix = "say local_cost in the experiment, or usd_per_gpu_hour (usd_per_cpu_hour for llamacpp) in servers.yaml"
-        return warn(name, "what this machine costs is not said: its cost will be NULL, never 0", fix)
+        billed = f"; or hosted: true there, if {spec.name} bills by token" if spec.url else ""
+        fix = f"give local_cost in the experiment, or usd_per_{spec.hardware.device}_hour in servers.yaml{billed}"
+        return warn(name, "the price of this hardware is unknown: its cost will be NULL, never 0", fix)
     return ok(name, f"by {basis.replace('_', ' ')}")
 
 

@@ -35,9 +35,10 @@ def plan(
         found = repricing.what_if(results, wanted.name, what_if)
         print(json.dumps(found.to_plain(), indent=2)) if as_json else repricing.show(found, Console())
         return
-    cells = matrix.select(matrix.expand(wanted), only, limit)
-    looked = preflight.look(wanted, experiment_dir=experiment.parent, servers_file=servers, results=results)
+    chosen = matrix.select(matrix.expand(wanted), only)
     specs = machines.load(servers, wanted, experiment.parent)
+    cells = matrix.in_order(chosen, machines.hosted_names(specs))[:limit]
+    looked = preflight.look(wanted, experiment_dir=experiment.parent, servers_file=servers, results=results)
     where = planning.Where(experiment.parent, results)
     made = planning.make(wanted, cells, specs, where, looked.checks)
     if as_json:

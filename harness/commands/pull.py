@@ -18,12 +18,15 @@ def pull(
     """Pull every Ollama model of an experiment that its server does not have; nothing else ever pulls."""
     import asyncio
 
+    from domain.providers import PROVIDERS
     from harness.experiment import servers as machines
     from harness.experiment import spec
 
     told = spec.load(experiment)
     found = machines.load(servers, told, experiment.resolve().parent, models=told.models)
-    wanted = {(part.server or part.provider, part.model) for part in told.models.values() if part.provider == "ollama"}
+    wanted = {
+        (part.server or part.provider, part.model) for part in told.models.values() if PROVIDERS[part.provider].pull_command
+    }
     for server, model in sorted(wanted):
         asyncio.run(_pull(found[server].as_agents_server(), model))
     if not wanted:

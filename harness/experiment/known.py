@@ -7,27 +7,6 @@ from functools import cache
 
 import agents
 
-_LOCAL = frozenset({"max_output_tokens", "num_ctx", "temperature", "top_p", "top_k", "seed"})
-PARAMETERS: dict[str, frozenset[str]] = {
-    "openai": frozenset(
-        {"reasoning_effort", "verbosity", "service_tier", "max_output_tokens", "num_ctx", "temperature", "top_p", "seed"}
-    ),
-    "openai_compatible": _LOCAL | {"reasoning_effort"},
-    "ollama": _LOCAL | {"think"},
-    "llamacpp": _LOCAL,
-}
-"""provider -> parameters of a model that it understands; a provider that is not here is sent what is said."""
-
-
-@cache
-def providers() -> tuple[str, ...]:
-    return tuple(sorted(agents.PROVIDERS))
-
-
-@cache
-def parameters(provider: str) -> frozenset[str]:
-    return PARAMETERS.get(provider, frozenset().union(*PARAMETERS.values()))
-
 
 @cache
 def roles() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from domain import models
+from domain.providers import PROVIDERS
 from harness.experiment.base import Number, Part, Whole
 
 NOT_PARAMETERS = frozenset({"provider", "model", "server"})
@@ -50,18 +50,9 @@ class ModelPart(Part):
     """Seed of the sampling; per_repeat gives each repeat its own."""
 
     def parameters(self) -> dict[str, Any]:
-        """What was said, with the defaults that would otherwise differ by model or server."""
-        said = self.model_dump(exclude=set(NOT_PARAMETERS), exclude_none=True)
-        return _implied(self.provider, self.model) | said
-
-
-def _implied(provider: str, model: str) -> dict[str, Any]:
-    """Effort differs by default between GPT-5 models and num_ctx between machines, so both are always explicit."""
-    if provider == "openai_compatible":
-        return {"max_output_tokens": 4000}
-    if provider != "openai":
-        return {"num_ctx": 8192, "max_output_tokens": 4000}
-    return {"max_output_tokens": 4000} | models.openai_defaults(model)
+        """The parameters of the file, and defaults that would otherwise differ by model, server or machine."""
+        declared = self.model_dump(exclude=set(NOT_PARAMETERS), exclude_none=True)
+        return PROVIDERS[self.provider].implied_parameters(self.model) | declared
 
 
 class PipelinePart(Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -21,12 +21,11 @@ from harness.experiment.spec import Experiment
 
 POOLS = ("hosted", "local")
 """Where cells wait for workers; `local` is served by a worker beside each GPU."""
-_HOSTED = frozenset({"openai"})
 _DATA_OF_CELL = (*DATA_KINDS, "mask", "decision_time")
 
 
 def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]:
-    """Every cell, ordered: hosted arms and rules case by case, then local and hybrid ones model by model.
+    """Every cell, case by case.
 
     Raises InvalidInput for dates that cannot be, and for two arms with one identity."""
     cases = _cases(experiment, now)
@@ -34,7 +33,18 @@ def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]
     _refuse_twins(experiment, players)
     noisy = _noisy(cases, experiment.repeats)
     cells = [cell for name, arm in players.items() for cell in _cells(experiment, name, arm, cases, noisy)]
-    return _ordered(cells, list(players))
+    place = {name: index for index, name in enumerate(players)}
+    return sorted(cells, key=lambda cell: (cell.repeat, cell.date, cell.ticker, place[cell.arm]))
+
+
+def in_order(cells: Iterable[Cell], hosted: Collection[str]) -> list[Cell]:
+    """The cells in the order in which they run: hosted arms and rules as they come, then those with a self-hosted model,
+    model by model. `hosted` names the hosted servers."""
+
+    def models_to_load(cell: Cell) -> tuple[bool, str]:
+        return not is_hosted(cell, hosted), _local_models(cell, hosted)
+
+    return sorted(cells, key=models_to_load)
 
 
 def arms(experiment: Experiment) -> dict[str, Arm]:
@@ -84,19 +94,19 @@ def select(cells: Sequence[Cell], only: str | None = None, limit: int | None = N
     return chosen[:limit]
 
 
-def is_hosted(cell: Cell) -> bool:
-    """Whether no local model plays in this cell (a rule's cell counts as hosted: it holds no GPU)."""
-    return all(model.provider in _HOSTED for model in cell.lineup.values())
+def is_hosted(cell: Cell, hosted: Collection[str]) -> bool:
+    """Whether every server that this cell asks is hosted (a rule's cell counts as hosted: it needs no GPU)."""
+    return all(server in hosted for server in cell.servers)
 
 
-def asks_hosted(cell: Cell) -> bool:
-    """Whether some hosted model plays in this cell: a hybrid's bill is one, too."""
-    return any(model.provider in _HOSTED for model in cell.lineup.values())
+def asks_hosted(cell: Cell, hosted: Collection[str]) -> bool:
+    """Whether this cell asks some hosted server: a hybrid is billed, too."""
+    return any(server in hosted for server in cell.servers)
 
 
-def pool_of(cell: Cell) -> str:
-    """Cells that need a local model go where a worker stands beside it."""
-    return "hosted" if is_hosted(cell) else "local"
+def pool_of(cell: Cell, hosted: Collection[str]) -> str:
+    """Cells that need a self-hosted model go to the workers near it."""
+    return "hosted" if is_hosted(cell, hosted) else "local"
 
 
 def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
@@ -160,21 +170,9 @@ def _noisy(cases: Sequence[Case], repeats: Repeats) -> frozenset[str]:
     return frozenset(case.case_id for case in by_hash[: repeats.noise_floor.cases])
 
 
-def _ordered(cells: list[Cell], names: list[str]) -> list[Cell]:
-    place = {name: index for index, name in enumerate(names)}
-
-    def key(cell: Cell) -> tuple[Any, ...]:
-        case = (cell.repeat, cell.date, cell.ticker, place[cell.arm])
-        if is_hosted(cell):
-            return (0, "", *case)
-        return (1, _local_model(cell), *case)
-
-    return sorted(cells, key=key)
-
-
-def _local_model(cell: Cell) -> str:
+def _local_models(cell: Cell, hosted: Collection[str]) -> str:
     """The local model that a cell loads, so that a GPU meets each model once; several count by their names together."""
-    return "+".join(sorted({f"{one.server}/{one.name}" for one in cell.lineup.values() if one.provider not in _HOSTED}))
+    return "+".join(sorted({f"{one.server}/{one.name}" for one in cell.lineup.values() if one.server not in hosted}))
 
 
 def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:

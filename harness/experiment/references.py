@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from domain.data_kinds import DATA_KINDS
+from domain.providers import PROVIDERS
 from harness.errors import Problem
 from harness.experiment import known
 from harness.experiment.problems import unknown
@@ -45,13 +46,14 @@ def check_models(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         provider = _mapping(model).get("provider")
         if not isinstance(provider, str):
             continue
-        if provider not in known.providers():
-            yield unknown(document, ("models", name, "provider"), "provider", provider, known.providers())
+        if provider not in PROVIDERS:
+            yield unknown(document, ("models", name, "provider"), "provider", provider, PROVIDERS)
             continue
-        stray = set(model) & set().union(*known.PARAMETERS.values()) - known.parameters(provider)
-        for key in sorted(stray):
+        understood = PROVIDERS[provider].parameters
+        every_parameter = {parameter for record in PROVIDERS.values() for parameter in record.parameters}
+        for key in sorted(set(model) & every_parameter - understood):
             place = ("models", name, key)
-            accepted = ", ".join(sorted(known.parameters(provider)))
+            accepted = ", ".join(sorted(understood))
             yield Problem(document.where(place), f"{dotted(place)} means nothing to {provider}; known: {accepted}", "remove it")
 
 

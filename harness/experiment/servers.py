@@ -1,16 +1,19 @@
-"""Where models answer, as servers.yaml or the environment says; nothing of it is part of an identity."""
+"""Where models answer, from servers.yaml or the environment; nothing of it is part of an identity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, RootModel, ValidationError, model_validator
+from pydantic import AfterValidator, Field, RootModel, ValidationError, model_validator
 
 from agents import Server
 from domain.hardware import Hardware
+from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only
+from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PROVIDERS, Provider
 from harness.errors import InvalidInput, Problem
 from harness.experiment import environment, matrix, problems, yaml_file
 from harness.experiment.base import Name, Seconds, Whole
@@ -18,31 +21,42 @@ from harness.experiment.lineups import ModelPart
 from harness.experiment.spec import Experiment
 from harness.experiment.terms import LocalCost
 
-OLLAMA_URL = "http://127.0.0.1:11434"
-_SLOTS = {"openai": 64, "openai_compatible": 8, "ollama": 1, "llamacpp": 1}
-_HOSTED = frozenset({"openai"})
-_KEYS = {"openai": "OPENAI_API_KEY"}
-_TIMEOUTS_S = {"openai": 300.0}
-_LOCAL_TIMEOUT_S = 600.0
-FLEX_TIMEOUT_S = 900.0
+
+def _known_provider(name: str) -> str:
+    if name not in PROVIDERS:
+        raise ValueError(f"unknown provider {name!r}; known: {', '.join(PROVIDERS)}")
+    return name
+
+
+def _with_host(url: str) -> str:
+    host_of(url)
+    if urlsplit(url).port == 0:
+        raise ValueError(f"{url!r} has port 0")
+    return url
 
 
 class ServerPart(LocalCost):
     """One server in servers.yaml."""
 
-    provider: Literal["llamacpp", "ollama", "openai", "openai_compatible"]
-    """Who speaks to it; openai_compatible is vLLM, LM Studio or a gateway."""
-    url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
-    """Address; the provider's own where this is not said."""
+    provider: Annotated[str, AfterValidator(_known_provider)]
+    """API that it speaks; openai_compatible is vLLM, LM Studio or a gateway."""
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(_with_host)] | None = None
+    """Address; default: the provider's own."""
     parallel: Whole | None = None
-    """Requests at a time. A hosted server where this is not said finds its limit by itself, up to 64; a local one has 1."""
+    """Requests at a time; default: a hosted server finds its limit by itself, up to 64, a self-hosted one has 1 or 8."""
     timeout: Seconds | None = None
-    """Longest wait for one answer: hosted 5m (flex 15m), local 10m where this is not said. Half of it, 5m at least, may pass
-    in silence while an Ollama server loads a model and reads the prompt."""
+    """Longest wait for one answer; default: hosted 5m (flex 15m), self-hosted 10m. Half of it, 5m at least, may pass in
+    silence while an Ollama server loads a model and reads the prompt."""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; never the key itself."""
     hosted: bool | None = None
-    """Whether it bills by token; where this is not said, openai does unless it has an address of its own."""
+    """Whether it bills by token; default: as the provider does at its own address, else whether the address is public."""
+
+    @model_validator(mode="after")
+    def _needs_url(self) -> Self:
+        if PROVIDERS[self.provider].needs_url and self.url is None:
+            raise ValueError(f"provider {self.provider} needs an address: add url: https://HOST/v1")
+        return self
 
     @model_validator(mode="after")
     def _hosted_costs_no_hardware(self) -> Self:
@@ -68,18 +82,36 @@ class ServerSpec:
     """As declared; None where the limit is to be found."""
     timeout_s: float = 600.0
     is_hosted: bool = False
-    """Whether it bills by token; the others cost hardware time."""
+    """Whether it bills by token; the others cost hardware time. Consent, caps, queue, price, limit and report follow it."""
+    why: str = ""
+    """Why it is hosted or self-hosted."""
+    warning: str = ""
+    """What may surprise about that."""
     cost: LocalCost = field(default_factory=LocalCost)
     """What its hardware costs, with the experiment's `local_cost` where servers.yaml is silent."""
 
     @property
     def hardware(self) -> Hardware:
-        """What its hardware costs, as the reports reckon with it."""
+        """What its hardware costs, as prices and reports use it."""
         return Hardware.of({"provider": self.provider, "slots": self.slots} | self.cost.model_dump())
 
     @property
     def slots(self) -> int:
-        return self.parallel or _SLOTS.get(self.provider, 1)
+        return self.parallel or (HOSTED_SLOTS if self.is_hosted else PROVIDERS[self.provider].slots)
+
+    @property
+    def address(self) -> str:
+        """Where it answers, for people."""
+        return self.url or PROVIDERS[self.provider].url or "this machine"
+
+    @property
+    def class_and_why(self) -> str:
+        """Its class, why, and what may surprise about it."""
+        return f"{self.class_name}: {self.why}" + (f"; {self.warning}" if self.warning else "")
+
+    @property
+    def class_name(self) -> str:
+        return "hosted" if self.is_hosted else "self-hosted"
 
     def as_agents_server(self) -> Server:
         """Where an answer may take long, so may the silence before it: a slow machine spends most of it on the prompt."""
@@ -95,12 +127,29 @@ def load(
     `path` is --servers; else servers.yaml in `experiment_dir` (the experiment's), else the environment's defaults.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
     env = environment.read(experiment_dir)
-    specs = {name: _spec(name, part, experiment, env) for name, part in declared(path, experiment_dir).items()}
-    for provider in ("openai", "ollama", "llamacpp"):
-        specs.setdefault(provider, _spec(provider, ServerPart.model_validate({"provider": provider}), experiment, env))
+    parts = declared(path, experiment_dir)
+    for provider in PROVIDERS.values():
+        if not provider.needs_url and provider.name not in parts:
+            parts[provider.name] = ServerPart(provider=provider.name)
+    specs = {name: _spec(name, part, experiment, env) for name, part in parts.items()}
     needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
     _refuse_strangers(needed, specs)
-    return {name: specs[name] for name in sorted({model.server or model.provider for model in needed.values()})}
+    served = _served(needed.values())
+    _refuse_unclear(served, parts, specs)
+    return {name: replace(specs[name], warning=_warning(specs[name], served[name])) for name in sorted(served)}
+
+
+def _served(models: Iterable[ModelPart]) -> dict[str, list[str]]:
+    """Server -> names of the models that it serves."""
+    served: dict[str, list[str]] = {}
+    for model in models:
+        served.setdefault(model.server or model.provider, []).append(model.model)
+    return served
+
+
+def hosted_names(specs: Mapping[str, ServerSpec]) -> frozenset[str]:
+    """Names of the hosted servers."""
+    return frozenset(name for name, spec in specs.items() if spec.is_hosted)
 
 
 def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, ServerPart]:
@@ -118,34 +167,42 @@ def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, Server
 
 
 def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str, str]) -> ServerSpec:
-    key_env = part.api_key_env or (_KEYS.get(part.provider) if part.url is None else None)
-    is_hosted = part.hosted if part.hosted is not None else (part.provider in _HOSTED and part.url is None)
+    provider = PROVIDERS[part.provider]
+    url = part.url or _default_url(provider, env)
+    hosting = hosting_of(provider, url, part.hosted)
+    key_env = part.api_key_env or (provider.key_env if is_own_address(provider, part.url) else None)
     return ServerSpec(
         name=name,
         provider=part.provider,
-        url=part.url or _default_url(part.provider, env),
+        url=url,
         api_key=env.get(key_env) or None if key_env else None,
         api_key_env=key_env,
         parallel=part.parallel,
-        timeout_s=part.timeout or _timeout_s(name, part.provider, experiment),
-        is_hosted=is_hosted,
+        timeout_s=part.timeout or _timeout_s(name, provider, experiment, is_hosted=hosting.is_hosted),
+        is_hosted=hosting.is_hosted,
+        why=hosting.why,
         cost=_cost(part, experiment.local_cost),
     )
 
 
-def _default_url(provider: str, env: Mapping[str, str]) -> str | None:
-    if provider == "openai":
-        return env.get("OPENAI_BASE_URL") or None
-    if provider == "ollama":
-        host = env.get("OLLAMA_HOST") or OLLAMA_URL
-        return (host if "://" in host else f"http://{host}").replace("://0.0.0.0", "://127.0.0.1")
-    return None
+def _default_url(provider: Provider, env: Mapping[str, str]) -> str | None:
+    """The address in the environment, else the provider's own; None where its client knows that one.
+
+    Raises InvalidInput for an address in the environment that is none."""
+    written = env.get(provider.url_env, "") if provider.url_env else ""
+    if not written:
+        return None if provider.is_hosted else provider.url
+    url = (written if "://" in written else f"http://{written}").replace("://0.0.0.0", "://127.0.0.1")
+    try:
+        return _with_host(url)
+    except ValueError as error:
+        raise InvalidInput([Problem(str(provider.url_env), str(error), "write http://HOST:PORT, or unset it")]) from error
 
 
-def _timeout_s(name: str, provider: str, experiment: Experiment) -> float:
-    """Flex answers late by design, so a server with a flex model waits longer."""
+def _timeout_s(name: str, provider: Provider, experiment: Experiment, *, is_hosted: bool) -> float:
+    """A server with a flex model waits longer."""
     flex = any(model.service_tier == "flex" for model in experiment.models.values() if (model.server or model.provider) == name)
-    return FLEX_TIMEOUT_S if flex else _TIMEOUTS_S.get(provider, _LOCAL_TIMEOUT_S)
+    return FLEX_TIMEOUT_S if flex else HOSTED_TIMEOUT_S if is_hosted else provider.timeout_s
 
 
 def _cost(part: ServerPart, fallback: LocalCost | None) -> LocalCost:
@@ -168,3 +225,43 @@ def _refuse_strangers(models: Mapping[str, ModelPart], specs: Mapping[str, Serve
             found.append(Problem(where, what, "name another server"))
     if found:
         raise InvalidInput(found)
+
+
+def _refuse_unclear(
+    served: Mapping[str, Sequence[str]], parts: Mapping[str, ServerPart], specs: Mapping[str, ServerSpec]
+) -> None:
+    """Refuse servers of which nobody can tell whether they bill."""
+    unclear = {name: _unclear(parts[name], specs[name], models) for name, models in sorted(served.items())}
+    problems = [Problem(f"server {name}", *problem) for name, problem in unclear.items() if problem]
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _unclear(part: ServerPart, spec: ServerSpec, served: Sequence[str]) -> tuple[str, str] | None:
+    """What is contradictory or undecided, and the fix."""
+    provider = PROVIDERS[spec.provider]
+    spelling = f"in servers.yaml write {spec.name}: {{provider: {spec.provider}, url: {spec.url}, hosted: "
+    if part.hosted is False and provider.is_hosted and is_own_address(provider, spec.url):
+        return f"{spec.address} bills by token, whatever servers.yaml says", "remove hosted: false"
+    if part.hosted is not None or spec.url is None:
+        return None
+    prices = part.model_dump(include=set(LocalCost.model_fields), exclude_none=True)
+    if spec.is_hosted and prices:
+        what = f"{spec.why}, so it bills by token, yet it has {', '.join(prices)}"
+        return what, f"hosted: false if you pay for the hardware and not by token; else remove {', '.join(prices)}"
+    vendor_only = next((model for model in served if is_vendor_only(model)), None)
+    if vendor_only and host_of(spec.url).is_elsewhere_in_private:
+        what = f"{spec.why}, and it serves {vendor_only}, which only its vendor sells: does a request to it cost money?"
+        return what, f"{spelling}true}} if it does, {spelling}false}} if it does not"
+    return None
+
+
+def _warning(spec: ServerSpec, served: Sequence[str]) -> str:
+    """What may surprise: a request that is billed, and counted by no cap."""
+    if spec.is_hosted or spec.url is None:
+        return ""
+    vendor_only = next((model for model in served if is_vendor_only(model)), None)
+    if vendor_only:
+        return f"only its vendor sells {vendor_only}: if a request to it costs money, write hosted: true, or no cap counts it"
+    public = host_of(spec.url)
+    return f"{public.description}: if it bills by token, remove hosted: false, or no cap counts it" if public.is_public else ""

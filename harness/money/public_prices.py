@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from domain.providers import PROVIDERS
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -61,7 +63,7 @@ def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
     snapshot = _snapshot()
     for asked in (
         {"provider_api_url": url, "provider_id": None},
-        {"provider_api_url": None, "provider_id": provider.removesuffix("_compatible")},
+        {"provider_api_url": None, "provider_id": _price_list(provider)},
     ):
         try:
             pair: tuple[Any, Any] = snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
@@ -70,6 +72,17 @@ def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
             if _is_known_address(snapshot, asked["provider_api_url"]):
                 return None
     return None
+
+
+def models_of(provider: str) -> frozenset[str]:
+    """Names of the models that a provider's public list prices."""
+    sellers = [seller for seller in _snapshot().providers if seller.id == _price_list(provider)]
+    return frozenset(model.id for seller in sellers for model in seller.models)
+
+
+def _price_list(provider: str) -> str:
+    """Whose list applies; a run of another version may name a provider that is unknown here."""
+    return PROVIDERS[provider].price_list if provider in PROVIDERS else provider
 
 
 def _snapshot() -> Any:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.hardware import Hardware
+from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.experiment.problems import closest
+from harness.money import public_prices
 from harness.money.pricing import PriceTable
 from harness.money.public_prices import Tokens
 from harness.storage import run_folder
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 WARNING = (
     "token use differs between model families, and so would the decisions: this is the price of these tokens, not of that run"
 )
-_LOCAL = ("ollama", "llamacpp", "openai_compatible")
-"""Providers of own hardware, for runs whose manifest does not name the servers that are."""
+_SELLERS = tuple(name for name, provider in PROVIDERS.items() if provider.is_hosted)
+"""Providers that bill at their own address, for runs whose manifest does not name the self-hosted servers."""
 _HOSTED_ONLY = "calls of hosted models only: what own hardware costs does not hang on a price list"
 _COLUMNS = [
     *("arm", "outcome", "provider", "server", "model_requested", "model_returned", "service_tier", "started_at"),
@@ -141,7 +143,7 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
     tokens = Tokens(
         counts["input_tokens"], counts["output_tokens"], counts["cached_tokens"] or 0, counts["cache_write_tokens"] or 0
     )
-    server = Place(str(row["server"]), "openai" if model else str(row["provider"]))
+    server = Place(str(row["server"]), _seller(model) if model else str(row["provider"]))
     name = model or _text(row["model_returned"]) or str(row["model_requested"])
     try:
         return table.usd(name, server, None if model else _text(row["service_tier"]), tokens, row["started_at"].to_pydatetime())
@@ -150,22 +152,26 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
 
 
 def _refuse_unpriced(model: str, table: PriceTable) -> None:
-    if table.usd(model, Place("openai", "openai"), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
+    seller = _seller(model)
+    if table.usd(model, Place(seller, seller), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
         known = _known_models()
         shown = ", ".join(name for name in known if name.startswith("gpt-"))
         raise InvalidInput([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest(model, known))])
 
 
-def _known_models() -> list[str]:
-    from genai_prices.data_snapshot import get_snapshot
+def _seller(model: str) -> str:
+    """The provider whose public prices have this model; the first one for a model that none has."""
+    return next((seller for seller in _SELLERS if model in public_prices.models_of(seller)), _SELLERS[0])
 
-    return sorted(model.id for provider in get_snapshot().providers if provider.id == "openai" for model in provider.models)
+
+def _known_models() -> list[str]:
+    return sorted(model for seller in _SELLERS for model in public_prices.models_of(seller))
 
 
 def hosted_calls(run: RunFolder) -> pd.DataFrame:
     """Calls that a provider billed, a gateway's too; what own hardware costs does not change with a price list."""
     calls, own = _calls(run), run.store.manifest().get("hardware")
-    return calls[~calls["provider"].isin(_LOCAL) if own is None else ~calls["server"].isin(own)]
+    return calls[calls["provider"].isin(_SELLERS) if own is None else ~calls["server"].isin(own)]
 
 
 def _calls(run: RunFolder) -> pd.DataFrame:

@@ -64,6 +64,8 @@ class Plan:
     """arm -> under which name the calibration keeps its forecasts."""
     again: Mapping[str, ArmForecast] = field(default_factory=dict)
     """Declared replays and judges, played once the matrix is done: part of every total."""
+    servers: Mapping[str, ServerSpec] = field(default_factory=dict)
+    """Where the models answer, and which of these servers bill by token."""
     exchanged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Numbered lineup of a swap design -> the roles that ask the other model."""
 
@@ -87,6 +89,7 @@ class Plan:
             "arms": {name: _plain_arm(arm) for name, arm in self.arms.items()},
             "again": {name: _plain_arm(arm) for name, arm in self.again.items()},
             "exchanged": {name: list(roles) for name, roles in self.exchanged.items()},
+            "servers": {name: _plain_server(spec) for name, spec in self.servers.items()},
             "caps": [cap.to_plain() for cap in self.caps],
             "models": {name: one.to_plain() for name, one in self.counted.items()},
             "not_rendered_because_of": list(self.unrendered),
@@ -136,6 +139,7 @@ def make(
         total_api_cost=draws.interval(api),
         total_time=draws.interval(_time(forecaster, parts) + _time(forecaster, later)),
         again=again,
+        servers=servers,
         exchanged=swap.exchanged(experiment.arms or {}),
         caps=caps.of_budget(experiment.budget, arms, api),
         counted=found,
@@ -186,6 +190,10 @@ def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
             by_server[server] = by_server.get(server, 0.0) + seconds
     longest = [forecaster.seconds(part) for part in parts if part.cells]
     return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(draws.COUNT)
+
+
+def _plain_server(spec: ServerSpec) -> dict[str, Any]:
+    return {"class": spec.class_name, "why": spec.why, "warning": spec.warning or None, "address": spec.address}
 
 
 def _plain_arm(arm: ArmForecast) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield "exchanged", f"{name}: {', '.join(roles)}"
     if plan.reused.cells:
         yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
+    for name, server in plan.servers.items():
+        yield "server", f"{name} is {server.class_and_why}"
     yield "cost", _cost(plan)
     for text in per_decision(plan.arms):
         yield "a decision", text

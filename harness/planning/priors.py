@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agents import Model
 from domain import models
@@ -45,27 +44,6 @@ def cell_spread(told: float, cells: int) -> float:
     """Spread between cells: the assumed one and the deviation `told` by measured cells, weighted by how many there are."""
     more = max(0, cells - 1)
     return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * told**2) / (CELL_SPREAD_WEIGHT + more))
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Tokens per second of one request, and seconds before the first token."""
-
-    prefill: float
-    decode: float
-    overhead_s: float
-
-
-_SPEEDS: Mapping[str, Speed] = {
-    "openai": Speed(20_000, 80, 1.0),
-    "openai_compatible": Speed(3_000, 40, 0.3),
-    "ollama": Speed(1_500, 45, 0.3),
-    "llamacpp": Speed(280, 70, 0.05),
-}
-
-
-def speed(provider: str) -> Speed:
-    return _SPEEDS.get(provider, Speed(1_000, 40, 0.5))
 
 
 def reasoning_tokens(model: Model) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import agents
 from agents import Model, Pipeline
+from domain.providers import PROVIDERS
 from harness.cells import Cell
 from harness.planning import counted, priors
 from harness.planning.counted import Counted
@@ -82,7 +83,7 @@ def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: boo
     how = counted.of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
     whole, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
     told = measured.output_tokens if measured else priors.output_tokens(model, prompt.asked_tokens, cap)
-    speed = priors.speed(model.provider)
+    speed = PROVIDERS[model.provider].speed
     seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
     return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None, how, prompt.handed_share)

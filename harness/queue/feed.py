@@ -31,7 +31,7 @@ class Feed:
         self._waiting: dict[str, deque[tuple[str, Cell]]] = {pool: deque() for pool in POOLS}
         self._out: dict[str, dict[str, Cell]] = {pool: {} for pool in POOLS}
         for cell_id, cell in cells.items():
-            self._waiting[pool_of(cell)].append((cell_id, cell))
+            self._waiting[pool_of(cell, self._run.hosted)].append((cell_id, cell))
 
     @property
     def left(self) -> int:
@@ -62,7 +62,7 @@ class Feed:
 
     def add(self, cell_id: str, cell: Cell) -> None:
         """Add a cell at the end."""
-        self._waiting[pool_of(cell)].append((cell_id, cell))
+        self._waiting[pool_of(cell, self._run.hosted)].append((cell_id, cell))
 
     def drop(self) -> None:
         """Send nothing more; cells that are out may still end."""

@@ -40,6 +40,8 @@ class RunInfo:
     """Fingerprint of the code that may serve it: package version, roles, prompts."""
     experiment_dir: str = ""
     """Folder of the experiment file on the runner's machine; its .env and servers.yaml are read if it exists."""
+    hosted: tuple[str, ...] = ()
+    """Names of the servers that bill by token, as the runner's machine classifies them."""
     pools: tuple[str, ...] = POOLS
     """The pools that its cells need."""
 
@@ -65,7 +67,7 @@ class RunInfo:
         """Unknown fields of another version are ignored: the run must be readable to be refused."""
         names = {field.name for field in fields(cls)}
         values = {name: value for name, value in json.loads(text).items() if name in names}
-        return cls(**values | {"pools": tuple(values.get("pools", POOLS))})
+        return cls(**values | {"pools": tuple(values.get("pools", POOLS)), "hosted": tuple(values.get("hosted", ()))})
 
 
 def pipelines_of(cells: Iterable[Cell]) -> dict[str, Mapping[str, Any]]:

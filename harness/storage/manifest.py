@@ -13,22 +13,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from domain.providers import PROVIDERS
+
 _PACKAGES = (
     "tradingagents-harness",
     "dramatiq",
     "redis",
     "langgraph",
     "langchain-core",
-    "langchain-openai",
-    "langchain-ollama",
-    "openai",
-    "xllamacpp",
+    *(package for provider in PROVIDERS.values() for package in provider.packages),
     "pyarrow",
     "pandas",
     "stockstats",
     "genai-prices",
 )
-_REDIRECTING = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_ORG_ID", "OLLAMA_HOST", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_REDIRECTING = frozenset(
+    {
+        *(name for provider in PROVIDERS.values() for name in (provider.url_env, *provider.other_env) if name),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    }
+)
 _TRACING = ("LANGSMITH_", "LANGCHAIN_")
 
 

@@ -10,11 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from agents import AgentsError, Clients, Model, Warmth
+from domain.providers import PROVIDERS
 from harness.cells import Cell
 
 _log = logging.getLogger(__name__)
-_PROVIDERS = frozenset({"ollama"})
-"""Servers that keep models loaded; the embedded one loads per turn and reports the load time."""
 
 _Key = tuple[str, str, int]
 """(server, model name, num_ctx): Ollama reloads a model for another context size."""
@@ -34,7 +33,7 @@ class ModelLoader:
     @asynccontextmanager
     async def loaded(self, cell: Cell) -> AsyncIterator[None]:
         """Keep the cell's local models loaded; cells that need other models of the same server wait."""
-        models = {_key(model): model for model in cell.lineup.values() if model.provider in _PROVIDERS}
+        models = {_key(model): model for model in cell.lineup.values() if PROVIDERS[model.provider].keeps_models}
         group = frozenset(models)
         if not group:
             yield

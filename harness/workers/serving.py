@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +18,7 @@ from harness.admission.ledger import Caps
 from harness.cells import Cell
 from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError
 from harness.experiment import servers
+from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
 from harness.money.pricing import PriceTable
 from harness.queue import control, in_flight
@@ -105,7 +107,7 @@ class ServedRun:
         self.active: dict[str, ServiceClock] = {}
         self.beat: Callable[[], None] = lambda: None
         """Extends the deadline that the supervisor watches; called before a cell can block the loop."""
-        self._servers = servers.load(config.servers, experiment, experiment_dir)
+        self._servers = _billed_alike(servers.load(config.servers, experiment, experiment_dir), info.hosted)
         self._soft_s, self._hard_s = config.limits(info.limits_s)
         self._redis = redis
         self._worker = worker
@@ -117,7 +119,7 @@ class ServedRun:
         self._model_loader = ModelLoader(self._clients)
         self._start_throttle = StartThrottle()
         self._snapshots = SnapshotCache(self.store.snapshots)
-        self._hosted = frozenset(name for name, spec in self._servers.items() if spec.is_hosted)
+        self._hosted = servers.hosted_names(self._servers)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
         self._context = AdmissionContext(config.broker, info.run_id, self._servers, prices, caps)
 
@@ -267,3 +269,8 @@ class ServedRun:
 
     async def _publish(self, cell: Cell, outcome: str, detail: str = "") -> None:
         await control.publish(self._redis, self.info.run_id, CellEvent(cell.cell_id, outcome, detail))
+
+
+def _billed_alike(specs: Mapping[str, ServerSpec], hosted: Collection[str]) -> dict[str, ServerSpec]:
+    """This machine's servers; what the runner asked consent for is capped here, too, whatever this machine's file says."""
+    return {name: replace(spec, is_hosted=spec.is_hosted or name in hosted) for name, spec in specs.items()}

@@ -16,7 +16,7 @@ from harness.queue.broker import NAMESPACE, make_broker, purge, waiting
 from harness.queue.feed import Feed
 from harness.queue.registry import RunInfo
 
-RUN = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="f" * 64)
+RUN = RunInfo("20260101-000000-aaaa", "lab", terms={}, pipelines={}, prices={}, code="f" * 64, hosted=("openai",))
 HOSTED = "cells.20260101-000000-aaaa.ffffffffffff.hosted"
 LOCAL = "cells.20260101-000000-aaaa.ffffffffffff.local"
 

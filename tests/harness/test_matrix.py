@@ -13,6 +13,7 @@ from harness.errors import InvalidInput
 from harness.experiment import known, matrix, servers, spec
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+HOSTED = frozenset({"openai"})
 BASE = """
 name: both
 tickers: [AAPL, MSFT]
@@ -44,7 +45,7 @@ models:
 def cells(tmp_path: Path, text: str = BASE, only: str | None = None, limit: int | None = None) -> list[Cell]:
     path = tmp_path / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    return matrix.select(matrix.expand(spec.load(path), NOW), only, limit)
+    return matrix.select(matrix.in_order(matrix.expand(spec.load(path), NOW), HOSTED), only, limit)
 
 
 def keys(tmp_path: Path, text: str = BASE) -> set[str]:
@@ -59,7 +60,7 @@ def test_every_combination_is_one_cell_with_its_own_key(tmp_path: Path) -> None:
 
 def test_hosted_arms_run_case_by_case_and_local_ones_model_by_model(tmp_path: Path) -> None:
     found = cells(tmp_path)
-    hosted = [cell for cell in found if matrix.is_hosted(cell)]
+    hosted = [cell for cell in found if matrix.is_hosted(cell, HOSTED)]
     assert found[: len(hosted)] == hosted
     assert [cell.case_id for cell in hosted[:4]] == ["AAPL@2012-06-15", "AAPL@2012-06-15", "MSFT@2012-06-15", "MSFT@2012-06-15"]
     local = [sorted({one.name for one in cell.lineup.values() if one.provider != "openai"})[0] for cell in found[len(hosted) :]]

@@ -1,0 +1,153 @@
+"""One record per provider: everything that the other packages know of it.
+
+To add a provider, write its client in `agents/llms/` and its record here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain import models
+
+HOSTED_SLOTS = 64
+"""Ceiling of a hosted server whose limit is found by itself."""
+HOSTED_TIMEOUT_S = 300.0
+FLEX_TIMEOUT_S = 900.0
+"""Flex answers late by design."""
+MAX_OUTPUT_TOKENS = 4000
+"""Cap on one answer, unless the experiment names another."""
+
+_SAMPLING = frozenset({"max_output_tokens", "num_ctx", "temperature", "top_p", "seed"})
+_LOCAL_SAMPLING = _SAMPLING | {"top_k"}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Assumed speed of one request, used until a run has measured it."""
+
+    prefill: float
+    """Tokens per second."""
+    decode: float
+    """Tokens per second."""
+    overhead_s: float
+    """Seconds before the first token, besides the prompt's."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Traits of one provider; defaults are those of a self-hosted server."""
+
+    name: str
+    """As the experiment and servers.yaml name it."""
+    client: str
+    """Module of `agents.llms` that speaks to it."""
+    parameters: frozenset[str]
+    """Model parameters that it understands."""
+    speed: Speed
+    price_list: str
+    """Whose public prices apply where an address has none of its own."""
+
+    is_hosted: bool = False
+    """Whether its own address bills by token; a server with another address is classified by `domain.hosting`."""
+    url: str | None = None
+    """Its own address; None if it has none, or computes in this machine."""
+    url_env: str | None = None
+    """Environment variable that replaces the address."""
+    other_env: tuple[str, ...] = ()
+    """Further environment variables that send its client elsewhere."""
+    key_env: str | None = None
+    """Environment variable with the key of its own address."""
+    needs_url: bool = False
+    """Whether servers.yaml must give an address."""
+
+    slots: int = 1
+    """Requests at a time of a self-hosted server."""
+    timeout_s: float = 600.0
+    """Longest wait for one answer of a self-hosted server."""
+
+    lane_parameters: frozenset[str] = frozenset()
+    """Parameters that choose price and speed, not the answer: never part of an identity."""
+    implied: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are always explicit, and part of an identity: their defaults differ by server or machine."""
+    implies_model_defaults: bool = False
+    """Whether the same holds for what `domain.models` names as a model's defaults."""
+
+    loads_weights: bool = False
+    """Whether it loads weights for a request, so that models should not take turns."""
+    keeps_models: bool = False
+    """Whether it keeps a model loaded after a request until told otherwise."""
+    is_embedded: bool = False
+    """Whether its default is a server of our own on this machine's CPU."""
+    pull_command: str | None = None
+    """Shell command that fetches `{model}`; None if models cannot be pulled."""
+
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions belong into a run's manifest."""
+    sdk: str | None = None
+    """Top module of its SDK, whose exceptions wrap the cause of a failure."""
+
+    def implied_parameters(self, model: str) -> dict[str, Any]:
+        """Parameters that every request to this model states, unless the experiment states others."""
+        return {**self.implied, **(models.openai_defaults(model) if self.implies_model_defaults else {})}
+
+
+_RECORDS = (
+    Provider(
+        name="llamacpp",
+        client="llamacpp",
+        parameters=_LOCAL_SAMPLING,
+        speed=Speed(280, 70, 0.05),
+        price_list="llamacpp",
+        implied={"num_ctx": 8192, "max_output_tokens": MAX_OUTPUT_TOKENS},
+        loads_weights=True,
+        is_embedded=True,
+        packages=("xllamacpp",),
+    ),
+    Provider(
+        name="ollama",
+        client="ollama",
+        parameters=_LOCAL_SAMPLING | {"think"},
+        speed=Speed(1_500, 45, 0.3),
+        price_list="ollama",
+        url="http://127.0.0.1:11434",
+        url_env="OLLAMA_HOST",
+        implied={"num_ctx": 8192, "max_output_tokens": MAX_OUTPUT_TOKENS},
+        loads_weights=True,
+        keeps_models=True,
+        pull_command="ollama pull {model}",
+        packages=("langchain-ollama",),
+    ),
+    Provider(
+        name="openai",
+        client="openai",
+        parameters=_SAMPLING | {"reasoning_effort", "verbosity", "service_tier"},
+        speed=Speed(20_000, 80, 1.0),
+        price_list="openai",
+        is_hosted=True,
+        url="https://api.openai.com/v1",
+        url_env="OPENAI_BASE_URL",
+        other_env=("OPENAI_API_BASE", "OPENAI_ORG_ID"),
+        key_env="OPENAI_API_KEY",
+        slots=8,
+        lane_parameters=frozenset({"service_tier"}),
+        implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
+        implies_model_defaults=True,
+        packages=("langchain-openai", "openai"),
+        sdk="openai",
+    ),
+    Provider(
+        name="openai_compatible",
+        client="openai",
+        parameters=_LOCAL_SAMPLING | {"reasoning_effort"},
+        speed=Speed(3_000, 40, 0.3),
+        price_list="openai",
+        needs_url=True,
+        slots=8,
+        implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
+    ),
+)
+PROVIDERS: Mapping[str, Provider] = {record.name: record for record in _RECORDS}
+EMBEDDED = next(record for record in _RECORDS if record.is_embedded)
+"""The provider that needs neither a server nor a key."""
