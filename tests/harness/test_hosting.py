@@ -165,7 +165,7 @@ def test_what_may_surprise_is_said_with_the_class(tmp_path: Path) -> None:
     ],
 )
 def test_a_server_that_contradicts_itself_is_refused(
-    tmp_path: Path, provider: str, server: dict[str, Any], problem: str
+    tmp_path: Path, provider: str, server: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
         load(tmp_path, {"provider": provider, **server}, provider if provider in PROVIDERS else "openai")
