@@ -10,7 +10,6 @@ from domain.defaults import HORIZONS
 from reports.metrics import builtin as _declared  # noqa: F401 - importing the file fills the registry
 from reports.metrics import registry
 from reports.metrics.facts import Facts
-from reports.metrics.measure import MetricData
 from reports.metrics.registry import Metric
 
 if TYPE_CHECKING:
@@ -48,5 +47,8 @@ def figures_by_arm(run: Run, name: str) -> dict[str, Estimate]:
     facts = Facts(run)
     if not len(facts.cells):
         return {}
+    # Here, because every experiment's names pass through this file and SciPy takes a tenth of a second to import.
+    from reports.metrics.measure import MetricData
+
     measured = MetricData(facts, registry.METRICS[name])
     return {arm: measured.value(arm) for arm in facts.arms}
