@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from domain.models import SNAPSHOT, plain_name
@@ -50,6 +51,18 @@ class Shutdown:
     """OpenAI: "you can still use it until its shutdown date". On that day it may fail at any hour; afterwards it is gone."""
     replacement: str | None
     source: str
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self | None:
+        """As `to_plain` wrote it; None for anything else."""
+        try:
+            day = dt.date.fromisoformat(str(plain["date"]))
+            return cls(str(plain["model"]), day, plain["replacement"], str(plain["source"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def to_plain(self) -> dict[str, Any]:
+        return {"model": self.model, "date": self.date.isoformat(), "replacement": self.replacement, "source": self.source}
 
     def days_left(self, today: dt.date) -> int:
         """0 on the day itself, negative afterwards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.checking import preflight
+from harness.checking.models_check import KnownModel
 from harness.consent import ask_before_spending
 from harness.display import Display
 from harness.errors import InvalidInput, Problem
@@ -113,8 +115,8 @@ def play(found: Found, wish: Wish, options: Options, console: Console) -> int:
 
 
 def _play(found: Found, wish: Wish, options: Options, console: Console) -> int:
-    plan, stages = _plan(found, wish, options)
     display = Display(console, f"{found.run.experiment}/{found.run.run_id} replay")
+    plan, stages = _plan(found, wish, options, display)
     if found.added:
         found.run.store.folder.write("experiment.yaml", found.experiment.to_yaml().encode())
     _reopen(plan)
@@ -177,12 +179,15 @@ def _is_possible(plan: Plan, cell: Cell) -> bool:
     return replayed is not None and (replayed["status"] == "ok" or bool(replayed["output_tokens"]))
 
 
-def _plan(found: Found, wish: Wish, options: Options) -> tuple[Plan, tuple[list[Cell], list[Cell]]]:
+def _plan(found: Found, wish: Wish, options: Options, display: Display) -> tuple[Plan, tuple[list[Cell], list[Cell]]]:
     again.check(found.experiment, wish)
     sources = recorded.replayable_cells(found.run.store, wish.source)
     if recorded.is_replayed(found.run.store, *again.floor_of(found.experiment, wish, sources)):
         # The source's own models may be gone by now: what they answered is recorded, so neither key nor server is needed.
         wish = again.without_own(found.experiment, wish)
+    if wish.floor and _is_gone(found.experiment, wish.source, options):
+        display.say(f"no noise floor: a model of {wish.source!r} was shut down by its vendor and cannot be asked again")
+        wish = replace(wish, floor=0)
     asking = _asking(found.experiment, wish, options)
     checked = _checked(asking, options) if asking.arms else preflight.Preflight(())
     checked.require()
@@ -190,6 +195,14 @@ def _plan(found: Found, wish: Wish, options: Options) -> tuple[Plan, tuple[list[
     judgements = again.judgements_of(found.experiment, wish, replays, checked.digests)
     cells = [*replays, *judgements]
     return Plan(options, asking, cells, cells, checked, found.run), (replays, judgements)
+
+
+def _is_gone(experiment: Experiment, arm: str, options: Options) -> bool:
+    """Whether a model of this arm is no longer served, as far as that is known without asking its server."""
+    own = {model.alias: model for model in matrix.lineup(experiment, matrix.arms(experiment)[arm]).values()}
+    specs = servers.load(options.servers, experiment, options.experiment_dir, own)
+    today = options.clock().astimezone(dt.UTC).date()
+    return any(KnownModel(model, specs[model.server]).is_gone(today) for model in own.values())
 
 
 def _checked(asking: Experiment, options: Options) -> preflight.Preflight:
@@ -200,6 +213,7 @@ def _checked(asking: Experiment, options: Options) -> preflight.Preflight:
         results=options.results,
         broker=options.broker,
         freezes=False,
+        now=options.clock(),
     )
 
 

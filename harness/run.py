@@ -29,6 +29,8 @@ def run(options: Options, console: Console) -> int:
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))
+    for warning in plan.checked.shutdown_warnings:
+        display.say(f"{warning.found} ({warning.fix})")
     with broker(plan) as url, connected(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = _freeze(plan, display)
@@ -57,6 +59,7 @@ def _plan(options: Options) -> Plan:
         results=options.results,
         broker=options.broker,
         snapshots=options.snapshots,
+        now=options.clock(),
     )
     checked.require()
     cells, chosen = (matrix.in_order(some, checked.hosted) for some in (cells, chosen))
@@ -138,6 +141,7 @@ def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
         "snapshots": (old.get("snapshots") or {}) | {cell.case_id: cell.snapshot_sha256 for cell in cells},
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),
+        "shutdowns": plan.checked.shutdowns,
         "prices": prices.manifest(),
         "hardware": outlook.hardware(plan.checked.servers),
         "broker": "private" if plan.options.broker is None else "shared",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ class Options:
     servers: Path | None = None
     results: str = "results"
     snapshots: Path = Path("snapshots")
+    clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    """What time it is; decides whether a vendor still serves a model."""
 
     @property
     def experiment_dir(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,14 @@ class Run:
     @property
     def run_id(self) -> str:
         return str(self.manifest.get("run_id") or self.path.rstrip("/").rpartition("/")[2])
+
+    @property
+    def started_on(self) -> dt.date | None:
+        """The day on which it began; None where the manifest does not tell."""
+        try:
+            return dt.datetime.fromisoformat(str(self.manifest.get("started_at"))).date()
+        except ValueError:
+            return None
 
     @cached_property
     def declared(self) -> Declared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -258,7 +259,28 @@ def _model_report(model: Model, listed: dict[str, Any] | None, url: str) -> Mode
         return ModelReport(model.name, False, f"{url} has no model {model.name!r}", fix)
     entry = listed[model.name]
     length = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
-    return ModelReport(model.name, True, problem, fix, context_length=length if isinstance(length, int) else None)
+    context_length = length if isinstance(length, int) else None
+    lists_shutdowns, shutdown_date = _listed_shutdown(entry)
+    return ModelReport(
+        model.name,
+        True,
+        problem,
+        fix,
+        context_length=context_length,
+        lists_shutdowns=lists_shutdowns,
+        shutdown_date=shutdown_date,
+    )
+
+
+def _listed_shutdown(entry: Mapping[str, Any]) -> tuple[bool, dt.date | None]:
+    """Whether the list has a field for the shutdown, and its date; a date that cannot be read counts as no field."""
+    if "shutdown_date" not in entry:
+        return False, None
+    day = entry["shutdown_date"]
+    try:
+        return True, None if day is None else dt.date.fromisoformat(day)
+    except (TypeError, ValueError):
+        return False, None
 
 
 def _unsupported_params(model: Model) -> tuple[str | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,6 +61,9 @@ class ModelReport:
     size_bytes: int | None = None
     size_vram_bytes: int | None = None
     """If below size_bytes, part of the model runs on the CPU; None while it is not loaded."""
+    lists_shutdowns: bool = False
+    """Whether its server's list of models has a field for the day of its shutdown."""
+    shutdown_date: dt.date | None = None
 
 
 @dataclass(frozen=True)

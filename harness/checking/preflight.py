@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import agents
 from agents import Model, ServerReport
 from domain.case import case_id
 from domain.providers import PROVIDERS
-from harness.checking import checks, machine, sources_check
+from harness.checking import checks, machine, models_check, sources_check
 from harness.checking.checks import Check, fail, ok, warn
 from harness.errors import InvalidInput
 from harness.experiment import calendar, environment, matrix, servers
@@ -35,6 +36,8 @@ class Preflight:
     """server -> what it says of itself and its models."""
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Servers that the experiment asks; empty if servers.yaml is wrong."""
+    shutdowns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """model's name in the experiment -> its announced shutdown, as the manifest keeps it."""
 
     @property
     def is_ready(self) -> bool:
@@ -50,6 +53,11 @@ class Preflight:
         """Names of the servers that bill by token."""
         return servers.hosted_names(self.servers)
 
+    @property
+    def shutdown_warnings(self) -> tuple[Check, ...]:
+        """Models that their vendor turns off."""
+        return tuple(check for check in self.checks if check.name.startswith(models_check.SHUTDOWN) and check.status == "warn")
+
     def require(self) -> None:
         """Raises InvalidInput with everything that failed."""
         checks.require(self.checks)
@@ -64,10 +72,12 @@ def look(
     broker: str | None = None,
     snapshots: Path = Path("snapshots"),
     freezes: bool = True,
+    now: dt.datetime | None = None,
 ) -> Preflight:
     """Look at everything at once, in a few seconds at most; changes nothing and costs nothing.
 
-    Data sources matter only where cases will be frozen (`freezes`)."""
+    Data sources matter only where cases will be frozen (`freezes`). `now`: default: the clock."""
+    now = now or dt.datetime.now(dt.UTC)
     found = _Servers({}, ())
     if experiment:
         found = _load(experiment, servers_file, experiment_dir)
@@ -76,11 +86,13 @@ def look(
         sources = pool.submit(lambda: _sources(experiment, experiment_dir, snapshots) if experiment and freezes else [])
         probed = pool.submit(lambda: asyncio.run(_probe(experiment, found.specs)) if experiment else {})
         dated = list(_dates(experiment)) if experiment else []
-        priced = list(_prices(experiment, found.specs, experiment_dir)) if experiment else []
+        priced = list(_prices(experiment, found.specs, experiment_dir, now)) if experiment else []
         reports = probed.result()
         pulls = {name: _pulls(experiment, spec) for name, spec in found.specs.items()} if experiment else {}
-        told = [*found.problems, *_servers(found.specs, reports, pulls), *dated, *priced]
-        return Preflight((*here.result(), *told, *sources.result()), reports, found.specs)
+        known = list(_known_models(experiment, found.specs, reports)) if experiment else []
+        models = models_check.checks(known, now.astimezone(dt.UTC).date())
+        told = [*found.problems, *_servers(found.specs, reports, pulls), *models, *dated, *priced]
+        return Preflight((*here.result(), *told, *sources.result()), reports, found.specs, models_check.shutdowns(known))
 
 
 def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
@@ -117,6 +129,15 @@ def _load(experiment: Experiment, path: Path | None, experiment_dir: Path | None
 def _models(experiment: Experiment, server: str) -> list[Model]:
     named = [matrix.model(experiment, alias) for alias in matrix.asked_models(experiment)]
     return [one for one in named if one.server == server]
+
+
+def _known_models(
+    experiment: Experiment, specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport]
+) -> Iterator[models_check.KnownModel]:
+    for name, spec in specs.items():
+        answered = reports[name].models if name in reports else {}
+        for model in _models(experiment, name):
+            yield models_check.KnownModel(model, spec, answered.get(model.alias))
 
 
 async def _probe(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> dict[str, ServerReport]:
@@ -202,13 +223,14 @@ def _dates(experiment: Experiment) -> Iterator[Check]:
         yield from checks.of_problems(error)
 
 
-def _prices(experiment: Experiment, specs: Mapping[str, ServerSpec], experiment_dir: Path | None) -> Iterator[Check]:
+def _prices(
+    experiment: Experiment, specs: Mapping[str, ServerSpec], experiment_dir: Path | None, now: dt.datetime
+) -> Iterator[Check]:
     try:
         table = price_table(experiment, experiment_dir)
     except InvalidInput as error:
         yield from checks.of_problems(error)
         return
-    now = dt.datetime.now(dt.UTC)
     for spec in specs.values():
         for model in _models(experiment, spec.name):
             yield _price(experiment, spec, model, table, now)

@@ -202,7 +202,7 @@ class Forecaster:
 
     def _written(self, call: PlannedCall) -> Draws:
         """How much more or less than planned this model writes."""
-        spread = self._measured(call.model) if call.is_measured else priors.OUTPUT_SPREAD
+        spread = self._measured(call.model) if call.is_measured else priors.output_spread(call.model)
         return self._factor(call.model, "output", spread)
 
     def _speed(self, call: PlannedCall) -> Draws:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domain.models import family_of
 from harness.cells import Cell
 from harness.checking import preflight
-from harness.checking.checks import Check
+from harness.checking.checks import Check, warn
 from harness.checking.sources_check import archive_folder
 from harness.experiment import swap
 from harness.experiment.servers import ServerSpec
@@ -21,6 +22,7 @@ from harness.planning.counted import Counted
 from harness.planning.draws import Interval
 from harness.planning.earlier import Reused
 from harness.planning.forecast import ArmForecast, Forecaster
+from harness.planning.workload import PlannedCall
 from harness.storage.folder import open_folder
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class Plan:
     """Declared replays and judges, played once the matrix is done: part of every total."""
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Where the models answer, and which of these servers bill by token."""
+    unknown_models: tuple[str, ...] = ()
+    """Names that the table of models does not know; their intervals are wider."""
     exchanged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Numbered lineup of a swap design -> the roles that ask the other model."""
 
@@ -92,6 +96,7 @@ class Plan:
             "servers": {name: _plain_server(spec) for name, spec in self.servers.items()},
             "caps": [cap.to_plain() for cap in self.caps],
             "models": {name: one.to_plain() for name, one in self.counted.items()},
+            "unknown_models": list(self.unknown_models),
             "not_rendered_because_of": list(self.unrendered),
             "detectable": {name: one.to_plain() for name, one in self.detectable.items()},
             "undetectable": list(self.undetectable),
@@ -148,7 +153,8 @@ def make(
         undetectable=undetectable,
         runs_learnt_from=learnt.runs,
         price_version=table.version,
-        checks=checks,
+        checks=(*checks, *_too_long(parts)),
+        unknown_models=_unknown_models([*parts, *later]),
         model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
     )
 
@@ -178,6 +184,31 @@ def _counted(parts: Sequence[forecast.Part]) -> dict[str, Counted]:
     """By model; the least sure way, where arms differ."""
     pairs = [pair for part in parts for pair in part.workload.counted.items()]
     return dict(sorted(pairs, key=lambda pair: pair[1].spread))
+
+
+def _unknown_models(parts: Sequence[forecast.Part]) -> tuple[str, ...]:
+    names = {call.model.name for part in parts for call in part.workload.calls}
+    return tuple(sorted(name for name in names if family_of(name) is None))
+
+
+def _too_long(parts: Sequence[forecast.Part]) -> Iterator[Check]:
+    """One warning per model whose longest planned prompt and answer do not fit its context window, where that is known."""
+    longest: dict[str, PlannedCall] = {}
+    for call in (call for part in parts for call in part.workload.calls):
+        if call.model.alias not in longest or _whole_tokens(call) > _whole_tokens(longest[call.model.alias]):
+            longest[call.model.alias] = call
+    for alias, call in longest.items():
+        family = family_of(call.model.name)
+        window = call.model.params.get("num_ctx") or (family.context_tokens if family else None)
+        if window and _whole_tokens(call) > window:
+            found = (
+                f"the prompt of {call.role}, about {call.input_tokens:,.0f} tokens, and its answer do not fit {window:,} tokens"
+            )
+            yield warn(f"context of {alias}", found, "raise num_ctx where the model allows it, or lower pipeline.budget_tokens")
+
+
+def _whole_tokens(call: PlannedCall) -> float:
+    return call.input_tokens + (call.output_cap or call.output_tokens)
 
 
 def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:

@@ -20,6 +20,8 @@ REASONING_TOKENS: Mapping[str, float] = {
 """Hidden tokens of one answer by effort (or level of thinking), in the middle."""
 OUTPUT_SPREAD = 0.55
 """Standard deviation of the log of a model's true output over these priors: 80 % within a factor of 2."""
+UNKNOWN_OUTPUT_SPREAD = 0.85
+"""The same for a model that the table of models does not know: whether it reasons is open, 80 % within a factor of 3."""
 INPUT_SPREADS: Mapping[str, float] = {"tokenizer": 0.05, "calibrated ratio": 0.07, "declared ratio": 0.12, "assumed": 0.30}
 """The same for what is known of a prompt beforehand, by how it was counted; what roles hand on varies with their output."""
 SPEED_SPREAD = 0.5
@@ -53,6 +55,10 @@ def reasoning_tokens(model: Model) -> float:
         return REASONING_TOKENS.get(str(effort), REASONING_TOKENS["medium"])
     think = model.params.get("think", models.reasons_by_default(model.name))
     return 0.0 if not think else REASONING_TOKENS.get(str(think), REASONING_TOKENS["medium"])
+
+
+def output_spread(model: Model) -> float:
+    return OUTPUT_SPREAD if models.family_of(model.name) else UNKNOWN_OUTPUT_SPREAD
 
 
 def output_cap(model: Model, pipeline_cap: int | None) -> int | None:

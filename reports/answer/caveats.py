@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from domain.shutdowns import VENDOR
 from reports.answer import wording
 from reports.format import count
 from reports.metrics import outcomes
+from reports.trust import shutdowns
 
 if TYPE_CHECKING:
     from reports.answer.findings import Findings
@@ -24,6 +26,7 @@ def caveats(found: Findings, run: Run) -> tuple[str, ...]:
         *_leakage_caveats(found),
         *_outcome_caveats(found, run),
         *_many_caveats(found),
+        *_shutdown_caveats(run),
     )
 
 
@@ -42,6 +45,14 @@ def _many_caveats(found: Findings) -> Iterator[str]:
             f"{len(found.arms) - 1} arms are held against one baseline; the correction is over the endpoints of each pair, not "
             f"over pairs."
         )
+
+
+def _shutdown_caveats(run: Run) -> Iterator[str]:
+    """Models that cannot be asked again for long, as the run recorded it; of older runs, as the table says."""
+    for shutdown in shutdowns.of_run(run):
+        days = shutdown.days_left(run.started_on) if run.started_on else None
+        when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
+        yield f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}; {shutdown.named()}."
 
 
 def _failure_caveats(found: Findings, run: Run) -> Iterator[str]:

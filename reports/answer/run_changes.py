@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 _NOT_TERMS = frozenset({"name", "budget", "cell_limit", "gates"})
-_NOT_VERSIONS = ("run_id", "started_at", "finished_at", "cells", "state", "status", "experiment", "asked", "command")
+_NOT_VERSIONS = (
+    "run_id",
+    "started_at",
+    "finished_at",
+    "cells",
+    "state",
+    "status",
+    "experiment",
+    "asked",
+    "command",
+    "shutdowns",
+)
 
 
 @dataclass(frozen=True)

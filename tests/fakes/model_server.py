@@ -35,6 +35,7 @@ class FakeServer:
         self._latency_s = latency_s
         self._api_key: str | None = None
         self.listed: list[str] = []
+        self.shutdown_dates: dict[str, Any] | None = {}
         self._forget()
 
     def app(self) -> web.Application:
@@ -72,7 +73,9 @@ class FakeServer:
     async def models(self, request: web.Request) -> web.Response:
         if not self._allowed(request):
             return _refused()
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "fake"} for name in self.listed]
+        data: list[dict[str, Any]] = [{"id": name, "object": "model", "created": 0, "owned_by": "fake"} for name in self.listed]
+        if self.shutdown_dates is not None:
+            data = [one | {"shutdown_date": self.shutdown_dates.get(one["id"])} for one in data]
         return web.json_response({"object": "list", "data": data})
 
     async def ollama_chat(self, request: web.Request) -> web.StreamResponse:
@@ -130,6 +133,7 @@ class FakeServer:
         self.memory.change(told.get("ollama", {}))
         self._api_key = told.get("api_key", self._api_key)
         self.listed = told.get("models", self.listed)
+        self.shutdown_dates = told.get("shutdown_dates", self.shutdown_dates)
         return web.json_response({})
 
     async def ledger(self, request: web.Request) -> web.Response:
@@ -145,6 +149,7 @@ class FakeServer:
         self.script.defaults["latency_s"] = self._latency_s
         self._api_key = None
         self.listed = ["gpt-5", "gpt-5-mini", "fake-model"]
+        self.shutdown_dates = {}
 
     def _allowed(self, request: web.Request) -> bool:
         return self._api_key is None or request.headers.get("authorization") == f"Bearer {self._api_key}"

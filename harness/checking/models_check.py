@@ -1,0 +1,103 @@
+"""What is known of the models of an experiment: whether they are shut down, which efforts they take, what is unknown."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from agents import Model, ModelReport
+from domain.models import Family, family_of
+from domain.shutdowns import Shutdown, is_vendor_address, shutdown_of
+from harness.checking.checks import Check, fail, ok, warn
+from harness.experiment.servers import ServerSpec
+
+_VENDOR_APIS = frozenset({"openai", "openai_compatible"})
+"""Providers whose model names are the vendor's; a tag of Ollama may be called as anybody likes."""
+SHUTDOWN = "shutdown of"
+"""How the names of checks begin that warn of a model's shutdown."""
+_GUIDE = "docs/model-retirement.md"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model of the experiment with what its server and our tables know of it."""
+
+    model: Model
+    server: ServerSpec
+    report: ModelReport | None = None
+    """None where the server was not asked."""
+
+    @property
+    def shutdown(self) -> Shutdown | None:
+        """As the server's own list says; else as the table says, unless the vendor itself lists the model without a date."""
+        if self.model.provider not in _VENDOR_APIS:
+            return None
+        known, report = shutdown_of(self.model.name), self.report
+        if report and report.shutdown_date:
+            return Shutdown(self.model.name, report.shutdown_date, known.replacement if known else None, "the server's /models")
+        is_denied = report is not None and report.lists_shutdowns and is_vendor_address(self.server.url)
+        return None if is_denied else known
+
+    def is_gone(self, today: dt.date) -> bool:
+        """Whether the vendor no longer answers; another server may serve the model for longer."""
+        shutdown = self.shutdown
+        return shutdown is not None and shutdown.days_left(today) < 0 and is_vendor_address(self.server.url)
+
+
+def checks(known: Iterable[KnownModel], today: dt.date) -> Iterator[Check]:
+    """Shutdowns, efforts and unknown facts, model by model."""
+    for one in known:
+        yield _facts(one.model)
+        if (effort := _effort(one.model)) is not None:
+            yield effort
+        if (shutdown := one.shutdown) is not None:
+            yield _shutdown(one, shutdown, today)
+
+
+def shutdowns(known: Iterable[KnownModel]) -> dict[str, dict[str, Any]]:
+    """Model's name in the experiment -> its announced shutdown, as the manifest keeps it."""
+    return {one.model.alias: shutdown.to_plain() for one in known if (shutdown := one.shutdown) is not None}
+
+
+def _shutdown(one: KnownModel, shutdown: Shutdown, today: dt.date) -> Check:
+    name, sentence = f"{SHUTDOWN} {one.model.alias}", shutdown.sentence(today)
+    if one.is_gone(today):
+        other = f"use {shutdown.replacement}" if shutdown.replacement else "use another model"
+        return fail(name, sentence, f"{other}; the runs that you have can still be replayed, re-priced and shown ({_GUIDE})")
+    if not is_vendor_address(one.server.url):
+        return warn(name, sentence, f"{one.server.url} may serve it for longer; ask who runs that server ({_GUIDE})")
+    return warn(name, sentence, f"run what you need from it before that day and keep the run folder ({_GUIDE})")
+
+
+def _effort(model: Model) -> Check | None:
+    """None where the effort is taken, or where nothing is known of the model."""
+    family, effort = family_of(model.name), model.params.get("reasoning_effort")
+    if effort is None or family is None or family.efforts is None or effort in family.efforts:
+        return None
+    name, where = f"effort of {model.alias}", f"models.{model.alias}.reasoning_effort"
+    found = f"{model.name} takes no reasoning_effort {effort!r} (allowed: {', '.join(family.efforts)})"
+    fix = f"set {where} to one of them"
+    if not family.efforts:
+        found, fix = f"{model.name} does not reason: it takes no reasoning_effort", f"remove {where}"
+    # A gateway may translate an effort into one that the model takes.
+    return (
+        fail(name, found, fix) if model.provider == "openai" else warn(name, found, f"{fix}, unless its server translates it")
+    )
+
+
+def _facts(model: Model) -> Check:
+    name, family = f"facts of {model.alias}", family_of(model.name)
+    if family is None:
+        return ok(name, f"{model.name} is an unknown model: cutoff, context and efforts are unknown, so intervals are wider")
+    return ok(name, f"{family.name}: {', '.join(_known_facts(family))}")
+
+
+def _known_facts(family: Family) -> Iterator[str]:
+    yield f"knows the world until {family.cutoff.cutoff}" if family.cutoff else "knowledge cutoff unknown"
+    yield f"context {family.context_tokens:,} tokens" if family.context_tokens else "context unknown"
+    if family.efforts is None:
+        yield "efforts unknown"
+    elif family.efforts:
+        yield f"efforts {' '.join(family.efforts)}"
