@@ -23,13 +23,13 @@ from agents.errors import (
     Unsupported,
 )
 from agents.flow import DEPTHS, INPUTS
-from agents.identity import fingerprint
+from agents.identity import earlier_fingerprints, fingerprint, judge_fingerprint
 from agents.inputs.adjust import held
 from agents.inputs.freezing import decision_time, freeze_case, recipe
 from agents.inputs.sessions import close_of, is_session, next_session, previous_session, sessions_between
 from agents.inputs.snapshot import Snapshot, load_snapshot
 from agents.inputs.views import instrument, view
-from agents.judging import Contest, Entry, Hidden, judge, judge_fingerprint
+from agents.judging import Contest, Entry, Hidden, judge
 from agents.llms import (
     PROVIDERS,
     Clients,
@@ -51,6 +51,7 @@ from agents.rules import rule_names
 from agents.sources import Desk, History, Source, open_sources, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.grow import grow, live_sources, today_rows
+from agents.version_0_1_0 import fingerprint_0_1_0, is_read_as_0_1_0, judge_fingerprint_0_1_0, recipe_0_1_0
 from domain.usage import Usage
 
 __all__ = [
@@ -118,16 +119,20 @@ __all__ = [
     "decision_of",
     "decision_time",
     "deep_roles",
+    "earlier_fingerprints",
     "estimate_tokens",
     "fill_in",
     "fingerprint",
+    "fingerprint_0_1_0",
     "freeze_case",
     "grow",
     "held",
     "instrument",
+    "is_read_as_0_1_0",
     "is_session",
     "judge",
     "judge_fingerprint",
+    "judge_fingerprint_0_1_0",
     "live_sources",
     "load_snapshot",
     "next_session",
@@ -138,6 +143,7 @@ __all__ = [
     "prompts_of",
     "pull",
     "recipe",
+    "recipe_0_1_0",
     "replay",
     "role_names",
     "rule_names",

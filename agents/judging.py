@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agents import prompts, roles, side_by_side
@@ -78,12 +76,6 @@ async def judge(
     readings, error = await side_by_side.gather(asked)
     parsed = {key: text for reading in readings for key, text in reading.parsed.items()}
     return Result(None, "missing", parsed=parsed, error=error)
-
-
-def judge_fingerprint() -> str:
-    """Hash of everything that says what a judge is shown and how it is read."""
-    code = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in ("judging", "anonymous")]
-    return sha256("\0".join([roles.source_hash({"_judge", "_judge_desk"}), *code]).encode()).hexdigest()
 
 
 async def _verdict(

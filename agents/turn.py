@@ -21,7 +21,7 @@ from agents.inputs.snapshot import Snapshot
 from agents.llms import Clients, ask
 from agents.statement import Statement
 
-_NOTES = {
+NOTES = {
     "truncated": "Attention: this was cut off before its end; what is missing is unknown.",
     "refused": "The model declined to answer; there is nothing from this role.",
     "missing": "The model answered nothing; there is nothing from this role.",
@@ -64,7 +64,7 @@ async def conclude(hearing: Hearing, seat: Seat, parts: Sequence[Part], skill: T
         return free(seat, await hearing.ask(place, request), skill)
     reading = await decision.fill_in(place, request, form, hearing.ask)
     text = form.show(reading.value) if reading.value and reading.status != "recovered" else reading.text
-    return Statement(seat, text, _NOTES.get(reading.status, ""), reading.status, reading.value, reading.parsed, skill)
+    return Statement(seat, text, NOTES.get(reading.status, ""), reading.status, reading.value, reading.parsed, skill)
 
 
 def question(hearing: Hearing, seat: Seat, parts: Sequence[Part], form: Form | None) -> Request:
@@ -81,4 +81,4 @@ def question(hearing: Hearing, seat: Seat, parts: Sequence[Part], form: Form | N
 def free(seat: Seat, answer: Answer, skill: ToolSkill = ToolSkill()) -> Statement:  # noqa: B008
     """A report or an argument, with what must be said about it."""
     status = decision.unusable(answer) or "typed"
-    return Statement(seat, answer.text, _NOTES.get(status, ""), status, skill=skill)
+    return Statement(seat, answer.text, NOTES.get(status, ""), status, skill=skill)

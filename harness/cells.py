@@ -13,6 +13,9 @@ from typing import Any
 from agents import Model, Pipeline
 from domain.case import case_id
 
+IDENTITY = 1
+"""How ids of cells are made; a run's manifest says it. Runs of version 0.1.0 do not: see version_0_1_0.py."""
+
 
 def digest_of(value: Any) -> str:
     """sha256 of a value's canonical JSON, so that the order of keys never matters."""
@@ -42,6 +45,8 @@ class Cell:
     """What a cell of another kind needs (whose prompts, whose answers); part of its identity."""
     snapshot_sha256: str = ""
     """Filled once the case is frozen."""
+    recorded_key: str = ""
+    """cell_key under which an earlier version recorded this very cell, where that is another one."""
 
     @property
     def case_id(self) -> str:
@@ -49,8 +54,8 @@ class Cell:
 
     @cached_property
     def cell_key(self) -> str:
-        """Identity known offline. The arm's name, servers, prices and limits are not in it."""
-        return digest_of(
+        """Identity known offline. The arm's name, servers, service tiers, prices and limits are not in it."""
+        return self.recorded_key or digest_of(
             {
                 "case": self.case_id,
                 "lineup": {role: _offline(model) for role, model in self.lineup.items()},
@@ -108,4 +113,4 @@ def _plain(value: Any) -> Any:
 
 
 def _offline(model: Model) -> dict[str, Any]:
-    return {"provider": model.provider, "name": model.name, "params": dict(model.params)}
+    return {key: value for key, value in model.identity().items() if key != "digest"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from harness import earlier_ids
 from harness.checking import preflight
 from harness.checking.models_check import KnownModel
 from harness.consent import ask_before_spending
@@ -191,8 +192,8 @@ def _plan(found: Found, wish: Wish, options: Options, display: Display) -> tuple
     asking = _asking(found.experiment, wish, options)
     checked = _checked(asking, options) if asking.arms else preflight.Preflight(())
     checked.require()
-    replays = again.replays_of(found.experiment, wish, sources, checked.digests)
-    judgements = again.judgements_of(found.experiment, wish, replays, checked.digests)
+    replays = _settled(found.run, again.replays_of(found.experiment, wish, sources, checked.digests))
+    judgements = _settled(found.run, again.judgements_of(found.experiment, wish, replays, checked.digests))
     cells = [*replays, *judgements]
     return Plan(options, asking, cells, cells, checked, found.run), (replays, judgements)
 
@@ -203,6 +204,12 @@ def _is_gone(experiment: Experiment, arm: str, options: Options) -> bool:
     specs = servers.load(options.servers, experiment, options.experiment_dir, own)
     today = options.clock().astimezone(dt.UTC).date()
     return any(KnownModel(model, specs[model.server]).is_gone(today) for model in own.values())
+
+
+def _settled(run: RunFolder, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells under the ids by which this run has them already, so that nothing is asked twice."""
+    manifest, ended = run.store.manifest(), run.store.receipts().keys()
+    return [earlier_ids.settled(cell, manifest, ended) for cell in cells]
 
 
 def _checked(asking: Experiment, options: Options) -> preflight.Preflight:

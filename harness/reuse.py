@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness import earlier_ids
 from harness.admission import journal
 from harness.cells import Cell
 from harness.errors import StoreError
@@ -18,29 +20,64 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
+Names = Callable[[Cell, Mapping[str, Any]], Iterator[Cell]]
+
+
 def take_receipts(store: Store, others: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
-    """Copy every `ok` receipt of these cells, with its calls; it keeps its run_id and gets the arm named here."""
-    missing = set(cells) - set(store.receipts())
+    """Copy every `ok` receipt of these cells, with its calls; it keeps its run_id and gets the arm and id of its cell here."""
+    ended = store.receipts().keys()
+    missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
     taken = 0
     for run in others:
-        found = [cell_id for cell_id, row in run.store.receipts().items() if cell_id in missing and row["status"] == "ok"]
-        for cell_id in found:
-            store.copy_cell(run.store, cell_id, cells[cell_id].arm)
-        missing.difference_update(found)
-        taken += len(found)
+        usable = {cell_id for cell_id, row in run.store.receipts().items() if row["status"] == "ok"}
+        for recorded_id, cell in _ids(missing, run, earlier_ids.same, usable).items():
+            if missing.pop(cell.cell_id, None):
+                store.copy_cell(run.store, recorded_id, cell)
+                taken += 1
     return taken
 
 
-def take_journals(client: Redis, run_id: str, others: Iterable[RunFolder], cells: Collection[str], *, shared: bool) -> int:
+def take_journals(client: Redis, run_id: str, others: Iterable[RunFolder], cells: Mapping[str, Cell], *, shared: bool) -> int:
     """Take over answered calls of cells that earlier runs left unfinished; returns how many calls.
 
     `shared`: all runs keep their journals in this very Redis; else each has an append-only file in its folder."""
     taken = 0
     for run in others:
         lines = journal.export_entries(client, run.run_id) if shared else _exported(run)
-        wanted = [line for line in lines.splitlines() if json.loads(line)[0] in cells]
-        taken += journal.import_entries(client, run_id, b"\n".join(wanted)) if wanted else 0
+        if lines:
+            taken += journal.import_entries(client, run_id, _readdressed(lines, cells, run))
     return taken
+
+
+def take_answers(client: Redis, run_id: str, others: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
+    """Let cells use what they were answered under an earlier parser; returns how many recorded calls they may read again."""
+    taken = 0
+    for run in others:
+        for recorded_id, cell in _ids(cells, run, earlier_ids.sent_the_same, run.store.receipts().keys()).items():
+            taken += journal.borrow(client, run_id, cell.cell_id, run.store.parts_of(recorded_id, "calls"))
+    return taken
+
+
+def _ids(cells: Mapping[str, Cell], run: RunFolder, names: Names, ids: Collection[str]) -> dict[str, Cell]:
+    """Those of the ids under which this run recorded one of the cells -> that cell."""
+    manifest = run.store.manifest()
+    named = ((known.cell_id, cell) for cell in cells.values() for known in names(cell, manifest)) if ids else ()
+    return {cell_id: cell for cell_id, cell in named if cell_id in ids}
+
+
+def _readdressed(lines: bytes, cells: Mapping[str, Cell], run: RunFolder) -> bytes:
+    """The exported calls that these cells can use, under their own ids."""
+    calls = [json.loads(line) for line in lines.splitlines()]
+    ids = {cell_id for cell_id, *_ in calls}
+    same, sent_the_same = (_ids(cells, run, names, ids) for names in (earlier_ids.same, earlier_ids.sent_the_same))
+    usable = []
+    for recorded_id, call_id, raw in calls:
+        if cell := same.get(recorded_id):
+            own = journal.readdressed(base64.b64decode(raw), recorded_id, cell)
+            usable.append(json.dumps([cell.cell_id, call_id, base64.b64encode(own).decode()]))
+        elif cell := sent_the_same.get(recorded_id):
+            usable.append(json.dumps([cell.cell_id, call_id, raw]))
+    return "\n".join(usable).encode()
 
 
 def redis_folder(run: RunFolder) -> Path:

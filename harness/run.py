@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness import closing, outlook, reuse
-from harness.cells import Cell
+from harness import closing, outlook, reuse, version_0_1_0
+from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
 from harness.consent import ask_before_spending
 from harness.display import Display
@@ -37,6 +37,8 @@ def run(options: Options, console: Console) -> int:
         _take_over(plan, cells, client, display)
         left = waiting(plan, cells)
         if not left:
+            if plan.run.is_new:
+                _write_start(plan, client, cells.values())
             display.say("nothing left to do: every cell has its receipt")
             return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
         shown = outlook.show(plan.experiment, plan.chosen, options, console, plan.checked.servers, left=left.values())
@@ -63,9 +65,10 @@ def _plan(options: Options) -> Plan:
     )
     checked.require()
     cells, chosen = (matrix.in_order(some, checked.hosted) for some in (cells, chosen))
-    asked = run_folder.asked_of(cells, checked.digests)
-    found = run_folder.resolve(_results(options), experiment.name, asked, fresh=options.fresh)
-    return Plan(options, experiment, cells, chosen[: options.limit], checked, found)
+    run = run_folder.resolve(_results(options), experiment.name, cells, checked.digests, fresh=options.fresh)
+    if run.made_by_0_1_0:
+        cells, chosen = version_0_1_0.renamed(cells), version_0_1_0.renamed(chosen)
+    return Plan(options, experiment, cells, chosen[: options.limit], checked, run)
 
 
 def _results(options: Options) -> Folder:
@@ -100,9 +103,12 @@ def _take_over(plan: Plan, cells: Mapping[str, Cell], client: Redis, display: Di
         others = [] if plan.options.fresh else others
         receipts = reuse.take_receipts(store, others, cells)
         shared = plan.options.broker is not None
-        calls = reuse.take_journals(client, plan.run.run_id, others, cells.keys() - store.receipts().keys(), shared=shared)
+        ended = store.receipts().keys()
+        missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
+        calls = reuse.take_journals(client, plan.run.run_id, others, missing, shared=shared)
+        calls += reuse.take_answers(client, plan.run.run_id, others, missing)
         if receipts or calls:
-            display.say(f"taken over from earlier runs: {receipts} ended cells, {calls} calls of unfinished ones")
+            display.say(f"taken over from earlier runs: {receipts} ended cells, {calls} calls of others")
     elif _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
         for cell_id, receipt in store.receipts().items():
             if cell_id in cells and receipt["status"] == "over_budget":
@@ -133,6 +139,7 @@ def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
     said = {
         "run_id": plan.run.run_id,
         "experiment": plan.run.experiment,
+        "identity": old.get("identity") if old else IDENTITY,
         "asked": run_folder.asked_of(plan.matrix, plan.checked.digests),
         "state": "running",
         "cells": len(plan.matrix),

@@ -103,6 +103,7 @@ _CALLS: tuple[_Column, ...] = (
     ("server", _TEXT, "Server name from servers.yaml."),
     ("model_requested", _TEXT, "Model name as asked for."),
     ("model_returned", _TEXT, "Model name as the server reported it."),
+    ("request_hash", _TEXT, "Hash of what was asked of which model; NULL in runs of version 0.1.0."),
     ("model_digest", _TEXT, "Digest of the weights where the server tells it."),
     ("message_ids", _TEXTS, "Ordered ids of the prompt's parts; adjacent parts of one role join with a blank line."),
     ("response", _TEXT, "The answer's text, whole."),

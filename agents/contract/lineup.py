@@ -26,7 +26,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Model:
-    """One configured model. Its identity is provider, name, digest and params; alias and server are only labels."""
+    """One configured model. Its identity is provider, name, digest and params; alias, server and service tier are not in it."""
 
     alias: str
     provider: str
@@ -38,8 +38,11 @@ class Model:
     digest: str | None = None
 
     def identity(self) -> dict[str, Any]:
-        return {"provider": self.provider, "name": self.name, "digest": self.digest, "params": dict(self.params)}
+        params = {key: value for key, value in self.params.items() if key not in NOT_IDENTITY}
+        return {"provider": self.provider, "name": self.name, "digest": self.digest, "params": params}
 
 
+NOT_IDENTITY = frozenset({"service_tier"})
+"""Parameters that decide when and at what price an answer comes, not what it is."""
 Lineup = Mapping[str, Model]
 """role name -> the model that plays it."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,7 +24,9 @@ INSIDER_DAYS = 90
 MACRO_DAYS = 400
 STALE_SESSIONS = 5
 """A case whose last bar is older than this is none."""
-_MAKERS = ("adjust", "datum", "freezing", "indicators", "masking", "sessions", "snapshot", "text")
+SNAPSHOT_VERSION = 1
+"""Raise it when the same rows of a source become another snapshot: adjusted, computed, cut or masked differently. All cases
+are frozen again. A source that reads its vendor differently raises its own `version`."""
 
 
 def decision_time(date: dt.date, rule: str = "close") -> dt.datetime:
@@ -67,11 +67,9 @@ def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] 
     return mask(frozen) if settings.get("mask") else frozen
 
 
-def recipe() -> str:
-    """Hash of the code that snapshots are made by: other code, other snapshots."""
-    folder = Path(__file__).parent
-    made_by = [*(folder / f"{name}.py" for name in _MAKERS), *sorted((folder.parent / "sources").glob("*.py"))]
-    return sha256(b"".join(path.read_bytes() for path in made_by)).hexdigest()
+def recipe(desk: Desk) -> dict[str, Any]:
+    """How snapshots are made of these sources: another recipe makes other snapshots. Never the text of our code."""
+    return {"snapshot": SNAPSHOT_VERSION, "sources": {part: [made.name, made.version] for part, made in desk.by_part.items()}}
 
 
 def _ask(ticker: str, moment: dt.datetime, desk: Desk) -> dict[str, Found[Any]]:

@@ -78,6 +78,8 @@ class Source:
     """Base class of sources. A source overrides what it has; the other methods return a sentence on what it lacks."""
 
     name = ""
+    version = 1
+    """A source raises it when it reads the same content differently: its cases are frozen again."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -56,7 +56,9 @@ class CellSession:
         self._context = context
         self._cell = cell
         self.lease = lease
-        self._entries = journal.decode_entries(journalled, CALLS.names)
+        entries = journal.decode_entries(journalled, CALLS.names)
+        self._entries = {key: entry for key, entry in entries.items() if entry.row["cell_id"] == cell.cell_id}
+        self._borrowed = {key: entry for key, entry in entries.items() if key not in self._entries}
         self._parts: dict[str, Part] = {}
         self._out: dict[str, _InFlight] = {}
         self._failed_at: dict[str, float] = {}
@@ -77,13 +79,19 @@ class CellSession:
         """The answer already paid for at this call site, if it answers exactly this request."""
         self._parts.update((part.message_id, part) for part in request.parts)
         answered = [entry for entry in self._entries.values() if entry.call_site_key == place.key and _is_answered(entry)]
-        if not answered:
-            return None
-        request_hash = journal.request_hash(request)
-        matching = [entry for entry in answered if entry.request_hash == request_hash]
-        if not matching:
+        matching = [entry for entry in answered if journal.answers(entry, request)]
+        if answered and not matching:
             _log.warning("the request at %s of cell %s has changed: sending it again", place.key, self._cell.cell_id[:12])
-        return matching[-1].answer() if matching else None
+        return matching[-1].answer() if matching else self._recall_borrowed(place, request)
+
+    def _recall_borrowed(self, place: Place, request: Request) -> Answer | None:
+        """What an earlier parser's cell was answered; only an answer that is used becomes a call of this cell."""
+        for call_id, entry in self._borrowed.items():
+            if entry.call_site_key == place.key and _is_answered(entry) and journal.answers(entry, request):
+                own = {"cell_id": self._cell.cell_id, "arm": self._cell.arm}
+                self._entries[call_id] = JournalEntry(entry.row | own, entry.request_hash)
+                return entry.answer()
+        return None
 
     async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
         """Wait for budget and a slot. Raises Halt, but only after the cell's requests in flight have ended."""
@@ -227,8 +235,15 @@ class CellSession:
         return self._entry(call, out.request_hash, "killed", priced)
 
     def _entry(self, call: Call, request_hash: str, outcome: str, priced: Priced) -> JournalEntry:
-        lease, run_id = self.lease, self._context.run_id
-        row = rows.call_row(call, self._cell, run_id=run_id, attempt=lease.attempt, outcome=outcome, price=asdict(priced))
+        row = rows.call_row(
+            call,
+            self._cell,
+            run_id=self._context.run_id,
+            attempt=self.lease.attempt,
+            outcome=outcome,
+            price=asdict(priced),
+            request_hash=request_hash,
+        )
         return JournalEntry(row, request_hash)
 
     def _server(self, model: Model) -> ServerSpec:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from agents import Answer, Request, Timing, ToolCall
 from domain.usage import USAGE_FIELDS, Usage
+from harness import version_0_1_0
 from harness.admission.keys import Keys
 from harness.storage.rows import Row
 
 if TYPE_CHECKING:
     from redis import Redis
 
+    from harness.cells import Cell
 
 KILLED = b"K"
 """First byte of a request whose end was never recorded; worst case, model and entry follow."""
@@ -72,6 +74,16 @@ _SPANS = ("ttft", "duration", "load", "prefill", "decode")
 _COPIED = ("finish_reason", "model_returned", "model_digest", "context_window", "service_tier", "request_id")
 
 
+def answers(entry: JournalEntry, request: Request) -> bool:
+    """Whether this call asked the same. Receipts of version 0.1.0 hold no hash: their calls are compared by model and prompt,
+    and the id of their cell covers schema, parameters and digest."""
+    if entry.request_hash:
+        return entry.request_hash == request_hash(request) or entry.request_hash in version_0_1_0.request_hashes(request)
+    row, model = entry.row, request.model
+    asked = (row["provider"], row["model_requested"], list(row["message_ids"]))
+    return asked == (model.provider, model.name, list(request.message_ids))
+
+
 def request_hash(request: Request) -> str:
     """Hash of what is sent to which model: another prompt, schema, tool or output limit is another request."""
     content = [
@@ -94,6 +106,27 @@ def unfinished(client: Redis, run_id: str) -> Iterator[str]:
     prefix = Keys(run_id).journal("")
     for key in client.scan_iter(match=f"{prefix}*", count=1000):
         yield key.decode().removeprefix(prefix)
+
+
+def readdressed(raw: bytes, recorded_id: str, cell: Cell) -> bytes:
+    """An entry of the cell under another id, as its own; a borrowed entry stays as it is."""
+    head = raw.split(b"|", 2)[:2] if raw.startswith(KILLED) else []
+    entry = JournalEntry.decode(raw, ())
+    if entry.row["cell_id"] != recorded_id:
+        return raw
+    own = JournalEntry(entry.row | {"cell_id": cell.cell_id, "arm": cell.arm}, entry.request_hash)
+    return b"|".join([*head, own.encode()])
+
+
+def borrow(client: Redis, run_id: str, cell_id: str, calls: Iterable[Row]) -> int:
+    """Put answered calls of another cell into this cell's journal; they keep the id of the cell that paid for them."""
+    journal = Keys(run_id).journal(cell_id)
+    with client.pipeline(transaction=False) as pipe:
+        for call in calls:
+            if call["outcome"] == "answered":
+                entry = JournalEntry(call, call.get("request_hash") or "")
+                pipe.hsetnx(journal, call["call_id"], entry.encode())
+        return sum(pipe.execute())
 
 
 def export_entries(client: Redis, run_id: str) -> bytes:

@@ -35,7 +35,16 @@ class Ending:
     error: str | None = None
 
 
-def call_row(call: Call, cell: Cell, *, run_id: str, attempt: int, outcome: str, price: Mapping[str, Any]) -> Row:
+def call_row(
+    call: Call,
+    cell: Cell,
+    *,
+    run_id: str,
+    attempt: int,
+    outcome: str,
+    price: Mapping[str, Any],
+    request_hash: str | None = None,
+) -> Row:
     """A row of `calls`; `price` holds cost_usd, cost_basis and price_version."""
     return {
         "run_id": run_id,
@@ -46,6 +55,7 @@ def call_row(call: Call, cell: Cell, *, run_id: str, attempt: int, outcome: str,
         "cell_attempt": attempt,
         "outcome": outcome,
         **_asked(call),
+        "request_hash": request_hash,
         **_answered(call),
         **_timed(call),
         **_failed(call),

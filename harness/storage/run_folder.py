@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness import version_0_1_0
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem, StoreError
 from harness.storage.folder import Folder, open_folder
@@ -24,6 +25,8 @@ class RunFolder:
     run_id: str
     store: Store
     is_new: bool = False
+    made_by_0_1_0: bool = False
+    """Whether its cells have the ids of version 0.1.0."""
 
 
 def asked_of(cells: Iterable[Cell], digests: Mapping[str, str | None]) -> str:
@@ -31,11 +34,20 @@ def asked_of(cells: Iterable[Cell], digests: Mapping[str, str | None]) -> str:
     return digest_of([sorted([cell.arm, cell.cell_key] for cell in cells), dict(digests)])
 
 
-def resolve(results: Folder, experiment: str, matrix_hash: str, *, fresh: bool = False) -> RunFolder:
+def resolve(
+    results: Folder, experiment: str, cells: Sequence[Cell], digests: Mapping[str, str | None], *, fresh: bool = False
+) -> RunFolder:
     """The newest run of the same matrix, else a new one."""
+    matrix_hash, old_matrix_hash = asked_of(cells, digests), None
     for run in () if fresh else runs(results, experiment):
-        if run.store.manifest().get("asked") == matrix_hash:
+        manifest = run.store.manifest()
+        if manifest.get("asked") == matrix_hash:
             return run
+        if version_0_1_0.made(manifest) and old_matrix_hash is None:
+            old_cells = version_0_1_0.renamed(cells)
+            old_matrix_hash = asked_of(old_cells, digests) if old_cells else ""
+        if version_0_1_0.made(manifest) and manifest.get("asked") == old_matrix_hash:
+            return replace(run, made_by_0_1_0=True)
     return _run(results, experiment, _new_id(), is_new=True)
 
 

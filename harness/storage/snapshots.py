@@ -74,36 +74,43 @@ class SnapshotLibrary:
         self.folder = folder
         self.archive = archive
         self.contact = contact or environment.read().get("SEC_CONTACT")
-        self._desks: dict[str, tuple[agents.Desk, str]] = {}
+        self._desks: dict[str, tuple[agents.Desk, tuple[str, ...]]] = {}
         self._index = dict(_read_index(folder / INDEX))
 
     def get(self, case: CaseInputs) -> tuple[str, bytes]:
         """Hash and bytes of the case's snapshot; frozen now unless an intact one with the same settings exists."""
-        desk, made_from = self._desk(case.data)
-        key = sha256(f"{case.case_id} {made_from}".encode()).hexdigest()
-        name = self._index.get(key)
-        raw = _intact(self.folder, name) if name else None
-        if name is None or raw is None:
-            snapshot = agents.freeze_case(case.ticker, case.date, desk, case.data)
-            raw = snapshot.to_bytes()
-            name = sha256(raw).hexdigest()
-            put_snapshot(self.folder, name, raw)
-            self._note(key, case, name)
+        desk, keys = self._keys(case)
+        if (frozen := self._intact(keys)) is not None:
+            return frozen
+        raw = agents.freeze_case(case.ticker, case.date, desk, case.data).to_bytes()
+        name = sha256(raw).hexdigest()
+        put_snapshot(self.folder, name, raw)
+        self._note(keys[0], case, name)
         return name, raw
 
     def find(self, case: CaseInputs) -> bytes | None:
         """Bytes of the case's snapshot if it is frozen already; contacts no source."""
-        _, made_from = self._desk(case.data)
-        name = self._index.get(sha256(f"{case.case_id} {made_from}".encode()).hexdigest())
-        return _intact(self.folder, name) if name else None
+        frozen = self._intact(self._keys(case)[1])
+        return frozen[1] if frozen else None
 
-    def _desk(self, data: Mapping[str, Any]) -> tuple[agents.Desk, str]:
-        """The opened sources of these settings, with a hash of everything but the case that a snapshot depends on."""
+    def _intact(self, keys: Iterable[str]) -> tuple[str, bytes] | None:
+        names = [self._index[key] for key in keys if key in self._index]
+        return next(((name, raw) for name in names if (raw := _intact(self.folder, name)) is not None), None)
+
+    def _keys(self, case: CaseInputs) -> tuple[agents.Desk, list[str]]:
+        """The case's sources, and the keys of its snapshot in the index: today's, then that of version 0.1.0."""
+        desk, made_from = self._desk(case.data)
+        return desk, [sha256(f"{case.case_id} {content}".encode()).hexdigest() for content in made_from]
+
+    def _desk(self, data: Mapping[str, Any]) -> tuple[agents.Desk, tuple[str, ...]]:
+        """The opened sources of these settings, with hashes of everything but the case that a snapshot depends on."""
         settings = digest_of(dict(data))
         if settings not in self._desks:
             desk = agents.open_sources(data, self.archive, self.folder / "cache", self.contact)
             identifying = {key: value for key, value in data.items() if key != "archive"}
-            self._desks[settings] = desk, digest_of([identifying, desk.fingerprint(), agents.recipe()])
+            content = desk.fingerprint()
+            recipes = [recipe for recipe in (agents.recipe(desk), agents.recipe_0_1_0(desk)) if recipe]
+            self._desks[settings] = desk, tuple(digest_of([identifying, content, recipe]) for recipe in recipes)
         return self._desks[settings]
 
     def _note(self, key: str, case: CaseInputs, name: str) -> None:

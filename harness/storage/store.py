@@ -15,6 +15,8 @@ from harness.storage.rows import Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from harness.cells import Cell
+
 RECEIPT = ".cell.parquet"
 OVERVIEW = (
     "cell_id",
@@ -107,18 +109,19 @@ class Store:
         rows = self._rows(f"{cell_id}{RECEIPT}", OVERVIEW)
         return rows[0] if rows else None
 
-    def copy_cell(self, source: Store, cell_id: str, arm: str) -> None:
-        """Copy an ended cell of another run under this run's name of the arm; the receipt comes last."""
-        for attempt in range(1, source.next_attempt(cell_id)):
+    def copy_cell(self, source: Store, recorded_id: str, cell: Cell) -> None:
+        """Copy an ended cell of another run under this run's name of the arm and its id here; the receipt comes last."""
+        for attempt in range(1, source.next_attempt(recorded_id)):
             for table in ("messages", "calls"):
-                name = f"{cell_id}.{attempt}.{table}.parquet"
-                self._copy_part(source, name, table, arm)
-        self._copy_part(source, f"{cell_id}{RECEIPT}", "cells", arm)
+                self._copy_part(source, recorded_id, f".{attempt}.{table}.parquet", table, cell)
+        self._copy_part(source, recorded_id, RECEIPT, "cells", cell)
 
-    def _copy_part(self, source: Store, name: str, table: str, arm: str) -> None:
-        rows = source._rows(name)
-        label = {} if table == "messages" else {"arm": arm}
-        self.parts.write(name, _bytes([row | label for row in rows], table))
+    def _copy_part(self, source: Store, recorded_id: str, suffix: str, table: str, cell: Cell) -> None:
+        rows = source._rows(f"{recorded_id}{suffix}")
+        label = {} if table == "messages" else {"arm": cell.arm, "cell_id": cell.cell_id}
+        if table == "cells" and recorded_id != cell.cell_id:
+            label |= {"cell_key": cell.cell_key, "pipeline_fingerprint": cell.fingerprint}
+        self.parts.write(f"{cell.cell_id}{suffix}", _bytes([row | label for row in rows], table))
 
     def reopen(self, cell_id: str) -> None:
         """Set a receipt aside so that the cell runs again; its calls stay in the tables and in the cost."""

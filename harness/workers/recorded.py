@@ -78,7 +78,7 @@ def _message_parts(ids: Iterable[str], texts: Mapping[str, Row]) -> tuple[Part, 
 
 def answer_pairs(store: Store, cell: Cell) -> list[Contest]:
     """Pairs of original and replayed answers that a judge compares. Raises PipelineError if there are none."""
-    if cell.extra["judging"] != agents.judge_fingerprint():
+    if cell.extra["judging"] not in (agents.judge_fingerprint(), agents.judge_fingerprint_0_1_0()):
         raise agents.PipelineError("this worker asks judges differently from the runner; install the same version on both")
     first, again = str(cell.extra["source_cell"]), str(cell.extra["replay_cell"])
     sources, targets = answers(store, first, "primary"), answers(store, again, "replay")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from harness.errors import StoreError
 from harness.storage.folder import open_folder
 from harness.storage.rows import totals
 from harness.storage.store import Store, files_of
+from tests.harness.admissions import cell
 from tests.harness.rows import call_row, message_row, receipt_row
 
 
@@ -21,11 +23,11 @@ def store(tmp_path: Path) -> Store:
 
 def test_calls_stand_before_their_receipt(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    replace = Path.replace
+    move = Path.replace
 
     def noted(self: Path, target: Path) -> Path:
         order.append(target.name)
-        return replace(self, target)
+        return move(self, target)
 
     monkeypatch.setattr(Path, "replace", noted)
 
@@ -76,13 +78,15 @@ def test_a_reopened_cell_has_no_receipt_and_keeps_its_calls(store: Store, tmp_pa
 def test_a_receipt_taken_over_keeps_its_run_and_gets_the_new_arm(store: Store, tmp_path: Path) -> None:
     old = Store(open_folder(tmp_path / "old"))
     old.put(files_of("a", 1, [call_row("a", "1", run_id="first")], [message_row("hello")], receipt_row("a", run_id="first")))
+    renamed = replace(cell(), arm="renamed")
 
-    store.copy_cell(old, "a", "renamed")
+    store.copy_cell(old, "a", renamed)
 
-    receipt = store.receipt("a")
+    receipt = store.receipt(renamed.cell_id)
     assert receipt is not None
     assert (receipt["arm"], receipt["run_id"]) == ("renamed", "first")
-    assert [(call["arm"], call["run_id"]) for call in store.earlier_calls("a", 2)] == [("renamed", "first")]
+    (call,) = store.earlier_calls(renamed.cell_id, 2)
+    assert (call["arm"], call["run_id"], call["cell_id"]) == ("renamed", "first", renamed.cell_id)
 
 
 def test_a_receipt_that_is_newer_than_the_tables_is_believed(store: Store) -> None:
