@@ -31,7 +31,6 @@ from agents.inputs.snapshot import Snapshot, load_snapshot
 from agents.inputs.views import instrument, view
 from agents.judging import Contest, Entry, Hidden, judge
 from agents.llms import (
-    PROVIDERS,
     Clients,
     ModelReport,
     ServerReport,
@@ -61,7 +60,6 @@ __all__ = [
     "DEPTHS",
     "FORMS",
     "INPUTS",
-    "PROVIDERS",
     "AgentsError",
     "Answer",
     "ArchiveReport",

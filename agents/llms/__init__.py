@@ -1,12 +1,11 @@
 """The model client: providers, the servers that they reach, and `ask`."""
 
-from agents.llms.clients import PROVIDERS, Clients, ask, preload, probe, worst_case
+from agents.llms.clients import Clients, ask, preload, probe, worst_case
 from agents.llms.ollama_server import pull
 from agents.llms.provider import ModelReport, ServerReport, Warmth
 from agents.llms.tokens import TokenCounter, counter_of, estimate_parts, estimate_request, estimate_tokens
 
 __all__ = [
-    "PROVIDERS",
     "Clients",
     "ModelReport",
     "ServerReport",

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 from agents.contract.answer import Answer, Failure, Timing
 from agents.contract.gate import Call, Gate, Permit, WorstCase
@@ -17,38 +18,10 @@ from agents.llms.failures import classify, without_keys
 from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import tapped
-
-if TYPE_CHECKING:
-    from agents.llms.openai import OpenAI
-
-
-def _openai(server: Server, owner: str) -> Provider:
-    from agents.llms.openai import OpenAI
-
-    return OpenAI(server)
-
-
-def _ollama(server: Server, owner: str) -> Provider:
-    from agents.llms.ollama import Ollama
-
-    return Ollama(server)
-
-
-def _llamacpp(server: Server, owner: str) -> Provider:
-    from agents.llms.llamacpp import LlamaCpp
-
-    return LlamaCpp(server, owner)
-
+from domain.providers import PROVIDERS
 
 _ESTIMATE_MARGIN = 1.25
 """Factor by which an estimate of tokens may be too low."""
-PROVIDERS: Mapping[str, Callable[[Server, str], Provider]] = {
-    "openai": _openai,
-    "openai_compatible": _openai,
-    "ollama": _ollama,
-    "llamacpp": _llamacpp,
-}
-"""Provider name in an experiment -> constructor for a server of that kind."""
 
 
 class Clients:
@@ -107,10 +80,16 @@ async def probe(server: Server, models: Sequence[Model]) -> ServerReport:
 
 
 def _build(server: Server, owner: str) -> Provider:
+    """Connect by the module that the provider's record names; it is imported only now."""
     if server.provider not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise Unsupported(f"unknown provider {server.provider!r} of server {server.name!r}; known: {known}")
-    return PROVIDERS[server.provider](server, owner)
+    connect: Callable[[Server, str], Provider] = _module(PROVIDERS[server.provider].client).connect
+    return connect(server, owner)
+
+
+def _module(client: str) -> Any:
+    return import_module(f"agents.llms.{client}")
 
 
 def _default(model: Model) -> Server:
@@ -220,12 +199,14 @@ def preload() -> None:
     import aiohttp  # noqa: F401
     import langchain_ollama  # noqa: F401
 
-    from agents.llms import llamacpp, ollama, openai  # noqa: F401
+    for provider in PROVIDERS.values():
+        _module(provider.client)
+    # The client of OpenAI's API serves every compatible server, the embedded one included.
+    compatible = next(name for name, provider in PROVIDERS.items() if provider.needs_url)
+    asyncio.run(_build_once(_build(Server("preload", compatible, url="http://127.0.0.1/v1"), "preload")))
 
-    asyncio.run(_build_once(openai.OpenAI(Server("preload", "openai", url="http://127.0.0.1/v1"))))
 
-
-async def _build_once(provider: OpenAI) -> None:
+async def _build_once(provider: Provider) -> None:
     """The SDK imports some of its modules only when a client is built."""
     await provider.prepare(Model("preload", provider.server.provider, "preload"))
     await provider.aclose()

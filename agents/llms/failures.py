@@ -13,6 +13,7 @@ from typing import Any
 
 from agents.contract.answer import Failure
 from agents.llms.wire import Wire
+from domain.providers import PROVIDERS
 
 _MESSAGE_CHARS = 2000
 _BY_STATUS = {
@@ -39,7 +40,7 @@ _UNSUPPORTED = ("does not support", "not supported", "unsupported")
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{8,}|(?<=\bBearer )[^\s'\"]{8,}")
 """Keys by their look, for one that the end of a message cuts, or one of another server."""
 _CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError", "ClientResponseError")
-_WRAPPERS = ("openai", "httpx2")
+_WRAPPERS = ("httpx2", *(provider.sdk for provider in PROVIDERS.values() if provider.sdk))
 
 
 class CallFailed(Exception):

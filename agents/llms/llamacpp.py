@@ -82,6 +82,11 @@ class LlamaCpp:
         return self._chats[url]
 
 
+def connect(server: Server, owner: str) -> LlamaCpp:
+    """Client of one server of this kind; `owner` names its user to other processes."""
+    return LlamaCpp(server, owner)
+
+
 def _report(model: Model) -> ModelReport:
     weights = WEIGHTS.get(model.name)
     if weights is None:

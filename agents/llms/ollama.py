@@ -150,6 +150,11 @@ class Ollama:
         return self._transport
 
 
+def connect(server: Server, owner: str) -> Ollama:
+    """Client of one server of this kind; `owner` names its user to other processes."""
+    return Ollama(server)
+
+
 def _stream_error(message: str, wire: Wire) -> Exception:
     """The failure of a stream that began with HTTP 200 and contains an error line."""
     cause = "too_long" if any(phrase in message.lower() for phrase in TOO_LONG) else "server_error"

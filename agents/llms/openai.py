@@ -111,6 +111,11 @@ class OpenAI:
         return self.server.api_key or "none"
 
 
+def connect(server: Server, owner: str) -> OpenAI:
+    """Client of one server of this kind; `owner` names its user to other processes."""
+    return OpenAI(server)
+
+
 async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> None:
     """Send one request; the response is read from the wire. Raises what the SDK raises.
 

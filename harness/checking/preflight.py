@@ -6,9 +6,10 @@ import asyncio
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import agents
 from agents import Model, ServerReport
@@ -150,12 +151,27 @@ async def _probe(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> dic
 async def _probe_one(spec: ServerSpec, models: Sequence[Model]) -> ServerReport:
     try:
         async with asyncio.timeout(PROBE_S):
-            return await agents.probe(spec.as_agents_server(), models)
+            report = await agents.probe(spec.as_agents_server(), models)
+            return report if report.reachable else await _named(spec, report)
     except TimeoutError:
         where = spec.url or spec.provider
         return ServerReport(spec.name, False, problem=f"{where} does not answer within {PROBE_S:g} s", fix="check the server")
     except agents.Unsupported as error:
         return ServerReport(spec.name, False, problem=str(error), fix="see the message")
+
+
+async def _named(spec: ServerSpec, report: ServerReport) -> ServerReport:
+    """The report of a server that cannot be reached, with the reason if its name does not resolve."""
+    host = urlsplit(spec.address).hostname
+    if host is None:
+        return report
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError:
+        problem = f"{spec.address} cannot be reached: the host name {host!r} does not resolve"
+        fix = f"correct the url of {spec.name!r} in servers.yaml, or check the network" if spec.url else report.fix
+        return replace(report, problem=problem, fix=fix)
+    return report
 
 
 def _lacks_key(spec: ServerSpec) -> bool:

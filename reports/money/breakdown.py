@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from domain.providers import PROVIDERS
 from domain.usage import USAGE_FIELDS
 from reports.format import known
 from reports.load import flow
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s")
 _SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *USAGE_FIELDS, *TIMES)
-LOCAL = frozenset({"ollama", "llamacpp"})
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,20 @@ def total(column: pd.Series) -> Total:
     return Total(float(column.sum()) if there else None, missing, len(column))
 
 
-def why_no_cost(calls: pd.DataFrame) -> str:
+def self_hosted(run: Run, calls: pd.DataFrame) -> pd.Series[Any]:
+    """Which calls went to a self-hosted server, as the run classified it; by provider in a run that does not say."""
+    machines = run.manifest.get("hardware")
+    if machines is not None:
+        return calls["server"].isin(list(machines))
+    return ~calls["provider"].isin([name for name, provider in PROVIDERS.items() if provider.is_hosted])
+
+
+def why_no_cost(run: Run, calls: pd.DataFrame) -> str:
     """Why the cost of these calls is not known, in words that say the mend."""
     unpriced = calls[calls["cost_usd"].isna()]
     if unpriced.empty:
         return ""
-    if unpriced["provider"].isin(LOCAL).all():
+    if self_hosted(run, unpriced).all():
         return "a local model has no price until the experiment gives local_cost and servers.yaml its hardware"
     if (unpriced["outcome"] != "answered").all():
         return "requests that failed told no usage"

@@ -92,7 +92,7 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
             failed=breakdown.total(group.loc[~answered, "cost_usd"]),
             repaired=breakdown.total(group.loc[group["kind"] == "repair", "cost_usd"]),
             unusable=breakdown.total(group.loc[answered & group["cell_id"].isin(bad), "cost_usd"]),
-            hosted=breakdown.total(group.loc[~group["provider"].isin(breakdown.LOCAL), "cost_usd"]),
+            hosted=breakdown.total(group.loc[~breakdown.self_hosted(run, group), "cost_usd"]),
             per_usable=_value(per_usable.get(str(arm))),
         )
     return found

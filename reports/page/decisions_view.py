@@ -61,7 +61,7 @@ class ArmCard:
 
 def arm_cards(run: Run) -> tuple[ArmCard, ...]:
     """Every arm in the order of the experiment."""
-    unpriced = run.calls.loc[run.calls["cost_usd"].isna(), ["arm", "cost_usd", "provider", "outcome"]]
+    unpriced = run.calls.loc[run.calls["cost_usd"].isna(), ["arm", "cost_usd", "server", "provider", "outcome"]]
     return tuple(_arm_card(run, slot, name, unpriced[unpriced["arm"] == name]) for slot, name in enumerate(run.arms))
 
 
@@ -78,16 +78,15 @@ def _arm_card(run: Run, slot: int, name: str, unpriced: pd.DataFrame) -> ArmCard
         cells=len(mine),
         usable=int(mine["rating"].notna().sum()),
         cost=breakdown.total(mine["cost_usd"]),
-        why_no_cost=breakdown.why_no_cost(unpriced),
+        why_no_cost=breakdown.why_no_cost(run, unpriced),
         statuses=_statuses(mine),
     )
 
 
 def _place(run: Run, arm: str) -> str:
-    """By the servers that the manifest has hardware of; by provider in a run without them."""
+    """Whether the arm's models answered hosted, local or both."""
     asked = run.calls.loc[run.calls["arm"] == arm, ["server", "provider"]].drop_duplicates()
-    machines = run.manifest.get("hardware")
-    is_local = asked["provider"].isin(breakdown.LOCAL) if machines is None else asked["server"].isin(list(machines))
+    is_local = breakdown.self_hosted(run, asked)
     return " and ".join(word for word, there in (("hosted", ~is_local), ("local", is_local)) if there.any())
 
 

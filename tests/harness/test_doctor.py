@@ -190,3 +190,14 @@ def test_how_much_of_a_local_model_computes_on_the_cpu_is_said(
     text = TINY.replace("{provider: llamacpp, model: smollm2-135m}", '{provider: ollama, model: "llama3.1:8b", num_ctx: 4096}')
     warned = look(tmp_path, text, servers_file=tmp_path / "servers.yaml")["model tiny"]
     assert (warned.status, warned.found.startswith(said)) == ("warn", True)
+
+
+def test_a_host_name_that_does_not_resolve_is_reported_by_name(tmp_path: Path) -> None:
+    server = "{provider: openai_compatible, url: 'http://no-such-host.invalid/v1', hosted: true}"
+    (tmp_path / "servers.yaml").write_text(f"gone: {server}\n")
+    models = "{tiny: {provider: openai_compatible, model: house, server: gone}}"
+    text = TINY.replace("{tiny: {provider: llamacpp, model: smollm2-135m}}", models)
+    found = look(tmp_path, text)
+    assert found["class of gone"].found == "hosted: hosted: true in servers.yaml"
+    assert "the host name 'no-such-host.invalid' does not resolve" in found["server gone"].found
+    assert "correct the url of 'gone' in servers.yaml" in found["server gone"].fix

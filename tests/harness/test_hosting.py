@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from domain.hosting import host_of, is_vendor_only
+from domain.hosting import host_of, hosting_of, is_vendor_only
+from domain.providers import PROVIDERS
 from harness.errors import InvalidInput
 from harness.experiment import servers, spec
 from harness.experiment.servers import ServerSpec
 from tests.fixtures.runs import Lab
-
-MODELS = ("paid", "other")
-PROVIDERS = {"openai", "ollama", "openai_compatible"}
 
 
 @pytest.mark.parametrize(
@@ -227,3 +225,10 @@ def test_the_plan_prints_the_class_of_each_server_and_why(lab: Lab) -> None:
     assert plain["servers"]["gateway"]["class"] == "hosted"
     assert plain["servers"]["gateway"]["why"] == "hosted: true in servers.yaml"
     assert plain["api_cost_usd"]["mid"] > 0
+
+
+def test_the_example_file_has_each_class_as_it_says() -> None:
+    parts = servers.declared(Path(__file__).resolve().parents[2] / "experiments" / "servers.example.yaml", None)
+    classes = {name: hosting_of(PROVIDERS[part.provider], part.url, part.hosted).is_hosted for name, part in parts.items()}
+    assert {name for name, is_hosted in classes.items() if is_hosted} == {"openai", "openrouter", "azure", "litellm"}
+    assert {name for name, is_hosted in classes.items() if not is_hosted} == {"gpu-box", "vllm", "rented-gpu", "llamacpp"}
