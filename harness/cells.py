@@ -25,7 +25,7 @@ def digest_of(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """Everything a worker must know to run one cell; servers are looked up on the worker's own machine."""
+    """Everything a worker needs to run one cell; servers are resolved on the worker's machine."""
 
     experiment: str
     arm: str
@@ -42,7 +42,7 @@ class Cell:
     kind: str = "pipeline"
     """pipeline | replay | judge."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What a cell of another kind needs (whose prompts, whose answers); part of its identity."""
+    """Data of replay and judge cells (whose prompts, whose answers); part of the identity."""
     snapshot_sha256: str = ""
     """Filled once the case is frozen."""
     recorded_key: str = ""
@@ -79,12 +79,12 @@ class Cell:
         return frozenset(model.server for model in self.lineup.values())
 
     def frozen(self, snapshot_sha256: str, digests: Mapping[str, str | None]) -> Cell:
-        """The same cell with its snapshot and the digests that the servers told (by model alias)."""
+        """The cell with its snapshot and the digests reported by the servers (by model alias)."""
         lineup = {role: replace(model, digest=digests.get(model.alias)) for role, model in self.lineup.items()}
         return replace(self, snapshot_sha256=snapshot_sha256, lineup=lineup)
 
     def to_json(self) -> str:
-        """The message; asdict would copy every model of the lineup, one by one, for each of 100,000 cells."""
+        """The message; faster than asdict, which would copy every model of each of 100,000 cells."""
         return json.dumps(_fields(self), default=_plain, sort_keys=True)
 
     @classmethod
@@ -106,7 +106,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What json does not know by itself: the models and the pipeline of a cell, and its date."""
+    """JSON form of models, pipeline and date."""
     if is_dataclass(value):
         return _fields(value)
     return dict(value) if isinstance(value, Mapping) else str(value)

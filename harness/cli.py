@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and the exit code of every way to end.
+"""The command line: the table of commands, and the exit codes.
 
 0 done; 1 internal error; 2 fix the experiment, the arguments or the environment; 3 stopped early, resumable;
 4 a declared gate failed
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import traceback
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -41,11 +40,11 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("snapshot", "snapshot"),
     ("schema", "schema"),
 )
-"""command -> its module in harness/commands, which holds a function (or, for subcommands, a Typer `app`) of that name."""
+"""command -> its module in harness/commands, with a function of that name or, for subcommands, a Typer `app`."""
 
 
 def build() -> typer.Typer:
-    """The application with every command; only light imports, so that --help answers at once."""
+    """Build the application; command modules import little, so that --help is fast."""
     app = typer.Typer(
         name="harness",
         no_args_is_help=True,
@@ -55,8 +54,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_harness)
     for name, module in COMMANDS:
-        if find_spec(f"harness.commands.{module}"):
-            _register(app, name, import_module(f"harness.commands.{module}"))
+        _register(app, name, import_module(f"harness.commands.{module}"))
     return app
 
 
@@ -81,15 +79,15 @@ def _register(app: typer.Typer, name: str, module: object) -> None:
 
 def main() -> None:
     """Run the command line; never shows a traceback."""
-    # Imports and plans make many objects and next to no garbage: looking for it at every 700th takes a tenth of a start.
+    # Imports and plans create many objects but little garbage: the default threshold costs a tenth of the start time.
     gc.set_threshold(50_000, 20, 20)
-    # Being told to end means what Ctrl-C means, also before a command listens for either itself.
+    # SIGTERM acts like Ctrl-C, also before a command installs its own handlers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _leave(_run(build()))
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once: in Python's own way out a thread of Arrow that still holds a Python object aborts the process (code 134)."""
+    """Exit without finalization: a thread of Arrow that still holds a Python object would abort the process (code 134)."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

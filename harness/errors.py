@@ -4,12 +4,12 @@ HarnessError
 ├── InvalidInput      the experiment, the arguments or the environment must be fixed: exit code 2, all problems at once
 ├── Stopped           stopped early and resumable (budget, interrupt): exit code 3
 └── StoreError        the results folder cannot be read or written; the message names the path and the fix
-agents.errors.Halt    raised through the pipeline by our gate
-├── OverBudget        a cap binds: the call, and with it the cell, is not started
-├── LeaseLost         another holder has this cell: stop before the next call
-├── Deferred          a long back-off: give the worker slot back, the journal keeps what was answered
+agents.errors.Halt    raised by admission, through the pipeline
+├── OverBudget        a budget is used up: the call is not sent, and its cell ends
+├── LeaseLost         another worker holds this cell: stop before the next call
+├── Deferred          a long back-off: the cell is queued again, its journal stays
 ├── BrokerGone        Redis is away for too long: leave the cell unfinished
-└── Draining          the run was stopped: leave the cell unfinished, its journal stays
+└── Draining          the run or worker is stopping: leave the cell unfinished, its journal stays
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agents import Halt
 
 
 class HarnessError(Exception):
-    """Base of everything the harness raises on purpose."""
+    """Base class of the errors of the harness."""
 
     exit_code = 1
 
@@ -64,7 +64,7 @@ class StoreError(HarnessError):
 
 
 class OverBudget(Halt):
-    """A cap binds; the message names it."""
+    """A budget is used up; the message names it."""
 
     def __init__(self, message: str, *, scope: str) -> None:
         super().__init__(message)
@@ -73,11 +73,11 @@ class OverBudget(Halt):
 
 
 class LeaseLost(Halt):
-    """Another holder has this cell."""
+    """Another worker holds this cell."""
 
 
 class Deferred(Halt):
-    """Come back in `delay_s` seconds; what was answered is in the journal."""
+    """Run again in `delay_s` seconds; answered calls are in the journal."""
 
     def __init__(self, message: str, *, delay_s: float) -> None:
         super().__init__(message)
@@ -85,8 +85,8 @@ class Deferred(Halt):
 
 
 class BrokerGone(Halt):
-    """Redis is away for longer than anybody waits; the message says how long."""
+    """Redis has not answered for too long."""
 
 
 class Draining(Halt):
-    """The run is being stopped."""
+    """The run or the worker is stopping."""

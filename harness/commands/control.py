@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `stop` and `retry`: what a person wants of a run, from any shell."""
+"""`pause`, `resume`, `stop` and `retry`: control a run from any shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 _RUN = typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")
 _RESULTS = typer.Option(help="Folder or s3:// address of all results.")
-_BROKER = typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it is not private.")
+_BROKER = typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it was started with --broker.")
 
 
 def pause(
@@ -16,8 +16,8 @@ def pause(
     results: Annotated[str, _RESULTS] = "results",
     broker: Annotated[str | None, _BROKER] = None,
 ) -> None:
-    """Start no further cell; those that run go on to their end."""
-    _say(run, results, broker, "pause")
+    """Start no further cell; running cells go on to their end."""
+    _request(run, results, broker, "pause")
 
 
 def resume(
@@ -25,8 +25,8 @@ def resume(
     results: Annotated[str, _RESULTS] = "results",
     broker: Annotated[str | None, _BROKER] = None,
 ) -> None:
-    """Go on after a pause."""
-    _say(run, results, broker, "run")
+    """Continue after a pause."""
+    _request(run, results, broker, "run")
 
 
 def stop(
@@ -34,40 +34,35 @@ def stop(
     results: Annotated[str, _RESULTS] = "results",
     broker: Annotated[str | None, _BROKER] = None,
 ) -> None:
-    """Let requests that are out land, then end the run; `run` continues it later."""
-    _say(run, results, broker, "stop")
+    """Let requests in flight end, then stop the run; `run` continues it later."""
+    _request(run, results, broker, "stop")
 
 
 def retry(
     run: Annotated[str, _RUN],
-    failed: Annotated[bool, typer.Option("--failed", help="Reopen failed and timed-out cells.")] = False,
+    _failed: Annotated[bool, typer.Option("--failed", hidden=True)] = True,
     results: Annotated[str, _RESULTS] = "results",
     broker: Annotated[str | None, _BROKER] = None,
 ) -> None:
-    """Reopen failed and timed-out cells; a run in progress takes them up, else `run` does."""
-    from harness import retrying
-    from harness.errors import InvalidInput, Problem
+    """Reopen failed and timed-out cells; a run in progress runs them, else the next `run`."""
+    from harness.runs import status
     from harness.storage import run_folder
 
-    if not failed:
-        raise InvalidInput([Problem("retry", "it is not said what to reopen", "say --failed")])
-    reopened, is_running = retrying.reopen_failed(run_folder.find(results, run), broker)
-    later = "the run in progress takes them up" if is_running else "`python -m harness run EXPERIMENT.yaml` runs them"
+    reopened, is_running = status.reopen_failed(run_folder.find(results, run), broker)
+    later = "the run in progress runs them" if is_running else "`python -m harness run EXPERIMENT.yaml` runs them"
     print(f"{reopened} cells reopened" + (f"; {later}" if reopened else ""))
 
 
-def _say(name: str, results: str, broker: str | None, wish: str) -> None:
-    from harness import status
+def _request(name: str, results: str, broker: str | None, request: str) -> None:
     from harness.errors import InvalidInput, Problem
     from harness.queue import control
+    from harness.runs import status
     from harness.storage import run_folder
 
     run = run_folder.find(results, name)
-    with status.connected(run, broker) as client:
+    with status.connected_redis(run, broker) as client:
         if client is None or not control.is_running(client, run.run_id):
             where = f"{run.experiment}/{run.run_id}"
-            raise InvalidInput(
-                [Problem("RUN", f"nothing executes {where} now", "start it, or pass --broker if its Redis is shared")]
-            )
-        control.request(client, run.run_id, wish)
-    print(f"{run.experiment}/{run.run_id}: {wish}")
+            raise InvalidInput([Problem("RUN", f"{where} is not running", "start it, or pass --broker if its Redis is shared")])
+        control.request(client, run.run_id, request)
+    print(f"{run.experiment}/{run.run_id}: {request}")

@@ -1,4 +1,4 @@
-"""`doctor`: is everything there that a run needs?"""
+"""`doctor`: check everything that a run needs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 
 
 def doctor(
-    experiment: Annotated[Path | None, typer.Argument(help="Experiment to check for; without it only this machine.")] = None,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
-    broker: Annotated[str | None, typer.Option(help="Redis to check, instead of a private one.")] = None,
+    experiment: Annotated[Path | None, typer.Argument(help="Experiment to check; default: only this machine.")] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
+    broker: Annotated[str | None, typer.Option(help="Redis to check; default: a private one.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -1,4 +1,4 @@
-"""`export`: a run for other tools."""
+"""`export`: a run in other formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`meter`: measure the power of this machine's GPU into a run, so that energy need not be declared."""
+"""`meter`: measure the GPU power of this machine during a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 def meter(
     run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
     server: Annotated[str, typer.Argument(help="Server in servers.yaml whose GPU is in this machine.")],
-    period: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 0.5,
+    period: Annotated[float, typer.Option(min=0.05, help="Seconds between two readings.")] = 0.5,
     results: Annotated[str, typer.Option(help="Folder of the results.")] = "results",
 ) -> None:
-    """Sample the GPU's power until Ctrl-C; start it a minute before the run, so that it knows the idle power."""
+    """Record the GPU's power until Ctrl-C; start it a minute before the run, to measure the idle power."""
     import signal
     from threading import Event
 
@@ -24,7 +24,7 @@ def meter(
     found = run_folder.find(results, run).store.folder
     if found.local is None:
         raise InvalidInput(
-            [Problem("meter", f"{found.url} is no local folder", "write to a local folder and copy power/ there")]
+            [Problem("meter", f"{found.url} is not a local folder", "write to a local folder and copy power/ there")]
         )
     stop = Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())

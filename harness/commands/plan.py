@@ -1,4 +1,4 @@
-"""`plan`: cells, calls, tokens, cost and time as intervals, and what the matrix can prove; spends nothing."""
+"""`plan`: forecast cells, calls, tokens, cost and time, and what the matrix can prove."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import typer
 
 def plan(
     experiment: Annotated[Path, typer.Argument(help="Experiment file.")],
-    only: Annotated[str | None, typer.Option(help="A part of the matrix: arm=A,ticker=T,date=D.")] = None,
+    only: Annotated[str | None, typer.Option(help="Part of the matrix: arm=A,ticker=T,date=D.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first cells.", min=1)] = None,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
-    what_if: Annotated[str | None, typer.Option(help="Put this model's prices on the tokens of the latest run.")] = None,
+    what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what a run would do, cost, take and prove; no key, no call."""
+    """Forecast what a run would do, cost, take and prove; needs no key and makes no call."""
     import json
 
     from rich.console import Console

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def pull(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Whose models to pull.")],
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
 ) -> None:
-    """Pull every Ollama model of an experiment that its server does not have; nothing else ever pulls."""
+    """Pull every Ollama model of an experiment that its server lacks; no other command pulls models."""
     import asyncio
 
     from domain.providers import PROVIDERS
@@ -34,7 +34,7 @@ def pull(
 
 
 async def _pull(server: Server, model: str) -> None:
-    """Raises InvalidInput when the server cannot."""
+    """Raises InvalidInput if the server fails."""
     from agents import ModelCallError
     from agents import pull as lines
     from harness.errors import InvalidInput, Problem

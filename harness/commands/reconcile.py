@@ -1,4 +1,4 @@
-"""`reconcile`: a run's ledger against the provider's own usage export."""
+"""`reconcile`: compare recorded usage with the provider's usage export."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def reconcile(
     run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
     usage: Annotated[Path, typer.Argument(metavar="USAGE.csv", help="Usage export of the provider.")],
-    tolerance: Annotated[float, typer.Option(min=0, help="Difference that is none, as a share of the larger.")] = 0.005,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest relative difference that counts as equal.")] = 0.005,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare what was recorded with what the provider says, per day and model; exit code 4 where they differ."""
+    """Compare recorded usage with the provider's, per day and model; exit code 4 if they differ."""
     import json
 
     from rich.console import Console
@@ -57,7 +57,7 @@ def _show(found: Reconciled, console: Console) -> None:
 
 
 def _said(row: Row) -> str:
-    """What differs, ours over theirs."""
+    """What differs, ours relative to theirs."""
     by_size = sorted(row.differs.items(), key=lambda pair: -abs(pair[1]))
     differs = [f"{name.replace('_', ' ').replace('cost usd', 'USD')} {gap:+.1%}" for name, gap in by_size]
     killed = [f"{row.killed} killed here may be billed there"] if row.killed else []
@@ -66,11 +66,11 @@ def _said(row: Row) -> str:
 
 def _whole(found: Reconciled) -> str:
     verdict = "they agree" if found.agrees else "they differ"
-    left = f"; {found.other_days} lines of days outside the run are left out" if found.other_days else ""
-    ours, theirs = ("not told" if usd is None else f"${_number(usd)}" for usd in (found.ours_usd, found.theirs_usd))
+    left = f"; {found.other_days} lines outside the days of the run are ignored" if found.other_days else ""
+    ours, theirs = ("unknown" if usd is None else f"${_number(usd)}" for usd in (found.ours_usd, found.theirs_usd))
     return f"{ours} here, {theirs} by the provider: {verdict}{left}"
 
 
 def _number(value: float | None) -> str:
-    """Ours or theirs; a dash where one does not say."""
+    """The number, or a dash if unknown."""
     return "–" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""`replay`: the recorded prompts of one arm asked again of other models."""
+"""`replay`: send the recorded prompts of one arm to other models."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ def replay(
         list[str] | None, typer.Option(help="Model that judges each pair of answers in both orders; may be repeated.")
     ] = None,
     experiment: Annotated[
-        Path | None, typer.Option(help="The experiment's file, for the .env and servers.yaml beside it.")
+        Path | None, typer.Option(help="Experiment file; .env and servers.yaml are read from its folder.")
     ] = None,
     broker: Annotated[
-        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to enqueue on; without it Redis is private.")
+        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for hosted models on this machine.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Cap of the run in US dollars, what it spent included.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
 ) -> None:
     """Ask other models exactly what one arm was asked, role by role; without --from and --to as the experiment declares."""
     from rich.console import Console
 
-    from harness import replay as engine
-    from harness.session import Options
+    from harness.runs import replay as engine
+    from harness.runs.session import RunOptions
 
     found = engine.find(results, run, models)
     path = experiment or Path("experiments") / f"{found.run.experiment}.yaml"
-    options = Options(path=path, broker=broker, workers=workers, budget=budget, yes=yes, servers=servers, results=results)
-    asked = engine.wish(found, engine.Said(source, target or tuple(found.added), roles, limit, noise_floor, judge or ()))
+    options = RunOptions(path=path, broker=broker, workers=workers, budget=budget, yes=yes, servers=servers, results=results)
+    asked = engine.replay_wanted(
+        found, engine.ReplayOptions(source, target or tuple(found.added), roles, limit, noise_floor, judge or ())
+    )
     raise typer.Exit(engine.play(found, asked, options, Console()))

@@ -9,7 +9,7 @@ import typer
 
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
-    other: Annotated[str | None, typer.Argument(metavar="[RUN_B]", help="A later run: says what changed since RUN.")] = None,
+    other: Annotated[str | None, typer.Argument(metavar="[RUN_B]", help="A later run: show what changed since RUN.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
     cases: Annotated[str, typer.Option(help="Case pages to write: a number, all, or none.")] = "500",
 ) -> None:
@@ -39,4 +39,4 @@ def _most(cases: str) -> int | None:
         return 0
     if cases.isdigit():
         return int(cases)
-    raise InvalidInput([Problem("--cases", f"{cases!r} is no number of case pages", "give a number, all, or none")])
+    raise InvalidInput([Problem("--cases", f"{cases!r} is not a number of case pages", "give a number, all, or none")])

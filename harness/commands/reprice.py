@@ -1,4 +1,4 @@
-"""`reprice`: a run's recorded calls at other prices, old and new side by side, without a call."""
+"""`reprice`: the recorded calls of a run at other prices, old and new side by side."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 def reprice(
     run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
     as_of: Annotated[str | None, typer.Option(help="Prices of this day (YYYY-MM-DD) instead of each call's own.")] = None,
-    prices: Annotated[Path | None, typer.Option(help="A price file of your own, over the public table.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="Your own price file, on top of the public table.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Price a run again: at another date, or with another price file."""
+    """Reprice a run: at another date, or with another price file."""
     import datetime as dt
     import json
 
@@ -28,7 +28,7 @@ def reprice(
     try:
         moment = dt.datetime.fromisoformat(as_of).replace(tzinfo=dt.UTC) if as_of else None
     except ValueError as error:
-        raise InvalidInput([Problem("--as-of", f"{as_of!r} is no date", "write YYYY-MM-DD")]) from error
+        raise InvalidInput([Problem("--as-of", f"{as_of!r} is not a date", "write YYYY-MM-DD")]) from error
     table = PriceTable(price_file.load(prices) if prices else None, moment)
     found = repricing.reprice(results, run, table)
     if as_json:

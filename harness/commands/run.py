@@ -10,36 +10,36 @@ import typer
 
 def run(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to run.")],
-    only: Annotated[str | None, typer.Option(help="A part of the matrix: arm=A,ticker=T,date=D.")] = None,
+    only: Annotated[str | None, typer.Option(help="Part of the matrix: arm=A,ticker=T,date=D.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many cells.")] = None,
     broker: Annotated[
-        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to enqueue on; without it Redis is private.")
+        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes for hosted models on this machine; 0 is said by leaving it out.")
+        int | None, typer.Option(min=1, help="Worker processes for hosted models here; with --broker, default: none.")
     ] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Cap of the run in US dollars, instead of the file's.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Budget of the run in USD; default: the file.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
     rehearse: Annotated[
         bool,
         typer.Option(
-            "--rehearse", help="Play one case per arm with the embedded tiny model in every role: proves the road for $0."
+            "--rehearse", help="Run one case per arm with an embedded tiny model in every role, to test the setup for $0."
         ),
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="A new run that takes nothing over.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use instead of the one beside the experiment.")] = None,
+    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
-    snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs that all runs share.")] = Path("snapshots"),
+    snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
 ) -> None:
     """Run an experiment; the same command continues it."""
     from rich.console import Console
 
-    from harness import replay
-    from harness import run as engine
-    from harness.session import Options
+    from harness.runs import replay
+    from harness.runs import run as engine
+    from harness.runs.session import RunOptions
 
-    options = Options(
+    options = RunOptions(
         path=experiment,
         only=only,
         limit=limit,
@@ -54,7 +54,7 @@ def run(
         snapshots=snapshots,
     )
     if rehearse:
-        from harness import rehearsal
+        from harness.runs import rehearsal
 
         raise typer.Exit(rehearsal.play(options, Console()))
     code = engine.run(options, Console())

@@ -9,7 +9,7 @@ import typer
 
 
 def schema(
-    write: Annotated[Path | None, typer.Option(help="Write it to this file instead of printing it.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
     """Print the JSON schema of the experiment file."""
     import json

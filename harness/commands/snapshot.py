@@ -1,4 +1,4 @@
-"""`snapshot`: look at what the analysts see of a case, and check or build an archive."""
+"""`snapshot`: show what the analysts see of a case; check or build an archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agents import Snapshot, Source
 
-app = typer.Typer(no_args_is_help=True, help="Look at what the analysts see of a case, and check or build an archive.")
+app = typer.Typer(no_args_is_help=True, help="Show what the analysts see of a case; check or build an archive.")
 
 ArchiveOption = Annotated[str | None, typer.Option("--archive", metavar="DIR", help="Archive folder or s3:// address.")]
 
@@ -27,7 +27,7 @@ def show(
     experiment: Annotated[Path | None, typer.Option(help="Take the data settings of this experiment.")] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Show it masked.")] = False,
 ) -> None:
-    """Freeze one case now and show it as the analysts see it, with where everything comes from."""
+    """Freeze one case now and show what the analysts see, with the origin of each part."""
     import agents
     from harness.experiment import environment
 
@@ -39,7 +39,7 @@ def show(
 
 @app.command()
 def check(archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive folder or s3:// address.")]) -> None:
-    """Check an archive: every table, column and row; what is allowed but will be missed is said."""
+    """Check every table, column and row of an archive; note optional data that is missing."""
     from rich.table import Table
 
     import agents
@@ -59,30 +59,26 @@ def check(archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive fo
 
 @app.command()
 def freeze(
-    experiment: Annotated[Path, typer.Argument(help="Experiment whose tickers and sources are meant.")],
-    today: Annotated[
-        bool, typer.Option("--today", help="Store what is knowable now; nothing else can be frozen by hand.")
-    ] = False,
+    experiment: Annotated[Path, typer.Argument(help="Experiment with the tickers and sources.")],
+    _today: Annotated[bool, typer.Option("--today", hidden=True)] = True,
     archive: ArchiveOption = None,
 ) -> None:
-    """Store what the sources know now, with the time of retrieval, in an archive: leak-free history, built forward."""
+    """Add what the sources know now to an archive, with the time of retrieval; cases are frozen by `run`."""
     import agents
     from harness.errors import InvalidInput, Problem
     from harness.experiment import environment, matrix, spec
 
-    if not today:
-        raise InvalidInput([Problem("snapshot freeze", "only --today can be frozen by hand", "cases are frozen by `run`")])
     loaded = spec.load(experiment, spec.of_archive(archive))
     folder = _address(loaded.data.archive, experiment)
     if not folder:
-        raise InvalidInput([Problem("snapshot freeze", "no archive to grow", "say --archive DIR, or data.archive")])
+        raise InvalidInput([Problem("snapshot freeze", "no archive to add to", "pass --archive DIR, or set data.archive")])
     contact = environment.read(experiment).get("SEC_CONTACT")
     desk = agents.open_sources(matrix.data_of(loaded), folder, Path("snapshots") / "cache", contact)
     _grow(folder, agents.live_sources(desk), loaded.tickers)
 
 
 def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> None:
-    """Ticker by ticker, so that a block of the vendor loses nothing that was fetched."""
+    """Add ticker by ticker, so that a failing vendor loses nothing already fetched."""
     import agents
 
     console, now = _console(), dt.datetime.now(dt.UTC)
@@ -90,9 +86,9 @@ def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> Non
         for source in sources:
             dated_elsewhere = source.name != "edgar" and any(other.name == "edgar" for other in sources)
             added = agents.grow(folder, agents.today_rows(source, ticker, now, not dated_elsewhere))
-            told = ", ".join(f"{count} {table}" for table, count in added.items() if count) or "nothing new"
-            console.print(f"{ticker} from {source.name}: {told}", highlight=False)
-    console.print(f"{folder} now holds what was knowable at {now:%Y-%m-%d %H:%M} UTC", highlight=False)
+            counts = ", ".join(f"{count} {table}" for table, count in added.items() if count) or "nothing new"
+            console.print(f"{ticker} from {source.name}: {counts}", highlight=False)
+    console.print(f"{folder} now has everything known at {now:%Y-%m-%d %H:%M} UTC", highlight=False)
 
 
 def _address(said: str | None, experiment: Path) -> str | None:

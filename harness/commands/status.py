@@ -1,4 +1,4 @@
-"""`status`: how far a run is, or which runs there are."""
+"""`status`: the progress of a run, or a list of runs."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.status import Status
+    from harness.runs.status import RunStatus
 
 
 def status(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run; without it the runs there are."
+            metavar="[RUN]", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run; default: list all runs."
         ),
     ] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
-    broker: Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it is not private.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until it ends.")] = False,
+    broker: Annotated[
+        str | None, typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it was started with --broker.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show cells, calls, tokens, cost and time left of a run; without RUN list the runs there are, the newest first."""
+    """Show cells, calls, tokens, cost and time left of a run; without RUN, list all runs, newest first."""
     import time
 
-    from harness import status as engine
+    from harness.runs import status as engine
     from harness.storage import run_folder
 
     if run is None:
-        seen = engine.newest(results, broker)
+        seen = engine.newest_runs(results, broker)
         _print([one.as_json() for one in seen]) if as_json else _list(seen, results)
         return
     found = run_folder.find(results, run)
     while True:
-        one = engine.read(found, broker)
+        one = engine.read_status(found, broker)
         _print(one.as_json()) if as_json else _show(one)
         if not watch or one.wish is None:
             return
@@ -48,12 +50,12 @@ def _print(told: object) -> None:
     print(json.dumps(told, default=str))
 
 
-def _list(seen: Sequence[Status], results: str) -> None:
+def _list(seen: Sequence[RunStatus], results: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from harness.display import money
+    from harness.runs.display import money
 
     if not seen:
         print(f"no runs in {results} yet: python -m harness run EXPERIMENT.yaml")
@@ -67,10 +69,10 @@ def _list(seen: Sequence[Status], results: str) -> None:
     Console().print(made)
 
 
-def _show(seen: Status) -> None:
+def _show(seen: RunStatus) -> None:
     from rich.console import Console
 
-    from harness.display import line, table
+    from harness.runs.display import line, table
 
     console = Console()
     console.print(table(seen.progress, f"{seen.run.experiment}/{seen.run.run_id}: {seen.state}"))

@@ -1,4 +1,4 @@
-"""`worker`: serve the runs that a broker announces, on any machine."""
+"""`worker`: serve the runs of a broker, on any machine."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ def worker(
     results: Annotated[
         str, typer.Option(help="Folder or s3:// address of all results, as this machine reaches it.")
     ] = "results",
-    queues: Annotated[str, typer.Option(help="hosted, local or both: which models this machine may ask.")] = "hosted,local",
+    queues: Annotated[str, typer.Option(help="hosted, local or both: which models this machine serves.")] = "hosted,local",
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Cells at a time in each process; 32 for hosted models, 4 for local ones.")
     ] = None,
     local_concurrency: Annotated[int | None, typer.Option(min=1, help="The same for local models only.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes for hosted models; local ones have one.")] = 1,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml of this machine.")] = None,
-    soft_limit: Annotated[float | None, typer.Option(help="Seconds of service of a cell, instead of the experiment's.")] = None,
-    hard_limit: Annotated[float | None, typer.Option(help="Seconds after which its process is killed.")] = None,
-    restart_after: Annotated[int, typer.Option(min=1, help="Cells after which a process makes room for a fresh one.")] = 200,
-    run: Annotated[list[str] | None, typer.Option(help="Serve this run only; may be said several times.")] = None,
+    soft_limit: Annotated[float | None, typer.Option(help="Soft limit of a cell in seconds of service.")] = None,
+    hard_limit: Annotated[float | None, typer.Option(help="Hard limit of a cell: its process is killed.")] = None,
+    restart_after: Annotated[int, typer.Option(min=1, help="Cells after which a process is replaced.")] = 200,
+    run: Annotated[list[str] | None, typer.Option(help="Serve only this run; may be repeated.")] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")] = False,
-    metrics_port: Annotated[int | None, typer.Option(help="Answer Prometheus here; each process takes the next port.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="First port for Prometheus; one for each process.")] = None,
 ) -> None:
-    """Serve the runs that a broker announces; needs only Redis, the results folder and its models."""
+    """Serve the runs of a broker; needs only Redis, the results folder and the models."""
     from harness.workers import supervisor
     from harness.workers.config import WorkerConfig, parse_pools
 

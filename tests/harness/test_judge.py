@@ -11,7 +11,7 @@ import pytest
 from harness.errors import InvalidInput
 from harness.experiment import again
 from harness.experiment.again import Wish
-from harness.replay import find
+from harness.runs.replay import find
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import Lab
 

@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 from agents import Model
-from harness import rehearsal
 from harness.cells import Cell
 from harness.experiment import matrix, servers, spec
 from harness.money.pricing import PriceTable
@@ -21,6 +20,7 @@ from harness.planning import draws, earlier, experience, plan_text, priors, rend
 from harness.planning import plan as planning
 from harness.planning.experience import Experience, Measured, key_of
 from harness.planning.forecast import Forecaster, Part
+from harness.runs import rehearsal
 from harness.storage import rows
 from harness.storage.folder import open_folder
 from harness.storage.store import Store, files_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.admission.ledger import LedgerTotals, Money
-from harness.progress import Progress
+from harness.runs.progress import Progress
 
 
 def receipt(arm: str, number: int, calls: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import yaml
 from harness.errors import InvalidInput
 from harness.experiment import again, spec
 from harness.experiment.again import Wish
-from harness.replay import find
+from harness.runs.replay import find
 from reports.load import load
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for

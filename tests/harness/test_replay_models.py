@@ -104,7 +104,7 @@ def test_a_budget_of_the_replay_counts_what_the_run_spent(recorded: Lab) -> None
     file = models_of(recorded, "capped.yaml", models={"paid-minimal": HOSTED_MODEL | {"reasoning_effort": "minimal"}})
 
     said = replay(recorded, "--models", file, "--budget", "0.000001", expect=3)
-    assert "because a cap was met: raise it (--budget USD)" in said
+    assert "because the budget is used up: raise it (--budget USD)" in said
     assert "2 to do" in replay(recorded, "--models", file, "--budget", "100")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import status
+from harness.runs import status
 from tests.fakes.process import fake_server
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
@@ -100,7 +100,7 @@ def test_status_tells_one_json_object(finished: Lab) -> None:
 
     assert told["state"] == "done"
     assert told["cells"]["ended"] == told["cells"]["wanted"] == 4
-    (listed,) = status.newest(str(finished.folder / "results"))
+    (listed,) = status.newest_runs(str(finished.folder / "results"))
     assert (listed.run.experiment, listed.state, listed.progress.ended) == ("lab", "done", 4)
 
 
@@ -109,7 +109,7 @@ def test_a_further_arm_pays_only_for_its_own_cells(continued: Lab) -> None:
 
     said = continued.run()
 
-    assert "taken over from earlier runs: 4 ended cells" in said
+    assert "reused from earlier runs: 4 ended cells" in said
     assert paid_calls(continued) == 0
     assert len(continued.runs) == 2
     cells = continued.rows("cells")
@@ -197,7 +197,7 @@ def test_a_cap_stops_the_run_and_a_higher_one_goes_on_without_paying_again(lab: 
 
     said = lab.run(expect=3)
 
-    assert "a cap was met" in said
+    assert "the budget is used up" in said
     assert sum(call["cost_usd"] or 0.0 for call in lab.rows("calls")) <= 0.06
 
     lab.run("--budget", "5")
@@ -233,7 +233,7 @@ def test_failed_cells_are_reopened_and_their_calls_stay_in_the_bill(lab: Lab) ->
     assert (failed["status"], failed["error_type"]) == ("failed", "bad_request")
     lab.fake.control(rules=[])
 
-    assert "1 cells reopened" in lab.harness("retry", "lab", "--failed")
+    assert "1 cells reopened" in lab.harness("retry", "lab")
     lab.run()
 
     again = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")

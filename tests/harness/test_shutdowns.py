@@ -11,8 +11,6 @@ import pytest
 from rich.console import Console
 
 from agents import Model, ModelReport
-from harness import replay
-from harness import run as engine
 from harness.checking import models_check, preflight
 from harness.checking.checks import Check
 from harness.checking.models_check import KnownModel
@@ -20,7 +18,9 @@ from harness.errors import InvalidInput
 from harness.experiment import spec
 from harness.experiment.again import Wish
 from harness.experiment.servers import ServerSpec
-from harness.session import Options
+from harness.runs import replay
+from harness.runs import run as engine
+from harness.runs.session import RunOptions
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import Lab
 
@@ -71,7 +71,7 @@ def test_a_run_of_a_model_that_is_gone_is_refused_before_anything_is_frozen(tmp_
     path = tmp_path / "x.yaml"
     path.write_text(TEXT % "")
     results, snapshots = str(tmp_path / "results"), tmp_path / "snapshots"
-    options = Options(path, results=results, snapshots=snapshots, clock=lambda: at(LAST_DAY + dt.timedelta(1)))
+    options = RunOptions(path, results=results, snapshots=snapshots, clock=lambda: at(LAST_DAY + dt.timedelta(1)))
     with pytest.raises(InvalidInput) as caught:
         engine.run(options, Console(quiet=True))
     refused = {problem.where: problem for problem in caught.value.problems}["shutdown of big"]
@@ -203,7 +203,7 @@ def test_a_model_that_is_gone_is_still_the_source_of_a_replay_and_no_target_of_o
     box = f"box: {{provider: openai_compatible, url: '{lab.fake.url}/v1'}}"
     (lab.folder / "servers.yaml").write_text(f"cloud: {{provider: openai, hosted: true}}\n{box}\n")
     found = replay.find(str(lab.folder / "results"), "lab")
-    options = Options(path, yes=True, results=str(lab.folder / "results"), clock=lambda: at(LAST_DAY + dt.timedelta(100)))
+    options = RunOptions(path, yes=True, results=str(lab.folder / "results"), clock=lambda: at(LAST_DAY + dt.timedelta(100)))
     said = Console(record=True, width=200)
     assert replay.play(found, Wish("paid", ("own",), floor=3), options, said) == 0
     assert "no noise floor: a model of 'paid' was shut down by its vendor" in said.export_text()

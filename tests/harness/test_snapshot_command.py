@@ -71,11 +71,11 @@ def test_check_names_what_is_broken(folder: str, capsys: Said, monkeypatch: pyte
     assert "prices.parquet: column 'close', row 3 (ABC 2024-01-05): -1.0 is not positive" in err
 
 
-def test_freeze_without_today_or_a_live_source_says_what_to_do(
-    folder: str, capsys: Said, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("old_flag", [(), ("--today",)])
+def test_freeze_without_a_live_source_says_what_to_do(
+    old_flag: tuple[str, ...], folder: str, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smoke = str(Path(__file__).parents[2] / "experiments" / "smoke.yaml")
-    assert "only --today" in run(capsys, monkeypatch, "freeze", smoke)[2]
-    code, _, err = run(capsys, monkeypatch, "freeze", "--today", smoke, "--archive", folder)
+    code, _, err = run(capsys, monkeypatch, "freeze", *old_flag, smoke, "--archive", folder)
     assert code == 2
-    assert "no source of this experiment knows today" in err
+    assert "no source of this experiment has current data" in err

@@ -1,4 +1,4 @@
-"""The progress of a run in numbers: cells by arm and state, calls, tokens, money, time left."""
+"""The progress of a run: cells by arm and state, calls, tokens, cost, time left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ArmProgress:
     tokens: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
-    """Ended cells of which the cost is not known."""
+    """Ended cells of unknown cost."""
 
     @property
     def ended(self) -> int:
@@ -40,36 +40,36 @@ class ArmProgress:
 
 @dataclass
 class Progress:
-    """What is known of a run's cells; fed by receipts, never by guesses."""
+    """Progress of a run's cells, from receipts and the ledger."""
 
     arms: dict[str, ArmProgress]
     started_at: float = field(default_factory=time.monotonic)
-    known_before: int = 0
+    ended_before: int = 0
     """Cells that had ended when this session began."""
     calls_before: int = 0
     """Calls of those cells."""
-    told_before: int | None = None
-    """Requests that the ledger knew at the first look of this session: also those of other cells of the run."""
+    ledger_calls_before: int | None = None
+    """Ended requests in the ledger when this session began, those of other cells included."""
     spent_usd: float | None = None
-    """What hosted models have billed so far, in flight estimates included; None before anything is known."""
-    tokens_told: tuple[int, int] = (0, 0)
-    """Input and output of requests whose end the ledger knows."""
+    """Cost of hosted models so far, estimates included; None if unknown."""
+    ledger_tokens: tuple[int, int] = (0, 0)
+    """Input and output tokens in the ledger."""
     tokens_ended: tuple[int, int] = (0, 0)
-    """Input and output of ended cells."""
-    calls_told: int = 0
-    """Requests whose end the ledger knows."""
+    """Input and output tokens of ended cells."""
+    ledger_calls: int = 0
+    """Ended requests in the ledger."""
     not_run: int = 0
     seen: dict[str, Row] = field(default_factory=dict)
     """cell_id -> receipt that was counted."""
     notes: list[str] = field(default_factory=list)
-    """Last things that went wrong, in a sentence each."""
+    """The last problems, one sentence each."""
 
     @classmethod
     def of(cls, wanted: Mapping[str, int], receipts: Iterable[Row]) -> Progress:
         progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()})
         for receipt in receipts:
             progress.add(receipt)
-        progress.known_before, progress.calls_before = progress.ended, progress.calls
+        progress.ended_before, progress.calls_before = progress.ended, progress.calls
         return progress
 
     @property
@@ -90,13 +90,13 @@ class Progress:
 
     @property
     def calls(self) -> int:
-        """Of ended cells, or more where running ones are known to have made some."""
-        return max(self.calls_told, sum(arm.calls for arm in self.arms.values()))
+        """Calls of ended cells, or of the ledger if that has more."""
+        return max(self.ledger_calls, sum(arm.calls for arm in self.arms.values()))
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """Input and output of ended cells, or more where running ones are known to have used some."""
-        return max(self.tokens_told[0], self.tokens_ended[0]), max(self.tokens_told[1], self.tokens_ended[1])
+        """Input and output tokens of ended cells, or of the ledger if that has more."""
+        return max(self.ledger_tokens[0], self.tokens_ended[0]), max(self.ledger_tokens[1], self.tokens_ended[1])
 
     @property
     def elapsed_s(self) -> float:
@@ -104,19 +104,19 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to go at the pace of this session's calls; None before a cell of a kind that makes calls has ended."""
+        """Remaining seconds at the pace of this session's calls; None until a cell with calls has ended."""
         if self.ended >= self.wanted:
             return 0.0
-        expected, made = self._calls_expected(), self.calls_told - (self.told_before or 0)
+        expected, calls = self._calls_expected(), self.ledger_calls - (self.ledger_calls_before or 0)
         if expected is None:
             return None
-        if expected > 0 and made > 0:
-            return self.elapsed_s / made * max(expected - self.calls_before - made, 0.0)
-        done = self.ended - self.known_before
+        if expected > 0 and calls > 0:
+            return self.elapsed_s / calls * max(expected - self.calls_before - calls, 0.0)
+        done = self.ended - self.ended_before
         return self.elapsed_s / done * (self.wanted - self.ended) if done > 0 else None
 
     def _calls_expected(self) -> float | None:
-        """Of all cells, each arm's at its own ended cells' mean; None while an arm has no ended cell and no other one calls."""
+        """Calls of all cells, at the mean of each arm's ended cells; None if an arm has none and no other arm makes calls."""
         means = {name: arm.calls / arm.ended for name, arm in self.arms.items() if arm.ended}
         calling = [mean for mean in means.values() if mean > 0]
         if len(means) < len(self.arms) and not calling:
@@ -125,7 +125,7 @@ class Progress:
         return sum(arm.wanted * means.get(name, other) for name, arm in self.arms.items())
 
     def add(self, receipt: Row) -> None:
-        """An ended cell; told twice, it counts once."""
+        """Count an ended cell, once."""
         if receipt["cell_id"] in self.seen:
             return
         self.seen[receipt["cell_id"]] = receipt
@@ -134,17 +134,17 @@ class Progress:
             self.note(f"{receipt['arm']}: {receipt['status']} ({receipt['error_type']}): {receipt['error']}")
 
     def forget(self, cell_id: str) -> None:
-        """A cell that is taken up again."""
+        """Uncount a cell that runs again."""
         if receipt := self.seen.pop(cell_id, None):
             self._count(receipt, -1)
 
     def _count(self, receipt: Row, by: int) -> None:
-        told = receipt["input_tokens"] or 0, receipt["output_tokens"] or 0
-        self.tokens_ended = (self.tokens_ended[0] + by * told[0], self.tokens_ended[1] + by * told[1])
+        tokens = receipt["input_tokens"] or 0, receipt["output_tokens"] or 0
+        self.tokens_ended = (self.tokens_ended[0] + by * tokens[0], self.tokens_ended[1] + by * tokens[1])
         arm = self.arms.setdefault(receipt["arm"], ArmProgress())
         arm.by_status[receipt["status"]] += by
         arm.calls += by * (receipt["llm_calls"] or 0)
-        arm.tokens += by * sum(told)
+        arm.tokens += by * sum(tokens)
         arm.cost_usd += by * (receipt["cost_usd"] or 0.0)
         arm.unpriced += by * (receipt["cost_usd"] is None)
 
@@ -153,14 +153,14 @@ class Progress:
             self.notes = [*self.notes, sentence[:200]][-_NOTED:]
 
     def see_ledger(self, totals: LedgerTotals) -> None:
-        if self.told_before is None:
-            self.told_before = totals.calls
-        self.calls_told = totals.calls
-        self.tokens_told = totals.input_tokens, totals.output_tokens
+        if self.ledger_calls_before is None:
+            self.ledger_calls_before = totals.calls
+        self.ledger_calls = totals.calls
+        self.ledger_tokens = totals.input_tokens, totals.output_tokens
         self.spent_usd = totals.money.spent_usd
 
-    def see_running(self, roll: Mapping[str, Mapping[str, Any]]) -> None:
-        counts = Counter(str(entry["arm"]) for entry in roll.values())
+    def see_running(self, running_cells: Mapping[str, Mapping[str, Any]]) -> None:
+        counts = Counter(str(entry["arm"]) for entry in running_cells.values())
         for name, arm in self.arms.items():
             arm.running = counts[name]
 
@@ -194,3 +194,17 @@ def _arm_json(arm: ArmProgress) -> dict[str, Any]:
         "tokens": arm.tokens,
         "cost_usd": None if arm.unpriced else arm.cost_usd,
     }
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a session of a run ended."""
+
+    stopped: bool = False
+    """By the user; the same command continues."""
+    not_run: int = 0
+    """Cells that were not started because the budget was used up."""
+
+    @classmethod
+    def nothing(cls) -> RunOutcome:
+        return cls()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from harness.progress import ArmProgress, Progress
+from harness.runs.progress import ArmProgress, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
     from harness.storage.rows import Row
 
+
 PLAIN_EVERY_S = 5.0
 _HEADINGS = ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "cost")
 _ALWAYS = frozenset({"ended", "ok", "failed", "calls", "tokens", "cost"})
-"""The others are shown where they are not all 0, so that the table fits 80 columns."""
+"""The others are shown only if they are not all 0, so that the table fits 80 columns."""
 
 
 class Display:
-    """Shows what it is given; how often is its own business."""
+    """Shows progress: a live table on a terminal, else a line every few seconds."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = title
-        self._said_at = 0.0
+        self._printed_at = 0.0
         self._last = ""
         self._noted: set[str] = set()
         self._live = None if not console.is_terminal else _live(console)
@@ -50,11 +51,11 @@ class Display:
             if note not in self._noted:
                 self._noted.add(note)
                 self.say(note)
-        if now or time.monotonic() - self._said_at >= PLAIN_EVERY_S:
-            self._say(line(progress))
+        if now or time.monotonic() - self._printed_at >= PLAIN_EVERY_S:
+            self._print_new(line(progress))
 
     def say(self, sentence: str) -> None:
-        """A sentence that stays."""
+        """Print a line that stays."""
         self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def summary(self, receipts: Sequence[Row]) -> None:
@@ -62,8 +63,8 @@ class Display:
         wanted = Counter(str(receipt["arm"]) for receipt in receipts)
         self._console.print(table(Progress.of(wanted, receipts), self._title))
 
-    def _say(self, sentence: str) -> None:
-        self._said_at = time.monotonic()
+    def _print_new(self, sentence: str) -> None:
+        self._printed_at = time.monotonic()
         if sentence != self._last:
             self._last = sentence
             self.say(sentence)
@@ -89,15 +90,15 @@ def table(progress: Progress, title: str = "") -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, expand=False)
-    made.add_column("arm", overflow="fold")
+    progress_table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+    progress_table.add_column("arm", overflow="fold")
     columns = {name: _cells(arm) for name, arm in progress.arms.items()}
-    told = [heading for heading in _HEADINGS if heading in _ALWAYS or any(row[heading] != "0" for row in columns.values())]
-    for heading in told:
-        made.add_column(heading, justify="right", no_wrap=True)
+    headings = [heading for heading in _HEADINGS if heading in _ALWAYS or any(row[heading] != "0" for row in columns.values())]
+    for heading in headings:
+        progress_table.add_column(heading, justify="right", no_wrap=True)
     for name, row in columns.items():
-        made.add_row(name, *(row[heading] for heading in told))
-    return made
+        progress_table.add_row(name, *(row[heading] for heading in headings))
+    return progress_table
 
 
 def money(usd: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A session of work on a run: a broker, worker processes, a feed, and a follower until its cells have ended."""
+"""One session of a run: a broker, worker processes, a feed, and a follower until the cells have ended."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import reuse
 from harness.checking import preflight
 from harness.checking.sources_check import archive_address
 from harness.experiment import spec
 from harness.experiment.matrix import pool_of
-from harness.progress import Progress
 from harness.queue import control, in_flight, registry
 from harness.queue.private_redis import private_redis
 from harness.queue.registry import RunInfo
+from harness.runs import reuse
+from harness.runs.progress import Progress
 from harness.workers.local_workers import LocalWorkers
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from harness.cells import Cell
     from harness.checking.preflight import Preflight
-    from harness.display import Display
-    from harness.ending import Outcome
     from harness.experiment.spec import Experiment
+    from harness.runs.display import Display
+    from harness.runs.progress import RunOutcome
     from harness.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """The options of `harness run`."""
 
     path: Path
@@ -62,27 +62,27 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be run, before anything was frozen or sent."""
+class RunPlan:
+    """What a session runs, before anything is frozen or sent."""
 
-    options: Options
+    options: RunOptions
     experiment: Experiment
     matrix: Sequence[Cell]
     """Every cell of the experiment."""
     chosen: Sequence[Cell]
-    """Those that --only and --limit leave."""
+    """Those selected by --only and --limit."""
     checked: Preflight
     run: RunFolder
 
     @property
     def archive(self) -> str | None:
-        said = self.experiment.data.archive
-        return archive_address(said, self.options.experiment_dir) if said else None
+        archive = self.experiment.data.archive
+        return archive_address(archive, self.options.experiment_dir) if archive else None
 
 
 @contextlib.contextmanager
-def broker(plan: Plan) -> Iterator[str]:
-    """The URL of the broker: the one that was named, else a private Redis for as long as this lasts."""
+def open_broker(plan: RunPlan) -> Iterator[str]:
+    """The URL of the broker: --broker, else a private Redis for the duration."""
     if plan.options.broker:
         yield plan.options.broker
         return
@@ -90,34 +90,34 @@ def broker(plan: Plan) -> Iterator[str]:
         yield url
 
 
-def connected(url: str) -> Redis:
+def connect(url: str) -> Redis:
     """A client of the broker; imports the Redis library, which a run with invalid input never needs."""
     from redis import Redis
 
     return Redis.from_url(url)
 
 
-def waiting(plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Those of the cells that have no receipt yet, in their order."""
+def unfinished_cells(plan: RunPlan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The cells without a receipt, in order."""
     ended = plan.run.store.receipts()
     return {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
 
 
-def work_off(
-    plan: Plan,
+def run_cells(
+    plan: RunPlan,
     cells: Mapping[str, Cell],
     left: Mapping[str, Cell],
     url: str,
     client: Redis,
     display: Display,
     workers: LocalWorkers | None,
-) -> Outcome:
-    """Feed the waiting cells and follow them until all have ended, or until the run is to stop."""
+) -> RunOutcome:
+    """Run the cells in `left`; returns when all have ended or the run is stopped."""
     from redis import RedisError
 
-    from harness.following import Follower
     from harness.queue.broker import make_broker
     from harness.queue.feed import Feed
+    from harness.runs.follow import Follower
 
     info = _info(plan)
     ended = plan.run.store.receipts()
@@ -136,8 +136,8 @@ def work_off(
             registry.withdraw(client, info.run_id)
 
 
-def start_workers(plan: Plan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:
-    """They import what they need while the cases are frozen; a broker may have workers of its own elsewhere."""
+def start_workers(plan: RunPlan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:
+    """Start workers on this machine, unless a shared broker has workers elsewhere."""
     if plan.options.broker and not plan.options.workers:
         return None
     workers = LocalWorkers(_worker_arguments(plan, url), reuse.redis_folder(plan.run).parent / "workers.log")
@@ -145,8 +145,8 @@ def start_workers(plan: Plan, url: str, stack: contextlib.ExitStack) -> LocalWor
     return workers
 
 
-def _worker_arguments(plan: Plan, url: str) -> list[str]:
-    said = {
+def _worker_arguments(plan: RunPlan, url: str) -> list[str]:
+    arguments = {
         "--broker": url,
         "--results": plan.options.results,
         "--queues": ",".join(sorted({pool_of(cell, plan.checked.hosted) for cell in plan.chosen})),
@@ -155,17 +155,17 @@ def _worker_arguments(plan: Plan, url: str) -> list[str]:
         "--run": plan.run.run_id,
     }
     if plan.options.servers:
-        said["--servers"] = str(plan.options.servers)
-    return [word for pair in said.items() for word in pair]
+        arguments["--servers"] = str(plan.options.servers)
+    return [word for pair in arguments.items() for word in pair]
 
 
-def _local_cells(plan: Plan) -> int:
+def _local_cells(plan: RunPlan) -> int:
     """One cell more than the self-hosted servers answer at a time: no slot waits for a cell, and few prompts push each other
     out of a server's cache."""
     return 1 + sum(spec.slots for spec in plan.checked.servers.values() if not spec.is_hosted)
 
 
-def _info(plan: Plan) -> RunInfo:
+def _info(plan: RunPlan) -> RunInfo:
     pipelines = registry.pipelines_of(plan.matrix)
     prices = preflight.price_table(plan.experiment, plan.options.experiment_dir)
     return RunInfo(

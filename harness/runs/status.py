@@ -1,4 +1,4 @@
-"""The status of any run, running or not: read from its files, and from its Redis where that answers."""
+"""The status of a run, from its files and, if it answers, its Redis; and reopening failed cells."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-from harness import reuse
 from harness.admission import ledger, slots
-from harness.progress import Progress
 from harness.queue import control, in_flight
 from harness.queue.private_redis import url_of
+from harness.runs import reuse
+from harness.runs.progress import Progress
 from harness.storage import run_folder
 from harness.storage.folder import open_folder
 from harness.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Status:
-    """What is known of a run at one moment."""
+class RunStatus:
+    """The status of a run at one moment."""
 
     run: RunFolder
     manifest: dict[str, Any]
     progress: Progress
     wish: str | None
-    """run, pause or stop; None when nothing executes the run now."""
+    """run, pause or stop; None if the run is not executed now."""
     limits: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
         """running, paused, stopping, or how its last session ended."""
         if self.wish is None:
-            said = str(self.manifest.get("state", "unknown"))
-            return "interrupted" if said == "running" else said
+            state = str(self.manifest.get("state", "unknown"))
+            return "interrupted" if state == "running" else state
         return {control.RUN: "running", control.PAUSE: "paused", control.STOP: "stopping"}[self.wish]
 
     def as_json(self) -> dict[str, Any]:
@@ -51,27 +51,27 @@ class Status:
         }
 
 
-def read(run: RunFolder, broker: str | None = None) -> Status:
-    """`broker`: where the run's Redis answers, if it is not private to a runner on this machine."""
+def read_status(run: RunFolder, broker: str | None = None) -> RunStatus:
+    """Read the status of a run; `broker`: its Redis, if that is not private."""
     manifest = run.store.manifest()
     progress = _progress(run, manifest)
-    with connected(run, broker) as client:
+    with connected_redis(run, broker) as client:
         wish = _live(client, run.run_id, progress) if client else None
-        known = slots.slot_usage(client, run.run_id) if client and wish else {}
-    return Status(run, manifest, progress, wish, {name: vars(usage) for name, usage in known.items()})
+        usage_by_server = slots.slot_usage(client, run.run_id) if client and wish else {}
+    return RunStatus(run, manifest, progress, wish, {name: vars(usage) for name, usage in usage_by_server.items()})
 
 
-def newest(results: str, broker: str | None = None, most: int = 20) -> list[Status]:
-    """The newest runs of all experiments, at most so many."""
+def newest_runs(results: str, broker: str | None = None, most: int = 20) -> list[RunStatus]:
+    """The newest runs of all experiments."""
     folder = open_folder(results)
-    found = [run for name in folder.folders() for run in run_folder.runs(folder, name)[:most]]
-    found.sort(key=lambda run: run.run_id, reverse=True)
-    return [read(run, broker) for run in found[:most]]
+    runs = [run for name in folder.folders() for run in run_folder.runs(folder, name)[:most]]
+    runs.sort(key=lambda run: run.run_id, reverse=True)
+    return [read_status(run, broker) for run in runs[:most]]
 
 
 @contextlib.contextmanager
-def connected(run: RunFolder, broker: str | None = None) -> Iterator[Redis | None]:
-    """A client of the run's Redis, None when that does not answer from here."""
+def connected_redis(run: RunFolder, broker: str | None = None) -> Iterator[Redis | None]:
+    """A client of the run's Redis, None if that does not answer."""
     url = broker or _private_url(run)
     with Redis.from_url(url, socket_connect_timeout=2) as client:
         try:
@@ -83,8 +83,8 @@ def connected(run: RunFolder, broker: str | None = None) -> Iterator[Redis | Non
 
 
 def _private_url(run: RunFolder) -> str:
-    said = run.store.manifest().get("redis_folder")
-    return url_of(Path(said) if said else reuse.redis_folder(run))
+    folder = run.store.manifest().get("redis_folder")
+    return url_of(Path(folder) if folder else reuse.redis_folder(run))
 
 
 def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
@@ -104,3 +104,23 @@ def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
         progress.see_ledger(ledger.totals(client, run_id))
         return control.requested(client, run_id) if control.is_running(client, run_id) else None
     return None
+
+
+REOPENED = ("failed", "timeout")
+
+
+def reopen_failed(run: RunFolder, broker: str | None = None) -> tuple[int, bool]:
+    """Reopen failed and timed-out cells; returns how many, and whether a run in progress continues them."""
+    store = run.store
+    chosen = [cell_id for cell_id, receipt in store.receipts().items() if receipt["status"] in REOPENED]
+    for cell_id in chosen:
+        store.reopen(cell_id)
+    with connected_redis(run, broker) as client:
+        if client is None:
+            return len(chosen), False
+        for cell_id in chosen:
+            in_flight.forget_deaths(client, run.run_id, cell_id)
+        is_running = control.is_running(client, run.run_id)
+        if is_running and chosen:
+            client.rpush(control.reopen_key(run.run_id), *chosen)
+        return len(chosen), is_running

@@ -1,4 +1,4 @@
-"""What earlier runs of the same experiment have paid for already, taken over into a new one."""
+"""Reuse of what earlier runs of the same experiment have paid for."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Names = Callable[[Cell, Mapping[str, Any]], Iterator[Cell]]
 
 
-def take_receipts(store: Store, others: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
+def take_receipts(store: Store, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
     """Copy every `ok` receipt of these cells, with its calls; it keeps its run_id and gets the arm and id of its cell here."""
     ended = store.receipts().keys()
     missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
     taken = 0
-    for run in others:
+    for run in earlier_runs:
         usable = {cell_id for cell_id, row in run.store.receipts().items() if row["status"] == "ok"}
         for recorded_id, cell in _ids(missing, run, earlier_ids.same, usable).items():
             if missing.pop(cell.cell_id, None):
@@ -37,22 +37,25 @@ def take_receipts(store: Store, others: Iterable[RunFolder], cells: Mapping[str,
     return taken
 
 
-def take_journals(client: Redis, run_id: str, others: Iterable[RunFolder], cells: Mapping[str, Cell], *, shared: bool) -> int:
-    """Take over answered calls of cells that earlier runs left unfinished; returns how many calls.
+def take_journals(
+    client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell], *, shared: bool
+) -> int:
+    """Copy journalled calls of cells that earlier runs left unfinished; returns how many.
 
-    `shared`: all runs keep their journals in this very Redis; else each has an append-only file in its folder."""
+    `shared`: all journals are in this Redis; else each run has an append-only file in its folder.
+    """
     taken = 0
-    for run in others:
+    for run in earlier_runs:
         lines = journal.export_entries(client, run.run_id) if shared else _exported(run)
         if lines:
             taken += journal.import_entries(client, run_id, _readdressed(lines, cells, run))
     return taken
 
 
-def take_answers(client: Redis, run_id: str, others: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
+def take_answers(client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
     """Let cells use what they were answered under an earlier parser; returns how many recorded calls they may read again."""
     taken = 0
-    for run in others:
+    for run in earlier_runs:
         for recorded_id, cell in _ids(cells, run, earlier_ids.sent_the_same, run.store.receipts().keys()).items():
             taken += journal.borrow(client, run_id, cell.cell_id, run.store.parts_of(recorded_id, "calls"))
     return taken
@@ -81,14 +84,14 @@ def _readdressed(lines: bytes, cells: Mapping[str, Cell], run: RunFolder) -> byt
 
 
 def redis_folder(run: RunFolder) -> Path:
-    """Where the private Redis of a run keeps its file: in its folder, or for results elsewhere in this user's state."""
+    """Folder of the run's private Redis: in the run folder, or in the user's state folder if results are remote."""
     if run.store.folder.local is not None:
         return run.store.folder.local / "redis"
     return Path.home() / ".local" / "state" / "tradingagents-harness" / run.run_id / "redis"
 
 
 def _exported(run: RunFolder) -> bytes:
-    """The journals that a run's append-only file knows; one that is being executed keeps its own."""
+    """The journals in a run's append-only file; empty while that run is executed."""
     folder = redis_folder(run)
     if not folder.exists():
         return b""

@@ -1,4 +1,4 @@
-"""A rehearsal: a few cells of every arm with each model replaced by the embedded tiny one; proves the whole road for $0."""
+"""A rehearsal: a few cells of every arm with every model replaced by the embedded tiny one, to test the whole setup for $0."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from harness.experiment.spec import Experiment
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.session import Options
+    from harness.runs.session import RunOptions
+
 
 MODEL = "smollm2-135m"
 CONTEXT_TOKENS = 8192
 CASES = 1
 ANALYST_TOKENS = 300
-"""Most tokens of the snapshot that an analyst sees: the tiny model reads about 280 a second."""
+"""Snapshot tokens per analyst: the tiny model reads about 280 tokens a second."""
 ANSWER_TOKENS = 64
 HISTORY_TOKENS = 200
 
 
-def play(options: Options, console: Console) -> int:
-    """Run the rehearsal, then plan the experiment again with what it told; returns the rehearsal's exit code."""
-    from harness import outlook
-    from harness import run as engine
+def play(options: RunOptions, console: Console) -> int:
+    """Run the rehearsal, then show the plan with what it measured; returns the rehearsal's exit code."""
     from harness.experiment import matrix, servers
+    from harness.runs import approval
+    from harness.runs import run as engine
 
     experiment = spec.load(options.path, options.overrides)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
@@ -42,12 +43,12 @@ def play(options: Options, console: Console) -> int:
     if code == 0:
         specs = servers.load(options.servers, experiment, options.experiment_dir)
         cells = matrix.in_order(matrix.expand(experiment), servers.hosted_names(specs))
-        outlook.show(experiment, matrix.select(cells, options.only, options.limit), options, console, specs)
+        approval.show_plan(experiment, matrix.select(cells, options.only, options.limit), options, console, specs)
     return code
 
 
-def of(experiment: Experiment, experiment_dir: Path | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
-    """The experiment's own arms, pipeline, data and flow, cut down to what a CPU does in minutes."""
+def cut_down(experiment: Experiment, experiment_dir: Path | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
+    """The experiment with its own arms, pipeline and data, reduced to what a CPU does in minutes."""
     plain = experiment.resolved()
     models = {alias: _tiny(place) for place, alias in enumerate(plain["models"])}
     days = calendar.dates(experiment.dates, now)
@@ -62,19 +63,19 @@ def of(experiment: Experiment, experiment_dir: Path | None = None, now: dt.datet
         "budget": {},
         "gates": {},
     }
-    kept = {key: plain[key] for key in ("data", "compare", "outcomes", "cell_limit", "local_cost") if key in plain}
-    return kept | short | {"data": _data(kept["data"], experiment_dir)}
+    unchanged = {key: plain[key] for key in ("data", "compare", "outcomes", "cell_limit", "local_cost") if key in plain}
+    return unchanged | short | {"data": _data(unchanged["data"], experiment_dir)}
 
 
 def write(experiment: Experiment, folder: Path, experiment_dir: Path | None = None) -> Path:
     """Write the rehearsal as an experiment file; returns its path."""
     path = folder / f"{experiment.name}-rehearsal.yaml"
-    path.write_text(yaml.safe_dump(of(experiment, experiment_dir), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(cut_down(experiment, experiment_dir), sort_keys=False), encoding="utf-8")
     return path
 
 
 def _tiny(place: int) -> dict[str, Any]:
-    """A model of its own for each alias: another seed, so that no two arms become the same."""
+    """A tiny model for each alias, with its own seed so that no two arms become equal."""
     return {"provider": EMBEDDED.name, "model": MODEL, "num_ctx": CONTEXT_TOKENS, "temperature": 0.7, "seed": place}
 
 
@@ -86,13 +87,13 @@ def _short(pipeline: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arm(arm: dict[str, Any]) -> dict[str, Any]:
-    """An arm as it is; of its own pipeline keys only those that change the flow."""
-    said = {key: value for key, value in arm.get("pipeline", {}).items() if key in ("depth", "inputs", "analysts", "entry")}
-    return {key: value for key, value in arm.items() if key != "pipeline"} | ({"pipeline": said} if said else {})
+    """The arm, with only those pipeline keys of its own that change the flow."""
+    flow = {key: value for key, value in arm.get("pipeline", {}).items() if key in ("depth", "inputs", "analysts", "entry")}
+    return {key: value for key, value in arm.items() if key != "pipeline"} | ({"pipeline": flow} if flow else {})
 
 
 def _data(data: dict[str, Any], experiment_dir: Path | None) -> dict[str, Any]:
-    """The archive counts from the experiment's folder, and the rehearsal's file lies elsewhere."""
+    """Make the archive path absolute: the rehearsal's file is in another folder."""
     archive = data.get("archive")
     if not archive or "://" in archive or experiment_dir is None:
         return data

@@ -1,4 +1,4 @@
-"""Following: feed the queues, hear what became of each cell, show it, and know when it is over."""
+"""Follow a run: feed the queues, read what happened to each cell, show progress, and detect the end."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis, RedisError
 
 from harness.admission import lease, ledger
-from harness.ending import Outcome
 from harness.queue import control, in_flight, registry
 from harness.queue.control import NOT_RUN, UNFINISHED, CellEvent
+from harness.runs.progress import RunOutcome
 
 if TYPE_CHECKING:
     from harness.cells import Cell
-    from harness.display import Display
-    from harness.progress import Progress
     from harness.queue.feed import Feed
     from harness.queue.registry import RunInfo
+    from harness.runs.display import Display
+    from harness.runs.progress import Progress
     from harness.storage.store import Store
     from harness.workers.local_workers import LocalWorkers
+
 
 TICK_S = 0.25
 _SHOW_S = 0.5
 _RESEND_S = 5.0
 _LOST_ROLL_S = 10.0
-_SAME_WISH_S = 0.5
+_SAME_SIGNAL_S = 0.5
 _NO_REDIS_S = 5.0
 
 
@@ -55,14 +56,14 @@ class Follower:
         self._workers = workers
         self._cells = cells
         self._interrupts = 0
-        self._interrupted_at = -_SAME_WISH_S
+        self._interrupted_at = -_SAME_SIGNAL_S
         self._not_run: set[str] = set()
-        self._wish = control.RUN
+        self._request = control.RUN
         self._looked_at = self._resent_at = time.monotonic()
         self._quiet_since = time.monotonic()
 
-    def follow(self) -> Outcome:
-        """Returns when every cell has ended, or when the run is to stop and nothing is in hand any more."""
+    def follow(self) -> RunOutcome:
+        """Return when every cell has ended, or when a stopped run has no cell in flight."""
         with self._signals(), self._display.showing():
             while not self._is_over():
                 self._tick()
@@ -71,21 +72,21 @@ class Follower:
             with contextlib.suppress(RedisError):
                 self._look()
             self._display.show(self._progress, now=True)
-        stopped = self._wish == control.STOP or self._interrupts > 0
-        return Outcome(stopped=stopped, not_run=len(self._not_run) + self._undone())
+        stopped = self._request == control.STOP or self._interrupts > 0
+        return RunOutcome(stopped=stopped, not_run=len(self._not_run) + self._undone())
 
     def _undone(self) -> int:
-        """Cells that nobody was asked to run because a cap was met before."""
+        """Cells that were never started because the budget was used up."""
         return self._progress.wanted - self._progress.ended - len(self._not_run) if self._not_run else 0
 
     def _tick(self) -> None:
         try:
-            if self._interrupts and self._wish != control.STOP:
+            if self._interrupts and self._request != control.STOP:
                 self._stop()
-            if self._wish == control.RUN:
+            if self._request == control.RUN:
                 self._feed.fill()
             for event in control.read_events(self._client, self._info.run_id, wait_s=TICK_S):
-                self._hear(event)
+                self._handle(event)
             if time.monotonic() - self._looked_at > _SHOW_S:
                 self._look()
             if time.monotonic() - self._resent_at > _RESEND_S:
@@ -94,17 +95,17 @@ class Follower:
             self._progress.note(f"Redis does not answer: {error}")
             time.sleep(1.0)
             if self._interrupts and time.monotonic() - self._interrupted_at > _NO_REDIS_S:
-                self._interrupts += 1  # it went down with us: no answer that is out can land
-        if self._workers and self._wish != control.STOP and not self._workers.are_running():
+                self._interrupts += 1  # Redis is being stopped too: no request in flight can be recorded
+        if self._workers and self._request != control.STOP and not self._workers.are_running():
             self._interrupt()
         self._display.show(self._progress)
 
     def _stop(self) -> None:
         control.request(self._client, self._info.run_id, control.STOP)
-        self._wish = control.STOP
-        self._display.say("stopping: requests that are out still land, nothing new is sent; Ctrl-C again stops at once")
+        self._request = control.STOP
+        self._display.say("stopping: requests in flight still end, nothing new is sent; Ctrl-C again stops at once")
 
-    def _hear(self, event: CellEvent) -> None:
+    def _handle(self, event: CellEvent) -> None:
         self._quiet_since = time.monotonic()
         self._feed.ended(event.cell_id)
         if event.outcome == NOT_RUN:
@@ -120,21 +121,21 @@ class Follower:
     def _capped(self, event: CellEvent) -> None:
         self._not_run.add(event.cell_id)
         self._progress.not_run = len(self._not_run)
-        self._progress.note(f"the cap of the {event.detail} is met: no further cell starts; raise it and run again")
+        self._progress.note(f"the budget of the {event.detail} is used up: no further cell starts; raise it and run again")
         if event.detail == "run":
             self._feed.drop()
 
     def _look(self) -> None:
-        """Read what changes between endings: who works on what, money, tokens, a person's wish."""
+        """Read what changes between events: running cells, cost, tokens, the user's request."""
         self._looked_at = time.monotonic()
         run_id = self._info.run_id
-        self._wish = control.requested(self._client, run_id)
+        self._request = control.requested(self._client, run_id)
         self._progress.see_running(in_flight.running(self._client, run_id))
         self._progress.see_ledger(ledger.totals(self._client, run_id))
         self._reopened()
 
     def _reopened(self) -> None:
-        """Cells that `retry` in another shell asks to take up again."""
+        """Queue cells that `retry` in another shell reopened."""
         key = control.reopen_key(self._info.run_id)
         while (cell_id := self._client.lpop(key)) is not None:
             name = cell_id.decode()  # type: ignore[union-attr]
@@ -143,20 +144,20 @@ class Follower:
                 self._feed.add(name, self._cells[name])
 
     def _keep_alive(self) -> None:
-        """What can wait for some seconds: our sign of life, and cells that are on no queue and in no hand."""
+        """Every few seconds: extend the heartbeat, and queue lost cells again."""
         self._resent_at = time.monotonic()
         registry.keep_alive(self._client, self._info)
         if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
             self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
-        if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (again := self._feed.resend_lost()):
-            self._progress.note(f"{again} cells were on no queue and in no hand; they are fed again")
+        if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (resent := self._feed.resend_lost()):
+            self._progress.note(f"{resent} cells were lost from the queue; they are queued again")
 
     def _is_over(self) -> bool:
         if self._interrupts > 1:
             return True
         if self._interrupts and self._workers and not self._workers.are_running():
-            return True  # a machine that goes down ends the workers and Redis with us
-        if self._wish == control.STOP:
+            return True  # a machine that shuts down ends workers and Redis too
+        if self._request == control.STOP:
             return not self._in_hand()
         return self._feed.left == 0
 
@@ -167,17 +168,17 @@ class Follower:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        kept = {one: signal.signal(one, self._interrupt) for one in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for one, handler in kept.items():
-                signal.signal(one, handler)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _interrupt(self, *_: Any) -> None:
-        # Only counted here: a handler may run in the middle of anything. A wrapper often passes on what its whole group
-        # got as well: two at once are one wish.
+        # Only counted here, since a handler may run anywhere. A wrapper often forwards a signal that its whole process
+        # group got as well: two at once count as one.
         now = time.monotonic()
-        if now - self._interrupted_at > _SAME_WISH_S:
+        if now - self._interrupted_at > _SAME_SIGNAL_S:
             self._interrupts += 1
         self._interrupted_at = now

@@ -1,4 +1,4 @@
-"""Closing a run: tables from the parts, outcomes from the data source, the page, the gates, and the exit code."""
+"""Finish a run: tables from the parts, outcomes from the data source, the page, the gates, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from reports.load import load
 
 if TYPE_CHECKING:
     from harness.cells import Cell
-    from harness.display import Display
-    from harness.ending import Outcome
     from harness.experiment.spec import Experiment
+    from harness.runs.display import Display
+    from harness.runs.progress import RunOutcome
     from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
     from reports.answer.gates import Gate
+
 
 STOPPED = "stopped"
 OVER_BUDGET = "over_budget"
@@ -30,19 +31,24 @@ PARTIAL = "partial"
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where outcome prices come from."""
+class FinishOptions:
+    """Where outcome prices and forecasts are kept."""
 
     shared: Path
     archive: str | None = None
     results: str | None = None
-    """Where the calibration of forecasts is kept."""
+    """Folder with the calibration of forecasts."""
 
 
-def close(
-    run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], outcome: Outcome, display: Display, options: Options
+def finish(
+    run: RunFolder,
+    experiment: Experiment,
+    matrix: Sequence[Cell],
+    outcome: RunOutcome,
+    display: Display,
+    options: FinishOptions,
 ) -> int:
-    """Make of the parts what a person wants to see; returns the exit code of `run`."""
+    """Derive tables, outcomes and page; check the gates; returns the exit code of `run`."""
     run.store.sweep()
     run.store.compact()
     state = _state(run, matrix, outcome)
@@ -53,36 +59,36 @@ def close(
         _outcomes(run, experiment, matrix, display, options)
     gates = _gates(run) if state == DONE else []
     page = _page(run) if matrix_has_receipts else None
-    _say(run, state, outcome, gates, page, display)
+    _report(run, state, outcome, gates, page, display)
     return _exit_code(state, gates)
 
 
-def _state(run: RunFolder, matrix: Sequence[Cell], outcome: Outcome) -> str:
+def _state(run: RunFolder, matrix: Sequence[Cell], outcome: RunOutcome) -> str:
     if outcome.stopped:
         return STOPPED
-    if outcome.not_run or _cut(run):
+    if outcome.not_run or _cut_short(run):
         return OVER_BUDGET
-    return DONE if len(_own(run)) >= len(matrix) else PARTIAL
+    return DONE if len(_matrix_receipts(run)) >= len(matrix) else PARTIAL
 
 
-def _cut(run: RunFolder) -> int:
-    """Cells that a cap of the whole run, or of a model in it, ended early."""
-    return sum(row["error_type"] in ("cap_run", "cap_model") for row in _own(run))
+def _cut_short(run: RunFolder) -> int:
+    """Cells cut short by the budget of the run or of a model."""
+    return sum(row["error_type"] in ("cap_run", "cap_model") for row in _matrix_receipts(run))
 
 
-def _own(run: RunFolder) -> list[Row]:
-    """Receipts of the matrix itself, without replays and judgements."""
+def _matrix_receipts(run: RunFolder) -> list[Row]:
+    """Receipts of the matrix, without replays and judgements."""
     return [receipt for receipt in run.store.receipts().values() if (receipt.get("kind") or "pipeline") == "pipeline"]
 
 
 def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:
-    """The terms may have changed since the run began: the newest count for its report."""
+    """The experiment may have changed since the run began: its report uses the newest version."""
     run.store.folder.write("experiment.yaml", experiment.to_yaml().encode())
     manifest = run.store.manifest() | {"state": state, "budget": experiment.resolved().get("budget")}
     run.store.write_manifest(manifest | {"finished_at": dt.datetime.now(dt.UTC).isoformat()})
 
 
-def _outcomes(run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], display: Display, options: Options) -> None:
+def _outcomes(run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], display: Display, options: FinishOptions) -> None:
     terms = experiment.outcomes
     try:
         write_outcomes(matrix, run.store.folder, terms.horizons, terms.benchmark, options.shared, options.archive)
@@ -103,19 +109,19 @@ def _page(run: RunFolder) -> str:
     return render.render(run.store.folder.url)
 
 
-def _say(run: RunFolder, state: str, outcome: Outcome, gates: Sequence[Gate], page: str | None, display: Display) -> None:
+def _report(run: RunFolder, state: str, outcome: RunOutcome, gates: Sequence[Gate], page: str | None, display: Display) -> None:
     display.summary(list(run.store.receipts().values()))
     for gate in gates:
         display.say(str(gate))
     if failed := [gate for gate in gates if not gate.is_passed]:
         display.say(f"{len(failed)} of {len(gates)} gates failed, so the exit code is 4; the run itself is complete")
     if state == STOPPED:
-        display.say("stopped early: the same command continues, and pays for no answered call again")
+        display.say("stopped early: the same command continues, without paying for an answered call again")
     elif state == OVER_BUDGET:
-        counts = f"{outcome.not_run} cells were not run and {_cut(run)} were cut short"
-        display.say(f"{counts} because a cap was met: raise it (--budget USD) and run again")
+        counts = f"{outcome.not_run} cells were not run and {_cut_short(run)} were cut short"
+        display.say(f"{counts} because the budget is used up: raise it (--budget USD) and run again")
     elif state == PARTIAL:
-        display.say("a part of the matrix has run; a run of the whole continues it")
+        display.say("part of the matrix has run; a run without --only and --limit continues it")
     if page:
         display.say(f"report: {page}")
 

@@ -1,4 +1,4 @@
-"""One execution of an experiment, from its file to the page: the order of the steps, and nothing else."""
+"""Run an experiment, from its file to the page: the order of the steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness import closing, outlook, reuse, version_0_1_0
+from harness import version_0_1_0
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
-from harness.consent import ask_before_spending
-from harness.display import Display
-from harness.ending import Outcome
 from harness.experiment import environment, matrix, spec
-from harness.session import Options, Plan, broker, connected, start_workers, waiting, work_off
+from harness.runs import approval, finish, reuse
+from harness.runs.approval import ask_before_spending
+from harness.runs.display import Display
+from harness.runs.progress import RunOutcome
+from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_cells, start_workers, unfinished_cells
 from harness.storage import manifest, run_folder, snapshots
 from harness.storage.folder import Folder, open_folder
 
@@ -24,33 +25,33 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run(options: Options, console: Console) -> int:
-    """Run, continue or confirm an experiment; returns the exit code. Raises InvalidInput for all problems at once."""
+def run(options: RunOptions, console: Console) -> int:
+    """Run or continue an experiment; returns the exit code. Raises InvalidInput with all problems at once."""
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
     display.say(_headline(plan))
     for warning in plan.checked.shutdown_warnings:
         display.say(f"{warning.found} ({warning.fix})")
-    with broker(plan) as url, connected(url) as client, contextlib.ExitStack() as stack:
+    with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = _freeze(plan, display)
         _take_over(plan, cells, client, display)
-        left = waiting(plan, cells)
+        left = unfinished_cells(plan, cells)
         if not left:
             if plan.run.is_new:
                 _write_start(plan, client, cells.values())
-            display.say("nothing left to do: every cell has its receipt")
-            return closing.close(plan.run, plan.experiment, plan.matrix, Outcome.nothing(), display, _closing_options(plan))
-        shown = outlook.show(plan.experiment, plan.chosen, options, console, plan.checked.servers, left=left.values())
-        outlook.keep(plan.run, shown)
+            display.say("nothing left to do: every cell has ended")
+            return finish.finish(plan.run, plan.experiment, plan.matrix, RunOutcome.nothing(), display, _closing_options(plan))
+        shown = approval.show_plan(plan.experiment, plan.chosen, options, console, plan.checked.servers, left=left.values())
+        approval.keep_plan(plan.run, shown)
         ask_before_spending(plan, left.values(), console)
         workers = workers or start_workers(plan, url, stack)
         _write_start(plan, client, cells.values())
-        outcome = work_off(plan, cells, left, url, client, display, workers)
-    return closing.close(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
+        outcome = run_cells(plan, cells, left, url, client, display, workers)
+    return finish.finish(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
 
 
-def _plan(options: Options) -> Plan:
+def _plan(options: RunOptions) -> RunPlan:
     experiment = spec.load(options.path, options.overrides)
     cells = matrix.expand(experiment)
     chosen = matrix.select(cells, options.only)
@@ -68,15 +69,15 @@ def _plan(options: Options) -> Plan:
     run = run_folder.resolve(_results(options), experiment.name, cells, checked.digests, fresh=options.fresh)
     if run.made_by_0_1_0:
         cells, chosen = version_0_1_0.renamed(cells), version_0_1_0.renamed(chosen)
-    return Plan(options, experiment, cells, chosen[: options.limit], checked, run)
+    return RunPlan(options, experiment, cells, chosen[: options.limit], checked, run)
 
 
-def _results(options: Options) -> Folder:
+def _results(options: RunOptions) -> Folder:
     return open_folder(options.results)
 
 
-def _freeze(plan: Plan, display: Display) -> dict[str, Cell]:
-    """Cells of this session with their snapshots, by cell id, in order; a case that this run froze before stays as it is."""
+def _freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
+    """Freeze missing cases; returns the chosen cells with their snapshots, by cell id, in order."""
     names = _frozen_before(plan)
     new = [cell for cell in plan.chosen if cell.case_id not in names]
     if new:
@@ -88,27 +89,29 @@ def _freeze(plan: Plan, display: Display) -> dict[str, Cell]:
     return {cell.cell_id: cell for cell in frozen}
 
 
-def _frozen_before(plan: Plan) -> dict[str, str]:
-    """case_id -> snapshot, as the manifest of a run that goes on says and its folder still holds."""
-    said: dict[str, str] = plan.run.store.manifest().get("snapshots") or {}
-    there = set(plan.run.store.snapshots.files()) if said else set()
-    return {case_id: name for case_id, name in said.items() if f"{name}.json" in there}
+def _frozen_before(plan: RunPlan) -> dict[str, str]:
+    """case_id -> snapshot that this run froze before and still has."""
+    recorded: dict[str, str] = plan.run.store.manifest().get("snapshots") or {}
+    existing = set(plan.run.store.snapshots.files()) if recorded else set()
+    return {case_id: name for case_id, name in recorded.items() if f"{name}.json" in existing}
 
 
-def _take_over(plan: Plan, cells: Mapping[str, Cell], client: Redis, display: Display) -> None:
-    """A new run starts with what earlier ones paid for; one that goes on with a higher cap reopens what the old one cut."""
+def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> None:
+    """Reuse results of earlier runs in a new one; reopen cells cut short by a budget that is now higher."""
     store = plan.run.store
     if plan.run.is_new:
-        others = [one for one in run_folder.runs(_results(plan.options), plan.run.experiment) if one.run_id != plan.run.run_id]
-        others = [] if plan.options.fresh else others
-        receipts = reuse.take_receipts(store, others, cells)
+        earlier_runs = [
+            run for run in run_folder.runs(_results(plan.options), plan.run.experiment) if run.run_id != plan.run.run_id
+        ]
+        earlier_runs = [] if plan.options.fresh else earlier_runs
+        receipts = reuse.take_receipts(store, earlier_runs, cells)
         shared = plan.options.broker is not None
         ended = store.receipts().keys()
         missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
-        calls = reuse.take_journals(client, plan.run.run_id, others, missing, shared=shared)
-        calls += reuse.take_answers(client, plan.run.run_id, others, missing)
+        calls = reuse.take_journals(client, plan.run.run_id, earlier_runs, missing, shared=shared)
+        calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing)
         if receipts or calls:
-            display.say(f"taken over from earlier runs: {receipts} ended cells, {calls} calls of others")
+            display.say(f"taken over from earlier runs: {receipts} ended cells, {calls} calls of earlier_runs")
     elif _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
         for cell_id, receipt in store.receipts().items():
             if cell_id in cells and receipt["status"] == "over_budget":
@@ -116,7 +119,7 @@ def _take_over(plan: Plan, cells: Mapping[str, Cell], client: Redis, display: Di
 
 
 def _is_raised(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether some cap is higher than it was, or gone."""
+    """Whether a cap is higher than before, or gone."""
     flat_old, flat_new = _flat(old), _flat(new)
     return any(name not in flat_new or flat_new[name] > cap for name, cap in flat_old.items())
 
@@ -127,16 +130,16 @@ def _flat(budget: Mapping[str, Any]) -> dict[str, float]:
     return caps | {f"model:{name}": cap for name, cap in per_model.items()}
 
 
-def _is_done(plan: Plan) -> bool:
+def _is_done(plan: RunPlan) -> bool:
     return bool(plan.run.store.manifest().get("state") == run_folder.DONE)
 
 
-def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
+def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")
     prices = preflight.price_table(plan.experiment, plan.options.experiment_dir)
-    said = {
+    fields = {
         "run_id": plan.run.run_id,
         "experiment": plan.run.experiment,
         "identity": old.get("identity") if old else IDENTITY,
@@ -150,22 +153,22 @@ def _write_start(plan: Plan, client: Redis, cells: Iterable[Cell]) -> None:
         "budget": plan.experiment.resolved().get("budget"),
         "shutdowns": plan.checked.shutdowns,
         "prices": prices.manifest(),
-        "hardware": outlook.hardware(plan.checked.servers),
+        "hardware": approval.local_hardware(plan.checked.servers),
         "broker": "private" if plan.options.broker is None else "shared",
         "redis_folder": None if plan.options.broker else str(reuse.redis_folder(plan.run)),
         "started_at": old.get("started_at") or now,
         "sessions": [*old.get("sessions", []), now],
     }
     store.folder.write("experiment.yaml", plan.experiment.to_yaml().encode())
-    store.write_manifest(old | said | manifest.describe(info))
+    store.write_manifest(old | fields | manifest.describe(info))
 
 
-def _headline(plan: Plan) -> str:
+def _headline(plan: RunPlan) -> str:
     arms = len({cell.arm for cell in plan.matrix})
     part = "" if len(plan.chosen) == len(plan.matrix) else f", {len(plan.chosen)} of them now"
     verb = "new run" if plan.run.is_new else "continuing"
     return f"{verb} {plan.run.experiment}/{plan.run.run_id}: {len(plan.matrix)} cells, {arms} arms{part}"
 
 
-def _closing_options(plan: Plan) -> closing.Options:
-    return closing.Options(shared=plan.options.snapshots, archive=plan.archive, results=plan.options.results)
+def _closing_options(plan: RunPlan) -> finish.FinishOptions:
+    return finish.FinishOptions(shared=plan.options.snapshots, archive=plan.archive, results=plan.options.results)

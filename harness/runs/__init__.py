@@ -1,0 +1,1 @@
+"""One execution of an experiment: run, follow, finish; its status; replays and rehearsals."""
