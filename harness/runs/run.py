@@ -111,7 +111,7 @@ def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display:
         calls = reuse.take_journals(client, plan.run.run_id, earlier_runs, missing, shared=shared)
         calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing)
         if receipts or calls:
-            display.say(f"taken over from earlier runs: {receipts} ended cells, {calls} calls of earlier_runs")
+            display.say(f"reused from earlier runs: {receipts} ended cells, {calls} calls of other cells")
     elif _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
         for cell_id, receipt in store.receipts().items():
             if cell_id in cells and receipt["status"] == "over_budget":
