@@ -74,6 +74,8 @@ class Provider:
     implies_model_defaults: bool = False
     """Whether the same holds for what `domain.models` names as a model's defaults."""
 
+    has_vendor_names: bool = False
+    """Whether its model names are their vendor's; a tag of a local server may be called anything."""
     loads_weights: bool = False
     """Whether it loads weights for a request, so that models should not take turns."""
     keeps_models: bool = False
@@ -132,6 +134,7 @@ _RECORDS = (
         key_env="OPENAI_API_KEY",
         slots=8,
         lane_parameters=frozenset({"service_tier"}),
+        has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         implies_model_defaults=True,
         packages=("langchain-openai", "openai"),
@@ -145,6 +148,7 @@ _RECORDS = (
         price_list="openai",
         needs_url=True,
         slots=8,
+        has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
     ),
 )

@@ -14,7 +14,8 @@ from agents.inputs.indicators import readings, returns
 from agents.inputs.masking import mask
 from agents.inputs.sessions import close_of, is_session, open_of, sessions_between
 from agents.inputs.snapshot import Snapshot
-from agents.sources import ASKED, Desk, Found, History
+from agents.sources import Desk, Found, History
+from domain.data_kinds import DATA_KINDS
 
 HISTORY_DAYS = 420
 """Calendar days of prices that are kept: 252 sessions and some."""
@@ -59,7 +60,7 @@ def freeze_case(ticker: str, date: dt.date, desk: Desk, data: Mapping[str, Any] 
         filings=found["filings"].rows,
         insiders=found["insiders"].rows,
         macro=found["macro"].rows,
-        sources={part: desk[part].name or "none" for part in ASKED},
+        sources={part: desk[part].name or "none" for part in DATA_KINDS},
         absent={part: what.absent for part, what in found.items() if what.absent} | _gaps(history.bars, sessions),
         left_out={part: what.undated for part, what in found.items() if what.undated},
         cut={part: len(found[part].rows) - KEPT_NEWS for part in ("news", "social") if len(found[part].rows) > KEPT_NEWS},
@@ -109,5 +110,5 @@ def _gaps(bars: Sequence[Bar], sessions: Sequence[dt.date]) -> dict[str, str]:
 
 
 def _company(ticker: str, desk: Desk) -> str | None:
-    names = (desk[part].company(ticker) for part in ASKED)
+    names = (desk[part].company(ticker) for part in DATA_KINDS)
     return next((name for name in names if name), None)

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from agents.errors import SnapshotError
 from agents.inputs.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
+from domain.data_kinds import ABSENT_AS, DATA_KINDS
 
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "archive": ("agents.sources.archive:Archive", frozenset({"prices", "filings", "news", "social", "insiders", "macro"})),
@@ -22,9 +23,6 @@ SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "yfinance": ("agents.sources.yfinance:Yahoo", frozenset({"prices"})),
 }
 """Source name in an experiment's `data` -> its class, and the kinds of data that it has for past dates."""
-
-ASKED = ("prices", "filings", "news", "social", "insiders", "macro")
-"""The kinds of data for which an experiment can name a source."""
 
 STATEMENT_DAYS = 800
 """Reporting periods that ended more days before the decision are dropped: a little over eight quarters are kept."""
@@ -129,23 +127,14 @@ class Source:
         return Today()
 
     def lacks(self, part: str) -> str:
-        return f"the data source {self.name!r} has no {WORDS[part]}"
-
-
-WORDS: Mapping[str, str] = {
-    "filings": "company filings",
-    "news": "news",
-    "social": "social media texts",
-    "insiders": "insider transactions",
-    "macro": "economic series",
-}
+        return f"the data source {self.name!r} has no {ABSENT_AS[part]}"
 
 
 class Nowhere(Source):
     """The source of a kind of data for which the experiment names none."""
 
     def lacks(self, part: str) -> str:
-        return f"this experiment names no source for {WORDS[part]}"
+        return f"this experiment names no source for {ABSENT_AS[part]}"
 
 
 @dataclass(frozen=True)
@@ -172,10 +161,10 @@ def open_sources(
     """Open the sources that `data` names; a kind of data without a source yields a sentence that says so."""
     settings = Settings(archive=archive or data.get("archive"), cache=cache, contact=contact)
     opened: dict[str, Source] = {}
-    for name in {data[part] for part in ASKED if data.get(part)}:
+    for name in {data[part] for part in DATA_KINDS if data.get(part)}:
         opened[name] = _class(name)(settings)
     main = opened[data["prices"]]
-    return Desk({part: _chosen(part, data, opened, main, settings) for part in ASKED})
+    return Desk({part: _chosen(part, data, opened, main, settings) for part in DATA_KINDS})
 
 
 def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], main: Source, settings: Settings) -> Source:

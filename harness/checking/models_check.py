@@ -9,12 +9,11 @@ from typing import Any
 
 from agents import Model, ModelReport
 from domain.models import Family, family_of
+from domain.providers import PROVIDERS
 from domain.shutdowns import Shutdown, is_vendor_address, shutdown_of
 from harness.checking.checks import Check, fail, ok, warn
 from harness.experiment.servers import ServerSpec
 
-_VENDOR_APIS = frozenset({"openai", "openai_compatible"})
-"""Providers whose model names are the vendor's; a tag of Ollama may be called as anybody likes."""
 SHUTDOWN = "shutdown of"
 """How the names of checks begin that warn of a model's shutdown."""
 _GUIDE = "docs/model-retirement.md"
@@ -32,7 +31,7 @@ class KnownModel:
     @property
     def shutdown(self) -> Shutdown | None:
         """As the server's own list says; else as the table says, unless the vendor itself lists the model without a date."""
-        if self.model.provider not in _VENDOR_APIS:
+        if not PROVIDERS[self.model.provider].has_vendor_names:
             return None
         known, report = shutdown_of(self.model.name), self.report
         if report and report.shutdown_date:
@@ -82,9 +81,9 @@ def _effort(model: Model) -> Check | None:
     if not family.efforts:
         found, fix = f"{model.name} does not reason: it takes no reasoning_effort", f"remove {where}"
     # A gateway may translate an effort into one that the model takes.
-    return (
-        fail(name, found, fix) if model.provider == "openai" else warn(name, found, f"{fix}, unless its server translates it")
-    )
+    if PROVIDERS[model.provider].is_hosted:
+        return fail(name, found, fix)
+    return warn(name, found, f"{fix}, unless its server translates it")
 
 
 def _facts(model: Model) -> Check:

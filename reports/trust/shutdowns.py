@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from domain.providers import PROVIDERS
 from domain.shutdowns import Shutdown, shutdown_of
 from reports.load import arm_names, models_of
 
@@ -25,7 +26,8 @@ def of_run(run: Run) -> list[Shutdown]:
 def _vendor_models(experiment: Mapping[str, Any]) -> list[str]:
     """Names that arms ask of providers whose model names are the vendor's."""
     models = experiment.get("models") or {}
+    vendors = [name for name, provider in PROVIDERS.items() if provider.has_vendor_names]
     plain = [model for model in models.values() if isinstance(model, Mapping)]
-    hosted = {str(model.get("model")) for model in plain if str(model.get("provider")).startswith("openai")}
+    hosted = {str(model.get("model")) for model in plain if model.get("provider") in vendors}
     asked = [name for arm in arm_names(experiment) for name in models_of(experiment, arm)]
     return [name for name in asked if name in hosted]
