@@ -40,9 +40,11 @@ def recorded(cell: Cell) -> Iterator[Cell]:
     if fingerprint is None or extra is None or not _is_known(cell):
         return
     old = replace(cell, fingerprint=fingerprint, extra=extra, recorded_key="")
-    keys = (_key(old, {role: _plain(model) for role, model in cell.lineup.items()}), *_with_other_tiers(old))
-    for key in dict.fromkeys(keys):
-        yield replace(old, recorded_key=key)
+    known = set()
+    for key in _keys(old):
+        if key not in known:
+            known.add(key)
+            yield replace(old, recorded_key=key)
 
 
 def renamed(cells: Iterable[Cell]) -> list[Cell]:
@@ -59,7 +61,8 @@ def request_hashes(request: Request) -> Iterator[str]:
         yield _hash(request, identity)
 
 
-def _with_other_tiers(cell: Cell) -> Iterator[str]:
+def _keys(cell: Cell) -> Iterator[str]:
+    yield _key(cell, {role: _plain(model) for role, model in cell.lineup.items()})
     if any(model.provider == "openai" for model in cell.lineup.values()):
         for tier in _TIERS:
             yield _key(cell, {role: _plain(model) | {"params": _params(model, tier)} for role, model in cell.lineup.items()})

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from domain.providers import PROVIDERS
+
 
 @dataclass(frozen=True)
 class Server:
@@ -38,11 +40,11 @@ class Model:
     digest: str | None = None
 
     def identity(self) -> dict[str, Any]:
-        params = {key: value for key, value in self.params.items() if key not in NOT_IDENTITY}
+        provider = PROVIDERS.get(self.provider)
+        lanes = provider.lane_parameters if provider else frozenset()
+        params = {key: value for key, value in self.params.items() if key not in lanes}
         return {"provider": self.provider, "name": self.name, "digest": self.digest, "params": params}
 
 
-NOT_IDENTITY = frozenset({"service_tier"})
-"""Parameters that decide when and at what price an answer comes, not what it is."""
 Lineup = Mapping[str, Model]
 """role name -> the model that plays it."""
