@@ -28,9 +28,9 @@ from harness.cells import Cell
 from harness.experiment import matrix, spec
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
-from harness.planning import draws, experience, priors, rendering, workload
-from harness.planning.forecast import ArmForecast, Forecaster, Part
-from harness.planning.priors import REASONING_TOKENS
+from harness.planning import experience, forecast, rendering, workload
+from harness.planning.forecast import ArmForecast, CostPart, Forecaster
+from harness.planning.workload import REASONING_TOKENS
 from harness.storage import rows
 from harness.storage.folder import Folder, open_folder
 from harness.storage.snapshots import freeze_cells
@@ -92,7 +92,7 @@ class World:
     @classmethod
     def draw(cls, seed: int, seats: tuple[Seat, ...]) -> World:
         dice = random.Random(seed)
-        factors = {name: math.exp(dice.gauss(0, priors.OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
+        factors = {name: math.exp(dice.gauss(0, workload.OUTPUT_SPREAD)) for name in ("gpt-5", "gpt-5-mini")}
         counts = math.exp(dice.gauss(0, COUNT_SPREAD))
         return cls(dice, seats, factors, dice.uniform(0.10, 0.40), counts, dice.uniform(0, MOST_BROKEN), dice.random())
 
@@ -201,7 +201,7 @@ class Bench:
         found = {}
         for arm in self.experiment.arms:
             mine = [cell for cell in cells if cell.arm == arm]
-            found[arm] = forecaster.arm(Part(arm, len(mine), workload.of_arm(mine[0], self.renderer, learnt)))
+            found[arm] = forecaster.arm(CostPart(arm, len(mine), workload.of_arm(mine[0], self.renderer, learnt)))
         return found
 
 
@@ -240,7 +240,7 @@ def split(bench: Bench, seed: int) -> tuple[list[Cell], list[Cell]]:
 
 def _hits(plans: Mapping[str, ArmForecast], bills: Mapping[str, float]) -> list[Hit]:
     arms = [(plan.api_cost, bills[arm]) for arm, plan in plans.items()]
-    total = draws.interval(draws.total([plan.api_draws for plan in plans.values()]))
+    total = forecast.interval(forecast.total([plan.api_draws for plan in plans.values()]))
     pairs = [*arms, (total, sum(bills.values()))]
     return [Hit(one.low or 0.0, one.mid or 0.0, one.high or 0.0, bill) for one, bill in pairs]
 

@@ -27,7 +27,7 @@ import agents
 from benchmarks import forecast
 from benchmarks.forecast import FORMS, Bench, Hit, World
 from harness.cells import Cell
-from harness.money.public_prices import Tokens
+from harness.money.pricing import Tokens
 from harness.planning.experience import Experience, key_of, of_calls
 from tests.fakes.process import fake_server
 

@@ -52,8 +52,9 @@ def declared_terms(experiment: Mapping[str, Any], arms: Sequence[str]) -> Declar
     """The terms of a resolved experiment. Raises ValueError on a margin that is none."""
     said = experiment.get("compare") or {}
     baseline = said.get("baseline") or (arms[0] if arms else None)
-    endpoints = said.get("endpoints") or {}
-    return Declared(baseline, {name: margin((terms or {}).get("margin")) for name, terms in endpoints.items()})
+    # Runs of version 0.1.0 call metrics endpoints.
+    metrics = said.get("metrics") or said.get("endpoints") or {}
+    return Declared(baseline, {name: margin((terms or {}).get("margin")) for name, terms in metrics.items()})
 
 
 def margin(value: Any) -> float | None:

@@ -1,12 +1,19 @@
-"""One check of what a run needs: its result, and how to fix it."""
+"""Checks of what a run needs, each with its result and a fix; and the checks of data sources."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
+import agents
+from domain.data_kinds import DATA_KINDS
 from harness.errors import InvalidInput, Problem
+from harness.experiment.cases import Data
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -49,3 +56,88 @@ def require(checks: Iterable[Check]) -> None:
     failed = [Problem(check.name, check.found, check.fix) for check in checks if check.status == "fail"]
     if failed:
         raise InvalidInput(failed)
+
+
+TIMEOUT_S = 2.0
+HOSTS = {"yfinance": "query1.finance.yahoo.com", "edgar": "data.sec.gov"}
+
+
+def source_checks(
+    data: Data, experiment_dir: Path | None = None, contact: str | None = None, *, is_frozen: bool = False
+) -> Iterator[Check]:
+    """One check per named source; `is_frozen`: every case is frozen already, so no source is contacted."""
+    named = {getattr(data, kind) for kind in DATA_KINDS} - {None}
+    for name in sorted(named):
+        if name == "archive":
+            yield _archive(data.archive or "", experiment_dir)
+        elif name in HOSTS:
+            yield _host(name, is_frozen)
+        elif name == "demo" and find_spec("bokeh_sampledata") is None:
+            yield fail("source demo", "the package bokeh-sampledata is not installed", "pip install 'bokeh-sampledata>=2026.1'")
+        else:
+            yield ok(f"source {name}", "comes with the package")
+    if "edgar" in named and not contact and not is_frozen:
+        fix = "put SEC_CONTACT=you@example.org into .env beside the experiment: the SEC wants to know who asks"
+        yield fail("contact of edgar", "SEC_CONTACT is not set", fix)
+
+
+def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | None = None) -> Iterator[Check]:
+    """A failed check for the tickers that a source on this machine does not have; a network is not asked."""
+    if data.prices not in ("demo", "archive") or "://" in (data.archive or ""):
+        return
+    archive = str(archive_folder(data.archive, experiment_dir)) if data.archive else None
+    try:
+        known = agents.open_sources({"prices": data.prices}, archive)["prices"].tickers()
+    except agents.SourceFailed as error:
+        yield fail(f"source {data.prices}", str(error), "see the message")
+        return
+    except agents.BadArchive:
+        return  # The check of the archive's folder, or the freezing of its cases, says what is wrong with it.
+    if unknown := [ticker for ticker in tickers if ticker not in known]:
+        names = ", ".join(repr(ticker) for ticker in unknown)
+        listed = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if len(known) > 40 else "")
+        yield fail("tickers", f"the source {data.prices!r} has no prices of {names}; known: {listed}", "take a known one")
+
+
+def all_frozen(cases: Iterable[str], shared: Path) -> bool:
+    """Whether the folder of snapshots knows every one of these cases."""
+    index = shared / "index.jsonl"
+    text = index.read_text(encoding="utf-8", errors="replace") if index.exists() else ""
+    known = {match[1] for match in re.finditer(r'"case": "([^"]+)"', text)}
+    wanted = set(cases)
+    return bool(wanted) and wanted <= known
+
+
+def _host(name: str, is_frozen: bool) -> Check:
+    host = HOSTS[name]
+    try:
+        with socket.create_connection((host, 443), timeout=TIMEOUT_S):
+            return ok(f"source {name}", f"{host} answers")
+    except OSError as error:
+        if is_frozen:
+            return warn(f"source {name}", f"{host} cannot be reached, but every case is frozen already")
+        fix = "check the network; or use data: {prices: archive, archive: DIR} with data of your own"
+        return fail(f"source {name}", f"{host} cannot be reached: {error}", fix)
+
+
+def _archive(address: str, experiment_dir: Path | None) -> Check:
+    if "://" in address:
+        return ok("source archive", address)
+    folder = archive_folder(address, experiment_dir)
+    if not folder.is_dir():
+        return fail("source archive", f"{folder} is no folder", "say data.archive: DIR, or --archive DIR")
+    if not (folder / "prices.parquet").exists():
+        fix = "see `python -m harness snapshot check DIR` for what an archive holds"
+        return fail("source archive", f"{folder} has no prices.parquet", fix)
+    return ok("source archive", f"{folder} has prices")
+
+
+def archive_address(address: str, experiment_dir: Path | None) -> str:
+    """Where an archive lies: an object store as it is said, a folder relative to the experiment file."""
+    return address if "://" in address else str(archive_folder(address, experiment_dir))
+
+
+def archive_folder(address: str, experiment_dir: Path | None) -> Path:
+    """An archive's folder as the experiment file means it: relative to the file."""
+    path = Path(address).expanduser()
+    return path if path.is_absolute() or experiment_dir is None else experiment_dir / path

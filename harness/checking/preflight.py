@@ -15,14 +15,14 @@ import agents
 from agents import Model, ServerReport
 from domain.case import case_id
 from domain.providers import PROVIDERS
-from harness.checking import checks, machine, models_check, sources_check
+from harness.checking import checks, machine, models_check
 from harness.checking.checks import Check, fail, ok, warn
 from harness.errors import InvalidInput
-from harness.experiment import calendar, environment, matrix, servers
+from harness.experiment import cases, matrix, servers
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
 from harness.money import price_file, pricing
-from harness.money.public_prices import Tokens
+from harness.money.pricing import Tokens
 
 PROBE_S = 15.0
 """Includes importing the client on a machine that is busy, which alone can take 5 s."""
@@ -97,18 +97,18 @@ def look(
 
 
 def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
-    contact = environment.read(experiment_dir).get("SEC_CONTACT")
-    frozen = sources_check.is_frozen(_cases(experiment), snapshots)
+    contact = servers.read_environment(experiment_dir).get("SEC_CONTACT")
+    frozen = checks.all_frozen(_cases(experiment), snapshots)
     return [
-        *sources_check.checks(experiment.data, experiment_dir, contact, is_frozen=frozen),
-        *sources_check.unknown_tickers(experiment.data, experiment.tickers, experiment_dir),
+        *checks.source_checks(experiment.data, experiment_dir, contact, is_frozen=frozen),
+        *checks.unknown_tickers(experiment.data, experiment.tickers, experiment_dir),
     ]
 
 
 def _cases(experiment: Experiment) -> list[str]:
     """Ids of all cases; none where the dates are wrong, which another check says."""
     try:
-        days = calendar.dates(experiment.dates)
+        days = cases.decision_dates(experiment.dates)
     except InvalidInput:
         return []
     return [case_id(ticker, day) for ticker in experiment.tickers for day in days]
@@ -233,7 +233,7 @@ def _on_the_cpu(name: str, share: float) -> Check:
 
 def _dates(experiment: Experiment) -> Iterator[Check]:
     try:
-        days = calendar.dates(experiment.dates)
+        days = cases.decision_dates(experiment.dates)
         yield ok("dates", f"{len(days)} from {days[0]} to {days[-1]}")
     except InvalidInput as error:
         yield from checks.of_problems(error)
@@ -268,9 +268,9 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
 
 
 def _local_price(name: str, spec: ServerSpec) -> Check:
-    from harness.money import local_cost
+    from harness.money import pricing
 
-    basis = local_cost.basis(spec.hardware)
+    basis = pricing.local_basis(spec.hardware)
     if basis == "unknown":
         billed = f"; or hosted: true there, if {spec.name} bills by token" if spec.url else ""
         fix = f"give local_cost in the experiment, or usd_per_{spec.hardware.device}_hour in servers.yaml{billed}"

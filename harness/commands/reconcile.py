@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.money.invoice import Reconciled, Row
+    from harness.money.invoice import InvoiceRow, Reconciled
 
 
 def reconcile(
@@ -56,7 +56,7 @@ def _show(found: Reconciled, console: Console) -> None:
         console.print(text, markup=False, highlight=False)
 
 
-def _said(row: Row) -> str:
+def _said(row: InvoiceRow) -> str:
     """What differs, ours relative to theirs."""
     by_size = sorted(row.differs.items(), key=lambda pair: -abs(pair[1]))
     differs = [f"{name.replace('_', ' ').replace('cost usd', 'USD')} {gap:+.1%}" for name, gap in by_size]

@@ -29,10 +29,10 @@ def show(
 ) -> None:
     """Freeze one case now and show what the analysts see, with the origin of each part."""
     import agents
-    from harness.experiment import environment
+    from harness.experiment import servers
 
     data = _data(experiment, archive) | ({"mask": True} if mask else {})
-    contact = environment.read(experiment).get("SEC_CONTACT")
+    contact = servers.read_environment(experiment).get("SEC_CONTACT")
     desk = agents.open_sources(data, archive, Path("snapshots") / "cache", contact)
     _print(agents.freeze_case(ticker, date.date(), desk, data))
 
@@ -66,13 +66,13 @@ def freeze(
     """Add what the sources know now to an archive, with the time of retrieval; cases are frozen by `run`."""
     import agents
     from harness.errors import InvalidInput, Problem
-    from harness.experiment import environment, matrix, spec
+    from harness.experiment import matrix, servers, spec
 
     loaded = spec.load(experiment, spec.of_archive(archive))
     folder = _address(loaded.data.archive, experiment)
     if not folder:
         raise InvalidInput([Problem("snapshot freeze", "no archive to add to", "pass --archive DIR, or set data.archive")])
-    contact = environment.read(experiment).get("SEC_CONTACT")
+    contact = servers.read_environment(experiment).get("SEC_CONTACT")
     desk = agents.open_sources(matrix.data_of(loaded), folder, Path("snapshots") / "cache", contact)
     _grow(folder, agents.live_sources(desk), loaded.tickers)
 
@@ -92,7 +92,7 @@ def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> Non
 
 
 def _address(said: str | None, experiment: Path) -> str | None:
-    from harness.checking.sources_check import archive_address
+    from harness.checking.checks import archive_address
 
     return archive_address(said, experiment.parent) if said else None
 

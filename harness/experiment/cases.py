@@ -1,18 +1,21 @@
-"""Which cases: tickers, dates, repeats and the data that they are frozen from."""
+"""Tickers, dates, repeats and data of an experiment, and its decision dates on the exchange calendar."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.experiment.base import Part, Whole
+import agents
+from harness.errors import InvalidInput, Problem
+from harness.experiment.terms import ConfigModel, Whole
 
 Ticker = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.^=-]{0,14}$")]
 
 
-class Dates(Part):
+class Dates(ConfigModel):
     """Decision dates by rule instead of by list: `from` and `to`, or the last sessions before today."""
 
     from_: dt.date | None = Field(default=None, alias="from")
@@ -40,7 +43,7 @@ class Dates(Part):
         return self
 
 
-class NoiseFloor(Part):
+class NoiseFloor(ConfigModel):
     """Repeats on some cases only: an arm against itself, the floor under every similarity."""
 
     cases: Whole
@@ -49,7 +52,7 @@ class NoiseFloor(Part):
     """Repeats of each of them, the first one included."""
 
 
-class Repeats(Part):
+class Repeats(ConfigModel):
     """How often each case is decided by each arm."""
 
     all_cases: Whole = 1
@@ -58,7 +61,7 @@ class Repeats(Part):
     """More repeats on a few cases; rules are never repeated, they decide alike."""
 
 
-class Data(Part):
+class Data(ConfigModel):
     """Where the frozen inputs come from; a source that is not named gives nothing, and the analysts are told so."""
 
     prices: str = "yfinance"
@@ -106,3 +109,60 @@ SHORTHANDS: dict[str, dict[str, Any]] = {
 DatesPart = Annotated[Dates, BeforeValidator(as_dates)]
 RepeatsPart = Annotated[Repeats, BeforeValidator(as_repeats)]
 DataPart = Annotated[Data, BeforeValidator(as_data)]
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def decision_dates(rule: Dates, now: dt.datetime | None = None) -> tuple[dt.date, ...]:
+    """Decision dates, ascending. Raises InvalidInput for closed days, days whose close is still to come, and no day at all."""
+    now = now or dt.datetime.now(dt.UTC)
+    last = _last_closed(now)
+    found = [*_late(rule, last), *_closed(rule, last)]
+    if found:
+        raise InvalidInput(found)
+    chosen = _listed(rule) if rule.days is not None else _ruled(rule, last)
+    if not chosen:
+        raise InvalidInput([Problem("dates", "the matrix is empty: no session in this range", "widen from and to")])
+    return chosen
+
+
+def _late(rule: Dates, last: dt.date) -> list[Problem]:
+    days = [day for day in (*(rule.days or ()), *([rule.to] if rule.to else [])) if day > last]
+    what = f"{', '.join(map(str, days))}: this session has not closed yet; the last closed one is {last}"
+    return [Problem("dates", what, "decide on past dates only")] if days else []
+
+
+def _closed(rule: Dates, last: dt.date) -> list[Problem]:
+    if rule.non_session != "refuse":
+        return []
+    return [_no_session(day) for day in rule.days or () if day <= last and not agents.is_session(day)]
+
+
+def _listed(rule: Dates) -> tuple[dt.date, ...]:
+    move = agents.previous_session if rule.non_session == "previous" else agents.next_session
+    return tuple(sorted({day if agents.is_session(day) else move(day) for day in rule.days or ()}))
+
+
+def _no_session(day: dt.date) -> Problem:
+    try:
+        near = f"known: {agents.previous_session(day)}, {agents.next_session(day)}"
+    except ValueError as error:
+        return Problem("dates", str(error), "take a later date")
+    what = f"{day} ({day:%A}) is no session of the exchange; {near}"
+    return Problem("dates", what, "take one of them, or say dates: {days: [...], non_session: previous}")
+
+
+def _ruled(rule: Dates, last: dt.date) -> tuple[dt.date, ...]:
+    if rule.last_sessions is None:
+        first, end = rule.from_ or dt.date.min, rule.to or last
+        return agents.sessions_between(first, end)[:: rule.every_sessions]
+    first = last - dt.timedelta(days=rule.last_sessions * 2 + 14)
+    return tuple(agents.sessions_between(first, last)[-rule.last_sessions :][:: rule.every_sessions])
+
+
+def _last_closed(now: dt.datetime) -> dt.date:
+    today = now.astimezone(NEW_YORK).date()
+    if agents.is_session(today) and agents.close_of(today) <= now:
+        return today
+    return agents.previous_session(today)

@@ -13,11 +13,11 @@ from domain.case import Case
 from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
-from harness.experiment import calendar, known, swap
+from harness.experiment import cases, lineups, references
 from harness.experiment.cases import Repeats
 from harness.experiment.lineups import Arm, ModelPart, PipelinePart
-from harness.experiment.problems import closest
 from harness.experiment.spec import Experiment
+from harness.experiment.yaml_file import closest_name
 
 POOLS = ("hosted", "local")
 """Where cells wait for workers; `local` is served by a worker beside each GPU."""
@@ -49,7 +49,7 @@ def in_order(cells: Iterable[Cell], hosted: Collection[str]) -> list[Cell]:
 
 def arms(experiment: Experiment) -> dict[str, Arm]:
     """Arms by name: as declared, each model where none is, and a swap design written out."""
-    return swap.written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
+    return lineups.swaps_written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
 
 
 def asked_models(experiment: Experiment) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def pool_of(cell: Cell, hosted: Collection[str]) -> str:
 
 
 def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
-    days = calendar.dates(experiment.dates, now)
+    days = cases.decision_dates(experiment.dates, now)
     return [Case(ticker, day) for day in days for ticker in experiment.tickers]
 
 
@@ -144,12 +144,12 @@ def data_of(experiment: Experiment) -> dict[str, Any]:
 def _asked(argued: Pipeline) -> Iterable[str]:
     if argued.depth == "single_call" and not argued.entry:
         return ("portfolio_manager",)
-    silent = {f"{name}_analyst" for name in known.analysts() if name not in argued.analysts}
-    return [role for role in known.roles() if role not in silent]
+    silent = {f"{name}_analyst" for name in references.known_analysts() if name not in argued.analysts}
+    return [role for role in references.known_roles() if role not in silent]
 
 
 def _alias(arm: Arm, role: str) -> str:
-    tier = arm.deep if role in known.deep_roles() else arm.quick
+    tier = arm.deep if role in references.known_deep_roles() else arm.quick
     alias = arm.roles.get(role) or tier or arm.all
     assert alias is not None, f"references.check lets no arm through that leaves {role} without a model"
     return alias
@@ -199,7 +199,7 @@ def _wanted(only: str, cells: Sequence[Cell]) -> dict[str, set[str]]:
         values = {_value(cell, key) for cell in cells}
         if value not in values:
             listed = ", ".join(sorted(values))
-            raise InvalidInput([Problem("--only", f"unknown {key} {value!r}; known: {listed}", closest(value, values))])
+            raise InvalidInput([Problem("--only", f"unknown {key} {value!r}; known: {listed}", closest_name(value, values))])
         wanted.setdefault(key, set()).add(value)
     return wanted
 

@@ -8,16 +8,16 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from harness.errors import InvalidInput, Problem
-from harness.experiment import problems, references, yaml_file
-from harness.experiment.base import Name, Part
+from harness.experiment import references, yaml_file
 from harness.experiment.lineups import ModelPart
 from harness.experiment.servers import ServerPart
 from harness.experiment.spec import Experiment
+from harness.experiment.terms import ConfigModel, Name
 
 _FIX = "write models: {NAME: {provider: ..., model: ...}}, and servers: as in servers.yaml if they need new ones"
 
 
-class ModelsFile(Part):
+class ModelsFile(ConfigModel):
     """Models to ask in a replay, written as in an experiment file."""
 
     models: Annotated[dict[Name, ModelPart], Field(min_length=1)]
@@ -35,10 +35,10 @@ def load(path: Path) -> ModelsFile:
     try:
         found = ModelsFile.model_validate(document.value)
     except ValidationError as error:
-        wrong_types = problems.of_types(error, document, ModelsFile)
-        raise InvalidInput(problems.in_order([*wrong_types, *wrong_names])) from error
+        wrong_types = yaml_file.type_problems(error, document, ModelsFile)
+        raise InvalidInput(yaml_file.in_file_order([*wrong_types, *wrong_names])) from error
     if wrong_names:
-        raise InvalidInput(problems.in_order(wrong_names))
+        raise InvalidInput(yaml_file.in_file_order(wrong_names))
     return found
 
 

@@ -1,22 +1,56 @@
-"""Names in an experiment file that must be called something: models, roles, rules, sources, arms, endpoints."""
+"""Names in an experiment file that must refer to something: models, roles, rules, sources, arms, metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
+import agents
 from domain.data_kinds import DATA_KINDS
 from domain.providers import PROVIDERS
 from harness.errors import Problem
-from harness.experiment import known
-from harness.experiment.problems import unknown
-from harness.experiment.terms import Outcomes
-from harness.experiment.yaml_file import Document, Place, dotted
+from harness.experiment.terms import OutcomeTerms
+from harness.experiment.yaml_file import Document, Place, dotted, unknown_name
+
+
+@cache
+def known_roles() -> tuple[str, ...]:
+    return tuple(agents.role_names())
+
+
+@cache
+def known_analysts() -> tuple[str, ...]:
+    return tuple(agents.analyst_names())
+
+
+@cache
+def known_deep_roles() -> frozenset[str]:
+    return frozenset(agents.deep_roles())
+
+
+@cache
+def known_rules() -> tuple[str, ...]:
+    return tuple(agents.rule_names())
+
+
+@cache
+def known_sources(kind: str) -> tuple[str, ...]:
+    """Sources that give a kind of data."""
+    return tuple(agents.source_names(kind))
+
+
+def known_metrics(horizons: Sequence[int]) -> tuple[str, ...]:
+    """Endpoints that a comparison may declare, outcomes once per horizon."""
+    from reports.metrics import catalog
+
+    return catalog.metric_names(horizons)
+
 
 _SWAP = ("swap",)
 
 
-def check(document: Document) -> list[Problem]:
+def check_references(document: Document) -> list[Problem]:
     """Every name that points nowhere; works on plain values, so that a broken part hides no other's problems."""
     raw = document.value
     return [
@@ -47,7 +81,7 @@ def check_models(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         if not isinstance(provider, str):
             continue
         if provider not in PROVIDERS:
-            yield unknown(document, ("models", name, "provider"), "provider", provider, PROVIDERS)
+            yield unknown_name(document, ("models", name, "provider"), "provider", provider, PROVIDERS)
             continue
         understood = PROVIDERS[provider].parameters
         every_parameter = {parameter for record in PROVIDERS.values() for parameter in record.parameters}
@@ -59,10 +93,10 @@ def check_models(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
 
 def _pipeline(document: Document, pipeline: Any, place: Place) -> Iterator[Problem]:
     part = _mapping(pipeline)
-    yield from _each(document, (*place, "analysts"), "role", part.get("analysts"), known.analysts())
-    yield from _each(document, (*place, "budget_tokens"), "role", list(_mapping(part.get("budget_tokens"))), known.analysts())
+    yield from _each(document, (*place, "analysts"), "role", part.get("analysts"), known_analysts())
+    yield from _each(document, (*place, "budget_tokens"), "role", list(_mapping(part.get("budget_tokens"))), known_analysts())
     caps = list(_mapping(part.get("max_output_tokens")))
-    yield from _each(document, (*place, "max_output_tokens"), "role", caps, (*known.roles(), "all"))
+    yield from _each(document, (*place, "max_output_tokens"), "role", caps, (*known_roles(), "all"))
 
 
 def _arms(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
@@ -75,29 +109,29 @@ def _arms(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _arm(document: Document, arm: dict[str, Any], place: Place, models: dict[str, Any]) -> Iterator[Problem]:
-    direct = {key: value for key, value in arm.items() if key in known.roles()}
+    direct = {key: value for key, value in arm.items() if key in known_roles()}
     named = {key: arm[key] for key in ("all", "deep", "quick") if isinstance(arm.get(key), str)}
     inner = _mapping(arm.get("roles"))
     for key, model in {**named, **direct}.items():
         if isinstance(model, str) and model not in models:
-            yield unknown(document, (*place, key), "model", model, models)
+            yield unknown_name(document, (*place, key), "model", model, models)
     for key, model in inner.items():
-        if key not in known.roles():
-            yield unknown(document, (*place, "roles", key), "role", str(key), known.roles())
+        if key not in known_roles():
+            yield unknown_name(document, (*place, "roles", key), "role", str(key), known_roles())
         if isinstance(model, str) and model not in models:
-            yield unknown(document, (*place, "roles", key), "model", model, models)
+            yield unknown_name(document, (*place, "roles", key), "model", model, models)
     yield from _somebody(document, arm, place, {*named, *direct, *inner})
 
 
 def _somebody(document: Document, arm: dict[str, Any], place: Place, named: set[str]) -> Iterator[Problem]:
     rule = arm.get("rule")
-    if isinstance(rule, str) and rule not in known.rules():
-        yield unknown(document, (*place, "rule"), "rule", rule, known.rules())
+    if isinstance(rule, str) and rule not in known_rules():
+        yield unknown_name(document, (*place, "rule"), "rule", rule, known_rules())
     if rule and named:
         yield Problem(document.where(place), f"{dotted(place)} names a rule and models", "keep one of them")
     if not rule and not named:
         yield Problem(document.where(place), f"{dotted(place)} names no model and no rule", "say all: MODEL, or deep and quick")
-    complete = "all" in named or {"deep", "quick"} <= named or set(known.roles()) <= named
+    complete = "all" in named or {"deep", "quick"} <= named or set(known_roles()) <= named
     if named and not complete:
         yield Problem(document.where(place), f"{dotted(place)} leaves roles without a model", "add all: MODEL for the rest")
 
@@ -112,8 +146,8 @@ def _data(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
     data = {"prices": data} if isinstance(data, str) else _mapping(data)
     named = {kind: data[kind] for kind in DATA_KINDS if isinstance(data.get(kind), str)}
     for kind, name in named.items():
-        if name not in known.sources(kind):
-            yield unknown(document, ("data", kind), "source", name, known.sources(kind))
+        if name not in known_sources(kind):
+            yield unknown_name(document, ("data", kind), "source", name, known_sources(kind))
     if "archive" in named.values() and not data.get("archive"):
         yield Problem(document.where(("data",)), "the source archive needs a folder", "say data.archive: DIR, or --archive DIR")
 
@@ -127,15 +161,17 @@ def _terms(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         yield from _each(document, ("compare", "baseline"), "arm", compare.get("baseline"), arms)
         yield from _each(document, ("replay", "from"), "arm", replay.get("from"), arms)
     yield from _each(document, ("replay", "to"), "model", replay.get("to"), models)
-    yield from _each(document, ("replay", "roles"), "role", replay.get("roles"), known.roles())
+    yield from _each(document, ("replay", "roles"), "role", replay.get("roles"), known_roles())
     yield from _each(document, ("judge", "models"), "model", _mapping(raw.get("judge")).get("models"), models)
     capped = list(_mapping(_mapping(raw.get("budget")).get("model_usd")))
     yield from _each(document, ("budget", "model_usd"), "model", capped, models)
-    endpoints = list(_mapping(compare.get("endpoints")))
-    if endpoints:
+    if "endpoints" in compare:
+        yield Problem(document.where(("compare", "endpoints")), "compare.endpoints is now called compare.metrics", "rename it")
+    metrics = list(_mapping(compare.get("metrics")))
+    if metrics:
         said = _mapping(raw.get("outcomes")).get("horizons")
-        horizons = [one for one in said if isinstance(one, int)] if isinstance(said, list) else Outcomes().horizons
-        yield from _each(document, ("compare", "endpoints"), "endpoint", endpoints, known.endpoints(horizons))
+        horizons = [one for one in said if isinstance(one, int)] if isinstance(said, list) else OutcomeTerms().horizons
+        yield from _each(document, ("compare", "metrics"), "metric", metrics, known_metrics(horizons))
 
 
 def _each(document: Document, place: Place, what: str, said: Any, names: Iterable[str]) -> Iterator[Problem]:
@@ -143,7 +179,7 @@ def _each(document: Document, place: Place, what: str, said: Any, names: Iterabl
     for index, name in enumerate(_listed(said)):
         if isinstance(name, str) and name not in names:
             found = (*place, name) if (*place, name) in document.lines else (*place, index)
-            problem = unknown(document, place, what, name, names)
+            problem = unknown_name(document, place, what, name, names)
             yield Problem(document.where(found).split(" ")[0] + " " + dotted(place), problem.what, problem.fix)
 
 

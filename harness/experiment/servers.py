@@ -1,7 +1,8 @@
-"""Where models answer, from servers.yaml or the environment; nothing of it is part of an identity."""
+"""Where models answer: servers.yaml and the environment. Not part of any identity."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +16,19 @@ from domain.hardware import Hardware
 from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only
 from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PROVIDERS, Provider
 from harness.errors import InvalidInput, Problem
-from harness.experiment import environment, matrix, problems, yaml_file
-from harness.experiment.base import Name, Seconds, Whole
+from harness.experiment import matrix, yaml_file
 from harness.experiment.lineups import ModelPart
 from harness.experiment.spec import Experiment
-from harness.experiment.terms import LocalCost
+from harness.experiment.terms import LocalCost, Name, Seconds, Whole
+
+
+def read_environment(experiment_dir: Path | None = None) -> Mapping[str, str]:
+    """Variables of this process, and those of `.env` in the folder of an experiment where it does not say them."""
+    from dotenv import dotenv_values
+
+    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
+    found = {} if folder is None else dotenv_values(folder / ".env")
+    return {key: value for key, value in found.items() if value} | dict(os.environ)
 
 
 def _known_provider(name: str) -> str:
@@ -126,7 +135,7 @@ def load(
 
     `path` is --servers; else servers.yaml in `experiment_dir` (the experiment's), else the environment's defaults.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
-    env = environment.read(experiment_dir)
+    env = read_environment(experiment_dir)
     parts = declared(path, experiment_dir)
     for provider in PROVIDERS.values():
         if not provider.needs_url and provider.name not in parts:
@@ -163,7 +172,7 @@ def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, Server
     try:
         return _ServersFile.model_validate(document.value).root
     except ValidationError as error:
-        raise InvalidInput(problems.in_order(problems.of_types(error, document, _ServersFile))) from error
+        raise InvalidInput(yaml_file.in_file_order(yaml_file.type_problems(error, document, _ServersFile))) from error
 
 
 def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str, str]) -> ServerSpec:

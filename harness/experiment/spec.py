@@ -12,11 +12,22 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError
 
 from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
-from harness.experiment import known, problems, references, swap, yaml_file
-from harness.experiment.base import Name, Part, as_list
+from harness.experiment import lineups, references, yaml_file
 from harness.experiment.cases import SHORTHANDS, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
 from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap, with_roles
-from harness.experiment.terms import Budget, CellLimit, Compare, Gates, Judge, LocalCost, Outcomes, Replay
+from harness.experiment.terms import (
+    Budget,
+    CellLimit,
+    Compare,
+    ConfigModel,
+    Gates,
+    JudgeTerms,
+    LocalCost,
+    Name,
+    OutcomeTerms,
+    ReplayTerms,
+    as_list,
+)
 
 NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_cost", "allow_unpriced", "prices")
 """Parts that change nothing of what models are asked: they start no new run."""
@@ -25,7 +36,7 @@ NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_co
 def _arms(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    roles = frozenset(known.roles())
+    roles = frozenset(references.known_roles())
     return {name: with_roles(arm, roles) if name != "swap" else arm for name, arm in value.items()}
 
 
@@ -37,7 +48,7 @@ def _kind_of_arm(value: Any) -> str:
 ArmOrSwap = Annotated[Annotated[Arm, Tag("Arm")] | Annotated[Swap, Tag("Swap")], Discriminator(_kind_of_arm)]
 
 
-class Experiment(Part):
+class Experiment(ConfigModel):
     """Tickers x dates x arms x repeats, and the terms of their comparison."""
 
     name: Name
@@ -59,8 +70,8 @@ class Experiment(Part):
     arms: Annotated[dict[Name, ArmOrSwap], BeforeValidator(_arms)] = Field(default_factory=dict)
     """Lineups to compare; each model is an arm where none is said. The name `swap` holds a swap design."""
     compare: Compare = Compare()
-    """Baseline and endpoints, declared before the run."""
-    outcomes: Outcomes = Outcomes()
+    """Baseline and metrics, declared before the run."""
+    outcomes: OutcomeTerms = OutcomeTerms()
     """Horizons and benchmark of what happened after each decision."""
     budget: Budget = Budget()
     """Caps on hosted models' bills."""
@@ -74,9 +85,9 @@ class Experiment(Part):
     """Price file of your own (a gateway, Azure, a negotiated rate), seen from the experiment file."""
     allow_unpriced: bool = False
     """Run although the price of a hosted model is unknown; its cost is then NULL, and caps cannot hold it."""
-    replay: Replay | None = None
+    replay: ReplayTerms | None = None
     """Replay of one arm's recorded inputs by other models, after the run."""
-    judge: Judge | None = None
+    judge: JudgeTerms | None = None
     """Pairwise judgement of replayed texts; off where this is not said."""
 
     @model_validator(mode="after")
@@ -114,14 +125,14 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
         raise InvalidInput([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
     for key, value in overrides.items():
         _put(document.value, key.split("."), value)
-    found = references.check(document)
+    found = references.check_references(document)
     try:
         experiment = Experiment.model_validate(document.value)
     except ValidationError as error:
-        raise InvalidInput(problems.in_order([*problems.of_types(error, document, Experiment), *found])) from error
+        raise InvalidInput(yaml_file.in_file_order([*yaml_file.type_problems(error, document, Experiment), *found])) from error
     if found:
-        raise InvalidInput(problems.in_order(found))
-    arms = swap.written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
+        raise InvalidInput(yaml_file.in_file_order(found))
+    arms = lineups.swaps_written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
     return experiment.model_copy(update={"arms": arms})
 
 
@@ -147,6 +158,6 @@ def schema() -> dict[str, Any]:
         whole = made["properties"][key]
         made["properties"][key] = {"anyOf": [shorthand, {"$ref": whole["$ref"]}], "description": whole["description"]}
     arm = made["$defs"]["Arm"]["properties"]
-    for role in known.roles():
+    for role in references.known_roles():
         arm[role] = {"type": "string", "description": f"Model that plays {role}."}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Experiment", **made}

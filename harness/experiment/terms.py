@@ -1,32 +1,80 @@
-"""The terms of a comparison: what is measured, what it may cost, how long it may take, what must hold at the end."""
+"""Parts of the experiment file: base class and units, comparison, budget, limits, gates, replay and judge."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from domain import units
 from domain.defaults import HARD_LIMIT_S, HORIZONS, SOFT_LIMIT_S
-from harness.experiment.base import Count, Part, Seconds, Share, Texts, Usd, Whole
 
 
-class Endpoint(Part):
+class ConfigModel(BaseModel):
+    """A part of the experiment file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+
+def seconds(value: Any) -> Any:
+    """25m, 90s, 2h or plain seconds -> seconds."""
+    return units.seconds(value) if isinstance(value, str) else value
+
+
+def share(value: Any) -> Any:
+    """2pp, 5%, 20bp or a plain fraction -> fraction."""
+    return units.share(value) if isinstance(value, str) else value
+
+
+def as_list(value: Any) -> Any:
+    """One text stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}$")]
+Whole = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Seconds = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False, json_schema_extra={"type": ["number", "string"]}),
+    BeforeValidator(seconds),
+]
+Share = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, json_schema_extra={"type": ["number", "string"]}),
+    BeforeValidator(share),
+]
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(json_schema_extra={"type": ["array", "string"]})]
+
+
+class MetricTerms(ConfigModel):
     """One question of the comparison, declared before the run."""
 
     margin: Share | None = None
     """Difference that does not matter (2pp, 5%, 20bp): below it two arms count as equivalent."""
 
 
-class Compare(Part):
+class Compare(ConfigModel):
     """What is compared with what; changing it re-computes the report and runs nothing."""
 
     baseline: str | None = None
-    """Arm that the others are held against; the first arm where this is not said."""
-    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
-    """Endpoints that the verdict is about; multiple testing is corrected over exactly these."""
+    """Arm that the others are compared with. Default: the first arm."""
+    metrics: dict[str, MetricTerms] = Field(default_factory=dict)
+    """Metrics that verdicts are about; multiple testing is corrected over exactly these."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_run(cls, raw: Any) -> Any:
+        """Experiments resolved by version 0.1.0, in run folders, call metrics `endpoints`; `load` refuses that in files."""
+        if not isinstance(raw, dict) or "endpoints" not in raw:
+            return raw
+        rest = {key: value for key, value in raw.items() if key != "endpoints"}
+        return {"metrics": raw["endpoints"]} | rest
 
 
-class Outcomes(Part):
+class OutcomeTerms(ConfigModel):
     """What happened after each decision."""
 
     horizons: tuple[Whole, ...] = HORIZONS
@@ -35,7 +83,7 @@ class Outcomes(Part):
     """What an excess return is measured against; the equal-weight universe where the source lacks it."""
 
 
-class Budget(Part):
+class Budget(ConfigModel):
     """Caps in US dollars of hosted models' bills; a call that could break one is not sent."""
 
     run_usd: Usd | None = None
@@ -48,7 +96,7 @@ class Budget(Part):
     """Most that one model (by its name under `models`) may cost in a run."""
 
 
-class CellLimit(Part):
+class CellLimit(ConfigModel):
     """Time limits of one cell; waiting for a server's slot or after a 429 does not count."""
 
     soft: Seconds = SOFT_LIMIT_S
@@ -63,7 +111,7 @@ class CellLimit(Part):
         return self
 
 
-class Gates(Part):
+class Gates(ConfigModel):
     """What must hold for exit code 0 after a finished run; else it is 4."""
 
     max_usd_per_usable_decision: Usd | None = None
@@ -78,7 +126,7 @@ class Gates(Part):
     """Most that the whole run may have cost."""
 
 
-class LocalCost(Part):
+class LocalCost(ConfigModel):
     """What a second of local hardware costs, where servers.yaml does not say it; without it local cost is unknown."""
 
     usd_per_gpu_hour: Usd | None = None
@@ -97,7 +145,7 @@ class LocalCost(Part):
     """Share of its lifetime that the hardware computes; the measured one of the run where this is not said."""
 
 
-class Replay(Part):
+class ReplayTerms(ConfigModel):
     """Recorded inputs of one arm, asked again of other models, role by role."""
 
     from_: str = Field(alias="from")
@@ -112,7 +160,7 @@ class Replay(Part):
     """Cases that the arm's own models answer again, so that what differs by chance alone is known; 0 for none."""
 
 
-class Judge(Part):
+class JudgeTerms(ConfigModel):
     """Pairwise judgement of replayed answers; off unless this is said, and paid like any call."""
 
     models: Texts = Field(min_length=1)

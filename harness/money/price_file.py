@@ -12,11 +12,11 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from harness.errors import InvalidInput, Problem
-from harness.experiment import problems, yaml_file
-from harness.experiment.base import Part, Usd, Whole
+from harness.experiment import yaml_file
+from harness.experiment.terms import ConfigModel, Usd, Whole
 
 
-class Above(Part):
+class Above(ConfigModel):
     """Rates of a whole prompt that is longer than `tokens`."""
 
     tokens: Whole
@@ -31,7 +31,7 @@ class Above(Part):
     """US dollars per million input tokens written to a cache; the input rate where this is not said."""
 
 
-class Price(Part):
+class Price(ConfigModel):
     """One line of a price file, in US dollars per million tokens."""
 
     model: str = Field(min_length=1)
@@ -63,7 +63,7 @@ class Price(Part):
         return total / 1e6
 
 
-class PriceFile(Part):
+class PriceFile(ConfigModel):
     """A whole price file."""
 
     version: str = "own"
@@ -109,7 +109,7 @@ def load(path: Path) -> PriceFile:
     try:
         return PriceFile.model_validate(document.value)
     except ValidationError as error:
-        raise InvalidInput(problems.in_order(problems.of_types(error, document, PriceFile))) from error
+        raise InvalidInput(yaml_file.in_file_order(yaml_file.type_problems(error, document, PriceFile))) from error
     except TypeError as error:
         raise InvalidInput([Problem(str(path), "no price file: a list of prices is expected", "see docs")]) from error
 

@@ -1,18 +1,144 @@
-"""The price of one call: public prices by returned model and tier, a price file of your own, or local hardware time."""
+"""What a call costs: public or own prices for hosted models, hardware prices for self-hosted ones."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
-from agents import Call, Failure, Request, WorstCase
-from domain.hardware import Hardware
+from agents import Call, Failure, Request, Timing, WorstCase
+from domain.hardware import Hardware, energy_usd
+from domain.providers import PROVIDERS
 from domain.usage import Usage
-from harness.money import local_cost, public_prices
 from harness.money.price_file import PriceFile
-from harness.money.public_prices import Tokens
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What one call used; input includes cache reads and writes, output includes reasoning."""
+
+    input: int
+    output: int
+    cached: int = 0
+    cache_write: int = 0
+
+
+def preload_prices() -> None:
+    """Read the table now, and not when the first request waits for its price."""
+    _snapshot()
+
+
+def public_usd(model: str, provider: str, url: str | None, tier: str, tokens: Tokens, when: dt.datetime) -> float | None:
+    """Price of tokens by model, address and tier on a day; None where the table does not know one of them."""
+    from genai_prices import Usage as PublicUsage
+
+    found = _find(model, provider, url)
+    if found is None:
+        return None
+    seller, info = found
+    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+    if tier != "default" and not _has_tier(info, context, when):
+        return None
+    usage = PublicUsage(
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cache_read_tokens=tokens.cached,
+        cache_write_tokens=tokens.cache_write,
+        # Said in full: what is left out is inferred anew for every call, which costs a third of the time.
+        web_searches=0,
+        storage_searches=0,
+    )
+    return float(info.calc_price(usage, seller, genai_request_timestamp=when, price_context=context).total_price)
+
+
+def _has_tier(info: Any, context: Mapping[str, str], when: dt.datetime) -> bool:
+    """Whether the table prices this tier on that day; it would silently take the standard rates otherwise."""
+    return any(
+        dict(variant.when) == dict(context) and (variant.constraint is None or variant.constraint.active(when))
+        for variant in info.price_variants or ()
+    )
+
+
+@cache
+def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
+    """Provider by address, so that one alias at two providers has two prices; a gateway of one's own has OpenAI's."""
+    snapshot = _snapshot()
+    for asked in (
+        {"provider_api_url": url, "provider_id": None},
+        {"provider_api_url": None, "provider_id": _price_list(provider)},
+    ):
+        try:
+            pair: tuple[Any, Any] = snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
+            return pair
+        except LookupError:
+            if _is_known_address(snapshot, asked["provider_api_url"]):
+                return None
+    return None
+
+
+def public_models(provider: str) -> frozenset[str]:
+    """Names of the models that a provider's public list prices."""
+    sellers = [seller for seller in _snapshot().providers if seller.id == _price_list(provider)]
+    return frozenset(model.id for seller in sellers for model in seller.models)
+
+
+def _price_list(provider: str) -> str:
+    """Whose list applies; a run of another version may name a provider that is unknown here."""
+    return PROVIDERS[provider].price_list if provider in PROVIDERS else provider
+
+
+def _snapshot() -> Any:
+    from genai_prices.data_snapshot import get_snapshot
+
+    return get_snapshot()
+
+
+def _is_known_address(snapshot: Any, url: str | None) -> bool:
+    try:
+        return url is not None and snapshot.find_provider(None, None, url) is not None
+    except LookupError:
+        return False
+
+
+@cache
+def installed_prices() -> tuple[str, str]:
+    """Version and sha256 of the installed price data."""
+    from hashlib import sha256
+    from importlib.metadata import version
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    origin = find_spec("genai_prices.data")
+    assert origin is not None
+    assert origin.origin is not None
+    return version("genai-prices"), sha256(Path(origin.origin).read_bytes()).hexdigest()
+
+
+def busy_s(timing: Timing) -> float | None:
+    """Seconds that a server says it computed for a call: load, prefill and decode; None where it does not say."""
+    if timing.prefill_s is None and timing.decode_s is None:
+        return None
+    return sum(part for part in (timing.load_s, timing.prefill_s, timing.decode_s) if part is not None)
+
+
+def local_basis(hardware: Hardware) -> str:
+    """gpu_time, cpu_time, energy or unknown: the first of rental price and energy price that is known."""
+    if hardware.usd_per_hour is not None:
+        return f"{hardware.device}_time"
+    return "unknown" if hardware.energy_usd_per_s is None else "energy"
+
+
+def local_usd(seconds: float, hardware: Hardware) -> float | None:
+    """Price of seconds of hardware, by its basis; None where that is unknown.
+
+    Calls that a server computes at the same time are each priced whole; the machine's own time, in which they count
+    once, stands in reports.economics."""
+    if hardware.usd_per_hour is not None:
+        return seconds / 3600 * hardware.usd_per_hour
+    return energy_usd(seconds, hardware)
+
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
 REJECTED = frozenset(
@@ -24,7 +150,7 @@ CHARACTERS_PER_TOKEN = 3.0
 """Fewer characters per token than real texts have, so that an estimate errs upwards."""
 
 
-class Place(Protocol):
+class PricedServer(Protocol):
     """What pricing must know of a server; harness.servers.ServerSpec has it."""
 
     @property
@@ -65,12 +191,12 @@ class PriceTable:
 
     @property
     def version(self) -> str:
-        public = f"genai-prices {public_prices.installed()[0]}"
+        public = f"genai-prices {installed_prices()[0]}"
         return f"{public} + {self.own.version}" if self.own else public
 
     def manifest(self) -> dict[str, Any]:
         """Version, date and hash, as the run's manifest keeps them."""
-        version, sha = public_prices.installed()
+        version, sha = installed_prices()
         own = {"version": self.own.version, "sha256": self.own.sha256} if self.own else None
         as_of = self.as_of.isoformat() if self.as_of else None
         date = self.opened.isoformat()
@@ -87,7 +213,7 @@ class PriceTable:
         as_of = dt.datetime.fromisoformat(plain["as_of"]) if plain.get("as_of") else None
         return cls(own, as_of, dt.date.fromisoformat(plain["opened"]))
 
-    def usd(self, model: str, server: Place, tier: str | None, tokens: Tokens, when: dt.datetime) -> float | None:
+    def usd(self, model: str, server: PricedServer, tier: str | None, tokens: Tokens, when: dt.datetime) -> float | None:
         """Price of tokens at a hosted server; None where no table knows model and tier.
 
         Raises ValueError when the parts of the usage exceed the whole."""
@@ -99,10 +225,10 @@ class PriceTable:
         line = self.own.find(model, server.name, tier, when.date()) if self.own else None
         if line:
             return line.usd(tokens.input, tokens.cached, tokens.cache_write, tokens.output)
-        return public_prices.usd(model, server.provider, server.url, tier, tokens, when)
+        return public_usd(model, server.provider, server.url, tier, tokens, when)
 
 
-def price(call: Call, server: Place, table: PriceTable) -> Priced:
+def price(call: Call, server: PricedServer, table: PriceTable) -> Priced:
     """What a call costs: hosted by tokens, local by the time of its hardware. Unknown is None, never 0."""
     if not server.is_hosted:
         return _local(call, server)
@@ -114,7 +240,7 @@ def price(call: Call, server: Place, table: PriceTable) -> Priced:
     return _answered(call, server, table, usage)
 
 
-def worst_case_usd(request: Request, worst_case: WorstCase, server: Place, table: PriceTable) -> float | None:
+def worst_case_usd(request: Request, worst_case: WorstCase, server: PricedServer, table: PriceTable) -> float | None:
     """The most a request can cost at a hosted server: nothing cached, the whole output used; 0 at a local one, which
     sends no bill. None where the price is unknown."""
     if not server.is_hosted:
@@ -128,7 +254,7 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: Place, table
     return max(known, default=None)
 
 
-def estimate(request: Request, tokens: Tokens, server: Place, table: PriceTable, when: dt.datetime) -> Priced:
+def estimate(request: Request, tokens: Tokens, server: PricedServer, table: PriceTable, when: dt.datetime) -> Priced:
     """The flagged price of a request whose usage nobody told (killed, cut, timed out)."""
     cost = table.usd(request.model.name, server, request.model.params.get("service_tier"), tokens, when)
     return UNKNOWN if cost is None else Priced(cost, "estimate", table.version, cost)
@@ -138,7 +264,7 @@ def _is_rejected(failure: Failure | None) -> bool:
     return failure is not None and failure.cause in REJECTED and failure.http_status != 200
 
 
-def _answered(call: Call, server: Place, table: PriceTable, usage: Usage) -> Priced:
+def _answered(call: Call, server: PricedServer, table: PriceTable, usage: Usage) -> Priced:
     assert call.answer is not None
     tier = call.answer.service_tier or call.request.model.params.get("service_tier")
     when = dt.datetime.fromtimestamp(call.timing.started_at, dt.UTC)
@@ -157,7 +283,7 @@ def _answered(call: Call, server: Place, table: PriceTable, usage: Usage) -> Pri
     return estimate(call.request, parts, server, table, when) if returned != call.request.model.name else UNKNOWN
 
 
-def _unseen(call: Call, server: Place, table: PriceTable) -> Priced:
+def _unseen(call: Call, server: PricedServer, table: PriceTable) -> Priced:
     """A call that may have been computed although nobody told its usage: the whole prompt and the whole allowed output."""
     text = sum(len(part.text) for part in call.request.parts)
     answered = len(call.answer.text) / CHARACTERS_PER_TOKEN if call.answer else None
@@ -166,15 +292,15 @@ def _unseen(call: Call, server: Place, table: PriceTable) -> Priced:
     return estimate(call.request, tokens, server, table, dt.datetime.fromtimestamp(call.timing.started_at, dt.UTC))
 
 
-def _local(call: Call, server: Place) -> Priced:
-    seconds = local_cost.busy_s(call.timing)
-    basis = local_cost.basis(server.hardware)
+def _local(call: Call, server: PricedServer) -> Priced:
+    seconds = busy_s(call.timing)
+    basis = local_basis(server.hardware)
     if basis == "unknown" or (seconds is None and call.timing.duration_s is None):
         return UNKNOWN
     if seconds is None:
-        cost = local_cost.usd(call.timing.duration_s or 0.0, server.hardware)
+        cost = local_usd(call.timing.duration_s or 0.0, server.hardware)
         return Priced(cost, "estimate", "local")
-    return Priced(local_cost.usd(seconds, server.hardware), basis, "local")
+    return Priced(local_usd(seconds, server.hardware), basis, "local")
 
 
 def _tier(tier: str | None) -> str:

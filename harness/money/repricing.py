@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from domain.hardware import Hardware
 from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
-from harness.experiment.problems import closest
-from harness.money import public_prices
-from harness.money.pricing import PriceTable
-from harness.money.public_prices import Tokens
+from harness.experiment.yaml_file import closest_name
+from harness.money import pricing
+from harness.money.pricing import PriceTable, Tokens
 from harness.storage import run_folder
 from harness.storage.run_folder import RunFolder
 
@@ -34,7 +33,7 @@ _COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Place:
+class RepricedServer:
     """A hosted server as a recorded call names it: enough to find a price."""
 
     name: str
@@ -48,7 +47,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Line:
+class RepricedLine:
     """Old and new bill of one arm's hosted calls."""
 
     arm: str
@@ -66,7 +65,7 @@ class Repriced:
     run: str
     prices: str
     as_of: str | None
-    lines: tuple[Line, ...]
+    lines: tuple[RepricedLine, ...]
     warning: str = ""
 
     def to_plain(self) -> dict[str, Any]:
@@ -116,21 +115,21 @@ def show(found: Repriced, console: Console) -> None:
     console.print(found.warning or _HOSTED_ONLY, markup=False, highlight=False)
 
 
-def _figures(line: Line) -> tuple[str, ...]:
+def _figures(line: RepricedLine) -> tuple[str, ...]:
     ratio = f"{line.new_usd / line.old_usd:.2f}" if line.old_usd and line.new_usd is not None else "unknown"
     return f"{line.calls:,}", _usd(line.old_usd), _usd(line.new_usd), ratio, f"{line.unknown:,}"
 
 
-def _whole(lines: Sequence[Line]) -> Line:
+def _whole(lines: Sequence[RepricedLine]) -> RepricedLine:
     old, new = _sum([line.old_usd for line in lines]), _sum([line.new_usd for line in lines])
-    return Line("", sum(line.calls for line in lines), old, new, sum(line.unknown for line in lines))
+    return RepricedLine("", sum(line.calls for line in lines), old, new, sum(line.unknown for line in lines))
 
 
-def _lines(calls: pd.DataFrame, table: PriceTable, model: str | None) -> Iterator[Line]:
+def _lines(calls: pd.DataFrame, table: PriceTable, model: str | None) -> Iterator[RepricedLine]:
     for arm, group in calls.groupby("arm", sort=True):
         new = [_again(row, table, model) for row in group.to_dict("records")]
         old = [None if cost != cost else float(cost) for cost in group["cost_usd"]]
-        yield Line(str(arm), len(group), _sum(old), _sum(new), sum(cost is None for cost in new))
+        yield RepricedLine(str(arm), len(group), _sum(old), _sum(new), sum(cost is None for cost in new))
 
 
 def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> float | None:
@@ -143,7 +142,7 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
     tokens = Tokens(
         counts["input_tokens"], counts["output_tokens"], counts["cached_tokens"] or 0, counts["cache_write_tokens"] or 0
     )
-    server = Place(str(row["server"]), _seller(model) if model else str(row["provider"]))
+    server = RepricedServer(str(row["server"]), _seller(model) if model else str(row["provider"]))
     name = model or _text(row["model_returned"]) or str(row["model_requested"])
     try:
         return table.usd(name, server, None if model else _text(row["service_tier"]), tokens, row["started_at"].to_pydatetime())
@@ -153,19 +152,19 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
 
 def _refuse_unpriced(model: str, table: PriceTable) -> None:
     seller = _seller(model)
-    if table.usd(model, Place(seller, seller), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
+    if table.usd(model, RepricedServer(seller, seller), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
         known = _known_models()
         shown = ", ".join(name for name in known if name.startswith("gpt-"))
-        raise InvalidInput([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest(model, known))])
+        raise InvalidInput([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest_name(model, known))])
 
 
 def _seller(model: str) -> str:
     """The provider whose public prices have this model; the first one for a model that none has."""
-    return next((seller for seller in _SELLERS if model in public_prices.models_of(seller)), _SELLERS[0])
+    return next((seller for seller in _SELLERS if model in pricing.public_models(seller)), _SELLERS[0])
 
 
 def _known_models() -> list[str]:
-    return sorted(model for seller in _SELLERS for model in public_prices.models_of(seller))
+    return sorted(model for seller in _SELLERS for model in pricing.public_models(seller))
 
 
 def hosted_calls(run: RunFolder) -> pd.DataFrame:

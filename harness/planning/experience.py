@@ -1,21 +1,133 @@
-"""What earlier runs measured of each role and model: the plan trusts it more than any prior."""
+"""What finished runs measured: tokens, calls and times that forecasts use, and how far earlier forecasts were off."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import agents
-from agents import Model
+from agents import Model, Part, TokenCounter
 from harness.cells import digest_of
-from harness.planning import calibrating
 from harness.storage.folder import Folder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MOST_COUNTED = 400
+"""Prompts of one run that are counted: they tell a ratio."""
+
+
+def settled_runs(run: Folder, calls: pd.DataFrame) -> pd.DataFrame:
+    """The calls with our own count of each prompt, 0 where it was not made, and whether a tokenizer made it."""
+    counters = [agents.counter_of(Model("", *names)) for names in _names(calls)]
+    return calls.assign(counted=_counts(run, calls, counters), has_tokenizer=[counter.is_tokenizer for counter in counters])
+
+
+def settled_ratios(answered: pd.DataFrame) -> dict[str, float]:
+    """model key -> told / counted; under "" the mean over the models whose tokenizer is not at hand."""
+    known = answered[answered["counted"].gt(0) & answered["input_tokens"].gt(0)]
+    by_tokenizer, estimated = (_by_model(known[known["has_tokenizer"] == has]) for has in (True, False))
+    others = {"": sum(estimated.values()) / len(estimated)} if estimated else {}
+    return by_tokenizer | estimated | others
+
+
+def _by_model(known: pd.DataFrame) -> dict[str, float]:
+    sums = known.groupby("model")[["input_tokens", "counted"]].sum()
+    return {str(key): float(row["input_tokens"] / row["counted"]) for key, row in sums.iterrows()}
+
+
+def _names(calls: pd.DataFrame) -> Iterable[tuple[str, str]]:
+    return zip(calls["provider"].map(str), calls["model_requested"].map(str), strict=True)
+
+
+def _counts(run: Folder, calls: pd.DataFrame, counters: list[TokenCounter]) -> list[float]:
+    import pyarrow.parquet as pq
+
+    raw = run.read_if_there("messages.parquet")
+    if raw is None:
+        return [0.0] * len(calls)
+    table = pq.read_table(io.BytesIO(raw), columns=["message_id", "role", "text"])
+    parts = {row["message_id"]: _part(row) for row in table.to_pylist()}
+    every = max(1, len(calls) // MOST_COUNTED)
+    each = enumerate(zip(calls["message_ids"], counters, strict=True))
+    return [_count(ids, parts, counter) if row % every == 0 else 0.0 for row, (ids, counter) in each]
+
+
+def _part(row: Mapping[str, Any]) -> Part:
+    return Part(row["role"], row["text"] or "")
+
+
+def _count(ids: Iterable[str], parts: Mapping[str, Part], counter: TokenCounter) -> float:
+    return float(sum(counter.of_parts([parts[one] for one in ids if one in parts])))
+
+
+RECEIPT = ".cell.parquet"
+_REUSED_COLUMNS = ["cell_key", "status", "cost_usd", "api_cost_usd"]
+
+
+@dataclass(frozen=True)
+class Reused:
+    """What need not be run."""
+
+    keys: frozenset[str]
+    saved_usd: float | None
+    """What these cells cost when they ran, hosted models' bills; None where one does not know."""
+
+    @property
+    def cells(self) -> int:
+        return len(self.keys)
+
+
+def reused_results(results: Folder, experiment: str, keys: Collection[str]) -> Reused:
+    """Which of these cells ended `ok` in some run of the experiment; offline, so a new model digest is not seen yet."""
+    wanted = frozenset(keys)
+    found: dict[str, float | None] = {}
+    home = results.at(experiment)
+    for run in sorted(_reusable_folders(home), reverse=True):
+        for row in _rows(home.at(run)):
+            if row["status"] == "ok" and row["cell_key"] in wanted:
+                found.setdefault(row["cell_key"], row["api_cost_usd"])
+    paid = list(found.values())
+    return Reused(frozenset(found), None if None in paid else sum(cost for cost in paid if cost is not None))
+
+
+def _reusable_folders(folder: Folder) -> list[str]:
+    try:
+        return folder.folders()
+    except OSError:
+        return []
+
+
+def _rows(run: Folder) -> Iterator[dict[str, Any]]:
+    """Receipts of a run: the derived table where it is there, else the parts."""
+    table = run.read_if_there("cells.parquet")
+    if table is not None:
+        yield from _read_cells(table)
+        return
+    parts = run.at("parts")
+    for name in _files(parts):
+        if name.endswith(RECEIPT) and (raw := parts.read_if_there(name)) is not None:
+            yield from _read_cells(raw)
+
+
+def _files(folder: Folder) -> list[str]:
+    try:
+        return sorted(folder.files())
+    except OSError:
+        return []
+
+
+def _read_cells(raw: bytes) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(raw), columns=_REUSED_COLUMNS).to_pylist()
+    return rows
+
 
 _AS_UNSAID = (None, True, "default", "auto")
 """Values that mean what a server does anyway: a thinking model thinks when nobody says."""
@@ -29,7 +141,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCalls:
     """Means over the answered calls of one role and model."""
 
     calls: int
@@ -43,7 +155,7 @@ class Measured:
 class Experience:
     """Everything that earlier runs in one results folder tell about the next one."""
 
-    roles: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
+    roles: Mapping[tuple[str, str], MeasuredCalls] = field(default_factory=dict)
     """(model key, role) -> what its calls used."""
     inputs: Mapping[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
     """(prompt fingerprint, model key, role) -> mean input tokens with hand-offs as they really were, and cached ones."""
@@ -70,7 +182,7 @@ class Experience:
     def extra_of(self, model: Model, role: str) -> tuple[int, int] | None:
         return self.extra_calls.get((key_of(model.provider, model.name, model.params), role))
 
-    def of(self, model: Model, role: str) -> Measured | None:
+    def of(self, model: Model, role: str) -> MeasuredCalls | None:
         return self.roles.get((key_of(model.provider, model.name, model.params), role))
 
 
@@ -102,7 +214,7 @@ def of_calls(calls: pd.DataFrame, runs: int, biases: Mapping[str, tuple[float, .
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={(str(key), str(role)): _extra(group) for (key, role), group in calls.groupby(["model", "role"])},
         biases=biases,
-        input_ratio=calibrating.ratios(answered),
+        input_ratio=settled_ratios(answered),
         runs=runs,
     )
 
@@ -148,7 +260,7 @@ def _calls(run: Folder) -> pd.DataFrame | None:
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
     frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
-    return calibrating.count(run, frame)
+    return settled_runs(run, frame)
 
 
 def _plain(params: str | None) -> dict[str, Any]:
@@ -165,9 +277,9 @@ def _plain(params: str | None) -> dict[str, Any]:
     return sent
 
 
-def _measured(group: pd.DataFrame) -> Measured:
+def _measured(group: pd.DataFrame) -> MeasuredCalls:
     busy = group[["load_s", "prefill_s", "decode_s"]].sum(axis=1, min_count=1).mean()
-    return Measured(
+    return MeasuredCalls(
         calls=len(group),
         output_tokens=float(group["output_tokens"].mean()),
         duration_s=float(group["duration_s"].mean()),

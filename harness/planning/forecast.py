@@ -1,25 +1,79 @@
-"""Cost and time of what is to be run, as 80 % intervals: the same uncertainty drawn once for all arms that share a model."""
+"""Uncertain numbers as draws, and their 80 % intervals."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 from agents import Model
 from harness.experiment.servers import ServerSpec
-from harness.money import local_cost
-from harness.money.pricing import PriceTable
-from harness.money.public_prices import Tokens
-from harness.planning import draws, priors
-from harness.planning.draws import Interval
+from harness.money import pricing
+from harness.money.pricing import PriceTable, Tokens
+from harness.planning import workload
 from harness.planning.experience import Experience, key_of
 from harness.planning.workload import PlannedCall, Workload
 
 if TYPE_CHECKING:
-    from harness.planning.draws import Draws
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Draws = NDArray[np.float64]
+
+COUNT = 4_000
+LOW, HIGH = 10, 90
+
+
+@dataclass(frozen=True)
+class Interval:
+    """10th, 50th and 90th percentile; None where something for it is unknown."""
+
+    low: float | None
+    mid: float | None
+    high: float | None
+
+    def to_plain(self) -> dict[str, float | None]:
+        return {"low": self.low, "mid": self.mid, "high": self.high}
+
+
+UNKNOWN = Interval(None, None, None)
+
+
+def interval(draws: Draws | None) -> Interval:
+    """The 80 % interval and the middle of drawn values."""
+    import numpy as np
+
+    if draws is None:
+        return UNKNOWN
+    low, mid, high = (float(one) for one in np.percentile(draws, [LOW, 50, HIGH]))
+    return Interval(low, mid, high)
+
+
+def total(arms: Sequence[Draws | None]) -> Draws | None:
+    """Sum over arms, draw by draw; None where one is unknown."""
+    import numpy as np
+
+    known = [draws for draws in arms if draws is not None]
+    if len(known) < len(arms):
+        return None
+    return np.sum(known, axis=0) if known else np.zeros(COUNT)
+
+
+def lognormal(name: str, spread: float) -> Draws:
+    import numpy as np
+
+    return np.exp(generator(name).normal(0.0, spread, COUNT)) if spread else np.ones(COUNT)
+
+
+def generator(name: str) -> Any:
+    """A generator of its own for each uncertain thing, so that arms which share it share its draws, run after run."""
+    import numpy as np
+
+    return np.random.default_rng(int(sha256(name.encode()).hexdigest()[:12], 16))
+
 
 HOSTED_CELLS_AT_ONCE = 32
 _SOME = 1_000
@@ -65,7 +119,7 @@ class ArmForecast:
 
 
 @dataclass(frozen=True)
-class Part:
+class CostPart:
     """One arm to be forecast."""
 
     arm: str
@@ -84,12 +138,12 @@ class Forecaster:
         self._experience = experience
         self._now = now or dt.datetime.now(dt.UTC)
 
-    def arm(self, part: Part) -> ArmForecast:
+    def arm(self, part: CostPart) -> ArmForecast:
         """Forecast of one arm's cells."""
         import numpy as np
 
         calls, cells = part.workload.calls, part.cells
-        nothing = np.zeros(draws.COUNT)
+        nothing = np.zeros(COUNT)
         if not calls or not cells:
             zero = Interval(0.0, 0.0, 0.0)
             return ArmForecast(cells, 0, 0, 0, zero, zero, zero, part.workload.basis, True, nothing, nothing, nothing, {}, ())
@@ -102,9 +156,9 @@ class Forecaster:
             calls=len(calls) * cells,
             input_tokens=sum(call.input_tokens for call in calls) * cells,
             output_tokens=sum(call.output_tokens for call in calls) * cells,
-            cost=draws.interval(total),
-            api_cost=draws.interval(hosted),
-            time=draws.interval(self.seconds(part)),
+            cost=interval(total),
+            api_cost=interval(hosted),
+            time=interval(self.seconds(part)),
             basis=part.workload.basis,
             is_measured=all(call.is_measured for call in calls),
             api_draws=nothing if hosted is None else hosted,
@@ -115,19 +169,19 @@ class Forecaster:
             place=self._place(part),
         )
 
-    def seconds(self, part: Part) -> Draws:
+    def seconds(self, part: CostPart) -> Draws:
         """Wall time of an arm on its servers: work spread over the slots, never less than one cell's longest path."""
         import numpy as np
 
-        work = np.zeros(draws.COUNT)
-        paths = np.zeros(draws.COUNT)
+        work = np.zeros(COUNT)
+        paths = np.zeros(COUNT)
         for call in part.workload.calls:
             spent = call.seconds * self._speed(call)
             work += spent * self._extra(call) * part.cells / self._slots(call)
             paths += spent * CRITICAL_SHARE
         return np.maximum(work, paths)
 
-    def work_s(self, part: Part) -> dict[str, Draws]:
+    def work_s(self, part: CostPart) -> dict[str, Draws]:
         """server -> seconds of wall time that it needs for this arm."""
         found: dict[str, Draws] = {}
         for call in part.workload.calls:
@@ -135,7 +189,7 @@ class Forecaster:
             found[call.model.server] = found.get(call.model.server, 0.0) + spent
         return found
 
-    def _hosted(self, part: Part) -> dict[str, Draws] | None:
+    def _hosted(self, part: CostPart) -> dict[str, Draws] | None:
         """alias -> bill of a hosted model; None where a price is unknown."""
         import numpy as np
 
@@ -144,15 +198,15 @@ class Forecaster:
             cost = self._bill(call, server)
             if cost is None:
                 return None
-            found[call.model.alias] = found.get(call.model.alias, np.zeros(draws.COUNT)) + cost * self._extra(call)
+            found[call.model.alias] = found.get(call.model.alias, np.zeros(COUNT)) + cost * self._extra(call)
         times = part.cells * self._between_cells(part) * self._bias(part)
         return {alias: cost * times for alias, cost in found.items()}
 
-    def _hosted_calls(self, part: Part) -> list[tuple[PlannedCall, ServerSpec]]:
+    def _hosted_calls(self, part: CostPart) -> list[tuple[PlannedCall, ServerSpec]]:
         pairs = [(call, self._servers[call.model.server]) for call in part.workload.calls]
         return [(call, server) for call, server in pairs if server.is_hosted]
 
-    def _place(self, part: Part) -> str:
+    def _place(self, part: CostPart) -> str:
         places = {self._servers[call.model.server].is_hosted for call in part.workload.calls}
         return MIXED if len(places) > 1 else HOSTED if True in places else LOCAL
 
@@ -167,7 +221,7 @@ class Forecaster:
         given = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
         return given + self._output(call) * (written - fresh) / _SOME
 
-    def _worst(self, part: Part) -> tuple[float, ...]:
+    def _worst(self, part: CostPart) -> tuple[float, ...]:
         pairs = self._hosted_calls(part)
         most = [self._usd(call, server, Tokens(int(call.input_tokens), call.output_cap or _UNCAPPED)) for call, server in pairs]
         return tuple(usd for usd in most if usd is not None)
@@ -175,15 +229,15 @@ class Forecaster:
     def _usd(self, call: PlannedCall, server: ServerSpec, tokens: Tokens) -> float | None:
         return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
 
-    def _local(self, part: Part) -> Draws | None:
+    def _local(self, part: CostPart) -> Draws | None:
         """Hardware time of the local calls; None where what it costs is unknown."""
         import numpy as np
 
-        total = np.zeros(draws.COUNT)
+        total = np.zeros(COUNT)
         for call in part.workload.calls:
             server = self._servers[call.model.server]
             if not server.is_hosted:
-                rate = local_cost.usd(3600.0, server.hardware)
+                rate = pricing.local_usd(3600.0, server.hardware)
                 if rate is None:
                     return None
                 total += call.busy_s * self._speed(call) * self._extra(call) * rate / 3600
@@ -202,19 +256,19 @@ class Forecaster:
 
     def _written(self, call: PlannedCall) -> Draws:
         """How much more or less than planned this model writes."""
-        spread = self._measured(call.model) if call.is_measured else priors.output_spread(call.model)
+        spread = self._measured(call.model) if call.is_measured else workload.output_spread(call.model)
         return self._factor(call.model, "output", spread)
 
     def _speed(self, call: PlannedCall) -> Draws:
-        return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else priors.SPEED_SPREAD)
+        return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else workload.SPEED_SPREAD)
 
     def _cache_hit(self, call: PlannedCall) -> Draws | float:
         if call.counted.how == "measured":
             return 1.0
         key = _key(call.model)
         if key not in self._experience.cached_share:
-            low, high = priors.CACHE_HIT
-            drawn: Draws = low + (high - low) * draws.generator(f"{key} cache").random(draws.COUNT)
+            low, high = workload.CACHE_HIT
+            drawn: Draws = low + (high - low) * generator(f"{key} cache").random(COUNT)
             return drawn
         share = self._experience.cached_share[key]
         cacheable = call.cacheable_tokens / call.input_tokens if call.input_tokens else 0.0
@@ -224,37 +278,37 @@ class Forecaster:
         """One, and the share of repairs and repeated requests: as earlier runs told of this role, as far as few calls tell."""
         told = self._experience.extra_of(call.model, call.role)
         if told is None:
-            low, high = priors.EXTRA_CALLS
-            drawn: Draws = 1 + low + (high - low) * draws.generator(f"{_key(call.model)} extra").random(draws.COUNT)
+            low, high = workload.EXTRA_CALLS
+            drawn: Draws = 1 + low + (high - low) * generator(f"{_key(call.model)} extra").random(COUNT)
             return drawn
         planned, more = told
-        shape, calls = priors.EXTRA_WEIGHT * sum(priors.EXTRA_CALLS) / 2 + more, priors.EXTRA_WEIGHT + planned
-        seen: Draws = 1 + draws.generator(f"{_key(call.model)} {call.role} extra").gamma(shape, 1 / calls, draws.COUNT)
+        shape, calls = workload.EXTRA_WEIGHT * sum(workload.EXTRA_CALLS) / 2 + more, workload.EXTRA_WEIGHT + planned
+        seen: Draws = 1 + generator(f"{_key(call.model)} {call.role} extra").gamma(shape, 1 / calls, COUNT)
         return seen
 
-    def _between_cells(self, part: Part) -> Draws:
+    def _between_cells(self, part: CostPart) -> Draws:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
-        return draws.lognormal(f"{part.arm} cells", self._cell_spread(part) / math.sqrt(part.cells))
+        return lognormal(f"{part.arm} cells", self._cell_spread(part) / math.sqrt(part.cells))
 
-    def _one_cell(self, part: Part) -> Draws:
-        return draws.lognormal(f"{part.arm} one cell", self._cell_spread(part))
+    def _one_cell(self, part: CostPart) -> Draws:
+        return lognormal(f"{part.arm} one cell", self._cell_spread(part))
 
-    def _cell_spread(self, part: Part) -> float:
+    def _cell_spread(self, part: CostPart) -> float:
         spreads = [self._scatter(model)[1] for model in part.workload.models.values()]
         return math.hypot(max(spreads), part.workload.spread)
 
     def _scatter(self, model: Model) -> tuple[int, float]:
         """Cells measured of a model, and how far one lies from their mean."""
         cells, told = self._experience.cells.get(_key(model), (0, 0.0))
-        return cells, priors.cell_spread(told, cells)
+        return cells, workload.cell_spread(told, cells)
 
     def _measured(self, model: Model) -> float:
         """How sure a measured mean is: better with more cells, and of few cells the spread itself is not sure."""
         cells, spread = self._scatter(model)
         few = 1 + 0.75 / (cells + 2)
-        return math.hypot(priors.MEASURED_SPREAD, few * spread / math.sqrt(max(1, cells)))
+        return math.hypot(workload.MEASURED_SPREAD, few * spread / math.sqrt(max(1, cells)))
 
-    def _bias(self, part: Part) -> Draws | float:
+    def _bias(self, part: CostPart) -> Draws | float:
         """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""
         import numpy as np
 
@@ -262,10 +316,10 @@ class Forecaster:
         if len(told) < 3 or not all(call.is_measured for call in part.workload.calls):
             return 1.0
         centre, spread = float(np.mean(told)), float(np.std(told, ddof=1)) / math.sqrt(len(told))
-        return float(np.exp(centre)) * draws.lognormal(f"{part.arm} bias", spread)
+        return float(np.exp(centre)) * lognormal(f"{part.arm} bias", spread)
 
     def _factor(self, model: Model, what: str, spread: float) -> Draws:
-        return draws.lognormal(f"{_key(model)} {what}", spread)
+        return lognormal(f"{_key(model)} {what}", spread)
 
     def _slots(self, call: PlannedCall) -> int:
         server = self._servers[call.model.server]

@@ -1,32 +1,138 @@
-"""The plan: what a run would do, cost, take and prove; made without a key and without a call."""
+"""The caps of a budget held against the forecast: which of them is likely to bind."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import agents
 from domain.models import family_of
 from harness.cells import Cell
 from harness.checking import preflight
-from harness.checking.checks import Check, warn
-from harness.checking.sources_check import archive_folder
-from harness.experiment import swap
+from harness.checking.checks import Check, archive_folder, warn
+from harness.experiment import lineups, replay_cells
+from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
-from harness.planning import caps, counted, draws, earlier, experience, forecast, rendering, replayed, workload
-from harness.planning.caps import Cap
-from harness.planning.counted import Counted
-from harness.planning.draws import Interval
-from harness.planning.earlier import Reused
-from harness.planning.forecast import ArmForecast, Forecaster
-from harness.planning.workload import PlannedCall
+from harness.experiment.terms import Budget
+from harness.planning import experience, forecast, rendering, workload
+from harness.planning.experience import Experience, Reused
+from harness.planning.forecast import ArmForecast, CostPart, Forecaster, Interval
+from harness.planning.rendering import Prompt, Renderer
+from harness.planning.workload import Counted, PlannedCall, Workload
 from harness.storage.folder import open_folder
 
 if TYPE_CHECKING:
+    from harness.planning.forecast import Draws
     from harness.planning.provable import Provable
+
+
+LIKELY = 0.1
+"""Chance from which a cap is said to bind."""
+
+
+@dataclass(frozen=True)
+class CapForecast:
+    """A cap of the budget, and how likely it cuts something off."""
+
+    name: str
+    usd: float
+    chance: float
+    """Share of the draws in which it binds; of the cells where it is a cell's cap, of the calls where it is a call's."""
+    would_need: float | None
+    """What would be enough in nine of ten cases."""
+    binds: str
+    """run | model | cell | call: of what the chance speaks."""
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def caps_of_budget(budget: Budget, arms: Mapping[str, ArmForecast], api: Draws | None) -> tuple[CapForecast, ...]:
+    """Every cap that is declared and can be judged; none where a price is unknown."""
+    known = [arm for arm in arms.values() if arm.calls and arm.api_cost.mid is not None]
+    run = _cap("run_usd", budget.run_usd, api, "run") if budget.run_usd is not None and api is not None else ()
+    return (*run, *_models(budget.model_usd, known), *_cells(budget.cell_usd, known), *_calls(budget.call_usd, known))
+
+
+def _cap(name: str, usd: float, cost: Draws, binds: str) -> Iterator[CapForecast]:
+    import numpy as np
+
+    yield CapForecast(name, usd, float(np.mean(cost > usd)), float(np.percentile(cost, 90)), binds)
+
+
+def _models(caps: Mapping[str, float], arms: list[ArmForecast]) -> Iterator[CapForecast]:
+    for alias, usd in caps.items():
+        paid = [arm.model_draws[alias] for arm in arms if alias in arm.model_draws]
+        if paid:
+            yield from _cap(f"model_usd.{alias}", usd, sum(paid[1:], paid[0]), "model")
+
+
+def _cells(usd: float | None, arms: list[ArmForecast]) -> Iterator[CapForecast]:
+    """The cells of the arm that costs most."""
+    if usd is not None and arms:
+        dearest = max(arms, key=lambda arm: float(arm.cell_draws.mean()))
+        yield from _cap("cell_usd", usd, dearest.cell_draws, "cell")
+
+
+def _calls(usd: float | None, arms: list[ArmForecast]) -> Iterator[CapForecast]:
+    """A call is not sent when its worst case, with all the output that it may write, passes the cap."""
+    import numpy as np
+
+    worst = [cost for arm in arms for cost in arm.worst_calls_usd]
+    if usd is not None and worst:
+        yield CapForecast("call_usd", usd, sum(cost > usd for cost in worst) / len(worst), float(np.max(worst)), "call")
+
+
+_VERDICT_TOKENS = 90
+_FRAME_TOKENS = 330
+"""What a judge is told beside the recorded prompt and the two answers."""
+_ORDERS = 2
+
+
+def replay_parts(experiment: Experiment, cells: Sequence[Cell], renderer: Renderer, learnt: Experience) -> list[CostPart]:
+    """One part per replay, then one per judge; at most this much, since what was replayed before costs nothing again."""
+    wish = ReplayRequest.declared(experiment)
+    if wish is None:
+        return []
+    replays, judgements = replay_cells.planned(experiment, wish, cells)
+    loads = {cell.arm: _replay(cell, renderer, learnt) for cell in _first(replays)}
+    loads |= {cell.arm: _judge(cell, renderer, learnt) for cell in _first(judgements)}
+    counts = replay_cells.per_arm([*replays, *judgements])
+    return [CostPart(arm, counts[arm], load) for arm, load in loads.items()]
+
+
+def _first(cells: Iterable[Cell]) -> list[Cell]:
+    """One cell of each arm."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.arm, cell)
+    return list(found.values())
+
+
+def _replay(cell: Cell, renderer: Renderer, learnt: Experience) -> Workload:
+    """The source's prompts of the roles that are replayed, a turn that used tools left out."""
+    everybody = dict.fromkeys(agents.role_names(), next(iter(cell.lineup.values()))) | dict(cell.lineup)
+    typical = replace(cell, lineup=everybody, pipeline=replace(cell.pipeline, inputs="prefetch"))
+    whole = workload.of_arm(typical, renderer, learnt)
+    return replace(whole, calls=tuple(call for call in whole.calls if call.role in cell.lineup))
+
+
+def _judge(cell: Cell, renderer: Renderer, learnt: Experience) -> Workload:
+    """Each replayed prompt twice, with both answers; what the judge's model wrote in that role tells nothing of verdicts."""
+    whole = _replay(cell, renderer, learnt)
+    calls = tuple(_verdict(cell, call) for call in whole.calls for _ in range(_ORDERS))
+    return replace(whole, calls=calls)
+
+
+def _verdict(cell: Cell, asked: PlannedCall) -> PlannedCall:
+    shown = asked.input_tokens + 2 * asked.output_tokens + _FRAME_TOKENS
+    handed = (asked.handed_share * asked.input_tokens + 2 * asked.output_tokens) / shown
+    prompt = Prompt(asked.role, shown, asked.cacheable_tokens, _VERDICT_TOKENS, asked.output_cap, handed)
+    return workload.call(cell, prompt, Experience())
 
 
 @dataclass(frozen=True)
@@ -51,14 +157,14 @@ class Plan:
     total_cost: Interval
     total_api_cost: Interval
     total_time: Interval
-    caps: tuple[Cap, ...]
+    caps: tuple[CapForecast, ...]
     detectable: Mapping[str, Provable]
     counted: Mapping[str, Counted]
     """model -> how its input tokens were counted."""
     unrendered: tuple[str, ...]
     """Sources that are asked over the network, so that no prompt could be rendered yet; empty where prompts were."""
     undetectable: tuple[str, ...]
-    """Declared endpoints of whose scatter nothing is known."""
+    """Declared metrics of unknown scatter."""
     runs_learnt_from: int
     price_version: str
     checks: tuple[Check, ...] = ()
@@ -121,17 +227,17 @@ def make(
     from harness.planning import provable
 
     results = open_folder(where.results)
-    reused = earlier.find(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
+    reused = experience.reused_results(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
     waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
     table, learnt = preflight.price_table(experiment, where.experiment_dir), experience.read(results)
     renderer = _renderer(experiment, cells, where)
     parts = _parts(experiment, cells, waiting, renderer, learnt)
-    later = replayed.parts(experiment, cells, renderer, learnt)
+    later = replay_parts(experiment, cells, renderer, learnt)
     forecaster = Forecaster(servers, table, learnt)
     arms, again = ({part.arm: forecaster.arm(part) for part in some} for some in (parts, later))
     every = [*arms.values(), *again.values()]
-    cost = draws.total([arm.cost_draws for arm in every])
-    api = draws.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
+    cost = forecast.total([arm.cost_draws for arm in every])
+    api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
     found = _counted(parts)
     detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
@@ -140,15 +246,15 @@ def make(
         to_run=len(waiting),
         reused=reused,
         arms=arms,
-        total_cost=draws.interval(cost),
-        total_api_cost=draws.interval(api),
-        total_time=draws.interval(_time(forecaster, parts) + _time(forecaster, later)),
+        total_cost=forecast.interval(cost),
+        total_api_cost=forecast.interval(api),
+        total_time=forecast.interval(_time(forecaster, parts) + _time(forecaster, later)),
         again=again,
         servers=servers,
-        exchanged=swap.exchanged(experiment.arms or {}),
-        caps=caps.of_budget(experiment.budget, arms, api),
+        exchanged=lineups.swapped_roles(experiment.arms or {}),
+        caps=caps_of_budget(experiment.budget, arms, api),
         counted=found,
-        unrendered=rendering.over_network(cells) if any(one.how == counted.ASSUMED for one in found.values()) else (),
+        unrendered=rendering.over_network(cells) if any(one.how == workload.ASSUMED for one in found.values()) else (),
         detectable=detectable,
         undetectable=undetectable,
         runs_learnt_from=learnt.runs,
@@ -172,26 +278,26 @@ def _parts(
     waiting: Sequence[Cell],
     renderer: rendering.Renderer,
     learnt: experience.Experience,
-) -> list[forecast.Part]:
+) -> list[forecast.CostPart]:
     """One part per arm, in the order of the matrix' arms."""
     first = {cell.arm: cell for cell in reversed(cells)}
     left = Counter(cell.arm for cell in waiting)
     names = [name for name in experiment.arms if name in first]
-    return [forecast.Part(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
+    return [forecast.CostPart(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
 
 
-def _counted(parts: Sequence[forecast.Part]) -> dict[str, Counted]:
+def _counted(parts: Sequence[forecast.CostPart]) -> dict[str, Counted]:
     """By model; the least sure way, where arms differ."""
     pairs = [pair for part in parts for pair in part.workload.counted.items()]
     return dict(sorted(pairs, key=lambda pair: pair[1].spread))
 
 
-def _unknown_models(parts: Sequence[forecast.Part]) -> tuple[str, ...]:
+def _unknown_models(parts: Sequence[forecast.CostPart]) -> tuple[str, ...]:
     names = {call.model.name for part in parts for call in part.workload.calls}
     return tuple(sorted(name for name in names if family_of(name) is None))
 
 
-def _too_long(parts: Sequence[forecast.Part]) -> Iterator[Check]:
+def _too_long(parts: Sequence[forecast.CostPart]) -> Iterator[Check]:
     """One warning per model whose longest planned prompt and answer do not fit its context window, where that is known."""
     longest: dict[str, PlannedCall] = {}
     for call in (call for part in parts for call in part.workload.calls):
@@ -211,7 +317,7 @@ def _whole_tokens(call: PlannedCall) -> float:
     return call.input_tokens + (call.output_cap or call.output_tokens)
 
 
-def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
+def _time(forecaster: Forecaster, parts: Sequence[forecast.CostPart]) -> Any:
     """Servers work at the same time, arms on one server one after the other."""
     import numpy as np
 
@@ -220,7 +326,7 @@ def _time(forecaster: Forecaster, parts: Sequence[forecast.Part]) -> Any:
         for server, seconds in forecaster.work_s(part).items():
             by_server[server] = by_server.get(server, 0.0) + seconds
     longest = [forecaster.seconds(part) for part in parts if part.cells]
-    return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(draws.COUNT)
+    return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(forecast.COUNT)
 
 
 def _plain_server(spec: ServerSpec) -> dict[str, Any]:

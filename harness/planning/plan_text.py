@@ -1,23 +1,144 @@
-"""The plan as people read it: a table of arms, and beside each heading what it means for the run."""
+"""Where a plan's tokens come from, in words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from harness.planning import caps
-from harness.planning.caps import Cap
-from harness.planning.counting_text import input_lines, output_line
-from harness.planning.draws import Interval
-from harness.planning.per_decision_text import per_decision
-from harness.planning.plan import Plan
-from harness.planning.provable_text import advices, proves
-from reports.format import significant
+from harness.planning import plan
+from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
+from harness.planning.plan import CapForecast, Plan
+from harness.planning.workload import ASSUMED, Counted
+from reports.format import significant, usd_text
 from reports.tables import ARROW, JUDGES
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from harness.planning.forecast import ArmForecast
+    from harness.planning.provable import Provable
+
+
+def input_lines(plan: Plan) -> Iterator[str]:
+    """What the prompts are, then how each model's were counted."""
+    yield from _prompts(plan)
+    by_words: dict[str, list[str]] = {}
+    for model, how in plan.counted.items():
+        if how.how != ASSUMED:
+            name = f"{model} ({how.vocabulary})" if how.vocabulary not in ("", model) else model
+            by_words.setdefault(_words(how), []).append(name)
+    for words, models in by_words.items():
+        yield f"{', '.join(models)}: {words}"
+
+
+def _prompts(plan: Plan) -> Iterator[str]:
+    if all(how.how != ASSUMED for how in plan.counted.values()):
+        yield from dict.fromkeys(arm.basis for arm in plan.arms.values() if arm.calls)
+    elif plan.unrendered:
+        yield (
+            f"NOT counted yet: {' and '.join(plan.unrendered)} must be asked over the network, and a plan asks nobody. Until "
+            "`run` has frozen the cases, which it does before it shows this plan again and asks, each analyst is taken to read "
+            "its token budget (2,500 where none is set) and 600 more, each later role 3,500 and up to 2,500 of what was said; "
+            "the intervals are wider for it"
+        )
+    else:
+        yield "NOT counted: the prompts of a pipeline of your own are not known before it runs; token budgets stand in"
+
+
+def _words(how: Counted) -> str:
+    ratio = "" if how.ratio == 1 else f", times {how.ratio:.3f} as earlier runs were told"
+    return {
+        "measured": "as earlier runs with the very same prompts were told",
+        "tokenizer": f"counted with the model's own tokenizer{ratio}",
+        "calibrated ratio": f"no tokenizer at hand: estimated from the text, ratio {how.ratio:.2f} calibrated by earlier runs",
+        "declared ratio": "no tokenizer at hand: estimated from the text, ratio 1.00 declared, no earlier run to calibrate it",
+    }[how.how]
+
+
+def output_line(plan: Plan) -> str:
+    if not plan.runs_learnt_from:
+        return "declared priors: what each role is asked to write, and hidden tokens by effort; no earlier run here"
+    some = [arm for arm in plan.arms.values() if arm.calls]
+    measured = sum(arm.is_measured for arm in some)
+    runs = f"{plan.runs_learnt_from} earlier run{'s' if plan.runs_learnt_from > 1 else ''}"
+    return f"measured in {runs} for {measured} of {len(some)} arms{'' if measured == len(some) else ', else declared priors'}"
+
+
+def per_decision(arms: Mapping[str, ArmForecast]) -> Iterator[str]:
+    """A line for each place, its arms from dear to cheap, then which hosted arms undercut a local one; nothing for one arm."""
+    asking = {name: arm for name, arm in arms.items() if arm.calls}
+    if len(asking) < 2:
+        return
+    for place in (HOSTED, LOCAL, MIXED):
+        there = sorted((item for item in asking.items() if item[1].place == place), key=lambda item: -(item[1].cost.mid or 0.0))
+        if there:
+            yield f"{place}: " + ", ".join(f"{name} {_each(arm)}" for name, arm in there)
+    yield from _undercut(asking)
+
+
+def _each(arm: ArmForecast) -> str:
+    """Unknown stays unknown; what the hosted part bills is known also where the local one is not."""
+    if arm.cost.mid is not None:
+        return usd_text(arm.cost.mid / arm.cells)
+    if arm.place == MIXED and arm.api_cost.mid is not None:
+        return f"{usd_text(arm.api_cost.mid / arm.cells)} hosted, the local part unknown"
+    return "unknown"
+
+
+def _undercut(arms: Mapping[str, ArmForecast]) -> Iterator[str]:
+    """Hosted arms whose whole interval lies below a local arm's."""
+    for name, local in arms.items():
+        least = local.cost.low
+        if local.place != LOCAL or least is None:
+            continue
+        cheaper = [
+            other
+            for other, hosted in arms.items()
+            if hosted.place == HOSTED and hosted.cost.high is not None and hosted.cost.high / hosted.cells < least / local.cells
+        ]
+        if cheaper:
+            yield f"cheaper than {name} on its machine, although hosted: {', '.join(cheaper)}"
+
+
+def proves(one: Provable) -> str:
+    """One endpoint: from which difference on, and whether equality within its margin can be shown."""
+    if one.dates < 2:
+        return "nothing: one date proves nothing"
+    design = f"{one.cases:,} cases on {one.dates:,} dates that count"
+    if one.difference is None:
+        return f"nothing: {design} are too few for any difference{_margin(one)}"
+    return f"differences from {_size(one, one.difference)} on ({design}){_margin(one)}"
+
+
+def advices(detectable: Mapping[str, Provable]) -> Iterator[str]:
+    """Dates or repeats, once for all endpoints for which it is the same."""
+    by_advice: dict[str, list[str]] = {}
+    for name, one in detectable.items():
+        if one.difference is not None:
+            by_advice.setdefault(one.spend_on, []).append(name)
+    for advice, names in by_advice.items():
+        yield advice if len(by_advice) == 1 else f"{', '.join(names)}: {advice}"
+
+
+def _margin(one: Provable) -> str:
+    if one.margin is None:
+        return ""
+    if one.can_prove:
+        return f"; it can show that two arms are equal within {_size(one, one.margin)}"
+    needed = "" if one.cases_needed is None else f": {one.cases_needed:,} cases would"
+    return f"; it cannot show that two arms are equal within {_size(one, one.margin)}{needed}"
+
+
+def _size(one: Provable, size: float) -> str:
+    if one.unit == "ratio":
+        return f"{size:.0%}" if size >= 0.1 else f"{size:.1%}"
+    if one.measure == "share":
+        return f"{100 * size:.3g} points"
+    if one.measure == "return":
+        return f"{1e4 * size:,.0f} bp"
+    return f"{size:.2g} {one.measure}"
+
 
 Line = tuple[str, str]
 """Heading and text."""
@@ -121,8 +242,8 @@ def _saved(plan: Plan) -> str:
     return f"${_money(saved)} saved" if saved else "no bill saved: they ran on own hardware"
 
 
-def _cap(cap: Cap) -> str:
-    verdict = "binds" if cap.chance >= 0.5 else "may bind" if cap.chance >= caps.LIKELY else "is not likely to bind"
+def _cap(cap: CapForecast) -> str:
+    verdict = "binds" if cap.chance >= 0.5 else "may bind" if cap.chance >= plan.LIKELY else "is not likely to bind"
     what = {
         "run": f"{cap.chance:.0%} chance that it stops the run",
         "model": f"{cap.chance:.0%} chance that it stops this model",

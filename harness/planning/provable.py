@@ -48,20 +48,20 @@ class Provable:
 
 
 def of_matrix(experiment: Experiment, cells: Sequence[Cell]) -> tuple[dict[str, Provable], tuple[str, ...]]:
-    """What can be proven per declared endpoint, and the endpoints of whose scatter nothing is known."""
+    """What can be proven for each declared metric, and the metrics of unknown scatter."""
     asked = [cell for cell in cells if cell.lineup] or list(cells)
     repeats = len(asked) / max(1, len({(cell.case_id, cell.arm) for cell in asked}))
     found: dict[str, Provable] = {}
     unknown = []
-    for name, endpoint in experiment.compare.endpoints.items():
+    for name, terms in experiment.compare.metrics.items():
         try:
-            found[name] = _of_endpoint(name, cells, repeats, endpoint.margin)
+            found[name] = _of_metric(name, cells, repeats, terms.margin)
         except KeyError:
             unknown.append(name)
     return found, tuple(unknown)
 
 
-def _of_endpoint(name: str, cells: Sequence[Cell], repeats: float, margin: float | None) -> Provable:
+def _of_metric(name: str, cells: Sequence[Cell], repeats: float, margin: float | None) -> Provable:
     declared, prior = design.metric(name), design.prior(name)
     dates = sorted({cell.date for cell in cells})
     counted = outcomes.windows_of_dates(dates, declared.horizon) if declared.horizon else len(dates)

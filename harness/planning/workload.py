@@ -1,17 +1,117 @@
-"""The calls that cells will make, with their tokens, seconds and hardware."""
+"""The calls and tokens of planned cells, from rendered prompts, experience and priors."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import agents
 from agents import Model, Pipeline
+from domain import models
 from domain.providers import PROVIDERS
 from harness.cells import Cell
-from harness.planning import counted, priors
-from harness.planning.counted import Counted
 from harness.planning.experience import Experience, key_of
 from harness.planning.rendering import Prompt, Renderer
+
+REASONING_TOKENS: Mapping[str, float] = {
+    "none": 0.0,
+    "minimal": 50.0,
+    "low": 300.0,
+    "medium": 900.0,
+    "high": 2500.0,
+    "xhigh": 5000.0,
+    "max": 8000.0,
+}
+"""Hidden tokens of one answer by effort (or level of thinking), in the middle."""
+OUTPUT_SPREAD = 0.55
+"""Standard deviation of the log of a model's true output over these priors: 80 % within a factor of 2."""
+UNKNOWN_OUTPUT_SPREAD = 0.85
+"""The same for a model that the table of models does not know: whether it reasons is open, 80 % within a factor of 3."""
+INPUT_SPREADS: Mapping[str, float] = {"tokenizer": 0.05, "calibrated ratio": 0.07, "declared ratio": 0.12, "assumed": 0.30}
+"""The same for what is known of a prompt beforehand, by how it was counted; what roles hand on varies with their output."""
+SPEED_SPREAD = 0.5
+"""The same for seconds of a call."""
+EXTRA_CALLS = (0.0, 0.10)
+"""Repairs and repeated requests as a share of the planned calls, lowest and highest."""
+EXTRA_WEIGHT = 10.0
+"""How many measured calls of a role that assumption is worth."""
+TOOL_ROUNDS = 2.0
+"""Tool rounds of one analyst where inputs are tools."""
+CACHE_HIT = (0.0, 0.9)
+"""Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest."""
+MEASURED_SPREAD = 0.05
+"""What stays open of a model's mean however often it was measured: other cases, another day."""
+CELL_SPREAD = 0.27
+"""Standard deviation of the log of one cell's cost around its arm's mean."""
+CELL_SPREAD_WEIGHT = 3.0
+"""How many measured cells that assumption is worth."""
+
+
+def cell_spread(told: float, cells: int) -> float:
+    """Spread between cells: the assumed one and the deviation `told` by measured cells, weighted by how many there are."""
+    more = max(0, cells - 1)
+    return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * told**2) / (CELL_SPREAD_WEIGHT + more))
+
+
+def reasoning_tokens(model: Model) -> float:
+    """Hidden output of one answer, from the effort or the level of thinking that is configured."""
+    effort = model.params.get("reasoning_effort")
+    if effort is not None:
+        return REASONING_TOKENS.get(str(effort), REASONING_TOKENS["medium"])
+    think = model.params.get("think", models.reasons_by_default(model.name))
+    return 0.0 if not think else REASONING_TOKENS.get(str(think), REASONING_TOKENS["medium"])
+
+
+def output_spread(model: Model) -> float:
+    return OUTPUT_SPREAD if models.family_of(model.name) else UNKNOWN_OUTPUT_SPREAD
+
+
+def output_cap(model: Model, pipeline_cap: int | None) -> int | None:
+    return pipeline_cap or model.params.get("max_output_tokens")
+
+
+def output_tokens(model: Model, asked: int, cap: int | None) -> float:
+    """Output of one answer: what the role is asked to write, and the hidden tokens of its model, within the cap."""
+    wanted = asked + reasoning_tokens(model)
+    return min(wanted, cap) if cap else wanted
+
+
+ASSUMED = "assumed"
+NOT_RENDERED = "no frozen snapshot yet: token budgets and priors"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One way to count, as it was used for one model."""
+
+    how: str
+    """measured | tokenizer | calibrated ratio | declared ratio | assumed."""
+    vocabulary: str
+    """Of the tokenizer; empty where there is none."""
+    ratio: float
+    """What the count was multiplied with: as told by servers over as counted here, 1 until one has told."""
+    spread: float
+    """Standard deviation of the log of what stays open."""
+
+    def to_plain(self) -> dict[str, Any]:
+        return {"input_tokens_from": self.how, "tokenizer": self.vocabulary or None, "ratio": round(self.ratio, 4)}
+
+
+def count_of_model(model: Model, experience: Experience, *, is_measured: bool, is_rendered: bool) -> Counted:
+    """The best way there is: measured with these very prompts, else by tokenizer, else by a ratio."""
+    if is_measured:
+        return Counted("measured", "", 1.0, MEASURED_SPREAD)
+    if not is_rendered:
+        return Counted(ASSUMED, "", 1.0, INPUT_SPREADS[ASSUMED])
+    counter, ratio = agents.counter_of(model), experience.ratio(model)
+    how = "tokenizer" if counter.is_tokenizer else "declared ratio" if ratio is None else "calibrated ratio"
+    return Counted(how, counter.name if counter.is_tokenizer else "", ratio or 1.0, INPUT_SPREADS[how])
+
+
+def rendered_counts(cases: int) -> str:
+    return f"real prompts of {cases} frozen case{'s' if cases > 1 else ''}"
 
 
 @dataclass(frozen=True)
@@ -72,17 +172,17 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     calls = tuple(
         call(cell, (by_role.get(one.role) or prompts).each[place], experience) for place, one in enumerate(prompts.each)
     )
-    return Workload(_with_tools(calls, cell.pipeline), prompts.spread, counted.rendered(prompts.cases))
+    return Workload(_with_tools(calls, cell.pipeline), prompts.spread, rendered_counts(prompts.cases))
 
 
 def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bool = True) -> PlannedCall:
     """One request of a role, as measured where earlier runs tell, else as assumed."""
     model, role = _model(cell, prompt.role), prompt.role
-    cap = priors.output_cap(model, prompt.output_cap)
+    cap = output_cap(model, prompt.output_cap)
     measured, read = experience.of(model, role), experience.input_of(cell.fingerprint, model, role)
-    how = counted.of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
+    how = count_of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
     whole, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
-    told = measured.output_tokens if measured else priors.output_tokens(model, prompt.asked_tokens, cap)
+    told = measured.output_tokens if measured else output_tokens(model, prompt.asked_tokens, cap)
     speed = PROVIDERS[model.provider].speed
     seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
@@ -97,7 +197,7 @@ def _with_tools(calls: tuple[PlannedCall, ...], pipeline: Pipeline) -> tuple[Pla
     """Analysts that call tools ask again after each round, with what the tools gave in the prompt."""
     if pipeline.inputs != "tools":
         return calls
-    rounds = int(min(priors.TOOL_ROUNDS, pipeline.tool_rounds))
+    rounds = int(min(TOOL_ROUNDS, pipeline.tool_rounds))
     more = [call for call in calls if call.role.endswith("_analyst") for _ in range(rounds)]
     return (*calls, *more)
 
@@ -117,7 +217,7 @@ def _assumed(cell: Cell, experience: Experience) -> Workload:
         handed = 0.0 if role.endswith("_analyst") else _HANDED
         prompt = Prompt(role, whole, 0.0, 350, None, handed)
         calls += [call(cell, prompt, experience, is_rendered=False)] * _times(role, cell.pipeline)
-    return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, counted.NOT_RENDERED)
+    return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, NOT_RENDERED)
 
 
 def _handed(pipeline: Pipeline, given: float) -> float:

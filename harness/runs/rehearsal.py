@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from domain.providers import EMBEDDED
-from harness.experiment import calendar, spec
+from harness.experiment import cases, spec
 from harness.experiment.spec import Experiment
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def cut_down(experiment: Experiment, experiment_dir: Path | None = None, now: dt
     """The experiment with its own arms, pipeline and data, reduced to what a CPU does in minutes."""
     plain = experiment.resolved()
     models = {alias: _tiny(place) for place, alias in enumerate(plain["models"])}
-    days = calendar.dates(experiment.dates, now)
+    days = cases.decision_dates(experiment.dates, now)
     short = {
         "name": f"{experiment.name}-rehearsal"[:64],
         "tickers": list(experiment.tickers[:CASES]),

@@ -16,9 +16,9 @@ from harness import earlier_ids
 from harness.checking import preflight
 from harness.checking.models_check import KnownModel
 from harness.errors import InvalidInput, Problem
-from harness.experiment import again, matrix, models_file, servers, spec, terms
-from harness.experiment.again import Wish
+from harness.experiment import matrix, models_file, replay_cells, servers, spec, terms
 from harness.experiment.lineups import Arm
+from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.spec import Experiment
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -70,9 +70,9 @@ def find(results: str, name: str, models: Path | None = None) -> RecordedRun:
     return RecordedRun(run, models_file.added(experiment, file, models), file.models, file.servers)
 
 
-def replay_wanted(recorded_run: RecordedRun, options_given: ReplayOptions) -> Wish:
+def replay_wanted(recorded_run: RecordedRun, options_given: ReplayOptions) -> ReplayRequest:
     """What to replay: the options, else the experiment's declaration. Raises InvalidInput if neither names it."""
-    declared = Wish.declared(recorded_run.experiment)
+    declared = ReplayRequest.declared(recorded_run.experiment)
     source, targets = options_given.source or (declared.source if declared else ""), tuple(options_given.targets)
     targets = targets or (declared.targets if declared else ())
     if not source or not targets:
@@ -91,10 +91,12 @@ def replay_wanted(recorded_run: RecordedRun, options_given: ReplayOptions) -> Wi
     )
 
 
-def _undeclared(experiment: Experiment, source: str, targets: tuple[str, ...]) -> Wish:
+def _undeclared(experiment: Experiment, source: str, targets: tuple[str, ...]) -> ReplayRequest:
     """The default replay, with the judges that the experiment declares."""
-    floor, judge = int(terms.Replay.model_fields["noise_floor"].default), experiment.judge
-    return Wish(source, targets, floor=floor, judges=judge.models if judge else (), judged=judge.limit if judge else None)
+    floor, judge = int(terms.ReplayTerms.model_fields["noise_floor"].default), experiment.judge
+    return ReplayRequest(
+        source, targets, floor=floor, judges=judge.models if judge else (), judged=judge.limit if judge else None
+    )
 
 
 def play_declared(options: RunOptions, console: Console) -> int:
@@ -108,20 +110,20 @@ def play_declared(options: RunOptions, console: Console) -> int:
     return play(recorded_run, replay_wanted(recorded_run, ReplayOptions()), options, console)
 
 
-def play(recorded_run: RecordedRun, wish: Wish, options: RunOptions, console: Console) -> int:
+def play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, console: Console) -> int:
     """Run missing replays, then their judgements; returns the exit code. Raises InvalidInput."""
     with _servers(recorded_run, options) as reachable:
         return _play(recorded_run, wish, reachable, console)
 
 
-def _play(recorded_run: RecordedRun, wish: Wish, options: RunOptions, console: Console) -> int:
+def _play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, console: Console) -> int:
     display = Display(console, f"{recorded_run.run.experiment}/{recorded_run.run.run_id} replay")
     plan, stages = _plan(recorded_run, wish, options, display)
     if recorded_run.added:
         recorded_run.run.store.folder.write("experiment.yaml", recorded_run.experiment.to_yaml().encode())
     _reopen(plan)
     left = unfinished_cells(plan, {cell.cell_id: cell for cell in plan.matrix})
-    arms = ", ".join(f"{arm}: {count} cells" for arm, count in again.per_arm(plan.matrix).items())
+    arms = ", ".join(f"{arm}: {count} cells" for arm, count in replay_cells.per_arm(plan.matrix).items())
     display.say(f"replay {arms or 'of nothing new'}; {len(left)} to do")
     if left:
         ask_before_spending(plan, left.values(), console)
@@ -171,28 +173,28 @@ def _work(plan: RunPlan, stages: Sequence[Sequence[Cell]], options: RunOptions, 
 
 def _is_possible(plan: RunPlan, cell: Cell) -> bool:
     """Whether the cell can run: a replay without answers leaves nothing to judge."""
-    if cell.kind != again.JUDGE:
+    if cell.kind != replay_cells.JUDGE:
         return True
     replayed = plan.run.store.receipt(str(cell.extra["replay_cell"]))
     return replayed is not None and (replayed["status"] == "ok" or bool(replayed["output_tokens"]))
 
 
 def _plan(
-    recorded_run: RecordedRun, wish: Wish, options: RunOptions, display: Display
+    recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, display: Display
 ) -> tuple[RunPlan, tuple[list[Cell], list[Cell]]]:
-    again.check(recorded_run.experiment, wish)
+    replay_cells.check_replay(recorded_run.experiment, wish)
     sources = recorded.replayable_cells(recorded_run.run.store, wish.source)
-    if recorded.is_replayed(recorded_run.run.store, *again.floor_of(recorded_run.experiment, wish, sources)):
+    if recorded.is_replayed(recorded_run.run.store, *replay_cells.floor_of(recorded_run.experiment, wish, sources)):
         # The source's own models may be gone: their answers are recorded, so neither key nor server is needed.
-        wish = again.without_own(recorded_run.experiment, wish)
+        wish = replay_cells.without_own(recorded_run.experiment, wish)
     if wish.floor and _is_gone(recorded_run.experiment, wish.source, options):
         display.say(f"no noise floor: a model of {wish.source!r} was shut down by its vendor and cannot be asked again")
         wish = replace(wish, floor=0)
     asking = _asking(recorded_run.experiment, wish, options)
     checked = _checked(asking, options) if asking.arms else preflight.Preflight(())
     checked.require()
-    replays = _settled(recorded_run.run, again.replays_of(recorded_run.experiment, wish, sources, checked.digests))
-    judgements = _settled(recorded_run.run, again.judgements_of(recorded_run.experiment, wish, replays, checked.digests))
+    replays = _settled(recorded_run.run, replay_cells.replays_of(recorded_run.experiment, wish, sources, checked.digests))
+    judgements = _settled(recorded_run.run, replay_cells.judgements_of(recorded_run.experiment, wish, replays, checked.digests))
     cells = [*replays, *judgements]
     return RunPlan(options, asking, cells, cells, checked, recorded_run.run), (replays, judgements)
 
@@ -223,7 +225,7 @@ def _checked(asking: Experiment, options: RunOptions) -> preflight.Preflight:
     )
 
 
-def _asking(experiment: Experiment, wish: Wish, options: RunOptions) -> Experiment:
+def _asking(experiment: Experiment, wish: ReplayRequest, options: RunOptions) -> Experiment:
     """The experiment reduced to the models that are asked, so that only these are checked."""
     arms = {name: Arm(all=name) for name in (*wish.targets, *wish.judges)}
     if wish.floor:
@@ -242,7 +244,7 @@ def _close(plan: RunPlan, display: Display) -> None:
     store = plan.run.store
     store.sweep()
     store.compact()
-    display.summary([row for row in store.receipts().values() if row.get("kind") in (again.REPLAY, again.JUDGE)])
+    display.summary([row for row in store.receipts().values() if row.get("kind") in (replay_cells.REPLAY, replay_cells.JUDGE)])
     for comparison in likeness.likenesses(load(store.folder.url)):
         display.say(comparison.text)
     display.say(f"report: {render.render(store.folder.url)}")

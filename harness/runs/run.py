@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import version_0_1_0
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
-from harness.experiment import environment, matrix, spec
+from harness.experiment import matrix, servers, spec
 from harness.runs import approval, finish, reuse
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -82,7 +82,7 @@ def _freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
     new = [cell for cell in plan.chosen if cell.case_id not in names]
     if new:
         display.say(f"freezing {len({cell.case_id for cell in new})} cases")
-        contact = environment.read(plan.options.path).get("SEC_CONTACT")
+        contact = servers.read_environment(plan.options.path).get("SEC_CONTACT")
         store = plan.run.store.folder
         names |= snapshots.freeze_cells(new, store, plan.options.snapshots, plan.archive, contact=contact)
     frozen = [cell.frozen(names[cell.case_id], plan.checked.digests) for cell in plan.chosen]

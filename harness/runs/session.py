@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.checking import preflight
-from harness.checking.sources_check import archive_address
+from harness.checking.checks import archive_address
 from harness.experiment import spec
 from harness.experiment.matrix import pool_of
 from harness.queue import control, in_flight, registry

@@ -19,7 +19,7 @@ from agents import Snapshot, SnapshotError
 from domain.case import Case
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
-from harness.experiment import environment
+from harness.experiment import servers
 from harness.storage.folder import Folder
 
 INDEX = "index.jsonl"
@@ -73,7 +73,7 @@ class SnapshotLibrary:
     def __init__(self, folder: Path, archive: str | None = None, contact: str | None = None) -> None:
         self.folder = folder
         self.archive = archive
-        self.contact = contact or environment.read().get("SEC_CONTACT")
+        self.contact = contact or servers.read_environment().get("SEC_CONTACT")
         self._desks: dict[str, tuple[agents.Desk, tuple[str, ...]]] = {}
         self._index = dict(_read_index(folder / INDEX))
 

@@ -17,7 +17,7 @@ import agents
 from agents import Clients, Gate, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget
-from harness.experiment.again import JUDGE, REPLAY
+from harness.experiment.replay_cells import JUDGE, REPLAY
 from harness.queue.in_flight import POISON_DEATHS
 from harness.storage import rows
 from harness.storage.rows import Ending, Row

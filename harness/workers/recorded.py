@@ -10,23 +10,23 @@ import agents
 from agents import Contest, Entry, Hidden, Part, Recorded
 from harness.cells import Cell
 from harness.errors import InvalidInput, Problem
-from harness.experiment.again import Source
+from harness.experiment.replay_cells import ReplaySource
 from harness.storage.rows import Row
 from harness.storage.store import Store
 
 
-def replayable_cells(store: Store, arm: str) -> list[Source]:
+def replayable_cells(store: Store, arm: str) -> list[ReplaySource]:
     """Finished cells of an arm. Raises InvalidInput if there are none."""
     rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] == "ok" and _is_first(row)]
     if not rows:
         raise InvalidInput([Problem("--from", f"arm {arm!r} has no finished cell in this run", "run the experiment first")])
     return [
-        Source(row["cell_id"], row["ticker"], _date(row["date"]), int(row["repeat"]), row["snapshot_sha256"] or "")
+        ReplaySource(row["cell_id"], row["ticker"], _date(row["date"]), int(row["repeat"]), row["snapshot_sha256"] or "")
         for row in rows
     ]
 
 
-def is_replayed(store: Store, arm: str, wanted: Iterable[Source], roles: Iterable[str]) -> bool:
+def is_replayed(store: Store, arm: str, wanted: Iterable[ReplaySource], roles: Iterable[str]) -> bool:
     """Whether this replay has ended for all of these cells and roles; what a budget cut short has not ended."""
     rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] != "over_budget"]
     asked = {call["role"] for row in rows for call in store.parts_of(row["cell_id"], "calls")}

@@ -164,12 +164,12 @@ def _import_once() -> None:
     import pyarrow.parquet  # noqa: F401
 
     import agents
-    from harness.money import public_prices
+    from harness.money import pricing
     from harness.workers import worker_process  # noqa: F401
     from reports import tables  # noqa: F401
 
     agents.preload()
-    public_prices.preload()
+    pricing.preload_prices()
     gc.freeze()
     gc.enable()
 

@@ -144,7 +144,7 @@ class _Finder:
         known = [metric.name for metric in self.metrics if metric.better]
         for name in self.run.declared.margins:
             if name not in known:
-                raise ValueError(f"unknown endpoint {name!r} in compare.endpoints; known: {', '.join(known)}")
+                raise ValueError(f"unknown metric {name!r} in compare.metrics; known: {', '.join(known)}")
 
     def _row(self, metric: Metric) -> MetricRow:
         measured = MetricData(self.facts, metric)

@@ -38,7 +38,7 @@ def test_the_stage_prices_as_the_harness_does() -> None:
     import datetime as dt
 
     from harness.experiment.servers import ServerSpec
-    from harness.money.public_prices import Tokens
+    from harness.money.pricing import Tokens
     from tests.faults.stage import true_usd
 
     cloud = ServerSpec("cloud", "openai", "http://127.0.0.1/v1", is_hosted=True)

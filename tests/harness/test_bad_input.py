@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.checking import preflight
-from harness.checking.sources_check import unknown_tickers
+from harness.checking.checks import unknown_tickers
 from harness.errors import InvalidInput
 from harness.experiment import spec, yaml_file
 from harness.experiment.cases import Data

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.checking import preflight, sources_check
+from harness.checking import checks, preflight
 from harness.checking.checks import Check
 from harness.errors import InvalidInput
 from harness.experiment import spec
@@ -123,12 +123,12 @@ def test_bad_dates_servers_and_sources_are_all_in_the_list(tmp_path: Path) -> No
 
 def test_sources_out_of_reach_do_not_matter_once_every_case_is_frozen(tmp_path: Path) -> None:
     (tmp_path / "index.jsonl").write_text('{"key": "k", "case": "AAPL@2012-06-15", "sha256": "s"}\n')
-    frozen = sources_check.is_frozen(["AAPL@2012-06-15"], tmp_path)
+    frozen = checks.all_frozen(["AAPL@2012-06-15"], tmp_path)
     assert frozen
-    assert not sources_check.is_frozen(["AAPL@2012-06-15", "IBM@2012-06-15"], tmp_path)
-    found = {check.name: check.status for check in sources_check.checks(Data(prices="yfinance"), is_frozen=frozen)}
+    assert not checks.all_frozen(["AAPL@2012-06-15", "IBM@2012-06-15"], tmp_path)
+    found = {check.name: check.status for check in checks.source_checks(Data(prices="yfinance"), is_frozen=frozen)}
     assert found["source yfinance"] != "fail"
-    asked = {check.name: check.status for check in sources_check.checks(Data(prices="demo", filings="edgar"))}
+    asked = {check.name: check.status for check in checks.source_checks(Data(prices="demo", filings="edgar"))}
     assert asked["contact of edgar"] == "fail"
 
 

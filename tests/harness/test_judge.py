@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.errors import InvalidInput
-from harness.experiment import again
-from harness.experiment.again import Wish
+from harness.experiment import replay_cells
+from harness.experiment.replay_cells import ReplayRequest
 from harness.runs.replay import find
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import Lab
@@ -121,4 +121,4 @@ def test_a_judge_nobody_knows_is_named_with_those_that_are_known(judged: tuple[L
     lab, _ = judged
     found = find(str(lab.folder / "results"), "lab")
     with pytest.raises(InvalidInput, match="unknown model 'arbitre'; known: paid, own, arbiter, chatty"):
-        again.check(found.experiment, Wish("own", ("paid",), judges=("arbitre",)))
+        replay_cells.check_replay(found.experiment, ReplayRequest("own", ("paid",), judges=("arbitre",)))

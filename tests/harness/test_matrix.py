@@ -10,7 +10,7 @@ import pytest
 
 from harness.cells import Cell
 from harness.errors import InvalidInput
-from harness.experiment import known, matrix, servers, spec
+from harness.experiment import matrix, references, servers, spec
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 HOSTED = frozenset({"openai"})
@@ -71,7 +71,7 @@ def test_hosted_arms_run_case_by_case_and_local_ones_model_by_model(tmp_path: Pa
 def test_hybrid_puts_the_deep_model_into_the_deciding_roles_only(tmp_path: Path) -> None:
     hybrid = next(cell for cell in cells(tmp_path) if cell.arm == "hybrid")
     deep = {role for role, model in hybrid.lineup.items() if model.alias == "big"}
-    assert deep == set(known.deep_roles())
+    assert deep == set(references.known_deep_roles())
     assert len(hybrid.lineup) == 12
 
 
@@ -194,7 +194,7 @@ def test_in_the_fractional_design_each_role_is_swapped_in_half_the_runs_and_role
     arms = BASE[BASE.index("arms:") :]
     found = cells(tmp_path, BASE.replace(arms, "arms: {swap: {from: big, to: small, design: fractional}}\n"))
     runs = {cell.arm: cell.lineup for cell in found}
-    signs = {role: [1 if run[role].alias == "small" else -1 for run in runs.values()] for role in known.roles()}
+    signs = {role: [1 if run[role].alias == "small" else -1 for run in runs.values()] for role in references.known_roles()}
     for role, one in signs.items():
         assert sum(one) == 0
         assert all(sum(a * b for a, b in zip(one, two, strict=True)) == 0 for other, two in signs.items() if other != role)

@@ -16,10 +16,10 @@ from agents import Model
 from harness.cells import Cell
 from harness.experiment import matrix, servers, spec
 from harness.money.pricing import PriceTable
-from harness.planning import draws, earlier, experience, plan_text, priors, rendering, settling, workload
+from harness.planning import experience, forecast, plan_text, rendering, settling, workload
 from harness.planning import plan as planning
-from harness.planning.experience import Experience, Measured, key_of
-from harness.planning.forecast import Forecaster, Part
+from harness.planning.experience import Experience, MeasuredCalls, key_of
+from harness.planning.forecast import CostPart, Forecaster
 from harness.runs import rehearsal
 from harness.storage import rows
 from harness.storage.folder import open_folder
@@ -36,7 +36,7 @@ models:
   mini: {provider: openai, model: gpt-5-mini}
   tiny: {provider: llamacpp, model: smollm2-135m}
 arms: {big: {all: big}, mini: {all: mini}, hybrid: {deep: big, quick: tiny}, macd: {rule: macd}}
-compare: {baseline: big, endpoints: {usable: {margin: 2pp}, cost: {}, excess_return_5: {margin: 20bp}}}
+compare: {baseline: big, metrics: {usable: {margin: 2pp}, cost: {}, excess_return_5: {margin: 20bp}}}
 budget: {run_usd: 1, cell_usd: 2}
 """
 
@@ -97,9 +97,9 @@ def test_every_interval_is_ordered_and_arms_sum_to_the_whole(case: Case) -> None
 
 def test_unpriced_hardware_makes_a_cost_unknown_and_never_zero(case: Case) -> None:
     made = case.plan()
-    assert made.arms["hybrid"].cost == draws.UNKNOWN
+    assert made.arms["hybrid"].cost == forecast.UNKNOWN
     assert made.arms["hybrid"].api_cost.mid
-    assert made.total_cost == draws.UNKNOWN
+    assert made.total_cost == forecast.UNKNOWN
     assert "the whole is unknown, never $0" in said(made)
 
 
@@ -110,12 +110,12 @@ def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Ca
     fingerprint = case.cells[0].fingerprint
     roles = [call.role for call in case.workload("big").calls]
     learnt = Experience(
-        roles={(key, role): Measured(20, 500.0, 2.0, None) for role in roles},
+        roles={(key, role): MeasuredCalls(20, 500.0, 2.0, None) for role in roles},
         inputs={(fingerprint, key, role): (1_000.0, 0.0) for role in roles},
         extra_calls={(key, role): (60, 0) for role in roles},
         cells={key: (40, 0.05)},
     )
-    made = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(Part("big", 6, case.workload("big", learnt)))
+    made = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(CostPart("big", 6, case.workload("big", learnt)))
     assert made.is_measured
     assert made.api_cost.mid == pytest.approx(6 * 12 * (1_000 * 1.25 + 500 * 10) / 1e6, rel=0.02)
     assert (made.input_tokens, made.output_tokens) == (72_000, 36_000)
@@ -124,17 +124,19 @@ def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Ca
 
 def test_more_cells_and_more_experience_narrow_the_interval(case: Case) -> None:
     load = case.workload("big")
-    wide = Forecaster(case.servers, PriceTable(), Experience(), NOW).arm(Part("big", 6, load)).api_cost
+    wide = Forecaster(case.servers, PriceTable(), Experience(), NOW).arm(CostPart("big", 6, load)).api_cost
     key = key_of("openai", "gpt-5", case.experiment.models["big"].parameters())
-    learnt = Experience(roles={(key, call.role): Measured(50, 400.0, 2.0, None) for call in load.calls}, cells={key: (50, 0.2)})
-    narrow = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(Part("big", 6, case.workload("big", learnt))).api_cost
+    learnt = Experience(
+        roles={(key, call.role): MeasuredCalls(50, 400.0, 2.0, None) for call in load.calls}, cells={key: (50, 0.2)}
+    )
+    narrow = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(CostPart("big", 6, case.workload("big", learnt))).api_cost
     assert wide.high / wide.low > narrow.high / narrow.low  # type: ignore[operator]
 
 
 def test_spread_between_cells_moves_from_the_assumption_to_what_was_measured() -> None:
-    assert priors.cell_spread(0.0, 0) == pytest.approx(priors.CELL_SPREAD)
-    assert priors.cell_spread(0.5, 1_000) == pytest.approx(0.5, rel=0.01)
-    assert priors.cell_spread(0.05, 4) < priors.CELL_SPREAD
+    assert workload.cell_spread(0.0, 0) == pytest.approx(workload.CELL_SPREAD)
+    assert workload.cell_spread(0.5, 1_000) == pytest.approx(0.5, rel=0.01)
+    assert workload.cell_spread(0.05, 4) < workload.CELL_SPREAD
 
 
 def test_what_is_asked_again_is_learnt_per_role(case: Case) -> None:
@@ -143,7 +145,7 @@ def test_what_is_asked_again_is_learnt_per_role(case: Case) -> None:
     roles = [call.role for call in case.workload("big").calls]
     often = {(key, role): (40, 20 if role == "trader" else 0) for role in roles}
     mid = [
-        Forecaster(case.servers, PriceTable(), Experience(extra_calls=extra), NOW).arm(Part("big", 6, case.workload("big")))
+        Forecaster(case.servers, PriceTable(), Experience(extra_calls=extra), NOW).arm(CostPart("big", 6, case.workload("big")))
         for extra in (often, {(key, role): (40, 0) for role in roles})
     ]
     # One of twelve roles asks half of its calls again.
@@ -152,9 +154,9 @@ def test_what_is_asked_again_is_learnt_per_role(case: Case) -> None:
 
 def test_reasoning_effort_and_caps_shape_the_prior(case: Case) -> None:
     model = matrix.model(case.experiment, "big")
-    assert priors.output_tokens(model, 300, None) == 300 + priors.REASONING_TOKENS["medium"]
-    assert priors.output_tokens(model, 300, 500) == 500
-    assert priors.output_tokens(matrix.model(case.experiment, "tiny"), 300, None) == 300
+    assert workload.output_tokens(model, 300, None) == 300 + workload.REASONING_TOKENS["medium"]
+    assert workload.output_tokens(model, 300, 500) == 500
+    assert workload.output_tokens(matrix.model(case.experiment, "tiny"), 300, None) == 300
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ def test_reasoning_effort_and_caps_shape_the_prior(case: Case) -> None:
     [("gpt-5-mini", True), ("openai/gpt-5", True), ("gpt-oss:20b", True), ("o3", True), ("gpt-4.1", False), ("o3x", False)],
 )
 def test_a_family_that_reasons_unasked_is_planned_so_behind_any_server(name: str, reasons: bool) -> None:
-    assert (priors.reasoning_tokens(Model("alias", "openai_compatible", name, {}, "gateway")) > 0) is reasons
-    assert priors.reasoning_tokens(Model("alias", "ollama", name, {"think": False}, "box")) == 0
+    assert (workload.reasoning_tokens(Model("alias", "openai_compatible", name, {}, "gateway")) > 0) is reasons
+    assert workload.reasoning_tokens(Model("alias", "ollama", name, {"think": False}, "box")) == 0
 
 
 def test_the_cap_that_binds_is_named_with_its_chance(case: Case) -> None:
@@ -213,7 +215,7 @@ def test_cells_of_earlier_runs_are_reused_and_what_they_save_is_said(case: Case)
 
 def test_reuse_with_an_unknown_price_saves_an_unknown_sum(case: Case) -> None:
     receipt(case, case.cells[0], "run-1", usd=None)  # type: ignore[arg-type]
-    found = earlier.find(open_folder(case.folder / "results"), "planned", {cell.cell_key for cell in case.cells})
+    found = experience.reused_results(open_folder(case.folder / "results"), "planned", {cell.cell_key for cell in case.cells})
     assert (found.cells, found.saved_usd) == (1, None)
 
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from harness.errors import InvalidInput
-from harness.experiment import again, spec
-from harness.experiment.again import Wish
+from harness.experiment import replay_cells, spec
+from harness.experiment.replay_cells import ReplayRequest
 from harness.runs.replay import find
 from reports.load import load
 from tests.fakes.process import FakeModels
@@ -132,16 +132,16 @@ def test_the_arms_own_model_answers_a_few_cases_again_as_the_noise_floor(finishe
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        (Wish("owm", ("paid",)), "unknown arm 'owm'; known: paid, own"),
-        (Wish("own", ("gpt",)), "unknown model 'gpt'; known: paid, own"),
-        (Wish("own", ("paid",), ("guru",)), "unknown role 'guru'; known: market_analyst"),
+        (ReplayRequest("owm", ("paid",)), "unknown arm 'owm'; known: paid, own"),
+        (ReplayRequest("own", ("gpt",)), "unknown model 'gpt'; known: paid, own"),
+        (ReplayRequest("own", ("paid",), ("guru",)), "unknown role 'guru'; known: market_analyst"),
     ],
 )
-def test_a_name_that_nobody_knows_is_said_with_what_is_known(finished: Lab, wish: Wish, said: str) -> None:
+def test_a_name_that_nobody_knows_is_said_with_what_is_known(finished: Lab, wish: ReplayRequest, said: str) -> None:
     found = find(str(finished.folder / "results"), "lab")
 
     with pytest.raises(InvalidInput, match=said):
-        again.check(found.experiment, wish)
+        replay_cells.check_replay(found.experiment, wish)
 
 
 def test_a_replay_of_nothing_in_particular_says_what_to_name(finished: Lab) -> None:
@@ -184,13 +184,13 @@ def test_a_role_that_the_source_does_not_play_is_refused_by_name_and_otherwise_l
     said = {"name": "lab", "tickers": ["AAPL"], "dates": ["2012-06-15"], "data": "demo", "arms": arms, "models": {"own": own}}
     file.write_text(yaml.safe_dump(said))
     experiment = spec.load(file)
-    source = again.Source("c" * 64, "AAPL", dt.date(2012, 6, 15), 0)
+    source = replay_cells.ReplaySource("c" * 64, "AAPL", dt.date(2012, 6, 15), 0)
 
-    (cell,) = again.replays_of(experiment, Wish("narrow", ("own",)), [source])
+    (cell,) = replay_cells.replays_of(experiment, ReplayRequest("narrow", ("own",)), [source])
 
     assert len(cell.lineup) == ROLES - 3
     with pytest.raises(InvalidInput, match="role 'news_analyst' does not play in arm 'narrow'; there play: market_analyst"):
-        again.check(experiment, Wish("narrow", ("own",), ("news_analyst", "trader")))
+        replay_cells.check_replay(experiment, ReplayRequest("narrow", ("own",), ("news_analyst", "trader")))
 
 
 def test_a_replay_that_was_interrupted_goes_on_and_pays_for_no_answer_again(lab: Lab) -> None:

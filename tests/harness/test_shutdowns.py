@@ -16,7 +16,7 @@ from harness.checking.checks import Check
 from harness.checking.models_check import KnownModel
 from harness.errors import InvalidInput
 from harness.experiment import spec
-from harness.experiment.again import Wish
+from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.servers import ServerSpec
 from harness.runs import replay
 from harness.runs import run as engine
@@ -205,10 +205,10 @@ def test_a_model_that_is_gone_is_still_the_source_of_a_replay_and_no_target_of_o
     found = replay.find(str(lab.folder / "results"), "lab")
     options = RunOptions(path, yes=True, results=str(lab.folder / "results"), clock=lambda: at(LAST_DAY + dt.timedelta(100)))
     said = Console(record=True, width=200)
-    assert replay.play(found, Wish("paid", ("own",), floor=3), options, said) == 0
+    assert replay.play(found, ReplayRequest("paid", ("own",), floor=3), options, said) == 0
     assert "no noise floor: a model of 'paid' was shut down by its vendor" in said.export_text()
     replayed = [row for row in lab.rows("cells") if row["kind"] == "replay"]
     assert [row["status"] for row in replayed] == ["ok"]
     with pytest.raises(InvalidInput) as caught:
-        replay.play(found, Wish("paid", ("paid",)), options, Console(quiet=True))
+        replay.play(found, ReplayRequest("paid", ("paid",)), options, Console(quiet=True))
     assert "shutdown of paid" in {problem.where for problem in caught.value.problems}

@@ -31,7 +31,7 @@ arms:
   macd:        {rule: macd}
 compare:
   baseline: gpt-5
-  endpoints: {usable: {margin: 2pp}, similarity: {margin: 5pp}, cost: {}, excess_return_5: {margin: 20bp}}
+  metrics: {usable: {margin: 2pp}, similarity: {margin: 5pp}, cost: {}, excess_return_5: {margin: 20bp}}
 outcomes: {horizons: [1, 5, 20], benchmark: SPY}
 budget: {run_usd: 50, cell_usd: 2}
 cell_limit: {soft: 25m, hard: 30m}
@@ -60,8 +60,8 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 def test_the_design_s_example_is_valid_as_it_stands_there(tmp_path: Path) -> None:
     experiment = read(tmp_path, DESIGN)
-    assert experiment.compare.endpoints["usable"].margin == pytest.approx(0.02)
-    assert experiment.compare.endpoints["excess_return_5"].margin == pytest.approx(0.002)
+    assert experiment.compare.metrics["usable"].margin == pytest.approx(0.02)
+    assert experiment.compare.metrics["excess_return_5"].margin == pytest.approx(0.002)
     assert (experiment.cell_limit.soft, experiment.cell_limit.hard) == (1500, 1800)
 
 
@@ -219,3 +219,15 @@ def test_the_command_line_beats_the_file(tmp_path: Path) -> None:
 )
 def test_only_what_is_asked_makes_another_run(tmp_path: Path, more: str, same: bool) -> None:
     assert (read(tmp_path, SMALL).asked == read(tmp_path, SMALL + more).asked) is same
+
+
+def test_endpoints_are_refused_in_a_file_with_the_new_name_and_read_in_the_folder_of_an_old_run(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(DESIGN.replace("  metrics: {usable", "  endpoints: {usable"), encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"compare\.endpoints is now called compare\.metrics"):
+        spec.load(path)
+    path.write_text(DESIGN, encoding="utf-8")
+    experiment = spec.load(path)
+    resolved = experiment.resolved()
+    resolved["compare"]["endpoints"] = resolved["compare"].pop("metrics")
+    assert spec.Experiment.model_validate(resolved) == experiment

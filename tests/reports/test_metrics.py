@@ -219,5 +219,5 @@ def test_a_run_without_cells_has_findings_and_no_takeaways(tmp_path: Path) -> No
 
 def test_an_endpoint_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
     folder = make_tables(tmp_path / "r", compare={"baseline": "gpt-5", "endpoints": {"profit": {}}})
-    with pytest.raises(ValueError, match=r"unknown endpoint 'profit'.*known: cost"):
+    with pytest.raises(ValueError, match=r"unknown metric 'profit'.*known: cost"):
         find(load(folder))

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from harness.experiment import spec
-from harness.experiment.lineups import Arm, Swap
-from harness.experiment.swap import expand
+from harness.experiment.lineups import Arm, Swap, expand_swaps
 from reports.load import load
 from reports.roles import hybrid, swaps
 from tests.reports.replayed import add_replay, give_forms
@@ -24,7 +23,7 @@ Kind = Literal["one_at_a_time", "fractional"]
 
 def simulated(folder: Path, kind: Kind) -> Path:
     """Arms of a swap design; the rating depends on who plays one role only, and every swapped role saves money."""
-    lineups = expand(Swap.model_validate({"from": "big", "to": "small", "design": kind}))
+    lineups = expand_swaps(Swap.model_validate({"from": "big", "to": "small", "design": kind}))
     arms, said = {}, {}
     for name, arm in lineups.items():
         is_hit = MATTERS in arm.roles
@@ -93,7 +92,7 @@ def test_the_recommended_lineup_can_be_pasted_into_the_experiment(run: Path, tmp
 
 
 def test_losses_that_are_small_alone_never_add_up_beyond_the_margin(tmp_path: Path) -> None:
-    lineups = expand(Swap.model_validate({"from": "big", "to": "small", "design": "one_at_a_time"}))
+    lineups = expand_swaps(Swap.model_validate({"from": "big", "to": "small", "design": "one_at_a_time"}))
     arms = {name: FakeArm(noise=0.3 if arm.roles else 0.0) for name, arm in lineups.items()}
     experiment = {
         "arms": {name: {"all": arm.all, **arm.roles} for name, arm in lineups.items()},

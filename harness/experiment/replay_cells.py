@@ -1,4 +1,4 @@
-"""Cells that ask again: recorded prompts put to other models, and pairs of their answers put before judges."""
+"""Cells of replays (recorded prompts sent to other models) and of judgements (pairs of their answers)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from domain.case import case_id
 from harness.cells import Cell
 from harness.errors import InvalidInput, Problem
 from harness.experiment import matrix
-from harness.experiment.problems import closest
 from harness.experiment.spec import Experiment
+from harness.experiment.yaml_file import closest_name
 from reports.tables import ITSELF, judge_arm, replay_arm
 
 REPLAY, JUDGE = "replay", "judge"
@@ -26,7 +26,7 @@ none."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReplayRequest:
     """What is to be replayed, and by whom it is judged."""
 
     source: str
@@ -55,7 +55,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReplaySource:
     """One cell of the source arm."""
 
     cell_id: str
@@ -69,23 +69,26 @@ class Source:
         return case_id(self.ticker, self.date)
 
 
-def planned(experiment: Experiment, wish: Wish, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+def planned(experiment: Experiment, wish: ReplayRequest, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
     """The replays and judgements that will follow these cells of the matrix, as far as they are known before.
 
     Raises InvalidInput for names that nobody knows."""
-    check(experiment, wish)
-    sources = [Source(cell.cell_key, cell.ticker, cell.date, cell.repeat) for cell in cells if cell.arm == wish.source]
+    check_replay(experiment, wish)
+    sources = [ReplaySource(cell.cell_key, cell.ticker, cell.date, cell.repeat) for cell in cells if cell.arm == wish.source]
     replays = replays_of(experiment, wish, sources)
     return replays, judgements_of(experiment, wish, replays)
 
 
 def replays_of(
-    experiment: Experiment, wish: Wish, sources: Sequence[Source], digests: Mapping[str, str | None] | None = None
+    experiment: Experiment,
+    wish: ReplayRequest,
+    sources: Sequence[ReplaySource],
+    digests: Mapping[str, str | None] | None = None,
 ) -> list[Cell]:
     """One cell per cell of the source and target, then the noise floor: the source's own models on a few cases."""
     chosen = _limited(sources, wish.limit)
     own = _own(experiment, wish.source)
-    players: list[tuple[str, str | None, Sequence[Source]]] = [(target, target, chosen) for target in wish.targets]
+    players: list[tuple[str, str | None, Sequence[ReplaySource]]] = [(target, target, chosen) for target in wish.targets]
     if not own <= set(wish.targets):
         players.append((_itself(own), None, _for_floor(chosen, wish.floor)))
     return [
@@ -95,21 +98,23 @@ def replays_of(
     ]
 
 
-def floor_of(experiment: Experiment, wish: Wish, sources: Sequence[Source]) -> tuple[str, list[Source], list[str]]:
+def floor_of(
+    experiment: Experiment, wish: ReplayRequest, sources: Sequence[ReplaySource]
+) -> tuple[str, list[ReplaySource], list[str]]:
     """The replay in which the source's own models answer again: its name, its cells and its roles."""
     own, chosen = _own(experiment, wish.source), _limited(sources, wish.limit)
     cells = chosen if own <= set(wish.targets) else _for_floor(chosen, wish.floor)
     return replay_arm(wish.source, _itself(own)), cells, list(_asked(experiment, wish))
 
 
-def without_own(experiment: Experiment, wish: Wish) -> Wish:
+def without_own(experiment: Experiment, wish: ReplayRequest) -> ReplayRequest:
     """The same wish without asking the source's own models again."""
     own = _own(experiment, wish.source)
     return replace(wish, targets=tuple(name for name in wish.targets if {name} != own), floor=0)
 
 
 def judgements_of(
-    experiment: Experiment, wish: Wish, replays: Sequence[Cell], digests: Mapping[str, str | None] | None = None
+    experiment: Experiment, wish: ReplayRequest, replays: Sequence[Cell], digests: Mapping[str, str | None] | None = None
 ) -> list[Cell]:
     """One cell per replay to another model and judge, judge by judge."""
     own = _own(experiment, wish.source)
@@ -123,24 +128,26 @@ def judgements_of(
     ]
 
 
-def check(experiment: Experiment, wish: Wish) -> None:
+def check_replay(experiment: Experiment, wish: ReplayRequest) -> None:
     """Raises InvalidInput for every name that nobody knows."""
     arms = matrix.arms(experiment)
     found = []
     if wish.source not in arms:
-        found.append(Problem("--from", f"unknown arm {wish.source!r}; known: {', '.join(arms)}", closest(wish.source, arms)))
+        found.append(
+            Problem("--from", f"unknown arm {wish.source!r}; known: {', '.join(arms)}", closest_name(wish.source, arms))
+        )
     elif arms[wish.source].rule:
         found.append(Problem("--from", f"arm {wish.source!r} is a rule: it asked no model anything", "name another arm"))
     named = [("--to", name) for name in wish.targets] + [("--judge", name) for name in wish.judges]
     for option, name in named:
         if name not in experiment.models:
             known = ", ".join(experiment.models)
-            fix = f"{closest(name, experiment.models)} A model that the run does not have goes into a file: --models FILE"
+            fix = f"{closest_name(name, experiment.models)} A model that the run does not have goes into a file: --models FILE"
             found.append(Problem(option, f"unknown model {name!r}; known: {known}", fix))
     for role in wish.roles:
         if role not in agents.role_names():
             known = ", ".join(agents.role_names())
-            found.append(Problem("--roles", f"unknown role {role!r}; known: {known}", closest(role, agents.role_names())))
+            found.append(Problem("--roles", f"unknown role {role!r}; known: {known}", closest_name(role, agents.role_names())))
     if found:
         raise InvalidInput(found)
     _asked(experiment, wish)
@@ -150,7 +157,7 @@ def per_arm(found: Iterable[Cell]) -> Counter[str]:
     return Counter(cell.arm for cell in found)
 
 
-def _asked(experiment: Experiment, wish: Wish) -> dict[str, Model]:
+def _asked(experiment: Experiment, wish: ReplayRequest) -> dict[str, Model]:
     """role -> the source's own model, of the replayed roles. Raises InvalidInput for a role that the arm does not have."""
     lineup = matrix.lineup(experiment, matrix.arms(experiment)[wish.source])
     play = f"in arm {wish.source!r}; there play: {', '.join(lineup)}"
@@ -167,28 +174,28 @@ def _itself(own: set[str]) -> str:
     return next(iter(own)) if len(own) == 1 else ITSELF
 
 
-def _limited(sources: Sequence[Source], limit: int | None) -> list[Source]:
+def _limited(sources: Sequence[ReplaySource], limit: int | None) -> list[ReplaySource]:
     ordered = sorted(sources, key=lambda one: (one.date, one.ticker, one.repeat))
     cases = list(dict.fromkeys(one.case_id for one in ordered))[:limit]
     return [one for one in ordered if one.case_id in cases]
 
 
-def _for_floor(sources: Sequence[Source], count: int) -> list[Source]:
+def _for_floor(sources: Sequence[ReplaySource], count: int) -> list[ReplaySource]:
     """Cases with repeats first, then by hash, so that added cases leave most of them in place."""
     repeats = Counter(one.case_id for one in sources)
     ordered = sorted(repeats, key=lambda case: (-repeats[case], sha256(case.encode()).hexdigest()))
     return [one for one in sources if one.case_id in ordered[:count]]
 
 
-def _replay(experiment: Experiment, wish: Wish, name: str, alias: str | None, source: Source) -> Cell:
+def _replay(experiment: Experiment, wish: ReplayRequest, name: str, alias: str | None, source: ReplaySource) -> Cell:
     seed = _FRESH_SEED + source.repeat
     own = _asked(experiment, wish)
     lineup = {role: matrix.model(experiment, alias or model.alias, seed) for role, model in own.items()}
     return _cell(experiment, wish, source, REPLAY, replay_arm(wish.source, name), lineup)
 
 
-def _judgement(experiment: Experiment, wish: Wish, judge: str, replay_cell: Cell) -> Cell:
-    source = Source(str(replay_cell.extra["source_cell"]), replay_cell.ticker, replay_cell.date, replay_cell.repeat)
+def _judgement(experiment: Experiment, wish: ReplayRequest, judge: str, replay_cell: Cell) -> Cell:
+    source = ReplaySource(str(replay_cell.extra["source_cell"]), replay_cell.ticker, replay_cell.date, replay_cell.repeat)
     model = matrix.model(experiment, judge, replay_cell.repeat)
     made = _cell(experiment, wish, source, JUDGE, judge_arm(judge, replay_cell.arm), dict.fromkeys(replay_cell.lineup, model))
     players = [*_asked(experiment, wish).values(), *replay_cell.lineup.values()]
@@ -197,7 +204,9 @@ def _judgement(experiment: Experiment, wish: Wish, judge: str, replay_cell: Cell
     return replace(made, extra={**made.extra, **more})
 
 
-def _cell(experiment: Experiment, wish: Wish, source: Source, kind: str, arm: str, lineup: Mapping[str, Model]) -> Cell:
+def _cell(
+    experiment: Experiment, wish: ReplayRequest, source: ReplaySource, kind: str, arm: str, lineup: Mapping[str, Model]
+) -> Cell:
     pipeline = matrix.pipeline(experiment, matrix.arms(experiment)[wish.source])
     extra: dict[str, Any] = {"source_cell": source.cell_id, "roles": sorted(lineup)}
     return Cell(
