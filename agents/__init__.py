@@ -1,14 +1,7 @@
-"""The face of the pipeline: decide one case with a lineup of models over a frozen snapshot."""
+"""Decide one case with a lineup of models over a frozen snapshot: the public API of the package."""
 
-from agents.contract.answer import CAUSES, Answer, Failure, Timing
-from agents.contract.gate import Call, Gate, Permit, WorstCase
-from agents.contract.lineup import Lineup, Model, Server
-from agents.contract.pipeline import Pipeline
-from agents.contract.request import Part, Place, Request, ToolCall, ToolSpec
-from agents.contract.result import DECISION_STATUSES, Decision, Result, ToolSkill
-from agents.deciding import decide
-from agents.decisions.decision import Reading, decision_of, fill_in
 from agents.decisions.forms import DECISION, FORMS, Form
+from agents.decisions.reading import Reading, decision_of
 from agents.errors import (
     AgentsError,
     BadArchive,
@@ -22,14 +15,10 @@ from agents.errors import (
     SourceFailed,
     Unsupported,
 )
-from agents.flow import DEPTHS, INPUTS
-from agents.identity import earlier_fingerprints, fingerprint, judge_fingerprint
-from agents.inputs.adjust import held
-from agents.inputs.freezing import decision_time, freeze_case, recipe
+from agents.inputs.prices import held
 from agents.inputs.sessions import close_of, is_session, next_session, previous_session, sessions_between
-from agents.inputs.snapshot import Snapshot, load_snapshot
+from agents.inputs.snapshot import Snapshot
 from agents.inputs.views import instrument, view
-from agents.judging import Contest, Entry, Hidden, judge
 from agents.llms import (
     Clients,
     ModelReport,
@@ -42,14 +31,42 @@ from agents.llms import (
     probe,
     pull,
 )
-from agents.planned import PlannedPrompt, prompts_of
-from agents.preload import preload
-from agents.replaying import Recorded, replay
-from agents.roles import analyst_names, deep_roles, role_names
-from agents.rules import rule_names
-from agents.sources import Desk, History, Source, open_sources, source_names
+from agents.pipeline.decide import decide, preload
+from agents.pipeline.flow import DEPTHS, INPUTS
+from agents.pipeline.identity import earlier_fingerprints, fingerprint, judge_fingerprint
+from agents.pipeline.judge import Contest, Contestant, Hidden, judge
+from agents.pipeline.prompts import PlannedPrompt, prompts_of
+from agents.pipeline.replay import Recorded, replay
+from agents.pipeline.roles import analyst_names, deep_roles, role_names
+from agents.pipeline.rules import rule_names
+from agents.pipeline.turn import fill_in
+from agents.sources import DataSources, PriceHistory, Source, open_sources, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
+from agents.sources.freezing import decision_time, freeze_case, recipe
 from agents.sources.grow import grow, live_sources, today_rows
+from agents.types import (
+    CAUSES,
+    DECISION_STATUSES,
+    Admission,
+    Answer,
+    Call,
+    CallSite,
+    Decision,
+    Failure,
+    Lineup,
+    Model,
+    Part,
+    Permit,
+    Pipeline,
+    Request,
+    Result,
+    Server,
+    Timing,
+    ToolCall,
+    ToolSkill,
+    ToolSpec,
+    WorstCase,
+)
 from agents.version_0_1_0 import fingerprint_0_1_0, is_read_as_0_1_0, judge_fingerprint_0_1_0, recipe_0_1_0
 from domain.usage import Usage
 
@@ -60,22 +77,22 @@ __all__ = [
     "DEPTHS",
     "FORMS",
     "INPUTS",
+    "Admission",
     "AgentsError",
     "Answer",
     "ArchiveReport",
     "BadArchive",
     "Call",
+    "CallSite",
     "Clients",
     "Contest",
+    "Contestant",
+    "DataSources",
     "Decision",
-    "Desk",
-    "Entry",
     "Failure",
     "Form",
-    "Gate",
     "Halt",
     "Hidden",
-    "History",
     "Lineup",
     "LookAhead",
     "Model",
@@ -86,8 +103,8 @@ __all__ = [
     "Permit",
     "Pipeline",
     "PipelineError",
-    "Place",
     "PlannedPrompt",
+    "PriceHistory",
     "PromptTooLong",
     "Reading",
     "Recorded",
@@ -132,7 +149,6 @@ __all__ = [
     "judge_fingerprint",
     "judge_fingerprint_0_1_0",
     "live_sources",
-    "load_snapshot",
     "next_session",
     "open_sources",
     "preload",

@@ -1,23 +1,23 @@
 """The errors of the pipeline: one class for each way a caller reacts.
 
 AgentsError
-├── ModelCallError       one request to a model failed; `cause` says how, the gate decides whether to ask again
+├── ModelCallError       one request to a model failed; `cause` says how, admission decides about another attempt
 ├── PromptTooLong        the prompt cannot fit the model's context; nothing was sent
-├── Unsupported          the model or server cannot do what the lineup asks (tools, thinking, schema); the message says the mend
-├── PipelineError        the pipeline itself is wrongly described (unknown role, bad prompt file, bad entry)
+├── Unsupported          the model or server cannot do what the lineup asks (tools, thinking, schema); the message names the fix
+├── PipelineError        the pipeline is described incorrectly (unknown role, bad prompt file, bad entry)
 ├── SnapshotError        the frozen inputs cannot be made or read
-│   ├── LookAhead        a datum was not knowable at the decision time
+│   ├── LookAhead        a row was not public at the decision time
 │   ├── BadArchive       the source's files break the documented format
 │   ├── NoSuchCase       the source has no such ticker, or no session on that date
-│   └── SourceFailed     looking failed (network, rate limit, empty answer without proof): try again later
-└── Halt                 the gate refuses to go on (budget, lost lease, stop); raised by the harness, never caught here
+│   └── SourceFailed     the look-up failed (network, rate limit, empty answer without a reason): try again later
+└── Halt                 the cell must not continue (budget, lost lease, stop); raised by the harness, never caught here
 """
 
 from __future__ import annotations
 
 
 class AgentsError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base class of the errors of this package."""
 
 
 class ModelCallError(AgentsError):
@@ -45,11 +45,11 @@ class PromptTooLong(AgentsError):
 
 
 class Unsupported(AgentsError):
-    """The model or its server cannot do what was asked; the message says the mend."""
+    """The model or its server cannot do what was requested; the message names the fix."""
 
 
 class PipelineError(AgentsError):
-    """The pipeline is wrongly described."""
+    """The pipeline is described incorrectly."""
 
 
 class SnapshotError(AgentsError):
@@ -57,7 +57,7 @@ class SnapshotError(AgentsError):
 
 
 class LookAhead(SnapshotError):
-    """A datum became available after the decision time."""
+    """A row became public after the decision time."""
 
 
 class BadArchive(SnapshotError):
@@ -65,12 +65,12 @@ class BadArchive(SnapshotError):
 
 
 class NoSuchCase(SnapshotError):
-    """The source does not know this ticker, or the date is no session."""
+    """The source does not know this ticker, or the date is not a session."""
 
 
 class SourceFailed(SnapshotError):
-    """Looking failed: nothing is known about whether there is data."""
+    """The look-up failed: whether there is data is unknown."""
 
 
 class Halt(AgentsError):
-    """The gate refuses to go on; the cell must end as the harness says."""
+    """The cell must not continue and ends as the harness decides."""

@@ -11,11 +11,10 @@ import json
 from functools import cache
 from hashlib import sha256
 
-from agents import flow, identity, own, roles
-from agents.contract.pipeline import Pipeline
 from agents.decisions.forms import FORMS
-from agents.inputs import freezing
-from agents.sources import Desk
+from agents.pipeline import custom, flow, identity, roles
+from agents.sources import DataSources, freezing
+from agents.types import Pipeline
 
 _PARSER_VERSION = 1
 _CODE = {
@@ -45,20 +44,21 @@ _RULE_CONTENT = {
     "sma": "4e1283764a42720177464c19b59fa0d893bfcd85d9d81df29b8c6915b1f9d7e6",
 }
 _JUDGE_CONTENT = "0e4edfecccfe7aa8aee26a1c6a842b3f2626905db1246cd64bc1741a8e7d8829"
-"""What `agents.identity` gives for the code of 0.1.0, with all analysts in their default order."""
+"""What `agents.pipeline.identity` gives for the code of 0.1.0, with all analysts in their default order."""
 
 
 def fingerprint_0_1_0(pipeline: Pipeline) -> str | None:
-    """What 0.1.0 called this pipeline; None when the pipeline asks, reads or decides differently today.
+    """The fingerprint of this pipeline in 0.1.0; None if the pipeline asks, reads or decides differently today.
 
-    The parser's version does not count: `is_read_as_0_1_0` tells whether answers are read as they were."""
+    The parser's version does not count: see `is_read_as_0_1_0`.
+    """
     if pipeline.rule:
         same = identity.fingerprint(pipeline) == _RULE_CONTENT.get(pipeline.rule)
         return _digest("rule", _RULES) if same else None
     if pipeline.entry:
         if not all(_is_unchanged(depth, inputs) for depth, inputs in _CONTENT):
             return None
-        return _digest("entry", pipeline.entry, own.source_hash(pipeline.entry), _flow_hash())
+        return _digest("entry", pipeline.entry, custom.source_hash(pipeline.entry), _flow_hash())
     if not _is_unchanged(pipeline.depth, pipeline.inputs):
         return None
     return _digest("flow", _flow_hash(pipeline.analysts, pipeline.depth, pipeline.inputs))
@@ -70,13 +70,13 @@ def is_read_as_0_1_0() -> bool:
 
 
 def judge_fingerprint_0_1_0() -> str | None:
-    """What 0.1.0 called a judge's question; None when it is asked or read differently today."""
+    """The fingerprint of judges in 0.1.0; None if judges are asked or read differently today."""
     return _JUDGE if identity.judge_fingerprint() == _JUDGE_CONTENT else None
 
 
-def recipe_0_1_0(desk: Desk) -> str | None:
-    """What 0.1.0 hashed of the code that makes snapshots; None when these sources make them differently today."""
-    versions = {freezing.SNAPSHOT_VERSION, *(source.version for source in desk.by_part.values())}
+def recipe_0_1_0(sources: DataSources) -> str | None:
+    """The hash of the snapshot code in 0.1.0; None if these sources make snapshots differently today."""
+    versions = {freezing.SNAPSHOT_VERSION, *(source.version for source in sources.by_part.values())}
     return _RECIPE if versions == {1} else None
 
 
@@ -87,9 +87,9 @@ def _is_unchanged(depth: str, inputs: str) -> bool:
 
 @cache
 def _flow_hash(analysts: tuple[str, ...] = (), depth: str = "", inputs: str = "tools") -> str:
-    """Without a depth, of every role: an own pipeline might use any of them."""
-    seats = flow.seats(Pipeline(analysts=analysts, depth=depth)) if depth else ()
-    files = {seat.role.file for seat in seats} if depth else set(roles.all_roles())
+    """Without a depth, the hash covers every role: a custom pipeline might use any of them."""
+    turns = flow.turns(Pipeline(analysts=analysts, depth=depth)) if depth else ()
+    files = {turn.role.file for turn in turns} if depth else set(roles.all_roles())
     forms = {name: form.schema() for name, form in FORMS.items()}
     texts = roles.source_hash(files | {"_desk", "_repair"})
     return _digest(_CODE[inputs], json.dumps(forms, sort_keys=True), texts)

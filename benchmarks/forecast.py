@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents import Answer, Call, Permit, Place, Request, WorstCase
+from agents import Answer, Call, CallSite, Permit, Request, WorstCase
 from harness.cells import Cell
 from harness.experiment import matrix, spec
 from harness.experiment.servers import ServerSpec
@@ -70,7 +70,7 @@ class Seat:
 
 
 def seats(prompts: Sequence[agents.PlannedPrompt]) -> tuple[Seat, ...]:
-    return tuple(Seat(one.place.role, one.output_tokens, one.parts[-1].text) for one in prompts)
+    return tuple(Seat(one.site.role, one.output_tokens, one.parts[-1].text) for one in prompts)
 
 
 @dataclass
@@ -129,17 +129,17 @@ class Recorder:
 
     calls: list[Call] = field(default_factory=list)
 
-    async def recall(self, place: Place, request: Request) -> Answer | None:
+    async def recall(self, place: CallSite, request: Request) -> Answer | None:
         return None
 
-    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+    async def admit(self, place: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         return Permit(f"{place.key}#{len(self.calls)}-{random.random()}")
 
     async def record(self, call: Call) -> float | None:
         self.calls.append(call)
         return None
 
-    async def discard(self, place: Place, permit: Permit) -> None:
+    async def discard(self, place: CallSite, permit: Permit) -> None:
         return None
 
 
@@ -156,7 +156,10 @@ class Bench:
         cells = matrix.expand(self.experiment)
         names = freeze_cells(cells, open_folder(folder / "run"), folder / "shared")
         self.cells = [cell.frozen(names[cell.case_id], {}) for cell in cells]
-        self.snapshots = {sha: agents.load_snapshot(folder / "run" / "snapshots", sha) for sha in set(names.values())}
+        self.snapshots = {
+            sha: agents.Snapshot.from_bytes((folder / "run" / "snapshots" / f"{sha}.json").read_bytes())
+            for sha in set(names.values())
+        }
         self.renderer = rendering.Renderer(list(self.snapshots.values()))
         self.seats = seats(agents.prompts_of(next(iter(self.snapshots.values())), cells[0].pipeline))
 

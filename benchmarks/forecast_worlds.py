@@ -59,7 +59,7 @@ class Recorded:
         world = World(random.Random(0), self.bench.seats, dict.fromkeys(("gpt-5", "gpt-5-mini"), level), 0.0, 1.0, 0.0, 1.0)
         self.bench.fake.reset()
         self.bench.fake.control(rules=world.rules())
-        calls = {call.place.role: call for call in await self.bench._play(cell, clients)}
+        calls = {call.site.role: call for call in await self.bench._play(cell, clients)}
         found = [calls[seat.role] for seat in self.bench.seats]
         self.models[cell.cell_id] = [call.request.model.name for call in found]
         usages = [call.answer.usage for call in found if call.answer]

@@ -3,7 +3,7 @@
 Input tokens of a decision, how much of them a prompt cache can serve, and which facts reach each role: JSON on stdout.
 
 A scripted lineup answers as long as each role is asked to; the cases are djia-2025's (env DJIA_2025, or beside the repository),
-else the demo's; a number as argument takes so many of them. Tokens are estimated as the door does before it sends
+else the demo's; a number as argument takes so many of them. Tokens are estimated as `ask` does before it sends
 (agents/llms/tokens.py: no tokenizer, no network).
 
 cacheable_share      input tokens that stand in the longest exact prefix, of 1,024 tokens or more, that a call shares with one
@@ -27,8 +27,8 @@ from typing import Any
 
 from agents import (
     Call,
+    CallSite,
     Pipeline,
-    Place,
     Request,
     Snapshot,
     decide,
@@ -38,7 +38,7 @@ from agents import (
     open_sources,
     view,
 )
-from tests.fakes.scripted import OpenGate, ScriptedClients, fill, lineup
+from tests.fakes.scripted import OpenAdmission, ScriptedClients, fill, lineup
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LEAST_PREFIX = 1024
@@ -89,7 +89,7 @@ def measure(depth: str, cases: Sequence[Snapshot], times: float = 1.0) -> dict[s
     """Means over the cases; `times`: how long free texts are, against what is asked for."""
     cells = [(case, _calls(case, depth, times)) for case in cases]
     measured = [_measure(calls) for _, calls in cells]
-    roles = dict.fromkeys(call.place.role for call in cells[0][1])
+    roles = dict.fromkeys(call.site.role for call in cells[0][1])
     facts = [_fact_shares(case, calls) for case, calls in cells]
     return {
         **{key: _mean([one[key] for one in measured]) for key in measured[0]},
@@ -99,7 +99,7 @@ def measure(depth: str, cases: Sequence[Snapshot], times: float = 1.0) -> dict[s
 
 
 def _calls(case: Snapshot, depth: str, times: float) -> list[Call]:
-    gate = OpenGate()
+    gate = OpenAdmission()
     clients: Any = ScriptedClients(gate, _talkative(case, times))
     result = asyncio.run(decide(case, lineup(), Pipeline(depth=depth), gate, clients))
     if result.error is not None:
@@ -111,7 +111,7 @@ def _calls(case: Snapshot, depth: str, times: float) -> list[Call]:
 def _talkative(case: Snapshot, times: float) -> Any:
     """Answers `times` as long as asked for; analysts quote the figures of their own material, one per ten words."""
 
-    def script(place: Place, request: Request) -> str:
+    def script(place: CallSite, request: Request) -> str:
         if request.schema is not None:
             long = {
                 name: _prose(name, kind["maxLength"] // 6)
@@ -172,7 +172,7 @@ def _siblings(one: Call, other: Call) -> bool:
 
 
 def _is_analyst(call: Call) -> bool:
-    return call.place.role.endswith("_analyst")
+    return call.site.role.endswith("_analyst")
 
 
 def _text(request: Request) -> str:
@@ -183,7 +183,7 @@ def _fact_shares(case: Snapshot, calls: Sequence[Call]) -> dict[str, float]:
     """role -> share of the snapshot's figures (as they are shown) that stand in its first prompt."""
     shown = "\n".join([instrument(case), *(view(case, field) for field in ("market", "sentiment", "news", "fundamentals"))])
     facts = set(_FACT.findall(shown))
-    first = {call.place.role: _text(call.request) for call in reversed(calls)}
+    first = {call.site.role: _text(call.request) for call in reversed(calls)}
     return {role: round(len(facts & set(_FACT.findall(text))) / len(facts), 4) for role, text in first.items()}
 
 

@@ -1,6 +1,6 @@
-"""What a text claims in its own voice: labelled choices, and whether quotes, conditions or second thoughts spoil them.
+"""Labelled choices that a text makes in its own voice, and whether quotes, conditions or retractions invalidate them.
 
-Everything is linear in the text. It would rather doubt a claim that holds than take one that does not.
+Everything is linear in the length of the text. In doubt a choice is rejected.
 """
 
 from __future__ import annotations
@@ -63,36 +63,36 @@ _TAIL_START = re.compile(r"[\s*_\"'`|)\]}]*(?:$|[.,;:!…—–(|]|-\s|with\s|be
 
 
 @dataclass(frozen=True)
-class Claim:
+class LabelledChoice:
     """A labelled choice."""
 
     end: int
-    """Where the sentence ends that makes it."""
+    """End of its sentence in the text."""
     choice: str | None
-    """None when it must not be taken for the text's own."""
+    """None if it must not be taken as the text's own."""
 
 
 @dataclass(frozen=True)
-class _Line:
+class _TextLine:
     start: int
     text: str
     heading: str
     """The last heading or announcement above."""
     last: str
-    """The last line above that says anything."""
-    awaited: bool
-    """The line above is a label that waits for its choice."""
+    """The last line above that is not empty."""
+    follows_label: bool
+    """Whether the line above is a label without its choice."""
 
 
-def claims(text: str, labels: Sequence[str], scale: Sequence[str]) -> list[Claim]:
+def claims(text: str, labels: Sequence[str], scale: Sequence[str]) -> list[LabelledChoice]:
     """Every labelled choice of a text (`Rating: Sell`, or a heading `Rating` above it), in order."""
     if not labels:
         return []
     return [claim for line in _lines(text, tuple(labels)) for claim in _line_claims(line, tuple(labels), scale)]
 
 
-def stands(choice: str, text: str, end: int, scale: Sequence[str]) -> bool:
-    """Whether the text leaves the choice alone that it made before `end`."""
+def is_kept(choice: str, text: str, end: int, scale: Sequence[str]) -> bool:
+    """Whether the text does not withdraw or contradict the choice that it made before `end`."""
     after = text[end:]
     backs_off = _BACKPEDAL.match(after) or _names_another(after, choice, scale)
     return not (backs_off or is_retracted(text) or claims_another(text, choice, scale))
@@ -103,47 +103,47 @@ def is_retracted(text: str) -> bool:
 
 
 def claims_another(text: str, choice: str, scale: Sequence[str]) -> bool:
-    """Whether the text speaks for another choice in its own voice."""
+    """Whether the text argues for another choice in its own voice."""
     claim = rf"{_OWN_VOICE}[^.\n]{{0,60}}?\b(?:{_others(choice, scale)})\b(?!-\w)"
     return re.search(claim, text, re.IGNORECASE) is not None
 
 
 def is_foreign(text: str, start: int, end: int) -> bool:
-    """Whether the words around a place give it to someone else, to an example or to a condition."""
+    """Whether the words around a span attribute it to someone else, to an example or to a condition."""
     before = text[max(0, start - 600) : start].replace("```json", "").replace("```", "").strip().splitlines()
     lead = before[-1][-300:].rstrip() if before else ""
     rest = text[end : end + 300].lstrip("\n` ").partition("\n")[0]
     quoted = lead.endswith(("“", '"', "'", "`", ">"))
-    return quoted or _is_given_away(lead) or bool(_ATTRIBUTION.search(rest) or _BACKPEDAL.match(rest))
+    return quoted or _is_attributed(lead) or bool(_ATTRIBUTION.search(rest) or _BACKPEDAL.match(rest))
 
 
 def as_choice(text: str, scale: Sequence[str]) -> str | None:
-    """The choice that this text is, markup and case aside."""
+    """The choice that this text consists of, ignoring markup and case."""
     bare = text.strip(" \t\r\n*_`\"'.!#|") if len(text) < 100 else ""
     return next((word for word in scale if word.lower() == bare.lower()), None)
 
 
-def _line_claims(line: _Line, labels: tuple[str, ...], scale: Sequence[str]) -> Iterator[Claim]:
+def _line_claims(line: _TextLine, labels: tuple[str, ...], scale: Sequence[str]) -> Iterator[LabelledChoice]:
     before = line.last[-_LONGEST_SENTENCE:]
-    if line.awaited and (choice := as_choice(line.text, scale)):
-        given_away = _is_given_away(line.heading) or _INTRODUCTION.search(before)
-        yield Claim(line.start + len(line.text), None if given_away else choice)
+    if line.follows_label and (choice := as_choice(line.text, scale)):
+        attributed = _is_attributed(line.heading) or _INTRODUCTION.search(before)
+        yield LabelledChoice(line.start + len(line.text), None if attributed else choice)
     for at, sentence in _sentences(line.text):
-        if hit := _pattern(labels, tuple(scale)).match(sentence):
-            given_away = _is_given_away(line.heading) or _INTRODUCTION.search(before) or _QUOTED_LINE.match(sentence)
-            is_own = not given_away and _is_clean(sentence[hit.end(1) :], scale)
-            yield Claim(line.start + at + len(sentence), as_choice(hit[1], scale) if is_own else None)
+        if match := _pattern(labels, tuple(scale)).match(sentence):
+            attributed = _is_attributed(line.heading) or _INTRODUCTION.search(before) or _QUOTED_LINE.match(sentence)
+            is_own = not attributed and _is_clean(sentence[match.end(1) :], scale)
+            yield LabelledChoice(line.start + at + len(sentence), as_choice(match[1], scale) if is_own else None)
         before = sentence
 
 
-def _lines(text: str, labels: tuple[str, ...]) -> Iterator[_Line]:
-    at, heading, last, awaited = 0, "", "", False
+def _lines(text: str, labels: tuple[str, ...]) -> Iterator[_TextLine]:
+    at, heading, last, follows_label = 0, "", "", False
     for raw in text.splitlines(keepends=True):
         bare = raw.strip(" \t\r\n#*_|:：-")
         if bare:
-            yield _Line(at, raw.rstrip("\r\n"), heading, last, awaited)
-            awaited = _is_label(bare, labels)
-            last = "" if awaited else bare
+            yield _TextLine(at, raw.rstrip("\r\n"), heading, last, follows_label)
+            follows_label = _is_label(bare, labels)
+            last = "" if follows_label else bare
             heading = last if _leads(raw) else heading
         at += len(raw)
 
@@ -175,19 +175,19 @@ def _pattern(labels: tuple[str, ...], scale: tuple[str, ...]) -> re.Pattern[str]
 
 
 def _is_clean(tail: str, scale: Sequence[str]) -> bool:
-    """Whether what follows the choice in its sentence leaves it standing."""
+    """Whether the rest of the sentence leaves the choice valid."""
     doubted = _HEDGE.search(tail) or _ATTRIBUTION.search(tail) or _names_another(tail, "", scale)
     return bool(_TAIL_START.match(tail)) and not doubted
 
 
-def _is_given_away(lead: str) -> bool:
-    """Whether a heading or lead-in gives what follows to someone else, to an example or to a condition."""
+def _is_attributed(lead: str) -> bool:
+    """Whether a heading or introduction attributes what follows to someone else, an example or a condition."""
     lead = _OURSELVES.sub("", lead)
     return bool(_ATTRIBUTION.search(lead) or _CONDITION.search(lead))
 
 
 def _names_another(text: str, choice: str, scale: Sequence[str]) -> bool:
-    """Whether another choice is named at all; `sell-off` and the like aside."""
+    """Whether another choice is named at all, apart from words like `sell-off`."""
     return re.search(rf"\b(?:{_others(choice, scale)})\b(?!-\w)", text, re.IGNORECASE) is not None
 
 

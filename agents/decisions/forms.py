@@ -1,4 +1,4 @@
-"""The forms that deciding roles fill in: small flat objects, as JSON schema, as words for the prompt, as values read back."""
+"""The forms that deciding roles fill in: flat objects, as a JSON schema, as text for the prompt, and as values read back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agents.contract.result import RATINGS
+from agents.types import RATINGS
 
 Value = Mapping[str, Any]
 
 _CHARS_PER_TOKEN = 2
-"""Cautious: also a rambling tiny model closes its strings before its output cap."""
+"""Low enough that even a rambling small model closes its strings before its output cap."""
 _LARGEST = 1e12
-"""Beyond it a number is none; NaN compares with nothing."""
+"""Larger numbers are invalid, and so is NaN, which compares with nothing."""
 _FRAME_TOKENS = 70
-"""What keys, numbers and braces of a form take."""
+"""Tokens of a form's keys, numbers and braces."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +29,26 @@ class Field:
     low: int = 0
     high: int = 100
     most: int = 0
-    """Most characters of a text."""
+    """Limit on the characters of a text."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A flat object with one key that decides."""
+    """A flat object with one deciding key."""
 
     name: str
     fields: tuple[Field, ...]
     key: str
-    """The field that carries the rating, action or band."""
+    """The field with the rating, action or band."""
     labels: tuple[str, ...] = ()
-    """Words that label the key's value in prose; without them prose is never read."""
+    """Words that label the key's value in prose; without labels, prose is never read."""
 
     @property
     def scale(self) -> tuple[str, ...]:
         return next(field.choices for field in self.fields if field.name == self.key)
 
     def schema(self, max_output_tokens: int | None = None) -> dict[str, Any]:
-        """JSON schema; its strings shrink with the output cap, so that a grammar-bound answer can end."""
+        """JSON schema. String limits shrink with the output cap, so that an answer bound by a grammar can end."""
         share = self._share(max_output_tokens)
         return {
             "title": self.name,
@@ -59,12 +59,12 @@ class Form:
         }
 
     def say(self) -> str:
-        """The form in words, for the prompt."""
+        """The form as text for the prompt."""
         lines = [f'- "{field.name}": {_say(field)}' for field in self.fields]
         return "\n".join(["Answer with one JSON object and nothing else. Its keys, all required:", *lines])
 
     def read(self, raw: Any) -> tuple[Value | None, str]:
-        """The value of a decoded object, or None with what is wrong. Unknown keys are dropped, long texts kept."""
+        """The value of a decoded object, or None and the problem. Unknown keys are dropped, long texts kept."""
         if not isinstance(raw, Mapping):
             return None, "it is no JSON object"
         for field in self.fields:
@@ -73,18 +73,18 @@ class Form:
         return {field.name: raw[field.name] for field in self.fields}, ""
 
     def salvage(self, raw: Mapping[str, Any], choice: str) -> Value:
-        """What can be kept of a broken object whose key was read as `choice`; every other wrong field is None."""
-        kept = {field.name: None if _problem(field, raw) else raw[field.name] for field in self.fields}
-        return kept | {self.key: choice}
+        """The valid fields of a broken object whose key was read as `choice`; every invalid field is None."""
+        valid = {field.name: None if _problem(field, raw) else raw[field.name] for field in self.fields}
+        return valid | {self.key: choice}
 
     def show(self, value: Value) -> str:
-        """The value as text for people and later prompts; empty fields are said to be open."""
+        """The value as text for people and later prompts; an empty field reads `left open`."""
         return "\n".join(f"{_title(field.name)}: {_shown(field, value.get(field.name))}" for field in self.fields)
 
     def _share(self, cap: int | None) -> float:
         longest = sum(field.most for field in self.fields)
-        room = (cap - _FRAME_TOKENS) * _CHARS_PER_TOKEN if cap else longest
-        return max(0.02, min(1.0, room / longest))
+        available = (cap - _FRAME_TOKENS) * _CHARS_PER_TOKEN if cap else longest
+        return max(0.02, min(1.0, available / longest))
 
 
 def _property(field: Field, share: float) -> dict[str, Any]:

@@ -1,62 +1,63 @@
-"""The lower rungs of the decision ladder: the choice that a free text itself gives as its answer, or none.
+"""The later steps of the decision ladder: the choice that a free text gives as its answer, or None.
 
-Linear in the text. A quoted, negated, conditional, retracted or contradicted choice is none: wrong is worse than unparsed.
+Linear in the length of the text. A quoted, negated, conditional, retracted or contradicted choice does not count: a wrong
+decision is worse than an unparsed one.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.decisions.claims import as_choice, claims, claims_another, is_foreign, is_retracted, stands
-from agents.decisions.plain import visible
+from agents.decisions.claims import as_choice, claims, claims_another, is_foreign, is_kept, is_retracted
 
 _MOST_STRAY_BRACES = 8
 _STEP = re.compile(r'\\.|["{}]', re.DOTALL)
 _WRAPPERS = ("decision", "final_decision", "answer", "result", "response", "output", "plan", "proposal", "sentiment")
-_STRANGERS = {"role", "speaker", "source", "analyst", "example", "if", "unless", "when", "condition", "scenario"}
-"""Keys that say an object speaks for someone else."""
+_FOREIGN_KEYS = {"role", "speaker", "source", "analyst", "example", "if", "unless", "when", "condition", "scenario"}
+"""Keys that mark an object as another speaker's, an example or a condition."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A choice read from a text, with the decoded object that carried it, if one did."""
+class TextChoice:
+    """A choice read from a text, with the decoded object that contained it, if any."""
 
     choice: str
-    """Empty when a choice stands there that must not be taken for the answer."""
+    """Empty for a choice that must not be taken as the answer."""
     raw: Mapping[str, Any]
 
 
-def in_json(text: str, key: str, scale: Sequence[str], labels: Sequence[str]) -> Found | None:
+def in_json(text: str, key: str, scale: Sequence[str], labels: Sequence[str]) -> TextChoice | None:
     """The choice of the JSON object that the text gives as its answer; objects and prose must agree."""
-    seen = visible(text)
-    spans = _objects(seen)
-    hits = [hit for span in spans if (hit := _in_object(seen, span, key, scale))]
-    if len({hit.choice for hit in hits}) != 1 or not hits[0].choice:
+    shown = visible(text)
+    spans = _objects(shown)
+    choices = [read for span in spans if (read := _in_object(shown, span, key, scale))]
+    if len({read.choice for read in choices}) != 1 or not choices[0].choice:
         return None
-    prose = _without(seen, spans)
-    choice = hits[-1].choice
+    prose = _without(shown, spans)
+    choice = choices[-1].choice
     agrees = all(claim.choice == choice for claim in claims(prose, labels, scale))
-    return hits[-1] if agrees and not is_retracted(prose) and not claims_another(prose, choice, scale) else None
+    return choices[-1] if agrees and not is_retracted(prose) and not claims_another(prose, choice, scale) else None
 
 
 def in_label(text: str, scale: Sequence[str], labels: Sequence[str]) -> str | None:
-    """The choice that stands behind a label (`Rating: Sell`), or the choice that is the whole text."""
-    seen = visible(text)
-    if whole := as_choice(seen, scale):
-        return whole
-    made = claims(seen, labels, scale)
-    choice = made[-1].choice if len({claim.choice for claim in made}) == 1 else None
-    return choice if choice and stands(choice, seen, made[-1].end, scale) else None
+    """The choice after a label (`Rating: Sell`), or the choice that is the whole text."""
+    shown = visible(text)
+    if choice_alone := as_choice(shown, scale):
+        return choice_alone
+    labelled = claims(shown, labels, scale)
+    choice = labelled[-1].choice if len({claim.choice for claim in labelled}) == 1 else None
+    return choice if choice and is_kept(choice, shown, labelled[-1].end, scale) else None
 
 
 def decode(text: str, *, strict: bool = True) -> Any:
-    """A JSON value; strict refuses NaN and Infinity, otherwise they are None. Raises ValueError, also on a key given twice."""
+    """A JSON value; NaN and Infinity raise if strict, else they become None. Raises ValueError, also for a duplicate key."""
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse if strict else lambda _: None)
+        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse if strict else lambda _: None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -65,7 +66,7 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
         raise ValueError("a key is given twice")
@@ -73,7 +74,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _objects(text: str) -> list[tuple[int, int]]:
-    """Spans of the outermost balanced braces; a few stray opening braces are stepped over."""
+    """Spans of the outermost balanced braces; a few stray opening braces are skipped."""
     spans: list[tuple[int, int]] = []
     at = 0
     for _ in range(_MOST_STRAY_BRACES):
@@ -86,7 +87,7 @@ def _objects(text: str) -> list[tuple[int, int]]:
 
 
 def _balanced(text: str, at: int) -> tuple[list[tuple[int, int]], int | None]:
-    """Balanced spans from `at` on, and where a brace opens that never closes."""
+    """Balanced spans from `at` on, and the position of a brace that never closes."""
     spans: list[tuple[int, int]] = []
     depth, start, quoted = 0, 0, False
     for step in _STEP.finditer(text, at):
@@ -103,19 +104,19 @@ def _balanced(text: str, at: int) -> tuple[list[tuple[int, int]], int | None]:
     return spans, start if depth else None
 
 
-def _in_object(text: str, span: tuple[int, int], key: str, scale: Sequence[str]) -> Found | None:
-    """The object's choice, an empty one when it must not be taken; None when it carries none."""
+def _in_object(text: str, span: tuple[int, int], key: str, scale: Sequence[str]) -> TextChoice | None:
+    """The object's choice, empty if it must not be taken as the answer; None if the object has none."""
     body = text[slice(*span)]
     try:
         raw = _unwrapped(decode(re.sub(r",(\s*\})", r"\1", body), strict=False))
     except ValueError:
-        return Found("", {}) if f'"{key}"' in body else None
+        return TextChoice("", {}) if f'"{key}"' in body else None
     values = [raw[name] for name in raw if name.lower().replace(" ", "_") in (key, f"final_{key}")]
     if not values:
         return None
     choice = as_choice(str(values[0]), scale) if len(values) == 1 else None
-    doubtful = _STRANGERS & {name.lower() for name in raw} or is_foreign(text, *span)
-    return Found("" if doubtful else choice or "", raw)
+    doubtful = _FOREIGN_KEYS & {name.lower() for name in raw} or is_foreign(text, *span)
+    return TextChoice("" if doubtful else choice or "", raw)
 
 
 def _unwrapped(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,3 +130,45 @@ def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
         pieces.append(text[at:start])
         at = end
     return "\n".join([*pieces, text[at:]])
+
+
+_THOUGHTS = ("think", "thinking", "thought", "reasoning", "scratchpad", "analysis")
+_FINAL_CHANNEL = "<|channel|>final<|message|>"
+
+
+def visible(text: str) -> str:
+    """The text as a reader sees it, without thoughts, markup and comments.
+
+    Struck-through words keep a mark; quotations are on lines of their own.
+    """
+    return html.unescape(_without_tags(_without_thoughts(text)))
+
+
+def _without_thoughts(text: str) -> str:
+    """The text after the last closed thought; an unclosed thought hides the rest."""
+    text = text.rpartition(_FINAL_CHANNEL)[2]
+    for tag in _THOUGHTS:
+        text = text.rpartition(f"</{tag}>")[2]
+        text = text.partition(f"<{tag}>")[0]
+    return text
+
+
+def _without_tags(text: str) -> str:
+    for start, end in (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>")):
+        text = "".join(_outside(text, start, end))
+    text = re.sub(r"</?(?:del|s|strike)(?:\s[^<>]{0,200})?>", "~~", text)
+    text = re.sub(r"<(?:/?(?:p|div|li|ul|ol|tr|table|h[1-6])|br)\b[^<>]{0,200}>", "\n", text)
+    text = re.sub(r"</t[dh]>", " | ", text)
+    text = re.sub(r"</?(?:blockquote|q)\b[^<>]{0,200}>", "\n> ", text)
+    return re.sub(r"</?[a-zA-Z][^<>]{0,300}>", "", text)
+
+
+def _outside(text: str, start: str, end: str) -> Iterator[str]:
+    at = 0
+    while (opening := text.find(start, at)) >= 0:
+        yield text[at:opening]
+        closing = text.find(end, opening)
+        if closing < 0:
+            return
+        at = closing + len(end)
+    yield text[at:]

@@ -1,1 +1,1 @@
-"""The frozen inputs of a case: how a snapshot is made, checked, masked and shown."""
+"""The frozen inputs of a case and their presentation in prompts."""

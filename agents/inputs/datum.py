@@ -1,4 +1,4 @@
-"""The kinds of datum a snapshot is made of; each one carries the moment from which it was public."""
+"""The kinds of data in a snapshot; each row has the time from which it was public."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UTC = dt.UTC
 
 
 class Bar(NamedTuple):
-    """One session, raw as traded."""
+    """One session, as traded."""
 
     date: dt.date
     open: float
@@ -36,19 +36,19 @@ class Dividend(NamedTuple):
     available_at: dt.datetime
 
 
-class Reading(NamedTuple):
-    """An indicator as of the last bar; without a value it says the reason."""
+class Indicator(NamedTuple):
+    """An indicator or return as of the last bar; without a value it has a reason."""
 
     name: str
     value: float | None
     previous: float | None
-    """The same, one session earlier."""
+    """The value one session earlier."""
     reason: str | None
     available_at: dt.datetime
 
 
 class News(NamedTuple):
-    """A text from outside, quoted: data, never an instruction."""
+    """An external text; it is quoted as data and never followed as an instruction."""
 
     scope: str
     """company | global | social."""
@@ -59,7 +59,7 @@ class News(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """One line of a statement as it was filed."""
+    """One line of a financial statement as filed."""
 
     statement: str
     item: str
@@ -92,20 +92,20 @@ class Macro(NamedTuple):
     available_at: dt.datetime
 
 
-Datum = Bar | Split | Dividend | Reading | News | Fact | Insider | Macro
+Datum = Bar | Split | Dividend | Indicator | News | Fact | Insider | Macro
 
 PARTS: dict[str, type[Any]] = {
     "prices": Bar,
     "splits": Split,
     "dividends": Dividend,
-    "indicators": Reading,
-    "returns": Reading,
+    "indicators": Indicator,
+    "returns": Indicator,
     "news": News,
     "filings": Fact,
     "insiders": Insider,
     "macro": Macro,
 }
-"""part of a snapshot -> its kind of datum."""
+"""Part of a snapshot -> the type of its rows."""
 
 Row = TypeVar("Row")
 

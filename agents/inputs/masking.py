@@ -1,4 +1,4 @@
-"""Masking: the same snapshot with ticker, names and dates neutered and its figures rescaled."""
+"""Masking: the same snapshot without ticker, names and dates, and with rescaled figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from agents.inputs.datum import Bar, Fact, Insider, News, Reading
-from agents.inputs.names import KNOWN
+from agents.inputs.datum import Bar, Fact, Indicator, Insider, News
 from agents.inputs.snapshot import MASK, Snapshot
 
 VOLUME = 1e6
-"""The mean volume of the last 20 sessions becomes this."""
+"""Mean volume of the last 20 sessions after rescaling."""
 _MONTHS = (
     *("Jan(?:uary)?", "Feb(?:ruary)?", "Mar(?:ch)?", "Apr(?:il)?", "May", "June?", "July?", "Aug(?:ust)?"),
     *("Sept?(?:ember)?", "Oct(?:ober)?", "Nov(?:ember)?", "Dec(?:ember)?"),
@@ -32,7 +31,7 @@ _LEGAL = re.compile(r",? (?:Inc|Incorporated|Corp|Corporation|Co|Company|Compani
 
 
 def mask(snapshot: Snapshot) -> Snapshot:
-    """Prices with the last close at 100, filed money with the newest revenue at 100, texts without names and dates."""
+    """The snapshot with the last close and the newest filed revenue rescaled to 100, and texts without names and dates."""
     scale = 100.0 / snapshot.last.close
     volumes = [bar.volume for bar in snapshot.prices[-20:]]
     shares = VOLUME / (sum(volumes) / len(volumes)) if sum(volumes) else 1.0
@@ -45,8 +44,8 @@ def mask(snapshot: Snapshot) -> Snapshot:
         name=None,
         prices=tuple(_bar(bar, scale, shares) for bar in snapshot.prices),
         dividends=tuple(paid._replace(amount=_round(paid.amount * scale)) for paid in snapshot.dividends),
-        indicators=tuple(_reading(found, scale, hide) for found in snapshot.indicators),
-        returns=tuple(_reading(found, 1.0, hide) for found in snapshot.returns),
+        indicators=tuple(_indicator(indicator, scale, hide) for indicator in snapshot.indicators),
+        returns=tuple(_indicator(value, 1.0, hide) for value in snapshot.returns),
         news=tuple(_news(item, hide) for item in snapshot.news),
         filings=tuple(_fact(fact, scale, money) for fact in snapshot.filings),
         insiders=tuple(_trade(trade, scale, money) for trade in snapshot.insiders),
@@ -56,9 +55,9 @@ def mask(snapshot: Snapshot) -> Snapshot:
 
 
 def neuter(ticker: str, name: str | None) -> Callable[[str], str]:
-    """A function that takes this company's names and all dates out of a text."""
-    names = [*KNOWN.get(ticker, ()), *([name, _LEGAL.sub("", name)] if name else [])]
-    spelled = "|".join(re.escape(known) for known in sorted(names, key=len, reverse=True))
+    """Return a function that removes this company's names and all dates from a text."""
+    names = [*NICKNAMES.get(ticker, ()), *([name, _LEGAL.sub("", name)] if name else [])]
+    spelled = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     company = re.compile(rf"\b(?:{spelled})(?!\w)", re.I) if spelled else None
     symbol = re.compile(rf"\$?(?<![\w-]){re.escape(ticker)}(?![\w-])")
 
@@ -70,7 +69,7 @@ def neuter(ticker: str, name: str | None) -> Callable[[str], str]:
 
 
 def _money(snapshot: Snapshot) -> float:
-    """Factor that makes the newest filed revenue 100; else the greatest filed amount of money."""
+    """Factor that makes the newest filed revenue 100, or else the largest filed amount."""
     money = [fact for fact in snapshot.filings if fact.unit == "USD" and fact.value > 0]
     revenues = [fact for fact in money if fact.item == "revenues"]
     if revenues:
@@ -83,10 +82,10 @@ def _bar(bar: Bar, scale: float, shares: float) -> Bar:
     return Bar(bar.date, open_, high, low, close, float(round(bar.volume * shares)), bar.available_at)
 
 
-def _reading(found: Reading, scale: float, hide: Callable[[str], str]) -> Reading:
-    factor = 1.0 if found.name == "rsi" else scale
-    value, previous = (None if number is None else _round(number * factor) for number in (found.value, found.previous))
-    return found._replace(value=value, previous=previous, reason=hide(found.reason) if found.reason else None)
+def _indicator(indicator: Indicator, scale: float, hide: Callable[[str], str]) -> Indicator:
+    factor = 1.0 if indicator.name == "rsi" else scale
+    value, previous = (None if number is None else _round(number * factor) for number in (indicator.value, indicator.previous))
+    return indicator._replace(value=value, previous=previous, reason=hide(indicator.reason) if indicator.reason else None)
 
 
 def _news(item: News, hide: Callable[[str], str]) -> News:
@@ -94,7 +93,7 @@ def _news(item: News, hide: Callable[[str], str]) -> News:
 
 
 def _fact(fact: Fact, scale: float, money: float) -> Fact:
-    """Per-share figures follow the price, money follows the revenue, share counts follow both, so that ratios stay."""
+    """Per-share figures scale with the price, amounts with the revenue, share counts with both, so that ratios stay."""
     unit = fact.unit.lower()
     factor = scale if "/" in unit else money / scale if unit == "shares" else money if unit == "usd" else 1.0
     return fact._replace(value=_round(fact.value * factor), fiscal_year="")
@@ -108,13 +107,58 @@ def _trade(trade: Insider, scale: float, money: float) -> Insider:
 
 
 def _absent(snapshot: Snapshot, hide: Callable[[str], str]) -> Mapping[str, str]:
-    said = {part: hide(why) for part, why in snapshot.absent.items()}
+    reasons = {part: hide(why) for part, why in snapshot.absent.items()}
     if snapshot.macro:
-        said["macro"] = "withheld: levels of economic series tell the date"
-    if not snapshot.name and snapshot.ticker not in KNOWN:
-        said["name"] = "the company's name is unknown to the sources: in texts only its ticker was neutered"
-    return said
+        reasons["macro"] = "withheld: levels of economic series tell the date"
+    if not snapshot.name and snapshot.ticker not in NICKNAMES:
+        reasons["name"] = "the company's name is unknown to the sources: in texts only its ticker was neutered"
+    return reasons
 
 
 def _round(value: float) -> float:
     return float(f"{value:.8g}")
+
+
+NICKNAMES: Mapping[str, tuple[str, ...]] = {
+    "AAPL": ("Apple", "iPhone", "iPad", "Tim Cook", "Steve Jobs"),
+    "AMGN": ("Amgen",),
+    "AMZN": ("Amazon", "AWS", "Andy Jassy", "Bezos"),
+    "AXP": ("American Express", "Amex"),
+    "BA": ("Boeing",),
+    "BAC": ("Bank of America", "BofA"),
+    "CAT": ("Caterpillar",),
+    "CRM": ("Salesforce", "Benioff"),
+    "CSCO": ("Cisco",),
+    "CVX": ("Chevron",),
+    "DIS": ("Walt Disney", "Disney"),
+    "FB": ("Facebook", "Zuckerberg"),
+    "GOOG": ("Google", "Alphabet", "YouTube", "Pichai"),
+    "GOOGL": ("Google", "Alphabet", "YouTube", "Pichai"),
+    "GS": ("Goldman Sachs", "Goldman"),
+    "HD": ("Home Depot",),
+    "HON": ("Honeywell",),
+    "IBM": ("International Business Machines", "Big Blue", "Red Hat"),
+    "INTC": ("Intel",),
+    "JNJ": ("Johnson & Johnson", "J&J"),
+    "JPM": ("JPMorgan Chase", "JPMorgan", "JP Morgan", "Jamie Dimon", "Dimon"),
+    "KO": ("Coca-Cola", "Coke"),
+    "MCD": ("McDonald's", "McDonald’s", "McDonalds"),
+    "META": ("Meta Platforms", "Facebook", "Instagram", "Zuckerberg"),
+    "MMM": ("3M",),
+    "MRK": ("Merck",),
+    "MSFT": ("Microsoft", "Azure", "Windows", "Nadella", "Bill Gates"),
+    "NKE": ("Nike",),
+    "NVDA": ("Nvidia", "Jensen Huang"),
+    "PFE": ("Pfizer",),
+    "PG": ("Procter & Gamble", "P&G", "Procter"),
+    "SHW": ("Sherwin-Williams", "Sherwin Williams"),
+    "TRV": ("Travelers",),
+    "TSLA": ("Tesla", "Elon Musk", "Musk"),
+    "UNH": ("UnitedHealth", "United Healthcare", "Optum"),
+    "V": ("Visa",),
+    "VZ": ("Verizon",),
+    "WBA": ("Walgreens",),
+    "WMT": ("Walmart", "Wal-Mart"),
+    "XOM": ("Exxon Mobil", "ExxonMobil", "Exxon"),
+}
+"""Ticker -> what the company is called in texts, for sources that do not know its name."""

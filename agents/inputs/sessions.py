@@ -10,7 +10,7 @@ FIRST_DAY = dt.date(1980, 1, 1)
 
 
 def is_session(day: dt.date) -> bool:
-    """Whether the exchange trades on this day; days beyond the known calendar are no sessions."""
+    """Whether the exchange trades on this day; days beyond the known calendar are not sessions."""
     return day in _closes()
 
 
@@ -27,7 +27,7 @@ def previous_session(day: dt.date) -> dt.date:
 def sessions_between(first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
     """All sessions from first to last, both included."""
     days = _days()
-    return days[_place(first) : _place(last + dt.timedelta(days=1))]
+    return days[_index(first) : _index(last + dt.timedelta(days=1))]
 
 
 def close_of(session: dt.date) -> dt.datetime:
@@ -43,13 +43,13 @@ def open_of(session: dt.date) -> dt.datetime:
 
 def _neighbour(day: dt.date, step: int) -> dt.date:
     days = _days()
-    place = _place(day) + (int(is_session(day)) if step > 0 else -1)
-    if not 0 <= place < len(days):
+    index = _index(day) + (int(is_session(day)) if step > 0 else -1)
+    if not 0 <= index < len(days):
         raise ValueError(f"{day} has no neighbouring session between {days[0]} and {days[-1]}, the calendar's ends")
-    return days[place]
+    return days[index]
 
 
-def _place(day: dt.date) -> int:
+def _index(day: dt.date) -> int:
     from bisect import bisect_left
 
     return bisect_left(_days(), day)

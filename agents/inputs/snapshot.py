@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from agents.errors import LookAhead, SnapshotError
@@ -19,10 +18,10 @@ from agents.inputs.datum import (
     Datum,
     Dividend,
     Fact,
+    Indicator,
     Insider,
     Macro,
     News,
-    Reading,
     Split,
     from_table,
     moment_text,
@@ -31,42 +30,42 @@ from agents.inputs.datum import (
 
 FORMAT = 1
 MASK = "ASSET"
-"""What a masked instrument is called."""
+"""The name of a masked instrument."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything the analysts may know about a case; it refuses to exist with a datum from after its decision time."""
+    """Everything that the analysts may know about a case. Raises LookAhead for a row from after its decision time."""
 
     ticker: str
     date: dt.date
     decision_time: dt.datetime
     name: str | None = None
-    """The company's name, where the source knows it."""
+    """The company's name, if the source knows it."""
     masked: bool = False
-    """Ticker, names and dates are neutered and prices rescaled: `label` and relative days are shown instead."""
+    """Whether ticker, names and dates are removed and prices rescaled; prompts show `label` and relative days."""
     scale: float = 1.0
-    """What raw prices were multiplied with (masked snapshots only)."""
+    """Factor of the prices (masked snapshots only)."""
     prices: tuple[Bar, ...] = ()
     splits: tuple[Split, ...] = ()
     dividends: tuple[Dividend, ...] = ()
-    indicators: tuple[Reading, ...] = ()
-    returns: tuple[Reading, ...] = ()
+    indicators: tuple[Indicator, ...] = ()
+    returns: tuple[Indicator, ...] = ()
     """Named return_1, return_5 ...: to the last close, dividends included."""
     news: tuple[News, ...] = ()
     filings: tuple[Fact, ...] = ()
     insiders: tuple[Insider, ...] = ()
     macro: tuple[Macro, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
-    """part -> name of the source that was asked."""
+    """part -> name of its source."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """part (or `sessions`, `name`, `social` ...) -> one sentence on what is not there."""
+    """part (or `sessions`, `name`, `social` ...) -> one sentence on what is missing."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """part -> rows that nobody can date, and which are therefore not shown."""
+    """part -> number of rows without a date, which are not shown."""
     cut: Mapping[str, int] = field(default_factory=dict)
-    """part -> older rows of the window that were not kept."""
+    """part -> number of older rows of the window that were not kept."""
     shown: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What was written of it before, kept for the next role that reads the same; no part of its identity."""
+    """Cache of rendered text for the next role that reads the same; not part of the identity."""
 
     def __post_init__(self) -> None:
         for part, datum in self.data():
@@ -79,7 +78,7 @@ class Snapshot:
 
     @property
     def label(self) -> str:
-        """What the analysts are told the instrument is called."""
+        """The name of the instrument in prompts."""
         return MASK if self.masked else self.ticker
 
     @property
@@ -88,14 +87,14 @@ class Snapshot:
         return self.prices[-1]
 
     def data(self) -> Iterator[tuple[str, Datum]]:
-        """Every datum with the part it belongs to."""
+        """Every row with the part that it belongs to."""
         for part in PARTS:
             for datum in getattr(self, part):
                 yield part, datum
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the bytes; the snapshot's name."""
+        """Hash of the bytes, by which the snapshot is stored."""
         return sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
@@ -104,22 +103,11 @@ class Snapshot:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Snapshot:
-        """Raises SnapshotError when the bytes are no snapshot, LookAhead when one of its data came too late."""
+        """Raises SnapshotError if the bytes are not a snapshot, LookAhead for a row that came too late."""
         try:
             return _from_dict(json.loads(raw))
         except (ValueError, KeyError, TypeError) as problem:
-            raise SnapshotError(f"these bytes are no snapshot of format {FORMAT}: {problem}") from problem
-
-
-def load_snapshot(folder: Path, sha: str) -> Snapshot:
-    """The snapshot named `sha` in a local folder. Raises SnapshotError when it is missing or altered."""
-    path = Path(folder) / f"{sha}.json"
-    if not path.exists():
-        raise SnapshotError(f"no snapshot {sha[:12]} in {folder}; run the experiment again to freeze it")
-    raw = path.read_bytes()
-    if sha256(raw).hexdigest() != sha:
-        raise SnapshotError(f"{path} was altered: its bytes do not match its name; delete it and run again")
-    return Snapshot.from_bytes(raw)
+            raise SnapshotError(f"these bytes are not a snapshot of format {FORMAT}: {problem}") from problem
 
 
 def _to_dict(snapshot: Snapshot) -> dict[str, Any]:
@@ -138,11 +126,11 @@ def _from_dict(raw: dict[str, Any]) -> Snapshot:
     if raw.pop("format") != FORMAT:
         raise ValueError("another format")
     parts = raw.pop("parts")
-    known = raw | {
+    fields = raw | {
         "date": dt.date.fromisoformat(raw["date"]),
         "decision_time": dt.datetime.fromisoformat(raw["decision_time"]).astimezone(UTC),
     }
-    return Snapshot(**known | {part: from_table(kind, parts[part]) for part, kind in PARTS.items()})
+    return Snapshot(**fields | {part: from_table(kind, parts[part]) for part, kind in PARTS.items()})
 
 
 def _look_ahead(snapshot: Snapshot, part: str, datum: Datum) -> str:

@@ -1,4 +1,4 @@
-"""As-filed statements: the quarters of an item, and the ratios computed from them and the as-of price."""
+"""Statements as filed: the quarters of an item, and ratios computed from them and the last price."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from agents.inputs.adjust import shares_for_one
 from agents.inputs.datum import Fact
+from agents.inputs.prices import shares_for_one
 from agents.inputs.snapshot import Snapshot
 
 QUARTER = range(80, 101)
 YEAR = range(350, 381)
-"""Days that a fiscal quarter, or year, can span."""
+"""Days in a fiscal quarter, or year."""
 
 
 class Quarter(NamedTuple):
@@ -21,7 +21,7 @@ class Quarter(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A figure computed here; without a value it says what is missing."""
+    """A computed figure; without a value it has a reason."""
 
     name: str
     value: float | None
@@ -31,12 +31,12 @@ class Ratio(NamedTuple):
 
 
 def quarters(facts: Sequence[Fact], *items: str) -> list[Quarter]:
-    """Quarters of the first of `items` on file, newest first; a fourth quarter may be the year less the other three."""
+    """Quarters of the first of `items` on file, newest first; a fourth quarter may be the year minus the others."""
     for item in items:
         rows = [fact for fact in facts if fact.item == item]
-        found = {fact.period_end: fact.value for fact in rows if _is_quarter(fact)}
-        if found:
-            return [Quarter(end, value) for end, value in sorted((found | _fourths(rows, found)).items(), reverse=True)]
+        filed = {fact.period_end: fact.value for fact in rows if _is_quarter(fact)}
+        if filed:
+            return [Quarter(end, value) for end, value in sorted((filed | _fourths(rows, filed)).items(), reverse=True)]
     return []
 
 
@@ -63,7 +63,7 @@ def ratios(snapshot: Snapshot) -> Iterator[Ratio]:
 
 
 def market_cap(snapshot: Snapshot) -> float | None:
-    """Last close times the shares last filed, splits since then counted; None unless shares were filed."""
+    """Last close times the last filed share count, adjusted for later splits; None if none was filed."""
     filed = [
         fact for fact in snapshot.filings if fact.item in ("shares_outstanding", "basic_average_shares") and fact.value > 0
     ]
@@ -75,7 +75,7 @@ def market_cap(snapshot: Snapshot) -> float | None:
 
 
 def _scale_of_shares(count: Fact, facts: Sequence[Fact]) -> int:
-    """Some companies file their shares in thousands or millions: what the quarter's profit per share says of it."""
+    """1, 1,000 or 1,000,000, inferred from earnings per share: some companies file thousands or millions."""
     at = {item: value for item in _PER_SHARE for end, value in quarters(facts, item) if end == count.period_end}
     if len(at) < len(_PER_SHARE) or not all(at.values()):
         return 1
@@ -90,20 +90,20 @@ def _is_quarter(fact: Fact) -> bool:
     return fact.period_start is None or (fact.period_end - fact.period_start).days in QUARTER
 
 
-def _fourths(rows: Sequence[Fact], found: dict[dt.date, float]) -> dict[dt.date, float]:
-    """Year less three quarters, where the year was filed and its last quarter was not."""
+def _fourths(rows: Sequence[Fact], filed: dict[dt.date, float]) -> dict[dt.date, float]:
+    """Year minus three quarters, if the year was filed and its last quarter was not."""
     years = [row for row in rows if row.period_start and (row.period_end - row.period_start).days in YEAR]
     derived = {}
     for year in years:
-        inside = [value for end, value in found.items() if year.period_start and year.period_start < end < year.period_end]
-        if year.period_end not in found and len(inside) == 3 and year.unit == "USD":
+        inside = [value for end, value in filed.items() if year.period_start and year.period_start < end < year.period_end]
+        if year.period_end not in filed and len(inside) == 3 and year.unit == "USD":
             derived[year.period_end] = year.value - sum(inside)
     return derived
 
 
 def _growth(facts: Sequence[Fact], name: str, *items: str) -> Iterator[Ratio]:
-    known = quarters(facts, *items)
-    before = [past for past in known if (known[0].end - past.end).days in YEAR] if known else []
+    filed = quarters(facts, *items)
+    before = [past for past in filed if (filed[0].end - past.end).days in YEAR] if filed else []
     if not before or before[0].value <= 0:
         yield Ratio(
             name,
@@ -112,7 +112,7 @@ def _growth(facts: Sequence[Fact], name: str, *items: str) -> Iterator[Ratio]:
             "the same quarter a year earlier is not on file" if not before else "a year earlier it was negative",
         )
         return
-    yield Ratio(name, known[0].value / before[0].value - 1, "%")
+    yield Ratio(name, filed[0].value / before[0].value - 1, "%")
 
 
 def _share(name: str, over: Sequence[Quarter], under: Sequence[Quarter], unit: str) -> Ratio:

@@ -1,4 +1,4 @@
-"""What each analyst is shown of a snapshot: its sheets, cut to a token budget."""
+"""The part of a snapshot that each analyst or tool shows, cut to a token budget."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from agents.errors import PipelineError
 from agents.inputs import sheets
-from agents.inputs.budget import Block, fit
 from agents.inputs.snapshot import Snapshot
+from agents.inputs.text import Block, fit
 
 NEWS_DAYS = 7
 T = TypeVar("T")
 
 
 def instrument(snapshot: Snapshot) -> str:
-    """The short header that every prompt shares: what is decided, when, and what is not known."""
+    """The short header of every prompt: instrument, decision time, and that nothing later is known."""
     if snapshot.masked:
         return (
             f"Instrument: {snapshot.label} (name withheld)\nDecision on day 0 ({_when(snapshot)}); nothing later is known.\n"
@@ -27,7 +27,7 @@ def instrument(snapshot: Snapshot) -> str:
 
 def view(snapshot: Snapshot, analyst: str, budget_tokens: int | None = None) -> str:
     """The text for one analyst, at most about `budget_tokens` tokens; a cut is announced in it."""
-    return fit(_known("analyst", analyst, VIEWS)(snapshot), budget_tokens)
+    return fit(_entry("analyst", analyst, VIEWS)(snapshot), budget_tokens)
 
 
 def prices_view(snapshot: Snapshot, sessions: int = sheets.SHOWN_SESSIONS, budget_tokens: int | None = None) -> str:
@@ -37,18 +37,18 @@ def prices_view(snapshot: Snapshot, sessions: int = sheets.SHOWN_SESSIONS, budge
 
 def indicator_view(snapshot: Snapshot, name: str) -> str:
     """One of the twelve indicators."""
-    return sheets.reading(_known("indicator", name, {reading.name: reading for reading in snapshot.indicators}))
+    return sheets.indicator_line(_entry("indicator", name, {row.name: row for row in snapshot.indicators}))
 
 
 def news_view(snapshot: Snapshot, scope: str = "company", days: int = NEWS_DAYS, budget_tokens: int | None = None) -> str:
     """Texts of one scope (company, global, social) of the last `days` days."""
-    _known("scope", scope, sheets.SCOPES)
+    _entry("scope", scope, sheets.SCOPES)
     return fit([sheets.news(snapshot, scope, days)], budget_tokens)
 
 
 def statement_view(snapshot: Snapshot, kind: str, budget_tokens: int | None = None) -> str:
     """One statement (income_statement, balance_sheet, cash_flow_statement)."""
-    _known("statement", kind, sheets.STATEMENTS)
+    _entry("statement", kind, sheets.STATEMENTS)
     return fit([sheets.statement(snapshot, kind)], budget_tokens)
 
 
@@ -111,7 +111,7 @@ def _when(snapshot: Snapshot) -> str:
     return "after the close" if bar.available_at == snapshot.decision_time else f"last bar: {sheets.day(snapshot, bar.date)}"
 
 
-def _known(what: str, name: str, table: Mapping[str, T]) -> T:
+def _entry(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
-        raise PipelineError(f"unknown {what} {name!r}; known: {', '.join(table)}")
+        raise PipelineError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
     return table[name]

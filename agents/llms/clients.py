@@ -9,15 +9,12 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from agents.contract.answer import Answer, Failure, Timing
-from agents.contract.gate import Call, Gate, Permit, WorstCase
-from agents.contract.lineup import Model, Server
-from agents.contract.request import Place, Request
 from agents.errors import ModelCallError, PromptTooLong, Unsupported
 from agents.llms.failures import classify, without_keys
 from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import tapped
+from agents.types import Admission, Answer, Call, CallSite, Failure, Model, Permit, Request, Server, Timing, WorstCase
 from domain.providers import PROVIDERS
 
 _ESTIMATE_MARGIN = 1.25
@@ -104,22 +101,22 @@ def _disable_tracing() -> None:
     langsmith.configure(**settings)
 
 
-async def ask(place: Place, request: Request, gate: Gate, clients: Clients) -> Answer:
+async def ask(site: CallSite, request: Request, admission: Admission, clients: Clients) -> Answer:
     """Answer one request, from the journal if it was paid for before; every attempt is admitted and recorded.
 
-    Raises PromptTooLong before anything is sent, ModelCallError when the gate allows no further attempt, and Halt when the
+    Raises PromptTooLong before anything is sent, ModelCallError when the admission allows no further attempt, and Halt when the
     cell must not continue.
     """
-    recalled = await gate.recall(place, request)
+    recalled = await admission.recall(site, request)
     if recalled is not None:
         return recalled
     provider = clients.provider(request.model)
     await provider.prepare(request.model)
     worst = worst_case(request, provider.context_window(request.model))
     while True:
-        permit = await gate.admit(place, request, worst)
-        call = await _send_or_discard(place, request, permit, gate, provider)
-        wait_s = await gate.record(call)
+        permit = await admission.admit(site, request, worst)
+        call = await _send_or_discard(site, request, permit, admission, provider)
+        wait_s = await admission.record(call)
         if call.answer is not None:
             return call.answer
         if wait_s is None:
@@ -141,16 +138,16 @@ def worst_case(request: Request, window: int | None) -> WorstCase:
     return WorstCase(min(round(estimated * _ESTIMATE_MARGIN), window), min(cap or window, window))
 
 
-async def _send_or_discard(place: Place, request: Request, permit: Permit, gate: Gate, provider: Provider) -> Call:
+async def _send_or_discard(site: CallSite, request: Request, permit: Permit, admission: Admission, provider: Provider) -> Call:
     try:
-        return await _send(place, request, permit, provider)
+        return await _send(site, request, permit, provider)
     except BaseException:
         # Cancelled, or an internal error: the request may be billed anyway.
-        await asyncio.shield(gate.discard(place, permit))
+        await asyncio.shield(admission.discard(site, permit))
         raise
 
 
-async def _send(place: Place, request: Request, permit: Permit, provider: Provider) -> Call:
+async def _send(site: CallSite, request: Request, permit: Permit, provider: Provider) -> Call:
     arrived, started_at, answer, failure, slot = time.perf_counter(), time.time(), None, None, Slot()
     started = arrived
     with tapped() as wire:
@@ -165,7 +162,7 @@ async def _send(place: Place, request: Request, permit: Permit, provider: Provid
     timing = _timing(answer, slot, started_at, duration_s)
     return Call(
         call_id=permit.call_id,
-        place=place,
+        site=site,
         request=request,
         timing=timing,
         answer=replace(answer, timing=timing) if answer else None,

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from agents.contract.answer import Answer
-from agents.contract.lineup import Model, Server
-from agents.contract.request import Request
 from agents.llms.embedded_client import EmbeddedClient
 from agents.llms.openai import OpenAI
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Slot, Warmth, no_wait
 from agents.llms.weights import INSTALL, WEIGHTS, missing_parts
 from agents.llms.wire import Wire
+from agents.types import Answer, Model, Request, Server
 
 _FIX_PACKAGE = "pip install 'xllamacpp>=2026.10'"
 _FIX_LIBRARY = "install that system library; libgomp.so.1: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from agents.contract.request import Part, ToolCall, ToolSpec
+from agents.types import Part, ToolCall, ToolSpec
 
 
 def join(parts: Sequence[Part]) -> tuple[Part, ...]:

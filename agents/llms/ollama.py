@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.contract.answer import Answer
-from agents.contract.lineup import Model, Server
-from agents.contract.request import Request
 from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.ollama_server import ModelDetails, OllamaServer
 from agents.llms.ollama_stream import Stream, uncut_transport
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, Warmth, no_wait, output_cap
 from agents.llms.wire import Wire, hooks
+from agents.types import Answer, Model, Request, Server
 
 KEEP_ALIVE = "30m"
 """Longer than any pause within an arm; after a crash the model is unloaded eventually."""

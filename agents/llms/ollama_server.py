@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.contract.lineup import Model, Server
 from agents.errors import ModelCallError
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Warmth
+from agents.types import Model, Server
 
 URL = "http://127.0.0.1:11434"
 _TIMEOUT_S = 4.0

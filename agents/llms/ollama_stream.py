@@ -10,12 +10,11 @@ from typing import Any
 
 import httpx
 
-from agents.contract.answer import Answer, Timing
-from agents.contract.request import Request, ToolCall
 from agents.llms.messages import join
 from agents.llms.ollama_server import ModelDetails
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import note_sent, token_count, valid_utf8
+from agents.types import Answer, Request, Timing, ToolCall
 from domain.usage import Usage
 
 

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from agents.contract.answer import Answer
-from agents.contract.lineup import Model, Server
-from agents.contract.request import Request
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, no_wait, output_cap
 from agents.llms.wire import Wire, hooks, note_sent
+from agents.types import Answer, Model, Request, Server
 
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0

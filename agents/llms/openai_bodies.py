@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agents.contract.answer import Answer, Timing
-from agents.contract.request import ToolCall
 from agents.llms.failures import failed
 from agents.llms.wire import Wire, token_count, valid_utf8
+from agents.types import Answer, Timing, ToolCall
 from domain.usage import Usage
 
 _FINISH_REASONS = {

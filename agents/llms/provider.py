@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agents.contract.answer import Answer
-from agents.contract.lineup import Model, Server
-from agents.contract.request import Request
 from agents.llms.wire import Wire
+from agents.types import Answer, Model, Request, Server
 
 UNCAPPED_OUTPUT_TOKENS = 128_000
 """The longest answer of any hosted model without a cap."""

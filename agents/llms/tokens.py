@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
-from agents.contract.lineup import Model
-from agents.contract.request import Part, Request
 from agents.llms.messages import join
+from agents.types import Model, Part, Request
 from domain import models
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")

@@ -31,7 +31,7 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
-class History:
+class PriceHistory:
     """Prices of one ticker, oldest first, with splits and dividends."""
 
     bars: tuple[Bar, ...]
@@ -40,7 +40,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Found(Generic[Row]):
+class SourceRows(Generic[Row]):
     """A source's rows for one query."""
 
     rows: tuple[Row, ...] = ()
@@ -51,7 +51,7 @@ class Found(Generic[Row]):
 
 
 @dataclass(frozen=True)
-class Today:
+class CurrentData:
     """What a source knows about a company now; all of it counts as known from this moment."""
 
     name: str | None = None
@@ -61,7 +61,7 @@ class Today:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SourceSettings:
     """What a source may need from the experiment and the environment."""
 
     archive: str | None = None
@@ -79,7 +79,7 @@ class Source:
     version = 1
     """A source raises it when it reads the same content differently: its cases are frozen again."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
 
     def fingerprint(self) -> str:
@@ -94,7 +94,7 @@ class Source:
         """The company's name."""
         return None
 
-    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
+    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> PriceHistory:
         """Raw sessions from `first` that closed by `until`. Raises NoSuchCase for an unknown ticker."""
         raise SnapshotError(f"the source {self.name!r} has no prices; known: {', '.join(source_names('prices'))}")
 
@@ -102,35 +102,35 @@ class Source:
         """The vendor's adjusted closes, which contain later actions: for the look-ahead check, never for a prompt."""
         return {}
 
-    def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
+    def filings(self, ticker: str, until: dt.datetime) -> SourceRows[Fact]:
         """Statement lines as filed by `until`; for a restated line the last filing."""
-        return Found(absent=self.lacks("filings"))
+        return SourceRows(absent=self.lacks("filings"))
 
-    def news(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
+    def news(self, ticker: str, since: dt.datetime, until: dt.datetime) -> SourceRows[News]:
         """Company and market-wide news of the window, newest first."""
-        return Found(absent=self.lacks("news"))
+        return SourceRows(absent=self.lacks("news"))
 
-    def social(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
+    def social(self, ticker: str, since: dt.datetime, until: dt.datetime) -> SourceRows[News]:
         """Social texts of the window, newest first."""
-        return Found(absent=self.lacks("social"))
+        return SourceRows(absent=self.lacks("social"))
 
-    def insiders(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[Insider]:
+    def insiders(self, ticker: str, since: dt.datetime, until: dt.datetime) -> SourceRows[Insider]:
         """Insider transactions filed in the window, newest first."""
-        return Found(absent=self.lacks("insiders"))
+        return SourceRows(absent=self.lacks("insiders"))
 
-    def macro(self, since: dt.datetime, until: dt.datetime) -> Found[Macro]:
+    def macro(self, since: dt.datetime, until: dt.datetime) -> SourceRows[Macro]:
         """Economic series published in the window, newest first."""
-        return Found(absent=self.lacks("macro"))
+        return SourceRows(absent=self.lacks("macro"))
 
-    def today(self, ticker: str, now: dt.datetime) -> Today:
+    def today(self, ticker: str, now: dt.datetime) -> CurrentData:
         """What is known now, for an archive that is extended day by day."""
-        return Today()
+        return CurrentData()
 
     def lacks(self, part: str) -> str:
         return f"the data source {self.name!r} has no {ABSENT_AS[part]}"
 
 
-class Nowhere(Source):
+class NoSource(Source):
     """The source of a kind of data for which the experiment names none."""
 
     def lacks(self, part: str) -> str:
@@ -138,7 +138,7 @@ class Nowhere(Source):
 
 
 @dataclass(frozen=True)
-class Desk:
+class DataSources:
     """The source of each kind of data."""
 
     by_part: Mapping[str, Source]
@@ -157,23 +157,23 @@ def source_names(part: str) -> tuple[str, ...]:
 
 def open_sources(
     data: Mapping[str, Any], archive: str | None = None, cache: Path | None = None, contact: str | None = None
-) -> Desk:
+) -> DataSources:
     """Open the sources that `data` names; a kind of data without a source yields a sentence that says so."""
-    settings = Settings(archive=archive or data.get("archive"), cache=cache, contact=contact)
+    settings = SourceSettings(archive=archive or data.get("archive"), cache=cache, contact=contact)
     opened: dict[str, Source] = {}
     for name in {data[part] for part in DATA_KINDS if data.get(part)}:
         opened[name] = _class(name)(settings)
     main = opened[data["prices"]]
-    return Desk({part: _chosen(part, data, opened, main, settings) for part in DATA_KINDS})
+    return DataSources({part: _chosen(part, data, opened, main, settings) for part in DATA_KINDS})
 
 
-def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], main: Source, settings: Settings) -> Source:
+def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], main: Source, settings: SourceSettings) -> Source:
     """Insider transactions come with filings; the demo source states itself what it lacks."""
     if part == "insiders" and data.get("filings"):
         return opened[data["filings"]]
     if data.get(part):
         return opened[data[part]]
-    return main if main.name == "demo" else Nowhere(settings)
+    return main if main.name == "demo" else NoSource(settings)
 
 
 def _class(name: str) -> type[Source]:

@@ -13,7 +13,7 @@ from agents.errors import BadArchive, NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC, Bar, Dividend, Fact, Insider, Macro, News, Split
 from agents.inputs.sessions import close_of, is_session
 from agents.inputs.text import SUMMARY, TITLE, clean
-from agents.sources import STATEMENT_DAYS, Found, History, Source, latest, within
+from agents.sources import STATEMENT_DAYS, PriceHistory, Source, SourceRows, latest, within
 from agents.sources.archive_format import TABLES, check
 
 Row = TypeVar("Row")
@@ -34,40 +34,40 @@ class Archive(Source):
         rows = self._rows("companies").get(ticker)
         return str(rows[0]["name"]) if rows else None
 
-    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
+    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> PriceHistory:
         bars = self._bars.get(ticker)
         if bars is None:
             known = ", ".join(self.tickers()[:40])
             raise NoSuchCase(f"the archive {self._shown_address} has no prices of {ticker!r}; it has: {known}")
         splits, dividends = self._splits.get(ticker, ()), self._dividends.get(ticker, ())
-        return History(
+        return PriceHistory(
             tuple(bar for bar in bars if bar.date >= first and bar.available_at <= until),
             tuple(split for split in splits if split.ex_date >= first and split.available_at <= until),
             tuple(paid for paid in dividends if paid.ex_date >= first and paid.available_at <= until),
         )
 
-    def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
+    def filings(self, ticker: str, until: dt.datetime) -> SourceRows[Fact]:
         rows = self._facts.get(ticker, ())
         oldest = until.date() - dt.timedelta(days=STATEMENT_DAYS)
         available = [row for row in rows if row.available_at <= until and row.period_end >= oldest]
         undated = sum(oldest <= end <= until.date() for end in self._undated_facts.get(ticker, ()))
         return self._found("fundamentals", latest(available), undated, f"no statement of {ticker} had been filed")
 
-    def news(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
+    def news(self, ticker: str, since: dt.datetime, until: dt.datetime) -> SourceRows[News]:
         rows = within((*self._texts("news").get(ticker, ()), *self._texts("news").get("", ())), since, until)
         undated = sum(self._undated("news").get(name, 0) for name in (ticker, ""))
         return self._found("news", rows, undated, _empty_window("news", since, until))
 
-    def social(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[News]:
+    def social(self, ticker: str, since: dt.datetime, until: dt.datetime) -> SourceRows[News]:
         rows = within(self._texts("social").get(ticker, ()), since, until)
         return self._found("social", rows, self._undated("social").get(ticker, 0), _empty_window("social text", since, until))
 
-    def insiders(self, ticker: str, since: dt.datetime, until: dt.datetime) -> Found[Insider]:
+    def insiders(self, ticker: str, since: dt.datetime, until: dt.datetime) -> SourceRows[Insider]:
         rows = within(self._trades.get(ticker, ()), since, until)
         undated = self._undated("insiders").get(ticker, 0)
         return self._found("insiders", rows, undated, _empty_window("insider transaction", since, until))
 
-    def macro(self, since: dt.datetime, until: dt.datetime) -> Found[Macro]:
+    def macro(self, since: dt.datetime, until: dt.datetime) -> SourceRows[Macro]:
         rows = within(self._series, since, until)
         return self._found("macro", rows, sum(self._undated("macro").values()), _empty_window("macro value", since, until))
 
@@ -79,10 +79,10 @@ class Archive(Source):
         """A checked pyarrow table, or None when the archive has none of this name."""
         return self._tables.get(name)
 
-    def _found(self, table: str, rows: Sequence[Row], undated: int, why_empty: str) -> Found[Row]:
+    def _found(self, table: str, rows: Sequence[Row], undated: int, why_empty: str) -> SourceRows[Row]:
         if table not in self._files:
             why_empty = f"this archive has no table {table!r}"
-        return Found(tuple(rows), undated, None if rows else why_empty)
+        return SourceRows(tuple(rows), undated, None if rows else why_empty)
 
     @property
     def _shown_address(self) -> str:

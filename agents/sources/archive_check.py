@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.inputs.datum import Bar
-from agents.inputs.indicators import WINDOWS
+from agents.inputs.prices import WINDOWS
 from agents.inputs.sessions import is_session, sessions_between
-from agents.sources import Settings
+from agents.sources import SourceSettings
 from agents.sources.archive import Archive
 from agents.sources.archive_format import TABLES
 
@@ -35,7 +35,7 @@ class ArchiveReport:
 
 def check_archive(folder: str) -> ArchiveReport:
     """Read and check every table. Raises BadArchive with table, column and row, SourceFailed if it cannot be reached."""
-    archive = Archive(Settings(archive=folder))
+    archive = Archive(SourceSettings(archive=folder))
     tables = {name: archive.table(name) for name in TABLES if archive.table(name) is not None}
     bars = {ticker: archive.bars(ticker) for ticker in archive.tickers()}
     reports = tuple(_table(name, table) for name, table in tables.items())

@@ -15,7 +15,7 @@ from itertools import pairwise
 from agents.errors import NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC, Bar, Dividend, Split
 from agents.inputs.sessions import close_of, is_session
-from agents.sources import History, Source
+from agents.sources import PriceHistory, Source
 
 NAMES = {
     "AAPL": "Apple Inc.",
@@ -41,11 +41,11 @@ class Demo(Source):
     def company(self, ticker: str) -> str | None:
         return NAMES.get(ticker)
 
-    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
+    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> PriceHistory:
         if ticker not in self._histories:
             raise NoSuchCase(f"the demo source has no ticker {ticker!r}; known: {', '.join(self.tickers())}")
         history = self._histories[ticker]
-        return History(
+        return PriceHistory(
             tuple(bar for bar in history.bars if bar.date >= first and bar.available_at <= until),
             tuple(split for split in history.splits if split.ex_date >= first and split.available_at <= until),
             tuple(paid for paid in history.dividends if paid.ex_date >= first and paid.available_at <= until),
@@ -59,7 +59,7 @@ class Demo(Source):
         return _read()
 
     @cached_property
-    def _histories(self) -> dict[str, History]:
+    def _histories(self) -> dict[str, PriceHistory]:
         return {ticker: _history(rows) for ticker, rows in self._rows.items()}
 
 
@@ -86,11 +86,11 @@ def _bar(day: dt.date, row: dict[str, str]) -> Bar:
     return Bar(day, open_, high, low, close, float(row["Volume"]), close_of(day))
 
 
-def _history(rows: Sequence[tuple[Bar, float]]) -> History:
+def _history(rows: Sequence[tuple[Bar, float]]) -> PriceHistory:
     steps = list(_steps(rows))
     splits = tuple(Split(bar.date, ratio, _morning(bar.date)) for bar, _, ratio, _ in steps if ratio != 1.0)
     dividends = (Dividend(bar.date, _cash(before, rest), None, None, _morning(bar.date)) for bar, before, _, rest in steps)
-    return History(tuple(bar for bar, _ in rows), splits, tuple(paid for paid in dividends if paid.amount >= 0.01))
+    return PriceHistory(tuple(bar for bar, _ in rows), splits, tuple(paid for paid in dividends if paid.amount >= 0.01))
 
 
 def _steps(rows: Sequence[tuple[Bar, float]]) -> Iterator[tuple[Bar, Bar, float, float]]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from agents.errors import SnapshotError, SourceFailed
 from agents.inputs.datum import UTC, Fact
-from agents.sources import STATEMENT_DAYS, Found, Settings, Source, latest
+from agents.sources import STATEMENT_DAYS, Source, SourceRows, SourceSettings, latest
 
 URLS = ("https://www.sec.gov", "https://data.sec.gov")
 SPACING_S = 0.11
@@ -29,7 +29,7 @@ class Edgar(Source):
 
     name = "edgar"
 
-    def __init__(self, settings: Settings, urls: tuple[str, str] = URLS, waits_s: Sequence[float] = WAITS_S) -> None:
+    def __init__(self, settings: SourceSettings, urls: tuple[str, str] = URLS, waits_s: Sequence[float] = WAITS_S) -> None:
         super().__init__(settings)
         self._urls = urls
         self._waits_s = waits_s
@@ -45,9 +45,9 @@ class Edgar(Source):
         listed = self._listed.get(ticker)
         return str(listed["title"]) if listed else None
 
-    def filings(self, ticker: str, until: dt.datetime) -> Found[Fact]:
+    def filings(self, ticker: str, until: dt.datetime) -> SourceRows[Fact]:
         if ticker not in self._listed:
-            return Found(absent=f"the SEC lists no company under {ticker}")
+            return SourceRows(absent=f"the SEC lists no company under {ticker}")
         oldest = until.date() - dt.timedelta(days=STATEMENT_DAYS)
         available = [
             (rank, fact)
@@ -55,7 +55,7 @@ class Edgar(Source):
             if fact.available_at <= until and fact.period_end >= oldest
         ]
         rows = with_quarters(_first_tags(available))
-        return Found(rows, absent=None if rows else f"{ticker} had filed no statement with the SEC")
+        return SourceRows(rows, absent=None if rows else f"{ticker} had filed no statement with the SEC")
 
     def _ranked_facts(self, ticker: str, until: dt.datetime) -> list[tuple[int, Fact]]:
         """(rank of its tag, fact) for every filed line, fetched at or after `until`."""

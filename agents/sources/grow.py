@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.errors import BadArchive, SnapshotError
 from agents.inputs.datum import Fact, News
-from agents.sources import Desk, Source
+from agents.sources import DataSources, Source
 from agents.sources.archive_format import TABLES
 from domain.data_kinds import DATA_KINDS
 
@@ -22,9 +22,9 @@ _KEYS = {
 _NOT_NOW = ("archive", "demo", "")
 
 
-def live_sources(desk: Desk) -> tuple[Source, ...]:
+def live_sources(sources: DataSources) -> tuple[Source, ...]:
     """Sources with new data every day. Raises SnapshotError if the experiment names none."""
-    live = {desk[part].name: desk[part] for part in DATA_KINDS if desk[part].name not in _NOT_NOW}
+    live = {sources[part].name: sources[part] for part in DATA_KINDS if sources[part].name not in _NOT_NOW}
     if not live:
         raise SnapshotError("no source of this experiment has current data; fix: data.prices: yfinance, data.filings: edgar")
     return tuple(live.values())

@@ -14,7 +14,7 @@ from agents.errors import NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC, Bar, Dividend, Fact, News, Split
 from agents.inputs.sessions import close_of, is_session
 from agents.inputs.text import SUMMARY, TITLE, clean
-from agents.sources import History, Settings, Source, Today
+from agents.sources import CurrentData, PriceHistory, Source, SourceSettings
 
 WAITS_S = (5.0, 20.0, 60.0)
 """Seconds to wait after each rate limit before the next attempt."""
@@ -40,7 +40,7 @@ class Yahoo(Source):
 
     name = "yfinance"
 
-    def __init__(self, settings: Settings, session: Any = None, waits_s: Sequence[float] = WAITS_S) -> None:
+    def __init__(self, settings: SourceSettings, session: Any = None, waits_s: Sequence[float] = WAITS_S) -> None:
         super().__init__(settings)
         self._session = session
         self._waits_s = waits_s
@@ -53,10 +53,10 @@ class Yahoo(Source):
         }
         return reasons.get(part) or super().lacks(part)
 
-    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> History:
+    def prices(self, ticker: str, first: dt.date, until: dt.datetime) -> PriceHistory:
         rows = self._rows(ticker, until)
         shown = [row for row in rows if row["date"] >= first and is_session(row["date"]) and close_of(row["date"]) <= until]
-        return History(
+        return PriceHistory(
             tuple(_bar(row) for row in shown),
             tuple(Split(row["date"], row["split"], _morning(row["date"])) for row in shown if row["split"] != 1.0),
             tuple(_dividend(row) for row in shown if row["dividend"] > 0),
@@ -66,7 +66,7 @@ class Yahoo(Source):
         rows = self._histories[ticker][1] if ticker in self._histories else []
         return {row["date"]: row["adjusted"] for row in rows}
 
-    def today(self, ticker: str, now: dt.datetime) -> Today:
+    def today(self, ticker: str, now: dt.datetime) -> CurrentData:
         """News, name, share count and statements as Yahoo shows them now; they count as known from now on."""
         return self._with_retries(ticker, lambda: _today(self._ticker(ticker), now))
 
@@ -185,13 +185,13 @@ def _morning(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), UTC)
 
 
-def _today(ticker: Any, now: dt.datetime) -> Today:
+def _today(ticker: Any, now: dt.datetime) -> CurrentData:
     info = ticker.get_info()
     facts = [fact for frame in _frames(ticker) for fact in _facts(frame, now)]
     if shares := info.get("sharesOutstanding"):
         facts.append(Fact("company", "shares_outstanding", "", "", None, now.date(), float(shares), "shares", now))
     news = (_news(item, now) for item in ticker.get_news(count=50))
-    return Today(info.get("longName"), tuple(item for item in news if item), tuple(facts))
+    return CurrentData(info.get("longName"), tuple(item for item in news if item), tuple(facts))
 
 
 def _frames(ticker: Any) -> list[Any]:

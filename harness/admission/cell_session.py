@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agents import Answer, Call, Failure, Part, Permit, Place, Request, Timing, WorstCase
+from agents import Answer, Call, CallSite, Failure, Part, Permit, Request, Timing, WorstCase
 from harness.admission import journal
 from harness.admission.journal import JournalEntry
 from harness.admission.lease import RECHECK_S, Lease
@@ -50,7 +50,7 @@ class _InFlight:
 
 
 class CellSession:
-    """Implements agents.Gate for one cell, starting from the calls in its journal."""
+    """Implements agents.Admission for one cell, starting from the calls in its journal."""
 
     def __init__(self, context: AdmissionContext, cell: Cell, lease: Lease, journalled: Mapping[bytes, bytes]) -> None:
         self._context = context
@@ -75,7 +75,7 @@ class CellSession:
         """Rows of the message parts of this attempt's requests."""
         return rows.message_rows(self._parts.values())
 
-    async def recall(self, place: Place, request: Request) -> Answer | None:
+    async def recall(self, place: CallSite, request: Request) -> Answer | None:
         """The answer already paid for at this call site, if it answers exactly this request."""
         self._parts.update((part.message_id, part) for part in request.parts)
         answered = [entry for entry in self._entries.values() if entry.call_site_key == place.key and _is_answered(entry)]
@@ -84,7 +84,7 @@ class CellSession:
             _log.warning("the request at %s of cell %s has changed: sending it again", place.key, self._cell.cell_id[:12])
         return matching[-1].answer() if matching else self._recall_borrowed(place, request)
 
-    def _recall_borrowed(self, place: Place, request: Request) -> Answer | None:
+    def _recall_borrowed(self, place: CallSite, request: Request) -> Answer | None:
         """What an earlier parser's cell was answered; only an answer that is used becomes a call of this cell."""
         for call_id, entry in self._borrowed.items():
             if entry.call_site_key == place.key and _is_answered(entry) and journal.answers(entry, request):
@@ -93,7 +93,7 @@ class CellSession:
                 return entry.answer()
         return None
 
-    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+    async def admit(self, place: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         """Wait for budget and a slot. Raises Halt, but only after the cell's requests in flight have ended."""
         arrived = time.monotonic()
         backoff_s = arrived - self._failed_at.pop(place.key, arrived)
@@ -116,7 +116,7 @@ class CellSession:
         await _uncancelled(self._keep(call.call_id, entry, out, lesson, call.failure))
         return await self._answer_failure(call) if call.failure else None
 
-    async def discard(self, place: Place, permit: Permit) -> None:
+    async def discard(self, place: CallSite, permit: Permit) -> None:
         """The request was cut off. It may be billed, so its worst case counts as an estimate."""
         out = self._out[permit.call_id]
         entry = out.killed
@@ -182,15 +182,15 @@ class CellSession:
         failures = Counter(
             entry.row["error_type"]
             for entry in self._entries.values()
-            if entry.call_site_key == call.place.key and entry.row["outcome"] == "failed"
+            if entry.call_site_key == call.site.key and entry.row["outcome"] == "failed"
         )
         wait_s = pause_s(call.failure, failures)
         if wait_s is None:
             return None
         if wait_s > DEFER_OVER_S:
-            self._halt = self._halt or Deferred(f"{call.place.key}: {call.failure.message}", delay_s=wait_s)
+            self._halt = self._halt or Deferred(f"{call.site.key}: {call.failure.message}", delay_s=wait_s)
             await self._stop_if_halted()
-        self._failed_at[call.place.key] = time.monotonic()
+        self._failed_at[call.site.key] = time.monotonic()
         return wait_s
 
     async def _keep(self, call_id: str, entry: JournalEntry, out: _InFlight, lesson: str, failure: Failure | None) -> None:
@@ -218,7 +218,7 @@ class CellSession:
         args = [call_id, self._context.holder, model.name]
         await self._context.run("withdraw", self._cell.cell_id, self._limit(model).key, args)
 
-    def _prepare(self, call_id: str, place: Place, request: Request, worst_case: WorstCase) -> _InFlight:
+    def _prepare(self, call_id: str, place: CallSite, request: Request, worst_case: WorstCase) -> _InFlight:
         server, prices = self._server(request.model), self._context.prices
         worst_usd = self._context.worst_case_usd(request, worst_case)
         now, request_hash = time.time(), journal.request_hash(request)
@@ -228,7 +228,7 @@ class CellSession:
         killed = self._entry(Call(call_id, place, request, Timing(now)), request_hash, "killed", estimate)
         return _InFlight(request, request_hash, killed, worst_usd, now)
 
-    def _local_killed(self, permit: Permit, place: Place, out: _InFlight) -> JournalEntry:
+    def _local_killed(self, permit: Permit, place: CallSite, out: _InFlight) -> JournalEntry:
         timing = Timing(out.sent_at, duration_s=time.time() - out.sent_at)
         call = Call(permit.call_id, place, out.request, timing, queued_s=permit.queued_s, backoff_s=permit.backoff_s)
         priced = pricing.price(call, self._server(out.request.model), self._context.prices)

@@ -108,7 +108,7 @@ class Renderer:
         counts = [[_tokens(prompt, counter) for prompt in prompts] for prompts in cells]
         means = [_mean(column) for column in zip(*counts, strict=True)]
         each = tuple(
-            Prompt(prompt.place.role, whole, shared, prompt.output_tokens, prompt.output_cap, prompt.handed_tokens / whole)
+            Prompt(prompt.site.role, whole, shared, prompt.output_tokens, prompt.output_cap, prompt.handed_tokens / whole)
             for prompt, (whole, shared) in zip(cells[0], means, strict=True)
         )
         return Prompts(each, _deviation([sum(whole for whole, _ in count) for count in counts]), len(cells))

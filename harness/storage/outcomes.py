@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import agents
-from agents import History, Source
+from agents import PriceHistory, Source
 from domain.case import case_id
 from harness.cells import Cell
 from harness.storage.folder import Folder
@@ -52,16 +52,16 @@ class PriceHistories:
         self.source = source
         self.first = first
         self.now = now
-        self._histories: dict[str, History] = {}
+        self._histories: dict[str, PriceHistory] = {}
         self._bars: dict[str, dict[dt.date, Any]] = {}
 
-    def history(self, ticker: str) -> History:
+    def history(self, ticker: str) -> PriceHistory:
         """Empty for a ticker unknown to the source."""
         if ticker not in self._histories:
             try:
                 self._histories[ticker] = self.source.prices(ticker, self.first, self.now)
             except agents.NoSuchCase:
-                self._histories[ticker] = History(())
+                self._histories[ticker] = PriceHistory(())
             self._bars[ticker] = {bar.date: bar for bar in self._histories[ticker].bars}
         return self._histories[ticker]
 
@@ -143,7 +143,7 @@ def _span(date: dt.date, horizon: int) -> Span:
     return entry, exit_
 
 
-def _daily(history: History) -> Iterator[Row]:
+def _daily(history: PriceHistory) -> Iterator[Row]:
     splits = {split.ex_date: split.ratio for split in history.splits}
     paid: dict[dt.date, float] = {}
     for dividend in history.dividends:

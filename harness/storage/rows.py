@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agents import Call, Part, Place, Result
+from agents import Call, CallSite, Part, Result
 from domain.ratings import SCORES
 from domain.usage import USAGE_FIELDS
 from harness.cells import Cell
@@ -68,8 +68,8 @@ def with_parsed(calls: Iterable[Row], parsed: Mapping[str, str]) -> list[Row]:
     return [call | {"parsed": parsed.get(place_of(call).key)} if call["response"] else call for call in calls]
 
 
-def place_of(call: Row) -> Place:
-    return Place(call["role"], call["round"], call["kind"], call["index"])
+def place_of(call: Row) -> CallSite:
+    return CallSite(call["role"], call["round"], call["kind"], call["index"])
 
 
 def message_rows(parts: Iterable[Part]) -> list[Row]:
@@ -121,7 +121,7 @@ def _sum(values: Iterable[Any]) -> Any:
 
 
 def _place(call: Call) -> Row:
-    return {key: getattr(call.place, key) for key in ("role", "round", "kind", "index")}
+    return {key: getattr(call.site, key) for key in ("role", "round", "kind", "index")}
 
 
 def _asked(call: Call) -> Row:

@@ -74,7 +74,7 @@ class SnapshotLibrary:
         self.folder = folder
         self.archive = archive
         self.contact = contact or servers.read_environment().get("SEC_CONTACT")
-        self._desks: dict[str, tuple[agents.Desk, tuple[str, ...]]] = {}
+        self._desks: dict[str, tuple[agents.DataSources, tuple[str, ...]]] = {}
         self._index = dict(_read_index(folder / INDEX))
 
     def get(self, case: CaseInputs) -> tuple[str, bytes]:
@@ -97,12 +97,12 @@ class SnapshotLibrary:
         names = [self._index[key] for key in keys if key in self._index]
         return next(((name, raw) for name in names if (raw := _intact(self.folder, name)) is not None), None)
 
-    def _keys(self, case: CaseInputs) -> tuple[agents.Desk, list[str]]:
+    def _keys(self, case: CaseInputs) -> tuple[agents.DataSources, list[str]]:
         """The case's sources, and the keys of its snapshot in the index: today's, then that of version 0.1.0."""
         desk, made_from = self._desk(case.data)
         return desk, [sha256(f"{case.case_id} {content}".encode()).hexdigest() for content in made_from]
 
-    def _desk(self, data: Mapping[str, Any]) -> tuple[agents.Desk, tuple[str, ...]]:
+    def _desk(self, data: Mapping[str, Any]) -> tuple[agents.DataSources, tuple[str, ...]]:
         """The opened sources of these settings, with hashes of everything but the case that a snapshot depends on."""
         settings = digest_of(dict(data))
         if settings not in self._desks:

@@ -14,7 +14,7 @@ from typing import Protocol
 from redis import RedisError
 
 import agents
-from agents import Clients, Gate, ModelCallError, Result, Snapshot
+from agents import Admission, Clients, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget
 from harness.experiment.replay_cells import JUDGE, REPLAY
@@ -28,7 +28,7 @@ from harness.workers.service_clock import ClockedAdmission, ServiceClock
 _WHOLE_RUN = ("run", "model")
 
 
-class CellAdmission(Gate, Protocol):
+class CellAdmission(Admission, Protocol):
     """Admission of a cell that keeps the rows of its calls."""
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import agents
-from agents import Contest, Entry, Hidden, Part, Recorded
+from agents import Contest, Contestant, Hidden, Part, Recorded
 from harness.cells import Cell
 from harness.errors import InvalidInput, Problem
 from harness.experiment.replay_cells import ReplaySource
@@ -96,8 +96,8 @@ def hidden_names(cell: Cell) -> Hidden:
     return Hidden(frozenset(cell.extra["names"]), frozenset({cell.ticker}))
 
 
-def _contestant(row: Row) -> Entry:
-    return Entry(row["response"] or "", row["parsed"])
+def _contestant(row: Row) -> Contestant:
+    return Contestant(row["response"] or "", row["parsed"])
 
 
 def _all_have_text(*rows: Row) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from agents import Answer, Call, Gate, Permit, Place, Request, WorstCase
+from agents import Admission, Answer, Call, CallSite, Permit, Request, WorstCase
 from harness.errors import Draining
 
 
@@ -87,17 +87,17 @@ class ServiceClock:
 class ClockedAdmission:
     """Reports to the clock when requests of a cell wait and when they are in flight."""
 
-    def __init__(self, gate: Gate, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, gate: Admission, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
         """`is_draining`: whether this process is shutting down."""
         self._gate = gate
         self._clock = clock
         self._is_draining = is_draining
         self._backing_off: set[str] = set()
 
-    async def recall(self, place: Place, request: Request) -> Answer | None:
+    async def recall(self, place: CallSite, request: Request) -> Answer | None:
         return await self._gate.recall(place, request)
 
-    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+    async def admit(self, place: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         if place.key not in self._backing_off:
             self._clock.waiting_changed(1)
         try:
@@ -113,7 +113,7 @@ class ClockedAdmission:
         self._clock.in_flight_changed(-1)
         pause_s = await self._gate.record(call)
         if pause_s is not None:
-            self._backing_off.add(call.place.key)
+            self._backing_off.add(call.site.key)
             self._clock.waiting_changed(1)
         return pause_s
 
@@ -123,6 +123,6 @@ class ClockedAdmission:
             await self._clock.all_none_in_flight()
             raise Draining("this worker is shutting down")
 
-    async def discard(self, place: Place, permit: Permit) -> None:
+    async def discard(self, place: CallSite, permit: Permit) -> None:
         self._clock.in_flight_changed(-1)
         await self._gate.discard(place, permit)

@@ -66,10 +66,10 @@ def bars(
 ) -> list[dict[str, Any]]:
     """A steady climb: every close is the one before plus `step` of it."""
     rows = []
-    for place, day in enumerate(sessions_between(first, last)):
-        close = round(start * (1 + step) ** place, 4)
+    for site, day in enumerate(sessions_between(first, last)):
+        close = round(start * (1 + step) ** site, 4)
         prices = {"open": close, "high": round(close * 1.01, 4), "low": round(close * 0.99, 4), "close": close}
-        rows.append({"ticker": ticker, "date": day, **prices, "volume": 1_000_000 + place})
+        rows.append({"ticker": ticker, "date": day, **prices, "volume": 1_000_000 + site})
     return rows
 
 

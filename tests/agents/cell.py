@@ -1,4 +1,4 @@
-"""A cell as tests run it: a demo case, a scripted lineup, an open gate."""
+"""A cell as tests run it: a demo case, a scripted lineup, an open admission."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from agents import Pipeline, Place, Result, Snapshot, decide, freeze_case, open_sources
-from tests.fakes.scripted import OpenGate, Script, ScriptedClients, lineup, obedient
+from agents import CallSite, Pipeline, Result, Snapshot, decide, freeze_case, open_sources
+from tests.fakes.scripted import OpenAdmission, Script, ScriptedClients, lineup, obedient
 
 
 @cache
@@ -21,19 +21,19 @@ def run(
     pipeline: Pipeline | None = None,
     script: Script = obedient,
     *,
-    gate: OpenGate | None = None,
+    admission: OpenAdmission | None = None,
     models: Any = None,
-    delay_s: Callable[[Place], float] = lambda place: 0.0,
-) -> tuple[Result, OpenGate, ScriptedClients]:
-    gate = gate or OpenGate()
-    clients = ScriptedClients(gate, script, delay_s)
-    deciding = decide(snapshot(), lineup() if models is None else models, pipeline or Pipeline(), gate, clients)  # type: ignore[arg-type]
-    return asyncio.run(deciding), gate, clients
+    delay_s: Callable[[CallSite], float] = lambda site: 0.0,
+) -> tuple[Result, OpenAdmission, ScriptedClients]:
+    admission = admission or OpenAdmission()
+    clients = ScriptedClients(admission, script, delay_s)
+    deciding = decide(snapshot(), lineup() if models is None else models, pipeline or Pipeline(), admission, clients)  # type: ignore[arg-type]
+    return asyncio.run(deciding), admission, clients
 
 
-def prompt(gate: OpenGate, role: str, round: int = 0, kind: str = "primary") -> str:
-    """The whole prompt that a seat was sent."""
-    for place, request in gate.admitted:
-        if (place.role, place.round, place.kind) == (role, round, kind):
+def prompt(admission: OpenAdmission, role: str, round: int = 0, kind: str = "primary") -> str:
+    """The whole prompt that a turn was sent."""
+    for site, request in admission.admitted:
+        if (site.role, site.round, site.kind) == (role, round, kind):
             return "\n\n".join(part.text for part in request.parts)
     raise AssertionError(f"{role}/{round}/{kind} was never asked")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from agents import DECISION, Answer, Form, Model, Part, Place, Reading, Request, fill_in
+from agents import DECISION, Answer, CallSite, Form, Model, Part, Reading, Request, fill_in
 
 CORPUS = Path(__file__).with_name("ladder_corpus.yaml")
 
@@ -35,12 +35,12 @@ def texts() -> list[Text]:
 def climb(text: Text, form: Form = DECISION) -> Reading:
     """What the whole ladder reads when a model answers this text."""
 
-    async def answer(place: Place, request: Request) -> Answer:
-        said = text.text if place.kind == "primary" or text.repair is None else text.repair
+    async def answer(site: CallSite, request: Request) -> Answer:
+        said = text.text if site.kind == "primary" or text.repair is None else text.repair
         return Answer(said, finish_reason=text.finish, truncated=text.finish == "length")
 
     request = Request(Model("scripted", "scripted", "scripted-1"), (Part("user", "Decide."),), form.schema())
-    return asyncio.run(fill_in(Place("portfolio_manager"), request, form, answer))
+    return asyncio.run(fill_in(CallSite("portfolio_manager"), request, form, answer))
 
 
 def verdict(text: Text, reading: Reading) -> str:

@@ -1,4 +1,4 @@
-"""One form, asked for through the door: typed, repaired, recovered, or an honest word on why not."""
+"""One form, requested from a model: typed, repaired, recovered, or the reason why not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agents import Answer, Pipeline, Place, PromptTooLong, Request, Result
+from agents import Answer, CallSite, Pipeline, PromptTooLong, Request, Result
 from agents.decisions.forms import DECISION, FORMS
 from tests.agents.cell import prompt, run
-from tests.fakes.scripted import OpenGate, Reply, fill, obedient
+from tests.fakes.scripted import OpenAdmission, Reply, fill, obedient
 
 GOOD = {
     "summary": "Own a little more.",
@@ -22,46 +22,46 @@ GOOD = {
 }
 
 
-def decide_with(*replies: Reply, pipeline: Pipeline | None = None) -> tuple[Result, OpenGate]:
+def decide_with(*replies: Reply, pipeline: Pipeline | None = None) -> tuple[Result, OpenAdmission]:
     """A single call whose model gives these answers, the last one again and again."""
     left = list(replies)
 
-    def script(place: Place, request: Request) -> Reply:
+    def script(site: CallSite, request: Request) -> Reply:
         return left.pop(0) if len(left) > 1 else left[0]
 
-    result, gate, _ = run(pipeline or Pipeline(depth="single_call"), script)
-    return result, gate
+    result, admission, _ = run(pipeline or Pipeline(depth="single_call"), script)
+    return result, admission
 
 
 def test_a_form_is_a_typed_decision_and_costs_one_call() -> None:
-    result, gate = decide_with(json.dumps(GOOD))
+    result, admission = decide_with(json.dumps(GOOD))
     assert result.decision is not None
     assert (result.decision_status, result.decision.rating, result.decision.action) == ("typed", "Overweight", "BUY")
     assert (result.decision.confidence, result.decision.target_price, result.decision.horizon) == (0.6, 220.5, "6 weeks")
     assert "Own a little more." in result.decision.rationale
-    assert len(gate.calls) == 1
+    assert len(admission.calls) == 1
     assert json.loads(result.parsed["portfolio_manager/0/primary/0"]) == GOOD
 
 
 def test_a_broken_form_is_repaired_once_and_the_repair_says_what_was_wrong() -> None:
-    result, gate = decide_with('{"rating": "Accumulate"}', json.dumps(GOOD))
+    result, admission = decide_with('{"rating": "Accumulate"}', json.dumps(GOOD))
     assert result.decision_status == "repaired"
-    assert [call.place.kind for call in gate.calls] == ["primary", "repair"]
-    assert '"summary" is missing' in prompt(gate, "portfolio_manager", kind="repair")
+    assert [call.site.kind for call in admission.calls] == ["primary", "repair"]
+    assert '"summary" is missing' in prompt(admission, "portfolio_manager", kind="repair")
     assert list(result.parsed) == ["portfolio_manager/0/repair/0"]
 
 
 def test_the_repair_continues_the_prompt_so_that_its_prefix_is_cached() -> None:
-    _, gate = decide_with("no form", json.dumps(GOOD))
-    first, second = (call.request for call in gate.calls)
+    _, admission = decide_with("no form", json.dumps(GOOD))
+    first, second = (call.request for call in admission.calls)
     assert second.parts[: len(first.parts)] == first.parts
     assert second.cache_key == first.cache_key
     assert second.schema == first.schema
 
 
 def test_a_rating_in_prose_is_recovered_after_the_repair_failed() -> None:
-    result, gate = decide_with("Rating: Sell")
-    assert (result.decision_status, len(gate.calls)) == ("recovered", 2)
+    result, admission = decide_with("Rating: Sell")
+    assert (result.decision_status, len(admission.calls)) == ("recovered", 2)
     assert result.decision is not None
     assert (result.decision.rating, result.decision.rationale) == ("Sell", "Rating: Sell")
 
@@ -85,28 +85,30 @@ def test_a_rating_in_prose_is_recovered_after_the_repair_failed() -> None:
     ids=lambda value: str(value)[:30],
 )
 def test_a_broken_answer_is_an_outcome_and_never_a_rating(reply: Reply, status: str, calls: int) -> None:
-    result, gate = decide_with(reply)
+    result, admission = decide_with(reply)
     assert (result.decision, result.decision_status, result.error) == (None, status, None)
-    assert len(gate.calls) == calls
+    assert len(admission.calls) == calls
     assert result.stage_ratings == {"portfolio_manager": None}
 
 
 def test_nan_and_infinity_are_refused_by_the_first_rung_and_dropped_by_the_third() -> None:
-    result, gate = decide_with('{"summary": "s", "thesis": "t", "rating": "Buy", "confidence": NaN, "target_price": Infinity}')
-    assert (result.decision_status, len(gate.calls)) == ("recovered", 2)
+    result, admission = decide_with(
+        '{"summary": "s", "thesis": "t", "rating": "Buy", "confidence": NaN, "target_price": Infinity}'
+    )
+    assert (result.decision_status, len(admission.calls)) == ("recovered", 2)
     assert result.decision is not None
     assert (result.decision.confidence, result.decision.target_price) == (None, None)
 
 
 def test_a_repair_that_does_not_fit_the_context_leaves_the_first_text_to_be_read() -> None:
-    gate = OpenGate(halt_at=lambda place: PromptTooLong("too long") if place.kind == "repair" else None)
-    result, _, _ = run(Pipeline(depth="single_call"), lambda place, request: "Rating: Hold", gate=gate)
+    admission = OpenAdmission(halt_at=lambda site: PromptTooLong("too long") if site.kind == "repair" else None)
+    result, _, _ = run(Pipeline(depth="single_call"), lambda site, request: "Rating: Hold", admission=admission)
     assert (result.decision_status, result.error) == ("recovered", None)
 
 
 def test_a_huge_broken_answer_is_not_sent_back_whole() -> None:
-    _, gate = decide_with("x" * 200_000, json.dumps(GOOD))
-    assert len(prompt(gate, "portfolio_manager", kind="repair")) < 50_000
+    _, admission = decide_with("x" * 200_000, json.dumps(GOOD))
+    assert len(prompt(admission, "portfolio_manager", kind="repair")) < 50_000
 
 
 def test_a_form_bound_to_a_small_cap_can_end_within_it() -> None:
@@ -124,15 +126,15 @@ def test_schemas_are_flat_and_strict() -> None:
 
 
 def test_the_schema_is_sent_and_said() -> None:
-    _, gate, _ = run()
+    _, admission, _ = run()
     for role, form in (
         ("sentiment_analyst", "sentiment"),
         ("research_manager", "plan"),
         ("trader", "proposal"),
         ("portfolio_manager", "decision"),
     ):
-        assert gate.asked(role)[0].schema == FORMS[form].schema()
-        assert all(f'"{field.name}"' in prompt(gate, role) for field in FORMS[form].fields)
+        assert admission.asked(role)[0].schema == FORMS[form].schema()
+        assert all(f'"{field.name}"' in prompt(admission, role) for field in FORMS[form].fields)
 
 
 def test_confidence_of_a_typed_decision_is_a_share() -> None:
@@ -143,8 +145,8 @@ def test_confidence_of_a_typed_decision_is_a_share() -> None:
 
 
 def test_lone_surrogates_reach_no_table() -> None:
-    def script(place: Place, request: Request) -> Reply:
-        return "bad \ud800 text" if request.schema is None else obedient(place, request)
+    def script(site: CallSite, request: Request) -> Reply:
+        return "bad \ud800 text" if request.schema is None else obedient(site, request)
 
     result, _, _ = run(script=script)
     assert result.error is None

@@ -35,12 +35,12 @@ ADVICE = {
     "rule": "The rule decides differently: its cells become new cells, which cost nothing.",
     "judge": "Judges are shown something else: judgements become new cells and are paid for again.",
     "reading": (
-        "The same answers are read differently: raise PARSER_VERSION in agents/identity.py. "
+        "The same answers are read differently: raise PARSER_VERSION in agents/pipeline/identity.py. "
         "Cells become new cells, and their recorded answers are read again without being paid for."
     ),
     "snapshot": (
         "The same data becomes another snapshot: raise `version` of the source that reads it differently, or SNAPSHOT_VERSION "
-        "in agents/inputs/freezing.py. All cases of these sources are frozen again and paid for again."
+        "in agents/sources/freezing.py. All cases of these sources are frozen again and paid for again."
     ),
     "source": "A source has another version: its cases are frozen again and paid for again.",
     "cell": (
@@ -113,9 +113,9 @@ def test_no_fingerprint_changes_by_accident() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("prompts.py", '"""Asks a judge which of two answers is better."""', '"""Ask a judge."""'),
-        ("flow.py", "voices = roles.of_stage(stage)", "speakers = voices = roles.of_stage(stage)"),
-        ("inputs/freezing.py", '"""Calendar days of prices', '"""Days of prices'),
+        ("pipeline/prompts.py", '"""Ask a judge which of two answers is better."""', '"""Ask a judge."""'),
+        ("pipeline/flow.py", "speakers = roles.of_stage(stage)", "voices = speakers = roles.of_stage(stage)"),
+        ("sources/freezing.py", '"""Calendar days of prices', '"""Days of prices'),
     ],
 )
 def test_another_docstring_or_variable_name_changes_no_fingerprint(tmp_path: Path, file: str, old: str, new: str) -> None:
@@ -125,11 +125,11 @@ def test_another_docstring_or_variable_name_changes_no_fingerprint(tmp_path: Pat
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("prompts.py", "Nobody has spoken yet.", "No one has spoken yet."),
+        ("pipeline/prompts.py", "Nobody has spoken yet.", "No one has spoken yet."),
         ("roles/trader.md", "\n---\n", "\n---\nBe brief. "),
         ("decisions/forms.py", "the decision in one or two sentences", "the decision in one sentence"),
-        ("identity.py", "PROMPT_VERSION = 1", "PROMPT_VERSION = 2"),
-        ("identity.py", "PARSER_VERSION = 1", "PARSER_VERSION = 2"),
+        ("pipeline/identity.py", "PROMPT_VERSION = 1", "PROMPT_VERSION = 2"),
+        ("pipeline/identity.py", "PARSER_VERSION = 1", "PARSER_VERSION = 2"),
     ],
 )
 def test_another_prompt_form_or_version_changes_the_fingerprint_and_is_none_of_0_1_0(

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from agents import Contest, Entry, Hidden, Part, Pipeline
-from agents.anonymous import anonymous
-from agents.judging import FORM, question
+from agents import Contest, Contestant, Hidden, Part, Pipeline
+from agents.pipeline.judge import FORM, anonymous, question
 
 NAMES = ("gpt-5-mini", "llama3.1:8b", "local")
 
@@ -37,7 +36,7 @@ def test_a_ticker_that_is_also_a_models_name_stays() -> None:
 
 def contest(role: str = "bull", parsed: str | None = None) -> Contest:
     asked = (Part("system", "You work at a desk."), Part("user", "# Case\nAAPL"), Part("user", "# Your task\nArgue."))
-    return Contest(role, 1, asked, Entry("One.", parsed), Entry("Two."))
+    return Contest(role, 1, asked, Contestant("One.", parsed), Contestant("Two."))
 
 
 def test_both_orders_share_everything_but_the_places_of_the_answers() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agents import Model, Part, Request, Server, ToolCall, ToolSpec, probe
-from tests.agents.doors import RATING, answered, asked, cause, question
+from tests.agents.admissions import RATING, answered, asked, cause, question
 from tests.fakes.process import FakeModels
 
 LOCAL = Model("local", "openai_compatible", "fake-model", {"max_output_tokens": 500, "temperature": 0.7, "seed": 3}, "vllm")

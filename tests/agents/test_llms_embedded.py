@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import Answer, Clients, Model, Place, PromptTooLong, Server, Unsupported, ask, probe
+from agents import Answer, CallSite, Clients, Model, PromptTooLong, Server, Unsupported, ask, probe
 from agents.llms import embedded_server, weights
-from tests.agents.doors import RATING, OpenGate, question
+from tests.agents.admissions import RATING, OpenAdmission, question
 from tests.fixtures.runs import wait_for
 
 SMOL = Model("smollm2", "llamacpp", "smollm2-135m", {"num_ctx": 2048, "max_output_tokens": 80, "seed": 1}, "embedded")
@@ -43,7 +43,7 @@ def clients(loop: asyncio.Runner) -> Iterator[Clients]:
 
 def asked(loop: asyncio.Runner, clients: Clients, model: Model, text: str, **more: object) -> Answer:
     request = question(model, text, **more)
-    return loop.run(ask(Place("trader"), request, OpenGate(), clients))
+    return loop.run(ask(CallSite("trader"), request, OpenAdmission(), clients))
 
 
 def test_an_answer_comes_with_counts_and_llama_cpps_own_times(loop: asyncio.Runner, clients: Clients) -> None:
@@ -97,18 +97,18 @@ def test_requests_of_two_processes_compute_one_after_the_other(loop: asyncio.Run
     other = subprocess.Popen([sys.executable, "-c", _OTHER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     other.stdout.readline()
-    gate = OpenGate()
+    admission = OpenAdmission()
 
     async def main() -> None:
-        places = [Place("bull", index) for index in range(4)]
+        sites = [CallSite("bull", index) for index in range(4)]
         await asyncio.gather(
-            *(ask(place, question(SMOL, f"Turn {place.round}", max_output_tokens=30), gate, clients) for place in places)
+            *(ask(site, question(SMOL, f"Turn {site.round}", max_output_tokens=30), admission, clients) for site in sites)
         )
 
     loop.run(main())
     theirs = json.loads(other.communicate(timeout=30)[0])
     spans = sorted(
-        [(one.timing.started_at, one.timing.started_at + (one.timing.duration_s or 0)) for one in gate.calls]
+        [(one.timing.started_at, one.timing.started_at + (one.timing.duration_s or 0)) for one in admission.calls]
         + [(begin, end) for begin, end in theirs]
     )
     assert len(spans) == 7
@@ -117,17 +117,17 @@ def test_requests_of_two_processes_compute_one_after_the_other(loop: asyncio.Run
 
 _OTHER = """
 import asyncio, json
-from agents import Clients, Model, Place, Server, ask
-from tests.agents.doors import OpenGate, question
+from agents import Clients, Model, CallSite, Server, ask
+from tests.agents.admissions import OpenAdmission, question
 from tests.agents.test_llms_embedded import SERVER, SMOL
 async def main():
-    gate = OpenGate()
+    admission = OpenAdmission()
     async with Clients({"embedded": SERVER}, "the other") as clients:
         await clients.provider(SMOL).prepare(SMOL)
         print("ready", flush=True)
         requests = [question(SMOL, f"Other {i}", max_output_tokens=30) for i in range(3)]
-        await asyncio.gather(*(ask(Place("bear", i), one, gate, clients) for i, one in enumerate(requests)))
-    print(json.dumps([(c.timing.started_at, c.timing.started_at + c.timing.duration_s) for c in gate.calls]))
+        await asyncio.gather(*(ask(CallSite("bear", i), one, admission, clients) for i, one in enumerate(requests)))
+    print(json.dumps([(c.timing.started_at, c.timing.started_at + c.timing.duration_s) for c in admission.calls]))
 asyncio.run(main())
 """
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agents import Clients, Model, Part, Place, PromptTooLong, Request, Server, ToolCall, ToolSpec, ask, probe
-from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
+from agents import CallSite, Clients, Model, Part, PromptTooLong, Request, Server, ToolCall, ToolSpec, ask, probe
+from tests.agents.admissions import RATING, OpenAdmission, answered, asked, cause, question
 from tests.fakes.process import FakeModels
 
 PARAMS = {"num_ctx": 4096, "max_output_tokens": 500, "temperature": 0.7, "seed": 7}
@@ -60,7 +60,7 @@ def test_a_schema_becomes_ollamas_format(fake_models: FakeModels) -> None:
 def test_a_prompt_that_cannot_fit_is_refused_before_it_is_sent(fake_models: FakeModels) -> None:
     async def main() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            await ask(Place("trader"), question(LLAMA, "word " * 5000), OpenGate(), clients)
+            await ask(CallSite("trader"), question(LLAMA, "word " * 5000), OpenAdmission(), clients)
 
     with pytest.raises(PromptTooLong, match="num_ctx"):
         asyncio.run(main())
@@ -102,13 +102,13 @@ def test_dropped_messages_show_in_a_count_far_too_small(fake_models: FakeModels)
 
 def test_a_context_that_the_server_shrank_is_the_one_that_counts(fake_models: FakeModels) -> None:
     fake_models.control(ollama={"most_context": 2048})
-    gate = OpenGate()
+    admission = OpenAdmission()
 
     async def main() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            answer = await ask(Place("trader"), question(LLAMA), gate, clients)
+            answer = await ask(CallSite("trader"), question(LLAMA), admission, clients)
             assert answer.context_window == 2048
-            await ask(Place("trader", 1), question(LLAMA, "word " * 2500), gate, clients)
+            await ask(CallSite("trader", 1), question(LLAMA, "word " * 2500), admission, clients)
 
     with pytest.raises(PromptTooLong, match="2048"):
         asyncio.run(main())
@@ -119,8 +119,8 @@ def test_one_model_at_two_context_sizes_has_two_windows(fake_models: FakeModels)
 
     async def main() -> None:
         async with Clients({"ollama": fake_models.ollama()}) as clients:
-            assert (await ask(Place("trader"), question(LLAMA), OpenGate(), clients)).context_window == 4096
-            answer = await ask(Place("trader", 1), question(wide, "word " * 6000), OpenGate(), clients)
+            assert (await ask(CallSite("trader"), question(LLAMA), OpenAdmission(), clients)).context_window == 4096
+            answer = await ask(CallSite("trader", 1), question(wide, "word " * 6000), OpenAdmission(), clients)
             assert (answer.context_window, answer.truncated) == (16384, False)
 
     asyncio.run(main())
@@ -244,7 +244,7 @@ def test_a_model_is_warmed_up_and_unloaded_at_the_end_of_its_arm(fake_models: Fa
             before = await clients.warm(LLAMA)
             assert not before.was_loaded
             assert before.load_s == pytest.approx(0.1, abs=0.09)
-            answer = await ask(Place("trader"), question(LLAMA), OpenGate(), clients)
+            answer = await ask(CallSite("trader"), question(LLAMA), OpenAdmission(), clients)
             assert answer.timing.load_s == pytest.approx(0, abs=0.01)
             assert [line["context_length"] for line in _running(fake_models)] == [4096]
             await clients.release(LLAMA, before)

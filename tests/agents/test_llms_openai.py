@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agents import FORMS, Clients, Form, Model, ModelCallError, Part, Place, Request, Server, ToolCall, ToolSpec, ask, probe
-from tests.agents.doors import RATING, OpenGate, answered, asked, cause, question
+from agents import FORMS, CallSite, Clients, Form, Model, ModelCallError, Part, Request, Server, ToolCall, ToolSpec, ask, probe
+from tests.agents.admissions import RATING, OpenAdmission, answered, asked, cause, question
 from tests.fakes.process import FakeModels
 
 GPT = Model("gpt-5", "openai", "gpt-5", {"reasoning_effort": "medium", "verbosity": "low", "max_output_tokens": 4000}, "openai")
@@ -122,16 +122,16 @@ def test_a_tier_that_comes_back_lower_than_asked_is_the_one_recorded(fake_models
 def test_a_flex_request_waits_longer_also_beside_another_tier_of_the_same_model(fake_models: FakeModels) -> None:
     flex = replace(GPT, params={**GPT.params, "service_tier": "flex"})
     fake_models.rule(latency_s=0.6, text="late")
-    gate = OpenGate()
+    admission = OpenAdmission()
 
     async def main() -> None:
         async with Clients({"openai": fake_models.openai(timeout_s=0.3)}) as clients:
             with contextlib.suppress(ModelCallError):
-                await ask(Place("trader"), question(GPT), gate, clients)
-            await ask(Place("trader", 1), question(flex), gate, clients)
+                await ask(CallSite("trader"), question(GPT), admission, clients)
+            await ask(CallSite("trader", 1), question(flex), admission, clients)
 
     asyncio.run(main())
-    assert [call.failure.cause if call.failure else call.answer and call.answer.text for call in gate.calls] == [
+    assert [call.failure.cause if call.failure else call.answer and call.answer.text for call in admission.calls] == [
         "timeout",
         "late",
     ]
@@ -277,15 +277,15 @@ def test_a_tool_round_goes_back_as_it_was(fake_models: FakeModels) -> None:
 
 def test_an_answer_in_the_journal_is_never_asked_for_again(fake_models: FakeModels) -> None:
     paid = answered(fake_models.openai(), question(GPT))
-    gate = OpenGate(answers={"trader/0/primary/0": paid})
+    admission = OpenAdmission(answers={"trader/0/primary/0": paid})
 
     async def main() -> None:
         async with Clients({}) as clients:
-            assert await ask(Place("trader"), question(GPT), gate, clients) == paid
+            assert await ask(CallSite("trader"), question(GPT), admission, clients) == paid
 
     asyncio.run(main())
     assert fake_models.ledger()["calls"] == 1
-    assert gate.calls == []
+    assert admission.calls == []
 
 
 def test_our_record_agrees_with_the_truth(fake_models: FakeModels) -> None:

@@ -26,21 +26,21 @@ from agents import (
 from agents.llms.openai import chat_arguments, responses_arguments
 from tests.agents.cell import snapshot
 from tests.fakes.process import FakeModels
-from tests.fakes.scripted import OpenGate
+from tests.fakes.scripted import OpenAdmission
 
 RATING = '{"summary": "s", "thesis": "t", "rating": "Sell", "confidence": 70, "target_price": 90, "horizon": "6 weeks"}'
 
 
-def case_with(server: Server, pipeline: Pipeline | None = None, name: str = "", **params: Any) -> tuple[Result, OpenGate]:
+def case_with(server: Server, pipeline: Pipeline | None = None, name: str = "", **params: Any) -> tuple[Result, OpenAdmission]:
     name = name or {"openai": "gpt-5", "ollama": "llama3.1:8b"}.get(server.provider, "local-1")
     model = Model("model", server.provider, name, params, server=server.name)
-    gate = OpenGate()
+    admission = OpenAdmission()
 
     async def main() -> Result:
         async with Clients({server.name: server}) as clients:
-            return await decide(snapshot(), dict.fromkeys(role_names(), model), pipeline or Pipeline(), gate, clients)
+            return await decide(snapshot(), dict.fromkeys(role_names(), model), pipeline or Pipeline(), admission, clients)
 
-    return asyncio.run(main()), gate
+    return asyncio.run(main()), admission
 
 
 def servers(fake: FakeModels) -> dict[str, tuple[Server, dict[str, Any]]]:
@@ -54,8 +54,8 @@ def servers(fake: FakeModels) -> dict[str, tuple[Server, dict[str, Any]]]:
 @pytest.mark.parametrize("provider", ["openai", "compatible", "ollama"])
 def test_twelve_calls_and_a_typed_decision(fake_models: FakeModels, provider: str) -> None:
     server, params = servers(fake_models)[provider]
-    result, gate = case_with(server, **params)
-    assert (result.error, result.decision_status, len(gate.calls)) == (None, "typed", 12)
+    result, admission = case_with(server, **params)
+    assert (result.error, result.decision_status, len(admission.calls)) == (None, "typed", 12)
     assert fake_models.ledger()["calls"] == 12
     assert len(result.parsed) == 4
 
@@ -105,10 +105,10 @@ def test_a_loop_of_tool_calls_is_capped(fake_models: FakeModels, provider: str) 
             }
         ]
     )
-    result, gate = case_with(server, Pipeline(inputs="tools", analysts=("market",), tool_rounds=2), **params)
+    result, admission = case_with(server, Pipeline(inputs="tools", analysts=("market",), tool_rounds=2), **params)
     assert result.error is None
     assert (result.tool_skill.valid, result.tool_skill.capped_rounds) == (2, 1)
-    assert [call.place.key for call in gate.calls[:3]] == [
+    assert [call.site.key for call in admission.calls[:3]] == [
         "market_analyst/0/tool_round/0",
         "market_analyst/0/tool_round/1",
         "market_analyst/0/primary/0",
@@ -116,31 +116,31 @@ def test_a_loop_of_tool_calls_is_capped(fake_models: FakeModels, provider: str) 
 
 
 def test_a_model_without_tools_fails_with_the_mend(fake_models: FakeModels) -> None:
-    result, gate = case_with(
+    result, admission = case_with(
         fake_models.ollama(), Pipeline(inputs="tools"), name="gemma3:4b", num_ctx=16384, max_output_tokens=500
     )
     assert isinstance(result.error, Unsupported)
     assert "gemma3:4b" in str(result.error)
     assert "inputs: prefetch" in str(result.error)
-    assert {call.failure.cause for call in gate.calls if call.failure} == {"unsupported"}
+    assert {call.failure.cause for call in admission.calls if call.failure} == {"unsupported"}
 
 
 def test_a_cut_decision_is_truncated_and_never_read(fake_models: FakeModels) -> None:
     server, params = servers(fake_models)["compatible"]
-    result, gate = case_with(server, Pipeline(depth="single_call", max_output_tokens={"all": 8}), **params)
-    assert (result.decision, result.decision_status, len(gate.calls)) == (None, "truncated", 1)
+    result, admission = case_with(server, Pipeline(depth="single_call", max_output_tokens={"all": 8}), **params)
+    assert (result.decision, result.decision_status, len(admission.calls)) == (None, "truncated", 1)
 
 
 def test_a_context_smaller_than_the_prompt_is_refused_before_sending(fake_models: FakeModels) -> None:
-    result, gate = case_with(fake_models.ollama(), num_ctx=512, max_output_tokens=128)
+    result, admission = case_with(fake_models.ollama(), num_ctx=512, max_output_tokens=128)
     assert isinstance(result.error, PromptTooLong)
-    assert gate.calls == []
+    assert admission.calls == []
 
 
 def test_a_broken_server_ends_the_cell_with_every_call_recorded(fake_models: FakeModels) -> None:
     fake_models.control(rules=[{"contains": "You are the bear", "do": {"status": 500}}])
     server, params = servers(fake_models)["compatible"]
-    result, gate = case_with(server, **params)
+    result, admission = case_with(server, **params)
     assert isinstance(result.error, ModelCallError)
-    assert [call.place.role for call in gate.calls if call.failure] == ["bear"]
+    assert [call.site.role for call in admission.calls if call.failure] == ["bear"]
     assert list(result.reports)[-1] == "bull/1"

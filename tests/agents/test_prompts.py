@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import Call, Pipeline, Place, prompts_of
-from agents.contract.request import Part
-from agents.prompts import history, shorten
+from agents import Call, CallSite, Pipeline, prompts_of
+from agents.pipeline.prompts import history, shorten
+from agents.types import Part
 from tests.agents.cell import run, snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -19,8 +19,8 @@ DJIA = REPOSITORY.parent / "shared" / "data" / "djia-2025"
 
 
 def calls(depth: str = "medium") -> list[Call]:
-    _, gate, _ = run(Pipeline(depth=depth))
-    return gate.calls
+    _, admission, _ = run(Pipeline(depth=depth))
+    return admission.calls
 
 
 def shared(one: Call, other: Call) -> int:
@@ -29,7 +29,7 @@ def shared(one: Call, other: Call) -> int:
 
 
 def test_analysts_share_everything_but_their_task() -> None:
-    analysts = [call for call in calls() if call.place.role.endswith("_analyst")]
+    analysts = [call for call in calls() if call.site.role.endswith("_analyst")]
     first = analysts[0].request.parts
     assert all(call.request.parts[:-1] == first[:-1] for call in analysts)
     assert len({call.request.parts[-1] for call in analysts}) == 4
@@ -37,7 +37,7 @@ def test_analysts_share_everything_but_their_task() -> None:
 
 
 def test_everybody_after_the_analysts_begins_with_the_same_reports() -> None:
-    later = [call for call in calls() if not call.place.role.endswith("_analyst")]
+    later = [call for call in calls() if not call.site.role.endswith("_analyst")]
     prefix = later[0].request.parts[:6]
     assert [part.text.split("\n")[0] for part in prefix[2:]] == [
         "# Market analyst",
@@ -50,7 +50,7 @@ def test_everybody_after_the_analysts_begins_with_the_same_reports() -> None:
 
 
 def test_a_debater_continues_the_prompt_of_the_one_before() -> None:
-    by_place = {(call.place.role, call.place.round): call for call in calls()}
+    by_place = {(call.site.role, call.site.round): call for call in calls()}
     assert shared(by_place["bull", 2], by_place["bear", 1]) == 7
     assert shared(by_place["bear", 2], by_place["bull", 2]) == 8
     assert shared(by_place["research_manager", 0], by_place["bear", 3]) == 11
@@ -65,15 +65,15 @@ def test_no_block_of_the_snapshot_is_shown_twice() -> None:
 
 
 def test_the_sentiment_analyst_alone_still_sees_the_news() -> None:
-    _, gate, _ = run(Pipeline(analysts=("sentiment",)))
-    text = "\n\n".join(part.text for part in gate.asked("sentiment_analyst")[0].parts)
+    _, admission, _ = run(Pipeline(analysts=("sentiment",)))
+    text = "\n\n".join(part.text for part in admission.asked("sentiment_analyst")[0].parts)
     assert "Company news" in text
     assert "Social media" in text
 
 
 def test_a_budget_cuts_an_analysts_material_and_says_so() -> None:
-    _, gate, _ = run(Pipeline(budget_tokens={"market": 300}))
-    text = "\n\n".join(part.text for part in gate.asked("market_analyst")[0].parts)
+    _, admission, _ = run(Pipeline(budget_tokens={"market": 300}))
+    text = "\n\n".join(part.text for part in admission.asked("market_analyst")[0].parts)
     assert "cut to fit the token budget" in text
 
 
@@ -112,19 +112,19 @@ def test_the_plan_knows_every_prompt_before_anybody_spoke() -> None:
     for depth, count in (("shallow", 12), ("medium", 22), ("deep", 32), ("single_call", 1)):
         planned = prompts_of(snapshot(), Pipeline(depth=depth))
         assert len(planned) == count
-    assert planned[0].place == Place("portfolio_manager")
+    assert planned[0].site == CallSite("portfolio_manager")
     assert prompts_of(snapshot(), Pipeline(rule="macd")) == ()
     shallow = prompts_of(snapshot(), Pipeline())
     sent = calls("shallow")
-    places = {call.place: call for call in sent}
-    assert all(len(one.parts) == len(places[one.place].request.parts) for one in shallow)
-    assert shallow[0].parts == places[shallow[0].place].request.parts
+    sites = {call.site: call for call in sent}
+    assert all(len(one.parts) == len(sites[one.site].request.parts) for one in shallow)
+    assert shallow[0].parts == sites[shallow[0].site].request.parts
     assert shallow[5].cacheable_parts > 5
 
 
 def test_a_cap_bounds_what_the_plan_expects() -> None:
     planned = prompts_of(snapshot(), Pipeline(max_output_tokens={"all": 100, "bull": 50}))
-    caps = {one.place.role: one.output_tokens for one in planned}
+    caps = {one.site.role: one.output_tokens for one in planned}
     assert caps["bull"] == 50
     assert max(caps.values()) == 100
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agents import PipelineError, analyst_names, deep_roles, role_names, roles
-from agents.flow import Seat
-from agents.prompts import instruction
+from agents import PipelineError, analyst_names, deep_roles, role_names
+from agents.pipeline import roles
+from agents.pipeline.flow import Turn
+from agents.pipeline.prompts import instruction
 
 TWELVE = [
     "market_analyst",
@@ -36,15 +37,15 @@ def test_the_twelve_roles_are_found_in_the_order_of_the_flow() -> None:
 def test_every_prompt_renders_strictly_in_every_round() -> None:
     for role in roles.all_roles().values():
         for opens in (True, False):
-            text = instruction(Seat(role, 2, 3, opens), None).text
+            text = instruction(Turn(role, 2, 3, opens), None).text
             assert "{{" not in text
             assert text.startswith("# Your task\n")
 
 
 def test_a_small_output_cap_asks_for_fewer_words() -> None:
     role = roles.all_roles()["market_analyst"]
-    assert "At most 350 words" in instruction(Seat(role), None).text
-    assert "At most 60 words" in instruction(Seat(role), 100).text
+    assert "At most 350 words" in instruction(Turn(role), None).text
+    assert "At most 60 words" in instruction(Turn(role), 100).text
 
 
 def copied(tmp_path: Path) -> Path:
@@ -88,7 +89,7 @@ def test_an_unknown_name_in_a_prompt_is_an_error_not_a_blank(tmp_path: Path) -> 
     path = folder / "neutral.md"
     path.write_text(path.read_text() + "{{ nobody }}")
     with pytest.raises(PipelineError, match="nobody"):
-        instruction(Seat(roles.load(folder)["neutral"], 1, 1), None)
+        instruction(Turn(roles.load(folder)["neutral"], 1, 1), None)
 
 
 def test_no_rating_is_put_forward_by_a_prompt() -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from agents import Pipeline, rule_names, rules
+from agents import Pipeline, rule_names
 from agents.inputs.datum import Bar, Split
 from agents.inputs.snapshot import Snapshot
+from agents.pipeline import rules
 from tests.agents.cell import run, snapshot
 
 
@@ -90,5 +91,5 @@ def test_a_split_is_no_crash() -> None:
 
 
 def test_a_rule_asks_no_model() -> None:
-    result, gate, _ = run(Pipeline(rule="sma"), models={})
-    assert (result.decision_status, gate.calls, list(result.stage_ratings)) == ("rule", [], ["portfolio_manager"])
+    result, admission, _ = run(Pipeline(rule="sma"), models={})
+    assert (result.decision_status, admission.calls, list(result.stage_ratings)) == ("rule", [], ["portfolio_manager"])

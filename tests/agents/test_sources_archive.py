@@ -130,7 +130,7 @@ def test_undated_statements_are_left_out_and_counted(folder: Path) -> None:
 
 def test_growth_margins_and_valuation_are_computed_from_what_was_filed(folder: Path) -> None:
     ends = ["2024-03-30", "2024-06-29", "2024-09-28", "2024-12-28", "2025-03-29"]
-    rows = [filed(end, 100e6 + 5e6 * place, "2025-05-02T10:00:00") for place, end in enumerate(ends)]
+    rows = [filed(end, 100e6 + 5e6 * site, "2025-05-02T10:00:00") for site, end in enumerate(ends)]
     rows += [filed(end, 20e6, "2025-05-02T10:00:00", "net_income_loss") for end in ends]
     rows += [filed("2025-03-29", 1e6, "2025-05-02T10:00:00", "basic_average_shares")]
     snapshot = frozen(write(folder, "fundamentals", rows))
@@ -190,7 +190,7 @@ def test_a_flood_of_news_is_bounded_without_any_budget(folder: Path) -> None:
 
 
 def test_no_budget_and_no_view_ever_exceed_what_was_asked(folder: Path) -> None:
-    from agents.inputs.budget import count_tokens
+    from agents.inputs.text import count_tokens
 
     snapshot = frozen(folder)
     for budget in (300, 500, 700, 1500):

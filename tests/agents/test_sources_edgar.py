@@ -15,7 +15,7 @@ import pytest
 
 from agents import SnapshotError, SourceFailed
 from agents.inputs.datum import Fact
-from agents.sources import Settings
+from agents.sources import SourceSettings
 from agents.sources.edgar import Edgar
 from tests.agents.archives import utc
 
@@ -121,7 +121,7 @@ def sec() -> Iterator[Sec]:
 
 
 def edgar(sec: Sec, tmp_path: Path, contact: str | None = "me@example.org") -> Edgar:
-    return Edgar(Settings(cache=tmp_path, contact=contact), urls=(sec.url, sec.url), waits_s=(0.0, 0.0))
+    return Edgar(SourceSettings(cache=tmp_path, contact=contact), urls=(sec.url, sec.url), waits_s=(0.0, 0.0))
 
 
 def filed(source: Edgar, until: dt.datetime, item: str = "revenues") -> dict[str, float]:
@@ -192,7 +192,7 @@ def test_refusals_are_waited_for_and_lasting_ones_raise(sec: Sec, tmp_path: Path
 
 
 def test_a_server_that_is_gone_raises(tmp_path: Path) -> None:
-    gone = Edgar(Settings(cache=tmp_path, contact="me"), urls=("http://127.0.0.1:9", "http://127.0.0.1:9"), waits_s=())
+    gone = Edgar(SourceSettings(cache=tmp_path, contact="me"), urls=("http://127.0.0.1:9", "http://127.0.0.1:9"), waits_s=())
     with pytest.raises(SourceFailed, match="cannot be reached"):
         gone.filings("AAPL", LATER)
 

@@ -15,7 +15,7 @@ import agents
 from agents import NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC
 from agents.inputs.sessions import close_of, open_of, sessions_between
-from agents.sources import Settings
+from agents.sources import SourceSettings
 from agents.sources.yfinance import Yahoo
 
 NOW = dt.datetime(2012, 1, 31, 22, tzinfo=UTC)
@@ -88,7 +88,7 @@ def good(*args: Any, **more: Any) -> tuple[int, str]:
 
 
 def source(tmp_path: Path, *answers: tuple[int, str]) -> Yahoo:
-    return Yahoo(Settings(cache=tmp_path), session=YahooSays(*answers), waits_s=(0.0, 0.0))
+    return Yahoo(SourceSettings(cache=tmp_path), session=YahooSays(*answers), waits_s=(0.0, 0.0))
 
 
 def test_prices_are_rebuilt_as_they_traded(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_was_fetched_is_not_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_what_yahoo_cannot_date_is_said() -> None:
-    found = Yahoo(Settings()).filings("AAPL", NOW)
+    found = Yahoo(SourceSettings()).filings("AAPL", NOW)
     assert found.rows == ()
     assert "no filing dates" in str(found.absent)
 
@@ -197,7 +197,7 @@ _TODAY: dict[str, Any] = {
 
 def test_what_yahoo_knows_today_grows_an_archive_that_shows_it_from_now_on_only(tmp_path: Path) -> None:
     recent = sessions_between(dt.date(2026, 6, 1), dt.date(2026, 11, 20))
-    yahoo = Yahoo(Settings(cache=tmp_path), session=YahooToday(good(recent, [60.0] * len(recent))), waits_s=())
+    yahoo = Yahoo(SourceSettings(cache=tmp_path), session=YahooToday(good(recent, [60.0] * len(recent))), waits_s=())
     now = dt.datetime(2026, 11, 19, 12, tzinfo=UTC)
     rows = agents.today_rows(yahoo, "AAPL", now)
     folder = str(tmp_path / "archive")

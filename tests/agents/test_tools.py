@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents import Answer, Pipeline, Place, Request, ToolCall, ToolSkill, Unsupported
-from agents.toolkit import spec, toolkit
+from agents import Answer, CallSite, Pipeline, Request, ToolCall, ToolSkill, Unsupported
+from agents.pipeline.tools import spec, toolkit
 from tests.agents.cell import prompt, run, snapshot
 from tests.fakes.scripted import Reply, Script, obedient
 
@@ -14,21 +14,21 @@ def calling(*calls: tuple[str, str], then: str = "The close stands at 208.99.") 
     """The market analyst makes these calls in one answer, then reports."""
     asked = tuple(ToolCall(f"call_{at}", name, arguments) for at, (name, arguments) in enumerate(calls))
 
-    def script(place: Place, request: Request) -> Reply:
-        if place.role != "market_analyst":
-            return obedient(place, request)
-        return Answer("", tool_calls=asked, finish_reason="tool_calls") if place.index == 0 and request.tools else then
+    def script(site: CallSite, request: Request) -> Reply:
+        if site.role != "market_analyst":
+            return obedient(site, request)
+        return Answer("", tool_calls=asked, finish_reason="tool_calls") if site.index == 0 and request.tools else then
 
     return script
 
 
 def test_an_analyst_fetches_its_material_through_the_one_door() -> None:
-    result, gate, _ = run(TOOLS, calling(("get_prices", '{"sessions": 3}'), ("get_indicator", '{"name": "rsi"}')))
+    result, admission, _ = run(TOOLS, calling(("get_prices", '{"sessions": 3}'), ("get_indicator", '{"name": "rsi"}')))
     assert result.error is None
     assert result.reports["market_analyst"] == "The close stands at 208.99."
     assert result.tool_skill == ToolSkill(calls=2, valid=2)
-    rounds = [call for call in gate.calls if call.place.kind == "tool_round"]
-    assert [call.place.key for call in rounds] == ["market_analyst/0/tool_round/0", "market_analyst/0/tool_round/1"]
+    rounds = [call for call in admission.calls if call.site.kind == "tool_round"]
+    assert [call.site.key for call in rounds] == ["market_analyst/0/tool_round/0", "market_analyst/0/tool_round/1"]
     answered = [part for part in rounds[1].request.parts if part.role == "tool"]
     assert [part.tool_call_id for part in answered] == ["call_0", "call_1"]
     assert "2010-03-01 205.75" in answered[0].text
@@ -37,14 +37,14 @@ def test_an_analyst_fetches_its_material_through_the_one_door() -> None:
 
 
 def test_the_material_itself_is_not_shown() -> None:
-    _, gate, _ = run(TOOLS, calling(("get_prices", "{}")))
-    first = prompt(gate, "market_analyst", kind="tool_round")
+    _, admission, _ = run(TOOLS, calling(("get_prices", "{}")))
+    first = prompt(admission, "market_analyst", kind="tool_round")
     assert "fetch what you need with the tools" in first
     assert "macdh" not in first
 
 
 def test_wrong_names_and_arguments_are_counted_and_answered_with_the_mend() -> None:
-    result, gate, _ = run(
+    result, admission, _ = run(
         TOOLS,
         calling(
             ("get_weather", "{}"),
@@ -58,7 +58,7 @@ def test_wrong_names_and_arguments_are_counted_and_answered_with_the_mend() -> N
         ),
     )
     assert result.tool_skill == ToolSkill(calls=8, valid=1, unknown_tool=1, bad_arguments=6)
-    told = [part.text for part in gate.calls[1].request.parts if part.role == "tool"]
+    told = [part.text for part in admission.calls[1].request.parts if part.role == "tool"]
     assert "unknown tool 'get_weather'; known: get_prices, get_indicator" in told[0]
     assert "sessions" in told[1]
     assert "ticker" in told[2]
@@ -66,53 +66,53 @@ def test_wrong_names_and_arguments_are_counted_and_answered_with_the_mend() -> N
 
 
 def test_a_loop_of_calls_is_capped_and_the_report_asked_for() -> None:
-    def script(place: Place, request: Request) -> Reply:
+    def script(site: CallSite, request: Request) -> Reply:
         if request.tools:
-            return Answer("", tool_calls=(ToolCall(f"c{place.index}", "get_prices", "{}"),), finish_reason="tool_calls")
-        return obedient(place, request)
+            return Answer("", tool_calls=(ToolCall(f"c{site.index}", "get_prices", "{}"),), finish_reason="tool_calls")
+        return obedient(site, request)
 
-    result, gate, _ = run(Pipeline(inputs="tools", analysts=("market",), tool_rounds=3), script)
-    asked = [call.place.kind for call in gate.calls if call.place.role == "market_analyst"]
+    result, admission, _ = run(Pipeline(inputs="tools", analysts=("market",), tool_rounds=3), script)
+    asked = [call.site.kind for call in admission.calls if call.site.role == "market_analyst"]
     assert asked == ["tool_round"] * 3 + ["primary"]
     assert result.tool_skill == ToolSkill(calls=3, valid=3, capped_rounds=1)
-    assert "No more calls" in prompt(gate, "market_analyst")
+    assert "No more calls" in prompt(admission, "market_analyst")
     assert result.reports["market_analyst"]
 
 
 def test_a_flood_of_calls_in_one_answer_is_cut() -> None:
-    result, gate, _ = run(TOOLS, calling(*[("get_prices", '{"sessions": 1}')] * 100))
+    result, admission, _ = run(TOOLS, calling(*[("get_prices", '{"sessions": 1}')] * 100))
     assert (result.tool_skill.calls, result.tool_skill.valid) == (100, 16)
-    assert sum("not run" in part.text for part in gate.calls[1].request.parts) == 84
+    assert sum("not run" in part.text for part in admission.calls[1].request.parts) == 84
 
 
 def test_a_conversation_cannot_outgrow_its_token_budget() -> None:
-    def script(place: Place, request: Request) -> Reply:
+    def script(site: CallSite, request: Request) -> Reply:
         if request.tools:
-            calls = tuple(ToolCall(f"c{place.index}-{at}", "get_prices", '{"sessions": 250}') for at in range(10))
+            calls = tuple(ToolCall(f"c{site.index}-{at}", "get_prices", '{"sessions": 250}') for at in range(10))
             return Answer("", tool_calls=calls, finish_reason="tool_calls")
-        return obedient(place, request)
+        return obedient(site, request)
 
     pipeline = Pipeline(inputs="tools", analysts=("market",), tool_rounds=4, budget_tokens={"market": 2000})
-    result, gate, _ = run(pipeline, script)
+    result, admission, _ = run(pipeline, script)
     assert result.tool_skill.valid == 40
-    assert "[cut here:" in prompt(gate, "market_analyst")
-    assert "token budget of tool results is used up" in prompt(gate, "market_analyst")
-    assert len(prompt(gate, "market_analyst")) < 15_000
+    assert "[cut here:" in prompt(admission, "market_analyst")
+    assert "token budget of tool results is used up" in prompt(admission, "market_analyst")
+    assert len(prompt(admission, "market_analyst")) < 15_000
 
 
 def test_a_form_is_filled_in_after_the_research() -> None:
-    result, gate, _ = run(Pipeline(inputs="tools", analysts=("sentiment",)))
+    result, admission, _ = run(Pipeline(inputs="tools", analysts=("sentiment",)))
     kinds = [
-        (call.place.kind, call.request.schema is not None) for call in gate.calls if call.place.role == "sentiment_analyst"
+        (call.site.kind, call.request.schema is not None) for call in admission.calls if call.site.role == "sentiment_analyst"
     ]
     assert kinds == [("tool_round", False), ("primary", True)]
     assert "sentiment_analyst/0/primary/0" in result.parsed
 
 
 def test_every_analyst_has_tools_and_only_analysts_get_them() -> None:
-    result, gate, _ = run(Pipeline(inputs="tools"))
+    result, admission, _ = run(Pipeline(inputs="tools"))
     assert result.decision_status == "typed"
-    assert {call.place.role for call in gate.calls if call.request.tools} == {
+    assert {call.site.role for call in admission.calls if call.request.tools} == {
         "market_analyst",
         "sentiment_analyst",
         "news_analyst",
@@ -121,15 +121,15 @@ def test_every_analyst_has_tools_and_only_analysts_get_them() -> None:
 
 
 def test_a_single_call_with_tools_can_fetch_everything() -> None:
-    result, gate, _ = run(Pipeline(inputs="tools", depth="single_call"))
+    result, admission, _ = run(Pipeline(inputs="tools", depth="single_call"))
     assert result.error is None
-    names = {tool.name for tool in gate.calls[0].request.tools}
+    names = {tool.name for tool in admission.calls[0].request.tools}
     assert {"get_prices", "get_news", "get_statement", "get_macro", "get_insider_transactions"} <= names
 
 
 def test_a_model_without_tools_fails_with_the_mend() -> None:
-    def script(place: Place, request: Request) -> Reply:
-        return Unsupported("this model has no tools; use inputs: prefetch") if request.tools else obedient(place, request)
+    def script(site: CallSite, request: Request) -> Reply:
+        return Unsupported("this model has no tools; use inputs: prefetch") if request.tools else obedient(site, request)
 
     result, _, _ = run(TOOLS, script)
     assert result.error is not None

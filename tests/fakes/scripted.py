@@ -1,4 +1,4 @@
-"""A lineup that answers from a script, and a gate that lets everything through and remembers it."""
+"""A lineup that answers from a script, and an admission that admits everything and records it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents import Answer, Call, Lineup, Model, Permit, Place, Request, Server, Usage, WorstCase, role_names
+from agents import Answer, Call, CallSite, Lineup, Model, Permit, Request, Server, Usage, WorstCase, role_names
 
 Reply = Answer | str | Exception
-Script = Callable[[Place, Request], Reply]
+Script = Callable[[CallSite, Request], Reply]
 
 MODEL = Model(alias="scripted", provider="scripted", name="scripted-1", server="script")
 
@@ -27,11 +27,11 @@ def fill(schema: Any) -> str:
     return json.dumps(made)
 
 
-def obedient(place: Place, request: Request) -> Reply:
+def obedient(site: CallSite, request: Request) -> Reply:
     """Fills in every form, and says who speaks otherwise."""
     if request.schema is not None:
         return fill(request.schema)
-    return f"{place.role} in round {place.round} says that the close stands at 101.25."
+    return f"{site.role} in round {site.round} says that the close stands at 101.25."
 
 
 def _value(name: str, kind: Any) -> Any:
@@ -43,24 +43,24 @@ def _value(name: str, kind: Any) -> Any:
 
 
 @dataclass
-class OpenGate:
+class OpenAdmission:
     """Admits at once; keeps every call."""
 
     calls: list[Call] = field(default_factory=list)
-    discarded: list[Place] = field(default_factory=list)
+    discarded: list[CallSite] = field(default_factory=list)
     retries: int = 0
-    halt_at: Callable[[Place], Exception | None] = lambda place: None
+    halt_at: Callable[[CallSite], Exception | None] = lambda site: None
     journal: dict[str, Answer] = field(default_factory=dict)
-    admitted: list[tuple[Place, Request]] = field(default_factory=list)
+    admitted: list[tuple[CallSite, Request]] = field(default_factory=list)
 
-    async def recall(self, place: Place, request: Request) -> Answer | None:
-        return self.journal.get(place.key)
+    async def recall(self, site: CallSite, request: Request) -> Answer | None:
+        return self.journal.get(site.key)
 
-    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
-        if error := self.halt_at(place):
+    async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
+        if error := self.halt_at(site):
             raise error
-        self.admitted.append((place, request))
-        return Permit(call_id=f"{place.key}#{len(self.calls)}")
+        self.admitted.append((site, request))
+        return Permit(call_id=f"{site.key}#{len(self.calls)}")
 
     async def record(self, call: Call) -> float | None:
         self.calls.append(call)
@@ -69,11 +69,11 @@ class OpenGate:
         self.retries -= 1
         return 0.0 if self.retries >= 0 else None
 
-    async def discard(self, place: Place, permit: Permit) -> None:
-        self.discarded.append(place)
+    async def discard(self, site: CallSite, permit: Permit) -> None:
+        self.discarded.append(site)
 
     def asked(self, role: str) -> list[Request]:
-        return [call.request for call in self.calls if call.place.role == role]
+        return [call.request for call in self.calls if call.site.role == role]
 
 
 class ScriptedClients:
@@ -81,12 +81,12 @@ class ScriptedClients:
 
     def __init__(
         self,
-        gate: OpenGate,
+        admission: OpenAdmission,
         script: Script = obedient,
-        delay_s: Callable[[Place], float] = lambda place: 0.0,
+        delay_s: Callable[[CallSite], float] = lambda site: 0.0,
         window: int | None = None,
     ) -> None:
-        self._gate, self._script, self._delay_s, self._window = gate, script, delay_s, window
+        self._gate, self._script, self._delay_s, self._window = admission, script, delay_s, window
         self.server = Server("script", "scripted")
         self.running = 0
         self.peak = 0
@@ -110,14 +110,14 @@ class ScriptedClients:
         yield Slot()
 
     async def send(self, request: Request, slot: Any, wire: Any) -> Answer:
-        place = next(place for place, asked in reversed(self._gate.admitted) if asked is request)
+        site = next(site for site, asked in reversed(self._gate.admitted) if asked is request)
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
-            await asyncio.sleep(self._delay_s(place))
+            await asyncio.sleep(self._delay_s(site))
         finally:
             self.running -= 1
-        reply = self._script(place, request)
+        reply = self._script(site, request)
         if isinstance(reply, Exception):
             raise reply
         answer = Answer(reply) if isinstance(reply, str) else reply

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from agents import Answer, Call, Failure, Model, Part, Permit, Pipeline, Place, Request, Timing, Usage, WorstCase
+from agents import Answer, Call, CallSite, Failure, Model, Part, Permit, Pipeline, Request, Timing, Usage, WorstCase
 from harness.admission.cell_session import CellSession, open_session
 from harness.admission.context import AdmissionContext
 from harness.admission.keys import Keys
@@ -25,7 +25,7 @@ GPT = Model("gpt", "openai", "test-gpt", {"max_output_tokens": 100}, server="clo
 LLAMA = Model("llama", "ollama", "llama3.1:8b", {"max_output_tokens": 100}, server="gpu-box")
 WORST = WorstCase(1024, 100)
 WORST_USD = 1024 * 1e-6 + 100 * 1e-5
-PLACE = Place("market_analyst")
+PLACE = CallSite("market_analyst")
 PRICES = PriceTable(
     PriceFile.model_validate({"version": "test", "prices": [{"model": "test-gpt", "input": 1.0, "output": 10.0}]})
 )
@@ -51,19 +51,19 @@ def request(text: str = "Is it a buy?", model: Model = GPT) -> Request:
     return Request(model, (Part("system", "You judge."), Part("user", text)), max_output_tokens=100)
 
 
-def answered(permit: Permit, asked: Request, place: Place = PLACE, tokens: tuple[int, int] = (500, 50)) -> Call:
+def answered(permit: Permit, asked: Request, place: CallSite = PLACE, tokens: tuple[int, int] = (500, 50)) -> Call:
     answer = Answer(
         "Buy.", usage=Usage(tokens[0], 0, 0, tokens[1], 0), timing=Timing(1.0, 0.1, 0.5), model_returned=asked.model.name
     )
     return Call(permit.call_id, place, asked, Timing(1.0, 0.1, 0.5), answer)
 
 
-def failed(permit: Permit, asked: Request, cause: str, place: Place = PLACE, retry_after_s: float | None = None) -> Call:
+def failed(permit: Permit, asked: Request, cause: str, place: CallSite = PLACE, retry_after_s: float | None = None) -> Call:
     failure = Failure(cause, f"it said {cause}", "SomeError", 500, retry_after_s)
     return Call(permit.call_id, place, asked, Timing(1.0, None, 0.5), failure=failure)
 
 
-async def pay(gate: CellSession, place: Place = PLACE, asked: Request | None = None) -> Call:
+async def pay(gate: CellSession, place: CallSite = PLACE, asked: Request | None = None) -> Call:
     """One call from admission to record."""
     asked = asked or request()
     await gate.recall(place, asked)
@@ -99,5 +99,5 @@ def window_changes(client: Redis, run_id: str, key: str) -> list[tuple[str, floa
     return [(event, float(window)) for _, event, window in parts]
 
 
-def at(role: str, index: int = 0) -> Place:
+def at(role: str, index: int = 0) -> CallSite:
     return replace(PLACE, role=role, index=index)

@@ -48,9 +48,11 @@ def test_two_runs_and_all_arms_feed_byte_equal_prompts(tmp_path: Path) -> None:
         names = freeze_cells(cells, folder, tmp_path / "shared")
         for each in cells:
             frozen = replace(each, snapshot_sha256=names[each.case_id])
-            snapshot = agents.load_snapshot(tmp_path / f"run{number}" / "snapshots", frozen.snapshot_sha256)
+            snapshot = agents.Snapshot.from_bytes(
+                (tmp_path / f"run{number}" / "snapshots" / f"{frozen.snapshot_sha256}.json").read_bytes()
+            )
             planned = agents.prompts_of(snapshot, frozen.pipeline)
-            texts = [part.text for prompt in planned for part in prompt.parts if "analyst" in prompt.place.role]
+            texts = [part.text for prompt in planned for part in prompt.parts if "analyst" in prompt.site.role]
             assert texts
             prompts.add(tuple(texts))
     assert len(prompts) == 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import redis
 
-from agents import Answer, Call, Part, Permit, Place, Timing, ToolCall, Usage
+from agents import Answer, Call, CallSite, Part, Permit, Timing, ToolCall, Usage
 from harness.admission import journal
 from harness.admission.cell_session import open_session
 from harness.admission.journal import JournalEntry, request_hash
@@ -32,14 +32,14 @@ def test_an_answer_comes_back_whole() -> None:
         request_id="req-1",
     )
     asked = request()
-    call = Call("id", Place("bull", 2, "tool_round", 3), asked, answer.timing, answer)
+    call = Call("id", CallSite("bull", 2, "tool_round", 3), asked, answer.timing, answer)
     entry = JournalEntry(
         call_row(call, cell(), run_id="r", attempt=1, outcome="answered", price={"cost_usd": None}), request_hash(asked)
     )
     back = JournalEntry.decode(entry.encode(), CALLS.names)
     assert back == entry
     assert back.answer() == answer
-    assert back.call_site_key == call.place.key
+    assert back.call_site_key == call.site.key
 
 
 def test_another_prompt_model_cap_or_tool_answer_is_another_request() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents import Answer, Call, Failure, Model, Part, Place, Request, Timing, Usage, WorstCase
+from agents import Answer, Call, CallSite, Failure, Model, Part, Request, Timing, Usage, WorstCase
 from harness.errors import InvalidInput
 from harness.experiment.servers import ServerSpec
 from harness.experiment.terms import LocalCost
@@ -38,7 +38,7 @@ def call(
     timing = Timing(when.timestamp(), **more)
     answer = Answer("text", usage=usage, timing=timing, model_returned=model, service_tier=tier) if usage else None
     broken = Failure(failure, "broken", "Broken") if failure else None
-    return Call("c", Place("trader"), request, timing, answer, broken)
+    return Call("c", CallSite("trader"), request, timing, answer, broken)
 
 
 def usd(**what: Any) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from agents import Model, Place
+from agents import CallSite, Model
 from harness.admission.cell_session import open_session
 from harness.admission.context import AdmissionContext
 from harness.admission.slots import SlotLimit, SlotUsage, slot_usage
@@ -208,7 +208,7 @@ def usage_of_cloud(url: str) -> SlotUsage:
 async def _round(gates: AdmissionContext, count: int, cause: str | None) -> None:
     gate = await open_session(gates, cell(f"R{time.monotonic_ns()}"))
 
-    async def one(place: Place) -> None:
+    async def one(place: CallSite) -> None:
         permit = await gate.admit(place, request(), WORST)
         await asyncio.sleep(0.01)
         await gate.record(failed(permit, request(), cause, place) if cause else answered(permit, request(), place))
@@ -216,7 +216,7 @@ async def _round(gates: AdmissionContext, count: int, cause: str | None) -> None
     await asyncio.gather(*(one(_place(index)) for index in range(count)))
 
 
-def _place(index: int) -> Place:
+def _place(index: int) -> CallSite:
     return at("bull", index)
 
 

@@ -1,4 +1,4 @@
-"""A user's own pipeline: found by name, run with the same door, checked when it returns."""
+"""A custom pipeline: found by name, run with the same model client, and its result is checked."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_documented_example_runs_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    result, gate, _ = run(Pipeline(entry="experiments.own_pipeline:decide"))
+    result, admission, _ = run(Pipeline(entry="experiments.own_pipeline:decide"))
     assert result.error is None
     assert result.decision_status == "typed"
-    assert [call.place.role for call in gate.calls] == ["market_analyst", "portfolio_manager"]
+    assert [call.site.role for call in admission.calls] == ["market_analyst", "portfolio_manager"]
     assert "portfolio_manager/0/primary/0" in result.parsed
     assert list(result.reports) == ["market_analyst", "portfolio_manager"]
 
@@ -39,8 +39,8 @@ def test_a_bare_decision_is_enough(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
-        ("own_a", "def go(*_): return 1", "no async function"),
-        ("own_b", "async def stop(*_): return 1", "no async function"),
+        ("own_a", "def go(*_): return 1", "not an async function"),
+        ("own_b", "async def stop(*_): return 1", "not an async function"),
         ("own_c", "async def go(*_): return 'Buy'", "returned str; return a Decision or a Result"),
         ("own_d", "from agents import Decision\nasync def go(*_): return Decision('Strong Buy')", "known: Buy, Overweight"),
         (

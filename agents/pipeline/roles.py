@@ -1,4 +1,4 @@
-"""The roles of the pipeline, found by folder: one Markdown file each, front matter and a strict prompt."""
+"""The roles of the pipeline: one Markdown file each, with front matter and a strict Jinja prompt."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from typing import Any
 
 from agents.errors import PipelineError
 
-FOLDER = Path(__file__).parent / "roles"
+FOLDER = Path(__file__).parents[1] / "roles"
 STAGES = ("analysis", "debate", "plan", "trade", "risk", "decision", "single_call")
 TIERS = ("quick", "deep")
 READS = ("snapshot", "reports", "debate", "plan", "proposal", "risk")
 OUTPUTS = ("report", "argument", "sentiment", "plan", "proposal", "decision")
 DECIDING = {"research_manager": "plan", "trader": "trade", "portfolio_manager": "decision"}
-"""Roles whose rating is traced -> the stage that each closes; a stage has one such role."""
+"""Role whose rating is recorded -> the stage that it closes; a stage has one such role."""
 
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Role:
-    """One speaker of the pipeline, as its file describes it."""
+    """One role as described by its file."""
 
     file: str
     """Name of the file without `.md`."""
     prompt: str
-    """Jinja text of the instruction, which stands last in the prompt."""
+    """Jinja text of the instruction, the last part of the prompt."""
     title: str
     stage: str
     tier: str
     reads: tuple[str, ...]
-    """What stands before the instruction, in this order."""
+    """The inputs before the instruction, in this order."""
     output: str
     words: int
-    """Most words the role is asked for."""
+    """Limit on words that the instruction asks for."""
     order: int = 1
     """Position within the stage."""
     plays: str = ""
-    """The role under which a lineup names its model; the file's name unless said."""
+    """The role under which a lineup names its model; default: the file's name."""
     data: tuple[str, ...] = ()
-    """Sections of the snapshot that are an analyst's field."""
+    """Sections of the snapshot that an analyst reads."""
 
     @property
     def name(self) -> str:
@@ -52,22 +52,22 @@ class Role:
 
 
 def role_names() -> tuple[str, ...]:
-    """The roles a lineup can name, in the order of the flow."""
+    """The roles that a lineup can name, in the order of the flow."""
     return tuple(dict.fromkeys(role.name for role in all_roles().values()))
 
 
 def deep_roles() -> tuple[str, ...]:
-    """The roles that `deep` of a lineup plays; `quick` plays the others."""
+    """The roles played by a lineup's `deep` model; `quick` plays the others."""
     return tuple(dict.fromkeys(role.name for role in all_roles().values() if role.tier == "deep"))
 
 
 def analyst_names() -> tuple[str, ...]:
-    """What `pipeline.analysts` can select: the analysts' role names without `_analyst`."""
+    """The values of `pipeline.analysts`: the analysts' role names without `_analyst`."""
     return tuple(role.name.removesuffix("_analyst") for role in of_stage("analysis"))
 
 
 def analyst(name: str) -> Role:
-    """The role behind one entry of `pipeline.analysts`; raises PipelineError when there is none."""
+    """The role for one entry of `pipeline.analysts`. Raises PipelineError if there is none."""
     for role in of_stage("analysis"):
         if name in (role.name, role.name.removesuffix("_analyst")):
             return role
@@ -81,24 +81,24 @@ def of_stage(stage: str) -> tuple[Role, ...]:
 
 @cache
 def snippet(name: str) -> str:
-    """The text of a prompt piece that is no role (`_desk`, `_repair`)."""
+    """The text of a prompt that is not a role (`_desk`, `_repair`)."""
     return (FOLDER / f"{name}.md").read_text(encoding="utf-8").strip()
 
 
 def source_hash(names: Iterable[str]) -> str:
-    """sha256 over the bytes of these files, line ends aside."""
+    """sha256 of these files with normalised line ends."""
     texts = ((FOLDER / f"{name}.md").read_text(encoding="utf-8") for name in sorted(names))
     return sha256("\0".join(texts).encode()).hexdigest()
 
 
 @cache
 def all_roles() -> Mapping[str, Role]:
-    """Every role file by its name, in the order of the flow; raises PipelineError that names a wrong file and its mend."""
+    """Every role file by its name, in the order of the flow; raises PipelineError for an invalid file."""
     return load(FOLDER)
 
 
 def load(folder: Path) -> Mapping[str, Role]:
-    """The role files of a folder; names that start with `_` are pieces, not roles."""
+    """The role files of a folder; a name that starts with `_` is not a role."""
     roles = [_read(path) for path in sorted(folder.glob("*.md")) if not path.name.startswith("_")]
     for role, stage in DECIDING.items():
         _require_one(roles, role, stage, folder)
@@ -107,9 +107,9 @@ def load(folder: Path) -> Mapping[str, Role]:
 
 
 def _require_one(roles: list[Role], name: str, stage: str, folder: Path) -> None:
-    found = [role.file for role in roles if role.stage == stage]
-    if found != [name]:
-        raise PipelineError(f"{folder}: stage {stage} is played by {name}.md alone, found {found or 'nothing'}")
+    players = [role.file for role in roles if role.stage == stage]
+    if players != [name]:
+        raise PipelineError(f"{folder}: stage {stage} is played by {name}.md alone, found {players or 'nothing'}")
 
 
 def _read(path: Path) -> Role:
@@ -126,8 +126,7 @@ def _read(path: Path) -> Role:
 
 
 def _role(path: Path, head: dict[str, Any], prompt: str) -> Role:
-    known = {field.name for field in fields(Role)} - {"file", "prompt"}
-    _check_keys(path, head, known)
+    _check_keys(path, head, {field.name for field in fields(Role)} - {"file", "prompt"})
     for key, choices in (("stage", STAGES), ("tier", TIERS), ("output", OUTPUTS)):
         _check_choice(path, key, head[key], choices)
     for key in ("reads", "data"):
@@ -137,10 +136,10 @@ def _role(path: Path, head: dict[str, Any], prompt: str) -> Role:
     return Role(file=path.stem, prompt=prompt, **head)
 
 
-def _check_keys(path: Path, head: dict[str, Any], known: set[str]) -> None:
+def _check_keys(path: Path, head: dict[str, Any], allowed: set[str]) -> None:
     needed = {"title", "stage", "tier", "reads", "output", "words"}
-    for key in sorted(set(head) - known):
-        raise PipelineError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+    for key in sorted(set(head) - allowed):
+        raise PipelineError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(allowed))}")
     for key in sorted(needed - set(head)):
         raise PipelineError(f"{path}: the front matter lacks {key!r}")
 

@@ -1,4 +1,4 @@
-"""The one door: what it promises the gate, whatever happens to a request."""
+"""`ask`: what it promises to admission, whatever happens to a request."""
 
 from __future__ import annotations
 
@@ -6,58 +6,60 @@ import asyncio
 
 import pytest
 
-from agents import Clients, Halt, Model, ModelCallError, Permit, Place, Request, Server, Unsupported, ask, estimate_tokens
-from agents.contract.gate import WorstCase
-from tests.agents.doors import OpenGate, question
+from agents import CallSite, Clients, Halt, Model, ModelCallError, Permit, Request, Server, Unsupported, ask, estimate_tokens
+from agents.types import WorstCase
+from tests.agents.admissions import OpenAdmission, question
 from tests.fakes.process import FakeModels
 
 LOCAL = Model("local", "openai_compatible", "fake-model", {"max_output_tokens": 500, "num_ctx": 4000}, "vllm")
 UNCAPPED = Model("local", "openai_compatible", "fake-model", {}, "vllm")
 
 
-def through(fake: FakeModels, gate: OpenGate, model: Model = LOCAL) -> None:
+def through(fake: FakeModels, admission: OpenAdmission, model: Model = LOCAL) -> None:
     async def main() -> None:
         async with Clients({"vllm": fake.compatible()}) as clients:
-            await ask(Place("trader"), question(model), gate, clients)
+            await ask(CallSite("trader"), question(model), admission, clients)
 
     asyncio.run(main())
 
 
 def test_a_failed_request_is_recorded_and_asked_again_as_the_gate_says(fake_models: FakeModels) -> None:
     fake_models.control(rules=[{"times": 2, "do": {"status": 500}}])
-    gate = OpenGate(retries=2)
-    through(fake_models, gate)
-    assert [call.failure.cause if call.failure else "answered" for call in gate.calls] == ["server_error"] * 2 + ["answered"]
-    assert len({call.call_id for call in gate.calls}) == 3
+    admission = OpenAdmission(retries=2)
+    through(fake_models, admission)
+    assert [call.failure.cause if call.failure else "answered" for call in admission.calls] == ["server_error"] * 2 + [
+        "answered"
+    ]
+    assert len({call.call_id for call in admission.calls}) == 3
     assert fake_models.ledger()["calls"] == 3
 
 
 def test_what_the_gate_gives_up_is_an_error_that_says_why(fake_models: FakeModels) -> None:
     fake_models.rule(status=429, retry_after="11", error="slow down")
     with pytest.raises(ModelCallError, match="slow down") as caught:
-        through(fake_models, OpenGate())
+        through(fake_models, OpenAdmission())
     assert (caught.value.cause, caught.value.http_status, caught.value.retry_after_s) == ("rate_limited", 429, 11.0)
 
 
 def test_the_worst_case_of_a_request_bounds_what_it_used(fake_models: FakeModels) -> None:
-    gate = OpenGate()
-    through(fake_models, gate)
-    (call,) = gate.calls
+    admission = OpenAdmission()
+    through(fake_models, admission)
+    (call,) = admission.calls
     assert call.answer is not None
     assert call.answer.usage.output_tokens is not None
-    assert gate.admitted[0].output_tokens == 500
+    assert admission.admitted[0].output_tokens == 500
     assert call.answer.usage.output_tokens <= 500
-    through(fake_models, gate, UNCAPPED)
-    assert gate.admitted[1].output_tokens == 128_000
+    through(fake_models, admission, UNCAPPED)
+    assert admission.admitted[1].output_tokens == 128_000
 
 
 def test_a_request_cancelled_in_flight_is_told_to_the_gate(fake_models: FakeModels) -> None:
     fake_models.rule(latency_s=30)
-    gate = OpenGate()
+    admission = OpenAdmission()
 
     async def main() -> None:
         async with Clients({"vllm": fake_models.compatible()}) as clients:
-            task = asyncio.create_task(ask(Place("trader"), question(LOCAL), gate, clients))
+            task = asyncio.create_task(ask(CallSite("trader"), question(LOCAL), admission, clients))
             while not (await asyncio.to_thread(fake_models.ledger))["calls"]:
                 await asyncio.sleep(0.01)
             task.cancel()
@@ -65,11 +67,11 @@ def test_a_request_cancelled_in_flight_is_told_to_the_gate(fake_models: FakeMode
                 await task
 
     asyncio.run(main())
-    assert (gate.discarded, gate.calls) == (["trader/0/primary/0#1"], [])
+    assert (admission.discarded, admission.calls) == (["trader/0/primary/0#1"], [])
 
 
-class ClosedGate(OpenGate):
-    async def admit(self, place: Place, request: Request, worst_case: WorstCase) -> Permit:
+class ClosedGate(OpenAdmission):
+    async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         raise Halt("no money left")
 
 
@@ -81,11 +83,11 @@ def test_a_gate_that_halts_sends_nothing(fake_models: FakeModels) -> None:
 
 def test_many_requests_go_out_side_by_side(fake_models: FakeModels) -> None:
     fake_models.rule(latency_s=0.5)
-    gate = OpenGate()
+    admission = OpenAdmission()
 
     async def main() -> None:
         async with Clients({"vllm": fake_models.compatible()}) as clients:
-            await asyncio.gather(*(ask(Place("bull", index), question(LOCAL), gate, clients) for index in range(150)))
+            await asyncio.gather(*(ask(CallSite("bull", index), question(LOCAL), admission, clients) for index in range(150)))
 
     asyncio.run(main())
     assert fake_models.ledger()["peak_concurrency"] > 100

@@ -1,4 +1,4 @@
-"""Arms that cost nothing: rules on prices, decided without a model, with every parameter in their rationale."""
+"""Rules on prices: arms without a model and without cost; every parameter is in the rationale."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.contract.result import Decision, Result
 from agents.errors import PipelineError
+from agents.types import Decision, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from agents.inputs.snapshot import Snapshot
 
-Verdict = tuple[str, str]
-"""Rating and what it rests on."""
+RuleDecision = tuple[str, str]
+"""Rating and its reason."""
 
 
 class _TooShort(Exception):
-    """The snapshot has fewer sessions than a rule's window."""
+    """The snapshot has fewer sessions than the rule's window."""
 
 
 def rule_names() -> tuple[str, ...]:
@@ -32,7 +32,10 @@ def source_hash() -> str:
 
 
 def decide(rule: str, snapshot: Snapshot) -> Result:
-    """The rule's decision; a window that is not full is a missing decision with the reason. Raises PipelineError."""
+    """The rule's decision, or a missing decision with its reason if there are too few sessions.
+
+    Raises PipelineError for an unknown rule.
+    """
     if rule not in RULES:
         raise PipelineError(f"unknown rule {rule!r}; known: {', '.join(RULES)}")
     try:
@@ -48,12 +51,12 @@ def decide(rule: str, snapshot: Snapshot) -> Result:
     )
 
 
-def always_hold(snapshot: Snapshot) -> Verdict:
+def always_hold(snapshot: Snapshot) -> RuleDecision:
     return "Hold", "always Hold, whatever the case (no parameter)."
 
 
-def macd(snapshot: Snapshot, fast: int = 12, slow: int = 26, signal: int = 9) -> Verdict:
-    """Buy while the MACD line stands above its signal line, Sell while below."""
+def macd(snapshot: Snapshot, fast: int = 12, slow: int = 26, signal: int = 9) -> RuleDecision:
+    """Buy while the MACD line is above its signal line, Sell while it is below."""
     close = _frame(snapshot, "macd", slow + signal - 1)["close"]
     line = _ema(close, fast) - _ema(close, slow)
     gap = float((line - _ema(line, signal)).iloc[-1])
@@ -73,8 +76,8 @@ def kdj_rsi(
     high: float = 80,
     rsi_low: float = 30,
     rsi_high: float = 70,
-) -> Verdict:
-    """Buy when KDJ and RSI both say oversold, Sell when both say overbought, else Hold."""
+) -> RuleDecision:
+    """Buy if KDJ and RSI both indicate oversold, Sell if both indicate overbought, else Hold."""
     frame = _frame(snapshot, "kdj_rsi", max(window + 2 * smooth, rsi + 1))
     j, strength = _kdj(frame, window, smooth), _rsi(frame["close"], rsi)
     oversold, overbought = j < low and strength < rsi_low, j > high and strength > rsi_high
@@ -85,8 +88,8 @@ def kdj_rsi(
     )
 
 
-def zmr(snapshot: Snapshot, window: int = 20, threshold: float = 1.0) -> Verdict:
-    """Mean reversion: Buy when the close stands far below its mean, Sell when far above (z-score), else Hold."""
+def zmr(snapshot: Snapshot, window: int = 20, threshold: float = 1.0) -> RuleDecision:
+    """Mean reversion: Buy if the close is far below its mean, Sell if far above (z-score), else Hold."""
     close = _frame(snapshot, "zmr", window)["close"].tail(window)
     spread = float(close.std(ddof=0))
     z = (float(close.iloc[-1]) - float(close.mean())) / spread if spread > 0 else 0.0
@@ -97,8 +100,8 @@ def zmr(snapshot: Snapshot, window: int = 20, threshold: float = 1.0) -> Verdict
     )
 
 
-def sma(snapshot: Snapshot, short: int = 10, long: int = 50) -> Verdict:
-    """Buy while the short average stands above the long one, Sell while below."""
+def sma(snapshot: Snapshot, short: int = 10, long: int = 50) -> RuleDecision:
+    """Buy while the short average is above the long one, Sell while it is below."""
     close = _frame(snapshot, "sma", long)["close"]
     near, far = float(close.tail(short).mean()), float(close.tail(long).mean())
     rating = _side(near - far)
@@ -108,7 +111,7 @@ def sma(snapshot: Snapshot, short: int = 10, long: int = 50) -> Verdict:
     )
 
 
-RULES: Mapping[str, Callable[[Any], Verdict]] = {
+RULES: Mapping[str, Callable[[Any], RuleDecision]] = {
     "always_hold": always_hold,
     "macd": macd,
     "kdj_rsi": kdj_rsi,
@@ -118,10 +121,10 @@ RULES: Mapping[str, Callable[[Any], Verdict]] = {
 
 
 def _frame(snapshot: Snapshot, rule: str, need: int) -> pd.DataFrame:
-    """Bars on the basis of the last session (adjusted for splits known then); raises _TooShort."""
+    """Bars in shares as of the last session. Raises _TooShort for fewer than `need` bars."""
     import pandas as pd
 
-    from agents.inputs.adjust import split_adjusted
+    from agents.inputs.prices import split_adjusted
 
     bars = split_adjusted(snapshot.prices, snapshot.splits)
     if len(bars) < need:
@@ -143,7 +146,7 @@ def _kdj(frame: pd.DataFrame, window: int, smooth: int) -> float:
 
 
 def _rsi(close: pd.Series, sessions: int) -> float:
-    """Wilder's RSI; 50 when nothing moved."""
+    """Wilder's RSI; 50 if prices did not change."""
     change = close.diff().dropna()
     up = float(change.clip(lower=0).ewm(alpha=1 / sessions, adjust=False).mean().iloc[-1])
     down = float(-change.clip(upper=0).ewm(alpha=1 / sessions, adjust=False).mean().iloc[-1])

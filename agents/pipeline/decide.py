@@ -1,0 +1,81 @@
+"""Decide one case: the entry point for every kind of pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agents.decisions.reading import decision
+from agents.errors import Halt
+from agents.pipeline import flow
+from agents.pipeline.roles import DECIDING
+from agents.types import Admission, Decision, Lineup, Pipeline, Result, ToolSkill
+
+if TYPE_CHECKING:
+    from agents.inputs.snapshot import Snapshot
+    from agents.llms import Clients
+    from agents.pipeline.flow import TurnResult
+
+
+async def decide(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, admission: Admission, clients: Clients) -> Result:
+    """Run one case through its pipeline. Raises only Halt; any other error is `Result.error`."""
+    try:
+        if pipeline.rule:
+            from agents.pipeline import rules
+
+            return rules.decide(pipeline.rule, snapshot)
+        if pipeline.entry:
+            from agents.pipeline import custom
+
+            return await custom.decide(snapshot, lineup, pipeline, admission, clients)
+        return await _run_graph(snapshot, lineup, pipeline, admission, clients)
+    except Halt:
+        raise
+    except Exception as problem:  # noqa: BLE001 - the one function that turns an error into a cell's result
+        return Result(None, "missing", error=problem)
+
+
+async def _run_graph(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, admission: Admission, clients: Clients) -> Result:
+    from agents.pipeline import graph
+    from agents.pipeline.turn import Context
+
+    flow.steps(pipeline)
+    return cell_result(*await graph.run(Context(snapshot, lineup, pipeline, admission, clients)))
+
+
+def cell_result(results: Sequence[TurnResult], error: Exception | None) -> Result:
+    """The result of a cell from its turns; the decision is missing if the last turn was not taken."""
+    final = next((result for result in results if result.turn.role.output == "decision"), None)
+    return Result(
+        decision=_decision(final),
+        decision_status=final.status if final else "missing",
+        reports={result.turn.key: result.text for result in results},
+        stage_ratings={result.turn.role.name: _rating(result) for result in results if result.turn.role.name in DECIDING},
+        parsed={key: text for result in results for key, text in result.parsed.items()},
+        tool_skill=sum((result.skill for result in results), ToolSkill()),
+        error=error,
+    )
+
+
+def _decision(final: TurnResult | None) -> Decision | None:
+    return decision(final.value, final.text) if final and final.value else None
+
+
+def _rating(result: TurnResult) -> str | None:
+    value = result.value or {}
+    return value.get("rating") or value.get("action")
+
+
+def preload() -> None:
+    """Import and build what the default pipeline needs before a process forks, so that its children share the memory.
+
+    Nothing is connected or run. Raises PipelineError for an invalid role file.
+    """
+    from agents.llms import preload as preload_providers
+    from agents.pipeline import custom, graph, prompts, rules, tools  # noqa: F401
+
+    preload_providers()
+    default = Pipeline()
+    graph.compiled(default)
+    for turn in flow.turns(default):
+        prompts.instruction(turn, None)

@@ -1,0 +1,338 @@
+"""The public data types: models, requests, answers, the admission protocol, and the result of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal, Protocol
+
+from domain.providers import PROVIDERS
+from domain.ratings import ACTIONS, SCORES
+from domain.ratings import RATINGS as RATINGS
+from domain.usage import Usage
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of models as this process reaches it; never part of an identity."""
+
+    name: str
+    provider: str
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    slots: int = 1
+    timeout_s: float = 600.0
+    """The longest that one request may take."""
+    idle_timeout_s: float = 300.0
+    """The longest pause within a stream, including load and prefill."""
+    api: Literal["responses", "chat"] | None = None
+    """Which of OpenAI's APIs to use; default: Responses at api.openai.com, Chat Completions elsewhere."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One configured model. Its identity is provider, name, digest and params; alias, server and service tier are not in it."""
+
+    alias: str
+    provider: str
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Effective parameters: reasoning_effort, verbosity, service_tier, max_output_tokens, temperature, top_p, seed,
+    num_ctx, think ..."""
+    server: str = ""
+    digest: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        provider = PROVIDERS.get(self.provider)
+        lanes = provider.lane_parameters if provider else frozenset()
+        params = {key: value for key, value in self.params.items() if key not in lanes}
+        return {"provider": self.provider, "name": self.name, "digest": self.digest, "params": params}
+
+
+Lineup = Mapping[str, Model]
+"""role name -> the model that plays it."""
+
+
+Kind = Literal["primary", "repair", "tool_round", "judge", "replay"]
+
+
+@dataclass(frozen=True)
+class CallSite:
+    """The position of a request in its cell; unique within the cell."""
+
+    role: str
+    round: int = 0
+    kind: Kind = "primary"
+    index: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.role}/{self.round}/{self.kind}/{self.index}"
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str
+    """The JSON text exactly as the model wrote it."""
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON schema of the arguments."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a prompt. Adjacent parts of one role are joined by a blank line into one message."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+    @cached_property
+    def message_id(self) -> str:
+        return sha256((self.role + self.text).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to one model."""
+
+    model: Model
+    parts: tuple[Part, ...]
+    schema: Mapping[str, Any] | None = None
+    """JSON schema of the answer; the prompt describes it too."""
+    tools: tuple[ToolSpec, ...] = ()
+    max_output_tokens: int | None = None
+    cache_key: str = ""
+    """Equal for requests that share a prompt prefix (OpenAI's prompt_cache_key)."""
+
+    @cached_property
+    def message_ids(self) -> tuple[str, ...]:
+        return tuple(part.message_id for part in self.parts)
+
+
+CAUSES: tuple[str, ...] = (
+    "rate_limited",
+    "capacity",
+    "quota",
+    "server_error",
+    "timeout",
+    "connection",
+    "cut_stream",
+    "bad_answer",
+    "bad_request",
+    "too_long",
+    "auth",
+    "not_found",
+    "unsupported",
+)
+"""Why a request fails. `capacity` is the 429 of the flex tier; `quota` is an exhausted account (waiting does not help);
+`bad_answer` is an HTTP 200 whose body does not follow the documented format."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds, measured here (ttft, duration) or reported by the server (load, prefill, decode)."""
+
+    started_at: float = 0.0
+    """Unix time at which the request was sent."""
+    ttft_s: float | None = None
+    duration_s: float | None = None
+    load_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's complete answer; an unusable answer is one too, and is billed."""
+
+    text: str
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str = "stop"
+    """stop | length | tool_calls | refused | content_filter | unknown."""
+    truncated: bool = False
+    """Whether the prompt or the answer was cut; a cut answer is never a valid decision."""
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing = Timing()
+    model_returned: str | None = None
+    model_digest: str | None = None
+    context_window: int | None = None
+    service_tier: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request has no answer."""
+
+    cause: str
+    """One of CAUSES."""
+    message: str
+    error_type: str
+    http_status: int | None = None
+    retry_after_s: float | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The most tokens that one request can use, for the money ledger."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Permission to send one request now; admission may have reserved a slot and money for it."""
+
+    call_id: str
+    queued_s: float = 0.0
+    backoff_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as sent, with its answer or its failure."""
+
+    call_id: str
+    site: CallSite
+    request: Request
+    timing: Timing
+    answer: Answer | None = None
+    failure: Failure | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters as sent (without those that the provider drops)."""
+    queued_s: float = 0.0
+    backoff_s: float = 0.0
+
+
+class Admission(Protocol):
+    """Decides about each request and records it; implemented by the caller of the pipeline."""
+
+    async def recall(self, site: CallSite, request: Request) -> Answer | None:
+        """The recorded answer for this call site, or None if it was not paid for yet."""
+
+    async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
+        """Wait for a slot and for money. Raises Halt if the cell must not continue."""
+
+    async def record(self, call: Call) -> float | None:
+        """Record the call, free its slot and settle its cost.
+
+        After a failure: seconds to wait before the next attempt, or None if there must be none. After an answer: None.
+        """
+
+    async def discard(self, site: CallSite, permit: Permit) -> None:
+        """The request was abandoned in flight (cancelled, or the process is ending) and may still be billed."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How a case is decided; every field is part of a cell's identity."""
+
+    analysts: tuple[str, ...] = ("market", "sentiment", "news", "fundamentals")
+    depth: str = "shallow"
+    """shallow | medium | deep (1, 3, 5 rounds of both debates) or single_call (one prompt, no debate)."""
+    inputs: str = "prefetch"
+    """prefetch (the prompt contains the snapshot) or tools (analysts call tools over the same snapshot)."""
+    budget_tokens: Mapping[str, int] = field(default_factory=dict)
+    """analyst -> limit on the tokens of snapshot text in its prompt; a cut is announced in the text."""
+    max_output_tokens: Mapping[str, int] = field(default_factory=dict)
+    """role, or `all` -> cap on one answer in tokens; default: the model's max_output_tokens."""
+    history_tokens: int = 1500
+    """Limit on the tokens of a debate's history in a prompt; the result tables keep all of it."""
+    report_tokens: int = 3000
+    """Limit on the tokens of one report, plan or statement in a later prompt; a cut is announced in the text."""
+    tool_rounds: int = 6
+    entry: str | None = None
+    """module:function of a custom pipeline."""
+    rule: str | None = None
+    """always_hold | macd | kdj_rsi | zmr | sma: decides without a model."""
+
+    def output_cap(self, role: str, model: Model | None = None) -> int | None:
+        """Limit on the output tokens of one answer: the role's cap, else that of `all`, else its model's; None for no limit."""
+        role_cap = self.max_output_tokens.get(role) or self.max_output_tokens.get("all")
+        cap: int | None = role_cap or (model.params.get("max_output_tokens") if model else None)
+        return cap
+
+
+DECISION_STATUSES: tuple[str, ...] = (
+    "typed",
+    "repaired",
+    "recovered",
+    "unparsed",
+    "truncated",
+    "refused",
+    "missing",
+    "rule",
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The portfolio manager's typed decision."""
+
+    rating: str
+    """One of RATINGS."""
+    rationale: str = ""
+    confidence: float | None = None
+    """0 to 1, as stated by the model."""
+    target_price: float | None = None
+    horizon: str | None = None
+
+    @property
+    def action(self) -> str:
+        return ACTIONS[self.rating]
+
+    @property
+    def score(self) -> int:
+        return SCORES[self.rating]
+
+
+@dataclass(frozen=True)
+class ToolSkill:
+    """How a cell used its tools; all counts are zero with prefetched inputs."""
+
+    calls: int = 0
+    valid: int = 0
+    unknown_tool: int = 0
+    bad_arguments: int = 0
+    capped_rounds: int = 0
+
+    def __add__(self, other: ToolSkill) -> ToolSkill:
+        return ToolSkill(
+            calls=self.calls + other.calls,
+            valid=self.valid + other.valid,
+            unknown_tool=self.unknown_tool + other.unknown_tool,
+            bad_arguments=self.bad_arguments + other.bad_arguments,
+            capped_rounds=self.capped_rounds + other.capped_rounds,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one case."""
+
+    decision: Decision | None
+    decision_status: str
+    """One of DECISION_STATUSES."""
+    reports: Mapping[str, str] = field(default_factory=dict)
+    """role, or role/round in debates -> text, in the order of the flow."""
+    stage_ratings: Mapping[str, str | None] = field(default_factory=dict)
+    """deciding role (research_manager, trader, portfolio_manager) -> its rating, None if it could not be read."""
+    parsed: Mapping[str, str] = field(default_factory=dict)
+    """CallSite.key of a call -> JSON of the object read from its answer (column calls.parsed)."""
+    tool_skill: ToolSkill = ToolSkill()
+    error: Exception | None = None
+    """Why the cell could not be completed (a call failed for good); earlier reports are kept."""
