@@ -5,11 +5,11 @@ To add a provider, write its client in `agents/llms/` and its record here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain import models
+from domain import addresses, models
 
 HOSTED_SLOTS = 64
 """Ceiling of a hosted server whose limit is found by itself."""
@@ -55,6 +55,8 @@ class Provider:
     """Its own address; None if it has none, or computes in this machine."""
     url_env: str | None = None
     """Environment variable that replaces the address."""
+    read_address: Callable[[str], str] = addresses.http_url
+    """The URL behind that variable's value."""
     other_env: tuple[str, ...] = ()
     """Further environment variables that send its client elsewhere."""
     key_env: str | None = None
@@ -115,6 +117,7 @@ _RECORDS = (
         price_list="ollama",
         url="http://127.0.0.1:11434",
         url_env="OLLAMA_HOST",
+        read_address=addresses.ollama_url,
         implied={"num_ctx": 8192, "max_output_tokens": MAX_OUTPUT_TOKENS},
         loads_weights=True,
         keeps_models=True,

@@ -12,6 +12,7 @@ from typing import Any
 from agents.errors import ModelCallError
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Warmth
 from agents.types import Model, Server
+from domain import addresses
 
 URL = "http://127.0.0.1:11434"
 _TIMEOUT_S = 4.0
@@ -166,8 +167,7 @@ def _pull_status(line: str, model: str, url: str) -> str:
 
 def address(server: Server) -> str:
     """The address to use: always explicit, so that OLLAMA_HOST has no effect."""
-    url = (server.url or URL).rstrip("/")
-    return url if "://" in url else f"http://{url}"
+    return addresses.ollama_url(server.url or URL)
 
 
 def _find_model(models: Any, name: str) -> Mapping[str, Any] | None:

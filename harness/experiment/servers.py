@@ -201,9 +201,8 @@ def _default_url(provider: Provider, env: Mapping[str, str]) -> str | None:
     written = env.get(provider.url_env, "") if provider.url_env else ""
     if not written:
         return None if provider.is_hosted else provider.url
-    url = (written if "://" in written else f"http://{written}").replace("://0.0.0.0", "://127.0.0.1")
     try:
-        return _with_host(url)
+        return _with_host(provider.read_address(written))
     except ValueError as error:
         raise InvalidInput([Problem(str(provider.url_env), str(error), "write http://HOST:PORT, or unset it")]) from error
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from agents import probe
 from harness.cells import Cell
 from harness.errors import InvalidInput
 from harness.experiment import matrix, references, servers, spec
+from tests.fakes.process import FakeModels
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 HOSTED = frozenset({"openai"})
@@ -216,6 +220,17 @@ def test_servers_come_from_file_environment_or_default(tmp_path: Path, monkeypat
     declared = servers.load(None, experiment, tmp_path)["ollama"]
     assert (declared.url, declared.slots, declared.cost.usd_per_gpu_hour) == ("http://gpu:1", 4, 0.6)
     assert (declared.as_agents_server().timeout_s, declared.as_agents_server().idle_timeout_s) == (600, 300)
+
+
+@pytest.mark.parametrize("form", ["0.0.0.0:{port}", ":{port}", "localhost:{port}", "http://127.0.0.1:{port}/"])
+def test_a_model_answers_at_every_form_of_ollama_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_models: FakeModels, form: str
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", form.format(port=urlsplit(fake_models.url).port))
+    (tmp_path / "x.yaml").write_text(BASE)
+    server = servers.load(None, spec.load(tmp_path / "x.yaml"), tmp_path)["ollama"]
+    assert not server.is_hosted
+    assert asyncio.run(probe(server.as_agents_server(), [])).version == "0.17.0"
 
 
 def test_a_slow_server_that_may_take_longer_may_also_be_silent_for_longer(tmp_path: Path) -> None:
