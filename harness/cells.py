@@ -14,7 +14,7 @@ from agents import Model, Pipeline
 from domain.case import case_id
 
 IDENTITY = 1
-"""How ids of cells are made; a run's manifest says it. Runs of version 0.1.0 do not: see version_0_1_0.py."""
+"""How ids of cells are made; recorded in the manifest of a run, except by version 0.1.0: see version_0_1_0.py."""
 
 
 def digest_of(value: Any) -> str:

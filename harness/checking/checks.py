@@ -77,7 +77,7 @@ def source_checks(
         else:
             yield ok(f"source {name}", "comes with the package")
     if "edgar" in named and not contact and not is_frozen:
-        fix = "put SEC_CONTACT=you@example.org into .env beside the experiment: the SEC wants to know who asks"
+        fix = "put SEC_CONTACT=you@example.org into .env next to the experiment: the SEC requires a contact"
         yield fail("contact of edgar", "SEC_CONTACT is not set", fix)
 
 
@@ -125,7 +125,7 @@ def _archive(address: str, experiment_dir: Path | None) -> Check:
         return ok("source archive", address)
     folder = archive_folder(address, experiment_dir)
     if not folder.is_dir():
-        return fail("source archive", f"{folder} is no folder", "say data.archive: DIR, or --archive DIR")
+        return fail("source archive", f"{folder} is no folder", "set data.archive: DIR, or pass --archive DIR")
     if not (folder / "prices.parquet").exists():
         fix = "see `python -m harness snapshot check DIR` for what an archive holds"
         return fail("source archive", f"{folder} has no prices.parquet", fix)
@@ -133,7 +133,7 @@ def _archive(address: str, experiment_dir: Path | None) -> Check:
 
 
 def archive_address(address: str, experiment_dir: Path | None) -> str:
-    """Where an archive lies: an object store as it is said, a folder relative to the experiment file."""
+    """Address of an archive: an object store unchanged, a folder relative to the experiment file."""
     return address if "://" in address else str(archive_folder(address, experiment_dir))
 
 

@@ -30,7 +30,7 @@ class KnownModel:
 
     @property
     def shutdown(self) -> Shutdown | None:
-        """As the server's own list says; else as the table says, unless the vendor itself lists the model without a date."""
+        """By the server's own list; else by the table, unless the vendor lists the model without a date."""
         if not PROVIDERS[self.model.provider].has_vendor_names:
             return None
         known, report = shutdown_of(self.model.name), self.report

@@ -31,7 +31,7 @@ class ForeignPackage:
 
 
 def foreign() -> list[ForeignPackage]:
-    """Packages that Python finds elsewhere than beside `harness`, or whose folder another distribution also writes to."""
+    """Packages that Python finds in another folder than `harness`, or whose folder another distribution also writes to."""
     return [ForeignPackage(name, found) for name in PACKAGES if (found := _foreign_code(name))]
 
 

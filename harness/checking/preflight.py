@@ -34,7 +34,7 @@ class Preflight:
 
     checks: tuple[Check, ...]
     reports: Mapping[str, ServerReport] = field(default_factory=dict)
-    """server -> what it says of itself and its models."""
+    """server -> its report on itself and its models."""
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Servers that the experiment asks; empty if servers.yaml is wrong."""
     shutdowns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Preflight:
 
     @property
     def digests(self) -> dict[str, str | None]:
-        """model's name in the experiment -> digest of its weights, where its server tells one."""
+        """model's name in the experiment -> digest of its weights, if its server reports one."""
         return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
 
     @property
@@ -106,7 +106,7 @@ def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Pat
 
 
 def _cases(experiment: Experiment) -> list[str]:
-    """Ids of all cases; none where the dates are wrong, which another check says."""
+    """Ids of all cases; empty if the dates are wrong (another check reports that)."""
     try:
         days = cases.decision_dates(experiment.dates)
     except InvalidInput:
@@ -191,7 +191,7 @@ def _key(spec: ServerSpec) -> Check:
     name = f"key of {spec.name}"
     if spec.api_key:
         return ok(name, f"{spec.api_key_env} is set")
-    fix = f"put {spec.api_key_env}=... into .env beside the experiment, or into the environment"
+    fix = f"put {spec.api_key_env}=... into .env next to the experiment, or into the environment"
     return fail(name, f"{spec.api_key_env} is not set", fix)
 
 
@@ -264,7 +264,7 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
     found = f"no price known for {model.name}{f' in tier {tier}' if tier else ''} at {spec.url or spec.provider}"
     if experiment.allow_unpriced:
         return warn(name, f"{found}: its cost will be NULL and no cap can hold it")
-    return fail(name, found, "name a price file (prices: FILE), or say allow_unpriced: true")
+    return fail(name, found, "name a price file (prices: FILE), or set allow_unpriced: true")
 
 
 def _local_price(name: str, spec: ServerSpec) -> Check:

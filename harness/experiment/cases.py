@@ -27,7 +27,7 @@ class Dates(ConfigModel):
     every_sessions: Whole = 1
     """Take every n-th session; at least the longest horizon keeps outcome windows from overlapping."""
     days: tuple[dt.date, ...] | None = None
-    """Explicit dates, when `non_session` is to be said with them."""
+    """Explicit dates together with `non_session`."""
     non_session: Literal["refuse", "previous", "next"] = "refuse"
     """What to do with a date on which the exchange is closed."""
 
@@ -35,7 +35,7 @@ class Dates(ConfigModel):
     def _one_way(self) -> Self:
         ways = [self.days is not None, self.last_sessions is not None, self.from_ is not None or self.to is not None]
         if sum(ways) != 1:
-            raise ValueError("say dates in exactly one way: from and to, last_sessions, or days")
+            raise ValueError("give dates in exactly one way: from and to, last_sessions, or days")
         if ways[2] and (self.from_ is None or self.to is None):
             raise ValueError("from and to belong together")
         if self.from_ and self.to and self.from_ > self.to:
@@ -62,7 +62,7 @@ class Repeats(ConfigModel):
 
 
 class Data(ConfigModel):
-    """Where the frozen inputs come from; a source that is not named gives nothing, and the analysts are told so."""
+    """Where the frozen inputs come from; the analysts are told which data is missing."""
 
     prices: str = "yfinance"
     """Source of prices, dividends and splits: archive, demo or yfinance."""
@@ -95,7 +95,7 @@ def as_data(value: Any) -> Any:
 
 
 def as_dates(value: Any) -> Any:
-    """A list stands for its days."""
+    """A list of days is allowed as well."""
     return {"days": value} if isinstance(value, list | tuple) else value
 
 
@@ -104,7 +104,7 @@ SHORTHANDS: dict[str, dict[str, Any]] = {
     "repeats": {"type": "integer", "minimum": 1},
     "data": {"type": "string"},
 }
-"""What else may stand in place of these parts; the schema for editors says both."""
+"""Shorthands for these parts; part of the schema for editors."""
 
 DatesPart = Annotated[Dates, BeforeValidator(as_dates)]
 RepeatsPart = Annotated[Repeats, BeforeValidator(as_repeats)]
@@ -150,7 +150,7 @@ def _no_session(day: dt.date) -> Problem:
     except ValueError as error:
         return Problem("dates", str(error), "take a later date")
     what = f"{day} ({day:%A}) is no session of the exchange; {near}"
-    return Problem("dates", what, "take one of them, or say dates: {days: [...], non_session: previous}")
+    return Problem("dates", what, "use one of them, or set dates: {days: [...], non_session: previous}")
 
 
 def _ruled(rule: Dates, last: dt.date) -> tuple[dt.date, ...]:

@@ -24,21 +24,21 @@ class ModelPart(ConfigModel):
     model: str = Field(min_length=1)
     """Name as its server knows it."""
     server: str | None = None
-    """Server in servers.yaml; the provider's own default where this is not said."""
+    """Server in servers.yaml. Default: the provider's own."""
     reasoning_effort: str | None = None
-    """none, minimal, low, medium, high, xhigh, max; always sent to reasoning models, medium where this is not said."""
+    """none, minimal, low, medium, high, xhigh, max; always sent to reasoning models. Default: medium."""
     verbosity: Literal["low", "medium", "high"] | None = None
-    """Length that GPT-5 models aim at; always sent to them, medium where this is not said."""
+    """Length of answers of GPT-5 models; always sent to them. Default: medium."""
     service_tier: Literal["default", "flex", "priority"] | None = None
     """Tier of the hosted service; flex is half the price and slow."""
     think: bool | Literal["low", "medium", "high"] | None = None
     """Thinking of local models: on, off, or a level for models that know levels."""
     max_output_tokens: Whole | None = None
-    """Cap on one answer, reasoning included; 4000 where nothing says it."""
+    """Limit of one answer in tokens, reasoning included. Default: 4000."""
     num_ctx: Whole | None = None
-    """Context window of a local model in tokens, sent with every call; 8192 where this is not said."""
+    """Context window of a local model in tokens, sent with every call. Default: 8192."""
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    """Sampling temperature; the provider's default where this is not said. OpenAI's models take none while they reason."""
+    """Sampling temperature; not allowed for reasoning OpenAI models. Default: the provider's."""
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Nucleus sampling."""
     top_k: Whole | None = None
@@ -60,7 +60,7 @@ class PipelinePart(ConfigModel):
     depth: Literal["shallow", "medium", "deep", "single_call"] = "shallow"
     """1, 3 or 5 rounds of both debates, or one prompt without a debate."""
     inputs: Literal["prefetch", "tools"] = "prefetch"
-    """Whether the snapshot stands in the prompt, or analysts call tools over it."""
+    """Whether the snapshot is part of the prompt, or analysts read it with tools."""
     budget_tokens: dict[str, Whole] = Field(default_factory=dict)
     """analyst -> most tokens of the snapshot that it is shown; a cut is announced in the text."""
     max_output_tokens: Annotated[dict[str, Whole], BeforeValidator(lambda value: _for_all(value))] = Field(default_factory=dict)
@@ -79,7 +79,7 @@ class PipelinePart(ConfigModel):
         if not self.analysts:
             raise ValueError("analysts is empty: name at least one")
         if len(set(self.analysts)) < len(self.analysts):
-            raise ValueError("an analyst stands twice in analysts")
+            raise ValueError("an analyst is listed twice in analysts")
         return self
 
 
@@ -97,7 +97,7 @@ class Arm(ConfigModel):
     quick: str | None = None
     """Model of all other roles."""
     roles: dict[str, str] = Field(default_factory=dict)
-    """role -> model; roles may also stand directly in the arm."""
+    """role -> model; roles may also be keys of the arm itself."""
     rule: str | None = None
     """Decide by a rule instead: always_hold, macd, kdj_rsi, zmr or sma."""
     pipeline: PipelinePart | None = None
@@ -126,7 +126,7 @@ class Swap(ConfigModel):
 
 
 def with_roles(value: Any, known: frozenset[str]) -> Any:
-    """An arm with the roles that stand directly in it moved under `roles`."""
+    """An arm with the roles that are its own keys moved under `roles`."""
     if not isinstance(value, dict) or not known & value.keys():
         return value
     direct = {key: value[key] for key in value if key in known}

@@ -20,7 +20,7 @@ from harness.experiment.spec import Experiment
 from harness.experiment.yaml_file import closest_name
 
 POOLS = ("hosted", "local")
-"""Where cells wait for workers; `local` is served by a worker beside each GPU."""
+"""Queues where cells wait for workers; `local` is served by a worker next to each GPU."""
 _DATA_OF_CELL = (*DATA_KINDS, "mask", "decision_time")
 
 
@@ -77,7 +77,7 @@ def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
 
 
 def pipeline(experiment: Experiment, arm: Arm) -> Pipeline:
-    """The experiment's pipeline with the keys that the arm says otherwise."""
+    """The experiment's pipeline with the arm's overrides."""
     said: dict[str, Any] = experiment.pipeline.model_dump()
     if arm.pipeline:
         said |= arm.pipeline.model_dump(exclude_unset=True)

@@ -68,7 +68,7 @@ def _tickers(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         seen: set[str] = set()
         for index, value in enumerate(_listed(raw.get(part))):
             if str(value) in seen:
-                yield Problem(document.where((part, index)), f"{value} stands twice in {part}", "keep one")
+                yield Problem(document.where((part, index)), f"{value} is listed twice in {part}", "keep one")
             seen.add(str(value))
     if raw.get("tickers") == [] or raw.get("dates") == []:
         yield Problem(document.where(()), "the matrix is empty: tickers and dates each need one value", "add one")
@@ -130,7 +130,7 @@ def _somebody(document: Document, arm: dict[str, Any], place: Place, named: set[
     if rule and named:
         yield Problem(document.where(place), f"{dotted(place)} names a rule and models", "keep one of them")
     if not rule and not named:
-        yield Problem(document.where(place), f"{dotted(place)} names no model and no rule", "say all: MODEL, or deep and quick")
+        yield Problem(document.where(place), f"{dotted(place)} names no model and no rule", "set all: MODEL, or deep and quick")
     complete = "all" in named or {"deep", "quick"} <= named or set(known_roles()) <= named
     if named and not complete:
         yield Problem(document.where(place), f"{dotted(place)} leaves roles without a model", "add all: MODEL for the rest")
@@ -149,7 +149,9 @@ def _data(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         if name not in known_sources(kind):
             yield unknown_name(document, ("data", kind), "source", name, known_sources(kind))
     if "archive" in named.values() and not data.get("archive"):
-        yield Problem(document.where(("data",)), "the source archive needs a folder", "say data.archive: DIR, or --archive DIR")
+        yield Problem(
+            document.where(("data",)), "the source archive needs a folder", "set data.archive: DIR, or pass --archive DIR"
+        )
 
 
 def _terms(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:

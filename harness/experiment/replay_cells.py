@@ -70,9 +70,9 @@ class ReplaySource:
 
 
 def planned(experiment: Experiment, wish: ReplayRequest, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
-    """The replays and judgements that will follow these cells of the matrix, as far as they are known before.
+    """The replays and judgements that will follow these cells, as far as known before the run.
 
-    Raises InvalidInput for names that nobody knows."""
+    Raises InvalidInput for unknown names."""
     check_replay(experiment, wish)
     sources = [ReplaySource(cell.cell_key, cell.ticker, cell.date, cell.repeat) for cell in cells if cell.arm == wish.source]
     replays = replays_of(experiment, wish, sources)
@@ -129,7 +129,7 @@ def judgements_of(
 
 
 def check_replay(experiment: Experiment, wish: ReplayRequest) -> None:
-    """Raises InvalidInput for every name that nobody knows."""
+    """Raises InvalidInput for every unknown name."""
     arms = matrix.arms(experiment)
     found = []
     if wish.source not in arms:

@@ -23,7 +23,7 @@ from harness.experiment.terms import LocalCost, Name, Seconds, Whole
 
 
 def read_environment(experiment_dir: Path | None = None) -> Mapping[str, str]:
-    """Variables of this process, and those of `.env` in the folder of an experiment where it does not say them."""
+    """Environment variables, completed by those of `.env` in the folder of the experiment."""
     from dotenv import dotenv_values
 
     folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
@@ -226,7 +226,7 @@ def _refuse_strangers(models: Mapping[str, ModelPart], specs: Mapping[str, Serve
         where = f"models.{alias}.server"
         if name not in specs:
             listed = ", ".join(sorted(specs))
-            fix = f"add {name!r} to servers.yaml beside the experiment; see experiments/servers.example.yaml"
+            fix = f"add {name!r} to servers.yaml next to the experiment; see experiments/servers.example.yaml"
             found.append(Problem(where, f"unknown server {name!r}; known: {listed}", fix))
         elif specs[name].provider != model.provider:
             what = f"server {name!r} speaks {specs[name].provider}, the model {model.provider}"
@@ -238,7 +238,7 @@ def _refuse_strangers(models: Mapping[str, ModelPart], specs: Mapping[str, Serve
 def _refuse_unclear(
     served: Mapping[str, Sequence[str]], parts: Mapping[str, ServerPart], specs: Mapping[str, ServerSpec]
 ) -> None:
-    """Refuse servers of which nobody can tell whether they bill."""
+    """Refuse servers whose billing is unclear."""
     unclear = {name: _unclear(parts[name], specs[name], models) for name, models in sorted(served.items())}
     problems = [Problem(f"server {name}", *problem) for name, problem in unclear.items() if problem]
     if problems:
@@ -250,7 +250,7 @@ def _unclear(part: ServerPart, spec: ServerSpec, served: Sequence[str]) -> tuple
     provider = PROVIDERS[spec.provider]
     spelling = f"in servers.yaml write {spec.name}: {{provider: {spec.provider}, url: {spec.url}, hosted: "
     if part.hosted is False and provider.is_hosted and is_own_address(provider, spec.url):
-        return f"{spec.address} bills by token, whatever servers.yaml says", "remove hosted: false"
+        return f"{spec.address} charges per token, regardless of servers.yaml", "remove hosted: false"
     if part.hosted is not None or spec.url is None:
         return None
     prices = part.model_dump(include=set(LocalCost.model_fields), exclude_none=True)

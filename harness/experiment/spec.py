@@ -64,11 +64,11 @@ class Experiment(ConfigModel):
     data: DataPart = Data()
     """Sources of the frozen inputs."""
     pipeline: PipelinePart = PipelinePart()
-    """How each case is argued; an arm may say otherwise."""
+    """How each case is decided; an arm may override it."""
     models: dict[Name, ModelPart] = Field(default_factory=dict)
     """Configured models, by the name that arms use. One without an arm is asked by `replay` only."""
     arms: Annotated[dict[Name, ArmOrSwap], BeforeValidator(_arms)] = Field(default_factory=dict)
-    """Lineups to compare; each model is an arm where none is said. The name `swap` holds a swap design."""
+    """Lineups to compare. Default: each model is an arm. The name `swap` is a swap design."""
     compare: Compare = Compare()
     """Baseline and metrics, declared before the run."""
     outcomes: OutcomeTerms = OutcomeTerms()
@@ -80,7 +80,7 @@ class Experiment(ConfigModel):
     gates: Gates = Gates()
     """What must hold at the end."""
     local_cost: LocalCost | None = None
-    """What local hardware costs; unknown where neither this nor servers.yaml says it."""
+    """What local hardware costs. Default: as in servers.yaml, else unknown."""
     prices: str | None = None
     """Price file of your own (a gateway, Azure, a negotiated rate), seen from the experiment file."""
     allow_unpriced: bool = False
@@ -88,7 +88,7 @@ class Experiment(ConfigModel):
     replay: ReplayTerms | None = None
     """Replay of one arm's recorded inputs by other models, after the run."""
     judge: JudgeTerms | None = None
-    """Pairwise judgement of replayed texts; off where this is not said."""
+    """Pairwise judgement of replayed texts. Default: off."""
 
     @model_validator(mode="after")
     def _somebody_decides(self) -> Self:

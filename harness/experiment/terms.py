@@ -27,7 +27,7 @@ def share(value: Any) -> Any:
 
 
 def as_list(value: Any) -> Any:
-    """One text stands for a list of one."""
+    """A single text is allowed instead of a list."""
     return [value] if isinstance(value, str) else value
 
 
@@ -127,7 +127,7 @@ class Gates(ConfigModel):
 
 
 class LocalCost(ConfigModel):
-    """What a second of local hardware costs, where servers.yaml does not say it; without it local cost is unknown."""
+    """What a second of local hardware costs, if servers.yaml does not set it; else local cost is unknown."""
 
     usd_per_gpu_hour: Usd | None = None
     """Price of one hour of the GPU, rented or as you reckon it."""
@@ -142,7 +142,7 @@ class LocalCost(ConfigModel):
     lifetime_years: Usd | None = Field(default=None, gt=0)
     """Years over which the purchase is spread."""
     utilisation: Share | None = Field(default=None, gt=0, le=1)
-    """Share of its lifetime that the hardware computes; the measured one of the run where this is not said."""
+    """Share of its lifetime that the hardware computes. Default: as measured in the run."""
 
 
 class ReplayTerms(ConfigModel):
@@ -153,7 +153,7 @@ class ReplayTerms(ConfigModel):
     to: Texts = Field(min_length=1)
     """Models that are asked the same."""
     roles: Texts = ()
-    """Roles to replay; all where this is not said."""
+    """Roles to replay. Default: all."""
     limit: Whole | None = None
     """Most cases to replay."""
     noise_floor: Count = 3
@@ -161,7 +161,7 @@ class ReplayTerms(ConfigModel):
 
 
 class JudgeTerms(ConfigModel):
-    """Pairwise judgement of replayed answers; off unless this is said, and paid like any call."""
+    """Pairwise judgement of replayed answers; paid like any call. Default: off."""
 
     models: Texts = Field(min_length=1)
     """Models that judge, each pair in both orders; who wrote which answer is hidden from them."""

@@ -27,7 +27,7 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """A file's values and where they stand."""
+    """A file's values and their lines."""
 
     path: Path
     value: Any
@@ -110,7 +110,7 @@ def _broken(error: yaml.MarkedYAMLError, path: Path) -> InvalidInput:
 
 
 def _refuse_bombs(root: yaml.Node, path: Path) -> None:
-    """Aliases share nodes, so a few lines can stand for billions of values: count them as if written out."""
+    """Aliases share nodes, so a few lines can expand to billions of values: count them as if written out."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, above: frozenset[int]) -> int:
@@ -165,7 +165,7 @@ def _survey(root: yaml.Node, path: Path) -> tuple[dict[Place, int], list[Problem
 
 
 def _duplicate(path: Path, place: Place, line: int, first: int) -> Problem:
-    return Problem(f"{path}:{line} {dotted(place)}", f"the key stands twice, first in line {first}", "keep one of them")
+    return Problem(f"{path}:{line} {dotted(place)}", f"duplicate key, first in line {first}", "keep one of them")
 
 
 def _as_float(text: str) -> float:
@@ -214,7 +214,7 @@ def type_problems(error: ValidationError, document: Document, model: type[BaseMo
 
 
 def _real(detail: ErrorDetails, document: Document) -> Place:
-    """pydantic's place without its union tags and shorthands: the steps that stand in the file."""
+    """pydantic's location without union tags and shorthands: the steps in the file."""
     place: Place = ()
     for index, step in enumerate(detail["loc"]):
         last = index == len(detail["loc"]) - 1
@@ -234,7 +234,7 @@ def unknown_name(document: Document, place: Place, what: str, said: str, known: 
 
 
 def in_file_order(found: Iterable[Problem]) -> list[Problem]:
-    """As they stand in the file."""
+    """In the order of the file."""
     return sorted(found, key=lambda one: int(match[1]) if (match := re.search(r":(\d+)(?: |$)", one.where)) else 0)
 
 

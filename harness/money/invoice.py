@@ -66,7 +66,7 @@ def _read(lines: list[str], path: Path) -> dict[Key, Used]:
 
 
 def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
-    """What is wanted -> the column that says it."""
+    """Wanted value -> column of the export."""
     by_lower = {name.strip().lower(): name for name in names if name}
     found = {want: by_lower[name] for want, known in _NAMES.items() for name in reversed(known) if name in by_lower}
     missing = [want for want in ("day", "model") if want not in found]
@@ -112,7 +112,7 @@ _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 @dataclass(frozen=True)
 class InvoiceRow:
-    """One day of one model: what was recorded here, and what the provider says."""
+    """One day of one model: our records and the provider's."""
 
     day: str
     model: str
@@ -120,7 +120,7 @@ class InvoiceRow:
     ours: Mapping[str, float | None]
     theirs: Mapping[str, float | None]
     verdict: str
-    """agrees | they say more | we say more | only here | only there | nothing to compare."""
+    """agrees | provider has more | we have more | only here | only there | nothing to compare."""
     differs: Mapping[str, float]
     """Requests, tokens or money that differ -> ours minus theirs, as a share of the larger."""
     killed: int
@@ -174,7 +174,7 @@ def _verdict(gaps: Mapping[str, float]) -> str:
     if not gaps:
         return "nothing to compare"
     worst = max(gaps.values(), key=abs)
-    return "agrees" if not worst else "we say more" if worst > 0 else "they say more"
+    return "agrees" if not worst else "we have more" if worst > 0 else "provider has more"
 
 
 def _gap(ours: float | None, theirs: float | None, tolerance: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The power meter: a sampler that runs beside a GPU server and writes what NVML reads, one line per look."""
+"""The power meter: writes the GPU power that NVML reports, one line per reading."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def nvml() -> Iterator[Read]:
         gpus = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         sum(pynvml.nvmlDeviceGetPowerUsage(gpu) for gpu in gpus)
     except pynvml.NVMLError as error:
-        fix = "run the meter on the machine of the GPU, or say watts in servers.yaml"
+        fix = "run the meter on the machine of the GPU, or set watts in servers.yaml"
         raise InvalidInput([Problem("meter", f"NVML gives no power here: {error}", fix)]) from error
     try:
         yield lambda: sum(pynvml.nvmlDeviceGetPowerUsage(gpu) for gpu in gpus) / 1000
@@ -35,7 +35,7 @@ def nvml() -> Iterator[Read]:
 
 
 def sample(read: Read, path: Path, stop: Event, period_s: float = PERIOD_S, clock: Callable[[], float] = time.time) -> int:
-    """Append readings to a file until told to stop; a look that fails leaves a gap, never a guess. Returns the readings."""
+    """Append readings to a file until stopped; a failed reading leaves a gap. Returns the number of readings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with path.open("a", encoding="utf-8", buffering=1) as file:

@@ -26,30 +26,30 @@ class Above(ConfigModel):
     output: Usd
     """US dollars per million output tokens, reasoning included."""
     cached: Usd | None = None
-    """US dollars per million input tokens read from a cache; the input rate where this is not said."""
+    """US dollars per million input tokens read from a cache. Default: the input rate."""
     cache_write: Usd | None = None
-    """US dollars per million input tokens written to a cache; the input rate where this is not said."""
+    """US dollars per million input tokens written to a cache. Default: the input rate."""
 
 
 class Price(ConfigModel):
     """One line of a price file, in US dollars per million tokens."""
 
     model: str = Field(min_length=1)
-    """Name as the server returns it; * stands for any characters."""
+    """Name as the server returns it; * matches any characters."""
     input: Usd
     """Input that no cache had."""
     output: Usd
     """Output, reasoning included."""
     cached: Usd | None = None
-    """Input read from a cache; the input rate where this is not said."""
+    """Input read from a cache. Default: the input rate."""
     cache_write: Usd | None = None
-    """Input written to a cache; the input rate where this is not said."""
+    """Input written to a cache. Default: the input rate."""
     server: str | None = None
-    """Only on this server of servers.yaml; on every one where this is not said."""
+    """Only on this server of servers.yaml. Default: on all."""
     tier: str = "default"
     """Service tier that these rates hold for."""
     from_: dt.date | None = Field(default=None, alias="from")
-    """First day (UTC) of these rates; since ever where this is not said."""
+    """First day (UTC) of these rates. Default: no limit."""
     above: Above | None = None
     """Rates of long prompts."""
 
@@ -67,7 +67,7 @@ class PriceFile(ConfigModel):
     """A whole price file."""
 
     version: str = "own"
-    """Name of this state of the prices; it stands in every call's price_version."""
+    """Name of this version of the prices, recorded as price_version of every call."""
     prices: tuple[Price, ...] = Field(min_length=1)
     """Lines; the last active one of a model, server and tier counts, one that names the server before one that does not."""
 

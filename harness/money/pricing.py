@@ -117,7 +117,7 @@ def installed_prices() -> tuple[str, str]:
 
 
 def busy_s(timing: Timing) -> float | None:
-    """Seconds that a server says it computed for a call: load, prefill and decode; None where it does not say."""
+    """Seconds of computing that a server reports for a call: load, prefill and decode; None if unknown."""
     if timing.prefill_s is None and timing.decode_s is None:
         return None
     return sum(part for part in (timing.load_s, timing.prefill_s, timing.decode_s) if part is not None)
@@ -131,7 +131,7 @@ def local_basis(hardware: Hardware) -> str:
 
 
 def local_usd(seconds: float, hardware: Hardware) -> float | None:
-    """Price of seconds of hardware, by its basis; None where that is unknown.
+    """Price of seconds of hardware, by its basis; None if unknown.
 
     Calls that a server computes at the same time are each priced whole; the machine's own time, in which they count
     once, stands in reports.economics."""
@@ -255,7 +255,7 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: PricedServer
 
 
 def estimate(request: Request, tokens: Tokens, server: PricedServer, table: PriceTable, when: dt.datetime) -> Priced:
-    """The flagged price of a request whose usage nobody told (killed, cut, timed out)."""
+    """The price, marked as estimate, of a request of unknown usage (killed, cut, timed out)."""
     cost = table.usd(request.model.name, server, request.model.params.get("service_tier"), tokens, when)
     return UNKNOWN if cost is None else Priced(cost, "estimate", table.version, cost)
 
@@ -284,7 +284,7 @@ def _answered(call: Call, server: PricedServer, table: PriceTable, usage: Usage)
 
 
 def _unseen(call: Call, server: PricedServer, table: PriceTable) -> Priced:
-    """A call that may have been computed although nobody told its usage: the whole prompt and the whole allowed output."""
+    """A call of unknown usage that may have been computed: the full prompt and the full allowed output."""
     text = sum(len(part.text) for part in call.request.parts)
     answered = len(call.answer.text) / CHARACTERS_PER_TOKEN if call.answer else None
     cap = call.request.max_output_tokens or int(call.request.model.params.get("max_output_tokens") or 4000)

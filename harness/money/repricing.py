@@ -60,7 +60,7 @@ class RepricedLine:
 
 @dataclass(frozen=True)
 class Repriced:
-    """A run under other prices, beside what it was billed."""
+    """A run at other prices, next to its recorded cost."""
 
     run: str
     prices: str
@@ -190,7 +190,7 @@ def _name(run: RunFolder) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """pandas says NaN where a text is not told."""
+    """pandas reads NULL texts as NaN."""
     return value if isinstance(value, str) and value else None
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 MOST_COUNTED = 400
-"""Prompts of one run that are counted: they tell a ratio."""
+"""Counted prompts of one run, from which a ratio is computed."""
 
 
 def settled_runs(run: Folder, calls: pd.DataFrame) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def settled_runs(run: Folder, calls: pd.DataFrame) -> pd.DataFrame:
 
 
 def settled_ratios(answered: pd.DataFrame) -> dict[str, float]:
-    """model key -> told / counted; under "" the mean over the models whose tokenizer is not at hand."""
+    """model key -> reported / counted tokens; under "" the mean over models without a local tokenizer."""
     known = answered[answered["counted"].gt(0) & answered["input_tokens"].gt(0)]
     by_tokenizer, estimated = (_by_model(known[known["has_tokenizer"] == has]) for has in (True, False))
     others = {"": sum(estimated.values()) / len(estimated)} if estimated else {}
@@ -130,7 +130,7 @@ def _read_cells(raw: bytes) -> list[dict[str, Any]]:
 
 
 _AS_UNSAID = (None, True, "default", "auto")
-"""Values that mean what a server does anyway: a thinking model thinks when nobody says."""
+"""Values equal to a server's default: a thinking model thinks."""
 _PLANNED = ("primary", "tool_round")
 MOST_RUNS = 20
 CALIBRATION = "calibration.jsonl"
@@ -148,12 +148,12 @@ class MeasuredCalls:
     output_tokens: float
     duration_s: float
     busy_s: float | None
-    """Seconds that the server says it computed; None where it does not say."""
+    """Seconds of computing that the server reports; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Experience:
-    """Everything that earlier runs in one results folder tell about the next one."""
+    """What earlier runs in a results folder measured, for forecasts of the next one."""
 
     roles: Mapping[tuple[str, str], MeasuredCalls] = field(default_factory=dict)
     """(model key, role) -> what its calls used."""
@@ -168,7 +168,7 @@ class Experience:
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """model keys of an arm, joined -> log(bill / forecast) of forecasts that rested on measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
-    """model key -> input tokens as told / as counted here; under "" the same over all models without a tokenizer."""
+    """model key -> reported / locally counted input tokens; under "" over all models without a tokenizer."""
     runs: int = 0
 
     def ratio(self, model: Model) -> float | None:
@@ -264,7 +264,7 @@ def _calls(run: Folder) -> pd.DataFrame | None:
 
 
 def _plain(params: str | None) -> dict[str, Any]:
-    """Parameters as they were sent, under the names by which an experiment says them."""
+    """Parameters as they were sent, under their names in an experiment."""
     try:
         sent = dict(json.loads(params or "{}"))
     except (ValueError, TypeError):

@@ -77,11 +77,11 @@ def generator(name: str) -> Any:
 
 HOSTED_CELLS_AT_ONCE = 32
 _SOME = 1_000
-"""Tokens of output for which a price is asked, beside the prompt whose length sets the tier."""
+"""Output tokens of a price request; the length of its prompt selects the tier."""
 _UNCAPPED = 32_768
 """Tokens of output that a call without a cap is held to be able to write."""
 CRITICAL_SHARE = 0.75
-"""9 of 12 calls stand one after the other."""
+"""9 of 12 calls are sequential."""
 
 
 HOSTED, LOCAL, MIXED = "hosted", "local", "hosted and local"
@@ -105,7 +105,7 @@ class ArmForecast:
     """Seconds, if nothing else ran on its servers."""
     basis: str
     is_measured: bool
-    """Whether earlier runs told the output of all its roles."""
+    """Whether earlier runs measured the output of all its roles."""
     api_draws: Draws = field(repr=False)
     cost_draws: Draws | None = field(repr=False)
     cell_draws: Draws = field(repr=False)
@@ -275,7 +275,7 @@ class Forecaster:
         return min(1.0, share / cacheable) if cacheable else 0.0
 
     def _extra(self, call: PlannedCall) -> Draws:
-        """One, and the share of repairs and repeated requests: as earlier runs told of this role, as far as few calls tell."""
+        """1 plus the share of repairs and repeated requests that earlier runs measured for this role."""
         told = self._experience.extra_of(call.model, call.role)
         if told is None:
             low, high = workload.EXTRA_CALLS

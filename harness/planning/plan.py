@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 LIKELY = 0.1
-"""Chance from which a cap is said to bind."""
+"""Chance from which a cap is reported as likely to bind."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _calls(usd: float | None, arms: list[ArmForecast]) -> Iterator[CapForecast]:
 
 _VERDICT_TOKENS = 90
 _FRAME_TOKENS = 330
-"""What a judge is told beside the recorded prompt and the two answers."""
+"""Tokens of a judge's instructions, besides the recorded prompt and the two answers."""
 _ORDERS = 2
 
 
@@ -122,7 +122,7 @@ def _replay(cell: Cell, renderer: Renderer, learnt: Experience) -> Workload:
 
 
 def _judge(cell: Cell, renderer: Renderer, learnt: Experience) -> Workload:
-    """Each replayed prompt twice, with both answers; what the judge's model wrote in that role tells nothing of verdicts."""
+    """Each replayed prompt twice, with both answers; outputs of the judge's model in that role do not predict verdicts."""
     whole = _replay(cell, renderer, learnt)
     calls = tuple(_verdict(cell, call) for call in whole.calls for _ in range(_ORDERS))
     return replace(whole, calls=calls)
@@ -221,7 +221,7 @@ def make(
     checks: tuple[Check, ...] = (),
     left: frozenset[str] | None = None,
 ) -> Plan:
-    """Forecast the cells that no earlier run has ended; a run knows better, and says which keys are `left`.
+    """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
 
     Freezes a few cases where that needs no network."""
     from harness.planning import provable

@@ -43,13 +43,13 @@ def _prompts(plan: Plan) -> Iterator[str]:
             "the intervals are wider for it"
         )
     else:
-        yield "NOT counted: the prompts of a pipeline of your own are not known before it runs; token budgets stand in"
+        yield "NOT counted: the prompts of a custom pipeline are unknown before it runs; token budgets are used instead"
 
 
 def _words(how: Counted) -> str:
-    ratio = "" if how.ratio == 1 else f", times {how.ratio:.3f} as earlier runs were told"
+    ratio = "" if how.ratio == 1 else f", times {how.ratio:.3f} as reported in earlier runs"
     return {
-        "measured": "as earlier runs with the very same prompts were told",
+        "measured": "as reported in earlier runs with the same prompts",
         "tokenizer": f"counted with the model's own tokenizer{ratio}",
         "calibrated ratio": f"no tokenizer at hand: estimated from the text, ratio {how.ratio:.2f} calibrated by earlier runs",
         "declared ratio": "no tokenizer at hand: estimated from the text, ratio 1.00 declared, no earlier run to calibrate it",
@@ -102,7 +102,7 @@ def _undercut(arms: Mapping[str, ArmForecast]) -> Iterator[str]:
 
 
 def proves(one: Provable) -> str:
-    """One endpoint: from which difference on, and whether equality within its margin can be shown."""
+    """One metric: the smallest provable difference, and whether equality within its margin can be shown."""
     if one.dates < 2:
         return "nothing: one date proves nothing"
     design = f"{one.cases:,} cases on {one.dates:,} dates that count"
@@ -112,7 +112,7 @@ def proves(one: Provable) -> str:
 
 
 def advices(detectable: Mapping[str, Provable]) -> Iterator[str]:
-    """Dates or repeats, once for all endpoints for which it is the same."""
+    """Dates or repeats, once for all metrics that share them."""
     by_advice: dict[str, list[str]] = {}
     for name, one in detectable.items():
         if one.difference is not None:
@@ -169,7 +169,7 @@ def show(plan: Plan, console: Console) -> None:
 
 
 def lines(plan: Plan) -> Iterator[Line]:
-    """What the table does not say."""
+    """Remarks below the table."""
     yield "cells", f"{plan.cells:,} in the matrix, {plan.to_run:,} to run with {plan.calls:,} calls"
     if plan.again:
         cells, calls = sum(one.cells for one in plan.again.values()), sum(one.calls for one in plan.again.values())
@@ -232,7 +232,7 @@ def _cost(plan: Plan) -> str:
     billed = f"hosted models bill {usd(api)}" if api.high or api.high is None else "no hosted model is asked"
     if whole.mid is not None:
         return f"{usd(whole)} with own hardware; {billed}"
-    return f"{billed}; the whole is unknown, never $0: say local_cost, or prices: FILE, for what has no price yet"
+    return f"{billed}; the total is unknown, not $0: set local_cost, or prices: FILE, for what has no price yet"
 
 
 def _saved(plan: Plan) -> str:
@@ -256,7 +256,7 @@ def _cap(cap: CapForecast) -> str:
 
 
 def _money(amount: float) -> str:
-    """Three digits that say something; cents from a dollar on."""
+    """Three significant digits; cents from a dollar on."""
     return (
         f"{amount:,.0f}"
         if amount >= 1_000

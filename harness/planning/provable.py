@@ -1,4 +1,4 @@
-"""What the cells of an experiment can prove, endpoint by endpoint, before any of them runs."""
+"""What an experiment can prove for each metric, before it runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHOLE_SHARE = 0.999
 
 @dataclass(frozen=True)
 class Provable:
-    """What the matrix can say about one endpoint of one arm against the baseline; sizes are fractions."""
+    """What the matrix can prove about one metric of an arm against the baseline; sizes are fractions."""
 
     unit: str
     """difference (0.02 is two points), or ratio (0.02 is two per cent)."""

@@ -114,7 +114,7 @@ class Renderer:
         return Prompts(each, _deviation([sum(whole for whole, _ in count) for count in counts]), len(cells))
 
     def _once(self, counter: TokenCounter) -> Callable[[str], int]:
-        """The snapshot stands in many prompts: it is counted once."""
+        """The snapshot is part of many prompts: it is counted once."""
 
         def count(text: str) -> int:
             key = (counter.name, text)

@@ -1,4 +1,4 @@
-"""Forecast against bill: what the plan said per arm, what it came to, and what the next plan learns from it."""
+"""Forecast and actual cost of each arm, and the ratio that the next plan uses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORECAST = "forecast.json"
 
 
 def write(run: Folder, plan: Plan, run_id: str) -> None:
-    """Keep what the plan says of this session, beside what the run had paid before it."""
+    """Keep the plan of this session, and what the run had paid before it."""
     arms = {name: arm for name, arm in plan.to_plain()["arms"].items() if arm["cells"]}
     said = {name: arm | {"models": plan.model_keys.get(name, "")} for name, arm in arms.items()}
     session = {"price_version": plan.price_version, "arms": said, "before": _bills(run, run_id)}
@@ -34,9 +34,9 @@ def read(run: Folder) -> dict[str, Any]:
 
 
 def settle(results: Folder, run: Folder, run_id: str) -> None:
-    """Put the bill of the last session beside its forecast, and keep how far off it was for the next plan.
+    """Compare the cost of the last session with its forecast, and keep the ratio for the next plan.
 
-    Arms whose cells have not all ended are left open; cells taken over from earlier runs are in neither."""
+    Arms whose cells have not all ended are left open; cells reused from earlier runs count in neither."""
     kept = read(run)
     if not kept or kept["sessions"][-1].get("settled"):
         return

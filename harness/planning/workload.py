@@ -50,7 +50,7 @@ CELL_SPREAD_WEIGHT = 3.0
 
 
 def cell_spread(told: float, cells: int) -> float:
-    """Spread between cells: the assumed one and the deviation `told` by measured cells, weighted by how many there are."""
+    """Spread between cells: the assumed and the measured deviation, weighted by the number of cells."""
     more = max(0, cells - 1)
     return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * told**2) / (CELL_SPREAD_WEIGHT + more))
 
@@ -91,7 +91,7 @@ class Counted:
     vocabulary: str
     """Of the tokenizer; empty where there is none."""
     ratio: float
-    """What the count was multiplied with: as told by servers over as counted here, 1 until one has told."""
+    """Factor on the count: reported by servers / counted locally; 1 while unknown."""
     spread: float
     """Standard deviation of the log of what stays open."""
 
@@ -130,7 +130,7 @@ class PlannedCall:
     busy_s: float
     """Seconds of hardware, for a local model."""
     is_measured: bool
-    """Whether earlier runs told output and seconds; else they are priors."""
+    """Whether earlier runs measured output and seconds; else they are priors."""
     counted: Counted
     """How its input tokens were counted."""
     handed_share: float
@@ -176,7 +176,7 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
 
 
 def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bool = True) -> PlannedCall:
-    """One request of a role, as measured where earlier runs tell, else as assumed."""
+    """One request of a role: measured in earlier runs, else assumed."""
     model, role = _model(cell, prompt.role), prompt.role
     cap = output_cap(model, prompt.output_cap)
     measured, read = experience.of(model, role), experience.input_of(cell.fingerprint, model, role)

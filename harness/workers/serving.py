@@ -272,5 +272,5 @@ class ServedRun:
 
 
 def _billed_alike(specs: Mapping[str, ServerSpec], hosted: Collection[str]) -> dict[str, ServerSpec]:
-    """This machine's servers; what the runner asked consent for is capped here, too, whatever this machine's file says."""
+    """This machine's servers; those that the runner treats as hosted have budgets here as well."""
     return {name: replace(spec, is_hosted=spec.is_hosted or name in hosted) for name, spec in specs.items()}

@@ -108,8 +108,8 @@ def test_lines_of_one_day_and_model_are_summed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "verdict"),
     [
-        ("2026-08-21,gpt-5,3,300000,30000,0.675", "they say more"),
-        ("2026-08-21,gpt-5,1,100000,10000,0.225", "we say more"),
+        ("2026-08-21,gpt-5,3,300000,30000,0.675", "provider has more"),
+        ("2026-08-21,gpt-5,1,100000,10000,0.225", "we have more"),
         ("2026-08-22,gpt-5,2,200000,20000,0.45", "only here"),
     ],
 )
@@ -151,7 +151,7 @@ def test_daily_sums_over_all_models_are_held_against_ours(tmp_path: Path) -> Non
 
 def test_what_differs_is_named_with_its_size(tmp_path: Path) -> None:
     found = compare(tmp_path, EXPORT + "2026-08-21,gpt-5,2,200000,25000,0.45\n")
-    assert found.rows[0].verdict == "they say more"
+    assert found.rows[0].verdict == "provider has more"
     assert found.rows[0].differs == pytest.approx({"output_tokens": -0.2})
 
 
@@ -173,7 +173,7 @@ def test_other_days_of_a_month_s_export_are_left_out_and_counted(tmp_path: Path)
 def test_killed_requests_are_said_where_the_provider_may_have_billed_them(tmp_path: Path) -> None:
     line = "2026-08-21,gpt-5,2,200000,20000,0.45\n"
     found = compare(tmp_path, EXPORT + line, call(1), call(2, outcome="killed", output_tokens=None, cost_usd=0.2))
-    assert [(row.verdict, row.killed) for row in found.rows] == [("they say more", 1)]
+    assert [(row.verdict, row.killed) for row in found.rows] == [("provider has more", 1)]
 
 
 def test_a_gateway_that_bills_is_reconciled_and_own_hardware_is_not(tmp_path: Path) -> None:

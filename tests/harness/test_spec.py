@@ -146,7 +146,7 @@ def test_all_problems_are_said_at_once_with_line_known_names_and_mend(tmp_path: 
     [
         ("[AAPL]", "[]", "matrix is empty"),
         ("[AAPL]", "[aapl]", "tickers in capitals"),
-        ("[AAPL]", "[AAPL, AAPL]", "AAPL stands twice"),
+        ("[AAPL]", "[AAPL, AAPL]", "AAPL is listed twice"),
         ("[2012-06-15]", "[2012-13-40]", "month value"),
         ("[2012-06-15]", "{from: 2012-06-15}", "belong together"),
         ("[2012-06-15]", "{from: 2012-06-15, to: 2012-01-01}", "is after"),
@@ -159,7 +159,7 @@ def test_all_problems_are_said_at_once_with_line_known_names_and_mend(tmp_path: 
         ("smollm2-135m}", "smollm2-135m, num_ctx: -4}", "greater than or equal to 1"),
         ("models: {tiny: {provider: llamacpp, model: smollm2-135m}}", "", "matrix is empty"),
         ("name: small", "name: ../../etc", "should match"),
-        ("name: small", "name: small\nname: other", "the key stands twice, first in line 2"),
+        ("name: small", "name: small\nname: other", "duplicate key, first in line 2"),
         ("name: small", "name: small\narms: {a: {}}", "names no model"),
         ("name: small", "name: small\narms: {a: {quick: tiny}}", "leaves roles without a model"),
         ("name: small", "name: small\narms: {a: {all: tiny, guru: tiny}}", "unknown key 'guru'"),
