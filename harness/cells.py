@@ -102,7 +102,7 @@ class Cell:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    return {one.name: getattr(record, one.name) for one in fields(record)}
+    return {attribute.name: getattr(record, attribute.name) for attribute in fields(record)}
 
 
 def _plain(value: Any) -> Any:

@@ -88,8 +88,8 @@ class CellSession:
         """What an earlier parser's cell was answered; only an answer that is used becomes a call of this cell."""
         for call_id, entry in self._borrowed.items():
             if entry.call_site_key == place.key and _is_answered(entry) and journal.answers(entry, request):
-                own = {"cell_id": self._cell.cell_id, "arm": self._cell.arm}
-                self._entries[call_id] = JournalEntry(entry.row | own, entry.request_hash)
+                identity = {"cell_id": self._cell.cell_id, "arm": self._cell.arm}
+                self._entries[call_id] = JournalEntry(entry.row | identity, entry.request_hash)
                 return entry.answer()
         return None
 

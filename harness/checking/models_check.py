@@ -33,11 +33,13 @@ class KnownModel:
         """By the server's own list; else by the table, unless the vendor lists the model without a date."""
         if not PROVIDERS[self.model.provider].has_vendor_names:
             return None
-        known, report = shutdown_of(self.model.name), self.report
+        listed, report = shutdown_of(self.model.name), self.report
         if report and report.shutdown_date:
-            return Shutdown(self.model.name, report.shutdown_date, known.replacement if known else None, "the server's /models")
+            return Shutdown(
+                self.model.name, report.shutdown_date, listed.replacement if listed else None, "the server's /models"
+            )
         is_denied = report is not None and report.lists_shutdowns and is_vendor_address(self.server.url)
-        return None if is_denied else known
+        return None if is_denied else listed
 
     def is_gone(self, today: dt.date) -> bool:
         """Whether the vendor no longer answers; another server may serve the model for longer."""
@@ -45,28 +47,28 @@ class KnownModel:
         return shutdown is not None and shutdown.days_left(today) < 0 and is_vendor_address(self.server.url)
 
 
-def checks(known: Iterable[KnownModel], today: dt.date) -> Iterator[Check]:
+def checks(models: Iterable[KnownModel], today: dt.date) -> Iterator[Check]:
     """Shutdowns, efforts and unknown facts, model by model."""
-    for one in known:
-        yield _facts(one.model)
-        if (effort := _effort(one.model)) is not None:
+    for model in models:
+        yield _facts(model.model)
+        if (effort := _effort(model.model)) is not None:
             yield effort
-        if (shutdown := one.shutdown) is not None:
-            yield _shutdown(one, shutdown, today)
+        if (shutdown := model.shutdown) is not None:
+            yield _shutdown(model, shutdown, today)
 
 
-def shutdowns(known: Iterable[KnownModel]) -> dict[str, dict[str, Any]]:
+def shutdowns(models: Iterable[KnownModel]) -> dict[str, dict[str, Any]]:
     """Model's name in the experiment -> its announced shutdown, as the manifest keeps it."""
-    return {one.model.alias: shutdown.to_plain() for one in known if (shutdown := one.shutdown) is not None}
+    return {model.model.alias: shutdown.to_plain() for model in models if (shutdown := model.shutdown) is not None}
 
 
-def _shutdown(one: KnownModel, shutdown: Shutdown, today: dt.date) -> Check:
-    name, sentence = f"{SHUTDOWN} {one.model.alias}", shutdown.sentence(today)
-    if one.is_gone(today):
+def _shutdown(model: KnownModel, shutdown: Shutdown, today: dt.date) -> Check:
+    name, sentence = f"{SHUTDOWN} {model.model.alias}", shutdown.sentence(today)
+    if model.is_gone(today):
         other = f"use {shutdown.replacement}" if shutdown.replacement else "use another model"
         return fail(name, sentence, f"{other}; the runs that you have can still be replayed, re-priced and shown ({_GUIDE})")
-    if not is_vendor_address(one.server.url):
-        return warn(name, sentence, f"{one.server.url} may serve it for longer; ask who runs that server ({_GUIDE})")
+    if not is_vendor_address(model.server.url):
+        return warn(name, sentence, f"{model.server.url} may serve it for longer; ask who runs that server ({_GUIDE})")
     return warn(name, sentence, f"run what you need from it before that day and keep the run folder ({_GUIDE})")
 
 
@@ -76,14 +78,14 @@ def _effort(model: Model) -> Check | None:
     if effort is None or family is None or family.efforts is None or effort in family.efforts:
         return None
     name, where = f"effort of {model.alias}", f"models.{model.alias}.reasoning_effort"
-    found = f"{model.name} takes no reasoning_effort {effort!r} (allowed: {', '.join(family.efforts)})"
+    problem = f"{model.name} takes no reasoning_effort {effort!r} (allowed: {', '.join(family.efforts)})"
     fix = f"set {where} to one of them"
     if not family.efforts:
-        found, fix = f"{model.name} does not reason: it takes no reasoning_effort", f"remove {where}"
+        problem, fix = f"{model.name} does not reason: it takes no reasoning_effort", f"remove {where}"
     # A gateway may translate an effort into one that the model takes.
     if PROVIDERS[model.provider].is_hosted:
-        return fail(name, found, fix)
-    return warn(name, found, f"{fix}, unless its server translates it")
+        return fail(name, problem, fix)
+    return warn(name, problem, f"{fix}, unless its server translates it")
 
 
 def _facts(model: Model) -> Check:

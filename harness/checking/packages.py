@@ -32,7 +32,7 @@ class ForeignPackage:
 
 def foreign() -> list[ForeignPackage]:
     """Packages that Python finds in another folder than `harness`, or whose folder another distribution also writes to."""
-    return [ForeignPackage(name, found) for name in PACKAGES if (found := _foreign_code(name))]
+    return [ForeignPackage(name, folder) for name in PACKAGES if (folder := _foreign_code(name))]
 
 
 def _foreign_code(name: str) -> str | None:

@@ -79,21 +79,23 @@ def look(
 
     Data sources matter only where cases will be frozen (`freezes`). `now`: default: the clock."""
     now = now or dt.datetime.now(dt.UTC)
-    found = _Servers({}, ())
+    loaded = _Servers({}, ())
     if experiment:
-        found = _load(experiment, servers_file, experiment_dir)
+        loaded = _load(experiment, servers_file, experiment_dir)
     with ThreadPoolExecutor(4) as pool:
         here = pool.submit(lambda: list(machine.checks(results, broker)))
         sources = pool.submit(lambda: _sources(experiment, experiment_dir, snapshots) if experiment and freezes else [])
-        probed = pool.submit(lambda: asyncio.run(_probe(experiment, found.specs)) if experiment else {})
+        probed = pool.submit(lambda: asyncio.run(_probe(experiment, loaded.specs)) if experiment else {})
         dated = list(_dates(experiment)) if experiment else []
-        priced = list(_prices(experiment, found.specs, experiment_dir, now)) if experiment else []
+        priced = list(_prices(experiment, loaded.specs, experiment_dir, now)) if experiment else []
         reports = probed.result()
-        pulls = {name: _pulls(experiment, spec) for name, spec in found.specs.items()} if experiment else {}
-        known = list(_known_models(experiment, found.specs, reports)) if experiment else []
-        models = models_check.checks(known, now.astimezone(dt.UTC).date())
-        told = [*found.problems, *_servers(found.specs, reports, pulls), *models, *dated, *priced]
-        return Preflight((*here.result(), *told, *sources.result()), reports, found.specs, models_check.shutdowns(known))
+        pulls = {name: _pulls(experiment, spec) for name, spec in loaded.specs.items()} if experiment else {}
+        models_known = list(_known_models(experiment, loaded.specs, reports)) if experiment else []
+        models = models_check.checks(models_known, now.astimezone(dt.UTC).date())
+        all_checks = [*loaded.problems, *_servers(loaded.specs, reports, pulls), *models, *dated, *priced]
+        return Preflight(
+            (*here.result(), *all_checks, *sources.result()), reports, loaded.specs, models_check.shutdowns(models_known)
+        )
 
 
 def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
@@ -129,7 +131,7 @@ def _load(experiment: Experiment, path: Path | None, experiment_dir: Path | None
 
 def _models(experiment: Experiment, server: str) -> list[Model]:
     named = [matrix.model(experiment, alias) for alias in matrix.asked_models(experiment)]
-    return [one for one in named if one.server == server]
+    return [model for model in named if model.server == server]
 
 
 def _known_models(
@@ -143,9 +145,9 @@ def _known_models(
 
 async def _probe(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> dict[str, ServerReport]:
     """All servers at the same time; one without its key is not asked."""
-    asked = [spec for spec in specs.values() if not _lacks_key(spec)]
-    answers = await asyncio.gather(*(_probe_one(spec, _models(experiment, spec.name)) for spec in asked))
-    return {spec.name: report for spec, report in zip(asked, answers, strict=True)}
+    probed = [spec for spec in specs.values() if not _lacks_key(spec)]
+    answers = await asyncio.gather(*(_probe_one(spec, _models(experiment, spec.name)) for spec in probed))
+    return {spec.name: report for spec, report in zip(probed, answers, strict=True)}
 
 
 async def _probe_one(spec: ServerSpec, models: Sequence[Model]) -> ServerReport:
@@ -261,10 +263,10 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
     per_million = [table.usd(model.name, spec, tier, each, now) for each in tokens]
     if None not in per_million:
         return ok(name, f"${per_million[0]:g} per million input tokens, ${per_million[1]:g} output ({table.version})")
-    found = f"no price known for {model.name}{f' in tier {tier}' if tier else ''} at {spec.url or spec.provider}"
+    problem = f"no price known for {model.name}{f' in tier {tier}' if tier else ''} at {spec.url or spec.provider}"
     if experiment.allow_unpriced:
-        return warn(name, f"{found}: its cost will be NULL and no cap can hold it")
-    return fail(name, found, "name a price file (prices: FILE), or set allow_unpriced: true")
+        return warn(name, f"{problem}: its cost will be NULL and no cap can hold it")
+    return fail(name, problem, "name a price file (prices: FILE), or set allow_unpriced: true")
 
 
 def _local_price(name: str, spec: ServerSpec) -> Check:

@@ -23,7 +23,10 @@ def doctor(
 
     if foreign := packages.foreign():
         # Nothing else can be checked: the other checks import these packages.
-        plain = [{"name": f"package {one.name}", "status": "fail", "found": one.found, "fix": packages.FIX} for one in foreign]
+        plain = [
+            {"name": f"package {package.name}", "status": "fail", "found": package.found, "fix": packages.FIX}
+            for package in foreign
+        ]
         print(json.dumps({"ready": False, "checks": plain}, indent=2) if as_json else "\n".join(map(str, foreign)))
         raise typer.Exit(2)
     from harness.checking import checks, preflight
@@ -37,12 +40,17 @@ def doctor(
         broken = checks.of_problems(error)
     experiment_dir = experiment.parent if experiment else None
     looked = preflight.look(wanted, experiment_dir=experiment_dir, servers_file=servers, results=results, broker=broker)
-    found = preflight.Preflight((*broken, *looked.checks), looked.reports)
+    preflight_result = preflight.Preflight((*broken, *looked.checks), looked.reports)
     if as_json:
-        print(json.dumps({"ready": found.is_ready, "checks": [check.to_plain() for check in found.checks]}, indent=2))
+        print(
+            json.dumps(
+                {"ready": preflight_result.is_ready, "checks": [check.to_plain() for check in preflight_result.checks]},
+                indent=2,
+            )
+        )
     else:
-        _show(found.checks)
-    if not found.is_ready:
+        _show(preflight_result.checks)
+    if not preflight_result.is_ready:
         raise typer.Exit(2)
 
 

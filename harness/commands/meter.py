@@ -21,15 +21,15 @@ def meter(
     from harness.money import meter as sampler
     from harness.storage import run_folder
 
-    found = run_folder.find(results, run).store.folder
-    if found.local is None:
+    folder = run_folder.find(results, run).store.folder
+    if folder.local is None:
         raise InvalidInput(
-            [Problem("meter", f"{found.url} is not a local folder", "write to a local folder and copy power/ there")]
+            [Problem("meter", f"{folder.url} is not a local folder", "write to a local folder and copy power/ there")]
         )
     stop = Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with sampler.nvml() as read:
-        path = found.local / "power" / f"{server}.jsonl"
+        path = folder.local / "power" / f"{server}.jsonl"
         count = sampler.sample(read, path, stop, period)
         print(f"{count} readings in {path}")

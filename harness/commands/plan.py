@@ -32,16 +32,16 @@ def plan(
 
     wanted = spec.load(experiment, spec.of_archive(archive))
     if what_if:
-        found = repricing.what_if(results, wanted.name, what_if)
-        print(json.dumps(found.to_plain(), indent=2)) if as_json else repricing.show(found, Console())
+        repriced = repricing.what_if(results, wanted.name, what_if)
+        print(json.dumps(repriced.to_plain(), indent=2)) if as_json else repricing.show(repriced, Console())
         return
     chosen = matrix.select(matrix.expand(wanted), only)
     specs = machines.load(servers, wanted, experiment.parent)
     cells = matrix.in_order(chosen, machines.hosted_names(specs))[:limit]
     looked = preflight.look(wanted, experiment_dir=experiment.parent, servers_file=servers, results=results)
     where = planning.Where(experiment.parent, results)
-    made = planning.make(wanted, cells, specs, where, looked.checks)
+    forecast = planning.make(wanted, cells, specs, where, looked.checks)
     if as_json:
-        print(json.dumps(made.to_plain(), indent=2))
+        print(json.dumps(forecast.to_plain(), indent=2))
     else:
-        plan_text.show(made, Console())
+        plan_text.show(forecast, Console())

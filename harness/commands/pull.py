@@ -22,13 +22,13 @@ def pull(
     from harness.experiment import servers as machines
     from harness.experiment import spec
 
-    told = spec.load(experiment)
-    found = machines.load(servers, told, experiment.resolve().parent, models=told.models)
+    loaded = spec.load(experiment)
+    specs = machines.load(servers, loaded, experiment.resolve().parent, models=loaded.models)
     wanted = {
-        (part.server or part.provider, part.model) for part in told.models.values() if PROVIDERS[part.provider].pull_command
+        (part.server or part.provider, part.model) for part in loaded.models.values() if PROVIDERS[part.provider].pull_command
     }
     for server, model in sorted(wanted):
-        asyncio.run(_pull(found[server].as_agents_server(), model))
+        asyncio.run(_pull(specs[server].as_agents_server(), model))
     if not wanted:
         print("no model of this experiment is served by Ollama")
 
@@ -39,12 +39,12 @@ async def _pull(server: Server, model: str) -> None:
     from agents import pull as lines
     from harness.errors import InvalidInput, Problem
 
-    said = ""
+    last_line = ""
     try:
         async for line in lines(server, model):
-            if line != said:
+            if line != last_line:
                 print(f"{model}: {line}", flush=True)
-            said = line
+            last_line = line
     except ModelCallError as error:
         raise InvalidInput(
             [Problem(f"server {server.name}", str(error), "start Ollama there, or fix the model's name")]

@@ -27,16 +27,16 @@ def reconcile(
 
     from harness.money import invoice
 
-    found = invoice.reconcile(results, run, usage, tolerance)
+    reconciled = invoice.reconcile(results, run, usage, tolerance)
     if as_json:
-        print(json.dumps(found.to_plain(), indent=2))
+        print(json.dumps(reconciled.to_plain(), indent=2))
     else:
-        _show(found, Console())
-    if not found.agrees:
+        _show(reconciled, Console())
+    if not reconciled.agrees:
         raise typer.Exit(4)
 
 
-def _show(found: Reconciled, console: Console) -> None:
+def _show(reconciled: Reconciled, console: Console) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -47,12 +47,12 @@ def _show(found: Reconciled, console: Console) -> None:
     for heading in ("requests", "in", "out", "USD"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for row in found.rows:
+    for row in reconciled.rows:
         names = ("requests", "input_tokens", "output_tokens", "cost_usd")
         pairs = [f"{_number(row.ours.get(name))} / {_number(row.theirs.get(name))}" for name in names]
         table.add_row(row.day, Text(row.model or "all models"), *pairs, row.verdict)
     console.print(table)
-    for text in (*(_said(row) for row in found.rows if row.differs or row.killed), _whole(found)):
+    for text in (*(_said(row) for row in reconciled.rows if row.differs or row.killed), _whole(reconciled)):
         console.print(text, markup=False, highlight=False)
 
 
@@ -64,11 +64,13 @@ def _said(row: InvoiceRow) -> str:
     return f"{row.day} {row.model or 'all models'}, here against there: {', '.join(differs + killed)}"
 
 
-def _whole(found: Reconciled) -> str:
-    verdict = "they agree" if found.agrees else "they differ"
-    left = f"; {found.other_days} lines outside the days of the run are ignored" if found.other_days else ""
-    ours, theirs = ("unknown" if usd is None else f"${_number(usd)}" for usd in (found.ours_usd, found.theirs_usd))
-    return f"{ours} here, {theirs} by the provider: {verdict}{left}"
+def _whole(reconciled: Reconciled) -> str:
+    verdict = "they agree" if reconciled.agrees else "they differ"
+    left = f"; {reconciled.other_days} lines outside the days of the run are ignored" if reconciled.other_days else ""
+    ours_text, provider_text = (
+        "unknown" if usd is None else f"${_number(usd)}" for usd in (reconciled.ours_usd, reconciled.theirs_usd)
+    )
+    return f"{ours_text} here, {provider_text} by the provider: {verdict}{left}"
 
 
 def _number(value: float | None) -> str:

@@ -43,10 +43,10 @@ def replay(
     from harness.runs import replay as engine
     from harness.runs.session import RunOptions
 
-    found = engine.find(results, run, models)
-    path = experiment or Path("experiments") / f"{found.run.experiment}.yaml"
+    recorded_run = engine.find(results, run, models)
+    path = experiment or Path("experiments") / f"{recorded_run.run.experiment}.yaml"
     options = RunOptions(path=path, broker=broker, workers=workers, budget=budget, yes=yes, servers=servers, results=results)
-    asked = engine.replay_wanted(
-        found, engine.ReplayOptions(source, target or tuple(found.added), roles, limit, noise_floor, judge or ())
+    wanted = engine.replay_wanted(
+        recorded_run, engine.ReplayOptions(source, target or tuple(recorded_run.added), roles, limit, noise_floor, judge or ())
     )
-    raise typer.Exit(engine.play(found, asked, options, Console()))
+    raise typer.Exit(engine.play(recorded_run, wanted, options, Console()))

@@ -25,9 +25,9 @@ def report(
             print(render.render(first, most))
             return
         second = run_folder.with_tables(results, other)
-        found = run_changes.between(first, second)
-        print(run_changes.as_text(found))
-        print(render.render_changes(second, found))
+        changes = run_changes.between(first, second)
+        print(run_changes.as_text(changes))
+        print(render.render_changes(second, changes))
 
 
 def _most(cases: str) -> int | None:

@@ -30,8 +30,8 @@ def reprice(
     except ValueError as error:
         raise InvalidInput([Problem("--as-of", f"{as_of!r} is not a date", "write YYYY-MM-DD")]) from error
     table = PriceTable(price_file.load(prices) if prices else None, moment)
-    found = repricing.reprice(results, run, table)
+    repriced = repricing.reprice(results, run, table)
     if as_json:
-        print(json.dumps(found.to_plain(), indent=2))
+        print(json.dumps(repriced.to_plain(), indent=2))
     else:
-        repricing.show(found, Console())
+        repricing.show(repriced, Console())

@@ -48,8 +48,15 @@ def check(archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive fo
     table = Table()
     for heading in ("table", "rows", "tickers", "from", "to", "rows without a time"):
         table.add_column(heading, justify="right" if heading in ("rows", "tickers", "rows without a time") else "left")
-    for found in report.tables:
-        table.add_row(found.name, f"{found.rows:,}", f"{found.tickers:,}", found.first, found.last, f"{found.undated:,}")
+    for checked_table in report.tables:
+        table.add_row(
+            checked_table.name,
+            f"{checked_table.rows:,}",
+            f"{checked_table.tickers:,}",
+            checked_table.first,
+            checked_table.last,
+            f"{checked_table.undated:,}",
+        )
     console = _console()
     console.print(f"{archive} is a sound archive", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
@@ -91,10 +98,10 @@ def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> Non
     console.print(f"{folder} now has everything known at {now:%Y-%m-%d %H:%M} UTC", highlight=False)
 
 
-def _address(said: str | None, experiment: Path) -> str | None:
+def _address(archive: str | None, experiment: Path) -> str | None:
     from harness.checking.checks import archive_address
 
-    return archive_address(said, experiment.parent) if said else None
+    return archive_address(archive, experiment.parent) if archive else None
 
 
 def _data(experiment: Path | None, archive: str | None) -> dict[str, Any]:
@@ -134,18 +141,18 @@ def _provenance(snapshot: Snapshot) -> Any:
     for part, datum in snapshot.data():
         moments.setdefault(part, []).append(datum.available_at)
     for part in dict.fromkeys([*moments, *snapshot.absent, *snapshot.left_out]):
-        known = sorted(moments.get(part, []))
-        span = [f"{known[0]:%Y-%m-%d %H:%M}", f"{known[-1]:%Y-%m-%d %H:%M}"] if known else ["", ""]
-        table.add_row(part, f"{len(known):,}", *span, Text(_remarks(snapshot, part)))
+        available_at = sorted(moments.get(part, []))
+        span = [f"{available_at[0]:%Y-%m-%d %H:%M}", f"{available_at[-1]:%Y-%m-%d %H:%M}"] if available_at else ["", ""]
+        table.add_row(part, f"{len(available_at):,}", *span, Text(_remarks(snapshot, part)))
     return table
 
 
 def _remarks(snapshot: Snapshot, part: str) -> str:
-    said = [f"source {snapshot.sources[part]}"] if part in snapshot.sources else []
-    said += [snapshot.absent[part]] if part in snapshot.absent else []
-    said += [f"{snapshot.left_out[part]} rows without a known time left out"] if part in snapshot.left_out else []
-    said += [f"{snapshot.cut[part]} older ones not kept"] if part in snapshot.cut else []
-    return "; ".join(said)
+    remarks = [f"source {snapshot.sources[part]}"] if part in snapshot.sources else []
+    remarks += [snapshot.absent[part]] if part in snapshot.absent else []
+    remarks += [f"{snapshot.left_out[part]} rows without a known time left out"] if part in snapshot.left_out else []
+    remarks += [f"{snapshot.cut[part]} older ones not kept"] if part in snapshot.cut else []
+    return "; ".join(remarks)
 
 
 def _console() -> Console:

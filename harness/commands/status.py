@@ -33,21 +33,21 @@ def status(
 
     if run is None:
         seen = engine.newest_runs(results, broker)
-        _print([one.as_json() for one in seen]) if as_json else _list(seen, results)
+        _print([status_now.as_json() for status_now in seen]) if as_json else _list(seen, results)
         return
-    found = run_folder.find(results, run)
+    recorded_run = run_folder.find(results, run)
     while True:
-        one = engine.read_status(found, broker)
-        _print(one.as_json()) if as_json else _show(one)
-        if not watch or one.wish is None:
+        status_now = engine.read_status(recorded_run, broker)
+        _print(status_now.as_json()) if as_json else _show(status_now)
+        if not watch or status_now.wish is None:
             return
         time.sleep(2.0)
 
 
-def _print(told: object) -> None:
+def _print(value: object) -> None:
     import json
 
-    print(json.dumps(told, default=str))
+    print(json.dumps(value, default=str))
 
 
 def _list(seen: Sequence[RunStatus], results: str) -> None:
@@ -60,13 +60,18 @@ def _list(seen: Sequence[RunStatus], results: str) -> None:
     if not seen:
         print(f"no runs in {results} yet: python -m harness run EXPERIMENT.yaml")
         return
-    made = Table(box=box.SIMPLE_HEAD)
+    runs_table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", "state", "cells", "API cost"):
-        made.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
-    for one in seen:
-        told = one.progress
-        made.add_row(f"{one.run.experiment}/{one.run.run_id}", one.state, f"{told.ended}/{told.wanted}", money(told.spent_usd))
-    Console().print(made)
+        runs_table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
+    for run_status in seen:
+        progress = run_status.progress
+        runs_table.add_row(
+            f"{run_status.run.experiment}/{run_status.run.run_id}",
+            run_status.state,
+            f"{progress.ended}/{progress.wanted}",
+            money(progress.spent_usd),
+        )
+    Console().print(runs_table)
 
 
 def _show(seen: RunStatus) -> None:

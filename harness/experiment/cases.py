@@ -118,9 +118,9 @@ def decision_dates(rule: Dates, now: dt.datetime | None = None) -> tuple[dt.date
     """Decision dates, ascending. Raises InvalidInput for closed days, days whose close is still to come, and no day at all."""
     now = now or dt.datetime.now(dt.UTC)
     last = _last_closed(now)
-    found = [*_late(rule, last), *_closed(rule, last)]
-    if found:
-        raise InvalidInput(found)
+    problems = [*_late(rule, last), *_closed(rule, last)]
+    if problems:
+        raise InvalidInput(problems)
     chosen = _listed(rule) if rule.days is not None else _ruled(rule, last)
     if not chosen:
         raise InvalidInput([Problem("dates", "the matrix is empty: no session in this range", "widen from and to")])
@@ -129,8 +129,8 @@ def decision_dates(rule: Dates, now: dt.datetime | None = None) -> tuple[dt.date
 
 def _late(rule: Dates, last: dt.date) -> list[Problem]:
     days = [day for day in (*(rule.days or ()), *([rule.to] if rule.to else [])) if day > last]
-    what = f"{', '.join(map(str, days))}: this session has not closed yet; the last closed one is {last}"
-    return [Problem("dates", what, "decide on past dates only")] if days else []
+    problem = f"{', '.join(map(str, days))}: this session has not closed yet; the last closed one is {last}"
+    return [Problem("dates", problem, "decide on past dates only")] if days else []
 
 
 def _closed(rule: Dates, last: dt.date) -> list[Problem]:
@@ -149,8 +149,8 @@ def _no_session(day: dt.date) -> Problem:
         near = f"known: {agents.previous_session(day)}, {agents.next_session(day)}"
     except ValueError as error:
         return Problem("dates", str(error), "take a later date")
-    what = f"{day} ({day:%A}) is no session of the exchange; {near}"
-    return Problem("dates", what, "use one of them, or set dates: {days: [...], non_session: previous}")
+    problem = f"{day} ({day:%A}) is no session of the exchange; {near}"
+    return Problem("dates", problem, "use one of them, or set dates: {days: [...], non_session: previous}")
 
 
 def _ruled(rule: Dates, last: dt.date) -> tuple[dt.date, ...]:

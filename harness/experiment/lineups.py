@@ -125,12 +125,12 @@ class Swap(ConfigModel):
     """One role per arm, or a 16-run fractional factorial that estimates all roles at once."""
 
 
-def with_roles(value: Any, known: frozenset[str]) -> Any:
+def with_roles(value: Any, role_names: frozenset[str]) -> Any:
     """An arm with the roles that are its own keys moved under `roles`."""
-    if not isinstance(value, dict) or not known & value.keys():
+    if not isinstance(value, dict) or not role_names & value.keys():
         return value
-    direct = {key: value[key] for key in value if key in known}
-    rest = {key: value[key] for key in value if key not in known}
+    direct = {key: value[key] for key in value if key in role_names}
+    rest = {key: value[key] for key in value if key not in role_names}
     return rest | {"roles": direct | dict(rest.get("roles") or {})}
 
 
@@ -139,14 +139,14 @@ RUNS = 16
 
 def swaps_written_out(declared: Mapping[str, Arm | Swap]) -> dict[str, Arm]:
     """Arms with each swap design expanded into its lineups; a design's pure `from` arm is left out where it is declared."""
-    found = {name: arm for name, arm in declared.items() if isinstance(arm, Arm)}
+    arms = {name: arm for name, arm in declared.items() if isinstance(arm, Arm)}
     for swap in (arm for arm in declared.values() if isinstance(arm, Swap)):
         for name, arm in expand_swaps(swap).items():
-            if name in found:
+            if name in arms:
                 raise InvalidInput([Problem(f"arms.{name}", "the swap design makes an arm of this name too", "rename yours")])
-            if not any(one == arm for one in found.values()):
-                found[name] = arm
-    return found
+            if not any(other == arm for other in arms.values()):
+                arms[name] = arm
+    return arms
 
 
 def expand_swaps(swap: Swap) -> dict[str, Arm]:

@@ -54,10 +54,10 @@ def arms(experiment: Experiment) -> dict[str, Arm]:
 
 def asked_models(experiment: Experiment) -> tuple[str, ...]:
     """Names of the models that this experiment asks, in the order of the file: in arms, in its replay, as judges."""
-    asked = {model.alias for arm in arms(experiment).values() for model in lineup(experiment, arm).values()}
-    asked.update(experiment.replay.to if experiment.replay else ())
-    asked.update(experiment.judge.models if experiment.replay and experiment.judge else ())
-    return tuple(alias for alias in experiment.models if alias in asked)
+    aliases = {model.alias for arm in arms(experiment).values() for model in lineup(experiment, arm).values()}
+    aliases.update(experiment.replay.to if experiment.replay else ())
+    aliases.update(experiment.judge.models if experiment.replay and experiment.judge else ())
+    return tuple(alias for alias in experiment.models if alias in aliases)
 
 
 def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model]:
@@ -78,10 +78,10 @@ def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
 
 def pipeline(experiment: Experiment, arm: Arm) -> Pipeline:
     """The experiment's pipeline with the arm's overrides."""
-    said: dict[str, Any] = experiment.pipeline.model_dump()
+    values: dict[str, Any] = experiment.pipeline.model_dump()
     if arm.pipeline:
-        said |= arm.pipeline.model_dump(exclude_unset=True)
-    checked = PipelinePart.model_validate(said)
+        values |= arm.pipeline.model_dump(exclude_unset=True)
+    checked = PipelinePart.model_validate(values)
     return Pipeline(**checked.model_dump(), rule=arm.rule)
 
 
@@ -172,21 +172,23 @@ def _noisy(cases: Sequence[Case], repeats: Repeats) -> frozenset[str]:
 
 def _local_models(cell: Cell, hosted: Collection[str]) -> str:
     """The local model that a cell loads, so that a GPU meets each model once; several count by their names together."""
-    return "+".join(sorted({f"{one.server}/{one.name}" for one in cell.lineup.values() if one.server not in hosted}))
+    return "+".join(sorted({f"{model.server}/{model.name}" for model in cell.lineup.values() if model.server not in hosted}))
 
 
 def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:
     seen: dict[str, str] = {}
-    found = []
+    problems = []
     for name, arm in lineups.items():
-        players = {role: one.identity() for role, one in lineup(experiment, arm).items()}
+        players = {role: model.identity() for role, model in lineup(experiment, arm).items()}
         identity = digest_of([players, pipeline(experiment, arm).__dict__])
         if identity in seen:
-            what = f"arms {seen[identity]!r} and {name!r} ask the same models the same: they would share every cell"
-            found.append(Problem(f"arms.{name}", what, "remove one, or change a model, a parameter or the pipeline of it"))
+            problem = f"arms {seen[identity]!r} and {name!r} ask the same models the same: they would share every cell"
+            problems.append(
+                Problem(f"arms.{name}", problem, "remove one, or change a model, a parameter or the pipeline of it")
+            )
         seen.setdefault(identity, name)
-    if found:
-        raise InvalidInput(found)
+    if problems:
+        raise InvalidInput(problems)
 
 
 def _wanted(only: str, cells: Sequence[Cell]) -> dict[str, set[str]]:

@@ -33,13 +33,13 @@ def load(path: Path) -> ModelsFile:
         raise InvalidInput([Problem(str(path), "this is not a file of models: keys and values are expected", _FIX)])
     wrong_names = list(references.check_models(document, document.value))
     try:
-        found = ModelsFile.model_validate(document.value)
+        models_file = ModelsFile.model_validate(document.value)
     except ValidationError as error:
         wrong_types = yaml_file.type_problems(error, document, ModelsFile)
         raise InvalidInput(yaml_file.in_file_order([*wrong_types, *wrong_names])) from error
     if wrong_names:
         raise InvalidInput(yaml_file.in_file_order(wrong_names))
-    return found
+    return models_file
 
 
 def added(experiment: Experiment, file: ModelsFile, path: Path) -> Experiment:

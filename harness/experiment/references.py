@@ -171,18 +171,22 @@ def _terms(document: Document, raw: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(document.where(("compare", "endpoints")), "compare.endpoints is now called compare.metrics", "rename it")
     metrics = list(_mapping(compare.get("metrics")))
     if metrics:
-        said = _mapping(raw.get("outcomes")).get("horizons")
-        horizons = [one for one in said if isinstance(one, int)] if isinstance(said, list) else OutcomeTerms().horizons
+        declared = _mapping(raw.get("outcomes")).get("horizons")
+        horizons = (
+            [horizon for horizon in declared if isinstance(horizon, int)]
+            if isinstance(declared, list)
+            else OutcomeTerms().horizons
+        )
         yield from _each(document, ("compare", "metrics"), "metric", metrics, known_metrics(horizons))
 
 
-def _each(document: Document, place: Place, what: str, said: Any, names: Iterable[str]) -> Iterator[Problem]:
+def _each(document: Document, place: Place, kind: str, names_used: Any, names: Iterable[str]) -> Iterator[Problem]:
     names = list(names)
-    for index, name in enumerate(_listed(said)):
+    for index, name in enumerate(_listed(names_used)):
         if isinstance(name, str) and name not in names:
-            found = (*place, name) if (*place, name) in document.lines else (*place, index)
-            problem = unknown_name(document, place, what, name, names)
-            yield Problem(document.where(found).split(" ")[0] + " " + dotted(place), problem.what, problem.fix)
+            location = (*place, name) if (*place, name) in document.lines else (*place, index)
+            problem = unknown_name(document, place, kind, name, names)
+            yield Problem(document.where(location).split(" ")[0] + " " + dotted(place), problem.what, problem.fix)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -47,11 +47,11 @@ class ReplayRequest:
     @classmethod
     def declared(cls, experiment: Experiment) -> Self | None:
         """What the experiment declares, None where it declares no replay."""
-        said, judge = experiment.replay, experiment.judge
-        if said is None:
+        terms, judge = experiment.replay, experiment.judge
+        if terms is None:
             return None
         judges = (judge.models, judge.limit) if judge else ((), None)
-        return cls(said.from_, said.to, said.roles, said.limit, said.noise_floor, *judges)
+        return cls(terms.from_, terms.to, terms.roles, terms.limit, terms.noise_floor, *judges)
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def replays_of(
 ) -> list[Cell]:
     """One cell per cell of the source and target, then the noise floor: the source's own models on a few cases."""
     chosen = _limited(sources, wish.limit)
-    own = _own(experiment, wish.source)
+    own_models = _own(experiment, wish.source)
     players: list[tuple[str, str | None, Sequence[ReplaySource]]] = [(target, target, chosen) for target in wish.targets]
-    if not own <= set(wish.targets):
-        players.append((_itself(own), None, _for_floor(chosen, wish.floor)))
+    if not own_models <= set(wish.targets):
+        players.append((_itself(own_models), None, _for_floor(chosen, wish.floor)))
     return [
-        _replay(experiment, wish, name, alias, one).frozen(one.snapshot_sha256, digests or {})
+        _replay(experiment, wish, name, alias, source).frozen(source.snapshot_sha256, digests or {})
         for name, alias, cases in players
-        for one in cases
+        for source in cases
     ]
 
 
@@ -102,25 +102,25 @@ def floor_of(
     experiment: Experiment, wish: ReplayRequest, sources: Sequence[ReplaySource]
 ) -> tuple[str, list[ReplaySource], list[str]]:
     """The replay in which the source's own models answer again: its name, its cells and its roles."""
-    own, chosen = _own(experiment, wish.source), _limited(sources, wish.limit)
-    cells = chosen if own <= set(wish.targets) else _for_floor(chosen, wish.floor)
-    return replay_arm(wish.source, _itself(own)), cells, list(_asked(experiment, wish))
+    own_models, chosen = _own(experiment, wish.source), _limited(sources, wish.limit)
+    cells = chosen if own_models <= set(wish.targets) else _for_floor(chosen, wish.floor)
+    return replay_arm(wish.source, _itself(own_models)), cells, list(_asked(experiment, wish))
 
 
 def without_own(experiment: Experiment, wish: ReplayRequest) -> ReplayRequest:
     """The same wish without asking the source's own models again."""
-    own = _own(experiment, wish.source)
-    return replace(wish, targets=tuple(name for name in wish.targets if {name} != own), floor=0)
+    own_models = _own(experiment, wish.source)
+    return replace(wish, targets=tuple(name for name in wish.targets if {name} != own_models), floor=0)
 
 
 def judgements_of(
     experiment: Experiment, wish: ReplayRequest, replays: Sequence[Cell], digests: Mapping[str, str | None] | None = None
 ) -> list[Cell]:
     """One cell per replay to another model and judge, judge by judge."""
-    own = _own(experiment, wish.source)
-    others = [cell for cell in replays if not {model.alias for model in cell.lineup.values()} <= own]
-    cases = list(dict.fromkeys(cell.case_id for cell in others))[: wish.judged]
-    judged = [cell for cell in others if cell.case_id in cases]
+    own_models = _own(experiment, wish.source)
+    judged_cells = [cell for cell in replays if not {model.alias for model in cell.lineup.values()} <= own_models]
+    cases = list(dict.fromkeys(cell.case_id for cell in judged_cells))[: wish.judged]
+    judged = [cell for cell in judged_cells if cell.case_id in cases]
     return [
         _judgement(experiment, wish, judge, cell).frozen(cell.snapshot_sha256, digests or {})
         for judge in wish.judges
@@ -131,30 +131,32 @@ def judgements_of(
 def check_replay(experiment: Experiment, wish: ReplayRequest) -> None:
     """Raises InvalidInput for every unknown name."""
     arms = matrix.arms(experiment)
-    found = []
+    problems = []
     if wish.source not in arms:
-        found.append(
+        problems.append(
             Problem("--from", f"unknown arm {wish.source!r}; known: {', '.join(arms)}", closest_name(wish.source, arms))
         )
     elif arms[wish.source].rule:
-        found.append(Problem("--from", f"arm {wish.source!r} is a rule: it asked no model anything", "name another arm"))
+        problems.append(Problem("--from", f"arm {wish.source!r} is a rule: it asked no model anything", "name another arm"))
     named = [("--to", name) for name in wish.targets] + [("--judge", name) for name in wish.judges]
     for option, name in named:
         if name not in experiment.models:
-            known = ", ".join(experiment.models)
+            allowed = ", ".join(experiment.models)
             fix = f"{closest_name(name, experiment.models)} A model that the run does not have goes into a file: --models FILE"
-            found.append(Problem(option, f"unknown model {name!r}; known: {known}", fix))
+            problems.append(Problem(option, f"unknown model {name!r}; known: {allowed}", fix))
     for role in wish.roles:
         if role not in agents.role_names():
-            known = ", ".join(agents.role_names())
-            found.append(Problem("--roles", f"unknown role {role!r}; known: {known}", closest_name(role, agents.role_names())))
-    if found:
-        raise InvalidInput(found)
+            allowed = ", ".join(agents.role_names())
+            problems.append(
+                Problem("--roles", f"unknown role {role!r}; known: {allowed}", closest_name(role, agents.role_names()))
+            )
+    if problems:
+        raise InvalidInput(problems)
     _asked(experiment, wish)
 
 
-def per_arm(found: Iterable[Cell]) -> Counter[str]:
-    return Counter(cell.arm for cell in found)
+def per_arm(cells: Iterable[Cell]) -> Counter[str]:
+    return Counter(cell.arm for cell in cells)
 
 
 def _asked(experiment: Experiment, wish: ReplayRequest) -> dict[str, Model]:
@@ -170,38 +172,40 @@ def _own(experiment: Experiment, source: str) -> set[str]:
     return {model.alias for model in matrix.lineup(experiment, matrix.arms(experiment)[source]).values()}
 
 
-def _itself(own: set[str]) -> str:
-    return next(iter(own)) if len(own) == 1 else ITSELF
+def _itself(own_models: set[str]) -> str:
+    return next(iter(own_models)) if len(own_models) == 1 else ITSELF
 
 
 def _limited(sources: Sequence[ReplaySource], limit: int | None) -> list[ReplaySource]:
-    ordered = sorted(sources, key=lambda one: (one.date, one.ticker, one.repeat))
-    cases = list(dict.fromkeys(one.case_id for one in ordered))[:limit]
-    return [one for one in ordered if one.case_id in cases]
+    ordered = sorted(sources, key=lambda source: (source.date, source.ticker, source.repeat))
+    cases = list(dict.fromkeys(source.case_id for source in ordered))[:limit]
+    return [source for source in ordered if source.case_id in cases]
 
 
 def _for_floor(sources: Sequence[ReplaySource], count: int) -> list[ReplaySource]:
     """Cases with repeats first, then by hash, so that added cases leave most of them in place."""
-    repeats = Counter(one.case_id for one in sources)
+    repeats = Counter(source.case_id for source in sources)
     ordered = sorted(repeats, key=lambda case: (-repeats[case], sha256(case.encode()).hexdigest()))
-    return [one for one in sources if one.case_id in ordered[:count]]
+    return [source for source in sources if source.case_id in ordered[:count]]
 
 
 def _replay(experiment: Experiment, wish: ReplayRequest, name: str, alias: str | None, source: ReplaySource) -> Cell:
     seed = _FRESH_SEED + source.repeat
-    own = _asked(experiment, wish)
-    lineup = {role: matrix.model(experiment, alias or model.alias, seed) for role, model in own.items()}
+    own_lineup = _asked(experiment, wish)
+    lineup = {role: matrix.model(experiment, alias or model.alias, seed) for role, model in own_lineup.items()}
     return _cell(experiment, wish, source, REPLAY, replay_arm(wish.source, name), lineup)
 
 
 def _judgement(experiment: Experiment, wish: ReplayRequest, judge: str, replay_cell: Cell) -> Cell:
     source = ReplaySource(str(replay_cell.extra["source_cell"]), replay_cell.ticker, replay_cell.date, replay_cell.repeat)
     model = matrix.model(experiment, judge, replay_cell.repeat)
-    made = _cell(experiment, wish, source, JUDGE, judge_arm(judge, replay_cell.arm), dict.fromkeys(replay_cell.lineup, model))
+    judge_cell = _cell(
+        experiment, wish, source, JUDGE, judge_arm(judge, replay_cell.arm), dict.fromkeys(replay_cell.lineup, model)
+    )
     players = [*_asked(experiment, wish).values(), *replay_cell.lineup.values()]
     names = sorted({name for player in players for name in (player.alias, player.name)})
     more = {"replay_cell": replay_cell.cell_id, "names": names, "judging": agents.judge_fingerprint()}
-    return replace(made, extra={**made.extra, **more})
+    return replace(judge_cell, extra={**judge_cell.extra, **more})
 
 
 def _cell(

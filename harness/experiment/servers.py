@@ -27,8 +27,8 @@ def read_environment(experiment_dir: Path | None = None) -> Mapping[str, str]:
     from dotenv import dotenv_values
 
     folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
-    found = {} if folder is None else dotenv_values(folder / ".env")
-    return {key: value for key, value in found.items() if value} | dict(os.environ)
+    variables = {} if folder is None else dotenv_values(folder / ".env")
+    return {key: value for key, value in variables.items() if value} | dict(os.environ)
 
 
 def _known_provider(name: str) -> str:
@@ -214,25 +214,25 @@ def _timeout_s(name: str, provider: Provider, experiment: Experiment, *, is_host
 
 
 def _cost(part: ServerPart, fallback: LocalCost | None) -> LocalCost:
-    said = part.model_dump(include=set(LocalCost.model_fields), exclude_none=True)
+    prices = part.model_dump(include=set(LocalCost.model_fields), exclude_none=True)
     under = fallback.model_dump(exclude_none=True) if fallback else {}
-    return LocalCost.model_validate(under | said)
+    return LocalCost.model_validate(under | prices)
 
 
 def _refuse_strangers(models: Mapping[str, ModelPart], specs: Mapping[str, ServerSpec]) -> None:
-    found = []
+    problems = []
     for alias, model in models.items():
         name = model.server or model.provider
         where = f"models.{alias}.server"
         if name not in specs:
             listed = ", ".join(sorted(specs))
             fix = f"add {name!r} to servers.yaml next to the experiment; see experiments/servers.example.yaml"
-            found.append(Problem(where, f"unknown server {name!r}; known: {listed}", fix))
+            problems.append(Problem(where, f"unknown server {name!r}; known: {listed}", fix))
         elif specs[name].provider != model.provider:
-            what = f"server {name!r} speaks {specs[name].provider}, the model {model.provider}"
-            found.append(Problem(where, what, "name another server"))
-    if found:
-        raise InvalidInput(found)
+            problem = f"server {name!r} speaks {specs[name].provider}, the model {model.provider}"
+            problems.append(Problem(where, problem, "name another server"))
+    if problems:
+        raise InvalidInput(problems)
 
 
 def _refuse_unclear(
@@ -255,12 +255,12 @@ def _unclear(part: ServerPart, spec: ServerSpec, served: Sequence[str]) -> tuple
         return None
     prices = part.model_dump(include=set(LocalCost.model_fields), exclude_none=True)
     if spec.is_hosted and prices:
-        what = f"{spec.why}, so it bills by token, yet it has {', '.join(prices)}"
-        return what, f"hosted: false if you pay for the hardware and not by token; else remove {', '.join(prices)}"
+        problem = f"{spec.why}, so it bills by token, yet it has {', '.join(prices)}"
+        return problem, f"hosted: false if you pay for the hardware and not by token; else remove {', '.join(prices)}"
     vendor_only = next((model for model in served if is_vendor_only(model)), None)
     if vendor_only and host_of(spec.url).is_elsewhere_in_private:
-        what = f"{spec.why}, and it serves {vendor_only}, which only its vendor sells: does a request to it cost money?"
-        return what, f"{spelling}true}} if it does, {spelling}false}} if it does not"
+        problem = f"{spec.why}, and it serves {vendor_only}, which only its vendor sells: does a request to it cost money?"
+        return problem, f"{spelling}true}} if it does, {spelling}false}} if it does not"
     return None
 
 

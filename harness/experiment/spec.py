@@ -125,13 +125,15 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
         raise InvalidInput([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
     for key, value in overrides.items():
         _put(document.value, key.split("."), value)
-    found = references.check_references(document)
+    reference_problems = references.check_references(document)
     try:
         experiment = Experiment.model_validate(document.value)
     except ValidationError as error:
-        raise InvalidInput(yaml_file.in_file_order([*yaml_file.type_problems(error, document, Experiment), *found])) from error
-    if found:
-        raise InvalidInput(yaml_file.in_file_order(found))
+        raise InvalidInput(
+            yaml_file.in_file_order([*yaml_file.type_problems(error, document, Experiment), *reference_problems])
+        ) from error
+    if reference_problems:
+        raise InvalidInput(yaml_file.in_file_order(reference_problems))
     arms = lineups.swaps_written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
     return experiment.model_copy(update={"arms": arms})
 
@@ -153,11 +155,14 @@ def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def schema() -> dict[str, Any]:
     """JSON schema of the experiment file, for editors."""
-    made = Experiment.model_json_schema(by_alias=True)
+    json_schema = Experiment.model_json_schema(by_alias=True)
     for key, shorthand in SHORTHANDS.items():
-        whole = made["properties"][key]
-        made["properties"][key] = {"anyOf": [shorthand, {"$ref": whole["$ref"]}], "description": whole["description"]}
-    arm = made["$defs"]["Arm"]["properties"]
+        full_form = json_schema["properties"][key]
+        json_schema["properties"][key] = {
+            "anyOf": [shorthand, {"$ref": full_form["$ref"]}],
+            "description": full_form["description"],
+        }
+    arm = json_schema["$defs"]["Arm"]["properties"]
     for role in references.known_roles():
         arm[role] = {"type": "string", "description": f"Model that plays {role}."}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Experiment", **made}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Experiment", **json_schema}

@@ -80,8 +80,8 @@ def _loader(text: str, path: Path) -> _Loader:
     try:
         return _Loader(text)
     except ReaderError as error:
-        what = f"not readable as YAML: character #x{error.character:04x} at position {error.position}"
-        raise _refused(str(path), what, "give a text file without control characters") from error
+        problem = f"not readable as YAML: character #x{error.character:04x} at position {error.position}"
+        raise _refused(str(path), problem, "give a text file without control characters") from error
 
 
 def _text(path: Path) -> str:
@@ -96,12 +96,12 @@ def _text(path: Path) -> str:
 
 
 def _neighbours(path: Path) -> str:
-    known = sorted(str(one) for one in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    return f"known here: {', '.join(known)}" if known else "give the path of an experiment file"
+    files = sorted(str(file) for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    return f"known here: {', '.join(files)}" if files else "give the path of an experiment file"
 
 
-def _refused(where: str, what: str, fix: str) -> InvalidInput:
-    return InvalidInput([Problem(where, what, fix)])
+def _refused(where: str, problem: str, fix: str) -> InvalidInput:
+    return InvalidInput([Problem(where, problem, fix)])
 
 
 def _broken(error: yaml.MarkedYAMLError, path: Path) -> InvalidInput:
@@ -223,24 +223,24 @@ def _real(detail: ErrorDetails, document: Document) -> Place:
     return place
 
 
-def unknown_name(document: Document, place: Place, what: str, said: str, known: Iterable[str]) -> Problem:
+def unknown_name(document: Document, place: Place, kind: str, name: str, allowed: Iterable[str]) -> Problem:
     """An unknown name; the fix is the closest known one."""
-    names = sorted(known)
+    names = sorted(allowed)
     return Problem(
         document.where(place),
-        f"unknown {what} {said!r} in {dotted(place)}; known: {', '.join(names) or 'none'}",
-        closest_name(said, names),
+        f"unknown {kind} {name!r} in {dotted(place)}; known: {', '.join(names) or 'none'}",
+        closest_name(name, names),
     )
 
 
-def in_file_order(found: Iterable[Problem]) -> list[Problem]:
+def in_file_order(problems: Iterable[Problem]) -> list[Problem]:
     """In the order of the file."""
-    return sorted(found, key=lambda one: int(match[1]) if (match := re.search(r":(\d+)(?: |$)", one.where)) else 0)
+    return sorted(problems, key=lambda problem: int(match[1]) if (match := re.search(r":(\d+)(?: |$)", problem.where)) else 0)
 
 
-def closest_name(said: str, known: Iterable[str]) -> str:
-    matches = get_close_matches(said.lower(), {name.lower(): name for name in known}, n=1, cutoff=0.6)
-    by_lower = {name.lower(): name for name in known}
+def closest_name(unknown: str, allowed: Iterable[str]) -> str:
+    matches = get_close_matches(unknown.lower(), {name.lower(): name for name in allowed}, n=1, cutoff=0.6)
+    by_lower = {name.lower(): name for name in allowed}
     return f"did you mean {by_lower[matches[0]]!r}?" if matches else "use a known one"
 
 
@@ -252,8 +252,8 @@ def _problem(details: list[ErrorDetails], place: Place, document: Document, mode
     if first["type"] == "missing":
         return Problem(document.where(place), f"{dotted(place)} is missing", "add it")
     message = "; or ".join(dict.fromkeys(detail["msg"].removeprefix("Value error, ") for detail in details))
-    given = first["input"]
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and repr(given) not in message else ""
+    value = first["input"]
+    shown = f" (given: {value!r})" if isinstance(value, str | int | float) and repr(value) not in message else ""
     return Problem(document.where(place), f"{message}{shown}", _MENDS.get(first["type"], "change it"))
 
 
@@ -300,5 +300,5 @@ def _flat(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is typing.Annotated:
         return _flat(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [one for arg in typing.get_args(annotation) for one in _flat(arg)]
+        return [part for arg in typing.get_args(annotation) for part in _flat(arg)]
     return [annotation]

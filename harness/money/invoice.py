@@ -56,44 +56,44 @@ def _read(lines: list[str], path: Path) -> dict[Key, Used]:
     head = lines[0] if lines else ""
     reader = csv.DictReader(lines, delimiter=max(",\t;", key=head.count))
     columns = _columns(reader.fieldnames or [], path)
-    found: dict[Key, Used] = {}
+    usage: dict[Key, Used] = {}
     for line in reader:
-        told = {want: str(line[column] or "").strip() for want, column in columns.items()}
+        values = {want: str(line[column] or "").strip() for want, column in columns.items()}
         # A day on which nothing was used is a line without figures.
-        if any(told.get(name) for name in COUNTS):
-            _add(found, told, f"{path}:{reader.line_num}")
-    return found
+        if any(values.get(name) for name in COUNTS):
+            _add(usage, values, f"{path}:{reader.line_num}")
+    return usage
 
 
 def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
     """Wanted value -> column of the export."""
     by_lower = {name.strip().lower(): name for name in names if name}
-    found = {want: by_lower[name] for want, known in _NAMES.items() for name in reversed(known) if name in by_lower}
-    missing = [want for want in ("day", "model") if want not in found]
-    if missing or not set(found) & set(COUNTS):
+    columns = {want: by_lower[name] for want, spellings in _NAMES.items() for name in reversed(spellings) if name in by_lower}
+    missing = [want for want in ("day", "model") if want not in columns]
+    if missing or not set(columns) & set(COUNTS):
         lacking = ", ".join(missing) or "tokens, requests or cost"
-        what = f"no column for {lacking}; there are: {', '.join(by_lower) or 'none'}"
-        known = "; ".join(f"{want} as {' or '.join(_NAMES[want])}" for want in missing or COUNTS)
-        raise InvalidInput([Problem(str(path), what, f"export the usage per day and model; known are {known}")])
-    return found
+        problem = f"no column for {lacking}; there are: {', '.join(by_lower) or 'none'}"
+        spellings = "; ".join(f"{want} as {' or '.join(_NAMES[want])}" for want in missing or COUNTS)
+        raise InvalidInput([Problem(str(path), problem, f"export the usage per day and model; known are {spellings}")])
+    return columns
 
 
-def _add(found: dict[Key, Used], told: Mapping[str, str], where: str) -> None:
-    if told.get("cost_usd") and (currency := told.get("currency", "").lower()) not in ("", "usd"):
+def _add(usage: dict[Key, Used], values: Mapping[str, str], where: str) -> None:
+    if values.get("cost_usd") and (currency := values.get("currency", "").lower()) not in ("", "usd"):
         raise InvalidInput([Problem(where, f"amounts are in {currency.upper()}", "export them in USD: prices here are in USD")])
     # Costs come by line item: `gpt-5-mini-2025-08-07, cached input`.
-    row = found.setdefault((_day(told["day"], where), told["model"].split(",")[0].strip() or ALL_MODELS), {})
+    row = usage.setdefault((_day(values["day"], where), values["model"].split(",")[0].strip() or ALL_MODELS), {})
     for name in COUNTS:
-        if told.get(name):
-            row[name] = (row.get(name) or 0.0) + _number(told[name], f"{where} {name}")
+        if values.get(name):
+            row[name] = (row.get(name) or 0.0) + _number(values[name], f"{where} {name}")
 
 
 def _day(text: str, where: str) -> str:
     try:
         if text.isdigit():
             return dt.datetime.fromtimestamp(int(text), dt.UTC).date().isoformat()
-        told = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return (told.astimezone(dt.UTC) if told.tzinfo else told).date().isoformat()
+        moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return (moment.astimezone(dt.UTC) if moment.tzinfo else moment).date().isoformat()
     except (ValueError, OverflowError, OSError) as error:
         raise InvalidInput([Problem(where, f"{text!r} is no day", "YYYY-MM-DD or Unix seconds are known")]) from error
 
@@ -149,25 +149,28 @@ class Reconciled:
 
 def reconcile(results: str, run: str, usage: Path, tolerance: float = 0.005) -> Reconciled:
     """Hold a run's hosted calls against an export (CSV). Tokens and money may differ by `tolerance` of the larger."""
-    said = read_usage_export(usage)
-    calls = _calls(results, run, is_by_model=any(model != ALL_MODELS for _, model in said))
-    ours = _named_alike(_used(calls[calls["outcome"] == "answered"]), said)
+    exported = read_usage_export(usage)
+    calls = _calls(results, run, is_by_model=any(model != ALL_MODELS for _, model in exported))
+    ours = _named_alike(_used(calls[calls["outcome"] == "answered"]), exported)
     days = {day for day, _ in ours}
-    theirs = {key: used for key, used in said.items() if days and min(days) <= key[0] <= max(days)}
-    told = {name for used in theirs.values() for name, value in used.items() if value is not None}
+    provider = {key: used for key, used in exported.items() if days and min(days) <= key[0] <= max(days)}
+    reported_fields = {name for used in provider.values() for name, value in used.items() if value is not None}
     killed = calls[calls["outcome"] == "killed"].groupby(["day", "model"]).size().to_dict()
     rows = tuple(
-        _row(key, ours.get(key), theirs.get(key), told, tolerance, int(killed.get(key, 0))) for key in sorted({*ours, *theirs})
+        _row(key, ours.get(key), provider.get(key), reported_fields, tolerance, int(killed.get(key, 0)))
+        for key in sorted({*ours, *provider})
     )
-    return Reconciled(rows, _sum(ours), _sum(theirs), len(said) - len(theirs))
+    return Reconciled(rows, _sum(ours), _sum(provider), len(exported) - len(provider))
 
 
-def _row(key: Key, ours: Used | None, theirs: Used | None, told: set[str], tolerance: float, killed: int) -> InvoiceRow:
-    mine, other = dict(ours or {}), dict(theirs or {})
-    gaps = {name: _gap(mine.get(name), other.get(name), tolerance) for name in sorted(told)}
-    known = {name: gap for name, gap in gaps.items() if gap is not None}
-    verdict = "only there" if ours is None else "only here" if theirs is None else _verdict(known)
-    return InvoiceRow(*key, mine, other, verdict, {name: gap for name, gap in known.items() if gap}, killed)
+def _row(
+    key: Key, ours: Used | None, provider: Used | None, reported_fields: set[str], tolerance: float, killed: int
+) -> InvoiceRow:
+    mine, other = dict(ours or {}), dict(provider or {})
+    gaps = {name: _gap(mine.get(name), other.get(name), tolerance) for name in sorted(reported_fields)}
+    known_gaps = {name: gap for name, gap in gaps.items() if gap is not None}
+    verdict = "only there" if ours is None else "only here" if provider is None else _verdict(known_gaps)
+    return InvoiceRow(*key, mine, other, verdict, {name: gap for name, gap in known_gaps.items() if gap}, killed)
 
 
 def _verdict(gaps: Mapping[str, float]) -> str:
@@ -177,12 +180,12 @@ def _verdict(gaps: Mapping[str, float]) -> str:
     return "agrees" if not worst else "we have more" if worst > 0 else "provider has more"
 
 
-def _gap(ours: float | None, theirs: float | None, tolerance: float) -> float | None:
+def _gap(ours: float | None, provider: float | None, tolerance: float) -> float | None:
     """Ours minus theirs as a share of the larger; 0 within the tolerance, None where one does not know."""
-    if ours is None or theirs is None:
+    if ours is None or provider is None:
         return None
-    larger = max(abs(ours), abs(theirs))
-    gap = (ours - theirs) / larger if larger else 0.0
+    larger = max(abs(ours), abs(provider))
+    gap = (ours - provider) / larger if larger else 0.0
     return 0.0 if abs(gap) <= tolerance else gap
 
 
@@ -203,24 +206,24 @@ def _sums(group: pd.DataFrame) -> Used:
     return {"requests": float(len(group))} | sums
 
 
-def _named_alike(ours: Mapping[Key, Used], theirs: Mapping[Key, Used]) -> dict[Key, Used]:
+def _named_alike(ours: Mapping[Key, Used], provider: Mapping[Key, Used]) -> dict[Key, Used]:
     """A model that one side dates and the other does not is the same model."""
-    undated = {(day, _DATED.sub("", model)): model for day, model in theirs}
-    found: dict[Key, Used] = {}
+    undated = {(day, _DATED.sub("", model)): model for day, model in provider}
+    renamed: dict[Key, Used] = {}
     for (day, model), used in ours.items():
-        name = model if (day, model) in theirs else undated.get((day, _DATED.sub("", model)), model)
-        found[day, name] = _added(found.get((day, name)), used)
-    return found
+        name = model if (day, model) in provider else undated.get((day, _DATED.sub("", model)), model)
+        renamed[day, name] = _added(renamed.get((day, name)), used)
+    return renamed
 
 
-def _added(one: Used | None, more: Used) -> Used:
-    if one is None:
+def _added(used: Used | None, more: Used) -> Used:
+    if used is None:
         return more
-    pairs = {name: (one.get(name), more.get(name)) for name in COUNTS}
+    pairs = {name: (used.get(name), more.get(name)) for name in COUNTS}
     return {name: None if left is None or right is None else left + right for name, (left, right) in pairs.items()}
 
 
 def _sum(used: Mapping[Key, Used]) -> float | None:
-    costs: Iterable[float | None] = [one.get("cost_usd") for one in used.values()]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(used) else None
+    costs: Iterable[float | None] = [usage.get("cost_usd") for usage in used.values()]
+    known_costs = [cost for cost in costs if cost is not None]
+    return sum(known_costs) if known_costs and len(known_costs) == len(used) else None

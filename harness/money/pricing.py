@@ -34,10 +34,10 @@ def public_usd(model: str, provider: str, url: str | None, tier: str, tokens: To
     """Price of tokens by model, address and tier on a day; None where the table does not know one of them."""
     from genai_prices import Usage as PublicUsage
 
-    found = _find(model, provider, url)
-    if found is None:
+    public_price = _find(model, provider, url)
+    if public_price is None:
         return None
-    seller, info = found
+    seller, info = public_price
     context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
     if tier != "default" and not _has_tier(info, context, when):
         return None
@@ -65,15 +65,17 @@ def _has_tier(info: Any, context: Mapping[str, str], when: dt.datetime) -> bool:
 def _find(model: str, provider: str, url: str | None) -> tuple[Any, Any] | None:
     """Provider by address, so that one alias at two providers has two prices; a gateway of one's own has OpenAI's."""
     snapshot = _snapshot()
-    for asked in (
+    for candidate in (
         {"provider_api_url": url, "provider_id": None},
         {"provider_api_url": None, "provider_id": _price_list(provider)},
     ):
         try:
-            pair: tuple[Any, Any] = snapshot.find_provider_model(model, None, asked["provider_id"], asked["provider_api_url"])
+            pair: tuple[Any, Any] = snapshot.find_provider_model(
+                model, None, candidate["provider_id"], candidate["provider_api_url"]
+            )
             return pair
         except LookupError:
-            if _is_known_address(snapshot, asked["provider_api_url"]):
+            if _is_known_address(snapshot, candidate["provider_api_url"]):
                 return None
     return None
 
@@ -197,21 +199,21 @@ class PriceTable:
     def manifest(self) -> dict[str, Any]:
         """Version, date and hash, as the run's manifest keeps them."""
         version, sha = installed_prices()
-        own = {"version": self.own.version, "sha256": self.own.sha256} if self.own else None
+        own_file = {"version": self.own.version, "sha256": self.own.sha256} if self.own else None
         as_of = self.as_of.isoformat() if self.as_of else None
         date = self.opened.isoformat()
-        return {"version": version, "package": "genai-prices", "sha256": sha, "date": date, "as_of": as_of, "own": own}
+        return {"version": version, "package": "genai-prices", "sha256": sha, "date": date, "as_of": as_of, "own": own_file}
 
     def to_plain(self) -> dict[str, Any]:
         """What another process needs to price alike."""
-        own = self.own.model_dump(mode="json", by_alias=True) if self.own else None
-        return {"own": own, "as_of": self.as_of.isoformat() if self.as_of else None, "opened": self.opened.isoformat()}
+        own_file = self.own.model_dump(mode="json", by_alias=True) if self.own else None
+        return {"own": own_file, "as_of": self.as_of.isoformat() if self.as_of else None, "opened": self.opened.isoformat()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> PriceTable:
-        own = PriceFile.model_validate(plain["own"]) if plain.get("own") else None
+        own_file = PriceFile.model_validate(plain["own"]) if plain.get("own") else None
         as_of = dt.datetime.fromisoformat(plain["as_of"]) if plain.get("as_of") else None
-        return cls(own, as_of, dt.date.fromisoformat(plain["opened"]))
+        return cls(own_file, as_of, dt.date.fromisoformat(plain["opened"]))
 
     def usd(self, model: str, server: PricedServer, tier: str | None, tokens: Tokens, when: dt.datetime) -> float | None:
         """Price of tokens at a hosted server; None where no table knows model and tier.
@@ -249,9 +251,13 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: PricedServer
     written = Tokens(worst_case.input_tokens, worst_case.output_tokens, cache_write=worst_case.input_tokens)
     tier = request.model.params.get("service_tier")
     now = dt.datetime.now(dt.UTC)
-    costs = [table.usd(request.model.name, server, one, each, now) for one in {tier, None} for each in (tokens, written)]
-    known = [cost for cost in costs if cost is not None]
-    return max(known, default=None)
+    costs = [
+        table.usd(request.model.name, server, service_tier, each, now)
+        for service_tier in {tier, None}
+        for each in (tokens, written)
+    ]
+    known_costs = [cost for cost in costs if cost is not None]
+    return max(known_costs, default=None)
 
 
 def estimate(request: Request, tokens: Tokens, server: PricedServer, table: PriceTable, when: dt.datetime) -> Priced:
@@ -268,17 +274,17 @@ def _answered(call: Call, server: PricedServer, table: PriceTable, usage: Usage)
     assert call.answer is not None
     tier = call.answer.service_tier or call.request.model.params.get("service_tier")
     when = dt.datetime.fromtimestamp(call.timing.started_at, dt.UTC)
-    whole = Tokens(usage.input_tokens or 0, usage.output_tokens or 0)
-    parts = Tokens(whole.input, whole.output, usage.cached_tokens or 0, usage.cache_write_tokens or 0)
+    tokens = Tokens(usage.input_tokens or 0, usage.output_tokens or 0)
+    parts = Tokens(tokens.input, tokens.output, usage.cached_tokens or 0, usage.cache_write_tokens or 0)
     returned = call.answer.model_returned or call.request.model.name
     try:
         cost = table.usd(returned, server, tier, parts, when)
     except ValueError:
         # The parts contradict the whole: bill the whole at full price, and say that it is not sure.
-        honest = Tokens(max(0, whole.input), max(0, whole.output))
+        honest = Tokens(max(0, tokens.input), max(0, tokens.output))
         return estimate(call.request, honest, server, table, when)
     if cost is not None:
-        cold = cost if parts.cached == parts.cache_write == 0 else table.usd(returned, server, tier, whole, when)
+        cold = cost if parts.cached == parts.cache_write == 0 else table.usd(returned, server, tier, tokens, when)
         return Priced(cost, "api_price", table.version, cold)
     return estimate(call.request, parts, server, table, when) if returned != call.request.model.name else UNKNOWN
 

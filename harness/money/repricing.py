@@ -82,37 +82,37 @@ class Repriced:
 
 def reprice(results: str, run: str, table: PriceTable) -> Repriced:
     """Price every recorded hosted call of a run again, by what it really used."""
-    found = run_folder.find(results, run)
+    folder = run_folder.find(results, run)
     as_of = table.as_of.isoformat() if table.as_of else None
-    return Repriced(_name(found), table.version, as_of, tuple(_lines(hosted_calls(found), table, None)))
+    return Repriced(_name(folder), table.version, as_of, tuple(_lines(hosted_calls(folder), table, None)))
 
 
 def what_if(results: str, experiment: str, model: str, table: PriceTable | None = None) -> Repriced:
     """The latest run's tokens, of all models, at another model's prices of today."""
     table = table or PriceTable(as_of=dt.datetime.now(dt.UTC))
     _refuse_unpriced(model, table)
-    found = run_folder.find(results, experiment)
-    lines = tuple(_lines(_calls(found), table, model))
-    return Repriced(_name(found), f"{model} ({table.version})", None, lines, WARNING)
+    folder = run_folder.find(results, experiment)
+    lines = tuple(_lines(_calls(folder), table, model))
+    return Repriced(_name(folder), f"{model} ({table.version})", None, lines, WARNING)
 
 
-def show(found: Repriced, console: Console) -> None:
+def show(repriced: Repriced, console: Console) -> None:
     """Print old and new side by side."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    title = f"{found.run} at {found.prices}{f' as of {found.as_of[:10]}' if found.as_of else ''}"
+    title = f"{repriced.run} at {repriced.prices}{f' as of {repriced.as_of[:10]}' if repriced.as_of else ''}"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
-    whole = _whole(found.lines)
+    total_line = _whole(repriced.lines)
     table.add_column("arm", "all arms", overflow="fold")
     headings = ("calls", "cost then", "cost new", "new / then", "without a price")
-    for heading, told in zip(headings, _figures(whole), strict=True):
-        table.add_column(heading, told, justify="right")
-    for line in found.lines:
+    for heading, figure in zip(headings, _figures(total_line), strict=True):
+        table.add_column(heading, figure, justify="right")
+    for line in repriced.lines:
         table.add_row(Text(line.arm), *_figures(line))
     console.print(table)
-    console.print(found.warning or _HOSTED_ONLY, markup=False, highlight=False)
+    console.print(repriced.warning or _HOSTED_ONLY, markup=False, highlight=False)
 
 
 def _figures(line: RepricedLine) -> tuple[str, ...]:
@@ -153,9 +153,11 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
 def _refuse_unpriced(model: str, table: PriceTable) -> None:
     seller = _seller(model)
     if table.usd(model, RepricedServer(seller, seller), None, Tokens(1, 1), dt.datetime.now(dt.UTC)) is None:
-        known = _known_models()
-        shown = ", ".join(name for name in known if name.startswith("gpt-"))
-        raise InvalidInput([Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest_name(model, known))])
+        priced_models = _known_models()
+        shown = ", ".join(name for name in priced_models if name.startswith("gpt-"))
+        raise InvalidInput(
+            [Problem("--what-if", f"no price known for {model!r}; known: {shown}", closest_name(model, priced_models))]
+        )
 
 
 def _seller(model: str) -> str:
@@ -169,8 +171,8 @@ def _known_models() -> list[str]:
 
 def hosted_calls(run: RunFolder) -> pd.DataFrame:
     """Calls that a provider billed, a gateway's too; what own hardware costs does not change with a price list."""
-    calls, own = _calls(run), run.store.manifest().get("hardware")
-    return calls[calls["provider"].isin(_SELLERS) if own is None else ~calls["server"].isin(own)]
+    calls, hardware = _calls(run), run.store.manifest().get("hardware")
+    return calls[calls["provider"].isin(_SELLERS) if hardware is None else ~calls["server"].isin(hardware)]
 
 
 def _calls(run: RunFolder) -> pd.DataFrame:
@@ -200,8 +202,8 @@ def _count(value: Any) -> int | None:
 
 def _sum(costs: list[float | None]) -> float | None:
     """A sum is known when all its parts are; of nothing it is 0."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    known_costs = [cost for cost in costs if cost is not None]
+    return sum(known_costs) if len(known_costs) == len(costs) else None
 
 
 def _usd(value: float | None) -> str:

@@ -30,14 +30,14 @@ def settled_runs(run: Folder, calls: pd.DataFrame) -> pd.DataFrame:
 
 def settled_ratios(answered: pd.DataFrame) -> dict[str, float]:
     """model key -> reported / counted tokens; under "" the mean over models without a local tokenizer."""
-    known = answered[answered["counted"].gt(0) & answered["input_tokens"].gt(0)]
-    by_tokenizer, estimated = (_by_model(known[known["has_tokenizer"] == has]) for has in (True, False))
-    others = {"": sum(estimated.values()) / len(estimated)} if estimated else {}
-    return by_tokenizer | estimated | others
+    comparable = answered[answered["counted"].gt(0) & answered["input_tokens"].gt(0)]
+    by_tokenizer, estimated = (_by_model(comparable[comparable["has_tokenizer"] == has]) for has in (True, False))
+    estimated_mean = {"": sum(estimated.values()) / len(estimated)} if estimated else {}
+    return by_tokenizer | estimated | estimated_mean
 
 
-def _by_model(known: pd.DataFrame) -> dict[str, float]:
-    sums = known.groupby("model")[["input_tokens", "counted"]].sum()
+def _by_model(calls: pd.DataFrame) -> dict[str, float]:
+    sums = calls.groupby("model")[["input_tokens", "counted"]].sum()
     return {str(key): float(row["input_tokens"] / row["counted"]) for key, row in sums.iterrows()}
 
 
@@ -63,7 +63,7 @@ def _part(row: Mapping[str, Any]) -> Part:
 
 
 def _count(ids: Iterable[str], parts: Mapping[str, Part], counter: TokenCounter) -> float:
-    return float(sum(counter.of_parts([parts[one] for one in ids if one in parts])))
+    return float(sum(counter.of_parts([parts[message_id] for message_id in ids if message_id in parts])))
 
 
 RECEIPT = ".cell.parquet"
@@ -86,14 +86,14 @@ class Reused:
 def reused_results(results: Folder, experiment: str, keys: Collection[str]) -> Reused:
     """Which of these cells ended `ok` in some run of the experiment; offline, so a new model digest is not seen yet."""
     wanted = frozenset(keys)
-    found: dict[str, float | None] = {}
+    costs: dict[str, float | None] = {}
     home = results.at(experiment)
     for run in sorted(_reusable_folders(home), reverse=True):
         for row in _rows(home.at(run)):
             if row["status"] == "ok" and row["cell_key"] in wanted:
-                found.setdefault(row["cell_key"], row["api_cost_usd"])
-    paid = list(found.values())
-    return Reused(frozenset(found), None if None in paid else sum(cost for cost in paid if cost is not None))
+                costs.setdefault(row["cell_key"], row["api_cost_usd"])
+    paid = list(costs.values())
+    return Reused(frozenset(costs), None if None in paid else sum(cost for cost in paid if cost is not None))
 
 
 def _reusable_folders(folder: Folder) -> list[str]:
@@ -173,8 +173,8 @@ class Experience:
 
     def ratio(self, model: Model) -> float | None:
         """Calibration of our count: the model's own, else, for an estimate, that of the others."""
-        others = None if agents.counter_of(model).is_tokenizer else self.input_ratio.get("")
-        return self.input_ratio.get(key_of(model.provider, model.name, model.params), others)
+        mean_ratio = None if agents.counter_of(model).is_tokenizer else self.input_ratio.get("")
+        return self.input_ratio.get(key_of(model.provider, model.name, model.params), mean_ratio)
 
     def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float] | None:
         return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
@@ -189,8 +189,8 @@ class Experience:
 def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
     """A model with the parameters that change how much it writes."""
     telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think", "service_tier")}
-    said = {key: value for key, value in telling.items() if value not in _AS_UNSAID}
-    return f"{provider}/{name}/{digest_of(said)[:8]}"
+    params_sent = {key: value for key, value in telling.items() if value not in _AS_UNSAID}
+    return f"{provider}/{name}/{digest_of(params_sent)[:8]}"
 
 
 def read(results: Folder) -> Experience:
@@ -228,12 +228,12 @@ def keep(results: Folder, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _newest(results: Folder) -> list[Folder]:
-    found = [
+    folders = [
         (name, results.at(f"{experiment}/{name}"))
         for experiment in _folders(results)
         for name in _folders(results.at(experiment))
     ]
-    newest = sorted(found, key=lambda pair: pair[0], reverse=True)
+    newest = sorted(folders, key=lambda pair: pair[0], reverse=True)
     return [folder for _, folder in newest[:MOST_RUNS]]
 
 
@@ -288,8 +288,8 @@ def _measured(group: pd.DataFrame) -> MeasuredCalls:
 
 
 def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, float]]:
-    known = primary.dropna(subset=["input_tokens", "fingerprint"])
-    groups = known.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens"]]
+    complete = primary.dropna(subset=["input_tokens", "fingerprint"])
+    groups = complete.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens"]]
     return {(str(prompts), str(model), str(role)): _read(group) for (prompts, model, role), group in groups}
 
 
@@ -320,8 +320,8 @@ def _fingerprints(run: Folder) -> dict[str, str]:
 
 
 def _share(group: pd.DataFrame) -> float:
-    cached, whole = group["cached_tokens"].sum(min_count=1), group["input_tokens"].sum(min_count=1)
-    return 0.0 if cached != cached or not whole > 0 else float(cached / whole)
+    cached, total = group["cached_tokens"].sum(min_count=1), group["input_tokens"].sum(min_count=1)
+    return 0.0 if cached != cached or not total > 0 else float(cached / total)
 
 
 def _extra(group: pd.DataFrame) -> tuple[int, int]:
@@ -332,13 +332,13 @@ def _extra(group: pd.DataFrame) -> tuple[int, int]:
 
 def _biases(results: Folder) -> dict[str, tuple[float, ...]]:
     raw = results.read_if_there(CALIBRATION)
-    found: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     for line in (raw or b"").decode().splitlines():
         try:
-            said = json.loads(line)
-            if not said["measured"]:
+            settled = json.loads(line)
+            if not settled["measured"]:
                 continue
-            found.setdefault(str(said["models"]), []).append(float(said["log_ratio"]))
+            ratios.setdefault(str(settled["models"]), []).append(float(settled["log_ratio"]))
         except (ValueError, KeyError, TypeError):
             continue
-    return {key: tuple(values[-MOST_RUNS:]) for key, values in found.items()}
+    return {key: tuple(values[-MOST_RUNS:]) for key, values in ratios.items()}

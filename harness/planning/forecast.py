@@ -48,7 +48,7 @@ def interval(draws: Draws | None) -> Interval:
 
     if draws is None:
         return UNKNOWN
-    low, mid, high = (float(one) for one in np.percentile(draws, [LOW, 50, HIGH]))
+    low, mid, high = (float(percentile) for percentile in np.percentile(draws, [LOW, 50, HIGH]))
     return Interval(low, mid, high)
 
 
@@ -56,10 +56,10 @@ def total(arms: Sequence[Draws | None]) -> Draws | None:
     """Sum over arms, draw by draw; None where one is unknown."""
     import numpy as np
 
-    known = [draws for draws in arms if draws is not None]
-    if len(known) < len(arms):
+    known_arms = [draws for draws in arms if draws is not None]
+    if len(known_arms) < len(arms):
         return None
-    return np.sum(known, axis=0) if known else np.zeros(COUNT)
+    return np.sum(known_arms, axis=0) if known_arms else np.zeros(COUNT)
 
 
 def lognormal(name: str, spread: float) -> Draws:
@@ -183,24 +183,26 @@ class Forecaster:
 
     def work_s(self, part: CostPart) -> dict[str, Draws]:
         """server -> seconds of wall time that it needs for this arm."""
-        found: dict[str, Draws] = {}
+        seconds_by_server: dict[str, Draws] = {}
         for call in part.workload.calls:
             spent = call.seconds * self._speed(call) * part.cells / self._slots(call)
-            found[call.model.server] = found.get(call.model.server, 0.0) + spent
-        return found
+            seconds_by_server[call.model.server] = seconds_by_server.get(call.model.server, 0.0) + spent
+        return seconds_by_server
 
     def _hosted(self, part: CostPart) -> dict[str, Draws] | None:
         """alias -> bill of a hosted model; None where a price is unknown."""
         import numpy as np
 
-        found: dict[str, Draws] = {}
+        seconds_by_server: dict[str, Draws] = {}
         for call, server in self._hosted_calls(part):
             cost = self._bill(call, server)
             if cost is None:
                 return None
-            found[call.model.alias] = found.get(call.model.alias, np.zeros(COUNT)) + cost * self._extra(call)
+            seconds_by_server[call.model.alias] = seconds_by_server.get(call.model.alias, np.zeros(COUNT)) + cost * self._extra(
+                call
+            )
         times = part.cells * self._between_cells(part) * self._bias(part)
-        return {alias: cost * times for alias, cost in found.items()}
+        return {alias: cost * times for alias, cost in seconds_by_server.items()}
 
     def _hosted_calls(self, part: CostPart) -> list[tuple[PlannedCall, ServerSpec]]:
         pairs = [(call, self._servers[call.model.server]) for call in part.workload.calls]
@@ -218,8 +220,8 @@ class Forecaster:
         written = self._usd(call, server, Tokens(read, _SOME))
         if written is None or fresh is None or warm is None:
             return None
-        given = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
-        return given + self._output(call) * (written - fresh) / _SOME
+        cached = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
+        return cached + self._output(call) * (written - fresh) / _SOME
 
     def _worst(self, part: CostPart) -> tuple[float, ...]:
         pairs = self._hosted_calls(part)
@@ -251,8 +253,8 @@ class Forecaster:
 
     def _input(self, call: PlannedCall) -> Draws:
         """What earlier roles hand on is as long as models write, so that input and output are wrong together."""
-        own = self._factor(call.model, "input", call.counted.spread)
-        return own * (1 - call.handed_share + call.handed_share * self._written(call))
+        factor = self._factor(call.model, "input", call.counted.spread)
+        return factor * (1 - call.handed_share + call.handed_share * self._written(call))
 
     def _written(self, call: PlannedCall) -> Draws:
         """How much more or less than planned this model writes."""
@@ -276,12 +278,12 @@ class Forecaster:
 
     def _extra(self, call: PlannedCall) -> Draws:
         """1 plus the share of repairs and repeated requests that earlier runs measured for this role."""
-        told = self._experience.extra_of(call.model, call.role)
-        if told is None:
+        measured = self._experience.extra_of(call.model, call.role)
+        if measured is None:
             low, high = workload.EXTRA_CALLS
             drawn: Draws = 1 + low + (high - low) * generator(f"{_key(call.model)} extra").random(COUNT)
             return drawn
-        planned, more = told
+        planned, more = measured
         shape, calls = workload.EXTRA_WEIGHT * sum(workload.EXTRA_CALLS) / 2 + more, workload.EXTRA_WEIGHT + planned
         seen: Draws = 1 + generator(f"{_key(call.model)} {call.role} extra").gamma(shape, 1 / calls, COUNT)
         return seen
@@ -299,8 +301,8 @@ class Forecaster:
 
     def _scatter(self, model: Model) -> tuple[int, float]:
         """Cells measured of a model, and how far one lies from their mean."""
-        cells, told = self._experience.cells.get(_key(model), (0, 0.0))
-        return cells, workload.cell_spread(told, cells)
+        cells, measured_spread = self._experience.cells.get(_key(model), (0, 0.0))
+        return cells, workload.cell_spread(measured_spread, cells)
 
     def _measured(self, model: Model) -> float:
         """How sure a measured mean is: better with more cells, and of few cells the spread itself is not sure."""
@@ -312,14 +314,14 @@ class Forecaster:
         """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""
         import numpy as np
 
-        told = self._experience.biases.get(bias_key(part.workload), ())
-        if len(told) < 3 or not all(call.is_measured for call in part.workload.calls):
+        ratios = self._experience.biases.get(bias_key(part.workload), ())
+        if len(ratios) < 3 or not all(call.is_measured for call in part.workload.calls):
             return 1.0
-        centre, spread = float(np.mean(told)), float(np.std(told, ddof=1)) / math.sqrt(len(told))
+        centre, spread = float(np.mean(ratios)), float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios))
         return float(np.exp(centre)) * lognormal(f"{part.arm} bias", spread)
 
-    def _factor(self, model: Model, what: str, spread: float) -> Draws:
-        return lognormal(f"{_key(model)} {what}", spread)
+    def _factor(self, model: Model, quantity: str, spread: float) -> Draws:
+        return lognormal(f"{_key(model)} {quantity}", spread)
 
     def _slots(self, call: PlannedCall) -> int:
         server = self._servers[call.model.server]

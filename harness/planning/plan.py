@@ -53,9 +53,14 @@ class CapForecast:
 
 def caps_of_budget(budget: Budget, arms: Mapping[str, ArmForecast], api: Draws | None) -> tuple[CapForecast, ...]:
     """Every cap that is declared and can be judged; none where a price is unknown."""
-    known = [arm for arm in arms.values() if arm.calls and arm.api_cost.mid is not None]
+    priced_arms = [arm for arm in arms.values() if arm.calls and arm.api_cost.mid is not None]
     run = _cap("run_usd", budget.run_usd, api, "run") if budget.run_usd is not None and api is not None else ()
-    return (*run, *_models(budget.model_usd, known), *_cells(budget.cell_usd, known), *_calls(budget.call_usd, known))
+    return (
+        *run,
+        *_models(budget.model_usd, priced_arms),
+        *_cells(budget.cell_usd, priced_arms),
+        *_calls(budget.call_usd, priced_arms),
+    )
 
 
 def _cap(name: str, usd: float, cost: Draws, binds: str) -> Iterator[CapForecast]:
@@ -107,31 +112,33 @@ def replay_parts(experiment: Experiment, cells: Sequence[Cell], renderer: Render
 
 def _first(cells: Iterable[Cell]) -> list[Cell]:
     """One cell of each arm."""
-    found: dict[str, Cell] = {}
+    first_cells: dict[str, Cell] = {}
     for cell in cells:
-        found.setdefault(cell.arm, cell)
-    return list(found.values())
+        first_cells.setdefault(cell.arm, cell)
+    return list(first_cells.values())
 
 
 def _replay(cell: Cell, renderer: Renderer, learnt: Experience) -> Workload:
     """The source's prompts of the roles that are replayed, a turn that used tools left out."""
     everybody = dict.fromkeys(agents.role_names(), next(iter(cell.lineup.values()))) | dict(cell.lineup)
     typical = replace(cell, lineup=everybody, pipeline=replace(cell.pipeline, inputs="prefetch"))
-    whole = workload.of_arm(typical, renderer, learnt)
-    return replace(whole, calls=tuple(call for call in whole.calls if call.role in cell.lineup))
+    full_cell = workload.of_arm(typical, renderer, learnt)
+    return replace(full_cell, calls=tuple(call for call in full_cell.calls if call.role in cell.lineup))
 
 
 def _judge(cell: Cell, renderer: Renderer, learnt: Experience) -> Workload:
     """Each replayed prompt twice, with both answers; outputs of the judge's model in that role do not predict verdicts."""
-    whole = _replay(cell, renderer, learnt)
-    calls = tuple(_verdict(cell, call) for call in whole.calls for _ in range(_ORDERS))
-    return replace(whole, calls=calls)
+    full_cell = _replay(cell, renderer, learnt)
+    calls = tuple(_verdict(cell, call) for call in full_cell.calls for _ in range(_ORDERS))
+    return replace(full_cell, calls=calls)
 
 
-def _verdict(cell: Cell, asked: PlannedCall) -> PlannedCall:
-    shown = asked.input_tokens + 2 * asked.output_tokens + _FRAME_TOKENS
-    handed = (asked.handed_share * asked.input_tokens + 2 * asked.output_tokens) / shown
-    prompt = Prompt(asked.role, shown, asked.cacheable_tokens, _VERDICT_TOKENS, asked.output_cap, handed)
+def _verdict(cell: Cell, replayed_call: PlannedCall) -> PlannedCall:
+    shown = replayed_call.input_tokens + 2 * replayed_call.output_tokens + _FRAME_TOKENS
+    handed = (replayed_call.handed_share * replayed_call.input_tokens + 2 * replayed_call.output_tokens) / shown
+    prompt = Prompt(
+        replayed_call.role, shown, replayed_call.cacheable_tokens, _VERDICT_TOKENS, replayed_call.output_cap, handed
+    )
     return workload.call(cell, prompt, Experience())
 
 
@@ -201,10 +208,10 @@ class Plan:
             "exchanged": {name: list(roles) for name, roles in self.exchanged.items()},
             "servers": {name: _plain_server(spec) for name, spec in self.servers.items()},
             "caps": [cap.to_plain() for cap in self.caps],
-            "models": {name: one.to_plain() for name, one in self.counted.items()},
+            "models": {name: value.to_plain() for name, value in self.counted.items()},
             "unknown_models": list(self.unknown_models),
             "not_rendered_because_of": list(self.unrendered),
-            "detectable": {name: one.to_plain() for name, one in self.detectable.items()},
+            "detectable": {name: value.to_plain() for name, value in self.detectable.items()},
             "undetectable": list(self.undetectable),
             "learnt_from_runs": self.runs_learnt_from,
             "price_version": self.price_version,
@@ -238,7 +245,7 @@ def make(
     every = [*arms.values(), *again.values()]
     cost = forecast.total([arm.cost_draws for arm in every])
     api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
-    found = _counted(parts)
+    counted = _counted(parts)
     detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
         experiment=experiment.name,
@@ -253,8 +260,8 @@ def make(
         servers=servers,
         exchanged=lineups.swapped_roles(experiment.arms or {}),
         caps=caps_of_budget(experiment.budget, arms, api),
-        counted=found,
-        unrendered=rendering.over_network(cells) if any(one.how == workload.ASSUMED for one in found.values()) else (),
+        counted=counted,
+        unrendered=rendering.over_network(cells) if any(count.how == workload.ASSUMED for count in counted.values()) else (),
         detectable=detectable,
         undetectable=undetectable,
         runs_learnt_from=learnt.runs,
@@ -266,8 +273,8 @@ def make(
 
 
 def _renderer(experiment: Experiment, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
-    said = experiment.data.archive
-    archive = str(archive_folder(said, where.experiment_dir)) if said and "://" not in said else said
+    archive = experiment.data.archive
+    archive = str(archive_folder(archive, where.experiment_dir)) if archive and "://" not in archive else archive
     frozen = rendering.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
     return rendering.Renderer(frozen)
 
@@ -307,10 +314,12 @@ def _too_long(parts: Sequence[forecast.CostPart]) -> Iterator[Check]:
         family = family_of(call.model.name)
         window = call.model.params.get("num_ctx") or (family.context_tokens if family else None)
         if window and _whole_tokens(call) > window:
-            found = (
+            prompts = (
                 f"the prompt of {call.role}, about {call.input_tokens:,.0f} tokens, and its answer do not fit {window:,} tokens"
             )
-            yield warn(f"context of {alias}", found, "raise num_ctx where the model allows it, or lower pipeline.budget_tokens")
+            yield warn(
+                f"context of {alias}", prompts, "raise num_ctx where the model allows it, or lower pipeline.budget_tokens"
+            )
 
 
 def _whole_tokens(call: PlannedCall) -> float:

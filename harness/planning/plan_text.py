@@ -101,43 +101,43 @@ def _undercut(arms: Mapping[str, ArmForecast]) -> Iterator[str]:
             yield f"cheaper than {name} on its machine, although hosted: {', '.join(cheaper)}"
 
 
-def proves(one: Provable) -> str:
+def proves(provable: Provable) -> str:
     """One metric: the smallest provable difference, and whether equality within its margin can be shown."""
-    if one.dates < 2:
+    if provable.dates < 2:
         return "nothing: one date proves nothing"
-    design = f"{one.cases:,} cases on {one.dates:,} dates that count"
-    if one.difference is None:
-        return f"nothing: {design} are too few for any difference{_margin(one)}"
-    return f"differences from {_size(one, one.difference)} on ({design}){_margin(one)}"
+    design = f"{provable.cases:,} cases on {provable.dates:,} dates that count"
+    if provable.difference is None:
+        return f"nothing: {design} are too few for any difference{_margin(provable)}"
+    return f"differences from {_size(provable, provable.difference)} on ({design}){_margin(provable)}"
 
 
 def advices(detectable: Mapping[str, Provable]) -> Iterator[str]:
     """Dates or repeats, once for all metrics that share them."""
     by_advice: dict[str, list[str]] = {}
-    for name, one in detectable.items():
-        if one.difference is not None:
-            by_advice.setdefault(one.spend_on, []).append(name)
+    for name, provable in detectable.items():
+        if provable.difference is not None:
+            by_advice.setdefault(provable.spend_on, []).append(name)
     for advice, names in by_advice.items():
         yield advice if len(by_advice) == 1 else f"{', '.join(names)}: {advice}"
 
 
-def _margin(one: Provable) -> str:
-    if one.margin is None:
+def _margin(provable: Provable) -> str:
+    if provable.margin is None:
         return ""
-    if one.can_prove:
-        return f"; it can show that two arms are equal within {_size(one, one.margin)}"
-    needed = "" if one.cases_needed is None else f": {one.cases_needed:,} cases would"
-    return f"; it cannot show that two arms are equal within {_size(one, one.margin)}{needed}"
+    if provable.can_prove:
+        return f"; it can show that two arms are equal within {_size(provable, provable.margin)}"
+    needed = "" if provable.cases_needed is None else f": {provable.cases_needed:,} cases would"
+    return f"; it cannot show that two arms are equal within {_size(provable, provable.margin)}{needed}"
 
 
-def _size(one: Provable, size: float) -> str:
-    if one.unit == "ratio":
+def _size(provable: Provable, size: float) -> str:
+    if provable.unit == "ratio":
         return f"{size:.0%}" if size >= 0.1 else f"{size:.1%}"
-    if one.measure == "share":
+    if provable.measure == "share":
         return f"{100 * size:.3g} points"
-    if one.measure == "return":
+    if provable.measure == "return":
         return f"{1e4 * size:,.0f} bp"
-    return f"{size:.2g} {one.measure}"
+    return f"{size:.2g} {provable.measure}"
 
 
 Line = tuple[str, str]
@@ -172,7 +172,10 @@ def lines(plan: Plan) -> Iterator[Line]:
     """Remarks below the table."""
     yield "cells", f"{plan.cells:,} in the matrix, {plan.to_run:,} to run with {plan.calls:,} calls"
     if plan.again:
-        cells, calls = sum(one.cells for one in plan.again.values()), sum(one.calls for one in plan.again.values())
+        cells, calls = (
+            sum(replayed.cells for replayed in plan.again.values()),
+            sum(replayed.calls for replayed in plan.again.values()),
+        )
         yield "then", f"replays and judges as declared: {cells:,} cells, at most {calls:,} calls, in every sum below"
     for name, roles in plan.exchanged.items():
         yield "exchanged", f"{name}: {', '.join(roles)}"
@@ -226,12 +229,12 @@ def seconds(interval: Interval) -> str:
 
 def _cost(plan: Plan) -> str:
     """Bills and own hardware apart, so that an unknown part does not hide a known one."""
-    whole, api = plan.total_cost, plan.total_api_cost
-    if whole == api:
-        return f"{usd(whole)}, all of it billed by hosted models" if whole.high else usd(whole)
+    total, api = plan.total_cost, plan.total_api_cost
+    if total == api:
+        return f"{usd(total)}, all of it billed by hosted models" if total.high else usd(total)
     billed = f"hosted models bill {usd(api)}" if api.high or api.high is None else "no hosted model is asked"
-    if whole.mid is not None:
-        return f"{usd(whole)} with own hardware; {billed}"
+    if total.mid is not None:
+        return f"{usd(total)} with own hardware; {billed}"
     return f"{billed}; the total is unknown, not $0: set local_cost, or prices: FILE, for what has no price yet"
 
 
@@ -244,7 +247,7 @@ def _saved(plan: Plan) -> str:
 
 def _cap(cap: CapForecast) -> str:
     verdict = "binds" if cap.chance >= 0.5 else "may bind" if cap.chance >= plan.LIKELY else "is not likely to bind"
-    what = {
+    effect = {
         "run": f"{cap.chance:.0%} chance that it stops the run",
         "model": f"{cap.chance:.0%} chance that it stops this model",
         "cell": f"cuts {cap.chance:.0%} of the cells of the dearest arm",
@@ -252,7 +255,7 @@ def _cap(cap: CapForecast) -> str:
     }[cap.binds]
     enough = "is enough for all" if cap.binds == "call" else f"is enough in 9 of 10 {cap.binds}s"
     need = f"; ${_money(cap.would_need)} {enough}" if cap.would_need else ""
-    return f"{cap.name} ${_money(cap.usd)} {verdict}: {what}{need}"
+    return f"{cap.name} ${_money(cap.usd)} {verdict}: {effect}{need}"
 
 
 def _money(amount: float) -> str:

@@ -49,16 +49,16 @@ class Provable:
 
 def of_matrix(experiment: Experiment, cells: Sequence[Cell]) -> tuple[dict[str, Provable], tuple[str, ...]]:
     """What can be proven for each declared metric, and the metrics of unknown scatter."""
-    asked = [cell for cell in cells if cell.lineup] or list(cells)
-    repeats = len(asked) / max(1, len({(cell.case_id, cell.arm) for cell in asked}))
-    found: dict[str, Provable] = {}
+    model_cells = [cell for cell in cells if cell.lineup] or list(cells)
+    repeats = len(model_cells) / max(1, len({(cell.case_id, cell.arm) for cell in model_cells}))
+    provable: dict[str, Provable] = {}
     unknown = []
     for name, terms in experiment.compare.metrics.items():
         try:
-            found[name] = _of_metric(name, cells, repeats, terms.margin)
+            provable[name] = _of_metric(name, cells, repeats, terms.margin)
         except KeyError:
             unknown.append(name)
-    return found, tuple(unknown)
+    return provable, tuple(unknown)
 
 
 def _of_metric(name: str, cells: Sequence[Cell], repeats: float, margin: float | None) -> Provable:

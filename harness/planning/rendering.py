@@ -25,20 +25,20 @@ def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[
     by_case = {cell.case_id: cell for cell in cells}
     chosen = sorted(by_case, key=lambda case: sha256(case.encode()).hexdigest())[:RENDERED_CASES]
     shelf = SnapshotLibrary(shared, archive)
-    found = []
+    frozen = []
     for name in chosen:
         cell = by_case[name]
         if (snapshot := _snapshot(shelf, CaseInputs(cell.ticker, cell.date, cell.data))) is not None:
-            found.append(snapshot)
-    return found
+            frozen.append(snapshot)
+    return frozen
 
 
 def _snapshot(shelf: SnapshotLibrary, case: CaseInputs) -> Snapshot | None:
     try:
         if not _needs_network(case):
             return Snapshot.from_bytes(shelf.get(case)[1])
-        known = shelf.find(case)
-        return Snapshot.from_bytes(known) if known else None
+        stored = shelf.find(case)
+        return Snapshot.from_bytes(stored) if stored else None
     except agents.SnapshotError:
         return None
 
@@ -108,10 +108,10 @@ class Renderer:
         counts = [[_tokens(prompt, counter) for prompt in prompts] for prompts in cells]
         means = [_mean(column) for column in zip(*counts, strict=True)]
         each = tuple(
-            Prompt(prompt.site.role, whole, shared, prompt.output_tokens, prompt.output_cap, prompt.handed_tokens / whole)
-            for prompt, (whole, shared) in zip(cells[0], means, strict=True)
+            Prompt(prompt.site.role, tokens, shared, prompt.output_tokens, prompt.output_cap, prompt.handed_tokens / tokens)
+            for prompt, (tokens, shared) in zip(cells[0], means, strict=True)
         )
-        return Prompts(each, _deviation([sum(whole for whole, _ in count) for count in counts]), len(cells))
+        return Prompts(each, _deviation([sum(tokens for tokens, _ in count) for count in counts]), len(cells))
 
     def _once(self, counter: TokenCounter) -> Callable[[str], int]:
         """The snapshot is part of many prompts: it is counted once."""
@@ -134,11 +134,11 @@ def _tokens(planned: PlannedPrompt, counter: TokenCounter) -> tuple[float, float
 
 def _mean(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
     listed = list(pairs)
-    return sum(whole for whole, _ in listed) / len(listed), sum(shared for _, shared in listed) / len(listed)
+    return sum(tokens for tokens, _ in listed) / len(listed), sum(shared for _, shared in listed) / len(listed)
 
 
 def _deviation(totals: Sequence[float]) -> float:
     mean = sum(totals) / len(totals)
     if len(totals) < 2 or not mean:
         return 0.0
-    return float((sum((one - mean) ** 2 for one in totals) / (len(totals) - 1)) ** 0.5 / mean)
+    return float((sum((total - mean) ** 2 for total in totals) / (len(totals) - 1)) ** 0.5 / mean)

@@ -21,10 +21,10 @@ FORECAST = "forecast.json"
 def write(run: Folder, plan: Plan, run_id: str) -> None:
     """Keep the plan of this session, and what the run had paid before it."""
     arms = {name: arm for name, arm in plan.to_plain()["arms"].items() if arm["cells"]}
-    said = {name: arm | {"models": plan.model_keys.get(name, "")} for name, arm in arms.items()}
-    session = {"price_version": plan.price_version, "arms": said, "before": _bills(run, run_id)}
-    kept = read(run)
-    run.write(FORECAST, json.dumps({"sessions": [*kept.get("sessions", []), session]}, indent=2).encode())
+    forecasts = {name: arm | {"models": plan.model_keys.get(name, "")} for name, arm in arms.items()}
+    session = {"price_version": plan.price_version, "arms": forecasts, "before": _bills(run, run_id)}
+    stored = read(run)
+    run.write(FORECAST, json.dumps({"sessions": [*stored.get("sessions", []), session]}, indent=2).encode())
 
 
 def read(run: Folder) -> dict[str, Any]:
@@ -37,10 +37,10 @@ def settle(results: Folder, run: Folder, run_id: str) -> None:
     """Compare the cost of the last session with its forecast, and keep the ratio for the next plan.
 
     Arms whose cells have not all ended are left open; cells reused from earlier runs count in neither."""
-    kept = read(run)
-    if not kept or kept["sessions"][-1].get("settled"):
+    stored = read(run)
+    if not stored or stored["sessions"][-1].get("settled"):
         return
-    session, now = kept["sessions"][-1], _bills(run, run_id)
+    session, now = stored["sessions"][-1], _bills(run, run_id)
     new: list[dict[str, Any]] = []
     for name, arm in session["arms"].items():
         bill = _since(now.get(name), session["before"].get(name))
@@ -48,7 +48,7 @@ def settle(results: Folder, run: Folder, run_id: str) -> None:
             arm |= {"bill": bill} | _judged(arm, bill)
             new += _line(arm, run_id)
     session["settled"] = True
-    run.write(FORECAST, json.dumps(kept, indent=2).encode())
+    run.write(FORECAST, json.dumps(stored, indent=2).encode())
     experience.keep(results, new)
 
 
@@ -61,8 +61,8 @@ def _since(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> d
 
 def _judged(arm: Mapping[str, Any], bill: Mapping[str, Any]) -> dict[str, Any]:
     low, high, paid = arm["api_cost_usd"]["low"], arm["api_cost_usd"]["high"], bill["api_cost_usd"]
-    known = None not in (low, high, paid)
-    return {"inside": low <= paid <= high if known else None}
+    is_complete = None not in (low, high, paid)
+    return {"inside": low <= paid <= high if is_complete else None}
 
 
 def _line(arm: Mapping[str, Any], run_id: str) -> Iterator[dict[str, Any]]:

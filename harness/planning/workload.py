@@ -49,10 +49,10 @@ CELL_SPREAD_WEIGHT = 3.0
 """How many measured cells that assumption is worth."""
 
 
-def cell_spread(told: float, cells: int) -> float:
+def cell_spread(measured: float, cells: int) -> float:
     """Spread between cells: the assumed and the measured deviation, weighted by the number of cells."""
     more = max(0, cells - 1)
-    return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * told**2) / (CELL_SPREAD_WEIGHT + more))
+    return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * measured**2) / (CELL_SPREAD_WEIGHT + more))
 
 
 def reasoning_tokens(model: Model) -> float:
@@ -72,9 +72,9 @@ def output_cap(model: Model, pipeline_cap: int | None) -> int | None:
     return pipeline_cap or model.params.get("max_output_tokens")
 
 
-def output_tokens(model: Model, asked: int, cap: int | None) -> float:
+def output_tokens(model: Model, asked_tokens: int, cap: int | None) -> float:
     """Output of one answer: what the role is asked to write, and the hidden tokens of its model, within the cap."""
-    wanted = asked + reasoning_tokens(model)
+    wanted = asked_tokens + reasoning_tokens(model)
     return min(wanted, cap) if cap else wanted
 
 
@@ -155,10 +155,10 @@ class Workload:
     @property
     def counted(self) -> dict[str, Counted]:
         """alias -> how its prompts were counted; the least sure way, where its roles differ."""
-        found: dict[str, Counted] = {}
+        counts: dict[str, Counted] = {}
         for call in sorted(self.calls, key=lambda call: call.counted.spread):
-            found[call.model.alias] = call.counted
-        return found
+            counts[call.model.alias] = call.counted
+        return counts
 
 
 def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
@@ -170,7 +170,7 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     if prompts is None:
         return _assumed(cell, experience)
     calls = tuple(
-        call(cell, (by_role.get(one.role) or prompts).each[place], experience) for place, one in enumerate(prompts.each)
+        call(cell, (by_role.get(prompt_.role) or prompts).each[place], experience) for place, prompt_ in enumerate(prompts.each)
     )
     return Workload(_with_tools(calls, cell.pipeline), prompts.spread, rendered_counts(prompts.cases))
 
@@ -181,12 +181,14 @@ def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: boo
     cap = output_cap(model, prompt.output_cap)
     measured, read = experience.of(model, role), experience.input_of(cell.fingerprint, model, role)
     how = count_of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
-    whole, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
-    told = measured.output_tokens if measured else output_tokens(model, prompt.asked_tokens, cap)
+    input_tokens, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
+    output = measured.output_tokens if measured else output_tokens(model, prompt.asked_tokens, cap)
     speed = PROVIDERS[model.provider].speed
-    seconds = measured.duration_s if measured else speed.overhead_s + whole / speed.prefill + told / speed.decode
+    seconds = measured.duration_s if measured else speed.overhead_s + input_tokens / speed.prefill + output / speed.decode
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
-    return PlannedCall(role, model, whole, shared, told, cap, seconds, busy, measured is not None, how, prompt.handed_share)
+    return PlannedCall(
+        role, model, input_tokens, shared, output, cap, seconds, busy, measured is not None, how, prompt.handed_share
+    )
 
 
 def _model(cell: Cell, role: str) -> Model:
@@ -210,18 +212,20 @@ def _assumed(cell: Cell, experience: Experience) -> Workload:
     """Without a frozen snapshot: the token budgets where there are any, else what twelve roles usually read."""
     roles = list(cell.lineup)
     budget = {f"{name}_analyst": float(tokens) for name, tokens in cell.pipeline.budget_tokens.items()}
-    given = sum(budget.get(role, 2_500.0) for role in roles if role.endswith("_analyst"))
+    analyst_tokens = sum(budget.get(role, 2_500.0) for role in roles if role.endswith("_analyst"))
     calls = []
     for role in roles:
-        whole = budget.get(role, 2_500.0) + 600 if role.endswith("_analyst") else 3_500.0 + _handed(cell.pipeline, given)
+        input_tokens = (
+            budget.get(role, 2_500.0) + 600 if role.endswith("_analyst") else 3_500.0 + _handed(cell.pipeline, analyst_tokens)
+        )
         handed = 0.0 if role.endswith("_analyst") else _HANDED
-        prompt = Prompt(role, whole, 0.0, 350, None, handed)
+        prompt = Prompt(role, input_tokens, 0.0, 350, None, handed)
         calls += [call(cell, prompt, experience, is_rendered=False)] * _times(role, cell.pipeline)
     return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, NOT_RENDERED)
 
 
-def _handed(pipeline: Pipeline, given: float) -> float:
-    return given + 1_000 if pipeline.depth == "single_call" else min(pipeline.history_tokens, 2_500)
+def _handed(pipeline: Pipeline, analyst_tokens: float) -> float:
+    return analyst_tokens + 1_000 if pipeline.depth == "single_call" else min(pipeline.history_tokens, 2_500)
 
 
 def _times(role: str, pipeline: Pipeline) -> int:

@@ -201,10 +201,10 @@ def _plan(
 
 def _is_gone(experiment: Experiment, arm: str, options: RunOptions) -> bool:
     """Whether a model of this arm is no longer served, as far as that is known without asking its server."""
-    own = {model.alias: model for model in matrix.lineup(experiment, matrix.arms(experiment)[arm]).values()}
-    specs = servers.load(options.servers, experiment, options.experiment_dir, own)
+    own_models = {model.alias: model for model in matrix.lineup(experiment, matrix.arms(experiment)[arm]).values()}
+    specs = servers.load(options.servers, experiment, options.experiment_dir, own_models)
     today = options.clock().astimezone(dt.UTC).date()
-    return any(KnownModel(model, specs[model.server]).is_gone(today) for model in own.values())
+    return any(KnownModel(model, specs[model.server]).is_gone(today) for model in own_models.values())
 
 
 def _settled(run: RunFolder, cells: Sequence[Cell]) -> list[Cell]:

@@ -64,7 +64,7 @@ def take_answers(client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], 
 def _ids(cells: Mapping[str, Cell], run: RunFolder, names: Names, ids: Collection[str]) -> dict[str, Cell]:
     """Those of the ids under which this run recorded one of the cells -> that cell."""
     manifest = run.store.manifest()
-    named = ((known.cell_id, cell) for cell in cells.values() for known in names(cell, manifest)) if ids else ()
+    named = ((recorded.cell_id, cell) for cell in cells.values() for recorded in names(cell, manifest)) if ids else ()
     return {cell_id: cell for cell_id, cell in named if cell_id in ids}
 
 
@@ -76,8 +76,8 @@ def _readdressed(lines: bytes, cells: Mapping[str, Cell], run: RunFolder) -> byt
     usable = []
     for recorded_id, call_id, raw in calls:
         if cell := same.get(recorded_id):
-            own = journal.readdressed(base64.b64decode(raw), recorded_id, cell)
-            usable.append(json.dumps([cell.cell_id, call_id, base64.b64encode(own).decode()]))
+            entry = journal.readdressed(base64.b64decode(raw), recorded_id, cell)
+            usable.append(json.dumps([cell.cell_id, call_id, base64.b64encode(entry).decode()]))
         elif cell := sent_the_same.get(recorded_id):
             usable.append(json.dumps([cell.cell_id, call_id, raw]))
     return "\n".join(usable).encode()

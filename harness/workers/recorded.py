@@ -29,9 +29,9 @@ def replayable_cells(store: Store, arm: str) -> list[ReplaySource]:
 def is_replayed(store: Store, arm: str, wanted: Iterable[ReplaySource], roles: Iterable[str]) -> bool:
     """Whether this replay has ended for all of these cells and roles; what a budget cut short has not ended."""
     rows = [row for row in store.rows_of("cells") if row["arm"] == arm and row["status"] != "over_budget"]
-    asked = {call["role"] for row in rows for call in store.parts_of(row["cell_id"], "calls")}
+    replayed_roles = {call["role"] for row in rows for call in store.parts_of(row["cell_id"], "calls")}
     ended = {(row["ticker"], _date(row["date"]), int(row["repeat"])) for row in rows}
-    return asked >= set(roles) and ended >= {(one.ticker, one.date, one.repeat) for one in wanted}
+    return replayed_roles >= set(roles) and ended >= {(source.ticker, source.date, source.repeat) for source in wanted}
 
 
 def recorded_prompts(store: Store, cell: Cell) -> list[Recorded]:
