@@ -149,7 +149,7 @@ def _no_session(day: dt.date) -> Problem:
         near = f"known: {agents.previous_session(day)}, {agents.next_session(day)}"
     except ValueError as error:
         return Problem("dates", str(error), "take a later date")
-    problem = f"{day} ({day:%A}) is no session of the exchange; {near}"
+    problem = f"{day} ({day:%A}) is not a session of the exchange; {near}"
     return Problem("dates", problem, "use one of them, or set dates: {days: [...], non_session: previous}")
 
 

@@ -170,7 +170,7 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     if prompts is None:
         return _assumed(cell, experience)
     calls = tuple(
-        call(cell, (by_role.get(prompt_.role) or prompts).each[place], experience) for place, prompt_ in enumerate(prompts.each)
+        call(cell, (by_role.get(planned.role) or prompts).each[place], experience) for place, planned in enumerate(prompts.each)
     )
     return Workload(_with_tools(calls, cell.pipeline), prompts.spread, rendered_counts(prompts.cases))
 

@@ -151,7 +151,7 @@ def test_two_arms_with_one_identity_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dates", "said"),
     [
-        ("[2012-06-16]", "is no session of the exchange; known: 2012-06-15, 2012-06-18"),
+        ("[2012-06-16]", "is not a session of the exchange; known: 2012-06-15, 2012-06-18"),
         ("[2031-06-16]", "has not closed yet; the last closed one is 2026-11-20"),
         ("{from: 2012-06-16, to: 2012-06-17}", "no session in this range"),
         ("{from: 2012-06-16, to: 2032-06-17}", "has not closed yet"),

@@ -100,7 +100,7 @@ def test_unpriced_hardware_makes_a_cost_unknown_and_never_zero(case: Case) -> No
     assert made.arms["hybrid"].cost == forecast.UNKNOWN
     assert made.arms["hybrid"].api_cost.mid
     assert made.total_cost == forecast.UNKNOWN
-    assert "the whole is unknown, never $0" in said(made)
+    assert "the total is unknown, not $0" in said(made)
 
 
 def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Case) -> None:

@@ -41,9 +41,9 @@ def test_show_works_on_the_demo_without_any_option(capsys: Said, monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("ABC", "2025-06-15"), "2025-06-15 (Sunday) is no session"),
+        (("ABC", "2025-06-15"), "2025-06-15 (Sunday) is not a session"),
         (("NOPE", "2025-06-16"), "has no prices of 'NOPE'; it has: ABC"),
-        (("ABC", "2030-06-17"), "no session"),
+        (("ABC", "2030-06-17"), "not a session"),
     ],
 )
 def test_what_cannot_be_shown_is_one_sentence(
