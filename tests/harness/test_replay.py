@@ -147,7 +147,7 @@ def test_a_name_that_nobody_knows_is_said_with_what_is_known(finished: Lab, wish
 def test_a_replay_of_nothing_in_particular_says_what_to_name(finished: Lab) -> None:
     output = replay(finished, expect=2)
 
-    assert "neither the command nor the experiment says what to replay" in " ".join(output.split())
+    assert "neither the command nor the experiment names what to replay" in " ".join(output.split())
     assert "Traceback" not in output
 
 
