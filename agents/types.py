@@ -160,7 +160,7 @@ class Answer:
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = "stop"
-    """stop | length | tool_calls | refused | content_filter | unknown."""
+    """stop | length | tool_calls | refused | content_filter | repeated (its server stopped a loop) | unknown."""
     truncated: bool = False
     """Whether the prompt or the answer was cut; a cut answer is never a valid decision."""
     usage: Usage = field(default_factory=Usage)

@@ -110,7 +110,7 @@ _CALLS: tuple[_Column, ...] = (
     ("reasoning", _TEXT, "Reasoning text or summary where the server gives one."),
     ("tool_calls", _TEXT, "JSON list of {id, name, arguments} as the model wrote them; NULL when there are none."),
     ("parsed", _TEXT, "JSON of the typed object read from the response; NULL when none was."),
-    ("finish_reason", _TEXT, "stop | length | tool_calls | refused | content_filter | unknown."),
+    ("finish_reason", _TEXT, "stop | length | tool_calls | refused | content_filter | repeated | unknown."),
     ("input_tokens", _INT, "Includes cache reads and writes; NULL when not told."),
     ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not told."),
     ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not told."),

@@ -50,7 +50,7 @@ class Ollama:
 
     async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
         stream = await self._read_stream(request, wire)
-        if not stream.is_done:
+        if not stream.is_done and not stream.is_stopped_loop:
             raise failed("cut_stream", "the stream ended before its last line", "NoLastLine", wire)
         is_verified = (request.model.name, self._num_ctx(request.model)) in self._contexts
         if (stream.seconds("load_duration") or 0.0) > _RELOAD_S or not is_verified:

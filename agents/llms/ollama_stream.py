@@ -50,6 +50,10 @@ def _uncut(request: httpx.Request) -> httpx.Request:
     )
 
 
+_REPEATS = 30
+"""Ollama ends a stream after some 31 equal pieces in a row (blanks around them ignored) without its last line."""
+
+
 @dataclass
 class Stream:
     """A stream as it arrives."""
@@ -62,10 +66,17 @@ class Stream:
     tool_calls: list[ToolCall] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     """The metadata of the final line."""
+    _piece: str | None = None
+    _repeats: int = 0
 
     @property
     def is_done(self) -> bool:
         return self.last.get("done") is True
+
+    @property
+    def is_stopped_loop(self) -> bool:
+        """Whether the server ended the stream because the model repeats itself; every retry would loop again."""
+        return not self.is_done and self._repeats >= _REPEATS
 
     def add(self, chunk: Any) -> None:
         self.chunks += 1
@@ -74,6 +85,7 @@ class Stream:
             self.ttft_s = time.perf_counter() - self.started
         self.text.append(text)
         self.thoughts.append(thought)
+        self._count_repeats(text + thought)
         self.tool_calls += [
             ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in chunk.tool_calls
         ]
@@ -86,8 +98,8 @@ class Stream:
 
     def answer(self, request: Request, window: int, details: ModelDetails) -> Answer:
         prompt_tokens = token_count(self.last.get("prompt_eval_count"))
-        finish_reason = _finish_reason(self.last.get("done_reason"), bool(self.tool_calls))
-        is_cut = finish_reason == "length" and not self._is_complete(request)
+        finish_reason = "repeated" if self.is_stopped_loop else _finish_reason(self.last, bool(self.tool_calls))
+        is_cut = finish_reason in ("length", "repeated") and not self._is_complete(request)
         return Answer(
             text=valid_utf8("".join(self.text)),
             reasoning=valid_utf8("".join(self.thoughts)) or None,
@@ -100,6 +112,11 @@ class Stream:
             model_digest=details.digest,
             context_window=window,
         )
+
+    def _count_repeats(self, piece: str) -> None:
+        if piece:
+            self._repeats = self._repeats + 1 if piece.strip() == self._piece else 1
+            self._piece = piece.strip()
 
     def _is_complete(self, request: Request) -> bool:
         """Ollama's grammar lets a model write blanks after the last brace up to the cap; such an answer is complete."""
@@ -135,7 +152,8 @@ def prompt_was_cut(prompt_tokens: int | None, window: int, request: Request) -> 
     return len(join(request.parts)) > 2 and estimated > prompt_tokens * 2.5
 
 
-def _finish_reason(reason: Any, has_tool_calls: bool) -> str:
+def _finish_reason(last: Mapping[str, Any], has_tool_calls: bool) -> str:
+    reason = last.get("done_reason")
     if has_tool_calls and reason in ("stop", None, ""):
         return "tool_calls"
     return reason if reason in ("stop", "length") else "unknown"

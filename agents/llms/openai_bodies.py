@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ _FINISH_REASONS = {
     "content_filter": "content_filter",
 }
 """Finish reasons of Chat Completions; after vLLM's `abort` or a gateway's `error` the answer is cut."""
+_LOOP = re.compile(r"(.{1,30}?)\1{29}\s*\Z", re.DOTALL)
+_LOOP_CHARS = 2000
 _RESPONSE_ERROR_CAUSES = {
     "rate_limit_exceeded": "rate_limited",
     "insufficient_quota": "quota",
@@ -41,14 +44,16 @@ def chat_answer(wire: Wire) -> Answer:
     if not isinstance(choice, Mapping) or not isinstance(choice.get("message"), Mapping):
         raise failed("bad_answer", f"HTTP {wire.status}, but no choices: {str(body)[:300]}", "NoChoices", wire)
     message = choice["message"]
-    refusal = _text(message.get("refusal"))
+    refusal, text = _text(message.get("refusal")), _text(message.get("content"))
     finish_reason = "refused" if refusal else _FINISH_REASONS.get(str(choice.get("finish_reason")), "unknown")
+    if choice.get("finish_reason") is None and _is_loop(text):
+        finish_reason = "repeated"
     return Answer(
-        text=refusal or _text(message.get("content")),
+        text=refusal or text,
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")) or None,
         tool_calls=tuple(_chat_tool_calls(message.get("tool_calls"))),
         finish_reason=finish_reason,
-        truncated=finish_reason == "length",
+        truncated=finish_reason in ("length", "repeated"),
         usage=usage(body.get("usage"), "prompt", "completion"),
         timing=_llamacpp_timing(body.get("timings")),
         model_returned=_text(body.get("model")) or None,
@@ -86,13 +91,22 @@ def usage(reported: Any, prompt: str, completion: str) -> Usage:
     counts = _mapping(reported)
     prompt_details = _mapping(counts.get(f"{prompt}_tokens_details"))
     completion_details = _mapping(counts.get(f"{completion}_tokens_details"))
+    input_tokens, output_tokens = (token_count(counts.get(f"{kind}_tokens")) for kind in (prompt, completion))
+    is_counted = bool(input_tokens)
     return Usage(
-        input_tokens=token_count(counts.get(f"{prompt}_tokens")),
+        # Some servers report 0 for what they did not count; no prompt is empty.
+        input_tokens=input_tokens or None,
         cached_tokens=token_count(prompt_details.get("cached_tokens")),
         cache_write_tokens=token_count(prompt_details.get("cache_write_tokens")),
-        output_tokens=token_count(counts.get(f"{completion}_tokens")),
+        output_tokens=output_tokens if is_counted else output_tokens or None,
         reasoning_tokens=token_count(completion_details.get("reasoning_tokens")),
     )
+
+
+def _is_loop(text: str) -> bool:
+    """Whether a text ends in 30 equal pieces, after which an Ollama server stops a model without a finish reason."""
+    loop = _LOOP.search(text[-_LOOP_CHARS:])
+    return loop is not None and bool(loop[1].strip())
 
 
 def _json_object(wire: Wire) -> Mapping[str, Any]:

@@ -50,6 +50,17 @@ def test_an_answer_that_a_server_gave_up_is_a_cut_one(fake_models: FakeModels, f
     assert answered(fake_models.compatible(), question(LOCAL, schema=RATING)).truncated
 
 
+def test_a_loop_that_ollama_stops_behind_v1_is_kept_and_never_a_decision(fake_models: FakeModels) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "I say" + " no" * 31}, "finish_reason": None}
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    body = {"id": "chatcmpl-1", "object": "chat.completion", "model": "fake-model", "choices": [choice], "usage": usage}
+    fake_models.rule(raw=json.dumps(body))
+    answer = answered(fake_models.compatible(), question(LOCAL))
+    assert (answer.finish_reason, answer.truncated, answer.usage.input_tokens) == ("repeated", True, None)
+    fake_models.rule(raw=json.dumps(body).replace("null", '"stop"'))
+    assert answered(fake_models.compatible(), question(LOCAL)).finish_reason == "stop"
+
+
 def test_filtered_and_refused_answers_are_answers(fake_models: FakeModels) -> None:
     fake_models.rule(finish="content_filter")
     assert answered(fake_models.compatible(), question(LOCAL, schema=RATING)).finish_reason == "content_filter"

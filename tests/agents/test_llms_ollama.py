@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -188,6 +189,32 @@ FAILURES: list[tuple[Model, dict[str, Any], str]] = [
 def test_every_failure_has_its_cause(fake_models: FakeModels, model: Model, behaviour: dict[str, Any], expected: str) -> None:
     fake_models.rule(**behaviour)
     assert cause(fake_models.ollama(), question(model)) == expected
+
+
+def _looping(start: str, pieces: Iterable[str]) -> str:
+    """A stream that Ollama 0.17.0 ended after equal pieces: HTTP 200 and a clean end, but no line with done."""
+    head = '{"model":"llama3.1:8b","created_at":"2026-11-27T17:40:11.042877Z","message":'
+    lines = (f'{head}{{"role":"assistant","content":{json.dumps(piece)}}},"done":false}}\n' for piece in (start, *pieces))
+    return "".join(lines)
+
+
+def test_a_loop_that_the_server_stops_is_the_models_answer_and_is_not_asked_again(fake_models: FakeModels) -> None:
+    fake_models.rule(raw=_looping("I say", [" no"] * 31))
+    answer = answered(fake_models.ollama(), question(LLAMA), OpenAdmission(retries=3))
+    assert (answer.text, answer.finish_reason, answer.truncated) == ("I say" + " no" * 31, "repeated", True)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (None, None)
+    assert fake_models.ledger()["calls"] == 1
+
+
+def test_a_whole_form_with_blanks_after_it_is_no_loss_when_the_server_stops_them(fake_models: FakeModels) -> None:
+    fake_models.rule(raw=_looping('{"rating": "Buy"}', [" ", "\n", "  "] * 10))
+    answer = answered(fake_models.ollama(), question(LLAMA, schema=RATING))
+    assert (answer.finish_reason, answer.truncated) == ("repeated", False)
+
+
+def test_a_stream_that_ends_early_without_a_loop_is_a_cut_one(fake_models: FakeModels) -> None:
+    fake_models.rule(raw=_looping("I say", [" no"] * 20))
+    assert cause(fake_models.ollama(), question(LLAMA)) == "cut_stream"
 
 
 def test_a_model_without_tools_says_so(fake_models: FakeModels) -> None:
