@@ -51,7 +51,7 @@ def test_a_bare_decision_is_enough(here: Path) -> None:
         ("own_f", "import nowhere_to_be_found\nasync def go(*_): pass", "cannot import"),
     ],
 )
-def test_what_is_wrong_with_it_is_said(here: Path, name: str, body: str, message: str) -> None:
+def test_an_invalid_custom_pipeline_is_an_error_that_names_the_problem(here: Path, name: str, body: str, message: str) -> None:
     (here / f"{name}.py").write_text(body)
     result, _, _ = run(Pipeline(entry=f"{name}:go"))
     assert isinstance(result.error, PipelineError)
@@ -65,7 +65,7 @@ def test_trouble_inside_it_is_the_cells_error(here: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", ["nonsense", "a b:c", "module:", ":function", "os:1x"])
-def test_a_malformed_entry_says_how_to_write_it(entry: str) -> None:
+def test_a_malformed_entry_is_an_error_with_an_example(entry: str) -> None:
     with pytest.raises(PipelineError, match="write module:function"):
         fingerprint(Pipeline(entry=entry))
 

@@ -43,7 +43,7 @@ def test_a_form_is_a_typed_decision_and_costs_one_call() -> None:
     assert json.loads(result.parsed["portfolio_manager/0/primary/0"]) == GOOD
 
 
-def test_a_broken_form_is_repaired_once_and_the_repair_says_what_was_wrong() -> None:
+def test_a_broken_form_is_repaired_once_and_the_repair_request_names_the_problem() -> None:
     result, admission = decide_with('{"rating": "Accumulate"}', json.dumps(GOOD))
     assert result.decision_status == "repaired"
     assert [call.site.kind for call in admission.calls] == ["primary", "repair"]
@@ -125,7 +125,7 @@ def test_schemas_are_flat_and_strict() -> None:
         assert all(kind["type"] != "object" for kind in schema["properties"].values())
 
 
-def test_the_schema_is_sent_and_said() -> None:
+def test_the_schema_is_sent_and_described_in_the_prompt() -> None:
     _, admission, _ = run()
     for role, form in (
         ("sentiment_analyst", "sentiment"),

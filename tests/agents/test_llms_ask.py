@@ -23,7 +23,7 @@ def through(fake: FakeModels, admission: OpenAdmission, model: Model = LOCAL) ->
     asyncio.run(main())
 
 
-def test_a_failed_request_is_recorded_and_asked_again_as_the_gate_says(fake_models: FakeModels) -> None:
+def test_a_failed_request_is_recorded_and_repeated_as_admission_decides(fake_models: FakeModels) -> None:
     fake_models.control(rules=[{"times": 2, "do": {"status": 500}}])
     admission = OpenAdmission(retries=2)
     through(fake_models, admission)
@@ -34,7 +34,7 @@ def test_a_failed_request_is_recorded_and_asked_again_as_the_gate_says(fake_mode
     assert fake_models.ledger()["calls"] == 3
 
 
-def test_what_the_gate_gives_up_is_an_error_that_says_why(fake_models: FakeModels) -> None:
+def test_a_request_without_further_attempts_is_an_error_with_its_cause(fake_models: FakeModels) -> None:
     fake_models.rule(status=429, retry_after="11", error="slow down")
     with pytest.raises(ModelCallError, match="slow down") as caught:
         through(fake_models, OpenAdmission())
@@ -53,7 +53,7 @@ def test_the_worst_case_of_a_request_bounds_what_it_used(fake_models: FakeModels
     assert admission.admitted[1].output_tokens == 128_000
 
 
-def test_a_request_cancelled_in_flight_is_told_to_the_gate(fake_models: FakeModels) -> None:
+def test_a_request_cancelled_in_flight_is_discarded_at_admission(fake_models: FakeModels) -> None:
     fake_models.rule(latency_s=30)
     admission = OpenAdmission()
 
@@ -75,7 +75,7 @@ class ClosedGate(OpenAdmission):
         raise Halt("no money left")
 
 
-def test_a_gate_that_halts_sends_nothing(fake_models: FakeModels) -> None:
+def test_nothing_is_sent_if_admission_halts(fake_models: FakeModels) -> None:
     with pytest.raises(Halt):
         through(fake_models, ClosedGate())
     assert fake_models.ledger()["calls"] == 0

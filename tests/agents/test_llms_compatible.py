@@ -78,7 +78,7 @@ def test_the_thoughts_of_a_reasoning_server_stand_apart(fake_models: FakeModels)
     "text",
     ["", "买入", "<html><body>Buy</body></html>", "x" * 200_000, '{"rating": NaN, "confidence": Infinity}', "\x00\ud800 odd"],
 )
-def test_whatever_a_model_says_passes_the_door(fake_models: FakeModels, text: str) -> None:
+def test_any_text_of_a_model_is_a_valid_answer(fake_models: FakeModels, text: str) -> None:
     fake_models.rule(text=text)
     wide = replace(LOCAL, params={"max_output_tokens": 100_000})
     answer = answered(fake_models.compatible(), question(wide, schema=RATING))
@@ -146,13 +146,13 @@ def test_a_probe_names_the_models_that_are_there(fake_models: FakeModels) -> Non
     assert "fake-model" in str(report.models["other"].fix)
 
 
-def test_a_probe_of_a_server_that_is_away_says_so() -> None:
+def test_a_probe_reports_a_server_that_does_not_answer() -> None:
     report = asyncio.run(probe(Server("vllm", "openai_compatible", "http://127.0.0.1:9"), [LOCAL]))
     assert not report.reachable
     assert "127.0.0.1:9" in str(report.problem)
 
 
-def test_a_probe_with_a_wrong_key_says_so(fake_models: FakeModels) -> None:
+def test_a_probe_reports_a_wrong_key(fake_models: FakeModels) -> None:
     fake_models.control(api_key="sk-right")
     report = asyncio.run(probe(fake_models.openai(), []))
     assert "refuses the key" in str(report.problem)

@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_words(loop: asyncio.Runner, clients: Clien
     assert len(said) <= 2  # the first one computes the prompt, the later ones take it from the cache
 
 
-def test_another_model_is_loaded_and_its_loading_is_told_apart(loop: asyncio.Runner, clients: Clients) -> None:
+def test_loading_another_model_is_measured_separately(loop: asyncio.Runner, clients: Clients) -> None:
     answer = asked(loop, clients, GEMMA, "The stock market", max_output_tokens=8)
     assert answer.model_returned == "gemma3-270m"
     assert answer.timing.load_s
@@ -151,7 +151,9 @@ def test_the_server_goes_away_with_its_last_user_also_when_that_one_is_killed(tm
     assert not embedded_server.socket_path(folder).exists()
 
 
-def test_missing_weights_are_said_with_the_command_that_installs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported_with_the_command_that_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = weights.Weights("0" * 64, "x.gguf", (("no_such_package", "x.gguf"),), "Q4", 2048)
     monkeypatch.setattr(weights, "WEIGHTS", {"smollm2-135m": bad})
     with pytest.raises(Unsupported, match="make models"):
@@ -176,21 +178,21 @@ def test_a_model_in_parts_is_joined_once_and_verified(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "mend"),
+    ("body", "fix"),
     [
         ("raise ImportError('libgomp.so.1: cannot open shared object file')", "apt install libgomp1"),
         ("raise ModuleNotFoundError('No module named xllamacpp')", "pip install"),
     ],
 )
 def test_a_probe_tells_a_missing_system_library_from_a_missing_package(
-    body: str, mend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "xllamacpp.py").write_text(body)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     report = asyncio.run(probe(SERVER, [SMOL]))
     assert not report.reachable
-    assert mend in (report.fix or "")
+    assert fix in (report.fix or "")
 
 
 def test_a_probe_knows_the_embedded_models() -> None:

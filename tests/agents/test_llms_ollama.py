@@ -217,7 +217,7 @@ def test_a_stream_that_ends_early_without_a_loop_is_a_cut_one(fake_models: FakeM
     assert cause(fake_models.ollama(), question(LLAMA)) == "cut_stream"
 
 
-def test_a_model_without_tools_says_so(fake_models: FakeModels) -> None:
+def test_a_model_without_tools_is_unsupported(fake_models: FakeModels) -> None:
     tool = ToolSpec("prices", "Prices.", {"type": "object", "properties": {}})
     assert cause(fake_models.ollama(), question(replace(LLAMA, name="gemma3:4b"), tools=(tool,))) == "unsupported"
 
@@ -236,7 +236,7 @@ def test_a_server_that_is_away_is_a_connection() -> None:
     assert cause(Server("ollama", "ollama", "http://127.0.0.1:9"), question(LLAMA)) == "connection"
 
 
-def test_a_probe_says_what_to_pull_and_what_a_model_can(fake_models: FakeModels) -> None:
+def test_a_probe_reports_what_to_pull_and_the_models_capabilities(fake_models: FakeModels) -> None:
     fake_models.control(ollama={"vram_share": 0.5})
     asked(fake_models.ollama(), question(LLAMA))
     absent = replace(LLAMA, alias="absent", name="llama3.3:70b")

@@ -89,7 +89,7 @@ def test_an_answer_that_is_incomplete_for_whatever_reason_is_a_truncated_one(fak
     assert (answer.finish_reason, answer.truncated) == ("length", True)
 
 
-def test_a_refusal_and_a_filtered_answer_are_told_apart(fake_models: FakeModels) -> None:
+def test_a_refusal_and_a_filtered_answer_are_distinguished(fake_models: FakeModels) -> None:
     fake_models.rule(refusal="I cannot help with that.")
     refused = answered(fake_models.openai(), question(GPT))
     assert (refused.finish_reason, refused.text) == ("refused", "I cannot help with that.")
@@ -191,7 +191,7 @@ def test_the_wait_that_a_server_asks_for_is_passed_on_and_the_client_never_retri
     assert fake_models.ledger()["calls"] == 1
 
 
-def test_a_server_that_says_nothing_is_a_timeout(fake_models: FakeModels) -> None:
+def test_a_silent_server_is_a_timeout(fake_models: FakeModels) -> None:
     fake_models.rule(hang_s=30)
     assert cause(fake_models.openai(timeout_s=0.3), question(GPT)) == "timeout"
 

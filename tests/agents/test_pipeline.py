@@ -30,7 +30,7 @@ ANALYSTS = ("market_analyst", "sentiment_analyst", "news_analyst", "fundamentals
 
 
 @pytest.mark.parametrize(("depth", "calls"), [("shallow", 12), ("medium", 22), ("deep", 32), ("single_call", 1)])
-def test_the_depth_says_how_many_calls_a_case_takes(depth: str, calls: int) -> None:
+def test_the_depth_determines_the_number_of_calls_of_a_case(depth: str, calls: int) -> None:
     result, admission, _ = run(Pipeline(depth=depth))
     assert (len(admission.calls), result.decision_status, result.error) == (calls, "typed", None)
 
@@ -77,7 +77,7 @@ def test_each_role_sees_what_its_users_expect() -> None:
     assert all(text in last for text in ("# Trader", "# Research manager", "neutral in round 3", "# Fundamentals analyst"))
 
 
-def test_the_first_speaker_is_told_that_nobody_has_spoken() -> None:
+def test_the_first_prompt_of_a_debate_states_that_the_debate_is_empty() -> None:
     _, admission, _ = run()
     for role in ("bull", "aggressive"):
         assert "Nobody has spoken yet" in prompt(admission, role, 1)
@@ -173,7 +173,7 @@ def test_a_failing_analyst_never_cancels_its_paid_siblings() -> None:
     assert admission.discarded == []
 
 
-def test_a_failure_later_keeps_what_was_said() -> None:
+def test_a_later_failure_keeps_the_earlier_reports() -> None:
     def script(site: CallSite, request: Request) -> Reply:
         return RuntimeError("boom") if site.role == "trader" else obedient(site, request)
 
@@ -245,13 +245,13 @@ def test_a_wrong_pipeline_is_named_with_what_is_known(pipeline: Pipeline, messag
     assert admission.calls == []
 
 
-def test_a_lineup_without_a_role_says_which() -> None:
+def test_a_lineup_without_a_role_is_an_error_that_names_the_role() -> None:
     models = {role: MODEL for role in role_names() if role != "bear"}
     result, _, _ = run(models=models)
     assert "no model for role 'bear'" in str(result.error)
 
 
-def test_the_fingerprint_follows_what_the_models_are_told() -> None:
+def test_the_fingerprint_follows_the_prompts() -> None:
     assert fingerprint(Pipeline()) == fingerprint(Pipeline())
     assert fingerprint(Pipeline(analysts=("market",))) != fingerprint(Pipeline())
     assert len({fingerprint(Pipeline(depth=depth)) for depth in ("shallow", "single_call")}) == 2

@@ -115,7 +115,7 @@ def test_a_loop_of_tool_calls_is_capped(fake_models: FakeModels, provider: str) 
     ]
 
 
-def test_a_model_without_tools_fails_with_the_mend(fake_models: FakeModels) -> None:
+def test_a_model_without_tools_fails_with_the_fix(fake_models: FakeModels) -> None:
     result, admission = case_with(
         fake_models.ollama(), Pipeline(inputs="tools"), name="gemma3:4b", num_ctx=16384, max_output_tokens=500
     )

@@ -71,7 +71,7 @@ def test_the_sentiment_analyst_alone_still_sees_the_news() -> None:
     assert "Social media" in text
 
 
-def test_a_budget_cuts_an_analysts_material_and_says_so() -> None:
+def test_a_budget_cuts_an_analysts_material_with_an_announcement() -> None:
     _, admission, _ = run(Pipeline(budget_tokens={"market": 300}))
     text = "\n\n".join(part.text for part in admission.asked("market_analyst")[0].parts)
     assert "cut to fit the token budget" in text

@@ -75,7 +75,7 @@ def test_a_new_role_is_one_file(tmp_path: Path) -> None:
         (("stage: risk", "stage: decision"), "stage decision is played by portfolio_manager.md alone"),
     ],
 )
-def test_a_wrong_role_file_is_named_with_the_mend(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+def test_an_invalid_role_file_is_named_with_the_fix(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     folder = copied(tmp_path)
     path = folder / "neutral.md"
     path.write_text(path.read_text().replace(*change))

@@ -78,7 +78,7 @@ def test_prices_stand_as_they_traded_not_as_they_were_adjusted_later() -> None:
     assert "50.62" not in text, "the split of 2000-06-21 was not in force yet"
 
 
-def test_a_split_that_is_known_is_undone_and_said() -> None:
+def test_a_known_split_is_undone_and_stated() -> None:
     snapshot = agents.freeze_case("AAPL", dt.date(2000, 6, 26), agents.open_sources({"prices": "demo"}))
     assert [split.ratio for split in snapshot.splits] == [2.0]
     text = agents.view(snapshot, "market")
@@ -169,6 +169,6 @@ def test_sessions_are_the_exchanges() -> None:
     assert len(agents.sessions_between(dt.date(2025, 1, 1), dt.date(2025, 12, 31))) == 250
 
 
-def test_what_the_demo_source_lacks_is_said_to_the_analysts(demo: Snapshot) -> None:
+def test_prompts_state_what_the_demo_source_lacks(demo: Snapshot) -> None:
     for analyst, said in (("news", "has no news"), ("sentiment", "has no social"), ("fundamentals", "has no company filings")):
         assert said in agents.view(demo, analyst)

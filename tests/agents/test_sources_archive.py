@@ -51,7 +51,7 @@ def refused(folder: Path) -> str:
     return str(problem.value)
 
 
-def test_only_prices_are_required_and_the_rest_is_said_to_be_absent(folder: Path) -> None:
+def test_only_prices_are_required_and_the_rest_is_reported_as_absent(folder: Path) -> None:
     snapshot = frozen(folder)
     assert snapshot.absent["news"] == "this archive has no table 'news'"
     assert "this archive has no table 'news'" in agents.view(snapshot, "news")
@@ -73,7 +73,7 @@ def test_news_of_the_window_is_shown_and_later_news_is_not(folder: Path) -> None
     }
 
 
-def test_an_archive_whose_news_all_come_from_after_the_date_says_that_there_is_none(folder: Path) -> None:
+def test_an_archive_with_news_only_from_after_the_date_reports_none(folder: Path) -> None:
     snapshot = frozen(write(folder, "news", [news("2025-06-17T12:00:00", "Tomorrow")]))
     assert "no news in this archive from 2025-06-09" in agents.view(snapshot, "news")
     assert "Tomorrow" not in agents.view(snapshot, "news")
@@ -87,7 +87,7 @@ def test_undated_news_is_left_out_and_counted(folder: Path) -> None:
     assert "1 rows without a known time are left out" in text
 
 
-def test_a_huge_text_is_cut_and_says_so(folder: Path) -> None:
+def test_a_huge_text_is_cut_with_an_announcement(folder: Path) -> None:
     rows = [news("2025-06-16T12:00:00", "Big", "word " * 2_000_000)]
     text = agents.view(frozen(write(folder, "news", rows)), "news")
     assert "[cut: 10,000,000 characters in all]" in text
@@ -265,7 +265,7 @@ def test_an_archive_on_an_object_store_is_read_like_a_folder(tmp_path: Path) -> 
     assert snapshot.sha256 == frozen(tmp_path / "archive").sha256
 
 
-def test_the_check_says_what_an_experiment_will_miss(folder: Path) -> None:
+def test_the_check_lists_what_an_experiment_will_miss(folder: Path) -> None:
     rows = [row for row in archives.bars() if row["date"] != dt.date(2025, 3, 3)]
     rows += archives.bars("NEW", dt.date(2025, 1, 2), dt.date(2025, 2, 3))
     rows.append({**rows[0], "date": dt.date(2024, 1, 6)})

@@ -51,6 +51,6 @@ def test_an_archive_and_a_run_may_live_in_a_bucket(bucket: str, tmp_path: Path) 
     assert agents.check_archive(address).tables[0].rows == len(archives.bars())
 
 
-def test_a_bucket_that_is_not_there_is_said_in_one_sentence(bucket: str) -> None:
+def test_a_missing_bucket_is_reported_in_one_sentence(bucket: str) -> None:
     with pytest.raises(agents.SnapshotError, match="s3://nowhere"):
         agents.check_archive(f"s3://nowhere/archive{bucket}")

@@ -163,7 +163,7 @@ def test_shares_and_name_come_from_the_filing_too(sec: Sec, tmp_path: Path) -> N
     assert source.company("AAPL") == "Apple Inc."
 
 
-def test_the_sec_is_told_who_asks_and_not_asked_too_fast(sec: Sec, tmp_path: Path) -> None:
+def test_requests_to_the_sec_carry_a_contact_and_keep_its_rate_limit(sec: Sec, tmp_path: Path) -> None:
     edgar(sec, tmp_path).filings("AAPL", LATER)
     assert sec.agents == {"tradingagents-harness me@example.org"}
     assert len(sec.times) == 4

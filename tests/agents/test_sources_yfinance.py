@@ -165,7 +165,7 @@ def test_what_was_fetched_is_not_asked_for_again(tmp_path: Path) -> None:
     assert list((tmp_path / "yfinance").glob("AAPL.history.*.parquet"))
 
 
-def test_what_yahoo_cannot_date_is_said() -> None:
+def test_data_that_yahoo_cannot_date_is_reported_as_absent() -> None:
     found = Yahoo(SourceSettings()).filings("AAPL", NOW)
     assert found.rows == ()
     assert "no filing dates" in str(found.absent)

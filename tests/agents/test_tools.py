@@ -22,7 +22,7 @@ def calling(*calls: tuple[str, str], then: str = "The close stands at 208.99.") 
     return script
 
 
-def test_an_analyst_fetches_its_material_through_the_one_door() -> None:
+def test_every_tool_round_of_an_analyst_is_admitted_and_recorded() -> None:
     result, admission, _ = run(TOOLS, calling(("get_prices", '{"sessions": 3}'), ("get_indicator", '{"name": "rsi"}')))
     assert result.error is None
     assert result.reports["market_analyst"] == "The close stands at 208.99."
@@ -43,7 +43,7 @@ def test_the_material_itself_is_not_shown() -> None:
     assert "macdh" not in first
 
 
-def test_wrong_names_and_arguments_are_counted_and_answered_with_the_mend() -> None:
+def test_wrong_names_and_arguments_are_counted_and_answered_with_the_fix() -> None:
     result, admission, _ = run(
         TOOLS,
         calling(
@@ -127,7 +127,7 @@ def test_a_single_call_with_tools_can_fetch_everything() -> None:
     assert {"get_prices", "get_news", "get_statement", "get_macro", "get_insider_transactions"} <= names
 
 
-def test_a_model_without_tools_fails_with_the_mend() -> None:
+def test_a_model_without_tools_fails_with_the_fix() -> None:
     def script(site: CallSite, request: Request) -> Reply:
         return Unsupported("this model has no tools; use inputs: prefetch") if request.tools else obedient(site, request)
 
