@@ -121,7 +121,7 @@ def _disk(folder: Path) -> Check:
 def _clock() -> Check:
     now = dt.datetime.now(dt.UTC)
     if now < BUILT:
-        return fail("clock", f"the clock says {now:%Y-%m-%d}, before this version was made", "set the clock")
+        return fail("clock", f"the clock shows {now:%Y-%m-%d}, before this version was made", "set the clock")
     return ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")
 
 

@@ -41,7 +41,7 @@ def known_sources(kind: str) -> tuple[str, ...]:
 
 
 def known_metrics(horizons: Sequence[int]) -> tuple[str, ...]:
-    """Endpoints that a comparison may declare, outcomes once per horizon."""
+    """Metrics that a comparison may declare, outcomes once per horizon."""
     from reports.metrics import catalog
 
     return catalog.metric_names(horizons)
@@ -51,7 +51,7 @@ _SWAP = ("swap",)
 
 
 def check_references(document: Document) -> list[Problem]:
-    """Every name that points nowhere; works on plain values, so that a broken part hides no other's problems."""
+    """Every unknown name; works on plain values, so that one invalid part does not hide problems of others."""
     raw = document.value
     return [
         *_tickers(document, raw),

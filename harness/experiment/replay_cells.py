@@ -21,13 +21,13 @@ from reports.tables import ITSELF, judge_arm, replay_arm
 
 REPLAY, JUDGE = "replay", "judge"
 _FRESH_SEED = 1000
-"""Added to seeds that follow the repeat: with the seed of the recorded answer a model repeats itself, and chance looks like
-none."""
+"""Added to seeds that follow the repeat: with the recorded seed a model would repeat itself, and the noise floor would be
+zero."""
 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """What is to be replayed, and by whom it is judged."""
+    """What is replayed, and which models judge it."""
 
     source: str
     """Arm whose recorded messages are sent again."""
@@ -38,7 +38,7 @@ class ReplayRequest:
     limit: int | None = None
     """Most cases per target."""
     floor: int = 0
-    """Cases that the source's own models answer again: what differs by chance alone."""
+    """Cases that the source's own models answer again, to measure differences by chance."""
     judges: tuple[str, ...] = ()
     """Models that judge the answers of source and target."""
     judged: int | None = None
@@ -108,7 +108,7 @@ def floor_of(
 
 
 def without_own(experiment: Experiment, wish: ReplayRequest) -> ReplayRequest:
-    """The same wish without asking the source's own models again."""
+    """The same request without the noise floor."""
     own_models = _own(experiment, wish.source)
     return replace(wish, targets=tuple(name for name in wish.targets if {name} != own_models), floor=0)
 

@@ -80,7 +80,7 @@ class _ServersFile(RootModel[dict[Name, ServerPart]]):
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """A server as this machine reaches it, with what its hardware costs."""
+    """A server as this machine reaches it, with its hardware prices."""
 
     name: str
     provider: str
@@ -88,7 +88,7 @@ class ServerSpec:
     api_key: str | None = field(default=None, repr=False)
     api_key_env: str | None = None
     parallel: int | None = None
-    """As declared; None where the limit is to be found."""
+    """As declared; None: found at run time."""
     timeout_s: float = 600.0
     is_hosted: bool = False
     """Whether it bills by token; the others cost hardware time. Consent, caps, queue, price, limit and report follow it."""
@@ -110,7 +110,7 @@ class ServerSpec:
 
     @property
     def address(self) -> str:
-        """Where it answers, for people."""
+        """Its address, for messages."""
         return self.url or PROVIDERS[self.provider].url or "this machine"
 
     @property

@@ -30,7 +30,7 @@ from harness.experiment.terms import (
 )
 
 NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_cost", "allow_unpriced", "prices")
-"""Parts that change nothing of what models are asked: they start no new run."""
+"""Keys that do not affect requests to models: changing them starts no new run."""
 
 
 def _arms(value: Any) -> Any:
@@ -54,7 +54,7 @@ class Experiment(ConfigModel):
     name: Name
     """Name of the experiment and of its results folder."""
     description: str = ""
-    """The question in one sentence; it heads the report."""
+    """The question in one sentence; heading of the report."""
     tickers: Annotated[tuple[Ticker, ...], BeforeValidator(as_list), Field(min_length=1)]
     """Tickers to decide on."""
     dates: DatesPart
@@ -74,17 +74,17 @@ class Experiment(ConfigModel):
     outcomes: OutcomeTerms = OutcomeTerms()
     """Horizons and benchmark of what happened after each decision."""
     budget: Budget = Budget()
-    """Caps on hosted models' bills."""
+    """Caps on the cost of hosted models."""
     cell_limit: CellLimit = CellLimit()
     """Time limits of one cell."""
     gates: Gates = Gates()
-    """What must hold at the end."""
+    """Thresholds checked at the end, for CI."""
     local_cost: LocalCost | None = None
     """What local hardware costs. Default: as in servers.yaml, else unknown."""
     prices: str | None = None
-    """Price file of your own (a gateway, Azure, a negotiated rate), seen from the experiment file."""
+    """Your own price file (a gateway, Azure, a negotiated rate), relative to the experiment file."""
     allow_unpriced: bool = False
-    """Run although the price of a hosted model is unknown; its cost is then NULL, and caps cannot hold it."""
+    """Run although the price of a hosted model is unknown; its cost is then NULL and not limited by the budget."""
     replay: ReplayTerms | None = None
     """Replay of one arm's recorded inputs by other models, after the run."""
     judge: JudgeTerms | None = None
@@ -139,7 +139,7 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
 
 
 def of_archive(archive: str | None) -> dict[str, Any]:
-    """The override that --archive is: its path counts from here, not from the experiment file."""
+    """The override for --archive; its path is relative to the current folder."""
     if archive is None:
         return {}
     return {"data.archive": archive if "://" in archive else str(Path(archive).resolve())}

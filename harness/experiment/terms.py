@@ -50,14 +50,14 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(json_schema_e
 
 
 class MetricTerms(ConfigModel):
-    """One question of the comparison, declared before the run."""
+    """Terms of one metric, declared before the run."""
 
     margin: Share | None = None
     """Difference that does not matter (2pp, 5%, 20bp): below it two arms count as equivalent."""
 
 
 class Compare(ConfigModel):
-    """What is compared with what; changing it re-computes the report and runs nothing."""
+    """What is compared; changing it recomputes the report and starts no run."""
 
     baseline: str | None = None
     """Arm that the others are compared with. Default: the first arm."""
@@ -80,14 +80,14 @@ class OutcomeTerms(ConfigModel):
     horizons: tuple[Whole, ...] = HORIZONS
     """Sessions held, from the open after the decision."""
     benchmark: str = "SPY"
-    """What an excess return is measured against; the equal-weight universe where the source lacks it."""
+    """Benchmark of excess returns; the equal-weight universe if the source lacks it."""
 
 
 class Budget(ConfigModel):
-    """Caps in US dollars of hosted models' bills; a call that could break one is not sent."""
+    """Caps in US dollars on the cost of hosted models; a call that could exceed one is not sent."""
 
     run_usd: Usd | None = None
-    """Most that a run may cost; at the cap nothing starts, and a higher cap continues."""
+    """Most that a run may cost; at the cap nothing new starts, and a higher cap continues the run."""
     cell_usd: Usd | None = None
     """Most that one cell may cost."""
     call_usd: Usd | None = None
@@ -102,7 +102,7 @@ class CellLimit(ConfigModel):
     soft: Seconds = SOFT_LIMIT_S
     """Time of service after which the cell ends as `timeout` with the calls it made."""
     hard: Seconds = HARD_LIMIT_S
-    """Time after which its process is not trusted any more and killed alone."""
+    """Time of service after which its process is killed."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -112,14 +112,14 @@ class CellLimit(ConfigModel):
 
 
 class Gates(ConfigModel):
-    """What must hold for exit code 0 after a finished run; else it is 4."""
+    """Thresholds for CI: exit code 4 after a finished run if one fails."""
 
     max_usd_per_usable_decision: Usd | None = None
     """Most that a usable decision may cost, in each arm."""
     min_usable_share: Share | None = None
-    """Least share of cells that end in a usable decision, in each arm."""
+    """Lowest share of cells with a usable decision, in each arm."""
     min_similarity: Share | None = None
-    """Least agreement with the baseline, in each other arm."""
+    """Lowest agreement with the baseline, in each other arm."""
     max_p95_service_s: Seconds | None = None
     """Longest 95th percentile of a cell's time of service, in each arm."""
     max_run_usd: Usd | None = None
@@ -130,11 +130,11 @@ class LocalCost(ConfigModel):
     """What a second of local hardware costs, if servers.yaml does not set it; else local cost is unknown."""
 
     usd_per_gpu_hour: Usd | None = None
-    """Price of one hour of the GPU, rented or as you reckon it."""
+    """Price of one hour of the GPU, rented or estimated."""
     usd_per_cpu_hour: Usd | None = None
     """Price of one hour of all the machine's cores, for servers without a GPU."""
     watts: Usd | None = None
-    """Power above idle while computing, where no meter measures it."""
+    """Power above idle while computing, if no meter measures it."""
     usd_per_kwh: Usd | None = None
     """Price of electricity."""
     purchase_usd: Usd | None = None
@@ -146,7 +146,7 @@ class LocalCost(ConfigModel):
 
 
 class ReplayTerms(ConfigModel):
-    """Recorded inputs of one arm, asked again of other models, role by role."""
+    """Recorded inputs of one arm, sent to other models, role by role."""
 
     from_: str = Field(alias="from")
     """Arm whose recorded messages are replayed."""
@@ -157,7 +157,7 @@ class ReplayTerms(ConfigModel):
     limit: Whole | None = None
     """Most cases to replay."""
     noise_floor: Count = 3
-    """Cases that the arm's own models answer again, so that what differs by chance alone is known; 0 for none."""
+    """Cases that the arm's own models answer again, to measure differences by chance; 0 for none."""
 
 
 class JudgeTerms(ConfigModel):
@@ -166,4 +166,4 @@ class JudgeTerms(ConfigModel):
     models: Texts = Field(min_length=1)
     """Models that judge, each pair in both orders; who wrote which answer is hidden from them."""
     limit: Whole | None = None
-    """Most cases of which the answers are judged."""
+    """Most cases to judge."""

@@ -42,7 +42,7 @@ class Document:
 
 
 def dotted(place: Place) -> str:
-    """A place as people write it: arms.gpt-5.all, tickers[2]."""
+    """A path in dotted form: arms.gpt-5.all, tickers[2]."""
     text = ""
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}"
@@ -50,7 +50,7 @@ def dotted(place: Place) -> str:
 
 
 def load(path: Path) -> Document:
-    """Read a YAML file; raises InvalidInput when it is missing, too big, not YAML, or has duplicate keys or NaN."""
+    """Read a YAML file; raises InvalidInput if it is missing, too big, not YAML, or has duplicate keys or NaN."""
     return parse(_text(path), path)
 
 
@@ -204,7 +204,7 @@ def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def type_problems(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
-    """Each thing that breaks the types, in the order of the file; the ways of a union count as one."""
+    """Each type error, in the order of the file; the variants of a union count as one."""
     by_place: dict[tuple[Place, str], list[ErrorDetails]] = {}
     for detail in _own(error.errors(include_url=False)):
         place = _real(detail, document)
@@ -275,7 +275,7 @@ _MENDS = {
 
 
 def _fields_at(model: type[BaseModel], place: Place) -> list[str]:
-    """Keys that a part of the file knows, found by walking the types along a place."""
+    """Keys allowed at a path, found by walking the types."""
     here: Any = model
     for step in place:
         here = _step(here, step)

@@ -1,1 +1,1 @@
-"""What a run will cost, take and prove, and how its forecast compares with the bill."""
+"""Forecasts: what a run will cost, take and prove, and how far earlier forecasts were off."""

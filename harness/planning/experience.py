@@ -23,7 +23,7 @@ MOST_COUNTED = 400
 
 
 def settled_runs(run: Folder, calls: pd.DataFrame) -> pd.DataFrame:
-    """The calls with our own count of each prompt, 0 where it was not made, and whether a tokenizer made it."""
+    """The calls with a local count of each prompt (0 if not counted), and whether a tokenizer counted it."""
     counters = [agents.counter_of(Model("", *names)) for names in _names(calls)]
     return calls.assign(counted=_counts(run, calls, counters), has_tokenizer=[counter.is_tokenizer for counter in counters])
 
@@ -72,11 +72,11 @@ _REUSED_COLUMNS = ["cell_key", "status", "cost_usd", "api_cost_usd"]
 
 @dataclass(frozen=True)
 class Reused:
-    """What need not be run."""
+    """Cells that need not run again."""
 
     keys: frozenset[str]
     saved_usd: float | None
-    """What these cells cost when they ran, hosted models' bills; None where one does not know."""
+    """What hosted models cost in these cells; None if unknown."""
 
     @property
     def cells(self) -> int:
@@ -84,7 +84,7 @@ class Reused:
 
 
 def reused_results(results: Folder, experiment: str, keys: Collection[str]) -> Reused:
-    """Which of these cells ended `ok` in some run of the experiment; offline, so a new model digest is not seen yet."""
+    """Cells that ended `ok` in an earlier run of the experiment; offline, so new model digests are not detected."""
     wanted = frozenset(keys)
     costs: dict[str, float | None] = {}
     home = results.at(experiment)
@@ -104,7 +104,7 @@ def _reusable_folders(folder: Folder) -> list[str]:
 
 
 def _rows(run: Folder) -> Iterator[dict[str, Any]]:
-    """Receipts of a run: the derived table where it is there, else the parts."""
+    """Receipts of a run: the derived table if it exists, else the parts."""
     table = run.read_if_there("cells.parquet")
     if table is not None:
         yield from _read_cells(table)
@@ -158,21 +158,21 @@ class Experience:
     roles: Mapping[tuple[str, str], MeasuredCalls] = field(default_factory=dict)
     """(model key, role) -> what its calls used."""
     inputs: Mapping[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
-    """(prompt fingerprint, model key, role) -> mean input tokens with hand-offs as they really were, and cached ones."""
+    """(prompt fingerprint, model key, role) -> mean input tokens with the actual texts of earlier roles, and cached ones."""
     cells: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    """model key -> cells in which it played, and the deviation of the log of what one of them used."""
+    """model key -> its cells, and the standard deviation of the log of their usage."""
     cached_share: Mapping[str, float] = field(default_factory=dict)
     """model key -> share of its input that came from a cache."""
     extra_calls: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    """(model key, role) -> planned calls, and those beyond them: forms are asked again, free texts are not."""
+    """(model key, role) -> planned calls, and additional ones (repairs of forms)."""
     biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """model keys of an arm, joined -> log(bill / forecast) of forecasts that rested on measured tokens."""
+    """joined model keys of an arm -> log(cost / forecast) of forecasts from measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
     """model key -> reported / locally counted input tokens; under "" over all models without a tokenizer."""
     runs: int = 0
 
     def ratio(self, model: Model) -> float | None:
-        """Calibration of our count: the model's own, else, for an estimate, that of the others."""
+        """Calibration of local counts: of the model itself, else the mean of other estimated models."""
         mean_ratio = None if agents.counter_of(model).is_tokenizer else self.input_ratio.get("")
         return self.input_ratio.get(key_of(model.provider, model.name, model.params), mean_ratio)
 
@@ -187,14 +187,14 @@ class Experience:
 
 
 def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
-    """A model with the parameters that change how much it writes."""
+    """Key of a model with the parameters that affect its output length."""
     telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think", "service_tier")}
     params_sent = {key: value for key, value in telling.items() if value not in _AS_UNSAID}
     return f"{provider}/{name}/{digest_of(params_sent)[:8]}"
 
 
 def read(results: Folder) -> Experience:
-    """Experience of the newest runs under a results folder; nothing where there are none."""
+    """Experience of the newest runs in a results folder; empty without runs."""
     frames = [frame for run in _newest(results) if (frame := _calls(run)) is not None]
     if not frames:
         return Experience(biases=_biases(results))
@@ -294,7 +294,7 @@ def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, fl
 
 
 def _scatter(group: pd.DataFrame) -> tuple[int, float]:
-    """Between cells of one arm: arms use a model for different roles, so each is held against its own mean."""
+    """Spread between cells of one arm, relative to the mean of the arm."""
     used = group.groupby(["arm", "cell_id"])[["input_tokens", "output_tokens"]].sum()
     logs: pd.Series = (used["input_tokens"] / 8 + used["output_tokens"]).clip(lower=1.0).map(math.log)
     apart = logs - logs.groupby("arm").transform("mean")
@@ -325,7 +325,7 @@ def _share(group: pd.DataFrame) -> float:
 
 
 def _extra(group: pd.DataFrame) -> tuple[int, int]:
-    """Rounds with tools are planned; repairs, and requests that brought nothing, are not."""
+    """Tool rounds count as planned; repairs and failed requests do not."""
     planned = int((group["kind"].isin(_PLANNED) & (group["outcome"] == "answered")).sum())
     return planned, len(group) - planned
 

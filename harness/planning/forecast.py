@@ -1,4 +1,4 @@
-"""Uncertain numbers as draws, and their 80 % intervals."""
+"""The forecast of an arm: cost and time as 80 % intervals over random draws."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOW, HIGH = 10, 90
 
 @dataclass(frozen=True)
 class Interval:
-    """10th, 50th and 90th percentile; None where something for it is unknown."""
+    """10th, 50th and 90th percentile; None if unknown."""
 
     low: float | None
     mid: float | None
@@ -43,7 +43,7 @@ UNKNOWN = Interval(None, None, None)
 
 
 def interval(draws: Draws | None) -> Interval:
-    """The 80 % interval and the middle of drawn values."""
+    """The 80 % interval and the median of draws."""
     import numpy as np
 
     if draws is None:
@@ -53,7 +53,7 @@ def interval(draws: Draws | None) -> Interval:
 
 
 def total(arms: Sequence[Draws | None]) -> Draws | None:
-    """Sum over arms, draw by draw; None where one is unknown."""
+    """Sum over arms, draw by draw; None if one is unknown."""
     import numpy as np
 
     known_arms = [draws for draws in arms if draws is not None]
@@ -69,7 +69,7 @@ def lognormal(name: str, spread: float) -> Draws:
 
 
 def generator(name: str) -> Any:
-    """A generator of its own for each uncertain thing, so that arms which share it share its draws, run after run."""
+    """A seeded generator for each uncertain quantity, so that arms that share it share its draws."""
     import numpy as np
 
     return np.random.default_rng(int(sha256(name.encode()).hexdigest()[:12], 16))
@@ -79,7 +79,7 @@ HOSTED_CELLS_AT_ONCE = 32
 _SOME = 1_000
 """Output tokens of a price request; the length of its prompt selects the tier."""
 _UNCAPPED = 32_768
-"""Tokens of output that a call without a cap is held to be able to write."""
+"""Most output tokens assumed for a call without a limit."""
 CRITICAL_SHARE = 0.75
 """9 of 12 calls are sequential."""
 
@@ -90,17 +90,17 @@ HOSTED, LOCAL, MIXED = "hosted", "local", "hosted and local"
 
 @dataclass(frozen=True)
 class ArmForecast:
-    """What the cells of one arm that are still to run will use."""
+    """Forecast of the missing cells of one arm."""
 
     cells: int
     calls: int
-    """As planned; repairs and repeated requests come on top and are in cost and time."""
+    """Planned calls; repairs and repeated requests are only part of cost and time."""
     input_tokens: float
     output_tokens: float
     cost: Interval
-    """All of it, local hardware included; unknown when a part is."""
+    """Total cost, local hardware included; unknown if a part is."""
     api_cost: Interval
-    """What hosted models will bill."""
+    """Cost of hosted models."""
     time: Interval
     """Seconds, if nothing else ran on its servers."""
     basis: str
@@ -109,13 +109,13 @@ class ArmForecast:
     api_draws: Draws = field(repr=False)
     cost_draws: Draws | None = field(repr=False)
     cell_draws: Draws = field(repr=False)
-    """Bill of one cell, drawn as cells differ."""
+    """Cost of one cell, with the spread between cells."""
     model_draws: Mapping[str, Draws] = field(repr=False)
-    """alias -> what one hosted model bills in all of the arm's cells."""
+    """alias -> cost of one hosted model in all cells of the arm."""
     worst_calls_usd: tuple[float, ...]
-    """The most that each hosted call of a cell can be billed, with all the output that it may write."""
+    """Worst case of each hosted call of a cell, with the longest allowed output."""
     place: str = ""
-    """Where its models answer: hosted, local, or both; empty for a rule or where nothing is left to run."""
+    """Where its models answer: hosted, local or both; empty for a rule or if nothing is left to run."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class CostPart:
 
 
 class Forecaster:
-    """Draws what is not known of each model once, and adds up."""
+    """Draws the uncertain quantities of each model once, and adds up."""
 
     def __init__(
         self, servers: Mapping[str, ServerSpec], table: PriceTable, experience: Experience, now: dt.datetime | None = None
@@ -182,7 +182,7 @@ class Forecaster:
         return np.maximum(work, paths)
 
     def work_s(self, part: CostPart) -> dict[str, Draws]:
-        """server -> seconds of wall time that it needs for this arm."""
+        """server -> seconds of wall time for this arm."""
         seconds_by_server: dict[str, Draws] = {}
         for call in part.workload.calls:
             spent = call.seconds * self._speed(call) * part.cells / self._slots(call)
@@ -190,7 +190,7 @@ class Forecaster:
         return seconds_by_server
 
     def _hosted(self, part: CostPart) -> dict[str, Draws] | None:
-        """alias -> bill of a hosted model; None where a price is unknown."""
+        """alias -> cost of a hosted model; None if a price is unknown."""
         import numpy as np
 
         seconds_by_server: dict[str, Draws] = {}
@@ -232,7 +232,7 @@ class Forecaster:
         return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
 
     def _local(self, part: CostPart) -> Draws | None:
-        """Hardware time of the local calls; None where what it costs is unknown."""
+        """Cost of the hardware time of local calls; None if unknown."""
         import numpy as np
 
         total = np.zeros(COUNT)
@@ -252,12 +252,12 @@ class Forecaster:
         return np.minimum(drawn, call.output_cap) if call.output_cap else drawn
 
     def _input(self, call: PlannedCall) -> Draws:
-        """What earlier roles hand on is as long as models write, so that input and output are wrong together."""
+        """Input scales with the length of earlier outputs, so that both are off together."""
         factor = self._factor(call.model, "input", call.counted.spread)
         return factor * (1 - call.handed_share + call.handed_share * self._written(call))
 
     def _written(self, call: PlannedCall) -> Draws:
-        """How much more or less than planned this model writes."""
+        """Factor on the planned output of this model."""
         spread = self._measured(call.model) if call.is_measured else workload.output_spread(call.model)
         return self._factor(call.model, "output", spread)
 
@@ -300,18 +300,18 @@ class Forecaster:
         return math.hypot(max(spreads), part.workload.spread)
 
     def _scatter(self, model: Model) -> tuple[int, float]:
-        """Cells measured of a model, and how far one lies from their mean."""
+        """Number of measured cells of a model, and their spread."""
         cells, measured_spread = self._experience.cells.get(_key(model), (0, 0.0))
         return cells, workload.cell_spread(measured_spread, cells)
 
     def _measured(self, model: Model) -> float:
-        """How sure a measured mean is: better with more cells, and of few cells the spread itself is not sure."""
+        """Uncertainty of a measured mean: smaller with more cells, larger for few cells."""
         cells, spread = self._scatter(model)
         few = 1 + 0.75 / (cells + 2)
         return math.hypot(workload.MEASURED_SPREAD, few * spread / math.sqrt(max(1, cells)))
 
     def _bias(self, part: CostPart) -> Draws | float:
-        """What earlier forecasts of these models missed, with its own uncertainty, once there are three of them."""
+        """Error of earlier forecasts of these models, with its uncertainty, from three forecasts on."""
         import numpy as np
 
         ratios = self._experience.biases.get(bias_key(part.workload), ())
@@ -329,7 +329,7 @@ class Forecaster:
 
 
 def bias_key(workload: Workload) -> str:
-    """Under which name the calibration keeps what forecasts of these models missed."""
+    """Key of the calibration of forecasts of these models."""
     return "+".join(sorted(workload.models))
 
 

@@ -1,4 +1,4 @@
-"""The caps of a budget held against the forecast: which of them is likely to bind."""
+"""The plan of a run: forecasts of all arms, replays and judges, likely effects of the budget, and what it can prove."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ LIKELY = 0.1
 
 @dataclass(frozen=True)
 class CapForecast:
-    """A cap of the budget, and how likely it cuts something off."""
+    """A cap of the budget, and the chance that it takes effect."""
 
     name: str
     usd: float
     chance: float
     """Share of the draws in which it binds; of the cells where it is a cell's cap, of the calls where it is a call's."""
     would_need: float | None
-    """What would be enough in nine of ten cases."""
+    """Budget that is enough in nine of ten draws."""
     binds: str
-    """run | model | cell | call: of what the chance speaks."""
+    """run | model | cell | call: what the chance is about."""
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def caps_of_budget(budget: Budget, arms: Mapping[str, ArmForecast], api: Draws | None) -> tuple[CapForecast, ...]:
-    """Every cap that is declared and can be judged; none where a price is unknown."""
+    """Every declared cap that can be forecast; empty if a price is unknown."""
     priced_arms = [arm for arm in arms.values() if arm.calls and arm.api_cost.mid is not None]
     run = _cap("run_usd", budget.run_usd, api, "run") if budget.run_usd is not None and api is not None else ()
     return (
@@ -99,7 +99,7 @@ _ORDERS = 2
 
 
 def replay_parts(experiment: Experiment, cells: Sequence[Cell], renderer: Renderer, learnt: Experience) -> list[CostPart]:
-    """One part per replay, then one per judge; at most this much, since what was replayed before costs nothing again."""
+    """One part per replay, then one per judge; an upper bound, since existing replays are not repeated."""
     wish = ReplayRequest.declared(experiment)
     if wish is None:
         return []
@@ -144,7 +144,7 @@ def _verdict(cell: Cell, replayed_call: PlannedCall) -> PlannedCall:
 
 @dataclass(frozen=True)
 class Where:
-    """Which places a plan reads."""
+    """The folders that a plan reads."""
 
     experiment_dir: Path | None = None
     results: str = "results"
@@ -153,7 +153,7 @@ class Where:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before the first call."""
+    """Everything known before the first call."""
 
     experiment: str
     cells: int
@@ -169,7 +169,7 @@ class Plan:
     counted: Mapping[str, Counted]
     """model -> how its input tokens were counted."""
     unrendered: tuple[str, ...]
-    """Sources that are asked over the network, so that no prompt could be rendered yet; empty where prompts were."""
+    """Network sources that prevented rendering prompts; empty if prompts were rendered."""
     undetectable: tuple[str, ...]
     """Declared metrics of unknown scatter."""
     runs_learnt_from: int
@@ -178,7 +178,7 @@ class Plan:
     model_keys: Mapping[str, str] = field(default_factory=dict)
     """arm -> under which name the calibration keeps its forecasts."""
     again: Mapping[str, ArmForecast] = field(default_factory=dict)
-    """Declared replays and judges, played once the matrix is done: part of every total."""
+    """Declared replays and judges, run after the matrix; part of every total."""
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Where the models answer, and which of these servers bill by token."""
     unknown_models: tuple[str, ...] = ()
@@ -294,7 +294,7 @@ def _parts(
 
 
 def _counted(parts: Sequence[forecast.CostPart]) -> dict[str, Counted]:
-    """By model; the least sure way, where arms differ."""
+    """By model; the least certain method if arms differ."""
     pairs = [pair for part in parts for pair in part.workload.counted.items()]
     return dict(sorted(pairs, key=lambda pair: pair[1].spread))
 
@@ -327,7 +327,7 @@ def _whole_tokens(call: PlannedCall) -> float:
 
 
 def _time(forecaster: Forecaster, parts: Sequence[forecast.CostPart]) -> Any:
-    """Servers work at the same time, arms on one server one after the other."""
+    """Servers work in parallel, arms on one server in sequence."""
     import numpy as np
 
     by_server: dict[str, Any] = {}

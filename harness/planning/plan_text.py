@@ -1,4 +1,4 @@
-"""Where a plan's tokens come from, in words."""
+"""A plan as terminal text: the table of arms, then remarks on tokens, cost, budget and what can be proven."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def _prompts(plan: Plan) -> Iterator[str]:
         yield from dict.fromkeys(arm.basis for arm in plan.arms.values() if arm.calls)
     elif plan.unrendered:
         yield (
-            f"NOT counted yet: {' and '.join(plan.unrendered)} must be asked over the network, and a plan asks nobody. Until "
+            f"NOT counted yet: {' and '.join(plan.unrendered)} are network sources, which a plan does not contact. Until "
             "`run` has frozen the cases, which it does before it shows this plan again and asks, each analyst is taken to read "
-            "its token budget (2,500 where none is set) and 600 more, each later role 3,500 and up to 2,500 of what was said; "
+            "its token budget (2,500 where none is set) and 600 more, each later role 3,500 and up to 2,500 of the discussion; "
             "the intervals are wider for it"
         )
     else:
@@ -228,7 +228,7 @@ def seconds(interval: Interval) -> str:
 
 
 def _cost(plan: Plan) -> str:
-    """Bills and own hardware apart, so that an unknown part does not hide a known one."""
+    """Hosted models and local hardware separately, so that an unknown part does not hide a known one."""
     total, api = plan.total_cost, plan.total_api_cost
     if total == api:
         return f"{usd(total)}, all of it billed by hosted models" if total.high else usd(total)

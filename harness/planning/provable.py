@@ -13,7 +13,7 @@ from reports import design
 from reports.metrics import outcomes
 
 WHOLE_SHARE = 0.999
-"""A share that differs by all of itself: nothing smaller is seen."""
+"""A difference of the whole share: nothing smaller is provable."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Provable:
     spend_on: str
     """Whether money for more cells goes further on dates or on repeats."""
     assumed: str
-    """How much paired differences are assumed to scatter, and why."""
+    """Assumed scatter of paired differences, and its source."""
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)

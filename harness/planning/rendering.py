@@ -21,7 +21,7 @@ LOCAL_SOURCES = frozenset({"archive", "demo"})
 
 
 def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[Snapshot]:
-    """Snapshots of a few cases, spread over the matrix: from the shelf, or frozen now where that needs no network."""
+    """Snapshots of a few cases, spread over the matrix; frozen now if that needs no network."""
     by_case = {cell.case_id: cell for cell in cells}
     chosen = sorted(by_case, key=lambda case: sha256(case.encode()).hexdigest())[:RENDERED_CASES]
     shelf = SnapshotLibrary(shared, archive)

@@ -28,7 +28,7 @@ def write(run: Folder, plan: Plan, run_id: str) -> None:
 
 
 def read(run: Folder) -> dict[str, Any]:
-    """The kept forecasts, one per session that ran cells; empty where none was made."""
+    """The kept forecasts, one per session; empty without any."""
     raw = run.read_if_there(FORECAST)
     return dict(json.loads(raw)) if raw else {}
 
