@@ -295,7 +295,7 @@ def test_prompts_that_need_the_network_are_said_to_be_uncounted(tmp_path: Path) 
     made = Case(tmp_path, TEXT.replace("data: demo", "data: {prices: yfinance, filings: edgar}")).plan()
     assert made.to_plain()["not_rendered_because_of"] == ["edgar", "yfinance"]
     assert {one["input_tokens_from"] for one in made.to_plain()["models"].values()} == {"assumed"}
-    assert "NOT counted yet: edgar and yfinance must be asked over the network" in said(made)
+    assert "NOT counted yet: edgar and yfinance are network sources" in said(made)
 
 
 def test_every_cap_says_whether_it_binds_and_for_what(case: Case) -> None:
