@@ -8,14 +8,12 @@ from typing import Any
 
 from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import langchain_messages, tool_spec
-from agents.llms.ollama_server import ModelDetails, OllamaServer
+from agents.llms.ollama_server import KEEP_ALIVE, ModelDetails, OllamaServer
 from agents.llms.ollama_stream import Stream, uncut_transport
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, Warmth, no_wait, output_cap
 from agents.llms.wire import Wire, hooks
 from agents.types import Answer, Model, Request, Server
 
-KEEP_ALIVE = "30m"
-"""Longer than any pause within an arm; after a crash the model is unloaded eventually."""
 _RELOAD_S = 0.5
 _OPTIONS = ("temperature", "top_p", "top_k", "seed")
 
@@ -49,7 +47,10 @@ class Ollama:
         return no_wait()
 
     async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
-        stream = await self._read_stream(request, wire)
+        try:
+            stream = await self._read_stream(request, wire)
+        finally:
+            self._rest.request_ended(request.model.name)
         if not stream.is_done and not stream.is_stopped_loop:
             raise failed("cut_stream", "the stream ended before its last line", "NoLastLine", wire)
         is_verified = (request.model.name, self._num_ctx(request.model)) in self._contexts
@@ -61,7 +62,7 @@ class Ollama:
         return await self._rest.probe(models)
 
     async def warm(self, model: Model) -> Warmth:
-        return await self._rest.warm(model.name, self._num_ctx(model), KEEP_ALIVE)
+        return await self._rest.warm(model.name, self._num_ctx(model))
 
     async def release(self, model: Model, before: Warmth) -> None:
         await self._rest.release(model.name, self._num_ctx(model), before)
@@ -117,7 +118,7 @@ class Ollama:
             "model": request.model.name,
             "num_ctx": self._num_ctx(request.model),
             "num_predict": output_cap(request) or self._num_ctx(request.model),
-            "keep_alive": params.get("keep_alive", KEEP_ALIVE),
+            "keep_alive": KEEP_ALIVE,
             "reasoning": self._think(request.model),
         }
 

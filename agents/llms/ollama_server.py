@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.errors import ModelCallError
+from agents.llms.model_use import InitialState, ModelUse
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ModelReport, ServerReport, Warmth
 from agents.types import Model, Server
 from domain import addresses
@@ -19,6 +21,13 @@ _TIMEOUT_S = 4.0
 _LOAD_TIMEOUT_S = 900.0
 _PULL_TIMEOUT_S = 300.0
 """The longest silence within a pull, which normally reports every few seconds."""
+KEEP_ALIVE = "30m"
+KEEP_ALIVE_S = 1800
+"""The same in seconds: longer than any pause within an arm; after a crash the model is unloaded eventually."""
+LOAD_PARAMETERS = {"truncate": False, "shift": False}
+"""Sent with every request that can load a model: from 0.30 on, another `shift` than that of the loaded model loads it again."""
+_SAME_EXPIRY_S = 5.0
+"""Tolerance for the clocks of two machines."""
 _UNLIMITED = dt.timedelta(days=365)
 """keep_alive -1 is reported as an expiry several centuries ahead."""
 
@@ -41,6 +50,8 @@ class OllamaServer:
         self.server = server
         self.url = address(server)
         self._http: Any = None
+        self._uses: dict[tuple[str, int], ModelUse] = {}
+        self._last_request: dict[str, float] = {}
 
     async def details(self, model: str) -> ModelDetails:
         """Digest, quantisation and capabilities; empty if the server does not answer (the request itself will fail)."""
@@ -57,26 +68,51 @@ class OllamaServer:
         """The model's entry in /api/ps, or None while it is not loaded."""
         return _find_model((await self._get("/api/ps") or {}).get("models"), model)
 
-    async def warm(self, model: str, num_ctx: int, keep_alive: int | str) -> Warmth:
-        """Load a model without prompting it."""
-        before = await self.loaded(model)
+    def request_ended(self, model: str) -> None:
+        """Note that a request to the model has ended now."""
+        self._last_request[model] = time.time()
+
+    async def warm(self, model: str, num_ctx: int) -> Warmth:
+        """Load a model without prompting it. The state before is that before all runs that use it now."""
+
+        async def observe() -> InitialState:
+            entry = await self.loaded(model)
+            return InitialState(entry is not None, _remaining_s(entry) if entry else None)
+
+        use = self._uses[model, num_ctx] = ModelUse(self.url, model)
+        before = await use.begin(observe)
         started = time.perf_counter()
-        await self._post("/api/generate", _load_body(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
+        await self._post("/api/generate", _load_body(model, num_ctx, KEEP_ALIVE), _LOAD_TIMEOUT_S)
         load_s = time.perf_counter() - started
+        self.request_ended(model)
         after = await self.loaded(model) or {}
         return Warmth(
             load_s=load_s,
-            was_loaded=before is not None,
-            keep_alive=_remaining_s(before) if before else None,
+            was_loaded=before.was_loaded,
+            keep_alive=before.keep_alive,
             context_window=after.get("context_length"),
             size_bytes=after.get("size"),
             size_vram_bytes=after.get("size_vram"),
         )
 
     async def release(self, model: str, num_ctx: int, before: Warmth) -> None:
-        """Unload a model that was not loaded before `warm`; restore the keep-alive of one that was."""
-        keep_alive = before.keep_alive if before.was_loaded and before.keep_alive is not None else 0
-        await self._post("/api/generate", _load_body(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
+        """Unload a model that was not loaded before `warm`; restore the keep-alive of one that was.
+
+        A model that somebody else uses stays as it is: another run, another program, or one on another machine.
+        """
+        use = self._uses.pop((model, num_ctx), None) or ModelUse(self.url, model)
+        try:
+            if use.is_last() and not await self._is_used_elsewhere(model, use):
+                keep_alive = before.keep_alive if before.was_loaded and before.keep_alive is not None else 0
+                await self._post("/api/generate", _load_body(model, num_ctx, keep_alive), _LOAD_TIMEOUT_S)
+        finally:
+            use.end(self._last_request.get(model, 0.0))
+
+    async def _is_used_elsewhere(self, model: str, use: ModelUse) -> bool:
+        """Whether the model expires at another time than after the last request of this machine."""
+        entry = await self.loaded(model)
+        last_request = max(self._last_request.get(model, 0.0), use.last_request())
+        return entry is not None and abs(_expires_at(entry) - last_request - KEEP_ALIVE_S) > _SAME_EXPIRY_S
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         name, version = self.server.name, await self._get("/api/version")
@@ -88,6 +124,9 @@ class OllamaServer:
         return ServerReport(name, True, version.get("version"), models=reports)
 
     async def aclose(self) -> None:
+        for (model, _), use in self._uses.items():
+            use.end(self._last_request.get(model, 0.0))
+        self._uses.clear()
         if self._http is not None:
             await self._http.aclose()
 
@@ -200,8 +239,17 @@ def _unsupported_params(model: Model, details: ModelDetails) -> tuple[str | None
 
 
 def _load_body(model: str, num_ctx: int, keep_alive: int | str) -> dict[str, Any]:
-    """With the same num_ctx as the calls, or the model would be loaded twice."""
-    return {"model": model, "keep_alive": keep_alive, "stream": False, "options": {"num_ctx": num_ctx}}
+    """With the same load parameters as the calls, or the model would be loaded twice."""
+    body = {"model": model, "keep_alive": keep_alive, "stream": False, "options": {"num_ctx": num_ctx}}
+    return body | LOAD_PARAMETERS
+
+
+def _expires_at(entry: Mapping[str, Any]) -> float:
+    """Unix time at which a loaded model expires, infinity for an unreadable one."""
+    try:
+        return dt.datetime.fromisoformat(str(entry.get("expires_at"))).timestamp()
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def _remaining_s(entry: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from agents.llms.messages import join
-from agents.llms.ollama_server import ModelDetails
+from agents.llms.ollama_server import LOAD_PARAMETERS, ModelDetails
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import note_sent, token_count, valid_utf8
 from agents.types import Answer, Request, Timing, ToolCall
@@ -37,7 +37,7 @@ def uncut_transport(*, secure: bool) -> UncutTransport:
 
 
 def _uncut(request: httpx.Request) -> httpx.Request:
-    body: dict[str, Any] = json.loads(request.content) | {"truncate": False, "shift": False}
+    body: dict[str, Any] = json.loads(request.content) | LOAD_PARAMETERS
     content = json.dumps(body).encode()
     note_sent(body)
     headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]

@@ -296,6 +296,53 @@ def test_a_model_that_others_use_keeps_the_keep_alive_it_had(fake_models: FakeMo
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("was_loaded", [False, True])
+def test_warm_up_calls_and_release_share_one_load(fake_models: FakeModels, was_loaded: bool) -> None:
+    """0.30 and later: a request without `shift: false` would load the model again."""
+    held = {"model": LLAMA.name, "keep_alive": "4m", "options": {"num_ctx": 4096}, "shift": False}
+    fake_models.control(ollama={"shift_loads": True})
+
+    async def main() -> None:
+        if was_loaded:
+            fake_models._ask("/api/generate", held)
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            before = await clients.warm(LLAMA)
+            await ask(CallSite("trader"), question(LLAMA), OpenAdmission(), clients)
+            await clients.release(LLAMA, before)
+
+    asyncio.run(main())
+    assert fake_models.ledger()["ollama_loads"] == 1
+    assert len(_running(fake_models)) == was_loaded
+
+
+def test_a_run_that_ends_leaves_the_model_to_the_runs_that_use_it(fake_models: FakeModels) -> None:
+    async def main() -> None:
+        server = {"ollama": fake_models.ollama()}
+        async with Clients(server) as first, Clients(server) as second, Clients(server) as third:
+            before = [await clients.warm(LLAMA) for clients in (first, second, third)]
+            await first.release(LLAMA, before[0])
+            await second.release(LLAMA, before[1])
+            assert len(_running(fake_models)) == 1
+            await ask(CallSite("trader"), question(LLAMA), OpenAdmission(), third)
+            await third.release(LLAMA, before[2])
+
+    asyncio.run(main())
+    assert fake_models.ledger()["ollama_loads"] == 1
+    assert _running(fake_models) == []
+
+
+def test_a_model_that_another_program_has_used_meanwhile_stays_loaded(fake_models: FakeModels) -> None:
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            before = await clients.warm(LLAMA)
+            await ask(CallSite("trader"), question(LLAMA), OpenAdmission(), clients)
+            fake_models._ask("/api/generate", {"model": LLAMA.name, "keep_alive": "5m", "options": {"num_ctx": 4096}})
+            await clients.release(LLAMA, before)
+
+    asyncio.run(main())
+    assert len(_running(fake_models)) == 1
+
+
 def test_the_environments_address_is_ignored(fake_models: FakeModels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

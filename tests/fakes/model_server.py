@@ -91,7 +91,11 @@ class FakeServer:
             )
         messages = ollama_wire.messages(body)
         async with self._heard(request, body, messages) as (heard, behaviour):
-            return await self._ollama_answer(request, body, pulled, messages, heard, behaviour)
+            try:
+                return await self._ollama_answer(request, body, pulled, messages, heard, behaviour)
+            finally:
+                if pulled.name in self.memory.loaded:
+                    self.memory.ended(self.memory.loaded[pulled.name], body.get("keep_alive"))
 
     async def ollama_generate(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -102,8 +106,7 @@ class FakeServer:
         if body.get("keep_alive") == 0:
             self.memory.loaded.pop(pulled.name, None)
             return web.json_response(base | {"done_reason": "unload"})
-        num_ctx = (body.get("options") or {}).get("num_ctx", 4096)
-        _, is_new = self.memory.use(pulled, num_ctx, body.get("keep_alive"))
+        _, is_new = self.memory.use(pulled, body)
         load_s = self.memory.load_s if is_new else 0.0
         await asyncio.sleep(load_s)
         return web.json_response(base | {"done_reason": "load"})
@@ -122,7 +125,7 @@ class FakeServer:
         return web.json_response(self.memory.running())
 
     async def ollama_version(self, request: web.Request) -> web.Response:
-        return web.json_response({"version": ollama_wire.VERSION})
+        return web.json_response({"version": self.memory.version})
 
     async def control(self, request: web.Request) -> web.Response:
         told = await request.json()
@@ -211,7 +214,7 @@ class FakeServer:
         behaviour: Behaviour,
     ) -> web.StreamResponse:
         options = body.get("options") or {}
-        loaded, is_new = self.memory.use(pulled, options.get("num_ctx", 4096), body.get("keep_alive"))
+        loaded, is_new = self.memory.use(pulled, body)
         load_s = behaviour.load_s if behaviour.load_s is not None else self.memory.load_s if is_new else 0.0
         await asyncio.sleep(behaviour.latency_s + load_s)
         if (failed := await _failure(request, heard, behaviour, {"error": behaviour.error})) is not None:

@@ -59,6 +59,7 @@ class Loaded:
     pulled: Pulled
     num_ctx: int
     expires_at: dt.datetime
+    shift: bool = True
 
 
 class Memory:
@@ -74,6 +75,9 @@ class Memory:
         """A machine that cannot hold more shrinks the context on load, silently."""
         self.knows_truncate = True
         """0.12 and later obey `truncate: false`; older servers cut whatever is asked."""
+        self.version = VERSION
+        self.shift_loads = False
+        """0.30 and later load a model again for a request with another `shift`, which defaults to true."""
         self.old_cut = False
         """Servers up to 0.17 cut to the whole context, later ones to half of it."""
 
@@ -90,18 +94,22 @@ class Memory:
             else:
                 setattr(self, key, value)
 
-    def use(self, pulled: Pulled, num_ctx: int, keep_alive: Any) -> tuple[Loaded, bool]:
+    def use(self, pulled: Pulled, body: Mapping[str, Any]) -> tuple[Loaded, bool]:
         """The loaded model and whether it had to be loaded; another num_ctx loads it again."""
         self.expire()
-        seconds = _seconds(keep_alive)
-        expires_at = dt.datetime.now(dt.UTC) + (_FOR_EVER if seconds < 0 else dt.timedelta(seconds=seconds))
+        num_ctx = (body.get("options") or {}).get("num_ctx", 4096)
+        shift = body.get("shift") is not False
         effective = min(num_ctx, self.most_context or num_ctx)
         loaded = self.loaded.get(pulled.name)
-        is_new = loaded is None or loaded.num_ctx != effective
+        is_new = loaded is None or loaded.num_ctx != effective or (self.shift_loads and loaded.shift != shift)
         if is_new:
             self.loads += 1
-        self.loaded[pulled.name] = Loaded(pulled, effective, expires_at)
+        self.loaded[pulled.name] = Loaded(pulled, effective, _expiry(body.get("keep_alive")), shift)
         return self.loaded[pulled.name], is_new
+
+    def ended(self, loaded: Loaded, keep_alive: Any) -> None:
+        """The keep-alive counts from the end of a request."""
+        loaded.expires_at = _expiry(keep_alive)
 
     def expire(self) -> None:
         now = dt.datetime.now(dt.UTC)
@@ -195,6 +203,11 @@ def _line(pulled: Pulled) -> dict[str, Any]:
         "digest": pulled.digest,
         "details": pulled.details(),
     }
+
+
+def _expiry(keep_alive: Any) -> dt.datetime:
+    seconds = _seconds(keep_alive)
+    return dt.datetime.now(dt.UTC) + (_FOR_EVER if seconds < 0 else dt.timedelta(seconds=seconds))
 
 
 def _seconds(keep_alive: Any) -> float:
