@@ -110,7 +110,7 @@ def continuous(rng: np.random.Generator, tickers: int, dates: int) -> Rates:
     """Differences of a measured quantity (cost, time, score, return), t on date means."""
     drawn = _correlated(rng, tickers, dates).mean(axis=2)
     given = design.Prior(1.0, BY_DATE)
-    terms: dict[str, Any] = {"cases": tickers * dates, "dates": dates, "given": given}
+    terms: dict[str, Any] = {"cases": tickers * dates, "dates": dates, "assumed": given}
     planned, margin = design.detectable("excess_return_1", **terms), design.provable_margin("excess_return_1", **terms)
     naive = _naive_rate(_correlated(rng, tickers, dates, RUNS // 4))
     name = f"measured, {tickers} tickers x {dates} dates"
@@ -156,7 +156,7 @@ class _Shares:
         for _ in range(6):
             apart = self.differences(truth)[: RUNS // 4].astype(float)
             given = design.Prior(math.sqrt(float((apart**2).mean())), _icc(apart), 0.5)
-            told = ask("usable", cases=self.tickers * self.dates, dates=self.dates, given=given)
+            told = ask("usable", cases=self.tickers * self.dates, dates=self.dates, assumed=given)
             truth = min(told or self.most, 2 * self.most)
         return truth
 
@@ -177,7 +177,7 @@ def failures(rng: np.random.Generator, tickers: int, dates: int) -> Rates:
     given = design.Prior(1.0, BY_DATE)
     met = math.floor(float((counts > 0).sum(axis=1).mean()))
     completed = math.floor(float(counts.sum(axis=1).mean()))
-    terms: dict[str, Any] = {"cases": max(completed, met), "dates": met, "given": given}
+    terms: dict[str, Any] = {"cases": max(completed, met), "dates": met, "assumed": given}
     planned, margin = design.detectable("excess_return_1", **terms), design.provable_margin("excess_return_1", **terms)
     unpaired = _unpaired_bias(hard, fails)
     name = f"failures depend on the case, {tickers} tickers x {dates} dates"
@@ -204,7 +204,7 @@ def overlapping(rng: np.random.Generator, tickers: int, dates: int, every: int, 
     drawn = by_date[:, chosen]
     sd = float(drawn.std())
     given = design.Prior(sd * math.sqrt(tickers), 0.0)
-    terms: dict[str, Any] = {"cases": len(chosen) * tickers, "dates": len(chosen), "given": given}
+    terms: dict[str, Any] = {"cases": len(chosen) * tickers, "dates": len(chosen), "assumed": given}
     planned, margin = design.detectable("excess_return_20", **terms), design.provable_margin("excess_return_20", **terms)
     all_dates = _share(means.of_dates(by_date), None, {BETTER, WORSE})
     hac = _hac_rate(by_date, -(-HORIZON // every) - 1)
@@ -247,16 +247,16 @@ def _hac_rate(by_date: Any, lags: int) -> float:
     return float((np.abs(t) > special.stdtrit(count - 1, 0.975)).mean())
 
 
-# --- several endpoints at once ---------------------------------------------------------------------------------------
+# --- several metrics at once ---------------------------------------------------------------------------------------
 
 
-def family(rng: np.random.Generator, endpoints: int = 4) -> Rates:
-    """Four correlated endpoints of one pair under Holm: a run is wrong when any of them gets a wrong verdict."""
+def family(rng: np.random.Generator, metrics: int = 4) -> Rates:
+    """Four correlated metrics of one pair under Holm: a run is wrong when any of them gets a wrong verdict."""
     tickers, dates, runs = 10, 20, RUNS // 4
     shared = _correlated(rng, tickers, dates, runs).mean(axis=2)
-    drawn = [(shared + _correlated(rng, tickers, dates, runs).mean(axis=2)) / math.sqrt(2) for _ in range(endpoints)]
+    drawn = [(shared + _correlated(rng, tickers, dates, runs).mean(axis=2)) / math.sqrt(2) for _ in range(metrics)]
     given = design.Prior(1.0, BY_DATE)
-    terms: dict[str, Any] = {"cases": tickers * dates, "dates": dates, "given": given, "level": LEVEL / endpoints}
+    terms: dict[str, Any] = {"cases": tickers * dates, "dates": dates, "assumed": given, "level": LEVEL / metrics}
     planned, margin = design.detectable("excess_return_1", **terms), design.provable_margin("excess_return_1", **terms)
     assert planned is not None
     assert margin is not None
@@ -264,11 +264,11 @@ def family(rng: np.random.Generator, endpoints: int = 4) -> Rates:
     def codes(truths: list[float], allowed: float | None) -> Any:
         return _family_codes([means.of_dates(one + truth) for one, truth in zip(drawn, truths, strict=True)], allowed)
 
-    nothing, half = [0.0] * endpoints, [0.0] * (endpoints // 2)
-    mixed = [*half, *[-margin] * (endpoints - len(half))]
+    nothing, half = [0.0] * metrics, [0.0] * (metrics // 2)
+    mixed = [*half, *[-margin] * (metrics - len(half))]
     wrong = (
         np.isin(codes(nothing, None), [BETTER, WORSE]),
-        np.isin(codes([-margin] * endpoints, margin), [BETTER, EQUIVALENT, NOT_WORSE]),
+        np.isin(codes([-margin] * metrics, margin), [BETTER, EQUIVALENT, NOT_WORSE]),
         np.concatenate(
             [
                 np.isin(codes(mixed, margin)[:, : len(half)], [BETTER, WORSE]),
@@ -279,11 +279,11 @@ def family(rng: np.random.Generator, endpoints: int = 4) -> Rates:
     )
     covered = [_covered(means.of_dates(one), 0.0) for one in drawn]
     return Rates(
-        name=f"{endpoints} endpoints under Holm, {tickers} tickers x {dates} dates",
+        name=f"{metrics} metrics under Holm, {tickers} tickers x {dates} dates",
         interval="t",
         wrong_verdict_rate=max(float(one.any(axis=1).mean()) for one in wrong),
         coverage_95=max(covered, key=lambda rate: abs(rate - 0.95)),
-        decided_at_planned_power=float((codes([planned] * endpoints, None) == BETTER).mean()),
+        decided_at_planned_power=float((codes([planned] * metrics, None) == BETTER).mean()),
         equivalent_at_planned_power=float((codes(nothing, margin) == EQUIVALENT).mean()),
         equivalent_without_power=float((codes(nothing, _powered_margin(means.of_dates(drawn[0])) / 2) == EQUIVALENT).mean()),
         planned_difference=planned,
@@ -292,7 +292,7 @@ def family(rng: np.random.Generator, endpoints: int = 4) -> Rates:
 
 
 def _family_codes(samples: list[means.Mean], margin: float | None) -> Any:
-    """Verdicts of every run and endpoint, at the level that Holm leaves (runs x endpoints)."""
+    """Verdicts of every run and metric, at the level that Holm leaves (runs x metrics)."""
     singles = [[means.Mean(*one) for one in zip(s.value, s.se, s.df, strict=True)] for s in samples]
     levels = np.array(
         [verdict.holm_level([verdict.p_values(one, margin) for one in of_run], LEVEL) for of_run in zip(*singles, strict=True)]

@@ -1,4 +1,4 @@
-"""The test vector of strategy figures, held against a real archive: buy twenty stocks, hold them, and count to the digit."""
+"""`python -m reports`: check the strategy figures against a published test vector over a real archive."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ LEFT_OUT = "SPY"
 
 @dataclass(frozen=True)
 class CheckedFigure:
-    """One figure of the vector."""
+    """One figure of the test vector."""
 
     name: str
     expected: float
     digits: int
-    found: float
+    computed: float
 
     @property
     def agrees(self) -> bool:
-        return f"{self.found:.{self.digits}f}" == f"{self.expected:.{self.digits}f}"
+        return f"{self.computed:.{self.digits}f}" == f"{self.expected:.{self.digits}f}"
 
     def __str__(self) -> str:
         word = "agrees" if self.agrees else "DIFFERS"
-        return f"{word:8} {self.name:48} expected {self.expected:.{self.digits}f}  found {self.found:.{self.digits + 3}f}"
+        return f"{word:8} {self.name:48} expected {self.expected:.{self.digits}f}  found {self.computed:.{self.digits + 3}f}"
 
 
 def check_figures(archive: Path) -> list[CheckedFigure]:
-    """The vector over the djia-2025 archive. Raises FileNotFoundError without its prices, ValueError on other bars."""
+    """Check the vector over the djia-2025 archive. Raises FileNotFoundError without prices, ValueError without its sessions."""
     opens, closes = (_prices(archive, column) for column in ("open", "close"))
     at_open, at_close = (_buy_and_hold(prices) for prices in (opens, closes))
     return [
@@ -79,12 +79,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Numbers, ver
 
 @app.callback()
 def _group() -> None:
-    """Keeps sub-commands by name while there is one."""
+    """Keep the sub-command's name, although there is only one."""
 
 
 @app.command()
 def conformance(archive: Annotated[Path, typer.Option(help="Folder of the djia-2025 archive.")]) -> None:
-    """Hold the strategy figures against a published test vector, to the digit; exit code 1 when one differs."""
+    """Compare the strategy figures with a published test vector, to the last digit; exit code 1 if one differs."""
     pass  # DROPPED
 
     try:

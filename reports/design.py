@@ -1,4 +1,4 @@
-"""How far a design reaches: detectable difference, provable margin and cases needed, from the scatter of paired differences.
+"""Power of a design: detectable difference, provable margin and cases needed, from the variation of paired differences.
 
 Formulas: standard errors of a difference times (t at the level + t at the power), at the design effect of dates
 1 + (cases per date - 1) x icc; shares of small samples by enumeration of the exact interval.
@@ -29,7 +29,7 @@ MOST_DATES = 100_000
 
 @dataclass(frozen=True)
 class Prior:
-    """How much paired differences of an endpoint vary, until a run tells it."""
+    """Assumed variation of the paired differences of a metric, before a run has measured it."""
 
     sd: float
     """Standard deviation of the difference between two arms in one case; of its logarithm for ratios."""
@@ -68,49 +68,49 @@ DAILY_EXCESS_SD = 0.016
 """Standard deviation of one stock's excess return over one session (large US companies); positions differ by 1 on average."""
 
 
-def prior(endpoint: str) -> Prior:
-    """The prior of an endpoint. Raises KeyError on an unknown one."""
-    if match := re.fullmatch(r"excess_return_(\d+)", endpoint):
+def prior(name: str) -> Prior:
+    """The prior of a metric. Raises KeyError if unknown."""
+    if match := re.fullmatch(r"excess_return_(\d+)", name):
         sd = DAILY_EXCESS_SD * math.sqrt(int(match[1]))
         return Prior(sd, 0.05, 0.3, "1.6 % a session, growing with its root")
-    return PRIORS[re.sub(r"_\d+$", "", endpoint) if endpoint not in PRIORS else endpoint]
+    return PRIORS[re.sub(r"_\d+$", "", name) if name not in PRIORS else name]
 
 
 def detectable(
-    endpoint: str, *, cases: int, dates: int, repeats: float = 1.0, given: Prior | None = None, level: float = LEVEL
+    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = LEVEL
 ) -> float | None:
-    """Smallest true difference that a verdict would call in 80 of 100 runs, a fraction (0.1 is 10 points, or a ratio of 1.1).
+    """Smallest true difference that a verdict detects in 80 of 100 runs, as a fraction (0.1: 10 points or a ratio of 1.1).
 
     None below two dates. For outcomes, dates are non-overlapping windows (stats.windows.of_dates).
     """
-    design = _Design(metric(endpoint), given or prior(endpoint), cases, dates, repeats, level)
+    design = _Design(metric_named(name), assumed or prior(name), cases, dates, repeats, level)
     return None if dates < 2 else design.unlogged(design.detectable())
 
 
 def provable_margin(
-    endpoint: str, *, cases: int, dates: int, repeats: float = 1.0, given: Prior | None = None, level: float = LEVEL
+    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = LEVEL
 ) -> float | None:
-    """Smallest margin within which equivalence would be shown in 80 of 100 runs if there were no difference."""
-    design = _Design(metric(endpoint), given or prior(endpoint), cases, dates, repeats, level)
+    """Smallest margin for which equivalence would be shown in 80 of 100 runs if there were no difference."""
+    design = _Design(metric_named(name), assumed or prior(name), cases, dates, repeats, level)
     return None if dates < 2 else design.unlogged(design.provable())
 
 
 def cases_needed(
-    endpoint: str,
+    name: str,
     *,
     cases_per_date: float,
     difference: float | None = None,
     margin: float | None = None,
     repeats: float = 1.0,
-    given: Prior | None = None,
+    assumed: Prior | None = None,
     level: float = LEVEL,
 ) -> int | None:
     """Cases to detect this difference, or to prove equivalence within this margin, at 80 % power; None beyond 100,000 dates."""
 
     def is_enough(dates: int) -> bool:
         cases = max(round(cases_per_date * dates), dates)
-        terms: dict[str, Any] = {"cases": cases, "dates": dates, "repeats": repeats, "given": given, "level": level}
-        reached = detectable(endpoint, **terms) if margin is None else provable_margin(endpoint, **terms)
+        terms: dict[str, Any] = {"cases": cases, "dates": dates, "repeats": repeats, "assumed": assumed, "level": level}
+        reached = detectable(name, **terms) if margin is None else provable_margin(name, **terms)
         return reached is not None and reached <= (difference if margin is None else margin)  # type: ignore[operator]
 
     high = 2
@@ -125,14 +125,14 @@ def cases_needed(
     return max(round(cases_per_date * high), high)
 
 
-def metric(endpoint: str) -> Metric:
-    """The endpoint's declaration. Raises KeyError with what is known."""
-    horizon = re.search(r"_(\d+)$", endpoint)
-    horizons = sorted({*HORIZONS, *([int(horizon[1])] if horizon and not endpoint.startswith("service") else [])})
-    known = {one.name: one for one in catalog.all_metrics(horizons)}
-    if endpoint not in known:
-        raise KeyError(f"unknown endpoint {endpoint!r}; known: {', '.join(catalog.metric_names())}")
-    return known[endpoint]
+def metric_named(name: str) -> Metric:
+    """The metric of this name. Raises KeyError that lists the known ones."""
+    horizon = re.search(r"_(\d+)$", name)
+    horizons = sorted({*HORIZONS, *([int(horizon[1])] if horizon and not name.startswith("service") else [])})
+    metrics_by_name = {each.name: each for each in catalog.all_metrics(horizons)}
+    if name not in metrics_by_name:
+        raise KeyError(f"unknown name {name!r}; known: {', '.join(catalog.metric_names())}")
+    return metrics_by_name[name]
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _Design:
         return float(_trinomial(gains, losses, count, *self._discordant(difference))[low > 0].sum())
 
     def _discordant(self, difference: float) -> tuple[float, float]:
-        """Chances of a case for the arm and of one for the baseline; a big difference needs more discordance than the prior."""
+        """Probabilities of a case won by the arm and by the baseline; a large difference raises the prior's discordance."""
         discordance = min(max(self.prior.sd**2, difference), 1.0)
         return (discordance + difference) / 2, (discordance - difference) / 2
 

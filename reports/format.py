@@ -14,7 +14,7 @@ THIN = "\u202f"
 
 
 def known(value: Any) -> bool:
-    """Whether there is a number: None, NaN and NA are none."""
+    """Return whether a value is a number; None, NaN and NA are not."""
     if value is None or isinstance(value, str):
         return False
     try:
@@ -24,7 +24,7 @@ def known(value: Any) -> bool:
 
 
 def unknown(reason: str = "", word: str = "unknown") -> Markup:
-    """What stands where a number was not earned."""
+    """Placeholder for an unknown number, with the reason as a title."""
     if not reason:
         return Markup('<span class="unknown">{}</span>').format(word)
     return Markup('<span class="unknown" title="{0}">{1}<span class="sr">: {0}</span></span>').format(reason, word)
@@ -47,7 +47,7 @@ def usd(value: Number, reason: str = "") -> Markup:
 
 
 def usd_text(value: float) -> str:
-    """US dollars: two places from a dollar up, three significant digits below."""
+    """US dollars: two decimals from $1, three significant digits below."""
     sign = "-" if value < 0 else ""
     size = abs(value)
     return f"{sign}${size:,.2f}" if size >= 1 or size == 0 else f"{sign}${significant(size)}"
@@ -58,7 +58,7 @@ def seconds(value: Number, reason: str = "") -> Markup:
 
 
 def seconds_text(value: float) -> str:
-    """A duration in the unit that a reader would use."""
+    """A duration in ms, s, min or h."""
     if value < 0.0005:
         return f"0{THIN}s" if value == 0 else f"<1{THIN}ms"
     if value < 1:
@@ -91,15 +91,15 @@ def excess(value: Number, reason: str = "") -> Markup:
 
 
 def datum(value: object) -> Markup | str:
-    """One value of the frozen inputs, as it stands there."""
+    """One value of the frozen inputs."""
     if value is None:
         return unknown()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def count(value: Number, one: str, many: str = "", reason: str = "") -> Markup:
+def count(value: Number, singular: str, plural: str = "", reason: str = "") -> Markup:
     """A whole number with its noun: 1 case, 2 cases."""
-    return _written(value, lambda n: f"{n:,.0f} {one if n == 1 else many or one + 's'}", reason)
+    return _written(value, lambda n: f"{n:,.0f} {singular if n == 1 else plural or singular + 's'}", reason)
 
 
 def number(value: Number, unit: str = "", digits: int = 3, reason: str = "") -> Markup:
@@ -107,7 +107,7 @@ def number(value: Number, unit: str = "", digits: int = 3, reason: str = "") -> 
 
 
 def integer(value: Number, reason: str = "") -> Markup:
-    """A whole number whose unit stands in the heading of its column."""
+    """A whole number without a unit, for columns whose heading names it."""
     return _written(value, lambda n: f"{n:,.0f}", reason)
 
 
@@ -123,24 +123,24 @@ _HIDDEN = re.compile(
 
 
 def visible(text: str) -> Markup:
-    """HTML of a text in which hidden characters stand as a boxed code point, for example U+202E."""
+    """Escaped HTML in which hidden characters are shown as a boxed code point, for example U+202E."""
     return Markup(_HIDDEN.sub(_boxed, str(escape(text.replace("\r\n", "\n")))))
 
 
 def plain(text: str) -> str:
-    """The same without markup, for attributes, file cells and terminals."""
-    return _HIDDEN.sub(lambda found: f"[{_code(found)}]", text.replace("\r\n", "\n"))
+    """The same as plain text, for attributes, files and terminals."""
+    return _HIDDEN.sub(lambda hidden: f"[{_code(hidden)}]", text.replace("\r\n", "\n"))
 
 
 def slug(text: str) -> str:
-    """A file name that only holds letters, digits, dot, dash, underscore and @; never empty, never a path."""
-    safe = re.sub(r"[^A-Za-z0-9._@-]", lambda found: f"~{ord(found[0]):x}", text)
+    """A file name of letters, digits, dot, dash, underscore and @; never empty, never a path."""
+    safe = re.sub(r"[^A-Za-z0-9._@-]", lambda char: f"~{ord(char[0]):x}", text)
     return safe if safe.strip(".") else f"~{safe}"
 
 
-def _boxed(found: re.Match[str]) -> str:
-    return f'<span class="hid">{_code(found)}</span>'
+def _boxed(hidden: re.Match[str]) -> str:
+    return f'<span class="hid">{_code(hidden)}</span>'
 
 
-def _code(found: re.Match[str]) -> str:
-    return f"U+{ord(found[0]):04X}"
+def _code(hidden: re.Match[str]) -> str:
+    return f"U+{ord(hidden[0]):04X}"

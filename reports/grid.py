@@ -1,4 +1,4 @@
-"""The grid of decisions: one row per case, one cell per arm, a mark for each distinct answer among its repeats."""
+"""The grid of decisions: one row per case, one column per arm, one mark per distinct answer among its repeats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Mark:
     """One distinct answer of an arm to a case."""
 
     word: str
-    """The rating, or why there is none."""
+    """The rating, or the reason why there is none."""
     times: int
 
     @property
@@ -39,22 +39,22 @@ class CaseRow:
     ticker: str
     date: dt.date
     marks: Mapping[str, tuple[Mark, ...]]
-    """arm -> its answers, the most frequent first; an arm that did not run is missing."""
+    """arm -> its answers, most frequent first; without arms that did not run."""
     differs: bool
-    """Whether the arms do not all give the same majority answer."""
+    """Whether the majority answers of the arms differ."""
     outcome: float | None
     """Excess return over the shown horizon; None when pending or missing."""
 
     @property
     def flips(self) -> bool:
-        """Whether some arm answered its repeats differently."""
+        """Whether the repeats of some arm differ."""
         return any(len(marks) > 1 for marks in self.marks.values())
 
 
 def rows(run: Run) -> list[CaseRow]:
-    """All cases by date and ticker; of an unfinished run the whole ones."""
+    """All cases by date and ticker; of an unfinished run, the complete ones."""
     outcomes = _outcomes(run)
-    cells = run.judged.sort_values(["date", "ticker", "repeat"], kind="stable")
+    cells = run.measured_cells.sort_values(["date", "ticker", "repeat"], kind="stable")
     answers: dict[str, dict[str, list[str]]] = {}
     facts: dict[str, tuple[str, dt.date]] = {}
     columns = (cells[name] for name in ("case_id", "ticker", "date", "arm", "rating", "status", "decision_status"))
@@ -65,7 +65,7 @@ def rows(run: Run) -> list[CaseRow]:
 
 
 def word(rating: Any, status: Any, decision: Any) -> str:
-    """The rating; without one, what went wrong: the cell's status, else the decision's."""
+    """The rating, else the cell's status, else the decision's status."""
     if isinstance(rating, str) and rating in SCORES:
         return rating
     if status != "ok":
@@ -74,23 +74,23 @@ def word(rating: Any, status: Any, decision: Any) -> str:
 
 
 def horizon(run: Run) -> int | None:
-    """The horizon whose outcome the grid shows: 5 sessions when declared, else the middle one."""
+    """The horizon whose outcome the grid shows: 5 sessions if declared, else the middle one."""
     there = sorted(run.horizons)
     return 5 if 5 in there else there[len(there) // 2] if there else None
 
 
-def distribution(found: Sequence[CaseRow], arm: str) -> Counter[str]:
-    """Answer -> how often the arm gave it."""
+def distribution(case_rows: Sequence[CaseRow], arm: str) -> Counter[str]:
+    """Return answer -> how often the arm gave it."""
     counts: Counter[str] = Counter()
-    for row in found:
+    for row in case_rows:
         for mark in row.marks.get(arm, ()):
             counts[mark.word] += mark.times
     return counts
 
 
-def flips(found: Sequence[CaseRow], arm: str) -> tuple[int, int]:
+def flips(case_rows: Sequence[CaseRow], arm: str) -> tuple[int, int]:
     """(cases in which the arm's repeats disagree, cases with more than one repeat)."""
-    repeated = [row.marks[arm] for row in found if sum(m.times for m in row.marks.get(arm, ())) > 1]
+    repeated = [row.marks[arm] for row in case_rows if sum(m.times for m in row.marks.get(arm, ())) > 1]
     return sum(len(marks) > 1 for marks in repeated), len(repeated)
 
 

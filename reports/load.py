@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def arm_names(experiment: Mapping[str, Any]) -> tuple[str, ...]:
-    """Arms in the order of the file; without `arms` each model is one."""
+    """Arms in the order of the file; without `arms` each model is an arm."""
     return tuple(experiment.get("arms") or experiment.get("models") or ())
 
 
@@ -31,7 +31,7 @@ def rule_arms(experiment: Mapping[str, Any]) -> frozenset[str]:
 
 
 def models_of(experiment: Mapping[str, Any], arm: str) -> tuple[str, ...]:
-    """Names of the models (as the provider knows them) that play in an arm; none for a rule."""
+    """Provider names of the models of an arm; none for a rule."""
     models = experiment.get("models") or {}
     lineup = (experiment.get("arms") or {}).get(arm, {"all": arm})
     aliases = dict.fromkeys(alias for alias in lineup.values() if isinstance(alias, str) and alias in models)
@@ -40,20 +40,20 @@ def models_of(experiment: Mapping[str, Any], arm: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Declared:
-    """Terms of the comparison."""
+    """What the experiment declares about the comparison."""
 
     baseline: str | None
-    """Arm that the others are held against; the first one unless said."""
+    """Arm that the others are compared with; default: the first arm."""
     margins: Mapping[str, float | None]
-    """Declared endpoint -> difference that does not matter (a fraction: 2pp is 0.02), None without one."""
+    """Declared metric -> margin as a fraction (2pp is 0.02); None without one."""
 
 
 def declared_terms(experiment: Mapping[str, Any], arms: Sequence[str]) -> Declared:
-    """The terms of a resolved experiment. Raises ValueError on a margin that is none."""
-    said = experiment.get("compare") or {}
-    baseline = said.get("baseline") or (arms[0] if arms else None)
+    """The comparison declared by a resolved experiment. Raises ValueError on an invalid margin."""
+    compare = experiment.get("compare") or {}
+    baseline = compare.get("baseline") or (arms[0] if arms else None)
     # Runs of version 0.1.0 call metrics endpoints.
-    metrics = said.get("metrics") or said.get("endpoints") or {}
+    metrics = compare.get("metrics") or compare.get("endpoints") or {}
     return Declared(baseline, {name: margin((terms or {}).get("margin")) for name, terms in metrics.items()})
 
 
@@ -70,12 +70,12 @@ HEAVY: Mapping[str, frozenset[str]] = {
 
 
 class NoRun(Exception):
-    """The folder holds no run; the message names it and the mend."""
+    """The folder holds no run; the message names the folder and the fix."""
 
 
 @dataclass(eq=False)
 class Run:
-    """One run folder; every table is read when it is first asked for."""
+    """One run folder; tables are read on first use."""
 
     path: str
     experiment: dict[str, Any]
@@ -97,24 +97,24 @@ class Run:
 
     @cached_property
     def declared(self) -> Declared:
-        """Baseline, endpoints and margins as the experiment declares them."""
+        """Baseline, metrics and margins as the experiment declares them."""
         return declared_terms(self.experiment, self.arms)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
-        """Arms in the order of the experiment, then any others that left cells."""
+        """Arms in the order of the experiment, then other arms with cells."""
         named = arm_names(self.experiment)
-        found = sorted(set(self.cells["arm"]) - set(named))
-        return (*named, *found)
+        unnamed = sorted(set(self.cells["arm"]) - set(named))
+        return (*named, *unnamed)
 
     @cached_property
     def horizons(self) -> tuple[int, ...]:
-        said = (self.experiment.get("outcomes") or {}).get("horizons") or HORIZONS
-        return tuple(int(horizon) for horizon in said)
+        declared = (self.experiment.get("outcomes") or {}).get("horizons") or HORIZONS
+        return tuple(int(horizon) for horizon in declared)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """One row per ended cell, without the roles' texts; replayed and judged cells stand apart."""
+        """One row per ended pipeline cell, without the roles' texts; see `replays` and `judgements` for the others."""
         return _of_kind(self._all_cells, "pipeline")
 
     @cached_property
@@ -151,12 +151,12 @@ class Run:
 
     @cached_property
     def whole_cases(self) -> frozenset[str]:
-        """Cases that every arm has ended, with as many repeats in each arm that has models."""
+        """Cases that every arm has ended, with equal repeats in all arms with models."""
         return _whole_cases(self.cells, self.arms, rule_arms(self.experiment))
 
     @cached_property
     def is_interim(self) -> bool:
-        """Whether cells are still to come: such a run is described, never judged."""
+        """Whether cells are still missing: such a run is described, without verdicts."""
         state = str(self.manifest.get("state") or self.manifest.get("status") or "")
         expected = self.manifest.get("cells")
         if isinstance(expected, int) and len(self.cells) < expected:
@@ -164,14 +164,14 @@ class Run:
         return state != "" and state not in ("done", "finished", "complete")
 
     @cached_property
-    def judged(self) -> pd.DataFrame:
-        """The cells that numbers are made of: all of a finished run, the whole cases of an interim one."""
+    def measured_cells(self) -> pd.DataFrame:
+        """The cells used for numbers: all of a finished run, the complete cases of an interim one."""
         if not self.is_interim:
             return self.cells
         return self.cells[self.cells["case_id"].isin(self.whole_cases)]
 
     def table(self, name: str, columns: Sequence[str] | None = None, where: Any = None) -> pd.DataFrame:
-        """One table as a frame; `columns` may name heavy ones, `where` is a pyarrow dataset filter. Missing: no rows."""
+        """One table as a frame (empty if missing). `columns` may name heavy ones; `where` is a pyarrow dataset filter."""
         from reports import tables
 
         schema = tables.TABLES[name]
@@ -179,7 +179,7 @@ class Run:
         return _frame(self._read(name, wanted, where), schema, wanted)
 
     def read_text(self, name: str) -> str | None:
-        """A small text file of the run folder, None where there is none."""
+        """A small text file of the run folder; None if missing."""
         raw = _bytes(self.filesystem, f"{self.path.rstrip('/')}/{name}")
         return None if raw is None else raw.decode("utf-8", errors="replace")
 
@@ -208,13 +208,16 @@ def load(path: str | Any) -> Run:
 
 
 def messages_of(run: Run, ids: Collection[str]) -> dict[str, tuple[str, str]]:
-    """message_id -> role and text of a part."""
-    found = run.table("messages", None, among(list(set(ids)), "message_id"))
-    return {one: (role, text or "") for one, role, text in zip(found["message_id"], found["role"], found["text"], strict=True)}
+    """Return message_id -> (role, text) of prompt parts."""
+    messages = run.table("messages", None, among(list(set(ids)), "message_id"))
+    return {
+        message_id: (role, text or "")
+        for message_id, role, text in zip(messages["message_id"], messages["role"], messages["text"], strict=True)
+    }
 
 
 def among(values: Sequence[str], column: str = "cell_id") -> Any:
-    """A filter: the column holds one of these texts."""
+    """Dataset filter: the column is one of these values."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
@@ -235,7 +238,7 @@ FLOW: tuple[str, ...] = (
     "neutral",
     "portfolio_manager",
 )
-"""Order in which readers know the roles; others follow in the order in which they ran."""
+"""Order of the roles in the pipeline; other roles follow in the order in which they ran."""
 
 
 def flow(roles: Iterable[str]) -> list[str]:
@@ -274,13 +277,13 @@ def _json(filesystem: fs.FileSystem, file: str) -> dict[str, Any] | None:
 
 
 def _frame(table: pa.Table | None, schema: pa.Schema, wanted: Sequence[str]) -> pd.DataFrame:
-    """The table with every wanted column: what an older run lacks is NULL."""
+    """The table with every wanted column; columns that an older run lacks are NULL."""
     import pyarrow as pa
 
-    known = pa.schema([schema.field(name) for name in wanted if name in schema.names])
+    wanted_schema = pa.schema([schema.field(name) for name in wanted if name in schema.names])
     if table is None:
-        table = known.empty_table()
-    for column in known:
+        table = wanted_schema.empty_table()
+    for column in wanted_schema:
         if column.name not in table.column_names:
             table = table.append_column(column, pa.nulls(table.num_rows, column.type))
     frame: pd.DataFrame = table.select(list(wanted)).to_pandas(date_as_object=False)
@@ -288,7 +291,7 @@ def _frame(table: pa.Table | None, schema: pa.Schema, wanted: Sequence[str]) -> 
 
 
 def _of_kind(cells: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Cells of one kind; those of a run that knew no kinds are the pipeline's."""
+    """Cells of one kind; without a kind (older runs) they are pipeline cells."""
     return cells[cells["kind"].fillna("pipeline") == kind]
 
 
@@ -301,7 +304,7 @@ def _whole_cases(cells: pd.DataFrame, arms: Sequence[str], rules: frozenset[str]
 
 
 def write_file(run: Run, name: str, text: str) -> str:
-    """Put a file into the run folder, whole or not at all."""
+    """Write a file into the run folder, atomically on a local disk; return its path."""
     from pyarrow import fs
 
     target = f"{run.path.rstrip('/')}/{name}"

@@ -14,7 +14,7 @@ COST_BASES = ("api_price", "gpu_time", "cpu_time", "energy", "estimate", "mixed"
 
 ARROW = " > "
 ITSELF = "itself"
-"""Target of a replay in which each role's own model answers again, where several play."""
+"""Target of a replay in which each role's own model answers again, for arms with several models."""
 JUDGES = " judges "
 
 _TEXT = pa.string()
@@ -46,32 +46,32 @@ _CELLS: tuple[_Column, ...] = (
     ("rating", _TEXT, "Buy | Overweight | Hold | Underweight | Sell; NULL when no usable decision came."),
     ("action", _TEXT, "BUY | HOLD | SELL; NULL when no usable decision came."),
     ("score", pa.int32(), "+2 (Buy) to -2 (Sell); NULL when no usable decision came."),
-    ("confidence", _REAL, "0 to 1 as the model said it."),
-    ("target_price", _REAL, "Price target as the model said it, in the prices of the snapshot."),
-    ("horizon", _TEXT, "Horizon as the model said it."),
+    ("confidence", _REAL, "0 to 1, as stated by the model."),
+    ("target_price", _REAL, "Price target as stated by the model, in the prices of the snapshot."),
+    ("horizon", _TEXT, "Horizon as stated by the model."),
     ("rationale", _TEXT, "The decision's own reasoning."),
     ("reports", _TEXT_MAP, "Text of each role, in the order of the flow (role, or role/round in debates)."),
     ("stage_ratings", _TEXT_MAP, "Rating after each deciding stage: research_manager, trader, portfolio_manager."),
     ("tool_skill", _INT_MAP, "calls, valid, unknown_tool, bad_arguments, capped_rounds of a cell with tools."),
-    ("masked", pa.bool_(), "Whether ticker, names and dates were neutered and prices rescaled."),
+    ("masked", pa.bool_(), "Whether ticker, names and dates were masked and prices rescaled."),
     ("cost_usd", _REAL, "Sum of its calls' cost_usd over all attempts; NULL when one of them is NULL."),
     (
         "api_cost_usd",
         _REAL,
-        "What was billed by hosted models, over all attempts; NULL when a hosted call's cost is NULL.",
+        "What hosted models billed, over all attempts; NULL when a hosted call's cost is NULL.",
     ),
     ("cost_basis", _TEXT, "The calls' common basis, else mixed."),
     ("llm_calls", _INT, "Requests sent, failed ones included."),
-    ("input_tokens", _INT, "Sum over calls, cache reads and writes included; NULL when one is not told."),
-    ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not told."),
-    ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not told."),
-    ("output_tokens", _INT, "Sum over calls, reasoning included; NULL when one is not told."),
-    ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not told."),
+    ("input_tokens", _INT, "Sum over calls, cache reads and writes included; NULL when one is not reported."),
+    ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not reported."),
+    ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not reported."),
+    ("output_tokens", _INT, "Sum over calls, reasoning included; NULL when one is not reported."),
+    ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not reported."),
     ("queued_s", _REAL, "Seconds that its calls waited for a slot."),
     (
         "service_s",
         _REAL,
-        "Seconds of service: wall_s without the time in which all it did was wait for a slot or a back-off.",
+        "Seconds of service: wall_s without the time spent only waiting for a slot or a back-off.",
     ),
     ("wall_s", _REAL, "Seconds from start to end of the last attempt."),
     ("attempts", pa.int32(), "Executions of this cell, the last one included."),
@@ -101,21 +101,21 @@ _CALLS: tuple[_Column, ...] = (
     ("outcome", _TEXT, "answered | failed | killed."),
     ("provider", _TEXT, "openai | ollama | llamacpp ..."),
     ("server", _TEXT, "Server name from servers.yaml."),
-    ("model_requested", _TEXT, "Model name as asked for."),
+    ("model_requested", _TEXT, "Model name as requested."),
     ("model_returned", _TEXT, "Model name as the server reported it."),
     ("request_hash", _TEXT, "Hash of what was asked of which model; NULL in runs of version 0.1.0."),
-    ("model_digest", _TEXT, "Digest of the weights where the server tells it."),
+    ("model_digest", _TEXT, "Digest of the weights, if the server reports it."),
     ("message_ids", _TEXTS, "Ordered ids of the prompt's parts; adjacent parts of one role join with a blank line."),
     ("response", _TEXT, "The answer's text, whole."),
-    ("reasoning", _TEXT, "Reasoning text or summary where the server gives one."),
+    ("reasoning", _TEXT, "Reasoning text or summary, if the server returns one."),
     ("tool_calls", _TEXT, "JSON list of {id, name, arguments} as the model wrote them; NULL when there are none."),
     ("parsed", _TEXT, "JSON of the typed object read from the response; NULL when none was."),
     ("finish_reason", _TEXT, "stop | length | tool_calls | refused | content_filter | repeated | unknown."),
-    ("input_tokens", _INT, "Includes cache reads and writes; NULL when not told."),
-    ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not told."),
-    ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not told."),
-    ("output_tokens", _INT, "Includes reasoning; NULL when not told."),
-    ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not told."),
+    ("input_tokens", _INT, "Includes cache reads and writes; NULL when not reported."),
+    ("cached_tokens", _INT, "Part of input_tokens read from a cache; NULL when not reported."),
+    ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not reported."),
+    ("output_tokens", _INT, "Includes reasoning; NULL when not reported."),
+    ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not reported."),
     ("context_window", _INT, "Effective context of the model in tokens, where known."),
     ("truncated", pa.bool_(), "The prompt or the answer was cut."),
     ("params", _TEXT, "JSON of the parameters really sent."),
@@ -125,9 +125,9 @@ _CALLS: tuple[_Column, ...] = (
     ("backoff_s", _REAL, "Seconds waited after a failed request before it."),
     ("ttft_s", _REAL, "Seconds to the first token."),
     ("duration_s", _REAL, "Seconds from request to whole answer or failure."),
-    ("load_s", _REAL, "Seconds of loading the model, as the server says."),
-    ("prefill_s", _REAL, "Seconds of reading the prompt, as the server says."),
-    ("decode_s", _REAL, "Seconds of generating, as the server says."),
+    ("load_s", _REAL, "Seconds of loading the model, as reported by the server."),
+    ("prefill_s", _REAL, "Seconds of reading the prompt, as reported by the server."),
+    ("decode_s", _REAL, "Seconds of generating, as reported by the server."),
     ("http_status", pa.int32(), "HTTP status of a failed request."),
     ("error_type", _TEXT, "Cause of the failure, one of agents.CAUSES."),
     ("error", _TEXT, "One sentence on the failure, without secrets."),
@@ -137,7 +137,7 @@ _CALLS: tuple[_Column, ...] = (
     (
         "cold_usd",
         _REAL,
-        "cost_usd as it would be if no cache had been warm; NULL for hardware of one's own and unknown prices.",
+        "cost_usd as it would be if no cache had been warm; NULL for self-hosted models and unknown prices.",
     ),
     ("request_id", _TEXT, "The provider's id of the request."),
 )
@@ -156,7 +156,7 @@ _OUTCOMES: tuple[_Column, ...] = (
     ("exit_at", pa.date32(), "Session of the exit."),
     ("exit", _REAL, "Open of exit_at, adjusted for splits and dividends between entry and exit."),
     ("return", _REAL, "exit / entry - 1."),
-    ("benchmark", _TEXT, "What the excess is measured against."),
+    ("benchmark", _TEXT, "Benchmark of the excess return."),
     ("excess", _REAL, "return minus the benchmark's over the same sessions."),
     ("status", _TEXT, "known | pending | missing."),
 )
@@ -170,7 +170,11 @@ _DAILY: tuple[_Column, ...] = (
     ("low", _REAL, "Raw low."),
     ("split", _REAL, "New shares for one old share from this session's open on; 1 without a split."),
     ("dividend", _REAL, "Cash per share that goes ex at this session's open; 0 without one."),
-    ("adjusted", _REAL, "The vendor's own adjusted close where it gives one: made with later actions, for the sentinel only."),
+    (
+        "adjusted",
+        _REAL,
+        "The vendor's adjusted close, if it has one; it depends on later actions and is used only by the look-ahead check.",
+    ),
 )
 
 
@@ -194,22 +198,22 @@ TABLES: dict[str, pa.Schema] = {
 
 
 def doc(table: str, column: str) -> str:
-    """The sentence that says what a column means."""
+    """The sentence that defines a column."""
     field = TABLES[table].field(column)
     return str((field.metadata or {})[b"doc"].decode())
 
 
 def replay_arm(source: str, target: str) -> str:
-    """Name under which a replay stands."""
+    """Arm name of a replay."""
     return source + ARROW + target
 
 
 def judge_arm(judge: str, replay: str) -> str:
-    """Name under which a judge's verdicts on a replay stand."""
+    """Arm name of a judge's judgements on a replay."""
     return judge + JUDGES + replay
 
 
 def judge_of(arm: str) -> tuple[str, str]:
-    """(judge, replay) of such a name."""
+    """Split such a name into (judge, replay)."""
     judge, _, replay = arm.partition(JUDGES)
     return judge, replay

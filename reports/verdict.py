@@ -1,10 +1,10 @@
-"""The verdict on one metric of one pair: margin, test, correction for several metrics, and one of five words."""
+"""Verdicts on the declared metrics of a pair of arms: margin, tests, correction, word, and what would settle it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,41 +15,173 @@ from reports.metrics.registry import Metric
 from reports.stats.estimate import Numbers, Sample
 
 LEVEL = 0.04
-"""Two-sided level of a verdict; below 5 % on purpose, so that simulated wrong verdicts stay at most 5 % also where a test
-holds only nearly (benchmarks/statistics.py). Printed intervals are 95 %."""
+"""Two-sided level of a verdict. It is below 5 %, so that simulated wrong verdicts stay below 5 % even if a test is only
+approximate (benchmarks/statistics.py). Printed intervals are 95 %."""
 POWER = 0.8
 WORDS = ("cannot tell", "not worse", "worse", "better", "equivalent")
 CANNOT_TELL, NOT_WORSE, WORSE, BETTER, EQUIVALENT = range(5)
 MOST_CASES = 10_000_000
 
+Family = Sequence[Sequence[float]]
+"""The p-values of each metric's hypotheses."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A declared metric of one pair of arms, before its verdict."""
+
+    metric: Metric
+    margin: float | None
+    test: PairedTest | None
+    reason: str = ""
+    """Why there is no test."""
+
+    @property
+    def is_testable(self) -> bool:
+        return self.test is not None and self.test.estimate.dates > 1 and bool(np.isfinite(self.test.sample.se))
+
+    @property
+    def benefit(self) -> Sample:
+        """The difference in favour of the arm (above zero is better)."""
+        assert self.test is not None
+        return self.test.sample if self.metric.better == "higher" else self.test.sample.flipped()
+
+    @property
+    def sample_margin(self) -> float | None:
+        """The margin on the scale of the sample (logarithms for a ratio)."""
+        return math.log1p(self.margin) if self._is_ratio and self.margin else self.margin
+
+    def published(self, size: float | None) -> float | None:
+        """A size on the scale of the sample, on the scale of the comparison."""
+        return math.expm1(min(size, 700.0)) if self._is_ratio and size is not None else size
+
+    @property
+    def _is_ratio(self) -> bool:
+        return self.test is not None and self.test.scale == "ratio"
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the run can say about one endpoint of one arm against the baseline."""
+    """The conclusion about one metric of one arm against the baseline."""
 
     word: str
     """One of WORDS."""
     margin: float | None
-    """Declared difference that does not matter, on the scale of the comparison (0.1 is a tenth, for a ratio)."""
+    """Largest difference that does not matter, as declared, on the scale of the comparison (for a ratio, 0.1 is 10 %)."""
     p: float
-    """Smallest p of the claims that could be made; NaN where there is no test."""
+    """Smallest p of the claims that were tested; NaN without a test."""
     p_holm: float
-    """The same after Holm over the declared endpoints of this pair; held against LEVEL."""
+    """The same after Holm's correction over the declared metrics of this pair; compared with LEVEL."""
     detectable: float | None = None
-    """Smallest difference that this sample shows in 80 of 100 runs, on the scale of the comparison."""
+    """Smallest difference that such a sample would show in 80 of 100 runs, on the scale of the comparison."""
     more_cases: int | None = None
-    """Cases that would settle it, if nothing else changes; None where that cannot be said."""
+    """Additional cases that would settle it if nothing else changes; None if unknown."""
     more_usd: float | None = None
-    """What they would cost both arms."""
+    """Cost of those cases for both arms."""
     reason: str = ""
-    """Why nothing can be told, where it is not for lack of cases."""
+    """Why there is no test; empty if only cases are missing."""
+
+
+def verdicts(questions: Mapping[str, Question], usd_per_case: float | None) -> dict[str, Verdict]:
+    """Return metric -> verdict for one pair of arms. `usd_per_case` is the cost of a case for both arms, None if unknown."""
+    tested = {name: question for name, question in questions.items() if question.is_testable}
+    family = [p_values(question.benefit, question.sample_margin) for question in tested.values()]
+    level = holm_level(family, LEVEL)
+    p_holm = dict(zip(tested, holm_adjusted(family), strict=True))
+    p = {name: min(of_metric) for name, of_metric in zip(tested, family, strict=True)}
+    return {
+        name: _verdict(question, level, p[name], p_holm[name], usd_per_case) if name in tested else _without_test(question)
+        for name, question in questions.items()
+    }
+
+
+def _verdict(question: Question, level: float, p: float, p_holm: float, usd_per_case: float | None) -> Verdict:
+    word = WORDS[int(word_index(question.benefit, question.sample_margin, level))]
+    verdict = Verdict(word, question.margin, p, p_holm, question.published(detectable(question.benefit)))
+    if word != WORDS[CANNOT_TELL]:
+        return verdict
+    more_cases = _more_cases(question)
+    more_usd = None if more_cases is None or usd_per_case is None else more_cases * usd_per_case
+    return replace(verdict, more_cases=more_cases, more_usd=more_usd)
+
+
+def _without_test(question: Question) -> Verdict:
+    one_date = "one date only, and cases of one date count as one" if question.test is not None else ""
+    reason = question.reason or one_date or "no case has a known value of both arms"
+    return Verdict(WORDS[CANNOT_TELL], question.margin, math.nan, math.nan, reason=reason)
+
+
+# --- tests -------------------------------------------------------------------------------------------------------------
+
+
+def p_values(sample: Sample, margin: float | None) -> tuple[float, ...]:
+    """p-values of the hypotheses that a verdict may reject: no difference; with a margin, a difference of at least it."""
+    apart = 2 * min(float(sample.p_above(0.0)), float(sample.p_below(0.0)))
+    if margin is None:
+        return (min(apart, 1.0),)
+    above = float(sample.p_above(-margin))
+    inside = max(above, float(sample.p_below(margin))) if is_powered(sample, margin, LEVEL) else 1.0
+    return (min(apart, 1.0), min(inside, 2 * above, 1.0))
+
+
+def is_powered(sample: Sample, margin: float, level: Numbers) -> Any:
+    """Return whether equivalence within the margin would be shown in 80 of 100 runs if there were no difference.
+
+    The standard error is an estimate, so its upper 80 % bound is used: a small sample with a lucky spread proves nothing.
+    """
+    return margin >= _reach(sample.df, level, 1 - (1 - POWER) / 2, sides=1) * sample.se * uncertainty(sample.df)
+
+
+def uncertainty(df: Numbers) -> Numbers:
+    """Upper 80 % bound of a standard error with this many degrees of freedom, divided by its estimate."""
+    return np.sqrt(df / special.chdtri(df, POWER))
+
+
+# --- correction --------------------------------------------------------------------------------------------------------
+
+# Holm's step-down correction over the declared metrics of a pair, with Shaffer's (1986) logical constraints: a metric brings
+# one or two hypotheses ("no difference" and, with a margin, "a difference of at least the margin"). They exclude each other, so
+# at most one per metric is true, and the divisor is the number of metrics with a hypothesis left.
+
+
+def holm_level(family: Family, alpha: float) -> float:
+    """Final level of Holm's procedure: hypotheses with p at or below it are rejected."""
+    left = [len(of_metric) for of_metric in family]
+    for p, metric in _ascending(family):
+        if not p <= alpha / _still_open(left):
+            break
+        left[metric] -= 1
+    return alpha / max(_still_open(left), 1)
+
+
+def holm_adjusted(family: Family) -> list[float]:
+    """Adjusted p of each metric: the smallest alpha at which one of its hypotheses would be rejected."""
+    left = [len(of_metric) for of_metric in family]
+    result, worst = [1.0] * len(family), 0.0
+    for p, metric in _ascending(family):
+        worst = max(worst, min(1.0, p * _still_open(left)))
+        if left[metric] == len(family[metric]):
+            result[metric] = worst
+        left[metric] -= 1
+    return result
+
+
+def _ascending(family: Family) -> list[tuple[float, int]]:
+    return sorted((p, metric) for metric, of_metric in enumerate(family) for p in of_metric)
+
+
+def _still_open(left: Sequence[int]) -> int:
+    return sum(count > 0 for count in left)
+
+
+# --- word --------------------------------------------------------------------------------------------------------------
 
 
 def word_index(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
-    """Index into WORDS, over arrays as well: equivalence first, since a margin says what matters.
+    """Index into WORDS, for floats and arrays; equivalence comes first, because a margin defines what matters.
 
-    Read from the intervals that belong to the tests: better and worse two-sided, not worse by a one-sided test at half the
-    level, equivalence by two one-sided tests and only with 80 % power to show it.
+    Uses the intervals of the tests: better and worse are two-sided; not worse is a one-sided test at half the level;
+    equivalence is two one-sided tests and needs 80 % power.
     """
     low, high = sample.bounds(level)
     code = np.where(low > 0, BETTER, np.where(high < 0, WORSE, CANNOT_TELL))
@@ -61,37 +193,27 @@ def word_index(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> 
     return np.where(is_inside & is_powered(sample, margin, level), EQUIVALENT, code)
 
 
-def p_values(sample: Sample, margin: float | None) -> tuple[float, ...]:
-    """p of the hypotheses that a verdict may reject: no difference; with a margin also a difference no smaller than it."""
-    apart = 2 * min(float(sample.p_above(0.0)), float(sample.p_below(0.0)))
-    if margin is None:
-        return (min(apart, 1.0),)
-    above = float(sample.p_above(-margin))
-    inside = max(above, float(sample.p_below(margin))) if is_powered(sample, margin, LEVEL) else 1.0
-    return (min(apart, 1.0), min(inside, 2 * above, 1.0))
-
-
-def is_powered(sample: Sample, margin: float, level: Numbers) -> Any:
-    """Whether equivalence within the margin would be shown in 80 of 100 runs if there were no difference.
-
-    The standard error is itself uncertain: its upper 80 % bound counts, so that lucky small samples prove nothing.
-    """
-    return margin >= _reach(sample.df, level, 1 - (1 - POWER) / 2, sides=1) * sample.se * uncertainty(sample.df)
-
-
-def uncertainty(df: Numbers) -> Numbers:
-    """Upper 80 % bound of a standard error with this many degrees of freedom, divided by its estimate."""
-    return np.sqrt(df / special.chdtri(df, POWER))
+# --- what would settle it ----------------------------------------------------------------------------------------------
 
 
 def detectable(sample: Sample, level: float = LEVEL) -> float | None:
-    """Smallest true difference that would be called in 80 of 100 such samples."""
+    """Smallest true difference that 80 of 100 such samples would detect."""
     size = float(_reach(sample.df, level, POWER, sides=2) * sample.se)
     return size if math.isfinite(size) else None
 
 
+def _more_cases(question: Question) -> int | None:
+    assert question.test is not None
+    estimate = question.test.estimate
+    dates = dates_needed(question.benefit, question.sample_margin or None, estimate.dates)
+    if dates is None or dates <= estimate.dates:
+        return None
+    more = math.ceil((dates - estimate.dates) * estimate.cases / estimate.dates)
+    return more if more <= MOST_CASES else None
+
+
 def dates_needed(sample: Sample, margin: float | None, dates: int, level: float = LEVEL) -> int | None:
-    """Dates like these that would settle it: show equivalence where the difference seen is below the margin, else show it."""
+    """Dates needed to settle it: by equivalence if the observed difference is below the margin, else by a difference."""
     is_small = margin is not None and abs(float(sample.value)) < margin
     if dates < 2 or not math.isfinite(float(sample.se)) or not (is_small or float(sample.value)):
         return None
@@ -114,111 +236,5 @@ def _settles(sample: Sample, margin: float | None, level: float) -> bool:
 
 
 def _reach(df: Numbers, level: Numbers, power: float, *, sides: int) -> Numbers:
-    """Standard errors between no difference and one that is called with this power."""
+    """Distance, in standard errors, of the smallest difference that is detected with this power."""
     return special.stdtrit(df, 1 - np.asarray(level) / sides) + special.stdtrit(df, power)
-
-
-Family = Sequence[Sequence[float]]
-"""p-values of each endpoint's hypotheses."""
-
-
-def holm_level(claims: Family, alpha: float) -> float:
-    """The level at which every hypothesis of the family is tested in the end; those with p at most this are rejected."""
-    left = [len(of_endpoint) for of_endpoint in claims]
-    for p, endpoint in _ascending(claims):
-        if not p <= alpha / _still_open(left):
-            break
-        left[endpoint] -= 1
-    return alpha / max(_still_open(left), 1)
-
-
-def holm_adjusted(claims: Family) -> list[float]:
-    """For each endpoint the smallest alpha at which one of its hypotheses would be rejected."""
-    left = [len(of_endpoint) for of_endpoint in claims]
-    result, worst = [1.0] * len(claims), 0.0
-    for p, endpoint in _ascending(claims):
-        worst = max(worst, min(1.0, p * _still_open(left)))
-        if left[endpoint] == len(claims[endpoint]):
-            result[endpoint] = worst
-        left[endpoint] -= 1
-    return result
-
-
-def _ascending(claims: Family) -> list[tuple[float, int]]:
-    return sorted((p, endpoint) for endpoint, of_endpoint in enumerate(claims) for p in of_endpoint)
-
-
-def _still_open(left: Sequence[int]) -> int:
-    return sum(count > 0 for count in left)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A declared endpoint of one pair, before its verdict."""
-
-    metric: Metric
-    margin: float | None
-    test: PairedTest | None
-    reason: str = ""
-    """Why there is no test."""
-
-
-def verdicts(questions: Mapping[str, Question], usd_per_case: float | None) -> dict[str, Verdict]:
-    """endpoint -> verdict, for one pair; `usd_per_case` is what both arms spend on a case, None where unknown."""
-    tested = [name for name, question in questions.items() if _is_testable(question)]
-    claims = [p_values(_benefit(questions[name]), _margin(questions[name])) for name in tested]
-    level = holm_level(claims, LEVEL)
-    told = {name: (min(of), adjusted) for name, of, adjusted in zip(tested, claims, holm_adjusted(claims), strict=True)}
-    return {
-        name: _verdict(question, level, *told[name], usd_per_case) if name in told else _without_test(question)
-        for name, question in questions.items()
-    }
-
-
-def _verdict(question: Question, level: float, p: float, p_holm: float, usd_per_case: float | None) -> Verdict:
-    sample, margin = _benefit(question), _margin(question)
-    code = int(word_index(sample, margin, level))
-    given = Verdict(WORDS[code], question.margin, p, p_holm, _unlog(question, detectable(sample)))
-    if code != CANNOT_TELL:
-        return given
-    more = _more_cases(question, sample, margin)
-    usd = None if more is None or usd_per_case is None else more * usd_per_case
-    return Verdict(given.word, given.margin, p, p_holm, given.detectable, more, usd)
-
-
-def _without_test(question: Question) -> Verdict:
-    few = "one date only, and cases of one date count as one" if question.test is not None else ""
-    reason = question.reason or few or "no case has a known value of both arms"
-    return Verdict("cannot tell", question.margin, math.nan, math.nan, reason=reason)
-
-
-def _is_testable(question: Question) -> bool:
-    return question.test is not None and question.test.estimate.dates > 1 and bool(np.isfinite(question.test.sample.se))
-
-
-def _benefit(question: Question) -> Sample:
-    """The difference in favour of the arm."""
-    assert question.test is not None
-    sample = question.test.sample
-    return sample if question.metric.better == "higher" else sample.flipped()
-
-
-def _margin(question: Question) -> float | None:
-    """The margin on the scale of the sample."""
-    is_ratio = question.test is not None and question.test.scale == "ratio"
-    return math.log1p(question.margin) if is_ratio and question.margin else question.margin
-
-
-def _unlog(question: Question, size: float | None) -> float | None:
-    is_ratio = question.test is not None and question.test.scale == "ratio"
-    return math.expm1(min(size, 700.0)) if is_ratio and size is not None else size
-
-
-def _more_cases(question: Question, sample: Sample, margin: float | None) -> int | None:
-    assert question.test is not None
-    published = question.test.estimate
-    dates = dates_needed(sample, margin or None, published.dates)
-    if dates is None or dates <= published.dates:
-        return None
-    more = math.ceil((dates - published.dates) * published.cases / published.dates)
-    return more if more <= MOST_CASES else None

@@ -62,7 +62,7 @@ def of_matrix(experiment: Experiment, cells: Sequence[Cell]) -> tuple[dict[str, 
 
 
 def _of_metric(name: str, cells: Sequence[Cell], repeats: float, margin: float | None) -> Provable:
-    declared, prior = design.metric(name), design.prior(name)
+    declared, prior = design.metric_named(name), design.prior(name)
     dates = sorted({cell.date for cell in cells})
     counted = outcomes.windows_of_dates(dates, declared.horizon) if declared.horizon else len(dates)
     per_date = len({cell.case_id for cell in cells}) / max(1, len(dates))

@@ -17,98 +17,106 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 
-def caveats(found: Findings, run: Run) -> tuple[str, ...]:
-    """What a reader must know before believing any of it, each with its number."""
+def caveats(findings: Findings, run: Run) -> tuple[str, ...]:
+    """What a reader must know before believing the findings, one sentence each, with its number."""
     return (
-        *_size_caveats(found),
-        *_failure_caveats(found, run),
+        *_size_caveats(findings),
+        *_failure_caveats(findings, run),
         *_cost_caveats(run),
-        *_leakage_caveats(found),
-        *_outcome_caveats(found, run),
-        *_many_caveats(found),
+        *_leakage_caveats(findings),
+        *_outcome_caveats(findings, run),
+        *_many_caveats(findings),
         *_shutdown_caveats(run),
     )
 
 
-def _size_caveats(found: Findings) -> Iterator[str]:
-    if found.is_interim:
-        yield f"Interim: {found.cases} whole cases so far; nothing is judged before the run is finished."
-    if found.dates == 1:
-        yield f"{count(found.cases, 'case')} on 1 date: cases of one date count as one, so nothing can be judged."
-    elif 1 < found.dates < 10:
-        yield f"{found.cases} cases on only {found.dates} dates: intervals are wide, since cases of one date count together."
-
-
-def _many_caveats(found: Findings) -> Iterator[str]:
-    if len(found.arms) > 2 and found.declared:
+def _size_caveats(findings: Findings) -> Iterator[str]:
+    if findings.is_interim:
+        yield f"Interim: {findings.cases} complete cases so far; verdicts follow when the run is finished."
+    if findings.dates == 1:
+        yield f"{count(findings.cases, 'case')} on 1 date: cases of one date count as one, so nothing can be judged."
+    elif 1 < findings.dates < 10:
         yield (
-            f"{len(found.arms) - 1} arms are held against one baseline; the correction is over the endpoints of each pair, not "
-            f"over pairs."
+            f"{findings.cases} cases on only {findings.dates} dates: intervals are wide, "
+            f"since cases of one date count together."
         )
 
 
 def _shutdown_caveats(run: Run) -> Iterator[str]:
-    """Models that cannot be asked again for long, as the run recorded it; of older runs, as the table says."""
+    """Models with a shutdown date, as recorded by the run or, for older runs, from the table."""
     for shutdown in shutdowns.of_run(run):
         days = shutdown.days_left(run.started_on) if run.started_on else None
         when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
         yield f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}; {shutdown.named()}."
 
 
-def _failure_caveats(found: Findings, run: Run) -> Iterator[str]:
-    cells = run.judged
+def _many_caveats(findings: Findings) -> Iterator[str]:
+    if len(findings.arms) > 2 and findings.declared:
+        yield (
+            f"{len(findings.arms) - 1} arms are compared with one baseline; "
+            f"the correction covers the metrics of each pair, not the pairs."
+        )
+
+
+def _failure_caveats(findings: Findings, run: Run) -> Iterator[str]:
+    cells = run.measured_cells
     unusable = cells[(cells["status"] != "ok") | cells["rating"].isna()]
     for arm, broken in unusable["arm"].value_counts().items():
         ended = int((cells["arm"] == arm).sum())
-        yield f"{arm}: {broken} of {ended} cells brought no usable decision; they count against it, never as Hold."
-    cases = {arm: frozenset(cells.loc[cells["arm"] == arm, "case_id"]) for arm in found.arms}
+        yield f"{arm}: {broken} of {ended} cells have no usable decision; they count against it, never as Hold."
+    cases = {arm: frozenset(cells.loc[cells["arm"] == arm, "case_id"]) for arm in findings.arms}
     shared = frozenset.intersection(*cases.values()) if cases else frozenset()
     if any(mine != shared for mine in cases.values()):
-        yield f"The arms met different cases: {len(shared)} of {found.cases} were met by all; pairs use the cases of both."
+        yield (
+            f"The arms have different cases: {len(shared)} of {findings.cases} are common to all; "
+            f"pairs use the cases of both arms."
+        )
 
 
 def _cost_caveats(run: Run) -> Iterator[str]:
-    cells = run.judged
+    cells = run.measured_cells
     for arm, unpriced in cells.loc[cells["cost_usd"].isna(), "arm"].value_counts().items():
         ended = int((cells["arm"] == arm).sum())
         yield f"{arm}: the cost of {unpriced} of {ended} cells is unknown; unknown is never counted as $0."
 
 
-def _leakage_caveats(found: Findings) -> Iterator[str]:
-    for arm, strata in found.strata.items():
+def _leakage_caveats(findings: Findings) -> Iterator[str]:
+    for arm, strata in findings.strata.items():
         early = strata.get("before", 0) + strata.get("grey", 0)
-        cutoff = found.cutoffs[arm].cutoff
+        cutoff = findings.cutoffs[arm].cutoff
         if early and cutoff is not None:
             yield (
-                f"{arm}: {early} of {found.cases} cases lie before or within 90 days of the knowledge cutoff of {cutoff.model} "
-                f"({cutoff.cutoff}, {cutoff.certainty_words}); no return is claimed from them."
+                f"{arm}: {early} of {findings.cases} cases are before or within 90 days of the knowledge cutoff "
+                f"of {cutoff.model} ({cutoff.cutoff}, {cutoff.certainty_words}); no return is claimed from them."
             )
         if strata.get("unknown"):
-            unknown = ", ".join(found.cutoffs[arm].unknown)
-            yield f"{arm}: the knowledge cutoff of {unknown} is unknown, so no return is claimed from its {found.cases} cases."
+            unknown = ", ".join(findings.cutoffs[arm].unknown)
+            yield (
+                f"{arm}: the knowledge cutoff of {unknown} is unknown, so no return is claimed from its {findings.cases} cases."
+            )
 
 
-def _outcome_caveats(found: Findings, run: Run) -> Iterator[str]:
+def _outcome_caveats(findings: Findings, run: Run) -> Iterator[str]:
     for horizon in run.horizons:
         statuses = outcomes.statuses(run, horizon)
         waiting = {status: count for status, count in statuses.items() if status != "known" and count}
         if waiting:
-            told = ", ".join(f"{count} {status}" for status, count in waiting.items())
-            yield f"Outcomes over {count(horizon, 'session')}: {told}, of {count(sum(statuses.values()), 'case')}."
+            counts = ", ".join(f"{count} {status}" for status, count in waiting.items())
+            yield f"Outcomes over {count(horizon, 'session')}: {counts}, of {count(sum(statuses.values()), 'case')}."
     named = outcomes.benchmark(run)
-    if found.cases and named is not None and named != (run.experiment.get("outcomes") or {}).get("benchmark", named):
-        yield f"Excess returns are over {named}, since the declared benchmark is not in the data of all {found.cases} cases."
+    if findings.cases and named is not None and named != (run.experiment.get("outcomes") or {}).get("benchmark", named):
+        yield f"Excess returns are over {named}, since the declared benchmark is not in the data of all {findings.cases} cases."
 
 
-def what_would_change(found: Findings) -> tuple[str, ...]:
-    """What would change the conclusion: prices, more cases, repeats, later cases; each with its number."""
-    if found.is_interim:
+def what_would_change(findings: Findings) -> tuple[str, ...]:
+    """What would change the conclusion (prices, more cases, repeats, later cases), one sentence each, with its number."""
+    if findings.is_interim:
         return ()
-    return (*_price_changes(found), *_case_changes(found), *_floor_changes(found), *_cutoff_changes(found))
+    return (*_price_changes(findings), *_case_changes(findings), *_floor_changes(findings), *_cutoff_changes(findings))
 
 
-def _price_changes(found: Findings) -> Iterator[str]:
-    row = found.row("cost_per_usable")
+def _price_changes(findings: Findings) -> Iterator[str]:
+    row = findings.row("cost_per_usable")
     by_dear: dict[str, list[str]] = {}
     for arm, comparison in row.comparisons.items():
         if comparison.scale != "ratio" or not (comparison.has_interval and comparison.is_apart):
@@ -121,28 +129,32 @@ def _price_changes(found: Findings) -> Iterator[str]:
         yield f"The price of {dear}, {now} per usable decision: {limits.replace(' that', ' would end the advantage', 1)}."
 
 
-def _case_changes(found: Findings) -> Iterator[str]:
-    for row in found.declared:
-        open_arms = {arm: one.verdict for arm, one in row.comparisons.items() if one.verdict and one.verdict.more_cases}
+def _case_changes(findings: Findings) -> Iterator[str]:
+    for row in findings.declared:
+        open_arms = {
+            arm: comparison.verdict
+            for arm, comparison in row.comparisons.items()
+            if comparison.verdict and comparison.verdict.more_cases
+        }
         if open_arms:
-            told = "; ".join(f"{arm} needs {wording.more_cases(given)}" for arm, given in open_arms.items())
-            yield f"{row.metric.title.capitalize()}, to be settled: {told}."
+            needs = "; ".join(f"{arm} needs {wording.more_cases(verdict)}" for arm, verdict in open_arms.items())
+            yield f"{row.metric.title.capitalize()}, to be settled: {needs}."
 
 
-def _floor_changes(found: Findings) -> Iterator[str]:
-    row = found.row("similarity")
-    if found.baseline and not math.isfinite(row.values[found.baseline].value):
+def _floor_changes(findings: Findings) -> Iterator[str]:
+    row = findings.row("similarity")
+    if findings.baseline and not math.isfinite(row.values[findings.baseline].value):
         yield (
-            f"Repeats of {found.baseline} on 10 cases or more would tell similarity from noise; it has 0 cases with two usable "
-            f"repeats."
+            f"Repeats of {findings.baseline} on 10 cases or more would separate similarity from noise; "
+            f"it has 0 cases with two usable repeats."
         )
 
 
-def _cutoff_changes(found: Findings) -> Iterator[str]:
-    for arm, strata in found.strata.items():
-        cutoff = found.cutoffs[arm].cutoff
+def _cutoff_changes(findings: Findings) -> Iterator[str]:
+    for arm, strata in findings.strata.items():
+        cutoff = findings.cutoffs[arm].cutoff
         if cutoff is not None and not strata.get("after"):
             yield (
-                f"Returns of {arm}: only cases later than 90 days after {cutoff.cutoff} ({cutoff.model}) can tell skill from "
-                f"memory; this run has 0."
+                f"Returns of {arm}: only cases later than 90 days after {cutoff.cutoff} ({cutoff.model}) can separate skill "
+                f"from memory; this run has 0."
             )

@@ -1,4 +1,4 @@
-"""What was found: the numbers of a run as the page, the exports and the sentences read them."""
+"""The findings of a run: every metric per arm with its interval, each arm compared with the baseline, and the verdicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against the baseline on one endpoint, paired by case."""
+    """One arm against the baseline on one metric, paired by case."""
 
     arm: str
     baseline: str
@@ -37,31 +37,31 @@ class Comparison:
     """difference: arm minus baseline; ratio: arm divided by baseline (1 is no difference)."""
     estimate: Estimate
     verdict: Verdict | None
-    """None where the experiment does not declare the endpoint, or the run is unfinished."""
+    """None if the experiment does not declare the metric or the run is unfinished."""
     note: str = ""
-    """What the reader must know beside it: windows, strata, cases left out."""
+    """Remarks for the reader: windows, strata, cases left out."""
 
     @property
     def has_interval(self) -> bool:
-        """Whether the matrix can carry a sentence: an interval, and more than one date behind it."""
+        """Whether there is an interval from more than one date."""
         return self.estimate.dates > 1 and math.isfinite(self.estimate.low) and math.isfinite(self.estimate.high)
 
     @property
     def is_apart(self) -> bool:
-        """Whether the 95 % interval leaves out `no difference`."""
+        """Whether the 95 % interval excludes "no difference"."""
         nothing = 1.0 if self.scale == "ratio" else 0.0
         return not self.estimate.low <= nothing <= self.estimate.high
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One endpoint over all arms."""
+    """One metric over all arms."""
 
     metric: Metric
     is_declared: bool
     margin: float | None
     values: Mapping[str, Estimate]
-    """arm -> figure; for similarity the baseline's own figure is its noise floor."""
+    """arm -> figure; for similarity the baseline's figure is the noise floor."""
     comparisons: Mapping[str, Comparison]
     """arm -> comparison; the baseline has none."""
     by_stratum: Mapping[str, Mapping[str, Estimate]]
@@ -82,18 +82,18 @@ class Findings:
     dates: int
     rows: tuple[MetricRow, ...]
     similarities: Mapping[str, Similarity]
-    """arm -> how its ratings meet the baseline's; the baseline against itself is the noise floor."""
+    """arm -> agreement of its ratings with the baseline's; the baseline with itself is the noise floor."""
     cutoffs: Mapping[str, ArmCutoff]
     strata: Mapping[str, Mapping[str, int]]
     """arm -> before | grey | after | unknown -> cases."""
     placebos: tuple[Placebo, ...] = ()
 
     def row(self, name: str) -> MetricRow:
-        """The row of an endpoint. Raises KeyError when there is none."""
+        """The row of a metric. Raises KeyError if there is none."""
         return self._by_name[name]
 
     def verdict(self, name: str, arm: str) -> Verdict | None:
-        """The verdict on a declared endpoint, None where there is none."""
+        """The verdict on a declared metric; None if there is none."""
         comparison = self._by_name[name].comparisons.get(arm) if name in self._by_name else None
         return comparison.verdict if comparison else None
 
@@ -107,17 +107,17 @@ class Findings:
 
 
 def find(run: Run, facts: Facts | None = None) -> Findings:
-    """All numbers of a run; verdicts only when it is finished. Raises ValueError on an unknown endpoint."""
+    """All numbers of a run; verdicts only when it is finished. Raises ValueError on an unknown metric."""
     return _Finder(run, facts or Facts(run)).findings()
 
 
 class _Finder:
-    """The way from a run to its findings."""
+    """Computes the findings of one run."""
 
     def __init__(self, run: Run, facts: Facts) -> None:
         self.run, self.facts = run, facts
         self.metrics = catalog.all_metrics(run.horizons)
-        self.headline = EligibleCases(self.facts)
+        self.eligible = EligibleCases(self.facts)
         self._tests: dict[str, dict[str, PairedTest | None]] = {}
         self._check_declared()
 
@@ -131,25 +131,25 @@ class _Finder:
             is_interim=self.run.is_interim,
             cases=len(self.facts.dates),
             dates=self.facts.dates.nunique(),
-            rows=rows if self.run.is_interim else self._judged(rows),
+            rows=rows if self.run.is_interim else self._rows_with_verdicts(rows),
             similarities=similarity.similarities(self.facts),
-            cutoffs=self.headline.cutoffs,
-            strata={arm: Counter(strata) for arm, strata in self.headline.strata.items()},
+            cutoffs=self.eligible.cutoffs,
+            strata={arm: Counter(strata) for arm, strata in self.eligible.strata.items()},
             placebos=tuple(
-                one for horizon in self.run.horizons for one in placebos.placebos(self.facts, self.headline, horizon)
+                placebo for horizon in self.run.horizons for placebo in placebos.placebos(self.facts, self.eligible, horizon)
             ),
         )
 
     def _check_declared(self) -> None:
-        known = [metric.name for metric in self.metrics if metric.better]
+        declarable = [metric.name for metric in self.metrics if metric.better]
         for name in self.run.declared.margins:
-            if name not in known:
-                raise ValueError(f"unknown metric {name!r} in compare.metrics; known: {', '.join(known)}")
+            if name not in declarable:
+                raise ValueError(f"unknown metric {name!r} in compare.metrics; known: {', '.join(declarable)}")
 
     def _row(self, metric: Metric) -> MetricRow:
         measured = MetricData(self.facts, metric)
-        others = [arm for arm in self.facts.arms if arm != self.facts.baseline]
-        tests = {arm: self._test(measured, arm) for arm in others if self.facts.baseline}
+        compared_arms = [arm for arm in self.facts.arms if arm != self.facts.baseline]
+        tests = {arm: self._test(measured, arm) for arm in compared_arms if self.facts.baseline}
         self._tests[metric.name] = tests
         return MetricRow(
             metric=metric,
@@ -165,18 +165,18 @@ class _Finder:
         return measured.test(arm, baseline, self._cases(measured.metric, arm, baseline))
 
     def _cases(self, metric: Metric, *arms: str) -> Any:
-        """Mask of the cases that the endpoint may use; None is all of them."""
-        return None if metric.horizon is None else self.headline.cases(metric.horizon, *arms)
+        """Mask of the cases that the metric may use; None for all."""
+        return None if metric.horizon is None else self.eligible.cases(metric.horizon, *arms)
 
     def _by_stratum(self, measured: MetricData) -> dict[str, dict[str, Estimate]]:
         horizon = measured.metric.horizon or 0
         return {
             arm: {
-                stratum: measured.value(arm, self.headline.of_stratum(horizon, arm, stratum))
+                stratum: measured.value(arm, self.eligible.of_stratum(horizon, arm, stratum))
                 for stratum in cutoffs.STRATA
                 if (strata == stratum).any()
             }
-            for arm, strata in self.headline.strata.items()
+            for arm, strata in self.eligible.strata.items()
         }
 
     def _comparison(self, metric: Metric, arm: str, test: PairedTest | None) -> Comparison:
@@ -193,22 +193,22 @@ class _Finder:
         )
 
     def _reason(self, metric: Metric, arm: str) -> str:
-        """Why there is nothing to compare."""
+        """Why there is no comparison."""
         baseline = str(self.facts.baseline)
         if not len(self.facts.dates):
             return "no whole case has ended yet"
         if metric.is_outcome:
-            return self.headline.why_none(metric.horizon or 0, arm, baseline)
+            return self.eligible.why_none(metric.horizon or 0, arm, baseline)
         if metric.group == "similarity" and not _has_repeats(self.facts, baseline):
             return f"{baseline} has no repeats, so how often it agrees with itself is not known"
         if metric.group == "money":
             return "the cost is unknown in one of the two"
         return "no case has a known value in both"
 
-    def _judged(self, rows: tuple[MetricRow, ...]) -> tuple[MetricRow, ...]:
+    def _rows_with_verdicts(self, rows: tuple[MetricRow, ...]) -> tuple[MetricRow, ...]:
         """The rows with their verdicts, arm by arm."""
-        given = {arm: self._verdicts(rows, arm) for arm in self.facts.arms if arm != self.facts.baseline}
-        return tuple(_with_verdicts(row, given) if row.is_declared else row for row in rows)
+        verdicts_by_arm = {arm: self._verdicts(rows, arm) for arm in self.facts.arms if arm != self.facts.baseline}
+        return tuple(_with_verdicts(row, verdicts_by_arm) if row.is_declared else row for row in rows)
 
     def _verdicts(self, rows: tuple[MetricRow, ...], arm: str) -> dict[str, Verdict]:
         declared = [row for row in rows if row.is_declared and arm in row.comparisons]
@@ -221,16 +221,17 @@ class _Finder:
         return verdict.verdicts(questions, self._usd_per_case(arm))
 
     def _usd_per_case(self, arm: str) -> float | None:
-        """What a further case costs this arm and the baseline together."""
+        """Cost of one more case for this arm and the baseline together."""
         cells = self.facts.cells[self.facts.cells["arm"].isin([arm, self.facts.baseline])]
         if cells["cost_usd"].isna().any() or not len(cells):
             return None
         return float(cells["cost_usd"].sum() / cells["case_id"].nunique())
 
 
-def _with_verdicts(row: MetricRow, given: Mapping[str, Mapping[str, Verdict]]) -> MetricRow:
+def _with_verdicts(row: MetricRow, verdicts_by_arm: Mapping[str, Mapping[str, Verdict]]) -> MetricRow:
     compared = {
-        arm: replace(comparison, verdict=given[arm].get(row.metric.name)) for arm, comparison in row.comparisons.items()
+        arm: replace(comparison, verdict=verdicts_by_arm[arm].get(row.metric.name))
+        for arm, comparison in row.comparisons.items()
     }
     return replace(row, comparisons=compared)
 

@@ -1,4 +1,4 @@
-"""The gates that an experiment declares: what must hold for exit code 0 after a finished run."""
+"""The gates of an experiment: thresholds that must hold for exit code 0 after a finished run."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _PER_ARM: Mapping[str, tuple[str, str]] = {
     "min_similarity": ("similarity", "share"),
     "max_p95_service_s": ("service_p95", "s"),
 }
-"""gate -> the endpoint it holds, and its unit."""
+"""gate -> (metric, unit)."""
 _NO_PRICE = "a request has no known price"
 _NO_FIGURE = "no decision of this arm can be counted"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One declared limit, held against what was measured."""
+    """One declared limit and the measured value."""
 
     name: str
     arm: str | None
     """None for a limit on the whole run."""
     limit: float
     value: float | None
-    """None when it was not measured; such a gate has not passed."""
+    """None if it was not measured; such a gate fails."""
     unit: str
     why_not: str = ""
-    """What stood in the way of a figure."""
+    """Why there is no figure."""
 
     @property
     def is_passed(self) -> bool:
@@ -47,15 +47,15 @@ class Gate:
 
     def __str__(self) -> str:
         why = f" ({self.why_not})" if self.why_not else ""
-        found = f"was not measured{why}" if self.value is None else f"is {wording.figure(self.unit, self.value)}"
+        measured = f"was not measured{why}" if self.value is None else f"is {wording.figure(self.unit, self.value)}"
         word = "passed" if self.is_passed else "FAILED"
         bound = "at most" if self.name.startswith("max") else "at least"
         whose = f" for {self.arm}" if self.arm else ""
-        return f"{word}: {self.name}{whose} {found}, must be {bound} {wording.figure(self.unit, self.limit)}"
+        return f"{word}: {self.name}{whose} {measured}, must be {bound} {wording.figure(self.unit, self.limit)}"
 
 
 def check(run: Run, findings: Findings) -> list[Gate]:
-    """Every declared gate, per arm with models where it is about arms."""
+    """Check every declared gate, per arm with models if it is about arms."""
     declared = run.experiment.get("gates") or {}
     return [gate for name, limit in declared.items() if limit is not None for gate in _gates(run, findings, name, float(limit))]
 
@@ -65,23 +65,23 @@ def _gates(run: Run, findings: Findings, name: str, limit: float) -> Iterator[Ga
         yield Gate(name, None, limit, _bill(run), "usd", _NO_PRICE)
     if name not in _PER_ARM:
         return
-    endpoint, unit = _PER_ARM[name]
+    metric, unit = _PER_ARM[name]
     for arm in run.arms:
         if arm in rule_arms(run.experiment) or (name == "min_similarity" and arm == findings.baseline):
             continue
-        lacks_a_price = endpoint == "cost_per_usable" and _lacks_a_price(run, arm)
-        value = None if lacks_a_price else _value(findings, endpoint, arm)
+        lacks_a_price = metric == "cost_per_usable" and _lacks_a_price(run, arm)
+        value = None if lacks_a_price else _value(findings, metric, arm)
         yield Gate(name, arm, limit, value, unit, _NO_PRICE if lacks_a_price else _NO_FIGURE)
 
 
-def _value(findings: Findings, endpoint: str, arm: str) -> float | None:
-    found = findings.row(endpoint).values.get(arm)
-    return found.value if found is not None and known(found.value) else None
+def _value(findings: Findings, metric: str, arm: str) -> float | None:
+    estimate = findings.row(metric).values.get(arm)
+    return estimate.value if estimate is not None and known(estimate.value) else None
 
 
 def _lacks_a_price(run: Run, arm: str) -> bool:
-    """A figure that leaves out cells for want of a price is not the arm's cost."""
-    return bool(run.judged.loc[run.judged["arm"] == arm, "cost_usd"].isna().any())
+    """A figure that leaves out cells without a price is not the arm's cost."""
+    return bool(run.measured_cells.loc[run.measured_cells["arm"] == arm, "cost_usd"].isna().any())
 
 
 def _bill(run: Run) -> float | None:

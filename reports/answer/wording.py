@@ -1,4 +1,4 @@
-"""How findings are said: figures with their units, differences with their sign, verdicts in words."""
+"""Findings as text: figures with units, differences with a sign, verdicts in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 
 def figure(unit: str, value: float) -> str:
-    """A value of an endpoint with its unit."""
+    """A value with its unit."""
     if not math.isfinite(value):
         return UNKNOWN
     writers = {"usd": usd_text, "s": seconds_text, "share": percent_text, "return": _return}
@@ -64,14 +64,14 @@ def range_of(metric: Metric, estimate: Estimate) -> str:
 
 
 def span(low: str, high: str) -> str:
-    """From one written number to another; a unit that both end with is said once."""
+    """A range of two formatted numbers; a common unit is written once."""
     head, gap, unit = low.replace(THIN, " ").rpartition(" ")
     same = gap and high.replace(THIN, " ").rpartition(" ")[2] == unit and " " not in head
     return f"{head} to {high}" if same else f"{low} to {high}"
 
 
 def verdict(metric: Metric, scale: str, given: Verdict) -> str:
-    """The verdict in words, with what would settle it where nothing can be told."""
+    """The verdict in words; an undecided one with what would settle it."""
     if given.word == "equivalent" and given.margin is not None:
         return f"equivalent within {size(metric.unit, scale, given.margin)}"
     if given.word == "not worse" and given.margin is not None:
@@ -81,40 +81,40 @@ def verdict(metric: Metric, scale: str, given: Verdict) -> str:
     return f"cannot tell ({given.reason or _lacking(metric, scale, given)})"
 
 
-def more_cases(given: Verdict) -> str:
-    """How many more cases would settle it, and for how much."""
-    if given.more_cases is None:
+def more_cases(verdict: Verdict) -> str:
+    """How many more cases would settle it, and their cost."""
+    if verdict.more_cases is None:
         return ""
-    dollars = "cost unknown" if given.more_usd is None else f"about {_rough_usd(given.more_usd)}"
-    return f"{given.more_cases:,} more {'case' if given.more_cases == 1 else 'cases'}, {dollars}"
+    dollars = "cost unknown" if verdict.more_usd is None else f"about {_rough_usd(verdict.more_usd)}"
+    return f"{verdict.more_cases:,} more {'case' if verdict.more_cases == 1 else 'cases'}, {dollars}"
 
 
-def detectable(metric: Metric, scale: str, given: Verdict) -> str:
-    """The smallest difference that would have shown; empty where none could: no two shares are more than 100 points apart."""
-    if given.detectable is None or (metric.unit == "share" and given.detectable > 1):
+def detectable(metric: Metric, scale: str, verdict: Verdict) -> str:
+    """The smallest detectable difference; empty if there is none (two shares differ by at most 100 points)."""
+    if verdict.detectable is None or (metric.unit == "share" and verdict.detectable > 1):
         return ""
-    return size(metric.unit, scale, given.detectable)
+    return size(metric.unit, scale, verdict.detectable)
 
 
 def methods() -> str:
     """One sentence on the terms of every verdict."""
     return (
-        f"A verdict is taken at a two-sided level of {LEVEL:.1%}, Holm-corrected over the declared endpoints of a pair; "
+        f"A verdict is taken at a two-sided level of {LEVEL:.1%}, Holm-corrected over the declared metrics of a pair; "
         f"equivalence needs two one-sided tests and {POWER:.0%} power to show it; intervals are 95 %."
     )
 
 
-def _lacking(metric: Metric, scale: str, given: Verdict) -> str:
+def _lacking(metric: Metric, scale: str, verdict: Verdict) -> str:
     parts = []
-    if told := detectable(metric, scale, given):
-        parts.append(f"smallest detectable {told}")
-    if more := more_cases(given):
+    if smallest := detectable(metric, scale, verdict):
+        parts.append(f"smallest detectable {smallest}")
+    if more := more_cases(verdict):
         parts.append(more)
     return "; ".join(parts) or "too few cases for an interval"
 
 
 def _rough_usd(value: float) -> str:
-    """Two significant digits: a forecast is no bill."""
+    """Two significant digits, since it is a forecast."""
     return usd_text(value) if value < 10 else f"${float(f'{value:.2g}'):,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""A run for other tools, as text: CSV tables, one JSON object, JUnit for CI, Markdown for a pull request."""
+"""Exports of a run as text: CSV tables, one JSON object, JUnit for CI, Markdown for a pull request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METRIC_COLUMNS: tuple[str, ...] = (
 
 
 class UnknownExport(Exception):
-    """There is no such format or table; the message names the known ones."""
+    """Unknown format or table; the message lists the known ones."""
 
 
 def export(path: str, format: str, table: str = "cells") -> str:
@@ -65,14 +65,22 @@ def to_csv(run: Run, table: str = "cells") -> str:
 
 
 def _metric_rows(run: Run) -> Iterator[list[Any]]:
-    for row in find(run).rows if len(run.judged) else ():
+    for row in find(run).rows if len(run.measured_cells) else ():
         for arm, e in row.values.items():
             against = row.comparisons.get(arm)
             c = against.estimate if against else None
-            given = against.verdict.word if against and against.verdict else None
-            own = [row.metric.name, arm, row.metric.unit, *map(finite, (e.value, e.low, e.high)), e.cases, e.dates, e.missing]
+            word = against.verdict.word if against and against.verdict else None
+            arm_fields = [
+                row.metric.name,
+                arm,
+                row.metric.unit,
+                *map(finite, (e.value, e.low, e.high)),
+                e.cases,
+                e.dates,
+                e.missing,
+            ]
             pair = [finite(v) for v in (c.value, c.low, c.high)] if c else [None] * 3
-            yield [*own, row.is_declared, against.scale if against else None, *pair, given, row.margin]
+            yield [*arm_fields, row.is_declared, against.scale if against else None, *pair, word, row.margin]
 
 
 def _csv(names: Sequence[str], rows: Iterator[list[Any]]) -> str:

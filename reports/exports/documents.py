@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def to_junit(run: Run) -> str:
     """A test suite per arm with a test per cell, and one for the gates; a cell without a usable decision fails."""
     root = ET.Element("testsuites", name=str(run.experiment.get("name") or run.run_id))
-    declared = gates.check(run, find(run)) if len(run.judged) else []
+    declared = gates.check(run, find(run)) if len(run.measured_cells) else []
     if declared:
         _suite(root, "gates", [(f"{g.name} {g.arm or ''}".strip(), 0.0, "" if g.is_passed else str(g)) for g in declared])
     for arm in run.arms:
@@ -42,7 +42,7 @@ def _suite(root: ET.Element, name: str, tests: Sequence[tuple[str, float, str]])
 
 
 def _trouble(cell: Mapping[Any, Any]) -> str:
-    """Why a cell has no usable decision; empty when it has one."""
+    """Why a cell has no usable decision; empty if it has one."""
     word = grid.word(cell["rating"], cell["status"], cell["decision_status"])
     if word in RATINGS:
         return ""
@@ -50,7 +50,7 @@ def _trouble(cell: Mapping[Any, Any]) -> str:
 
 
 def _xml(text: str) -> str:
-    """XML 1.0 has no place for control characters, not even escaped."""
+    """Text for XML 1.0, which allows no control characters, not even escaped."""
     return plain(text).replace("\ufffe", "[U+FFFE]").replace("\uffff", "[U+FFFF]")
 
 
@@ -64,20 +64,20 @@ COMMENT_LIMIT = 60_000
 
 def to_markdown(run: Run) -> str:
     """The answer in the size of a pull request comment: verdicts, takeaways, caveats, gates."""
-    found = find(run) if len(run.judged) else None
+    findings = find(run) if len(run.measured_cells) else None
     lines = [f"## {_md(str(run.experiment.get('name') or run.run_id))}: is there much of a difference?", ""]
     lines += [f"Run `{_md(run.run_id)}`, baseline **{_md(str(run.declared.baseline))}**, {len(run.cells):,} cells.", ""]
     if run.is_interim:
         lines += ["**Interim: the run is not finished; whole cases only, no verdicts.**", ""]
-    if found is None:
+    if findings is None:
         return "\n".join([*lines, "No whole case has ended yet.", ""])
-    lines += list(_md_answer(found))
-    lines += list(_md_arms(run, found))
+    lines += list(_md_answer(findings))
+    lines += list(_md_arms(run, findings))
     for title, sentences in (
-        ("Asked the same prompts", [] if run.is_interim else [one.text for one in likenesses(run)]),
-        ("Takeaways", [t.text for t in takeaways.takeaways(found)]),
-        ("Keep in mind", caveats.caveats(found, run)),
-        ("Gates", [str(gate) for gate in gates.check(run, found)]),
+        ("Asked the same prompts", [] if run.is_interim else [likeness.text for likeness in likenesses(run)]),
+        ("Takeaways", [t.text for t in takeaways.takeaways(findings)]),
+        ("Keep in mind", caveats.caveats(findings, run)),
+        ("Gates", [str(gate) for gate in gates.check(run, findings)]),
     ):
         if sentences:
             lines += ["", f"### {title}", "", *(f"- {_md(sentence)}" for sentence in sentences)]
@@ -85,22 +85,22 @@ def to_markdown(run: Run) -> str:
     return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].rpartition("\n")[0] + "\n\n(cut here)\n"
 
 
-def _md_answer(found: Findings) -> Iterator[str]:
-    """What the page says first: over all arms, then arm by arm."""
-    if said := takeaways.headline(found):
-        yield from (f"**{_md(said)}**", "")
-    for one in takeaways.briefs(found):
-        yield f"- **{_md(one.arm)}**: {_md(one.text)}"
+def _md_answer(findings: Findings) -> Iterator[str]:
+    """The first sentences of the page: over all arms, then arm by arm."""
+    if answer := takeaways.headline(findings):
+        yield from (f"**{_md(answer)}**", "")
+    for brief in takeaways.briefs(findings):
+        yield f"- **{_md(brief.arm)}**: {_md(brief.text)}"
     yield ""
 
 
-def _md_arms(run: Run, found: Findings) -> Iterator[str]:
-    asked = [row for row in found.rows if row.is_declared and row.metric.name != "cost_per_usable"]
-    rows = [found.row("cost_per_usable"), *asked]
-    yield "| endpoint | " + " | ".join(map(_md, found.arms)) + " |"
-    yield "|---|" + "---|" * len(found.arms)
+def _md_arms(run: Run, findings: Findings) -> Iterator[str]:
+    declared = [row for row in findings.rows if row.is_declared and row.metric.name != "cost_per_usable"]
+    rows = [findings.row("cost_per_usable"), *declared]
+    yield "| metric | " + " | ".join(map(_md, findings.arms)) + " |"
+    yield "|---|" + "---|" * len(findings.arms)
     for row in rows:
-        yield f"| {_md(row.metric.title)} | " + " | ".join(_md(_md_cell(row, arm)) for arm in found.arms) + " |"
+        yield f"| {_md(row.metric.title)} | " + " | ".join(_md(_md_cell(row, arm)) for arm in findings.arms) + " |"
 
 
 def _md_cell(row: MetricRow, arm: str) -> str:
@@ -112,7 +112,7 @@ def _md_cell(row: MetricRow, arm: str) -> str:
 
 
 def _md(text: str) -> str:
-    """Text that Markdown and HTML leave alone: no markup, no mention, no link, one line."""
+    """Text on one line with Markdown, HTML, mentions and links escaped."""
     one_line = re.sub(r"\s+", " ", plain(text))
     escaped = re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", one_line)
     return escaped.replace("@", "@\u200b").replace("://", ":\u200b//").replace("&", "&amp;")

@@ -15,13 +15,14 @@ from reports.answer.findings import find
 from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
-    from reports.answer.findings import MetricRow
+    from reports.answer.findings import Comparison, MetricRow
     from reports.load import Run
     from reports.roles.likeness import Likeness
+    from reports.verdict import Verdict
 
 
 def plain_rows(run: Run, table: str, columns: Sequence[str]) -> Iterator[list[Any]]:
-    """The rows of these columns; a frame turns counts with NULLs into reals, which is undone here."""
+    """The rows of these columns. A frame turns integers with NULLs into floats, which is undone here."""
     kinds = [tables.TABLES[table].field(name).type for name in columns]
     for row in run.table(table, columns).itertuples(index=False, name=None):
         yield [plain_value(value, kind) for value, kind in zip(row, kinds, strict=True)]
@@ -31,8 +32,8 @@ def plain_value(value: Any, kind: pa.DataType) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        found = finite(value)
-        return int(found) if found is not None and pa.types.is_integer(kind) else found
+        finite_value = finite(value)
+        return int(finite_value) if finite_value is not None and pa.types.is_integer(kind) else finite_value
     if pa.types.is_temporal(kind):
         text = str(value.isoformat())
         return None if text == "NaT" else text[:10] if pa.types.is_date(kind) else text
@@ -52,9 +53,9 @@ DECISION = ("case_id", "arm", "repeat", "status", "decision_status", "rating", "
 
 
 def to_json(run: Run) -> str:
-    """What the page says, as one object: endpoints, comparisons, verdicts, takeaways, gates; unknown is null."""
-    found = find(run) if len(run.judged) else None
-    told = {
+    """The content of the page as one JSON object; unknown is null."""
+    findings = find(run) if len(run.measured_cells) else None
+    document = {
         "run_id": run.run_id,
         "experiment": run.experiment.get("name"),
         "is_interim": run.is_interim,
@@ -62,17 +63,19 @@ def to_json(run: Run) -> str:
         "arms": list(run.arms),
         "cases": int(run.cells["case_id"].nunique()),
         "cells": len(run.cells),
-        "answer": takeaways.headline(found) if found else "",
-        "briefs": [{"arm": one.arm, "word": one.word, "text": one.text} for one in takeaways.briefs(found)] if found else [],
-        "endpoints": [_metric(row) for row in found.rows] if found else [],
-        "same_prompts": [_likeness(one) for one in likenesses(run)],
-        "takeaways": [{"text": t.text, "endpoint": t.endpoint} for t in takeaways.takeaways(found)] if found else [],
-        "what_would_change_this": list(caveats.what_would_change(found)) if found else [],
-        "caveats": list(caveats.caveats(found, run)) if found else [],
-        "gates": [_gate(gate) for gate in gates.check(run, found)] if found else [],
+        "answer": takeaways.headline(findings) if findings else "",
+        "briefs": [{"arm": brief.arm, "word": brief.word, "text": brief.text} for brief in takeaways.briefs(findings)]
+        if findings
+        else [],
+        "endpoints": [_metric(row) for row in findings.rows] if findings else [],
+        "same_prompts": [_likeness(likeness) for likeness in likenesses(run)],
+        "takeaways": [{"text": t.text, "endpoint": t.metric} for t in takeaways.takeaways(findings)] if findings else [],
+        "what_would_change_this": list(caveats.what_would_change(findings)) if findings else [],
+        "caveats": list(caveats.caveats(findings, run)) if findings else [],
+        "gates": [_gate(gate) for gate in gates.check(run, findings)] if findings else [],
         "decisions": _decisions(run),
     }
-    return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _metric(row: MetricRow) -> dict[str, Any]:
@@ -88,30 +91,30 @@ def _metric(row: MetricRow) -> dict[str, Any]:
     }
 
 
-def _comparison(found: Any) -> dict[str, Any]:
-    given = found.verdict
-    verdict = None
-    if given is not None:
-        numbers = {name: finite(getattr(given, name)) for name in ("margin", "p", "p_holm", "detectable", "more_usd")}
-        verdict = {"word": given.word, "more_cases": given.more_cases, "reason": given.reason, **numbers}
+def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
-        "baseline": found.baseline,
-        "scale": found.scale,
-        **_estimate(found.estimate),
-        "verdict": verdict,
-        "note": found.note,
+        "baseline": comparison.baseline,
+        "scale": comparison.scale,
+        **_estimate(comparison.estimate),
+        "verdict": _verdict(comparison.verdict) if comparison.verdict is not None else None,
+        "note": comparison.note,
     }
 
 
-def _estimate(found: Any) -> dict[str, Any]:
-    told = {name: finite(getattr(found, name)) for name in ("value", "low", "high")}
-    return {**told, "cases": found.cases, "dates": found.dates, "missing": found.missing, "method": found.method}
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    numbers = {name: finite(getattr(verdict, name)) for name in ("margin", "p", "p_holm", "detectable", "more_usd")}
+    return {"word": verdict.word, "more_cases": verdict.more_cases, "reason": verdict.reason, **numbers}
 
 
-def _likeness(one: Likeness) -> dict[str, Any]:
-    numbers = {name: finite(getattr(one, name)) for name in ("agreement", "self_agreement", "margin")}
-    named = {"source": one.source, "target": one.target, "word": one.word, "text": one.text, "prompts": one.prompts}
-    return {**named, **numbers, "difference": _estimate(one.apart)}
+def _estimate(estimate: Any) -> dict[str, Any]:
+    bounds = {name: finite(getattr(estimate, name)) for name in ("value", "low", "high")}
+    return {**bounds, "cases": estimate.cases, "dates": estimate.dates, "missing": estimate.missing, "method": estimate.method}
+
+
+def _likeness(likeness: Likeness) -> dict[str, Any]:
+    numbers = {name: finite(getattr(likeness, name)) for name in ("agreement", "self_agreement", "margin")}
+    named = {"source": likeness.source, "target": likeness.target, "word": likeness.word, "text": likeness.text, "prompts": likeness.prompts}
+    return {**named, **numbers, "difference": _estimate(likeness.apart)}
 
 
 def _gate(gate: gates.Gate) -> dict[str, Any]:

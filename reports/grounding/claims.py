@@ -1,4 +1,4 @@
-"""Claims: the figures of a text within their sentences, and what each says that it is."""
+"""Claims: the figures of a text within their sentences, the quantity each names, and the input figure it matches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIGNED = frozenset(
         *("net_income", "operating_income", "pretax_income", "gross_profit", "gross_margin", "operating_margin", "net_margin"),
     }
 )
-"""Quantities that can be below zero, so that their sign says something."""
+"""Quantities that can be negative, so that their sign matters."""
 _MINUS = re.compile(
     r"\b(?:negative|minus|below zero|under zero|loss(?:es)?|lost|outflows?|used|burn\w*|deficit|consum\w+|drain\w*"
     r"|shortfall|red"
@@ -58,18 +58,18 @@ class FigureClaim:
 
     @property
     def tied_label(self) -> str | None:
-        """The quantity it says it is, with nothing but small words between."""
+        """The quantity that it names directly, with only small words in between."""
         return self._named_after or tied_label(self.sentence, self.at)
 
     @property
     def _named_after(self) -> str | None:
-        """The quantity named right behind it; a percentage of something is a share of it, not the thing."""
+        """The quantity named right after it; "5 % of revenue" is a share, not a revenue."""
         is_share = self.quantity.unit == "%" and _OF.match(self.sentence, self.end)
         return None if is_share else label_after(self.sentence, self.end)
 
     @cached_property
     def label(self) -> str | None:
-        """The quantity it belongs to: named right behind it, else last before it; an unnamed gain or loss is a return."""
+        """The quantity named right after it, else the last one before it; an unnamed gain or loss is a return."""
         named = self._named_after or label_before(self.sentence, self.at)
         return named or ("return" if self.quantity.unit == "%" and self._moves else None)
 
@@ -78,7 +78,7 @@ class FigureClaim:
         return self.quantity.direction != 0 or MOVES.search(self.sentence) is not None
 
     def is_reversed(self, fact: InputFigure) -> bool:
-        """A gain told as a loss, or the other way round; of a quantity that can be below zero its sign."""
+        """Whether a gain is stated as a loss or the reverse, or a signed quantity has the wrong sign."""
         quantity = self.quantity
         if quantity.unit in ("%", "bp") and quantity.direction:
             return fact.value * quantity.direction < 0
@@ -88,19 +88,26 @@ class FigureClaim:
             return quantity.value < 0 or _MINUS.search(self.sentence) is None
         return fact.value > 0 and _TIED_MINUS.search(self.sentence, 0, self.at) is not None
 
-    def labels(self, given: Inputs) -> list[str]:
-        """Every quantity its sentence names, its own first, and what those are made of that were not given themselves."""
+    def labels(self, inputs: Inputs) -> list[str]:
+        """Quantities named in its sentence, its own first, and the parts of those that are not in the inputs."""
         if self.label == "elsewhere":
             return []
-        own = [self.label] if self.label else []
-        others = dict.fromkeys(name for name, *_ in named_in(self.sentence))
-        said = own + [name for name in others if name != self.label][:3]
-        return list(dict.fromkeys([*said, *(part for name in said if not given.named(name) for part in MADE_OF.get(name, ()))]))
+        own_label = [self.label] if self.label else []
+        other_labels = dict.fromkeys(name for name, *_ in named_in(self.sentence))
+        sentence_labels = own_label + [name for name in other_labels if name != self.label][:3]
+        return list(
+            dict.fromkeys(
+                [
+                    *sentence_labels,
+                    *(part for name in sentence_labels if not inputs.named(name) for part in MADE_OF.get(name, ())),
+                ]
+            )
+        )
 
     @property
     def is_convention(self) -> bool:
-        """A proposal of the speaker's own, or a conventional mark such as RSI's 70: no claim about the world."""
-        return self.quantity.own or self._is_threshold
+        """Whether it is a proposal or a conventional threshold such as RSI 70, and so no claim about the world."""
+        return self.quantity.is_proposal or self._is_threshold
 
     @property
     def _is_threshold(self) -> bool:
@@ -112,7 +119,7 @@ class FigureClaim:
 
     @property
     def is_plan(self) -> bool:
-        """In a sentence about what to do or what may come, and it names no quantity that it claims to be."""
+        """Whether it is in a sentence about a plan or scenario and names no quantity."""
         is_free = self.tied_label is None or self.tied_label in SERIES or self.tied_label == "target"
         return is_free and is_planning(self.sentence)
 
@@ -122,17 +129,17 @@ class FigureClaim:
 
 
 def _family(label: str | None) -> str | None:
-    """MACD, its signal and its histogram are often told under one name."""
+    """MACD, its signal and its histogram often share one name."""
     return "macd" if label and label.startswith("macd") else label
 
 
 def claims_of(text: str) -> Iterator[list[FigureClaim]]:
-    found = quantities(text)
+    all_quantities = quantities(text)
     place = 0
     for start, end in sentences(text):
         claims = []
-        while place < len(found) and found[place].start < end:
-            claims.append(FigureClaim(found[place], text[start:end], found[place].start - start))
+        while place < len(all_quantities) and all_quantities[place].start < end:
+            claims.append(FigureClaim(all_quantities[place], text[start:end], all_quantities[place].start - start))
             place += 1
         if claims:
             yield claims
@@ -140,33 +147,33 @@ def claims_of(text: str) -> Iterator[list[FigureClaim]]:
 
 _BESIDE = re.compile(r"\W*(\w{4,})")
 _NEVER_BY_VALUE = frozenset({"target", "elsewhere"})
-"""What others aim at and what statements do not show: a figure of that height, somewhere in the inputs, is no source of it."""
+"""Quantities that are not in the inputs: an equal number elsewhere in the inputs is not their source."""
 _NAMED = re.compile(r"(\w{3,})\s$")
 LOW_PRECISION = 2
-"""Digits up to which a figure is found somewhere by chance alone."""
+"""Up to this many digits a figure is found somewhere by chance."""
 _HEDGED = 0.025
 
 
-def match(claim: FigureClaim, given: Inputs) -> InputFigure | None:
-    """The fact that a figure shows, exactly or rounded. A figure of few digits must share its quantity or its words."""
+def match(claim: FigureClaim, inputs: Inputs) -> InputFigure | None:
+    """The input figure that a claim states, exactly or rounded. With few digits it must share the quantity or the words."""
     quantity = claim.quantity
     half = max(quantity.half, _HEDGED * abs(quantity.value)) if quantity.is_hedged else quantity.half
-    found = [fact for fact in given.near(quantity.value, half) if same_unit(quantity.unit, fact.unit)]
-    named = [fact for fact in found if fact.label is not None and fact.label == claim.label]
+    candidates = [fact for fact in inputs.near(quantity.value, half) if same_unit(quantity.unit, fact.unit)]
+    named = [fact for fact in candidates if fact.label is not None and fact.label == claim.label]
     if claim.label in _NEVER_BY_VALUE:
         return _closest(claim, named) if named else None
     if not named and quantity.digits <= LOW_PRECISION:
-        named = [fact for fact in found if _is_quoted(claim, fact)]
+        named = [fact for fact in candidates if _is_quoted(claim, fact)]
         return _closest(claim, named) if named else None
-    return _closest(claim, named or found) if found else None
+    return _closest(claim, named or candidates) if candidates else None
 
 
 def _is_quoted(claim: FigureClaim, fact: InputFigure) -> bool:
-    """Whether the inputs show the very figure with a unit, with two decimals, or beside the same words."""
+    """Whether the inputs contain this exact figure with a unit, with two decimals, or next to the same words."""
     if abs(abs(fact.value) - abs(claim.quantity.value)) > 1e-9 * abs(fact.value):
         return False
-    beside = _BESIDE.match(claim.sentence, claim.end)
-    is_beside = beside is not None and f"{claim.quantity.text}{beside[0]}".lower() in fact.line.lower()
+    next_word = _BESIDE.match(claim.sentence, claim.end)
+    is_beside = next_word is not None and f"{claim.quantity.text}{next_word[0]}".lower() in fact.line.lower()
     named = _NAMED.search(claim.sentence, 0, claim.at)
     is_name = named is not None and f"{named[1]} {claim.quantity.text}" in fact.line
     return bool(fact.unit) or claim.quantity.half < 0.01 or is_beside or is_name

@@ -1,4 +1,4 @@
-"""Things found by the magnitude of a number, in logarithmic time and never more than a stated many."""
+"""The inputs of a role: every figure of its frozen inputs, searchable by value and by quantity."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from reports.grounding.sentences import pieces
 T = TypeVar("T")
 
 MOST_NEAR = 500
-"""Things that one figure is held against: the closest ones, where more lie within its rounding."""
+"""Maximum candidates for one figure: the closest ones, if more are within its rounding."""
 
 
 class BySize(Generic[T]):
-    """Things sorted by the magnitude of the number that belongs to each."""
+    """Items sorted by the magnitude of a number."""
 
     def __init__(self, things: Iterable[tuple[float, T]]) -> None:
         ordered = sorted(((abs(value), thing) for value, thing in things), key=lambda pair: pair[0])
@@ -29,7 +29,7 @@ class BySize(Generic[T]):
         self._things = [thing for _, thing in ordered]
 
     def near(self, value: float, slack: float) -> list[T]:
-        """What lies within `slack` of a value's magnitude, smallest first."""
+        """Items within `slack` of a value's magnitude, smallest first."""
         low, high = bisect_left(self._sizes, abs(value) - slack), bisect_right(self._sizes, abs(value) + slack)
         if high - low > MOST_NEAR:
             middle = bisect_left(self._sizes, abs(value), low, high)
@@ -39,13 +39,13 @@ class BySize(Generic[T]):
 
 
 MOST_SOURCES = 16
-"""Lines that are kept of one value of one quantity: a figure needs one."""
+"""Maximum lines kept for one value of one quantity; a figure needs one."""
 MOST_IN_ROW = 8
-"""Periods of one row that a figure is held against."""
+"""Periods of one row that are tried."""
 MOST_SHOWN = 300
-"""Characters of a line that are shown as a source."""
+"""Maximum length of a line shown as a source."""
 _LONG_LINE = 2000
-"""Characters after which a line is cut in pieces, so that work stays linear."""
+"""Maximum length of a piece of a line, so that the work stays linear."""
 _COLUMNS = re.compile(r"\(date ((?:\w+ ?)+?)[;)]")
 
 
@@ -57,15 +57,15 @@ class InputFigure:
     unit: str
     label: str | None
     line: str
-    """The line it stands in: the source that a reader is shown."""
+    """Its line, shown to the reader as the source."""
     column: int = 0
-    """Its place in that line: figures of one place in the rows of a statement are of one period."""
+    """Its position in the line; equal positions in the rows of a statement are the same period."""
     is_quoted: bool = False
-    """Whether it stands in a text that was quoted from outside, such as a headline."""
+    """Whether it is in quoted text, such as a headline."""
 
 
 class Inputs:
-    """The figures of some texts, found by magnitude and by name."""
+    """The figures of some texts, searchable by magnitude and by quantity."""
 
     def __init__(self, facts: Sequence[InputFigure]) -> None:
         self.facts = facts
@@ -84,26 +84,26 @@ class Inputs:
         return cls([fact for text in texts for fact in input_figures(text)])
 
     def near(self, value: float, half: float) -> list[InputFigure]:
-        """Facts whose magnitude lies within `half` of a value's, at most MOST_NEAR of them."""
+        """Figures whose magnitude is within `half` of a value's, at most MOST_NEAR."""
         return self._by_size.near(value, half * 1.0001 + 1e-12)
 
     def by_period(self, label: str) -> Mapping[int, InputFigure]:
-        """Column -> the first amount of a quantity in it: figures of one column are of one period."""
+        """Return column -> the first amount of a quantity in it; a column is a period."""
         if label not in self._by_period:
             self._by_period[label] = {fact.column: fact for fact in reversed(self.named(label)) if fact.unit != "%"}
         return self._by_period[label]
 
     def row(self, fact: InputFigure) -> list[InputFigure]:
-        """The same quantity of other periods: what stands in one row of a statement with a fact, named or not."""
+        """The same quantity in other periods: the other figures in its row of a statement."""
         return [other for other in self._by_line.get(fact.line, [])[:MOST_IN_ROW] if other.column != fact.column]
 
     def named(self, label: str | None) -> list[InputFigure]:
-        """Facts of one quantity, in the order they were shown (newest first in our snapshots); quoted texts come last."""
+        """Figures of one quantity in input order (newest first in our snapshots), quoted texts last."""
         return self._by_label.get(label, []) if label else []
 
 
 def _distinct(facts: Iterable[InputFigure]) -> Iterator[InputFigure]:
-    """The facts without those that say the same of the same once more, MOST_SOURCES lines of each kept."""
+    """The figures with at most MOST_SOURCES repetitions of the same value and quantity."""
     seen: Counter[tuple[float, str, str | None]] = Counter()
     for fact in facts:
         key = (fact.value, fact.unit, fact.label)
@@ -114,7 +114,7 @@ def _distinct(facts: Iterable[InputFigure]) -> Iterator[InputFigure]:
 
 @lru_cache(maxsize=512)
 def input_figures(text: str) -> tuple[InputFigure, ...]:
-    """The figures of one text; many cells are given the same ones."""
+    """The figures of one text, cached, since many cells share texts."""
     return tuple(_figures_of_text(text))
 
 
@@ -132,26 +132,26 @@ def _figures_of_text(text: str) -> list[InputFigure]:
 
 
 def _columns(line: str) -> tuple[str, ...]:
-    found = _COLUMNS.search(line)
-    return tuple(found[1].split()) if found else ()
+    match = _COLUMNS.search(line)
+    return tuple(match[1].split()) if match else ()
 
 
 def _figures_of_line(line: str, heading: str, columns: tuple[str, ...]) -> Iterator[InputFigure]:
-    found = figures_of_source(line)
-    is_row = bool(columns) and len(found) == len(columns)
+    line_quantities = figures_of_source(line)
+    is_row = bool(columns) and len(line_quantities) == len(columns)
     spoken = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
-    for place, quantity in enumerate(found):
+    for place, quantity in enumerate(line_quantities):
         label = label_before(columns[place]) if is_row else label_before(spoken, quantity.start) or label_before(heading)
         yield InputFigure(_signed(quantity), quantity.unit, label, _shown(line, quantity), place, line.startswith(">"))
 
 
 def _shown(line: str, quantity: Quantity) -> str:
-    """The line that a reader is shown; of a long one what stands around the figure."""
+    """The line to show, or the part around the figure if it is long."""
     around = slice(max(0, quantity.start - 150), quantity.end + 150) if len(line) > MOST_SHOWN else slice(None)
     return line[around].strip()
 
 
 def _signed(quantity: Quantity) -> float:
-    """Prose among the inputs tells a loss by its verb ("fell 3.1 %"), tables by a sign."""
+    """Signed value: prose marks a loss by a verb ("fell 3.1 %"), tables by a sign."""
     is_told = quantity.direction < 0 < quantity.value
     return -quantity.value if is_told else quantity.value

@@ -1,4 +1,4 @@
-"""Many labelled patterns as one, each tried only where its first character stands."""
+"""Names of quantities: which canonical quantity a piece of prose or a line of the inputs names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _START = re.compile(r"(?<![A-Za-z0-9])\S")
 _BEFORE = re.compile(r"(?:\\b|\(\?<[!=][^)]*\))*")
-"""What looks back, or at a word's edge, before the first character."""
+"""Look-behinds and word boundaries before the first character."""
 _SPECIAL = frozenset("\\[(.^$|?*+{")
 
 
@@ -17,23 +17,23 @@ class _Pattern(NamedTuple):
     label: str
     pattern: str
     first: str
-    """Empty where it may begin with several characters."""
+    """Empty if it may start with several characters."""
 
 
 class Alternatives:
-    """Patterns where a word begins, in their order; case does not matter.
+    """Labelled patterns, matched at the start of words in their order; case-insensitive.
 
-    Tried one after the other at every word, seventy patterns would be most of what tracing costs.
+    Patterns are indexed by first character: trying seventy at every word would dominate the cost of grounding.
     """
 
     def __init__(self, patterns: Sequence[tuple[str, str]]) -> None:
-        every = [_Pattern(label, one, _first(one)) for label, pattern in patterns for one in _split(pattern)]
+        every = [_Pattern(label, each, _first(each)) for label, pattern in patterns for each in _split(pattern)]
         self._other = _joined(every, {""})
-        lower = {one.first: _joined(every, {"", one.first}) for one in every if one.first}
-        self._by_first = lower | {first.upper(): found for first, found in lower.items()}
+        lower = {each.first: _joined(every, {"", each.first}) for each in every if each.first}
+        self._by_first = lower | {first.upper(): joined for first, joined in lower.items()}
 
     def finditer(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """Label, start and end of everything that is found, in order; nothing overlaps."""
+        """Yield (label, start, end) of all matches, in order, without overlaps."""
         end = 0
         for start in (match.start() for match in _START.finditer(text)):
             if start < end:
@@ -45,13 +45,15 @@ class Alternatives:
 
 
 def _joined(every: Sequence[_Pattern], firsts: Collection[str]) -> tuple[re.Pattern[str], list[str]]:
-    """Those that may begin so; each is a group, whose number tells its label."""
-    chosen = [one for one in every if one.first in firsts]
-    return re.compile("|".join(f"({one.pattern})" for one in chosen) or "(?!)", re.IGNORECASE), [one.label for one in chosen]
+    """One pattern of those with these first characters, and the label of each of its groups."""
+    chosen = [each for each in every if each.first in firsts]
+    return re.compile("|".join(f"({each.pattern})" for each in chosen) or "(?!)", re.IGNORECASE), [
+        each.label for each in chosen
+    ]
 
 
 def _split(pattern: str) -> list[str]:
-    """The alternatives of a pattern at its top."""
+    """The top-level alternatives of a pattern."""
     parts, depth, start = [], 0, 0
     for match in re.finditer(r"\\.|\[(?:\\.|[^\]])*\]|[()|]", pattern):
         depth += (match.group() == "(") - (match.group() == ")")
@@ -177,9 +179,9 @@ MADE_OF: Mapping[str, tuple[str, ...]] = {
     "dividend_yield": ("dividend", "close"),
     "return_on_equity": ("net_income", "equity"),
 }
-"""What a ratio or a difference is computed from, also where a sentence names only the result."""
+"""Parts of a ratio or a difference, for sentences that name only the result."""
 SERIES = frozenset({"open", "high", "low", "close", "volume", "return", "dividend", "cash", "equity", "debt"})
-"""Quantities with many values side by side: another value of theirs does not contradict one."""
+"""Quantities with many values: a different value is no contradiction."""
 
 
 _LEAD = re.compile(r"\s*(?:in |of |as |for )?(?:total |quarterly |annual )?")
@@ -198,39 +200,39 @@ _Named = tuple[str, int, int]
 
 @lru_cache(maxsize=4096)
 def named_in(text: str) -> tuple[_Named, ...]:
-    """Every quantity that a text names, in order, with its start and end."""
+    """Every quantity named in a text, in order, with start and end."""
     return tuple(_finder().finditer(text))
 
 
 @lru_cache(maxsize=1)
 def _finder() -> Alternatives:
-    """Compiled where something is traced: half a second that no plan and no start of a run needs."""
+    """Compiled on first use, because it takes half a second."""
     return Alternatives(_PATTERNS)
 
 
 def label_before(text: str, at: int | None = None) -> str | None:
-    """The last quantity named before a place of a text (its end if none is given)."""
-    found = _last(text, len(text) if at is None else at)
-    return found[0] if found else None
+    """The last quantity named before a position (default: the end of the text)."""
+    named = _last(text, len(text) if at is None else at)
+    return named[0] if named else None
 
 
 def tied_label(text: str, at: int) -> str | None:
-    """The last quantity named before a place, if nothing but small words stands between."""
-    found = _last(text, at)
-    return found[0] if found and _TIE.match(text[found[2] : at]) else None
+    """The last quantity named before a position, if only small words are in between."""
+    named = _last(text, at)
+    return named[0] if named and _TIE.match(text[named[2] : at]) else None
 
 
 def label_after(text: str, at: int) -> str | None:
-    """The quantity named right behind a place ("72 RSI", "$94.9 billion in revenue")."""
+    """The quantity named right after a position ("72 RSI", "$94.9 billion in revenue")."""
     match = _LEAD.match(text, at)
     start = match.end() if match else at
     return next((label for label, begin, _ in named_in(text) if begin == start), None)
 
 
 def _last(text: str, at: int) -> _Named | None:
-    found = None
+    last = None
     for named in named_in(text):
         if named[2] > at:
             break
-        found = named
-    return found
+        last = named
+    return last

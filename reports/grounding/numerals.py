@@ -38,7 +38,7 @@ SCALES = {
     "billionen": 1e12,
     "billones": 1e12,
 }
-"""What a number is multiplied with."""
+"""Factor of each scale word."""
 UNITS = {
     "%": "%",
     "percent": "%",
@@ -70,7 +70,7 @@ UNITS = {
 
 
 def _alternatives(*, of: dict[str, float] | dict[str, str]) -> str:
-    """The words of a table as alternatives, the longest first."""
+    """The words of a table as regex alternatives, longest first."""
     return "|".join(r"\s?".join(map(re.escape, word.split())) for word in sorted(of, key=len, reverse=True) if len(word) > 1)
 
 
@@ -94,7 +94,7 @@ _THOUSANDS = re.compile(r"\d{1,3}\.\d{3}")
 
 
 def parse_number(number: str, after: str) -> tuple[float | None, int]:
-    """Value and decimals shown of a number as NUMBER finds it, and what follows it."""
+    """Value and decimals of a number matched by NUMBER; `after` is the text that follows it."""
     text = _SPACES.sub("", number)
     if "," in text and _ENGLISH.fullmatch(text):
         text = text.replace(",", "")
@@ -109,7 +109,7 @@ def parse_number(number: str, after: str) -> tuple[float | None, int]:
 
 
 def significant(number: str) -> int:
-    """How many digits of a number say something."""
+    """Number of significant digits."""
     digits = "".join(filter(str.isdigit, number.lower().partition("e")[0])).lstrip("0")
     return len(digits) if "." in number or "," in number else len(digits.rstrip("0")) or 1
 
@@ -153,7 +153,7 @@ _OF_DIGITS = (
     r"(?:10-[KQ]|8-K|20-F|6-K|13[DFG]|401\(?k\)?|5G|4G|3M|24/7|1H|2H)\b",
     r"(?:19|20)\d{2}s?(?:\s*[-–/]\s*(?:19|20)?\d{2})?(?![\d,.]*\d|\s*(?:%|percent|million|billion|shares|dollars|points))\b",
 )
-"""What begins with a digit, where a word begins."""
+"""Patterns that start with a digit at the start of a word."""
 _SECTION = r"(?<![\w.])\d{1,3}(?:\.\d{1,2}){2,}(?![\d,])"
 """2.5.1: a section or a version."""
 _OF_LETTERS = (
@@ -170,7 +170,7 @@ _OF_LETTERS = (
     r"|Scenario|Option|Windows|iPhone|Boeing|Flight)\s+\d+[a-z]?\b",
     r"[A-Za-z]+\d+(?:\.\d+)?-\d+[A-Za-z]?\b",  # llama3.1-8b
 )
-"""What begins with a letter, where a word begins."""
+"""Patterns that start with a letter at the start of a word."""
 _NAMES = r"\w*[A-Za-z_]\w*_\d+\w*|\w*\d+_[A-Za-z]\w*"
 """close_50_sma."""
 _ELSEWHERE = (
@@ -178,18 +178,18 @@ _ELSEWHERE = (
     r"(?<!\w)#+[ \t]?\d+(?:\.\d+)*\b",  # a numbered heading, #3
     r"\[\d{1,3}\]",
 )
-# Guarded by its first character, an alternative costs nothing where it cannot begin.
+# Checking the first character makes alternatives free where they cannot match.
 _NOT_FIGURES = re.compile(
     rf"(?=\d)(?:\b(?:{'|'.join(_OF_DIGITS)})|{_SECTION})"
     rf"|(?=[a-z_])\b(?:{'|'.join(_OF_LETTERS)})|{'|'.join(_ELSEWHERE)}|\b(?:{_NAMES})",
     re.IGNORECASE,
 )
 _LONG = re.compile(r"\w{48,}")
-"""No figure is that long; patterns that look for words with digits would take quadratic time on it."""
+"""Longer than any figure; patterns for words with digits would take quadratic time on it."""
 
 
 def blank(text: str) -> str:
-    """The text with everything that only looks like a figure blotted out, positions kept."""
+    """The text with everything that only looks like a figure replaced, positions unchanged."""
     return _NOT_FIGURES.sub(_blots, _LONG.sub(_blots, text))
 
 
@@ -201,5 +201,5 @@ _SPANS_OF_SOURCE = re.compile(r"(?<![\w.,])\d+(?= [+-]\d)")
 
 
 def labels_of_source(line: str) -> str:
-    """A line of the inputs without the spans that its values stand behind ("5 +6.94 %, 20 -2.52 %")."""
+    """A line of the inputs without the window lengths before its values ("5 +6.94 %, 20 -2.52 %")."""
     return _SPANS_OF_SOURCE.sub(_blots, line)

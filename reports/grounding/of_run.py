@@ -1,4 +1,4 @@
-"""The grounding of a run: what the texts of every cell rest on, traced once per cell and kept beside the tables."""
+"""The grounding of a run: the origin of every figure in every cell, computed once and stored in the run folder."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 MOST_CELLS = 200
-"""Cells that are traced: of larger runs a fixed sample of whole cases, chosen by the hash of their names."""
+"""Maximum number of cells; larger runs use a fixed sample of complete cases, chosen by the hash of their ids."""
 VERSION = 4
-"""Raised when the tracing changes: then what is kept is traced anew."""
+"""Raised when the rules change, so that stored results are computed again."""
 FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")
 _HEAD = 60
-"""First characters of a text by which it is known in a later prompt."""
+"""First characters of a text by which it is recognised in a later prompt."""
 _CHUNK = 250
-"""Cells whose texts are read at once: each reading goes through the whole table."""
+"""Cells whose texts are read together, because each read scans the whole table."""
 
 
 @dataclass(frozen=True)
 class CellTexts:
-    """One cell as the ledger needs it."""
+    """The texts of one cell and what each of its roles was given."""
 
     texts: Mapping[str, str]
-    """place (role, or role/round) -> what was said there, in the order of the flow."""
-    given: tuple[str, ...]
-    """What the analysts were given: parts of their prompts that no model wrote."""
-    own: Mapping[str, tuple[str, ...]]
-    """place -> what else was in its prompt that no model wrote: its instructions."""
+    """call site (role, or role/round) -> its text, in pipeline order."""
+    inputs: tuple[str, ...]
+    """Parts of the analysts' prompts that no model wrote."""
+    instructions: Mapping[str, tuple[str, ...]]
+    """call site -> further parts of its prompt that no model wrote: its instructions."""
     shown: Mapping[str, frozenset[str]]
-    """place -> earlier places whose texts stood in its prompt."""
+    """call site -> earlier call sites whose texts were in its prompt."""
 
     def figures(self) -> dict[str, list[FigureOrigin]]:
-        own = {place: inputs_of((*self.given, *parts)) for place, parts in self.own.items() if parts}
-        return origins_of_texts(self.texts, inputs_of(self.given), self.shown, own)
+        own_inputs = {place: inputs_of((*self.inputs, *parts)) for place, parts in self.instructions.items() if parts}
+        return origins_of_texts(self.texts, inputs_of(self.inputs), self.shown, own_inputs)
 
 
 @lru_cache(maxsize=1)
 def figures(run: Run) -> pd.DataFrame:
-    """One row per figure of every traced cell (COLUMNS), and one per cell that only names its last text; kept on disk."""
+    """One row per figure of every sampled cell (COLUMNS), and one per cell for its last text; cached on disk."""
     import pandas as pd
 
     wanted = sampled_cells(run)
@@ -67,29 +67,29 @@ def figures(run: Run) -> pd.DataFrame:
 
 
 def marks(run: Run, cell_ids: Sequence[str]) -> dict[tuple[str, str], list[tuple[int, str, str, str]]]:
-    """(cell_id, place) -> start, text, label and source of its figures, as far as they were traced and kept."""
+    """Return (cell_id, call site) -> start, text, label and source of its figures, from the stored results."""
     rows = _stored(run)
     rows = rows[rows["cell_id"].isin(list(cell_ids)) & (rows["label"] != "")]
-    found: dict[tuple[str, str], list[tuple[int, str, str, str]]] = {}
+    marks_by_text: dict[tuple[str, str], list[tuple[int, str, str, str]]] = {}
     for row in rows.to_dict("records"):
-        told = (int(row["start"]), row["figure"], row["label"], row["source"])
-        found.setdefault((row["cell_id"], row["place"]), []).append(told)
-    return found
+        mark = (int(row["start"]), row["figure"], row["label"], row["source"])
+        marks_by_text.setdefault((row["cell_id"], row["place"]), []).append(mark)
+    return marks_by_text
 
 
 def sampled_cells(run: Run) -> list[str]:
-    """Ids of the cells that are traced."""
+    """Ids of the cells that are checked."""
     cells = run.cells[run.cells["decision_status"] != "rule"]
     if len(cells) <= MOST_CELLS:
-        return [str(one) for one in cells["cell_id"]]
+        return [str(cell_id) for cell_id in cells["cell_id"]]
     order = sorted(set(cells["case_id"]), key=lambda case_id: sha256(str(case_id).encode()).hexdigest())
     per_case = len(cells) / len(order)
     sample = order[: max(1, int(MOST_CELLS / per_case))]
-    return [str(one) for one in cells.loc[cells["case_id"].isin(sample), "cell_id"]]
+    return [str(cell_id) for cell_id in cells.loc[cells["case_id"].isin(sample), "cell_id"]]
 
 
 def by_cell(run: Run) -> pd.DataFrame:
-    """cell_id -> how many figures, grounded, invented, and reaching (invented and in the decision); only cells with texts."""
+    """Counts per cell: figures, grounded, invented, reaching (invented and in the decision); only cells with texts."""
     rows = figures(run)
     counted = rows.assign(
         figures=rows["label"] != "",
@@ -99,16 +99,16 @@ def by_cell(run: Run) -> pd.DataFrame:
         texts=rows["place"] != "",
     )
     names = ["figures", "grounded", "invented", "reaching", "texts"]
-    found: pd.DataFrame = counted.groupby("cell_id")[names].sum().astype(float)
-    return found[found["texts"] > 0]
+    counts_by_cell: pd.DataFrame = counted.groupby("cell_id")[names].sum().astype(float)
+    return counts_by_cell[counts_by_cell["texts"] > 0]
 
 
 def cells_of(run: Run, cell_ids: Sequence[str]) -> Iterator[tuple[str, CellTexts]]:
-    """The cells with their texts, read for these ids only."""
+    """The texts of these cells."""
     cells = run.table("cells", ["cell_id", "reports"], among(cell_ids))
     sent = run.table("calls", ["cell_id", "role", "round", "kind", "started_at", "message_ids"], among(cell_ids))
     by = {str(cell): group.to_dict("records") for cell, group in sent.sort_values("started_at").groupby("cell_id")}
-    messages = messages_of(run, [one for calls in by.values() for call in calls for one in _ids(call)])
+    messages = messages_of(run, [message_id for calls in by.values() for call in calls for message_id in _ids(call)])
     for cell_id, reports in zip(cells["cell_id"], cells["reports"], strict=True):
         texts = {str(place): str(text) for place, text in reports} if reports is not None else {}
         yield str(cell_id), _cell(texts, by.get(str(cell_id), []), messages)
@@ -116,29 +116,29 @@ def cells_of(run: Run, cell_ids: Sequence[str]) -> Iterator[tuple[str, CellTexts
 
 def rows_of_cell(cell_id: str, cell: CellTexts) -> list[tuple[Any, ...]]:
     """Rows of COLUMNS for one cell."""
-    found = cell.figures()
+    origins_by_place = cell.figures()
     last = list(cell.texts)[-1] if cell.texts else ""
-    ends = reaching(found, last)
+    ends = reaching(origins_by_place, last)
     rows: list[tuple[Any, ...]] = [(cell_id, last, -1, "", "", "", "", False, "")]
-    for place, figures_ in found.items():
-        said_by = Sentences(cell.texts[place]) if figures_ else None
-        for one in figures_:
-            said = said_by.around(one.quantity.start) if said_by else ""
-            is_end = (place, one.quantity.start) in ends
-            start, text = one.quantity.start, one.quantity.text
-            rows.append((cell_id, place, start, text, one.label, one.source[:300], one.born, is_end, said))
+    for place, figures_ in origins_by_place.items():
+        sentences_of_text = Sentences(cell.texts[place]) if figures_ else None
+        for origin in figures_:
+            sentence = sentences_of_text.around(origin.quantity.start) if sentences_of_text else ""
+            is_end = (place, origin.quantity.start) in ends
+            start, text = origin.quantity.start, origin.quantity.text
+            rows.append((cell_id, place, start, text, origin.label, origin.source[:300], origin.born, is_end, sentence))
     return rows
 
 
 class Sentences:
-    """The sentences of a text by the places in them."""
+    """Finds the sentence around a position of a text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._spans = list(sentences(text[:MOST_CHARS]))
 
     def around(self, at: int) -> str:
-        """The sentence around a place, at most 300 characters."""
+        """The sentence around a position, at most 300 characters."""
         start, end = self._spans[bisect_right(self._spans, (at, len(self._text))) - 1]
         if end - start > 300:
             start, end = max(start, at - 150), min(end, at + 150)
@@ -148,20 +148,20 @@ class Sentences:
 def _cell(texts: Mapping[str, str], calls: Sequence[Mapping[Any, Any]], messages: Mapping[str, tuple[str, str]]) -> CellTexts:
     prompts: dict[str, list[str]] = {}
     for call in calls:
-        prompts.setdefault(_call_place(call), []).extend(one for one in _ids(call) if one in messages)
+        prompts.setdefault(_call_place(call), []).extend(other for other in _ids(call) if other in messages)
     analysts = {place: ids for place, ids in prompts.items() if place.endswith("_analyst")}
     heads = {place: text.strip()[:_HEAD] for place, text in texts.items()}
     material = _material(analysts or prompts, heads, messages, by_head=not analysts)
     shown = {
         place: frozenset(
-            one for one, head in heads.items() if one != place and _is_shown(head, prompts.get(place, ()), messages)
+            other for other, head in heads.items() if other != place and _is_shown(head, prompts.get(place, ()), messages)
         )
         for place in texts
         if place not in analysts
     }
-    others = {place: ids for place, ids in prompts.items() if place not in analysts}
-    own = {place: _instructions(ids, heads, messages, material) for place, ids in others.items()}
-    return CellTexts(texts, material, own, shown)
+    later_prompts = {place: ids for place, ids in prompts.items() if place not in analysts}
+    instructions = {place: _instructions(ids, heads, messages, material) for place, ids in later_prompts.items()}
+    return CellTexts(texts, material, instructions, shown)
 
 
 def _material(
@@ -171,24 +171,24 @@ def _material(
     *,
     by_head: bool,
 ) -> tuple[str, ...]:
-    """Parts that no model wrote. Without analysts a part that begins like an earlier text is one that a model wrote."""
-    ids = dict.fromkeys(one for part in prompts.values() for one in part)
-    parts = [text for one in ids if messages[one][0] != "assistant" and (text := messages[one][1])]
+    """Prompt parts that no model wrote. Without analysts, parts that contain the start of an earlier text are left out."""
+    ids = dict.fromkeys(message_id for part in prompts.values() for message_id in part)
+    parts = [text for message_id in ids if messages[message_id][0] != "assistant" and (text := messages[message_id][1])]
     if not by_head:
         return tuple(parts)
-    first = {messages[one][1] for one in next(iter(prompts.values()), ())}
+    first = {messages[message_id][1] for message_id in next(iter(prompts.values()), ())}
     return tuple(part for part in parts if part in first or not any(head and head in part for head in heads.values()))
 
 
 def _instructions(
     ids: Sequence[str], heads: Mapping[str, str], messages: Mapping[str, tuple[str, str]], material: tuple[str, ...]
 ) -> tuple[str, ...]:
-    parts = [messages[one][1] for one in dict.fromkeys(ids) if messages[one][0] != "assistant"]
+    parts = [messages[message_id][1] for message_id in dict.fromkeys(ids) if messages[message_id][0] != "assistant"]
     return tuple(part for part in parts if part not in material and not any(head and head in part for head in heads.values()))
 
 
 def _is_shown(head: str, ids: Sequence[str], messages: Mapping[str, tuple[str, str]]) -> bool:
-    return bool(head) and any(head in messages[one][1] for one in ids)
+    return bool(head) and any(head in messages[message_id][1] for message_id in ids)
 
 
 def _call_place(call: Mapping[Any, Any]) -> str:
@@ -196,19 +196,19 @@ def _call_place(call: Mapping[Any, Any]) -> str:
 
 
 def _ids(call: Mapping[Any, Any]) -> list[str]:
-    return [] if call["message_ids"] is None else [str(one) for one in call["message_ids"]]
+    return [] if call["message_ids"] is None else [str(message_id) for message_id in call["message_ids"]]
 
 
 @lru_cache(maxsize=64)
 def inputs_of(texts: tuple[str, ...]) -> Inputs:
-    """The figures of some texts; the cells of a case share them."""
+    """The figures of some texts, cached, since the cells of a case share them."""
     return Inputs.of(texts)
 
 
 def _rows_of_cells(run: Run, cell_ids: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows chunk by chunk. Cells of one case lie together."""
+    """Yield rows in chunks of cells, ordered by case."""
     case_of = dict(zip(run.cells["cell_id"], run.cells["case_id"], strict=True))
-    ordered = sorted(cell_ids, key=lambda one: str(case_of.get(one)))
+    ordered = sorted(cell_ids, key=lambda cell_id: str(case_of.get(cell_id)))
     chunks = [ordered[at : at + _CHUNK] for at in range(0, len(ordered), _CHUNK)]
     yield from (_chunk(run, chunk) for chunk in chunks)
 
@@ -225,12 +225,12 @@ def _stored(run: Run) -> pd.DataFrame:
     file = f"{run.path.rstrip('/')}/{FILE}"
     if run.filesystem.get_file_info(file).type != fs.FileType.File:
         return pd.DataFrame(columns=list(COLUMNS))
-    found: pd.DataFrame = pq.read_table(file, filesystem=run.filesystem).to_pandas()
-    return found
+    rows: pd.DataFrame = pq.read_table(file, filesystem=run.filesystem).to_pandas()
+    return rows
 
 
 def _store(run: Run, rows: pd.DataFrame) -> None:
-    """Keep the rows for the next report; a run folder that cannot be written loses only time."""
+    """Store the rows for the next report; without write access the next report computes them again."""
     import contextlib
 
     import pyarrow as pa

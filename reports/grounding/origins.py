@@ -1,4 +1,4 @@
-"""One figure of a text with its origin."""
+"""The grounding of a text: the origin of each figure, and whether an invented one reaches the decision."""
 
 from __future__ import annotations
 
@@ -19,121 +19,121 @@ class FigureOrigin:
 
     quantity: Quantity
     label: str
-    """One of the labels of reports/grounding.py."""
+    """One of LABELS."""
     source: str = ""
-    """The line, the calculation or the earlier role that it comes from; for a contradiction what the inputs say."""
+    """The line, calculation or earlier role that it comes from; for a contradiction, the line of the inputs."""
     born: str = ""
-    """For an invented figure: the place of the text in which it stood first."""
+    """For an invented figure: the call site of the first text that contains it."""
 
 
 _SLACK = 1.0001
 
 
 class InventedFigures:
-    """Invented figures: each saying once, grouped by the precision that it was said with."""
+    """Distinct invented figures, grouped by precision."""
 
     def __init__(self, figures: Iterable[FigureOrigin]) -> None:
         sayings: dict[float, dict[tuple[float, str], tuple[int, FigureOrigin]]] = {}
-        for order, one in enumerate(figures):
-            said = one.quantity
-            sayings.setdefault(said.half, {}).setdefault((abs(said.value), said.unit), (order, one))
+        for order, origin in enumerate(figures):
+            quantity = origin.quantity
+            sayings.setdefault(quantity.half, {}).setdefault((abs(quantity.value), quantity.unit), (order, origin))
         self._by_half = {
-            half: BySize([(value, (unit, order, one)) for (value, unit), (order, one) in group.items()])
+            half: BySize([(value, (unit, order, origin)) for (value, unit), (order, origin) in group.items()])
             for half, group in sayings.items()
         }
 
     def first_like(self, quantity: Quantity) -> FigureOrigin | None:
-        """The first that says the same: the same kind of unit, and no further away than the coarser of the two is rounded."""
-        found = [
-            (order, one)
+        """The first equal figure: a compatible unit, and a distance within the rounding of the coarser one."""
+        alike = [
+            (order, origin)
             for half, group in self._by_half.items()
-            for unit, order, one in group.near(quantity.value, max(half, quantity.half) * _SLACK)
+            for unit, order, origin in group.near(quantity.value, max(half, quantity.half) * _SLACK)
             if same_unit(quantity.unit, unit)
         ]
-        return min(found, key=lambda pair: pair[0])[1] if found else None
+        return min(alike, key=lambda pair: pair[0])[1] if alike else None
 
 
 LABELS = ("verbatim", "rounded", "derivable", "inherited", "unsupported", "contradicted")
 GROUNDED = frozenset({"verbatim", "rounded", "derivable"})
 INVENTED = frozenset({"unsupported", "contradicted", "inherited"})
 MOST_CHARS = 30_000
-"""Characters of one text that are read, about 5,000 words; no role is asked for that much."""
+"""Characters read of one text, about 5,000 words, more than any role is asked for."""
 _FEW = 8
-"""Facts of one quantity among which a figure that is none of them contradicts; of more, one may be missing."""
+"""With at most this many input figures of a quantity, a different figure is a contradiction; with more, one may be missing."""
 _MOST_MULTIPLE = 10_000.0
 
 
 Earlier = Sequence[tuple[str, InventedFigures]]
-"""(place, what was invented there) of the texts that a role was shown, in the order of the flow."""
+"""(call site, figures invented there) of the texts that a role was shown, in pipeline order."""
 
 
-def origins(text: str, given: Inputs, earlier: Earlier = ()) -> list[FigureOrigin]:
-    """The claims of a text, each traced; of a text beyond MOST_CHARS only the beginning is read."""
-    found: list[FigureOrigin] = []
+def origins(text: str, inputs: Inputs, earlier: Earlier = ()) -> list[FigureOrigin]:
+    """The origin of each claim in a text; only the first MOST_CHARS characters are read."""
+    results: list[FigureOrigin] = []
     cited: list[Quantity] = []
     for claims in claims_of(text[:MOST_CHARS]):
-        direct = [(claim, match(claim, given)) for claim in claims]
+        direct = [(claim, match(claim, inputs)) for claim in claims]
         here = [_signed(claim.quantity, fact) for claim, fact in direct if fact is not None]
         sources = [fact for _, fact in direct if fact is not None]
         for claim, fact in direct:
             if claim.is_convention:
                 continue
-            beside = [*cited, *(one for one in here if one.start != claim.quantity.start)]
-            traced = _origin(claim, fact, _Evidence(given, beside, sources), earlier)
-            if traced.label in INVENTED and claim.is_plan:
+            nearby = [*cited, *(cited_quantity for cited_quantity in here if cited_quantity.start != claim.quantity.start)]
+            figure_origin = _origin(claim, fact, _Evidence(inputs, nearby, sources), earlier)
+            if figure_origin.label in INVENTED and claim.is_plan:
                 continue
-            found.append(traced)
-            if fact is None and traced.label == "derivable" and claim.quantity.digits >= LOW_PRECISION:
+            results.append(figure_origin)
+            if fact is None and figure_origin.label == "derivable" and claim.quantity.digits >= LOW_PRECISION:
                 here.append(claim.quantity)
         cited = here
-    return found
+    return results
 
 
 def _signed(quantity: Quantity, fact: InputFigure) -> Quantity:
-    """With the sign that the inputs show: a loss may be told without, a price in parentheses is none."""
+    """The quantity with the sign of the input: a loss may be written without one, a price in parentheses is not negative."""
     return quantity if quantity.value * fact.value >= 0 else replace(quantity, value=-quantity.value)
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What one figure is held against."""
+    """What one figure may be derived from."""
 
-    given: Inputs
+    inputs: Inputs
     cited: Sequence[Quantity]
-    """Figures beside it and in the sentence before that rest on something."""
+    """Grounded figures in its sentence and the sentence before."""
     sources: Sequence[InputFigure]
-    """The facts that figures of its sentence were found in."""
+    """The input figures matched in its sentence."""
 
     def derivation(self, claim: FigureClaim) -> str | None:
-        return derivation(claim.quantity, claim.labels(self.given), self.given, self.cited, self.sources)
+        return derivation(claim.quantity, claim.labels(self.inputs), self.inputs, self.cited, self.sources)
 
 
 def _origin(claim: FigureClaim, fact: InputFigure | None, inputs: _Evidence, earlier: Earlier) -> FigureOrigin:
     quantity = claim.quantity
-    against = _contradiction(claim, fact, inputs.given)
+    against = _contradiction(claim, fact, inputs.inputs)
     if fact is not None and against is None:
         exact = abs(abs(fact.value) - abs(quantity.value)) < 1e-9 * max(1.0, abs(fact.value))
         return FigureOrigin(quantity, "verbatim" if exact else "rounded", fact.line)
     if not (fact and claim.is_reversed(fact)) and (how := inputs.derivation(claim)):
         return FigureOrigin(quantity, "derivable", how)
-    if said := _inherited(quantity, earlier):
-        return said
+    if inherited := _inherited(quantity, earlier):
+        return inherited
     return FigureOrigin(quantity, "contradicted", against.line) if against else FigureOrigin(quantity, "unsupported")
 
 
-def _contradiction(claim: FigureClaim, fact: InputFigure | None, given: Inputs) -> InputFigure | None:
-    """What the inputs say of the same quantity, where they say few things and none of them is this."""
+def _contradiction(claim: FigureClaim, fact: InputFigure | None, inputs: Inputs) -> InputFigure | None:
+    """The input figure that contradicts a claim: few figures of its quantity exist and none is equal."""
     if fact is not None and claim.is_reversed(fact):
         return fact
     label = claim.tied_label
     if label is None or label in SERIES or claim.is_difference or (fact is not None and fact.label in (None, label)):
         return None
-    facts = list(islice((other for other in given.named(label) if _are_alike(claim.quantity, other)), _FEW + 1))
+    facts = list(islice((other for other in inputs.named(label) if _are_alike(claim.quantity, other)), _FEW + 1))
     return facts[0] if 0 < len(facts) <= _FEW else None
 
 
 def _are_alike(quantity: Quantity, fact: InputFigure) -> bool:
-    """Whether one can contradict the other: a multiple ("3.2x sales") says nothing of an amount."""
+    """Whether one can contradict the other: a multiple ("3.2x sales") cannot contradict an amount."""
     return same_unit(quantity.unit, fact.unit) and (quantity.unit != "x" or abs(fact.value) < _MOST_MULTIPLE)
 
 
@@ -146,39 +146,40 @@ def _inherited(quantity: Quantity, earlier: Earlier) -> FigureOrigin | None:
 
 def origins_of_texts(
     texts: Mapping[str, str],
-    given: Inputs,
+    inputs: Inputs,
     shown: Mapping[str, Collection[str]] | None = None,
-    own: Mapping[str, Inputs] | None = None,
+    own_inputs: Mapping[str, Inputs] | None = None,
 ) -> dict[str, list[FigureOrigin]]:
-    """Every text of one cell traced in the order of the flow: place -> figures, with births set for what was invented.
+    """Origins of all texts of one cell in pipeline order: call site -> figures, with `born` set for invented ones.
 
-    `shown` says per place which earlier places' texts it was shown (all of them where it is not given), `own` what a place
-    was given besides."""
+    `shown` maps a call site to the earlier ones whose texts were in its prompt (default: all); `own` to its own inputs."""
     done: dict[str, list[FigureOrigin]] = {}
     invented: dict[str, InventedFigures] = {}
     for place, text in texts.items():
         seen = [pair for pair in invented.items() if shown is None or pair[0] in shown.get(place, ())]
-        found = origins(text, (own or {}).get(place, given), seen)
-        done[place] = [_with_birth(place, traced) for traced in found]
-        invented[place] = InventedFigures(one for one in done[place] if one.label in INVENTED)
+        results = origins(text, (own_inputs or {}).get(place, inputs), seen)
+        done[place] = [_with_birth(place, figure_origin) for figure_origin in results]
+        invented[place] = InventedFigures(origin for origin in done[place] if origin.label in INVENTED)
     return done
 
 
-def _with_birth(place: str, traced: FigureOrigin) -> FigureOrigin:
-    if traced.label in INVENTED and not traced.born:
-        return FigureOrigin(traced.quantity, traced.label, traced.source, place)
-    return traced
+def _with_birth(place: str, origin: FigureOrigin) -> FigureOrigin:
+    if origin.label in INVENTED and not origin.born:
+        return FigureOrigin(origin.quantity, origin.label, origin.source, place)
+    return origin
 
 
-def reaching(found: Mapping[str, Sequence[FigureOrigin]], last: str) -> set[tuple[str, int]]:
-    """(place, start) of every invented figure that the text at `last` repeats, its own inventions included."""
+def reaching(origins_by_place: Mapping[str, Sequence[FigureOrigin]], last: str) -> set[tuple[str, int]]:
+    """(call site, start) of every invented figure that the text at `last` contains, including its own."""
     by_birth: dict[str, list[FigureOrigin]] = {}
-    for traced in (one for one in found.get(last, ()) if one.label in INVENTED):
-        by_birth.setdefault(traced.born, []).append(traced)
+    for figure_origin in (origin for origin in origins_by_place.get(last, ()) if origin.label in INVENTED):
+        by_birth.setdefault(figure_origin.born, []).append(figure_origin)
     ends = {born: InventedFigures(figures) for born, figures in by_birth.items()}
     return {
-        (place, traced.quantity.start)
-        for place, figures in found.items()
-        for traced in figures
-        if traced.label in INVENTED and traced.born in ends and ends[traced.born].first_like(traced.quantity)
+        (place, figure_origin.quantity.start)
+        for place, figures in origins_by_place.items()
+        for figure_origin in figures
+        if figure_origin.label in INVENTED
+        and figure_origin.born in ends
+        and ends[figure_origin.born].first_like(figure_origin.quantity)
     }

@@ -1,4 +1,4 @@
-"""What a speaker proposes: targets, stops, sizes, odds, scenarios, levels at which to act; no claims about the world."""
+"""Figures that are proposals (targets, stops, sizes, odds, scenarios, levels), not claims about the world."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_OTHERS = re.compile(
     r"|mean|median|average|its|their|his|her)\b[^.;]{0,40}\btargets?\b",
     re.I,
 )
-"""What others aim at is a claim about the world."""
+"""Targets of others are claims about the world."""
 _SCENARIO = re.compile(
     r"\b(?:bull|bear|base|best|worst|upside|downside)(?:ish)?(?:[\s-](?:case|scenario|target|risk|potential|outcome))?"
     r"(?:[\s:=(]*[$€£]?[\d.,]*\d\s*(?:at|@|with|\())?"
@@ -95,12 +95,12 @@ _PLANNING = re.compile(
 
 
 def is_planning(sentence: str) -> bool:
-    """Whether a sentence says what to do, or what may come: a figure in it that names no quantity is the speaker's own."""
+    """Whether a sentence is about a plan or a scenario; a figure in it without a quantity is a proposal."""
     return _PLANNING.search(sentence) is not None
 
 
 def is_proposal(before: str, after: str, sentence: str) -> bool:
-    """Whether the words around a figure make it the speaker's own: in its clause, and in what its sentence says before it."""
+    """Whether the words around a figure, in its clause and earlier in its sentence, make it a proposal."""
     if _AT_LEVEL.search(before) and (
         _FIRST_PERSON.search(sentence) or _FIRST_PERSON.match(after.lstrip()) or _PLAN.match(sentence)
     ):

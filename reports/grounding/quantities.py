@@ -1,4 +1,4 @@
-"""Quantities in prose: every figure of a text with its value, unit and precision; dates and window lengths are none."""
+"""Quantities in prose: every figure of a text with value, unit and precision, without dates and window lengths."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SMALL_COUNT = 12
 
 @dataclass(frozen=True)
 class Quantity:
-    """One figure as it stands in a text."""
+    """One figure of a text."""
 
     start: int
     end: int
@@ -62,24 +62,24 @@ class Quantity:
     unit: str
     """% | bp | x | $ | cents | shares | empty."""
     direction: int = 0
-    """+1 or -1 where a sign or a verb beside it says so, else 0."""
-    own: bool = False
-    """The speaker's own proposal (target, stop, size, confidence): no claim about the world."""
+    """+1 or -1 from a sign or a nearby verb, else 0."""
+    is_proposal: bool = False
+    """A proposal (target, stop, size, confidence), not a claim about the world."""
     is_hedged: bool = False
-    """Whether the speaker said about, nearly, over ...: then within 2.5 % counts as rounded."""
+    """Whether it is hedged (about, nearly, over ...): then a value within 2.5 % counts as rounded."""
 
     @property
     def slack(self) -> float:
-        """How far a calculation may be off and still round to this figure."""
+        """Tolerance for a calculation that rounds to this figure."""
         return self.half * 1.05
 
 
 _MONEY = frozenset({"", "$", "shares", "x"})
 
 
-def same_unit(one: str, other: str) -> bool:
-    """Whether two units can speak of one thing: amounts and plain numbers are told either way."""
-    return one == other or (one in _MONEY and other in _MONEY)
+def same_unit(first: str, second: str) -> bool:
+    """Whether two units are compatible; amounts are written with or without a currency."""
+    return first == second or (first in _MONEY and second in _MONEY)
 
 
 def quantities(text: str) -> list[Quantity]:
@@ -87,29 +87,34 @@ def quantities(text: str) -> list[Quantity]:
     hidden = blank(text)
     around = _Around(hidden)
     read = ((match, _quantity(around, hidden, match)) for match in _FIGURE.finditer(hidden))
-    found = [(match, quantity) for match, quantity in read if quantity is not None]
-    return _listed(hidden, [_with_range(hidden, one, after) for one, after in zip_longest(found, found[1:])])
+    pairs = [(match, quantity) for match, quantity in read if quantity is not None]
+    return _listed(hidden, [_with_range(hidden, pair, after) for pair, after in zip_longest(pairs, pairs[1:])])
 
 
 _LISTED = re.compile(r"\s?(?:-|–|—|/|,|\(|,?\s?(?:to|and|or|then)\b)\s?[$€£¥]?")
 
 
-def _listed(text: str, found: list[Quantity]) -> list[Quantity]:
-    """What follows a proposal in one breath is one, too: "targets of $240, $250 and $260"."""
-    told: list[Quantity] = []
-    for one in found:
-        is_next = bool(told) and told[-1].own and not one.own and _LISTED.fullmatch(text, told[-1].end, one.start)
-        told.append(replace(one, own=True) if is_next else one)
-    return told
+def _listed(text: str, quantities_in_order: list[Quantity]) -> list[Quantity]:
+    """Mark figures listed after a proposal as proposals: "targets of $240, $250 and $260"."""
+    listed: list[Quantity] = []
+    for quantity in quantities_in_order:
+        is_next = (
+            bool(listed)
+            and listed[-1].is_proposal
+            and not quantity.is_proposal
+            and _LISTED.fullmatch(text, listed[-1].end, quantity.start)
+        )
+        listed.append(replace(quantity, is_proposal=True) if is_next else quantity)
+    return listed
 
 
 _Read = tuple[re.Match[str], "Quantity"]
 _RANGE = re.compile(r"\s?(?:-|–|—|to|bis|à)\s?[$€£¥]?")
 
 
-def _with_range(text: str, one: _Read, after: _Read | None) -> Quantity:
-    """The first figure of a range ("$5-6 billion", "30 to 40% chance") has the unit, the scale and the sense of the second."""
-    match, quantity = one
+def _with_range(text: str, pair: _Read, after: _Read | None) -> Quantity:
+    """Give the first figure of a range ("$5-6 billion", "30 to 40% chance") the unit, scale and meaning of the second."""
+    match, quantity = pair
     if after is None or _unit(match) not in ("", "$") or _scale(match) != 1.0:
         return quantity
     end, second = after
@@ -121,28 +126,28 @@ def _with_range(text: str, one: _Read, after: _Read | None) -> Quantity:
         value=quantity.value * times,
         half=quantity.half * times,
         unit=second.unit or quantity.unit,
-        own=quantity.own or second.own,
+        is_proposal=quantity.is_proposal or second.is_proposal,
     )
 
 
 def figures_of_source(line: str) -> list[Quantity]:
-    """The figures of one line of the inputs: here also small counts and proposals are data."""
+    """The figures of one line of the inputs, where small counts and proposals are data too."""
     hidden = blank(labels_of_source(line))
     around = _Around(hidden)
-    found = (_quantity(around, hidden, match, keep_counts=True) for match in _FIGURE.finditer(hidden))
-    return [quantity for quantity in found if quantity is not None]
+    read = (_quantity(around, hidden, match, keep_counts=True) for match in _FIGURE.finditer(hidden))
+    return [quantity for quantity in read if quantity is not None]
 
 
 def _quantity(around: _Around, text: str, match: re.Match[str], *, keep_counts: bool = False) -> Quantity | None:
     number, decimals = parse_number(match["number"], text[match.end("number") : match.end("number") + 12])
     if number is None:
         return None
-    told = _unit(match)
+    unit_name = _unit(match)
     times = _scale(match)
     start, end = _bounds(match)
     before, after = around.before(start), around.after(end)
     is_hedged = _HEDGE.search(before) is not None
-    if not keep_counts and not is_hedged and _is_count(match["number"], told, times, match["currency"]):
+    if not keep_counts and not is_hedged and _is_count(match["number"], unit_name, times, match["currency"]):
         return None
     negative = _is_negative(match)
     value = -number * times if negative else number * times
@@ -153,17 +158,17 @@ def _quantity(around: _Around, text: str, match: re.Match[str], *, keep_counts: 
         value=value,
         half=0.5 * 10.0**-decimals * times,
         digits=significant(match["number"]),
-        unit=told,
+        unit=unit_name,
         direction=_direction(match, negative, before, after),
-        own=is_proposal(before, after, around.sentence(start)),
+        is_proposal=is_proposal(before, after, around.sentence(start)),
         is_hedged=is_hedged,
     )
 
 
 def _unit(match: re.Match[str]) -> str:
-    told = unit_of(match["unit"] or match["after_unit"])
-    if told is not None:
-        return told
+    unit_name = unit_of(match["unit"] or match["after_unit"])
+    if unit_name is not None:
+        return unit_name
     return "$" if match["currency"] or match["outer"] else ""
 
 
@@ -172,7 +177,7 @@ def _scale(match: re.Match[str]) -> float:
 
 
 def _is_count(number: str, unit: str, scale: float, currency: str | None) -> bool:
-    """A small bare integer counts things of the argument ("3 risks"), not facts of the market."""
+    """Whether it is a small bare integer that counts something ("3 risks"), not market data."""
     return not unit and scale == 1.0 and not currency and number.isdigit() and int(number) <= _SMALL_COUNT
 
 
@@ -197,11 +202,11 @@ def _is_negative(match: re.Match[str]) -> bool:
 _BREAK = re.compile(rf"(?=[;\n.!?,abw])(?:[;\n]|{END}|,\s|\b(?:and|while|but|whereas)\b)")
 _END = re.compile(rf"{END}|\n")
 _BEFORE, _AFTER, _FAR = 60, 30, 160
-"""Characters of a clause before and behind a figure, and of its sentence before it, that are looked at."""
+"""Characters that are considered: of the clause before and after a figure, and of its sentence before it."""
 
 
 class _Around:
-    """What stands around the figures of a text: clauses and sentences, their borders found once."""
+    """The clauses and sentences around figures; their borders are computed once."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -214,20 +219,20 @@ class _Around:
         return self._text[max(_last(self._break_ends, start), start - _BEFORE) : start]
 
     def after(self, end: int) -> str:
-        """The clause behind a figure."""
+        """The clause after a figure."""
         place = bisect_left(self._break_starts, end)
         border = self._break_starts[place] if place < len(self._break_starts) else len(self._text)
         return self._text[end : min(border, end + _AFTER)]
 
     def sentence(self, start: int) -> str:
-        """What the sentence says before a figure, its last characters."""
+        """The last characters of the sentence before a figure."""
         return self._text[max(_last(self._ends, start), start - _FAR) : start]
 
 
 def _last(places: Sequence[int], at: int) -> int:
-    """The last place up to here, or the beginning."""
-    found = bisect_right(places, at)
-    return places[found - 1] if found else 0
+    """The last position up to `at`, or the beginning."""
+    count = bisect_right(places, at)
+    return places[count - 1] if count else 0
 
 
 _LEVEL = re.compile(r"\b(?:to|at|of|auf|bei|à)\s*$")
@@ -235,14 +240,14 @@ _LESS = re.compile(r"\s*(?:lower|down|decline|drop|loss|decrease)\b", re.I)
 
 
 def _direction(match: re.Match[str], negative: bool, before: str, after: str) -> int:
-    """The sense of a change; a level ("fell to $94.9 billion") has none."""
+    """The direction of a change; a level ("fell to $94.9 billion") has none."""
     if negative:
         return -1
     if match["sign"] == "+":
         return 1
     if _unit(match) not in ("%", "bp") or _LEVEL.search(before):
         return 0
-    verbs = [(found.start(), sign) for pattern, sign in ((_UP, 1), (_DOWN, -1)) for found in pattern.finditer(before)]
+    verbs = [(verb.start(), sign) for pattern, sign in ((_UP, 1), (_DOWN, -1)) for verb in pattern.finditer(before)]
     if verbs:
         return max(verbs)[1]
     return -1 if _LESS.match(after) else 0

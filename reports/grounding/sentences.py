@@ -1,4 +1,4 @@
-"""The sentences of a text, by their places."""
+"""The sentences of a text, as positions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SHORT = (
     r"\bM(?:io|rd)",
     r"\bz\.B",
 )
-END = r"[.!?](?=\s|$)" + "".join(rf"(?<!{one}\.)" for one in _SHORT)
-"""Where a sentence ends: not behind an abbreviation."""
+END = r"[.!?](?=\s|$)" + "".join(rf"(?<!{abbreviation}\.)" for abbreviation in _SHORT)
+"""The end of a sentence, but not after an abbreviation."""
 _LONGEST = 800
-"""Characters after which a sentence without an end is cut."""
+"""Maximum length of a sentence without an end."""
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each sentence or line; one without an end is cut at a space, so that work stays linear."""
+    """Start and end of each sentence or line; overlong ones are cut at a space, so that the work stays linear."""
     start = 0
     for match in re.finditer(rf"{END}|\n+", text):
         yield from pieces(text, start, match.end(), _LONGEST)
@@ -36,7 +36,7 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def pieces(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
-    """A stretch of a text cut at spaces, so that no piece is longer than this."""
+    """A part of a text, cut at spaces into pieces of at most `longest` characters."""
     while end - start > longest:
         cut = text.rfind(" ", start + 1, start + longest) + 1 or start + longest
         yield start, cut

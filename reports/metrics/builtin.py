@@ -1,4 +1,4 @@
-"""The endpoints: each one decorated function; its docstring is the footnote under its figures."""
+"""The built-in metrics: one decorated function each; the docstring is the footnote under the figures."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def cost(facts: Facts) -> Frame:
 
 @metric("cost per usable decision", group="money", unit="usd", better="lower", kind="per_unit", scale="ratio")
 def cost_per_usable(facts: Facts) -> tuple[Frame, Frame]:
-    """Dollars of all cells, also of those that brought nothing, divided by their usable decisions; every repeat counts, and
-    cells of unknown cost are left out above and below the line. This one figure stands everywhere."""
+    """Dollars of all cells, including cells without a result, divided by their usable decisions. Every repeat counts; cells of
+    unknown cost are left out of both sums. Every table and chart uses this one figure."""
     is_known = facts.cells["cost_usd"].notna()
     return facts.by_case(facts.cells["cost_usd"], "sum"), facts.by_case(facts.usable.where(is_known), "sum")
 
@@ -39,7 +39,7 @@ def cost_per_usable(facts: Facts) -> tuple[Frame, Frame]:
 @metric("cost per decision with cold caches", group="money", unit="usd", better="lower", scale="ratio")
 def cold_cost(facts: Facts) -> Frame:
     """Cost per decision as it would be if no provider's cache had been warm: repeats and arms that share a model find warm
-    caches, which flatters them. Hardware of one's own as it is."""
+    caches, which makes them look cheaper. Self-hosted models are unchanged."""
     calls = facts.run.calls
     cold = calls["cold_usd"].astype(float).fillna(calls["cost_usd"].astype(float)).groupby(calls["cell_id"])
     sums = cold.sum(min_count=1).where(cold.count() == cold.size())
@@ -49,7 +49,7 @@ def cold_cost(facts: Facts) -> Frame:
 
 @metric("billed by hosted models per decision", group="money", unit="usd", better="lower")
 def api_cost(facts: Facts) -> Frame:
-    """Dollars that hosted providers billed per cell; hardware of one's own is not in it."""
+    """Dollars that hosted providers billed per cell, without self-hosted models."""
     return facts.by_case(facts.cells["api_cost_usd"])
 
 
@@ -96,7 +96,7 @@ def tokens_per_s(facts: Facts) -> Frame:
 
 @metric("time waiting for a slot", group="time", unit="s")
 def queued(facts: Facts) -> Frame:
-    """Seconds that the calls of a cell waited for a slot of their server, summed; it says how busy the machines were."""
+    """Seconds that the calls of a cell waited for a slot of their server, summed; a measure of how busy the servers were."""
     return facts.by_case(facts.cells["queued_s"])
 
 
@@ -111,13 +111,13 @@ def input_tokens(facts: Facts) -> Frame:
 
 @metric("cached input tokens", group="tokens", unit="tokens")
 def cached_tokens(facts: Facts) -> Frame:
-    """Part of the input tokens that the provider read from its cache, where it says so."""
+    """Part of the input tokens that the provider read from its cache, if it reports them."""
     return facts.by_case(facts.cells["cached_tokens"])
 
 
 @metric("cache-write tokens", group="tokens", unit="tokens")
 def cache_write_tokens(facts: Facts) -> Frame:
-    """Part of the input tokens that the provider wrote to its cache, where it says so."""
+    """Part of the input tokens that the provider wrote to its cache, if it reports them."""
     return facts.by_case(facts.cells["cache_write_tokens"])
 
 
@@ -129,7 +129,7 @@ def output_tokens(facts: Facts) -> Frame:
 
 @metric("reasoning tokens", group="tokens", unit="tokens")
 def reasoning_tokens(facts: Facts) -> Frame:
-    """Part of the output tokens that was reasoning, where the server says so."""
+    """Part of the output tokens that was reasoning, if the server reports it."""
     return facts.by_case(facts.cells["reasoning_tokens"])
 
 
@@ -145,14 +145,14 @@ def usable(facts: Facts) -> Frame:
 
 @metric("readable decisions of completed cells", group="reliability", unit="share", better="higher", kind="share")
 def valid(facts: Facts) -> Frame:
-    """Share of cells with a readable decision among those that completed: beside the share of all cells it tells a
+    """Share of cells with a readable decision among those that completed. Compared with the share of all cells it separates a
     model that answers badly from a server that fails."""
     return facts.by_case(facts.usable.astype(float).where(facts.cells["status"] == "ok"))
 
 
 @metric("decided at the first attempt", group="reliability", unit="share", better="higher", kind="share")
 def typed(facts: Facts) -> Frame:
-    """Share of cells whose decision came as the asked type at once, without repair or recovery."""
+    """Share of cells whose decision had the requested form at once, without repair or recovery."""
     return facts.by_case(facts.cells["decision_status"].isin(["typed", "rule"]) & facts.usable)
 
 
@@ -189,7 +189,7 @@ def similarity_of_all(facts: Facts) -> Frame:
 
 @metric("mean score", group="decisions", unit="score")
 def score(facts: Facts) -> Frame:
-    """Mean of the score, +2 for Buy to -2 for Sell, of usable decisions: which way an arm leans."""
+    """Mean score of usable decisions, from +2 for Buy to -2 for Sell: how bullish an arm is."""
     return facts.by_case(facts.score)
 
 
@@ -233,16 +233,16 @@ def risk_shift(facts: Facts) -> Frame:
 
 @metric("figures that rest on the inputs", group="grounding", unit="share", better="higher")
 def grounding(facts: Facts) -> Frame:
-    """Share of the figures in all texts of a cell that stand in the frozen inputs, verbatim or rounded, or follow from them
-    by one step of arithmetic. The rest is unsupported, contradicted, or taken over from an earlier role that invented it.
-    Targets, stops, sizes and confidences are proposals and not counted; a cell without figures says nothing."""
+    """Share of the figures in all texts of a cell that are in the frozen inputs, verbatim or rounded, or follow from them by
+    one step of arithmetic. The rest is unsupported, contradicted, or taken over from an earlier role that invented it.
+    Targets, stops, sizes and confidences are proposals and not counted; a cell without figures is left out."""
     counts = grounding_of_run.by_cell(facts.run)
     return facts.by_case(case_values.of_calls(facts, counts["grounded"] / counts["figures"].where(counts["figures"] > 0)))
 
 
 @metric("decisions that carry an invented figure", group="grounding", unit="share", better="lower", kind="share")
 def invented(facts: Facts) -> Frame:
-    """Share of usable decisions whose text holds a figure that the inputs do not give, whichever role it was born in."""
+    """Share of usable decisions whose text contains a figure that is not in the inputs, no matter which role invented it."""
     counts = grounding_of_run.by_cell(facts.run)
     is_carried = case_values.of_calls(facts, counts["reaching"]) > 0
     return facts.by_case(is_carried.astype(float).where(facts.usable & case_values.of_calls(facts, counts["figures"]).notna()))
@@ -270,6 +270,6 @@ def excess_return(facts: Facts, horizon: int) -> Frame:
 @metric("rank correlation of score and return", group="outcomes", unit="correlation", better="higher", outcome=True)
 def rank_correlation(facts: Facts, horizon: int) -> Frame:
     """Spearman correlation of score and excess return over the tickers of a date, averaged over dates; dates with
-    fewer than three decided tickers or with equal scores say nothing."""
+    fewer than three decided tickers or with equal scores are left out."""
     scores, excess = facts.by_case(facts.score), facts.excess(horizon)
     return pd.DataFrame({arm: case_values.rank_by_date(facts, scores[arm], excess) for arm in facts.arms})

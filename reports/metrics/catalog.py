@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def all_metrics(horizons: Sequence[int] = HORIZONS) -> tuple[Metric, ...]:
-    """All endpoints in the order of the file, outcomes once per horizon."""
-    return tuple(one for declared in registry.METRICS.values() for one in _per_horizon(declared, horizons))
+    """All metrics in the order of builtin.py, outcomes once per horizon."""
+    return tuple(metric for declared in registry.METRICS.values() for metric in _per_horizon(declared, horizons))
 
 
 def metric_names(horizons: Sequence[int] = HORIZONS) -> tuple[str, ...]:
-    """Every endpoint that an experiment may declare: those with a better direction."""
-    return tuple(one.name for one in all_metrics(horizons) if one.better)
+    """Names of the metrics that an experiment may declare: those with a better direction."""
+    return tuple(metric.name for metric in all_metrics(horizons) if metric.better)
 
 
 def _per_horizon(declared: Metric, horizons: Sequence[int]) -> list[Metric]:
@@ -43,7 +43,7 @@ def _per_horizon(declared: Metric, horizons: Sequence[int]) -> list[Metric]:
 
 
 def figures_by_arm(run: Run, name: str) -> dict[str, Estimate]:
-    """Arm -> its own figure of one endpoint that is not about outcomes; empty where no whole case has ended."""
+    """Return arm -> figure of one metric, for metrics without a horizon; empty before the first complete case."""
     facts = Facts(run)
     if not len(facts.cells):
         return {}

@@ -1,4 +1,4 @@
-"""The cells of a run laid out for endpoints: one row per case, one column per arm, repeats collapsed inside."""
+"""The cells of a run arranged for metrics: one row per case, one column per arm, repeats averaged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Facts:
-    """What endpoint functions read. Unknown stays NaN; nothing is filled in."""
+    """The data that metric functions read. Unknown values stay NaN."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.cells = run.judged
+        self.cells = run.measured_cells
         self.arms = run.arms
         self.baseline = run.declared.baseline
         self.rules = rule_arms(run.experiment)
@@ -92,19 +92,19 @@ class Facts:
         return {arm: self._counts_of(counted, arm) for arm in self.arms}
 
     def _counts_of(self, counted: pd.DataFrame, arm: str) -> pd.DataFrame:
-        found = arm in counted.index.get_level_values("arm")
-        mine = counted.loc[[arm]].droplevel("arm") if found else counted.droplevel("arm").iloc[:0]
+        has_cells = arm in counted.index.get_level_values("arm")
+        mine = counted.loc[[arm]].droplevel("arm") if has_cells else counted.droplevel("arm").iloc[:0]
         return mine.reindex(self.dates.index).fillna(0.0)
 
     def pair_tables(self, arm: str, other: str, *, of_all: bool = False) -> Any:
-        """cases x 5 x 5: how the repeats of one arm meet those of another, as shares of the pairs; NaN where there is none.
+        """Rating tables (cases x 5 x 5) of all pairs of repeats of two arms, as shares; NaN without a pair.
 
-        Pairs are those of usable repeats, or of all: then a repeat without a usable decision meets nothing.
+        Only usable repeats are paired, or all with `of_all`: then a repeat without a usable decision agrees with nothing.
         """
         if arm == other:
             return agreement.against_itself(self.counts(arm).to_numpy(), self._repeats(arm, of_all))
-        mine, theirs = (_shares(self.counts(name).to_numpy(), self._repeats(name, of_all)) for name in (arm, other))
-        return agreement.joint(mine, theirs)
+        arm_shares, other_shares = (_shares(self.counts(name).to_numpy(), self._repeats(name, of_all)) for name in (arm, other))
+        return agreement.joint(arm_shares, other_shares)
 
     def _repeats(self, arm: str, of_all: bool) -> Any:
         if not of_all:
@@ -123,7 +123,7 @@ def _shares(counts: Any, repeats: Any) -> Any:
 
 
 def rank_by_date(facts: Facts, scores: pd.Series[Any], excess: pd.Series[Any]) -> pd.Series[Any]:
-    """Each date's correlation, written to its first case: one value per date, as a date mean must be."""
+    """Each date's rank correlation, assigned to its first case, so that there is one value per date."""
     both = pd.DataFrame({"date": facts.dates, "score": scores, "excess": excess}).dropna()
     ranks = both.groupby("date")[["score", "excess"]].rank().assign(date=both["date"])
     centred = ranks[["score", "excess"]] - ranks.groupby("date")[["score", "excess"]].transform("mean")
@@ -145,11 +145,11 @@ def agreements(facts: Facts, tables: dict[str, Any]) -> pd.DataFrame:
 
 
 def stage_score(facts: Facts, role: str) -> pd.Series[Any]:
-    """The score that a role gave on the way, per cell."""
+    """The score that a role gave before the final decision, per cell."""
     stages = [dict(stage).get(role) if stage is not None else None for stage in facts.cells["stage_ratings"]]
     return pd.Series(stages, index=facts.cells.index, dtype=object).map(SCORES).astype(float)
 
 
 def of_calls(facts: Facts, by_cell: pd.Series[Any]) -> pd.Series[Any]:
-    """What was summed over calls by cell_id, aligned with facts.cells."""
+    """Values by cell_id, aligned with facts.cells."""
     return facts.cells["cell_id"].map(by_cell).astype(float)

@@ -1,4 +1,4 @@
-"""From an endpoint's case values to published figures: each arm's with its interval, each pair's with its test."""
+"""From a metric's case values to published figures: each arm's estimate, and the paired test of two arms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PairedTest:
 
 
 class MetricData:
-    """One endpoint's data, of which any arm or pair can be measured; `keep` masks the cases that count (all unless said)."""
+    """The data of one metric, from which any arm or pair is measured; `keep` is a mask of the cases used (default: all)."""
 
     def __init__(self, facts: Facts, metric: Metric) -> None:
         self.facts, self.metric = facts, metric
@@ -73,11 +73,11 @@ class MetricData:
 
     def _quantile(self, arm: str, keep: Mask) -> Estimate:
         mine = self.facts.cells_of(arm) if keep is None else self.facts.cells_of(arm) & keep[self.facts.case_codes]
-        known = mine & ~np.isnan(self._cells)
-        codes = self.facts.date_codes[self.facts.case_codes[known]]
-        found = means.quantile(self._cells[known], codes, self.metric.q)
-        missing = int((mine & ~known).sum())
-        return Estimate(*found, int(known.sum()), len(np.unique(codes)), missing, "Woodruff, dates as clusters")
+        is_known = mine & ~np.isnan(self._cells)
+        codes = self.facts.date_codes[self.facts.case_codes[is_known]]
+        bounds = means.quantile(self._cells[is_known], codes, self.metric.q)
+        missing = int((mine & ~is_known).sum())
+        return Estimate(*bounds, int(is_known.sum()), len(np.unique(codes)), missing, "Woodruff, dates as clusters")
 
     def _per_unit(self, arm: str, keep: Mask) -> Estimate:
         top, bottom, missing = self._units(arm, keep)
@@ -89,64 +89,70 @@ class MetricData:
     # a pair
 
     def _pair(self, arm: str, baseline: str, keep: Mask) -> PairedTest | None:
-        mine, theirs = self._values[arm], self._values[baseline]
-        both = _masked(~np.isnan(mine) & ~np.isnan(theirs), keep)
+        arm_values, baseline_values = self._values[arm], self._values[baseline]
+        both = _masked(~np.isnan(arm_values) & ~np.isnan(baseline_values), keep)
         if not both.any():
             return None
-        mine, theirs, codes = mine[both], theirs[both], self.facts.date_codes[both]
+        arm_values, baseline_values, codes = arm_values[both], baseline_values[both], self.facts.date_codes[both]
         if self.metric.kind == "share":
-            return _paired_test("difference", _share_sample(mine - theirs, codes), codes)
-        is_ratio = self.metric.scale == "ratio" and min(mine.min(), theirs.min()) > 0
-        apart = np.log(mine) - np.log(theirs) if is_ratio else mine - theirs
+            return _paired_test("difference", _share_sample(arm_values - baseline_values, codes), codes)
+        is_ratio = self.metric.scale == "ratio" and min(arm_values.min(), baseline_values.min()) > 0
+        apart = np.log(arm_values) - np.log(baseline_values) if is_ratio else arm_values - baseline_values
         return _paired_test("ratio" if is_ratio else "difference", means.of_dates(ByDate(apart, codes).means), codes)
 
     def _pair_quantiles(self, arm: str, baseline: str, keep: Mask) -> PairedTest | None:
-        own, other = self._quantile(arm, keep), self._quantile(baseline, keep)
-        if not (own.low > 0 and other.low > 0):
+        arm_estimate, baseline_estimate = self._quantile(arm, keep), self._quantile(baseline, keep)
+        if not (arm_estimate.low > 0 and baseline_estimate.low > 0):
             return None
-        dates = min(own.dates, other.dates)
-        reach = np.hypot(math.log(own.high / own.low), math.log(other.high / other.low)) / 2 / 1.959964
-        sample = means.Mean(math.log(own.value / other.value), reach, max(dates - 1.0, 1.0))
-        published = estimate.of_mean(sample, min(own.cases, other.cases), dates, method="Woodruff, joined", scale=np.exp)
+        dates = min(arm_estimate.dates, baseline_estimate.dates)
+        reach = (
+            np.hypot(math.log(arm_estimate.high / arm_estimate.low), math.log(baseline_estimate.high / baseline_estimate.low))
+            / 2
+            / 1.959964
+        )
+        sample = means.Mean(math.log(arm_estimate.value / baseline_estimate.value), reach, max(dates - 1.0, 1.0))
+        published = estimate.of_mean(
+            sample, min(arm_estimate.cases, baseline_estimate.cases), dates, method="Woodruff, joined", scale=np.exp
+        )
         return PairedTest("ratio", sample, published)
 
     def _pair_units(self, arm: str, baseline: str, keep: Mask) -> PairedTest | None:
-        """Ratio of two ratios of sums over the cases of both: linearised, so that what dates share cancels."""
+        """Ratio of two ratios of sums over the cases of both arms, linearised, so that effects shared by a date cancel."""
         is_known = ~np.isnan(self._top[arm] + self._bottom[arm] + self._top[baseline] + self._bottom[baseline])
         both = _masked(is_known, keep)
-        mine, theirs = (self._sums(name, both) for name in (arm, baseline))
-        if not both.any() or not min(one.sums.sum() for one in (*mine, *theirs)) > 0:
+        arm_sums, baseline_sums = (self._sums(name, both) for name in (arm, baseline))
+        if not both.any() or not min(sums.sums.sum() for sums in (*arm_sums, *baseline_sums)) > 0:
             return None
-        count = mine[0].dates
-        influence = _log_influence(*mine) - _log_influence(*theirs)
+        count = arm_sums[0].dates
+        influence = _log_influence(*arm_sums) - _log_influence(*baseline_sums)
         se = float(np.sqrt(count / (count - 1) * np.sum(influence**2))) if count > 1 else math.nan
-        value = math.log(_unit(*mine) / _unit(*theirs))
+        value = math.log(_unit(*arm_sums) / _unit(*baseline_sums))
         sample = means.Mean(value, se, count - 1.0 if count > 1 else math.nan)
         method = "ratio, dates as clusters"
-        return PairedTest("ratio", sample, estimate.of_mean(sample, mine[0].cases, count, method=method, scale=np.exp))
+        return PairedTest("ratio", sample, estimate.of_mean(sample, arm_sums[0].cases, count, method=method, scale=np.exp))
 
     # data
 
     def _known(self, arm: str, keep: Mask) -> tuple[ByDate, int]:
         values = self._values[arm]
-        known = _masked(~np.isnan(values), keep)
-        return ByDate(values[known], self.facts.date_codes[known]), self._missing(arm, known, keep)
+        is_known = _masked(~np.isnan(values), keep)
+        return ByDate(values[is_known], self.facts.date_codes[is_known]), self._missing(arm, is_known, keep)
 
-    def _missing(self, arm: str, known: Any, keep: Mask) -> int:
-        """Cases that the arm ended and that have no known value."""
-        return int((_masked(self.facts.ended[arm].to_numpy() > 0, keep) & ~known).sum())
+    def _missing(self, arm: str, is_known: Any, keep: Mask) -> int:
+        """Number of cases that the arm ended without a known value."""
+        return int((_masked(self.facts.ended[arm].to_numpy() > 0, keep) & ~is_known).sum())
 
     def _units(self, arm: str, keep: Mask) -> tuple[ByDate, ByDate, int]:
-        known = _masked(~np.isnan(self._top[arm] + self._bottom[arm]), keep)
-        return (*self._sums(arm, known), self._missing(arm, known, keep))
+        is_known = _masked(~np.isnan(self._top[arm] + self._bottom[arm]), keep)
+        return (*self._sums(arm, is_known), self._missing(arm, is_known, keep))
 
-    def _sums(self, arm: str, known: Any) -> tuple[ByDate, ByDate]:
-        codes = self.facts.date_codes[known]
-        return ByDate(self._top[arm][known], codes), ByDate(self._bottom[arm][known], codes)
+    def _sums(self, arm: str, is_known: Any) -> tuple[ByDate, ByDate]:
+        codes = self.facts.date_codes[is_known]
+        return ByDate(self._top[arm][is_known], codes), ByDate(self._bottom[arm][is_known], codes)
 
 
 class ByDate:
-    """Case values summed per date; dates without a case are not there."""
+    """Case values summed per date, without empty dates."""
 
     def __init__(self, values: Any, codes: Any) -> None:
         counts, sums = np.bincount(codes), np.bincount(codes, values)
@@ -154,7 +160,7 @@ class ByDate:
         self.cases, self.dates = len(values), len(self.counts)
         self.means = self.sums / self.counts
         self.is_smooth = len(np.unique(codes[np.abs(values) % 1 > 1e-9])) >= ENOUGH_DATES
-        """Whether repeats left fractions on enough dates for date means to be nearly normal."""
+        """Whether averaging repeats gave fractions on enough dates for date means to be nearly normal."""
 
 
 def _columns(facts: Facts, frame: pd.DataFrame) -> dict[str, Any]:
@@ -162,8 +168,8 @@ def _columns(facts: Facts, frame: pd.DataFrame) -> dict[str, Any]:
     return {arm: aligned[arm].to_numpy(dtype=float) for arm in facts.arms}
 
 
-def _masked(known: Any, keep: Mask) -> Any:
-    return known if keep is None else known & keep
+def _masked(is_known: Any, keep: Mask) -> Any:
+    return is_known if keep is None else is_known & keep
 
 
 def _paired_test(scale: Scale, sample: Any, codes: Any) -> PairedTest:
@@ -172,7 +178,7 @@ def _paired_test(scale: Scale, sample: Any, codes: Any) -> PairedTest:
 
 
 def _share_sample(apart: Any, codes: Any) -> Sample:
-    """Exact for plain 0 and 1; t on date means where repeats made shares smooth and enough dates differ."""
+    """Exact for values of 0 and 1; t on date means if repeats are averaged on enough dates."""
     by_date = ByDate(apart, codes)
     if by_date.is_smooth:
         return means.of_dates(by_date.means)
@@ -185,5 +191,5 @@ def _unit(top: ByDate, bottom: ByDate) -> float:
 
 
 def _log_influence(top: ByDate, bottom: ByDate) -> Any:
-    """What each date adds to the error of the logarithm of a ratio of sums."""
+    """Influence of each date on the logarithm of a ratio of sums."""
     return top.sums / top.sums.sum() - bottom.sums / bottom.sums.sum()

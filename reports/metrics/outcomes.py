@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def non_overlapping(windows: Sequence[tuple[Any, Any, Any]]) -> list[Any]:
-    """Of (date, entry, exit), the most dates whose windows do not overlap; a window may begin where another ends."""
-    kept, free_from = [], None
+    """Return the largest set of dates whose (date, entry, exit) windows do not overlap; one may begin where another ends."""
+    chosen, free_from = [], None
     for date, entry, leave in sorted(windows, key=lambda window: (window[2], window[1])):
         if free_from is None or entry >= free_from:
-            kept.append(date)
+            chosen.append(date)
             free_from = leave
-    return sorted(kept)
+    return sorted(chosen)
 
 
 def count_windows(sessions: int, every: int, horizon: int) -> int:
-    """How many windows of `horizon` sessions stand apart, when a decision falls on every n-th of `sessions` sessions."""
+    """Number of non-overlapping windows of `horizon` sessions if every n-th of `sessions` sessions has a decision."""
     step = -(-horizon // every) * every
     return -(-sessions // step) if sessions else 0
 
 
 def windows_of_dates(dates: Sequence[Any], horizon: int) -> int:
-    """How many of these decision dates have windows that stand apart; holidays are not known here, weekdays are."""
+    """Number of these decision dates with non-overlapping windows; weekdays count as sessions, holidays are ignored."""
     import numpy as np
 
     days = np.sort(np.asarray(dates, dtype="datetime64[D]"))
@@ -38,13 +38,13 @@ def windows_of_dates(dates: Sequence[Any], horizon: int) -> int:
 
 
 def known_excess(run: Run, horizon: int) -> pd.Series[Any]:
-    """case_id -> excess return over a horizon, for cases whose exit has come."""
+    """Return case_id -> excess return over a horizon, for cases whose exit is known."""
     rows = _rows(run, horizon)
     return rows.drop_duplicates("case_id").set_index("case_id")["excess"].astype(float).dropna()
 
 
 def spans(run: Run, horizon: int, dates: pd.Series[Any]) -> dict[Any, tuple[Any, Any]]:
-    """date -> (first entry, last exit) of its known outcomes; `dates` says which date each case has."""
+    """Return date -> (first entry, last exit) of its known outcomes; `dates` maps case_id to date."""
     rows = _rows(run, horizon)
     rows = rows[rows["excess"].notna() & rows["case_id"].isin(dates.index)]
     rows = rows.assign(date=dates.reindex(rows["case_id"]).to_numpy())
@@ -53,7 +53,7 @@ def spans(run: Run, horizon: int, dates: pd.Series[Any]) -> dict[Any, tuple[Any,
 
 
 def independent_dates(of_dates: Mapping[Any, tuple[Any, Any]], dates: Iterable[Any]) -> list[Any]:
-    """Of these dates, the most whose outcome windows do not overlap."""
+    """The largest subset of these dates whose outcome windows do not overlap."""
     return non_overlapping([(date, *of_dates[date]) for date in dates if date in of_dates])
 
 
@@ -64,7 +64,7 @@ def statuses(run: Run, horizon: int) -> dict[str, int]:
 
 
 def benchmark(run: Run) -> str | None:
-    """What the excess is measured against, as the table says it."""
+    """Benchmark of the excess returns, as recorded in the table."""
     named = run.outcomes["benchmark"].dropna()
     return str(named.iloc[0]) if len(named) else None
 

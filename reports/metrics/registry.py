@@ -1,4 +1,4 @@
-"""The table of endpoints: what a decorated function in metrics.py declares about itself."""
+"""The registry of metrics: what the decorated functions in builtin.py declare."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ Scale = Literal["difference", "ratio"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One endpoint; its table row, interval, comparison and footnote follow from this."""
+    """One metric; its table row, interval, comparison and footnote follow from these fields."""
 
     name: str
     title: str
-    """Column heading in the words of design.md."""
+    """Column heading."""
     group: str
     """money | time | tokens | reliability | similarity | decisions | debate | outcomes."""
     unit: str
     """usd | s | tokens | share | score | return | correlation | tokens_per_s."""
     better: Literal["higher", "lower"] | None
-    """None where neither direction is better: such an endpoint gets an interval and no verdict."""
+    """None if neither direction is better: such a metric has an interval but no verdict."""
     kind: Kind
     """mean (case values) | share (of 0 and 1, exact) | quantile (of cells) | per_unit (sum over sum)."""
     scale: Scale
-    """Whether arms are compared by difference or by ratio."""
+    """How arms are compared."""
     footnote: str
     compute: Callable[..., Any]
     """(facts[, horizon]) -> frame cases x arms; cells' series for a quantile; two frames for per_unit."""
     q: float = 0.5
     horizon: int | None = None
-    """Sessions held, where the endpoint is about what happened afterwards."""
+    """Sessions held, for metrics of returns after the decision."""
 
     @property
     def is_outcome(self) -> bool:
@@ -41,7 +41,7 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
-"""name -> endpoint, in the order of the file, once metrics.py is imported."""
+"""name -> metric, in the order of builtin.py, once it is imported."""
 
 
 def metric(
@@ -55,7 +55,7 @@ def metric(
     q: float = 0.5,
     outcome: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as an endpoint; its docstring is the footnote. An outcome is repeated for each horizon."""
+    """Register a function as a metric. Its docstring becomes the footnote; an outcome is repeated for each horizon."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__

@@ -1,4 +1,4 @@
-"""How two arms' ratings meet: kappa, AC1 and the shift of the margins, beside the baseline's own test and retest."""
+"""Agreement of the ratings of two arms: kappa, AC1 and shift, compared with the baseline's agreement with itself."""
 
 from __future__ import annotations
 
@@ -42,46 +42,48 @@ def similarities(facts: Facts) -> dict[str, Similarity]:
     if facts.baseline is None:
         return {}
     floor = _by_date(facts, facts.pair_tables(facts.baseline, facts.baseline))
-    found = {arm: _by_date(facts, facts.pair_tables(facts.baseline, arm)) for arm in facts.arms if arm != facts.baseline}
-    return {arm: _similarity(arm, tables, floor) for arm, tables in {facts.baseline: floor, **found}.items()}
+    tables_by_arm = {
+        arm: _by_date(facts, facts.pair_tables(facts.baseline, arm)) for arm in facts.arms if arm != facts.baseline
+    }
+    return {arm: _similarity(arm, tables, floor) for arm, tables in {facts.baseline: floor, **tables_by_arm}.items()}
 
 
 def matrix(facts: Facts) -> dict[str, dict[str, Estimate]]:
-    """arm -> arm -> how often both gave the same rating, where both gave one; against itself it is the noise floor.
+    """Return arm -> arm -> share of equal ratings where both gave one; an arm with itself is its noise floor.
 
-    The baseline's row is the endpoint `similarity`.
+    The baseline's row is the metric `similarity`.
     """
-    found: dict[str, dict[str, Estimate]] = {arm: {} for arm in facts.arms}
-    for one, other in combinations_with_replacement(facts.arms, 2):
-        found[one][other] = found[other][one] = _agreed(facts, one, other)
-    return {one: {other: found[one][other] for other in facts.arms} for one in facts.arms}
+    agreement_of: dict[str, dict[str, Estimate]] = {arm: {} for arm in facts.arms}
+    for first, second in combinations_with_replacement(facts.arms, 2):
+        agreement_of[first][second] = agreement_of[second][first] = _agreed(facts, first, second)
+    return {first: {second: agreement_of[first][second] for second in facts.arms} for first in facts.arms}
 
 
-def _agreed(facts: Facts, one: str, other: str) -> Estimate:
+def _agreed(facts: Facts, arm: str, other: str) -> Estimate:
     def shares(facts: Facts) -> Any:
-        return case_values.agreements(facts, {other: facts.pair_tables(other, one)})
+        return case_values.agreements(facts, {other: facts.pair_tables(other, arm)})
 
     return MetricData(facts, replace(registry.METRICS["similarity"], compute=shares)).value(other)
 
 
 def _by_date(facts: Facts, tables: Any) -> Any:
     """Tables summed per date (dates x 5 x 5), over cases that have one."""
-    known = ~np.isnan(tables).any(axis=(1, 2))
-    days, codes = np.unique(facts.dates.to_numpy()[known], return_inverse=True)
+    is_known = ~np.isnan(tables).any(axis=(1, 2))
+    days, codes = np.unique(facts.dates.to_numpy()[is_known], return_inverse=True)
     sums = np.zeros((len(days), len(RATINGS), len(RATINGS)))
-    np.add.at(sums, codes, tables[known])
+    np.add.at(sums, codes, tables[is_known])
     return sums
 
 
 def _similarity(arm: str, tables: Any, floor: Any) -> Similarity:
-    whole = tables.sum(axis=0)
-    chi2, df, p = agreement.stuart_maxwell(whole)
+    total = tables.sum(axis=0)
+    chi2, df, p = agreement.stuart_maxwell(total)
     return Similarity(
         arm=arm,
         kappa=_estimate(tables, agreement.weighted_kappa),
         kappa_ratio=_ratio(tables, floor) if tables is not floor else unknown(method="the floor itself"),
         ac1=_estimate(tables, agreement.ac1),
-        table=tuple(tuple(float(value) for value in row) for row in whole),
+        table=tuple(tuple(float(value) for value in row) for row in total),
         ratings=RATINGS,
         shift_chi2=chi2,
         shift_df=df,
@@ -97,16 +99,18 @@ def _estimate(tables: Any, statistic: Any) -> Estimate:
 def _jackknifed(tables: Any, statistic: Any) -> means.Mean:
     if not len(tables):
         return means.Mean(np.nan, np.nan, np.nan)
-    whole = tables.sum(axis=0)
-    return means.jackknife(float(statistic(whole)), statistic(whole - tables))
+    total = tables.sum(axis=0)
+    return means.jackknife(float(statistic(total)), statistic(total - tables))
 
 
 def _ratio(tables: Any, floor: Any) -> Estimate:
-    """Both kappas vary; their errors are joined as if independent, which is on the safe side for arms of the same cases."""
-    mine, own = _jackknifed(tables, agreement.weighted_kappa), _jackknifed(floor, agreement.weighted_kappa)
+    """Ratio of two kappas; their errors are combined as if independent, which is conservative for arms of the same cases."""
+    arm_kappa, floor_kappa = _jackknifed(tables, agreement.weighted_kappa), _jackknifed(floor, agreement.weighted_kappa)
     method = "jackknife of both kappas, joined"
-    if not own.value > 0 or not np.isfinite(mine.value):
+    if not floor_kappa.value > 0 or not np.isfinite(arm_kappa.value):
         return Estimate(np.nan, np.nan, np.nan, 0, 0, method=method)
-    value = mine.value / own.value
-    se = np.hypot(mine.se, value * own.se) / own.value
-    return of_mean(means.Mean(value, se, min(mine.df, own.df)), round(float(floor.sum())), len(floor), method=method)
+    value = arm_kappa.value / floor_kappa.value
+    se = np.hypot(arm_kappa.se, value * floor_kappa.se) / floor_kappa.value
+    return of_mean(
+        means.Mean(value, se, min(arm_kappa.df, floor_kappa.df)), round(float(floor.sum())), len(floor), method=method
+    )

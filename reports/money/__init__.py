@@ -1,1 +1,1 @@
-"""What decisions cost, in totals that say what they do not know."""
+"""What decisions cost; totals report what is unknown."""

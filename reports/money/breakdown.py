@@ -1,4 +1,4 @@
-"""Where money, tokens and time went: per arm and per role, as totals that say what they do not know."""
+"""Where money, tokens and time went, per arm and per role; totals report what is unknown."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *USAGE_FIELDS,
 
 @dataclass(frozen=True)
 class Total:
-    """A sum over things of which some may not have told their number."""
+    """A sum over items, some of which may be unknown."""
 
     value: float | None
-    """Sum of what is known; None when nothing is."""
+    """Sum of the known items; None if all are unknown."""
     missing: int
     of: int
 
@@ -34,7 +34,7 @@ class Total:
         return self.missing == 0 and self.value is not None
 
     def per(self, count: int) -> float | None:
-        """The sum divided; only a whole sum can be."""
+        """The sum divided by a count; None if some items are unknown."""
         return self.value / count if self.is_whole and self.value is not None and count else None
 
 
@@ -45,7 +45,7 @@ class Spend:
     cells: int
     calls: int
     failed: int
-    """Calls that brought no answer, killed ones included."""
+    """Calls without an answer, killed ones included."""
     extra: int
     """Repairs and tool rounds among the calls."""
     cost: Total
@@ -57,7 +57,7 @@ class Spend:
 
 @dataclass(frozen=True)
 class Waste:
-    """Calls that bought nothing, and why."""
+    """Calls without a useful result, and the reason."""
 
     arm: str
     reason: str
@@ -66,13 +66,13 @@ class Waste:
 
 
 def by_arm(run: Run) -> dict[str, Spend]:
-    """Arm -> what its calls used, over all attempts; judging and replaying apart."""
+    """Return arm -> what its calls used over all attempts, without judging and replays."""
     calls = run.pipeline_calls[["arm", *_SPENT]]
     return {str(arm): _spend(group) for arm, group in calls.groupby("arm", sort=False)}
 
 
 def by_role(run: Run) -> dict[str, dict[str, Spend]]:
-    """Role -> arm -> what its calls used, roles in the order in which they first ran."""
+    """Return role -> arm -> what its calls used, in the order of the pipeline."""
     calls = run.pipeline_calls[["role", "arm", "started_at", *_SPENT]]
     order = calls.groupby("role")["started_at"].min().sort_values().index
     table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
@@ -82,7 +82,7 @@ def by_role(run: Run) -> dict[str, dict[str, Spend]]:
 
 
 def wasted(run: Run) -> list[Waste]:
-    """Money that bought no usable decision: failed calls, thrown away attempts, answers of cells without a decision."""
+    """Money without a usable decision: failed calls, discarded attempts, answers of cells without a decision."""
     calls = run.pipeline_calls
     cells = run.cells.set_index("cell_id")
     last = calls["cell_id"].map(cells["attempts"])
@@ -91,7 +91,7 @@ def wasted(run: Run) -> list[Waste]:
     superseded = ~failed & last.notna() & (calls["cell_attempt"] < last)
     groups = {
         "failed or killed requests": failed,
-        "answers of attempts that were thrown away": superseded & ~unusable,
+        "answers of discarded attempts": superseded & ~unusable,
         "answers in cells without a usable decision": ~failed & unusable,
     }
     rows = []
@@ -114,14 +114,14 @@ def failures(run: Run) -> list[tuple[str, str, int, str]]:
 
 
 def total(column: pd.Series) -> Total:
-    """Sum of a column that keeps apart what it does not know."""
+    """Sum of a column, with the number of unknown values."""
     missing = int(column.isna().sum())
     there = len(column) - missing
     return Total(float(column.sum()) if there else None, missing, len(column))
 
 
 def self_hosted(run: Run, calls: pd.DataFrame) -> pd.Series[Any]:
-    """Which calls went to a self-hosted server, as the run classified it; by provider in a run that does not say."""
+    """Which calls went to a self-hosted server, as classified by the run, else by provider."""
     machines = run.manifest.get("hardware")
     if machines is not None:
         return calls["server"].isin(list(machines))
@@ -129,39 +129,39 @@ def self_hosted(run: Run, calls: pd.DataFrame) -> pd.Series[Any]:
 
 
 def why_no_cost(run: Run, calls: pd.DataFrame) -> str:
-    """Why the cost of these calls is not known, in words that say the mend."""
+    """Why the cost of these calls is unknown, with the fix."""
     unpriced = calls[calls["cost_usd"].isna()]
     if unpriced.empty:
         return ""
     if self_hosted(run, unpriced).all():
         return "a local model has no price until the experiment gives local_cost and servers.yaml its hardware"
     if (unpriced["outcome"] != "answered").all():
-        return "requests that failed told no usage"
+        return "failed requests reported no usage"
     return "the price table does not know the returned model"
 
 
 def time_parts(spend: Spend) -> list[tuple[str, float]]:
-    """(kind, seconds) of a group's calls; what the server does not break down is `rest`."""
-    told = {name: spend.sums[name].value or 0.0 for name in TIMES}
-    return split_time(told)
+    """(kind, seconds) of a group of calls; `rest` is what the server does not break down."""
+    seconds = {name: spend.sums[name].value or 0.0 for name in TIMES}
+    return split_time(seconds)
 
 
-def split_time(told: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Queue, back-off, load, prefill, decode; else time to the first token; then whatever remains of the duration."""
-    inside = [("load", told["load_s"]), ("prefill", told["prefill_s"]), ("decode", told["decode_s"])]
+def split_time(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Queue, back-off, then load, prefill and decode (or time to first token), then the rest of the duration."""
+    inside = [("load", seconds["load_s"]), ("prefill", seconds["prefill_s"]), ("decode", seconds["decode_s"])]
     if not any(size for _, size in inside):
-        inside = [("first", min(told["ttft_s"], told["duration_s"]))]
-    rest = max(told["duration_s"] - sum(size for _, size in inside), 0.0)
-    return [("queue", told["queued_s"]), ("backoff", told["backoff_s"]), *inside, ("rest", rest)]
+        inside = [("first", min(seconds["ttft_s"], seconds["duration_s"]))]
+    rest = max(seconds["duration_s"] - sum(size for _, size in inside), 0.0)
+    return [("queue", seconds["queued_s"]), ("backoff", seconds["backoff_s"]), *inside, ("rest", rest)]
 
 
 def token_parts(spend: Spend) -> list[tuple[str, float]]:
     """(kind, tokens): fresh, cached and written input, visible and reasoning output."""
-    told = {name: spend.sums[name].value or 0.0 for name in USAGE_FIELDS}
-    fresh = max(told["input_tokens"] - told["cached_tokens"] - told["cache_write_tokens"], 0.0)
-    seen = max(told["output_tokens"] - told["reasoning_tokens"], 0.0)
-    written = [("cached", told["cached_tokens"]), ("written", told["cache_write_tokens"])]
-    return [("fresh", fresh), *written, ("visible", seen), ("reasoning", told["reasoning_tokens"])]
+    tokens = {name: spend.sums[name].value or 0.0 for name in USAGE_FIELDS}
+    fresh = max(tokens["input_tokens"] - tokens["cached_tokens"] - tokens["cache_write_tokens"], 0.0)
+    seen = max(tokens["output_tokens"] - tokens["reasoning_tokens"], 0.0)
+    written = [("cached", tokens["cached_tokens"]), ("written", tokens["cache_write_tokens"])]
+    return [("fresh", fresh), *written, ("visible", seen), ("reasoning", tokens["reasoning_tokens"])]
 
 
 def typical_cells(run: Run, arms: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""From how many decisions a month hardware of one's own beats a hosted arm."""
+"""The number of decisions a month from which a self-hosted arm is cheaper than a hosted one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Monthly:
-    """What decisions of one local arm cost in a month, on hardware that is bought or rented for it."""
+    """Monthly cost of a self-hosted arm on hardware that is bought or rented for it."""
 
     fixed_usd: float
     """Purchase spread over the lifetime, or a month's rent."""
     marginal_usd: float
     """Electricity of one decision; 0 where it is in the rent."""
     capacity: float
-    """Decisions that one machine makes in a month, at the utilisation that it can be kept at."""
+    """Decisions that one machine makes in a month, at its expected utilisation."""
     is_rented: bool
 
     def usd(self, decisions: float) -> float:
-        """Cost of so many decisions a month, with as many machines as they need."""
+        """Cost of this many decisions a month, with as many machines as needed."""
         machines = max(1, -(-int(decisions) // max(1, int(self.capacity))))
         return machines * self.fixed_usd + decisions * self.marginal_usd
 
@@ -41,15 +41,15 @@ class BreakEven:
     """Cost per usable decision of the hosted arm."""
     monthly: Monthly
     decisions: float | None
-    """Usable decisions a month from which local is cheaper; None when it never is."""
+    """Usable decisions a month from which local is cheaper; None for never."""
 
     def hosted_per_month(self, decisions: float) -> float:
-        """US dollars of so many usable decisions a month at the hosted arm."""
+        """US dollars of this many usable decisions a month with the hosted arm."""
         return decisions * self.hosted_usd
 
     @property
     def why_never(self) -> str:
-        """In words, where local never wins."""
+        """Why local is never cheaper; empty otherwise."""
         if self.decisions is not None:
             return ""
         if self.monthly.marginal_usd >= self.hosted_usd:
@@ -58,10 +58,10 @@ class BreakEven:
 
 
 def table(run: Run) -> list[BreakEven]:
-    """Every arm on hardware of one's own against every arm that is hosted alone; empty where prices are missing."""
+    """Every self-hosted arm against every hosted arm; empty without prices."""
     costs = economics.by_arm(run)
     local = economics.local_use(run)
-    alone = {use.arm for use in local if [one.arm for one in local].count(use.arm) == 1}
+    alone = {use.arm for use in local if [use_of_server.arm for use_of_server in local].count(use.arm) == 1}
     pure = [use for use in local if use.arm in alone and not (costs[use.arm].hosted.value or 0.0)]
     hosted = {arm: cost.per_usable for arm, cost in costs.items() if arm not in {use.arm for use in local}}
     machines = run.manifest.get("hardware") or {}
@@ -74,7 +74,7 @@ def table(run: Run) -> list[BreakEven]:
 
 
 def against(local: str, hosted: str, machine_s: float | None, hardware: Hardware, hosted_usd: float) -> BreakEven | None:
-    """One pair; None where neither a purchase nor a rent is known, or the time of a decision is not."""
+    """One pair; None without a purchase price or rent, or without the time of a decision."""
     now = monthly(machine_s, hardware)
     if now is None or machine_s is None:
         return None
@@ -82,7 +82,7 @@ def against(local: str, hosted: str, machine_s: float | None, hardware: Hardware
 
 
 def monthly(machine_s: float | None, hardware: Hardware) -> Monthly | None:
-    """A month of a local arm: bought where a purchase is known, else rented by the hour all month."""
+    """A month of a self-hosted arm: bought if a purchase price is known, else rented by the hour all month."""
     if not machine_s:
         return None
     capacity = HOURS_PER_MONTH * 3600 * (hardware.utilisation or 1.0) / machine_s
@@ -95,8 +95,8 @@ def monthly(machine_s: float | None, hardware: Hardware) -> Monthly | None:
 
 
 def decisions(month: Monthly | None, hosted_usd: float) -> float | None:
-    """fixed / (hosted - marginal) decisions a month, if one machine can make them; else never, since a further machine
-    costs as much again for as many decisions."""
+    """fixed / (hosted - marginal) decisions a month if one machine can make them, else never: a second machine costs the same
+    again for the same number of decisions."""
     if month is None or hosted_usd <= month.marginal_usd:
         return None
     needed = month.fixed_usd / (hosted_usd - month.marginal_usd)

@@ -1,4 +1,4 @@
-"""What a decision really costs: billed and cold, wasted, saved by caching; hardware of one's own on three lines."""
+"""What a decision costs: billed and with cold caches, wasted, saved by caching, self-hosted; and forecasts with their bills."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ArmCost:
-    """Money of one arm over all attempts; None where a part of it is not known."""
+    """Money of one arm over all attempts; None if a part is unknown."""
 
     cells: int
     usable: int
     billed: Total
-    """As it was paid, caches as they were found."""
+    """As billed, with caches as they were."""
     cold: Total
-    """The same calls if no cache had been warm: repeats and hybrids find warm ones, which flatters them."""
+    """The same calls with cold caches: repeats and hybrids find warm ones, which makes them look cheaper."""
     failed: Total
-    """Requests that brought no answer, killed ones included."""
+    """Requests without an answer, killed ones included."""
     repaired: Total
     """Repair requests."""
     unusable: Total
@@ -40,7 +40,7 @@ class ArmCost:
     hosted: Total
     """Part of it that hosted providers billed."""
     per_usable: float | None
-    """The endpoint `cost_per_usable`, so that one number stands everywhere."""
+    """The metric `cost_per_usable`, the same number as everywhere."""
 
     @property
     def per_cell(self) -> float | None:
@@ -55,15 +55,15 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class LocalUse:
-    """One arm's use of one local server, on the three lines; per decision where there were usable ones."""
+    """One arm's use of one local server, with its three costs."""
 
     arm: str
     server: str
     calls: int
     computed_s: float | None
-    """Seconds that the server says it computed, summed over calls."""
+    """Seconds of computing reported by the server, summed over calls."""
     machine_s: float | None
-    """Seconds in which at least one of them was computing: what the machine was really taken for."""
+    """Seconds in which at least one call was computing: the time the machine was busy."""
     utilisation: float | None
     """machine_s as a share of the time from first to last call."""
     total: CostLines
@@ -80,11 +80,11 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
     usable = cells["rating"].notna() & (cells["status"] == "ok")
     bad = set(cells.loc[~usable, "cell_id"])
     per_usable = catalog.figures_by_arm(run, "cost_per_usable")
-    found = {}
+    costs = {}
     for arm, group in calls.groupby("arm", sort=False):
         mine = cells["arm"] == arm
         answered = group["outcome"] == "answered"
-        found[str(arm)] = ArmCost(
+        costs[str(arm)] = ArmCost(
             cells=int(mine.sum()),
             usable=int((mine & usable).sum()),
             billed=breakdown.total(group["cost_usd"]),
@@ -95,15 +95,15 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
             hosted=breakdown.total(group.loc[~breakdown.self_hosted(run, group), "cost_usd"]),
             per_usable=_value(per_usable.get(str(arm))),
         )
-    return found
+    return costs
 
 
-def _value(found: Estimate | None) -> float | None:
-    return found.value if found is not None and known(found.value) else None
+def _value(estimate: Estimate | None) -> float | None:
+    return estimate.value if estimate is not None and known(estimate.value) else None
 
 
 def local_use(run: Run) -> list[LocalUse]:
-    """Every arm on every server of its own, with energy from the meter's file where one lies in the run's folder."""
+    """Every arm on every local server, with energy from the meter's file in the run folder, if there is one."""
     calls = run.pipeline_calls
     machines: Mapping[str, Any] = run.manifest.get("hardware") or {}
     usable = run.cells[run.cells["rating"].notna()].groupby("arm").size()
@@ -119,21 +119,21 @@ def _use(
     arm: str, server: str, calls: pd.DataFrame, machine: Hardware, readings: list[hardware.PowerReading], usable: int
 ) -> LocalUse:
     parts = calls[["load_s", "prefill_s", "decode_s"]]
-    told = parts[["prefill_s", "decode_s"]].notna().any(axis=1)
-    computed = float(parts[told].sum().sum()) if told.all() and len(calls) else None
+    is_reported = parts[["prefill_s", "decode_s"]].notna().any(axis=1)
+    computed = float(parts[is_reported].sum().sum()) if is_reported.all() and len(calls) else None
     spans = busy_spans(calls)
     taken = sum(end - start for start, end in spans) if spans else None
-    whole = spans[-1][1] - spans[0][0] if spans else 0.0
-    share = taken / whole if taken and whole else None
+    elapsed = spans[-1][1] - spans[0][0] if spans else 0.0
+    share = taken / elapsed if taken and elapsed else None
     joules = _joules(readings, spans)
     return LocalUse(arm, server, len(calls), computed, taken, share, hardware.cost_lines(taken, machine, joules, share), usable)
 
 
 def busy_spans(calls: pd.DataFrame) -> list[tuple[float, float]]:
-    """Spans (Unix seconds) in which at least one call was with the server; overlapping calls count once."""
-    known = calls.dropna(subset=["started_at", "duration_s"])
-    starts = [stamp.timestamp() for stamp in known["started_at"]]
-    spans = sorted(zip(starts, (s + d for s, d in zip(starts, known["duration_s"], strict=True)), strict=True))
+    """Spans (Unix seconds) in which the server had at least one call; overlapping calls count once."""
+    timed_calls = calls.dropna(subset=["started_at", "duration_s"])
+    starts = [stamp.timestamp() for stamp in timed_calls["started_at"]]
+    spans = sorted(zip(starts, (s + d for s, d in zip(starts, timed_calls["duration_s"], strict=True)), strict=True))
     merged: list[tuple[float, float]] = []
     for start, end in spans:
         if merged and start <= merged[-1][1]:
@@ -144,7 +144,7 @@ def busy_spans(calls: pd.DataFrame) -> list[tuple[float, float]]:
 
 
 def _joules(readings: list[hardware.PowerReading], spans: list[tuple[float, float]]) -> float | None:
-    """Energy above idle over all spans; None when the meter missed too much of one."""
+    """Energy above idle over all spans; None if the meter missed too much of one."""
     if not readings or not spans:
         return None
     idle = hardware.idle_watts(readings, spans)
@@ -158,13 +158,13 @@ def _readings(run: Run, server: str) -> list[hardware.PowerReading]:
 
 
 def _cold(calls: pd.DataFrame) -> pd.Series:
-    """Price without any cache; a call of one's own hardware has none to tell."""
+    """Price with cold caches; a self-hosted call has only one price."""
     return calls["cold_usd"].where(calls["cold_usd"].notna(), calls["cost_usd"])
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What hosted models were expected to bill for one arm in one session; None where it is not known."""
+    """Expected bill of hosted models for one arm in one session; None if unknown."""
 
     arm: str
     cells: int
@@ -176,20 +176,20 @@ class Forecast:
 
 
 def forecasts(run: Run) -> list[Forecast]:
-    """Every arm of every session; empty where no forecast was kept."""
+    """The forecasts of every session; empty without any."""
     raw = run.read_text("forecast.json")
-    told = json.loads(raw) if raw else {}
-    sessions = told.get("sessions") or ([told] if "arms" in told else [])
+    document = json.loads(raw) if raw else {}
+    sessions = document.get("sessions") or ([document] if "arms" in document else [])
     return [_forecast(str(name), arm) for session in sessions for name, arm in session["arms"].items()]
 
 
 def _forecast(name: str, arm: Mapping[str, Any]) -> Forecast:
-    said, bill = arm.get("api_cost_usd") or {}, arm.get("bill") or {}
+    interval, bill = arm.get("api_cost_usd") or {}, arm.get("bill") or {}
     return Forecast(
         arm=name,
         cells=int(arm.get("cells") or 0),
-        low=said.get("low"),
-        high=said.get("high"),
+        low=interval.get("low"),
+        high=interval.get("high"),
         paid=bill.get("api_cost_usd"),
         inside=arm.get("inside"),
         basis=str(arm.get("basis") or ""),

@@ -13,23 +13,23 @@ from domain.hardware import HOURS_PER_YEAR, JOULES_PER_KWH, Hardware
 
 @dataclass(frozen=True)
 class CostLines:
-    """US dollars of the same work, by three ways of reckoning; None where something for it is not known."""
+    """US dollars of the same work, computed in three ways; None if a value for it is unknown."""
 
     marginal_usd: float | None
-    """Electricity above idle: what more work costs on hardware that stands there anyway."""
+    """Electricity above idle: the cost of more work on existing hardware."""
     full_usd: float | None
     """Electricity, and this work's share of the purchase."""
     rented_usd: float | None
     """Hardware time at a rental price."""
     device: str
     energy_is_measured: bool = False
-    """Whether the energy was metered; else it is watts x time as declared."""
+    """Whether the energy was metered; else it is declared watts x time."""
     missing: tuple[str, ...] = ()
-    """What would have to be said or measured."""
+    """Values that would have to be declared or measured."""
 
 
 def energy_usd(seconds: float, hardware: Hardware, joules: float | None = None) -> float | None:
-    """Electricity above idle: metered joules where there are any, else declared watts x seconds."""
+    """Electricity above idle: metered joules if available, else declared watts x seconds."""
     if joules is not None and hardware.usd_per_kwh is not None:
         return joules / JOULES_PER_KWH * hardware.usd_per_kwh
     rate = hardware.energy_usd_per_s
@@ -47,7 +47,7 @@ def amortised_usd(seconds: float, hardware: Hardware, utilisation: float | None 
 def cost_lines(
     seconds: float | None, hardware: Hardware, joules: float | None = None, utilisation: float | None = None
 ) -> CostLines:
-    """The three lines for seconds of computing; `joules` above idle where a meter ran, `utilisation` as measured."""
+    """The three costs of some seconds of computing; `joules` above idle if metered, `utilisation` as measured."""
     missing = tuple(_missing(seconds, hardware, joules, utilisation))
     if seconds is None:
         return CostLines(None, None, None, hardware.device, missing=missing)
@@ -74,14 +74,14 @@ def _missing(seconds: float | None, hardware: Hardware, joules: float | None, ut
 
 
 MOST_GAP = 5.0
-"""A gap between two readings longer than this many usual ones means that the meter stopped."""
+"""A gap longer than this many usual gaps between readings means that the meter stopped."""
 LEAST_COVERED = 0.9
-"""Share of a span that must have been seen, or its energy is not known."""
+"""Share of a span that must have been metered, or its energy is unknown."""
 
 
 @dataclass(frozen=True)
 class PowerReading:
-    """One look at the meter."""
+    """One reading of the meter."""
 
     at: float
     """Unix seconds."""
@@ -93,34 +93,34 @@ class Energy:
     """What was used in a span."""
 
     joules: float | None
-    """Above idle; None where the meter saw too little of the span."""
+    """Above idle; None if too little of the span was metered."""
     covered: float
-    """Share of the span between readings that belong together."""
+    """Share of the span that was metered."""
     idle_watts: float | None
 
 
 def parse_readings(lines: Iterable[str]) -> list[PowerReading]:
-    """Readings of a meter's file, in order; a line that a crash cut short, or that is no reading, is left out."""
-    found = []
+    """Readings of a meter's file, in order, without invalid or truncated lines."""
+    readings = []
     for line in lines:
         try:
-            said = json.loads(line)
-            reading = PowerReading(float(said["at"]), float(said["watts"]))
+            record = json.loads(line)
+            reading = PowerReading(float(record["at"]), float(record["watts"]))
         except (ValueError, KeyError, TypeError):
             continue
         if math.isfinite(reading.at) and math.isfinite(reading.watts) and reading.watts >= 0:
-            found.append(reading)
-    return sorted(found, key=lambda reading: reading.at)
+            readings.append(reading)
+    return sorted(readings, key=lambda reading: reading.at)
 
 
 def idle_watts(readings: Sequence[PowerReading], busy: Sequence[tuple[float, float]]) -> float | None:
-    """Median power while nothing was asked; None where the meter saw no such moment."""
-    quiet = sorted(one.watts for one in readings if not any(start <= one.at <= end for start, end in busy))
+    """Median power without a call in progress; None without such a reading."""
+    quiet = sorted(reading.watts for reading in readings if not any(start <= reading.at <= end for start, end in busy))
     return quiet[len(quiet) // 2] if quiet else None
 
 
 def energy_used(readings: Sequence[PowerReading], start: float, end: float, idle: float | None) -> Energy:
-    """Joules between two moments, by trapezoids between readings, with the idle power subtracted; never below zero."""
+    """Joules between two times (trapezoids between readings) minus idle power; at least zero."""
     span = end - start
     if span <= 0 or len(readings) < 2:
         return Energy(None, 0.0, idle)
@@ -138,6 +138,6 @@ def energy_used(readings: Sequence[PowerReading], start: float, end: float, idle
 
 
 def _at(before: PowerReading, after: PowerReading, moment: float) -> float:
-    """Power at a moment between two readings."""
+    """Power at a time between two readings."""
     part = (moment - before.at) / (after.at - before.at)
     return before.watts + (after.watts - before.watts) * part

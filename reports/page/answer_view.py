@@ -1,4 +1,4 @@
-"""What the first screen and the differences read: the chart, savings, verdicts in short."""
+"""Data of the first screen and the differences: the chart, savings, short verdicts, sentences."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class AnswerChart:
     """The chart of the first screen."""
 
     what: str
-    """cost, or time where no cost is known."""
+    """cost, or time if no cost is known."""
     drawing: Markup
-    """Empty when fewer than one arm can be drawn."""
+    """Empty if no arm can be drawn."""
     left_out: tuple[tuple[str, tuple[str, ...]], ...]
-    """(why, arms) of what could not be drawn."""
+    """(reason, arms) that could not be drawn."""
 
 
 @dataclass(frozen=True)
 class ShortVerdict:
     """One line on an arm's card."""
 
-    endpoint: str
+    metric: str
     title: str
     pill: Markup
     needs: str
-    """What would settle it, where nothing can be told."""
+    """What would settle an undecided verdict."""
 
 
 class AnswerView:
-    """What was found, in the order of a reader."""
+    """The findings, for the templates."""
 
     def __init__(self, run: Run, findings: Findings, slots: Mapping[str, int]) -> None:
         self.run, self.findings, self._slots = run, findings, slots
@@ -76,43 +76,43 @@ class AnswerView:
     def caveats(self) -> tuple[str, ...]:
         return caveats.caveats(self.findings, self.run)
 
-    def own(self, endpoint: str, arm: str) -> Markup:
-        """An arm's own figure, as every table has it."""
-        row = self.findings.row(endpoint)
+    def figure(self, metric: str, arm: str) -> Markup:
+        """An arm's figure as HTML."""
+        row = self.findings.row(metric)
         return html.estimate(row.values.get(arm), row.metric)
 
     def cost(self, arm: str) -> float | None:
-        """Dollars of a usable decision, None where they are not known."""
+        """Dollars per usable decision; None if unknown."""
         return _value_or_none(self.findings.row(COST).values.get(arm))
 
     def cost_interval(self, arm: str) -> str:
-        """Where that cost lies."""
+        """The interval of that cost."""
         row = self.findings.row(COST)
         return html.interval(row.values.get(arm), row.metric)
 
     def saving(self, arm: str) -> Comparison | None:
-        """The arm's cost per usable decision against the baseline's, where both are known."""
+        """The arm's cost per usable decision against the baseline's, if both are known."""
         row = _row(self.findings, COST)
-        found = row.comparisons.get(arm) if row else None
-        return found if found is not None and known(found.estimate.value) else None
+        comparison = row.comparisons.get(arm) if row else None
+        return comparison if comparison is not None and known(comparison.estimate.value) else None
 
     def verdicts(self, arm: str) -> list[ShortVerdict]:
-        """What the experiment declared to ask, and what came out for this arm."""
+        """The verdict on each declared metric for this arm."""
         rows = [(row, row.comparisons.get(arm)) for row in self.findings.declared]
         return [
-            ShortVerdict(row.metric.name, row.metric.title, html.pill(v, row.metric, found.scale), wording.more_cases(v))
-            for row, found in rows
-            if found is not None and (v := found.verdict) is not None
+            ShortVerdict(row.metric.name, row.metric.title, html.pill(v, row.metric, comparison.scale), wording.more_cases(v))
+            for row, comparison in rows
+            if comparison is not None and (v := comparison.verdict) is not None
         ]
 
     @staticmethod
     def notes(row: MetricRow) -> list[tuple[str, list[str]]]:
-        """Note -> arms whose comparison carries it, unless the verdict says it already."""
-        found: dict[str, list[str]] = {}
-        for one in row.comparisons.values():
-            if one.note and not (one.verdict and one.verdict.reason == one.note):
-                found.setdefault(one.note, []).append(one.arm)
-        return list(found.items())
+        """(note, arms with it), without notes that the verdict already contains."""
+        arms_by_note: dict[str, list[str]] = {}
+        for comparison in row.comparisons.values():
+            if comparison.note and not (comparison.verdict and comparison.verdict.reason == comparison.note):
+                arms_by_note.setdefault(comparison.note, []).append(comparison.arm)
+        return list(arms_by_note.items())
 
     @property
     def cost_metric(self) -> Metric:
@@ -120,7 +120,7 @@ class AnswerView:
 
 
 def _chart(findings: Findings, slots: Mapping[str, int]) -> AnswerChart:
-    """Cost against similarity; where no cost is known, time against similarity."""
+    """Cost against similarity, or time against similarity if no cost is known."""
     by_cost = _scatter_chart(findings, slots, COST, scatter.MONEY)
     if by_cost.drawing:
         return by_cost
@@ -128,19 +128,19 @@ def _chart(findings: Findings, slots: Mapping[str, int]) -> AnswerChart:
     return by_time if by_time.drawing else by_cost
 
 
-def _scatter_chart(findings: Findings, slots: Mapping[str, int], endpoint: str, axis: scatter.Axis) -> AnswerChart:
-    """Every arm whose figure is known and above zero, and whose similarity was measured."""
-    across, quality = _values(findings, endpoint), _values(findings, QUALITY)
-    what = "cost" if endpoint == COST else "time"
-    why_not = {arm: _why_not(arm, what, across.get(arm), quality.get(arm), findings) for arm in findings.arms}
+def _scatter_chart(findings: Findings, slots: Mapping[str, int], metric: str, axis: scatter.Axis) -> AnswerChart:
+    """The chart of every arm whose figure is known and above zero and whose similarity was measured."""
+    across, quality = _values(findings, metric), _values(findings, QUALITY)
+    quantity = "cost" if metric == COST else "time"
+    why_not = {arm: _why_not(arm, quantity, across.get(arm), quality.get(arm), findings) for arm in findings.arms}
     points = [_point(arm, slots[arm], across[arm], quality[arm]) for arm, why in why_not.items() if not why]
     if all(point.label == findings.baseline for point in points):
-        return AnswerChart(what, Markup(""), _by_reason(why_not))
+        return AnswerChart(quantity, Markup(""), _by_reason(why_not))
     if findings.baseline and why_not.get(findings.baseline) == NO_FLOOR:
-        why_not[findings.baseline] = f"only the {what} is drawn, since the noise floor was not measured"
+        why_not[findings.baseline] = f"only the {quantity} is drawn, since the noise floor was not measured"
     floor = _value_or_none(quality.get(findings.baseline or ""))
     line = _baseline_line(findings, across, slots, points)
-    return AnswerChart(what, scatter.scatter(points, axis, "same rating as the baseline", floor, line), _by_reason(why_not))
+    return AnswerChart(quantity, scatter.scatter(points, axis, "same rating as the baseline", floor, line), _by_reason(why_not))
 
 
 def _by_reason(why_not: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -157,13 +157,13 @@ def _row(findings: Findings, name: str) -> MetricRow | None:
     return next((row for row in findings.rows if row.metric.name == name), None)
 
 
-def _why_not(arm: str, what: str, across: Estimate | None, quality: Estimate | None, findings: Findings) -> str:
+def _why_not(arm: str, quantity: str, across: Estimate | None, quality: Estimate | None, findings: Findings) -> str:
     if arm in findings.rules:
         return "not drawn: a rule without a model"
     if _value_or_none(across) is None:
-        return f"not drawn, since the {what} is unknown"
+        return f"not drawn, since the {quantity} is unknown"
     if _value_or_none(across) == 0:
-        return f"not drawn, since the {what} is zero and the scale is logarithmic"
+        return f"not drawn, since the {quantity} is zero and the scale is logarithmic"
     if _value_or_none(quality) is None:
         return NO_FLOOR if arm == findings.baseline else "not drawn, since the similarity was not measured"
     return ""
@@ -183,5 +183,5 @@ def _baseline_line(
     return scatter.CostLine(name, slots[name], cost[name].value)
 
 
-def _value_or_none(found: Estimate | None) -> float | None:
-    return found.value if found is not None and known(found.value) else None
+def _value_or_none(estimate: Estimate | None) -> float | None:
+    return estimate.value if estimate is not None and known(estimate.value) else None

@@ -1,4 +1,4 @@
-"""The frozen inputs of a case as its page shows them."""
+"""The data of a case page: what every arm saw, then role by role what each was asked and answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SNAPSHOT_FACTS = {"name": "of", "decision_time": "decided at", "masked": "masked:"}
 ROWS_SHOWN = 40
-"""Rows of one part of the snapshot that a page holds; the file beside it holds all."""
+"""Rows shown of one part of the snapshot; the snapshot file has all of them."""
 
 
 @dataclass(frozen=True)
@@ -31,46 +31,46 @@ class SnapshotPart:
     absent: str | None
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
-    """The newest ones."""
+    """The newest rows."""
     count: int
 
 
 @dataclass(frozen=True)
 class SnapshotView:
-    """The frozen inputs, as far as the run folder holds them."""
+    """The frozen inputs, as far as they are in the run folder."""
 
     sha256: str
     facts: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[SnapshotPart, ...] = ()
     notes: tuple[str, ...] = ()
-    """What the source lacks, in sentences."""
+    """What the source lacks, as sentences."""
     missing: str = ""
-    """Why nothing is shown."""
+    """Why nothing is shown; empty otherwise."""
 
 
 def snapshot_view(run: Run, sha: str) -> SnapshotView:
-    """The snapshot of this name, or why it cannot be shown."""
+    """The snapshot with this hash, or why it cannot be shown."""
     raw = _snapshot_bytes(run, sha)
     if raw is None:
         return SnapshotView(
             sha, missing="The snapshot's file is not in this run's folder snapshots/; the prompts below hold what was shown."
         )
     try:
-        told = json.loads(raw)
-        parts = tuple(_snapshot_part(name, table, told) for name, table in told["parts"].items())
+        document = json.loads(raw)
+        parts = tuple(_snapshot_part(name, table, document) for name, table in document["parts"].items())
     except (ValueError, KeyError, TypeError, AttributeError):
         return SnapshotView(
             sha, missing="The snapshot's file has a format that this page does not know; the prompts below hold what was shown."
         )
-    notes = tuple(str(sentence) for part, sentence in told.get("absent", {}).items() if part not in told["parts"])
-    facts = {word: str(told[key]) for key, word in _SNAPSHOT_FACTS.items() if told.get(key)}
+    notes = tuple(str(sentence) for part, sentence in document.get("absent", {}).items() if part not in document["parts"])
+    facts = {word: str(document[key]) for key, word in _SNAPSHOT_FACTS.items() if document.get(key)}
     return SnapshotView(sha, facts, parts, notes)
 
 
-def _snapshot_part(name: str, table: Mapping[str, Any], told: Mapping[str, Any]) -> SnapshotPart:
+def _snapshot_part(name: str, table: Mapping[str, Any], document: Mapping[str, Any]) -> SnapshotPart:
     rows = [tuple(row) for row in table["rows"]]
     newest = tuple(reversed(rows[-ROWS_SHOWN:]))
-    source, absent = told.get("sources", {}).get(name), told.get("absent", {}).get(name)
+    source, absent = document.get("sources", {}).get(name), document.get("absent", {}).get(name)
     return SnapshotPart(name, source, absent, tuple(table["columns"]), newest, len(rows))
 
 
@@ -96,16 +96,16 @@ class CasePage:
     answers: tuple[Mapping[str, Any], ...]
     """One row per cell: arm, slot, repeat, word, rationale, confidence, cost ..."""
     snapshots: tuple[SnapshotView, ...]
-    """One; more only when arms did not see the same bytes."""
+    """One; several only if the arms saw different bytes."""
     stages: tuple[Stage, ...]
     repeats: int
     outcomes: tuple[Mapping[str, Any], ...]
     again: tuple[ReplayedPrompt, ...] = ()
-    """Its prompts asked again of other models."""
+    """Its prompts replayed with other models."""
 
 
 def case_pages(run: Run, case_ids: Sequence[str]) -> Iterator[CasePage]:
-    """The models of these cases; texts are read for them only."""
+    """The pages of these cases; only their texts are read."""
     from reports import tables
 
     cells = run.table("cells", tables.CELLS.names, among(case_ids, "case_id"))

@@ -1,4 +1,4 @@
-"""Bars and lines as SVG: stacked bars, the forest plot, the waterfall of calls, value over time."""
+"""Bars and lines as server-side SVG: stacked bars, forest plot, waterfall of calls, value over time; coloured by CSS class."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """One part of a bar: what it is (a CSS class) and how long."""
+    """One part of a bar: its kind (a CSS class) and length."""
 
     kind: str
     size: float
     start: float | None = None
-    """Where it begins; None continues after the piece before."""
+    """Start position; None: after the previous piece."""
 
 
 def forest_line(
-    estimate: float, low: float | None, high: float | None, margin: float | None, reach: float, slot: int, said: str
+    estimate: float, low: float | None, high: float | None, margin: float | None, reach: float, slot: int, label: str
 ) -> Markup:
-    """One difference with its interval against the margin band; `reach` is the largest absolute value of the axis."""
+    """One difference with its interval and the margin band; `reach` is the largest absolute value of the axis."""
     width, height, pad = 300, 26, 12
     x_of = scale(-reach, reach, pad, width - pad)
     parts: list[Markup] = []
@@ -51,18 +51,20 @@ def forest_line(
     if abs(estimate) <= reach:
         inner.append(marker(slot, x_of(estimate), 13, 5))
     parts.append(Markup('<g class="a{}">{}</g>').format(slot % 8, Markup("").join(inner)))
-    return svg(width, height, parts, said, "forest")
+    return svg(width, height, parts, label, "forest")
 
 
-def bar(pieces: Sequence[Piece], whole: float, said: str, height: int = 14) -> Markup:
-    """A bar of stacked pieces; `whole` is the length that fills the width."""
+def bar(pieces: Sequence[Piece], full_length: float, label: str, height: int = 14) -> Markup:
+    """A bar of stacked pieces; `full_length` fills the width."""
     width, at, parts = 240.0, 0.0, []
     for piece in pieces:
         begin = at if piece.start is None else piece.start
         at = begin + piece.size
-        if piece.size > 0 and whole > 0:
-            parts.append(rect(begin / whole * width, 0, max(piece.size / whole * width, 0.6), height, f"k-{piece.kind}"))
-    return svg(int(width), height, parts, said, "bar", stretch=True)
+        if piece.size > 0 and full_length > 0:
+            parts.append(
+                rect(begin / full_length * width, 0, max(piece.size / full_length * width, 0.6), height, f"k-{piece.kind}")
+            )
+    return svg(int(width), height, parts, label, "bar", stretch=True)
 
 
 @dataclass(frozen=True)
@@ -78,23 +80,23 @@ class Track:
 
 
 def waterfall(tracks: Sequence[Track]) -> Markup:
-    """The calls of one cell on a common clock: waiting, loading, reading, writing."""
+    """The calls of one cell on a common time axis: waiting, loading, reading, writing."""
     width, left, row, right = 960, 190, 20, 76
-    whole = max((t.end for t in tracks), default=0) or 1.0
-    x_of = scale(0, whole, left, width - right)
+    duration = max((t.end for t in tracks), default=0) or 1.0
+    x_of = scale(0, duration, left, width - right)
     height = row * len(tracks) + 30
-    parts = [line(x_of(t), 4, x_of(t), height - 22, "rule") for t in ticks(0, whole)]
-    parts += [text(seconds_text(t), x_of(t), height - 6, "middle") for t in ticks(0, whole)]
+    parts = [line(x_of(t), 4, x_of(t), height - 22, "rule") for t in ticks(0, duration)]
+    parts += [text(seconds_text(t), x_of(t), height - 6, "middle") for t in ticks(0, duration)]
     for index, track in enumerate(tracks):
         y = 6 + index * row
         parts.append(text(track.label, left - 10, y + 11, "end", "strong" if not track.failed else "strong bad"))
         parts += [_piece(piece, x_of, y) for piece in track.pieces if piece.size > 0]
         parts.append(text(track.note, x_of(track.end) + 6, y + 11, "start"))
-    said = f"Waterfall of {len(tracks)} calls over {seconds_text(whole)}; the table below holds the same numbers"
-    return svg(width, height, parts, said, "waterfall")
+    label = f"Waterfall of {len(tracks)} calls over {seconds_text(duration)}; the table below holds the same numbers"
+    return svg(width, height, parts, label, "waterfall")
 
 
-def value_lines(series: Sequence[tuple[str, int, Sequence[float]]], x_labels: tuple[str, str], said: str) -> Markup:
+def value_lines(series: Sequence[tuple[str, int, Sequence[float]]], x_labels: tuple[str, str], label: str) -> Markup:
     """Lines over equally spaced sessions, for example the value of one dollar."""
     width, height, left, right, top, bottom = 720, 240, 52, 110, 12, 30
     values = [v for _, _, path in series for v in path]
@@ -109,7 +111,7 @@ def value_lines(series: Sequence[tuple[str, int, Sequence[float]]], x_labels: tu
         parts.append(Markup('<path class="line a{} dash{}" d="{}"/>').format(slot % 8, slot % 6, drawn))
         parts.append(text(name, x_of(len(path) - 1) + 8, at + 4, "start", f"a{slot % 8} label"))
     parts += [text(x_labels[0], left, height - 8, "start"), text(x_labels[1], width - right, height - 8, "end")]
-    return svg(width, height, parts, said, "chart")
+    return svg(width, height, parts, label, "chart")
 
 
 def _piece(piece: Piece, x_of: Callable[[float], float], y: float) -> Markup:
@@ -127,10 +129,10 @@ class StackedBar:
     slot: int
     name: str
     pieces: tuple[Piece, ...]
-    whole: float
-    """Length that fills the width: the longest line's."""
+    full_length: float
+    """Length that fills the width: that of the longest line."""
     total: Markup
-    said: str
+    label: str
 
 
 def token_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[StackedBar]:
@@ -146,14 +148,14 @@ def time_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[Sta
 
 
 def rating_bars(counts: Mapping[str, Mapping[str, int]], slots: Mapping[str, int]) -> list[StackedBar]:
-    """Answers by rating, from Sell to Buy, then those without one."""
+    """Answers by rating, from Sell to Buy, then those without a rating."""
     lines = []
-    for arm, found in counts.items():
-        pieces = [Piece(f"r{SCORES[word]}", found.get(word, 0)) for word in reversed(RATINGS)]
-        pieces.append(Piece("rx", sum(n for word, n in found.items() if word not in SCORES)))
-        whole = sum(found.values())
-        said = f"{arm}: " + (", ".join(f"{n} {word}" for word, n in found.items()) or "no answer")
-        lines.append(StackedBar(slots[arm], arm, tuple(pieces), whole, format.integer(whole), said))
+    for arm, counts_of_arm in counts.items():
+        pieces = [Piece(f"r{SCORES[word]}", counts_of_arm.get(word, 0)) for word in reversed(RATINGS)]
+        pieces.append(Piece("rx", sum(n for word, n in counts_of_arm.items() if word not in SCORES)))
+        answers = sum(counts_of_arm.values())
+        label = f"{arm}: " + (", ".join(f"{n} {word}" for word, n in counts_of_arm.items()) or "no answer")
+        lines.append(StackedBar(slots[arm], arm, tuple(pieces), answers, format.integer(answers), label))
     return lines
 
 
@@ -164,51 +166,57 @@ def _per_cell(parts: Sequence[tuple[str, float]], cells: int) -> list[tuple[str,
 def _bars(
     parts: Mapping[str, Sequence[tuple[str, float]]], slots: Mapping[str, int], write: Writer, unit: str
 ) -> list[StackedBar]:
-    whole = max((sum(size for _, size in sizes) for sizes in parts.values()), default=0.0)
+    longest = max((sum(size for _, size in sizes) for sizes in parts.values()), default=0.0)
     lines = []
     for arm, sizes in parts.items():
         length = sum(size for _, size in sizes)
-        said = f"{arm}: " + ", ".join(f"{kind} {write(size)}" for kind, size in sizes if size) + f" {unit}"
+        label = f"{arm}: " + ", ".join(f"{kind} {write(size)}" for kind, size in sizes if size) + f" {unit}"
         pieces = tuple(Piece(kind, size) for kind, size in sizes)
-        lines.append(StackedBar(slots[arm], arm, pieces, whole, Markup("{}").format(write(length)), said))
+        lines.append(StackedBar(slots[arm], arm, pieces, longest, Markup("{}").format(write(length)), label))
     return lines
 
 
 FAR = 4.0
-"""An interval that reaches further than this many times the largest estimate or margin runs off the axis, with an arrow."""
+"""An interval longer than this many times the largest estimate or margin is cut off, with an arrow."""
 
 
 @dataclass(frozen=True)
 class ForestPlot:
-    """One endpoint's plot; ratios are placed by their logarithm."""
+    """The plot of one metric; ratios are on a log scale."""
 
     row: MetricRow
     reach: float
-    """Largest absolute place shown."""
+    """Largest absolute value shown."""
 
     @property
     def ends(self) -> tuple[str, str]:
-        """What stands at the two ends of the axis."""
+        """Labels of the two ends of the axis."""
         unit, scale = self.row.metric.unit, self.row.metric.scale
         values = (math.exp(-self.reach), math.exp(self.reach)) if scale == "ratio" else (-self.reach, self.reach)
         return wording.difference(unit, scale, values[0]), wording.difference(unit, scale, values[1])
 
     def line(self, comparison: Comparison, slot: int) -> Markup:
-        """One arm's estimate and interval; nothing when there is no estimate."""
+        """One arm's estimate and interval; empty without an estimate."""
         metric, scale = self.row.metric, comparison.scale
-        if scale != metric.scale:  # a cost of nothing has no ratio: it is written, and has no place on this axis
+        if scale != metric.scale:  # a cost of zero has no ratio and no position on this axis
             return Markup("")
         value, low, high = (_position(v, scale) for v in _three(comparison))
         if value is None or math.isinf(value):
             return Markup("")
-        said = f"{comparison.arm} against {comparison.baseline}: {wording.interval(metric, scale, comparison.estimate)}"
-        return forest_line(value, low, high, _margin(self.row), self.reach, slot, said)
+        label = f"{comparison.arm} against {comparison.baseline}: {wording.interval(metric, scale, comparison.estimate)}"
+        return forest_line(value, low, high, _margin(self.row), self.reach, slot, label)
 
 
 def forest_plot(row: MetricRow, rules: Collection[str] = ()) -> ForestPlot:
-    """The plot of an endpoint, wide enough for the intervals of arms with models, and for its margin."""
-    drawn = [one for one in row.comparisons.values() if one.arm not in rules] or list(row.comparisons.values())
-    places = [[_position(v, one.scale) for v in _three(one)] for one in drawn if one.scale == row.metric.scale]
+    """The plot of a metric, wide enough for the margin and the intervals of arms with models."""
+    drawn = [comparison for comparison in row.comparisons.values() if comparison.arm not in rules] or list(
+        row.comparisons.values()
+    )
+    places = [
+        [_position(v, comparison.scale) for v in _three(comparison)]
+        for comparison in drawn
+        if comparison.scale == row.metric.scale
+    ]
     ends = [abs(v) for three in places for v in three if v is not None and math.isfinite(v)]
     centres = [abs(v) for v, _, _ in places if v is not None and math.isfinite(v)]
     margin = _margin(row) or 0.0
@@ -222,7 +230,7 @@ def _three(comparison: Comparison) -> Iterator[float]:
 
 
 def _position(value: float, scale: str) -> float | None:
-    """Where a value stands; None when it is not known, minus infinity for a ratio of zero."""
+    """Position of a value; None if unknown, minus infinity for a ratio of zero."""
     if not known(value):
         return None
     if scale != "ratio":

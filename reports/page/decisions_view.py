@@ -1,14 +1,11 @@
-"""The arms as their cards show them."""
+"""Data of the arm cards and of the section on decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 from typing import TYPE_CHECKING
-
-from markupsafe import Markup
 
 from domain.ratings import RATINGS
 from reports import grid
@@ -19,31 +16,25 @@ from reports.money import breakdown
 from reports.money.breakdown import Total
 from reports.page import charts
 from reports.page.charts import StackedBar
-from reports.returns import strategy
-from reports.trust import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.answer.findings import Findings, MetricRow
     from reports.load import Run
-    from reports.returns.placebos import Placebo
-    from reports.returns.strategy import Strategy
-    from reports.trust.look_ahead import LookAheadCheck
 
 
 @dataclass(frozen=True)
 class ArmCard:
-    """One arm as its card shows it."""
+    """The card of one arm."""
 
     name: str
     slot: int
-    """Position in the experiment: its colour and its shape everywhere."""
+    """Position in the experiment, which determines its colour and shape."""
     is_baseline: bool
     rule: bool
     models: tuple[str, ...]
     place: str
-    """Where its models answered: hosted, local, or hosted and local; empty where nothing was asked."""
+    """Where its models answered: hosted, local, or hosted and local; empty without a call."""
     cells: int
     usable: int
     """Cells with a usable decision."""
@@ -51,7 +42,7 @@ class ArmCard:
     """Sum of the cells' costs over all attempts."""
     why_no_cost: str
     statuses: Mapping[str, int]
-    """decision status (or the cell's, when it did not end ok) -> cells."""
+    """decision status (or the cell's, if it is not ok) -> cells."""
 
     @property
     def no_cost_because(self) -> str:
@@ -66,7 +57,7 @@ def arm_cards(run: Run) -> tuple[ArmCard, ...]:
 
 
 def _arm_card(run: Run, slot: int, name: str, unpriced: pd.DataFrame) -> ArmCard:
-    mine = run.judged[run.judged["arm"] == name]
+    mine = run.measured_cells[run.measured_cells["arm"] == name]
     is_rule = name in rule_arms(run.experiment)
     return ArmCard(
         name=name,
@@ -85,8 +76,8 @@ def _arm_card(run: Run, slot: int, name: str, unpriced: pd.DataFrame) -> ArmCard
 
 def _place(run: Run, arm: str) -> str:
     """Whether the arm's models answered hosted, local or both."""
-    asked = run.calls.loc[run.calls["arm"] == arm, ["server", "provider"]].drop_duplicates()
-    is_local = breakdown.self_hosted(run, asked)
+    servers = run.calls.loc[run.calls["arm"] == arm, ["server", "provider"]].drop_duplicates()
+    is_local = breakdown.self_hosted(run, servers)
     return " and ".join(word for word, there in (("hosted", ~is_local), ("local", is_local)) if there.any())
 
 
@@ -115,7 +106,7 @@ class DecisionsView:
 
     @cached_property
     def words(self) -> list[str]:
-        """Everything that stands in the grid: ratings from Buy to Sell, then the rest."""
+        """All words of the grid: ratings, then the others."""
         words = {mark.word for row in self.rows for marks in row.marks.values() for mark in marks}
         return [word for word in RATINGS if word in words] + sorted(words - set(RATINGS))
 
@@ -133,84 +124,11 @@ class DecisionsView:
 
     @cached_property
     def repeated_arms(self) -> list[tuple[str, tuple[int, int]]]:
-        """(arm, (cases in which its repeats disagree, cases with more than one repeat)) of arms that repeated any."""
-        found = [(arm, grid.flips(self.rows, arm)) for arm in self.run.arms]
-        return [(arm, flips) for arm, flips in found if flips[1]]
+        """(arm, (cases in which its repeats disagree, cases with more than one repeat)) of arms with repeats."""
+        flips_by_arm = [(arm, grid.flips(self.rows, arm)) for arm in self.run.arms]
+        return [(arm, flips) for arm, flips in flips_by_arm if flips[1]]
 
     @staticmethod
     def heat(share: float | None) -> str:
         """CSS class of a share: darker means more."""
         return "h0" if share is None or not known(share) else f"h{min(int(share * 6), 5)}"
-
-
-class OutcomesView:
-    """What happened after the decisions."""
-
-    def __init__(self, run: Run, findings: Findings | None, slots: Mapping[str, int]) -> None:
-        self.run, self.findings, self._slots = run, findings, slots
-
-    @cached_property
-    def is_there(self) -> bool:
-        """Whether anything is known about what came after."""
-        return self.findings is not None and bool((self.run.outcomes["status"] == "known").any())
-
-    @cached_property
-    def rows(self) -> list[tuple[int, list[MetricRow]]]:
-        """Horizon -> endpoints about what came after it."""
-        found = [row for row in (self.findings.rows if self.findings else ()) if row.metric.horizon is not None]
-        horizons = sorted({int(row.metric.horizon or 0) for row in found})
-        return [(horizon, [row for row in found if row.metric.horizon == horizon]) for horizon in horizons]
-
-    def placebos(self, horizon: int) -> list[tuple[str, dict[str, Placebo]]]:
-        """Placebo -> arm -> what it earned on that arm's cases."""
-        found = [one for one in (self.findings.placebos if self.findings else ()) if one.horizon == horizon]
-        return [(name, {one.arm: one for one in found if one.name == name}) for name in dict.fromkeys(o.name for o in found)]
-
-    @staticmethod
-    def has_stratum(row: MetricRow, stratum: str) -> bool:
-        return any(stratum in of_arm for of_arm in row.by_stratum.values())
-
-    @cached_property
-    def strategies(self) -> tuple[Strategy, ...]:
-        return strategy.strategies(self.run)
-
-    @cached_property
-    def strategy_chart(self) -> Markup:
-        days = [str(day)[:10] for day in self.strategies[0].value.index]
-        series = [(one.name, self._slots.get(one.name, len(self._slots)), one.value.tolist()) for one in self.strategies]
-        said = "Value of one dollar that follows each arm: " + ", ".join(f"{n} {v[-1]:.3f}" for n, _, v in series)
-        return charts.value_lines(series, (days[0], days[-1]), said)
-
-    @property
-    def conventions(self) -> Mapping[str, str]:
-        return strategy.CONVENTIONS
-
-
-MOST_CALLS_CHECKED = 20_000
-"""Runs with more calls are not searched for values of the future while a page is made; it would take minutes."""
-
-
-class TrustView:
-    """What made the run, and whether anything from the future reached a prompt."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    @property
-    def provenance(self) -> ModuleType:
-        """What made the run, as functions of it."""
-        return provenance
-
-    @cached_property
-    def sentinel(self) -> LookAheadCheck:
-        """Whether any prompt held a value from after its date."""
-        from reports.trust import look_ahead
-
-        if len(self.run.calls) > MOST_CALLS_CHECKED:
-            return look_ahead.LookAheadCheck(
-                "not_checked", f"Not checked for this page: more than {MOST_CALLS_CHECKED:,} requests."
-            )
-        try:
-            return look_ahead.check(self.run)
-        except (ValueError, KeyError, TypeError) as error:
-            return look_ahead.LookAheadCheck("not_checked", f"Not checked: a snapshot cannot be read ({type(error).__name__}).")

@@ -1,4 +1,4 @@
-"""How findings stand on the page: a figure with its interval in small, a verdict as a pill with what it rests on."""
+"""Findings as HTML: a figure with a small interval, a verdict as a pill."""
 
 from __future__ import annotations
 
@@ -18,95 +18,101 @@ if TYPE_CHECKING:
     from reports.verdict import Verdict
 
 TONES = {"better": "good", "equivalent": "good", "not worse": "good", "worse": "bad", "cannot tell": "idle"}
-"""verdict -> class of its pill; the word itself always stands in it."""
+"""verdict -> CSS class of its pill, which always contains the word."""
 
 
-def estimate(found: Estimate | None, metric: Metric) -> Markup:
-    """An arm's own figure, or not measured."""
-    if found is None or not known(found.value):
+def estimate(measured: Estimate | None, metric: Metric) -> Markup:
+    """An arm's figure, or "not measured"."""
+    if measured is None or not known(measured.value):
         return unknown("no case of this arm has a known value", "not measured")
-    return with_interval([wording.figure(metric.unit, v) for v in (found.value, found.low, found.high)], found)
+    return with_interval([wording.figure(metric.unit, v) for v in (measured.value, measured.low, measured.high)], measured)
 
 
-def interval(found: Estimate | None, metric: Metric) -> str:
-    """The interval of an arm's own figure in words."""
-    if found is None or not (known(found.low) and known(found.high)):
+def interval(measured: Estimate | None, metric: Metric) -> str:
+    """The interval of an arm's figure in words."""
+    if measured is None or not (known(measured.low) and known(measured.high)):
         return "no interval: too few cases"
-    return f"95 % interval {wording.span(*(wording.figure(metric.unit, end) for end in (found.low, found.high)))}"
+    return f"95 % interval {wording.span(*(wording.figure(metric.unit, end) for end in (measured.low, measured.high)))}"
 
 
 def difference(comparison: Comparison | None, metric: Metric) -> Markup:
-    """An arm against the baseline, or why that is not known."""
+    """An arm against the baseline, or why it is unknown."""
     if comparison is None or not known(comparison.estimate.value):
         why = comparison.note if comparison and comparison.note else "the two arms share no case with a known value"
         return unknown(why, "not measured")
-    found = comparison.estimate
-    ends = [wording.difference(metric.unit, comparison.scale, v) for v in (found.value, found.low, found.high)]
-    return with_interval(ends, found)
+    measured = comparison.estimate
+    ends = [wording.difference(metric.unit, comparison.scale, v) for v in (measured.value, measured.low, measured.high)]
+    return with_interval(ends, measured)
 
 
 def plain(unit: str, value: float) -> Markup:
     """A figure without an interval."""
-    return Markup("{}").format(wording.figure(unit, value)) if known(value) else unknown("no case tells", "not measured")
+    return (
+        Markup("{}").format(wording.figure(unit, value))
+        if known(value)
+        else unknown("no case has a known value", "not measured")
+    )
 
 
-def plain_interval(found: Estimate) -> Markup:
+def plain_interval(measured: Estimate) -> Markup:
     """A figure without a unit, with its interval."""
-    if not known(found.value):
-        return unknown("too few cases tell", "not measured")
-    return with_interval([wording.figure("", round(v, 2) + 0.0).lstrip("+") for v in _ends(found)], found)
+    if not known(measured.value):
+        return unknown("too few cases", "not measured")
+    return with_interval([wording.figure("", round(v, 2) + 0.0).lstrip("+") for v in _ends(measured)], measured)
 
 
-def agreement(found: Estimate, is_own: bool) -> Markup:
-    """How often two arms gave the same rating, with its interval and the cases that it rests on."""
-    if not known(found.value):
+def agreement(measured: Estimate, is_own: bool) -> Markup:
+    """How often two arms gave the same rating, with interval and number of cases."""
+    if not known(measured.value):
         return unknown("no case has two ratings to compare", "no repeats" if is_own else "none shared")
-    value, low, high = (wording.figure("share", v) for v in _ends(found))
-    ends = wording.span(low, high) if known(found.low) and known(found.high) else "no interval"
+    value, low, high = (wording.figure("share", v) for v in _ends(measured))
+    ends = wording.span(low, high) if known(measured.low) and known(measured.high) else "no interval"
     template = '<span class="v">{}</span><span class="sub nb">{}</span><span class="sub nb">{} cases</span>'
-    return Markup(template).format(value, ends, f"{found.cases:,}")
+    return Markup(template).format(value, ends, f"{measured.cases:,}")
 
 
-def shift(found: Similarity) -> Markup:
+def shift(similarity: Similarity) -> Markup:
     """Whether two arms use the ratings equally often."""
-    if not known(found.shift_p):
-        return unknown("too few cases tell", "not measured")
-    said = "no" if found.shift_p < 0.05 else "no difference shown"
-    p = "p < 0.001" if found.shift_p < 0.001 else f"p = {found.shift_p:.2g}"
-    return Markup('{} <span class="ci">{}</span>').format(said, p)
+    if not known(similarity.shift_p):
+        return unknown("too few cases", "not measured")
+    answer = "no" if similarity.shift_p < 0.05 else "no difference shown"
+    p = "p < 0.001" if similarity.shift_p < 0.001 else f"p = {similarity.shift_p:.2g}"
+    return Markup('{} <span class="ci">{}</span>').format(answer, p)
 
 
-def placebo(found: Placebo) -> Markup:
-    """What a placebo earned, with its interval or its draws."""
-    if not known(found.estimate.value):
-        return unknown("no case tells", "not measured")
-    return with_interval([wording.figure("return", v) for v in _ends(found.estimate)], found.estimate)
+def placebo(placebo_of_arm: Placebo) -> Markup:
+    """Return of a placebo, with its interval or draws."""
+    if not known(placebo_of_arm.estimate.value):
+        return unknown("no case has a known value", "not measured")
+    return with_interval([wording.figure("return", v) for v in _ends(placebo_of_arm.estimate)], placebo_of_arm.estimate)
 
 
-def _ends(found: Estimate) -> tuple[float, float, float]:
-    return found.value, found.low, found.high
+def _ends(measured: Estimate) -> tuple[float, float, float]:
+    return measured.value, measured.low, measured.high
 
 
-def verdict(found: Verdict, metric: Metric, scale: str) -> Markup:
-    """The verdict as a pill; where nothing can be told, beside it what would settle it."""
-    word, _, detail = wording.verdict(metric, scale, found).partition(" (")
-    return _pill(found, word) + (Markup('<span class="sub">{}</span>').format(detail.removesuffix(")")) if detail else "")
+def verdict(given_verdict: Verdict, metric: Metric, scale: str) -> Markup:
+    """The verdict as a pill; an undecided one with what would settle it."""
+    word, _, detail = wording.verdict(metric, scale, given_verdict).partition(" (")
+    return _pill(given_verdict, word) + (
+        Markup('<span class="sub">{}</span>').format(detail.removesuffix(")")) if detail else ""
+    )
 
 
-def pill(found: Verdict, metric: Metric, scale: str) -> Markup:
+def pill(given_verdict: Verdict, metric: Metric, scale: str) -> Markup:
     """The verdict alone."""
-    return _pill(found, wording.verdict(metric, scale, found).partition(" (")[0])
+    return _pill(given_verdict, wording.verdict(metric, scale, given_verdict).partition(" (")[0])
 
 
-def _pill(found: Verdict, word: str) -> Markup:
-    return Markup('<span class="pill {}">{}</span>').format(TONES[found.word], word)
+def _pill(given_verdict: Verdict, word: str) -> Markup:
+    return Markup('<span class="pill {}">{}</span>').format(TONES[given_verdict.word], word)
 
 
-def with_interval(texts: list[str], found: Estimate) -> Markup:
-    """A written value with its written ends, where it has an interval."""
+def with_interval(texts: list[str], measured: Estimate) -> Markup:
+    """A formatted value with its formatted interval, if it has one."""
     value, low, high = texts
-    if not (known(found.low) and known(found.high)):
+    if not (known(measured.low) and known(measured.high)):
         return Markup('<span class="v">{}</span> <span class="ci">no interval</span>').format(value)
     start, to, end = wording.span(low, high).partition(" to ")
-    said = Markup('<span class="nb">[{}</span>{}<span class="nb">{}]</span>').format(start, to, end)
-    return Markup('<span class="v">{}</span> <span class="ci">{}</span>').format(value, said)
+    bracketed = Markup('<span class="nb">[{}</span>{}<span class="nb">{}]</span>').format(start, to, end)
+    return Markup('<span class="v">{}</span> <span class="ci">{}</span>').format(value, bracketed)

@@ -1,4 +1,4 @@
-"""One cell on the clock: every call with the parts of its time."""
+"""Data of the sections on money, time and economics: bars, waterfalls, break-even, forecasts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Waterfall:
 
 
 def typical_waterfalls(run: Run) -> list[Waterfall]:
-    """For each arm the cell whose time is nearest to its median."""
+    """For each arm the cell whose time is closest to the median."""
     return [_of_cell(run, arm, cell_id) for arm, cell_id in breakdown.typical_cells(run, run.arms).items()]
 
 
@@ -57,18 +57,18 @@ def _delta(seconds: pd.Series) -> pd.Series:
 
 
 def _track(call: Mapping[Any, Any], begin: Any) -> Track:
-    told = {name: float(call[name]) if known(call[name]) else 0.0 for name in breakdown.TIMES}
+    seconds = {name: float(call[name]) if known(call[name]) else 0.0 for name in breakdown.TIMES}
     sent = (call["started_at"] - begin).total_seconds()
-    at = sent - told["queued_s"] - told["backoff_s"]
+    at = sent - seconds["queued_s"] - seconds["backoff_s"]
     failed = call["outcome"] != "answered"
     pieces = []
-    for kind, size in breakdown.split_time(told):
+    for kind, size in breakdown.split_time(seconds):
         pieces.append(Piece("failed" if failed and kind in ("first", "rest") else kind, size, at))
         at += size
     name = str(call["role"]).replace("_", " ") + (f" {call['round']}" if call["round"] else "")
     name += "" if call["kind"] == "primary" else f" ({str(call['kind']).replace('_', ' ')})"
     note = str(call["outcome"]) if failed else ""
-    return Track(name, tuple(pieces), sent + told["duration_s"], note, failed)
+    return Track(name, tuple(pieces), sent + seconds["duration_s"], note, failed)
 
 
 class MoneyView:
@@ -107,7 +107,7 @@ class MoneyView:
 
 
 class EconomicsView:
-    """Cold caches, hardware of one's own, break-even, forecasts."""
+    """Cold caches, self-hosted models, break-even, forecasts."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -126,7 +126,7 @@ class EconomicsView:
 
     @cached_property
     def break_even_chart(self) -> Markup:
-        """One line for each hosted arm and each that runs on hardware of one's own."""
+        """One line for each hosted and each self-hosted arm."""
         slots = {arm: slot for slot, arm in enumerate(self.run.arms)}
         usd = {line.hosted: line.hosted_per_month for line in self.break_even}
         usd |= {line.local: line.monthly.usd for line in self.break_even}
@@ -140,12 +140,12 @@ class EconomicsView:
 
     @cached_property
     def forecasts(self) -> list[Forecast]:
-        """Forecasts of arms that hosted models bill, or that are not settled; others have nothing to compare."""
-        return [one for one in economics.forecasts(self.run) if one.high or one.paid]
+        """Forecasts of arms with a bill by hosted models, or with one still open."""
+        return [forecast for forecast in economics.forecasts(self.run) if forecast.high or forecast.paid]
 
     @cached_property
     def has_caching(self) -> bool:
-        """Whether some price would have been another one without caches."""
+        """Whether caches changed any price."""
         return any(cost.saved_by_caching for cost in self.costs.values())
 
     @property

@@ -1,4 +1,4 @@
-"""The page of one run: its heading, its arms and its findings, and the view that each section reads."""
+"""The page of one run: heading, arms, findings, and the data of each section."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from reports.metrics import similarity
 from reports.metrics.facts import Facts
 from reports.page import decisions_view
 from reports.page.answer_view import AnswerView
-from reports.page.decisions_view import ArmCard, DecisionsView, OutcomesView, TrustView
+from reports.page.decisions_view import ArmCard, DecisionsView
+from reports.page.evidence_view import OutcomesView, TrustView
 from reports.page.money_view import EconomicsView, MoneyView
 from reports.page.roles_view import RolesView
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interim:
-    """How far an unfinished run is."""
+    """Progress of an unfinished run."""
 
     ended: int
     expected: int | None
@@ -37,12 +38,12 @@ class Interim:
 
 
 class Page:
-    """One run as sections ask for it."""
+    """One run, as the section templates read it; everything is computed on first use."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.case_ids: frozenset[str] | None = None
-        """Cases that have a page of their own; None: all."""
+        """Cases with a case page; None: all."""
 
     @cached_property
     def arms(self) -> tuple[ArmCard, ...]:
@@ -58,11 +59,11 @@ class Page:
 
     @cached_property
     def question(self) -> Markup:
-        """The question that the first screen answers; names do not break over lines."""
-        others = [_unbroken(arm.name) for arm in self.arms if not arm.rule and not arm.is_baseline]
-        if not self.baseline or not others:
+        """The question that the first screen answers; names do not wrap."""
+        compared_arms = [_unbroken(arm.name) for arm in self.arms if not arm.rule and not arm.is_baseline]
+        if not self.baseline or not compared_arms:
             return Markup("What do the arms decide, and what does it cost?")
-        whom = Markup(" and ").join(others) if len(others) < 3 else "the other arms"
+        whom = Markup(" and ").join(compared_arms) if len(compared_arms) < 3 else "the other arms"
         return Markup("Is there much of a difference between {} and {}?").format(_unbroken(self.baseline), whom)
 
     @cached_property
@@ -80,17 +81,17 @@ class Page:
             return None
         expected = self.run.manifest.get("cells")
         cells = self.run.cells
-        whole = len(self.run.whole_cases)
-        return Interim(len(cells), expected if isinstance(expected, int) else None, whole, cells["case_id"].nunique())
+        whole_cases = len(self.run.whole_cases)
+        return Interim(len(cells), expected if isinstance(expected, int) else None, whole_cases, cells["case_id"].nunique())
 
     @cached_property
     def findings(self) -> Findings | None:
-        """Numbers, verdicts and takeaways; None when no cell has ended."""
-        return find(self.run, self.facts) if len(self.run.judged) else None
+        """Numbers and verdicts; None if no cell has ended."""
+        return find(self.run, self.facts) if len(self.run.measured_cells) else None
 
     @cached_property
     def gates(self) -> list[Gate]:
-        """What the experiment declares must hold, of a finished run."""
+        """The checked gates of a finished run."""
         return gates.check(self.run, self.findings) if self.findings and not self.interim else []
 
     @cached_property
@@ -104,7 +105,7 @@ class Page:
 
     @cached_property
     def answer(self) -> AnswerView | None:
-        """What the first screen and the differences say; None when no cell has ended."""
+        """Data of the first screen and the differences; None if no cell has ended."""
         return AnswerView(self.run, self.findings, self.slots) if self.findings else None
 
     @cached_property
@@ -140,7 +141,7 @@ class Page:
         return self.slots.get(arm, len(self.slots))
 
     def case_link(self, case_id: str) -> str | None:
-        """Where the case's page lies, beside report.html; None when it has none."""
+        """Relative link to the page of a case; None if it has none."""
         is_there = self.case_ids is None or case_id in self.case_ids
         return f"cases/{slug(case_id)}.html" if is_there else None
 

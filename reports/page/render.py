@@ -1,4 +1,4 @@
-"""Writing the case pages: in order, in chunks, and side by side in processes when there are many."""
+"""Write the pages of a run: report.html from the templates in sections/, one page per case, and the page of changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 CHUNK = 250
-"""Cases whose texts are in memory at once."""
+"""Cases whose texts are in memory at the same time."""
 FOLDER_MARKER = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 
 
@@ -41,7 +41,7 @@ class Link:
 
 
 def write_cases(run: Run, case_ids: Sequence[str], processes: int | None = None) -> int:
-    """Write cases/ID.html for these cases and, last, the marker by which report.html finds the folder; returns how many."""
+    """Write cases/ID.html for these cases, then the marker by which report.html finds the folder; return how many."""
     size = max(min(CHUNK, -(-len(case_ids) // (processes or os.cpu_count() or 1))), 50)
     chunks = [(start, list(case_ids[start : start + size])) for start in range(0, len(case_ids), size)]
     workers = min(processes or os.cpu_count() or 1, len(chunks)) if is_local(run) else 1
@@ -89,17 +89,17 @@ T = TypeVar("T")
 
 
 def side_by_side(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], most: int | None = None) -> Iterator[T]:
-    """work(*job) for each job, in their order, in as many processes as there are cores."""
+    """Yield work(*job) for each job, in order, computed in up to `most` processes (default: one per core)."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Processes are started afresh: forking one that holds pyarrow's threads can hang.
+    # Spawned, because forking a process with pyarrow's threads can hang.
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(most or os.cpu_count() or 1, len(jobs)), mp_context=fresh) as pool:
         with _main_hidden():
             running: list[Future[T]] = [pool.submit(work, *job) for job in jobs]
-        for one in running:
-            yield one.result()
+        for future in running:
+            yield future.result()
 
 
 def is_local(run: Run) -> bool:
@@ -111,7 +111,7 @@ def is_local(run: Run) -> bool:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """A fresh process would import __main__: a script that renders a report outside `if __name__ == ...` would start over."""
+    """A spawned process imports __main__: a script that renders a report outside `if __name__ == ...` would run again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -121,7 +121,7 @@ def _main_hidden() -> Iterator[None]:
 
 
 MOST_CASES = 500
-"""Case pages written unless more are asked for."""
+"""Default number of case pages."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Section:
 
 
 def render(path: str | Path, cases: int | None = MOST_CASES) -> str:
-    """Write report.html and the case pages into the run folder (local or s3://); returns the page's path.
+    """Write report.html and the case pages into the run folder (local or s3://); return the page's path.
 
-    At most `cases` case pages are written (None: all), those where the arms differ first. Raises NoRun.
+    At most `cases` case pages are written (None: all), cases where the arms differ first. Raises NoRun.
     """
     page = Page(load(path))
     chosen = _chosen(page, cases)
@@ -148,25 +148,25 @@ def render(path: str | Path, cases: int | None = MOST_CASES) -> str:
     return written
 
 
-def render_changes(path: str | Path, found: Changes) -> str:
-    """Write the page of what changed since an earlier run into this run's folder; returns its path."""
-    html = environment().get_template("changes.html").render(found=found, assets=assets("changes"))
-    return write_file(load(path), f"changes-since-{slug(found.before)}.html", html)
+def render_changes(path: str | Path, changes: Changes) -> str:
+    """Write the page of changes since an earlier run into this run's folder; return its path."""
+    html = environment().get_template("changes.html").render(found=changes, assets=assets("changes"))
+    return write_file(load(path), f"changes-since-{slug(changes.before)}.html", html)
 
 
 def page_html(page: Page) -> str:
-    """The page as one string; a section that has nothing to say is left out."""
+    """The page as one string, without empty sections."""
     shown = [section for section in map(_section(page), _section_files()) if section is not None]
     return environment().get_template("page.html").render(page=page, sections=shown, assets=assets("page"))
 
 
 def _chosen(page: Page, most: int | None) -> list[str]:
-    """Ids of the cases that get a page, in the order of the grid."""
+    """Ids of the cases with a page, in the order of the grid."""
     ids = [row.case_id for row in page.decisions.rows]
     if most is None or len(ids) <= most:
         return ids
-    kept = {row.case_id for row in sorted(page.decisions.rows, key=lambda row: not row.differs)[:most]}
-    return [case_id for case_id in ids if case_id in kept]
+    shown = {row.case_id for row in sorted(page.decisions.rows, key=lambda row: not row.differs)[:most]}
+    return [case_id for case_id in ids if case_id in shown]
 
 
 def _section(page: Page) -> Any:

@@ -1,4 +1,4 @@
-"""A case's replayed prompts: the input once, both outputs with their figures marked."""
+"""The replayed prompts of a case: the input once, both outputs with their figures marked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 _ALIKE = 0.5
-"""Words in common from which two texts without a stance count as alike."""
+"""Share of common words from which two texts without a stance count as alike."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Output:
     cost_usd: float | None
     seconds: float | None
     invented: int
-    """Figures that its prompt does not give."""
+    """Figures that are not in its prompt."""
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one judge made of a pair."""
+    """One judge's opinion of a pair."""
 
     judge: str
-    said: str
+    text: str
     """Whose answer it prefers, in words."""
     reasons: tuple[str, ...]
 
@@ -55,7 +55,7 @@ class ReplayedPrompt:
     round: int
     repeat: int
     parts: tuple[str, ...]
-    """Ids of the prompt's parts, as the page's other sections show them."""
+    """Ids of the prompt's parts, as in the other sections of the page."""
     source: Output
     target: Output
     differs: bool
@@ -67,57 +67,59 @@ class ReplayedPrompt:
 
     @property
     def is_ungrounded(self) -> bool:
-        return any(one.invented for one in self.outputs)
+        return any(output.invented for output in self.outputs)
 
 
 def replayed_prompts(run: Run, case_ids: Sequence[str]) -> dict[str, tuple[ReplayedPrompt, ...]]:
-    """case_id -> its replayed prompts in the order of the flow, one replay after the other."""
-    found: dict[str, list[ReplayedPrompt]] = {}
+    """Return case_id -> its replayed prompts in pipeline order, one replay after the other."""
+    prompts_by_case: dict[str, list[ReplayedPrompt]] = {}
     opinions: dict[PairKey, list[Judgement]] = {}
-    for one in judgements(run, case_ids):
-        opinions.setdefault(one.spot, []).append(one)
+    for judgement in judgements(run, case_ids):
+        opinions.setdefault(judgement.spot, []).append(judgement)
     for name, source, target in _sides(run):
         for pair in _ordered(pairs(run, str(name), case_ids)):
             spot = (str(name), pair.case_id, pair.repeat, pair.role, pair.round)
-            heard = tuple(_opinion(one, source, target) for one in opinions.get(spot, ()))
-            found.setdefault(pair.case_id, []).append(_replayed_prompt(pair, source, target, heard))
-    return {case_id: tuple(ones) for case_id, ones in found.items()}
+            heard = tuple(_opinion(judgement, source, target) for judgement in opinions.get(spot, ()))
+            prompts_by_case.setdefault(pair.case_id, []).append(_replayed_prompt(pair, source, target, heard))
+    return {case_id: tuple(prompts) for case_id, prompts in prompts_by_case.items()}
 
 
 def _sides(run: Run) -> list[tuple[str, str, str]]:
-    """Replays with what their two sides are called, those to other models first."""
+    """(replay, names of its two sides), replays with other models first."""
     names = [str(name) for name in dict.fromkeys(run.replays["arm"])]
     sides = [(name, *name.split(ARROW, 1)) for name in names]
-    own = {name for name, source, target in sides if is_floor(run, source, target)}
-    told = [(name, source, f"{source}, asked again" if name in own else target) for name, source, target in sides]
-    return sorted(told, key=lambda one: one[0] in own)
+    floors = {name for name, source, target in sides if is_floor(run, source, target)}
+    named = [(name, source, f"{source}, asked again" if name in floors else target) for name, source, target in sides]
+    return sorted(named, key=lambda side: side[0] in floors)
 
 
-def _ordered(found: Iterable[Pair]) -> list[Pair]:
-    every = list(found)
-    roles = flow(dict.fromkeys(pair.role for pair in every))
-    return sorted(every, key=lambda pair: (pair.case_id, roles.index(pair.role), pair.round, pair.repeat))
+def _ordered(unordered: Iterable[Pair]) -> list[Pair]:
+    all_pairs = list(unordered)
+    roles = flow(dict.fromkeys(pair.role for pair in all_pairs))
+    return sorted(all_pairs, key=lambda pair: (pair.case_id, roles.index(pair.role), pair.round, pair.repeat))
 
 
-def _opinion(one: Judgement, source: str, target: str) -> Opinion:
-    said = {
+def _opinion(judgement: Judgement, source: str, target: str) -> Opinion:
+    verdict_text = {
         SOURCE: f"prefers {source} in both orders",
         TARGET: f"prefers {target} in both orders",
-        TIE: "changes its mind with the order" if one.is_flipped else "sees no winner that holds in both orders",
-        None: "gave no verdict that can be read in one of the orders",
-    }[one.winner]
-    return Opinion(one.judge, said, tuple(dict.fromkeys(reason for reason in one.reasons if reason)))
+        TIE: "changes its mind with the order" if judgement.is_flipped else "has no winner in both orders",
+        None: "gave no readable answer in one of the orders",
+    }[judgement.winner]
+    return Opinion(judgement.judge, verdict_text, tuple(dict.fromkeys(reason for reason in judgement.reasons if reason)))
 
 
 def _replayed_prompt(pair: Pair, source: str, target: str, opinions: tuple[Opinion, ...]) -> ReplayedPrompt:
-    one, two = _output(pair, pair.source, source), _output(pair, pair.target, target)
-    stances = one.stance or two.stance
-    differs = one.stance != two.stance if stances else (common_words(pair) or 0.0) < _ALIKE
+    source_output, target_output = _output(pair, pair.source, source), _output(pair, pair.target, target)
+    stances = source_output.stance or target_output.stance
+    differs = source_output.stance != target_output.stance if stances else (common_words(pair) or 0.0) < _ALIKE
     ids = tuple(name[:16] for name in pair.source.prompt)
-    return ReplayedPrompt(pair.role, pair.round, pair.repeat, ids, one, two, differs, opinions)
+    return ReplayedPrompt(pair.role, pair.round, pair.repeat, ids, source_output, target_output, differs, opinions)
 
 
-def _output(pair: Pair, said: PromptAnswer, model: str) -> Output:
-    traced = origins(said.text, grounding_of_run.inputs_of(pair.asked))
-    invented = sum(figure.label in INVENTED for figure in traced)
-    return Output(model, marked(said.text, marks_of(traced)), said.stance, said.cost_usd, said.seconds, invented)
+def _output(pair: Pair, answer: PromptAnswer, model: str) -> Output:
+    figure_origins = origins(answer.text, grounding_of_run.inputs_of(pair.prompt_texts))
+    invented = sum(figure.label in INVENTED for figure in figure_origins)
+    return Output(
+        model, marked(answer.text, marks_of(figure_origins)), answer.stance, answer.cost_usd, answer.seconds, invented
+    )

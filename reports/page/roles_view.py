@@ -1,4 +1,4 @@
-"""What the section on roles reads: both kinds of evidence per role, the recommendation, and the worst inventions."""
+"""Data of the section on roles: both kinds of evidence per role, the recommendation, and the worst invented figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reports.roles.replays import ReplayResult, RoleComparison
 
 WORST = 8
-"""Inventions listed per arm."""
+"""Invented figures listed per arm."""
 _WORDS = {"move": "may move", "keep": "keep", "open": "cannot tell"}
 _MINUS = "\u2212"
 _WRITERS: dict[str, Callable[[float], str]] = {
@@ -36,13 +36,13 @@ _WRITERS: dict[str, Callable[[float], str]] = {
     "words": lambda count: f"{count:,.0f}",
 }
 _NOTHING = {"usd": 0.0, "s": 0.0005, "share": 0.0005, "words": 0.5}
-"""Changes below this are written as none, without a sign."""
+"""Changes below this are shown as zero, without a sign."""
 _TONES = {"move": "good", "keep": "bad", "open": "idle"}
 
 
 @dataclass(frozen=True)
 class Invention:
-    """One figure that the inputs do not give."""
+    """One figure that is not in the inputs."""
 
     case_id: str
     place: str
@@ -63,7 +63,7 @@ class ArmGrounding:
     counts: dict[str, int]
     """Label -> figures."""
     by_role: tuple[tuple[str, float, int], ...]
-    """Role, share of its figures that rest on the inputs, its figures."""
+    """(role, share of grounded figures, figures)."""
     worst: tuple[Invention, ...]
 
     @property
@@ -75,7 +75,7 @@ class ArmGrounding:
 
 
 class RolesView:
-    """Replays, swaps, and what the texts rest on."""
+    """Replays, swaps and grounding."""
 
     def __init__(self, run: Run, slots: dict[str, int]) -> None:
         self.run, self._slots = run, slots
@@ -86,8 +86,8 @@ class RolesView:
 
     @cached_property
     def compared(self) -> list[ReplayResult]:
-        """Replays to another model; those of a model on itself are the noise floor."""
-        return [one for one in self.replays if not one.is_floor] or self.replays
+        """Replays with another model; those with the same model are the noise floor."""
+        return [result for result in self.replays if not result.is_floor] or self.replays
 
     @cached_property
     def likenesses(self) -> list[Likeness]:
@@ -96,7 +96,7 @@ class RolesView:
 
     @cached_property
     def judged(self) -> list[JudgedReplay]:
-        """Replays of which judges compared the answers."""
+        """Replays whose answers judges compared."""
         return judges.judged_replays(self.run)
 
     @cached_property
@@ -117,10 +117,10 @@ class RolesView:
 
     @cached_property
     def sampled(self) -> int | None:
-        """Cells whose texts were traced, where not all were."""
-        traced = len(grounding_of_run.sampled_cells(self.run))
+        """Number of cells that were checked for grounding, if not all."""
+        checked = len(grounding_of_run.sampled_cells(self.run))
         models = int((self.run.cells["decision_status"] != "rule").sum())
-        return traced if traced < models else None
+        return checked if checked < models else None
 
     @property
     def is_there(self) -> bool:
@@ -131,27 +131,27 @@ class RolesView:
         return Markup('<span class="pill {}">{}</span>').format(_TONES[verdict], _WORDS[verdict])
 
     @staticmethod
-    def money(found: Total) -> Markup:
-        """A sum that says what it does not know."""
-        if found.value is None:
+    def money(total: Total) -> Markup:
+        """A sum with the number of unknown prices."""
+        if total.value is None:
             return unknown("no price is known for these requests")
-        rest = f", and {found.missing:,} of {found.of:,} requests without a known price" if found.missing else ""
-        return Markup("{}{}").format(usd_text(found.value), rest)
+        rest = f", and {total.missing:,} of {total.of:,} requests without a known price" if total.missing else ""
+        return Markup("{}{}").format(usd_text(total.value), rest)
 
     @classmethod
     def stance(cls, role: RoleComparison | None) -> Markup:
-        """How often a role takes the same stance, where it takes one."""
+        """How often a role takes the same stance, if it takes one."""
         if role is not None and role.aspect("valid") is None:
             return unknown("this role argues and takes no stance", "no stance")
         return cls.figure(role.alike if role else None, "share")
 
     @staticmethod
-    def figure(found: Estimate | None, unit: str, *, signed: bool = False) -> Markup:
-        """A figure with its interval; signed for a change. Symmetric intervals of a share end where shares do."""
-        if found is None or not known(found.value):
-            return unknown("no pair of cells tells", "not measured")
-        ends = (found.low, found.high) if signed or unit != "share" else (max(found.low, 0.0), min(found.high, 1.0))
-        return html.with_interval([_text(value, unit, signed) for value in (found.value, *ends)], found)
+    def figure(measured: Estimate | None, unit: str, *, signed: bool = False) -> Markup:
+        """A figure with its interval; signed for a change. Intervals of shares are limited to 0 to 100 %."""
+        if measured is None or not known(measured.value):
+            return unknown("no pair of cells has a known value", "not measured")
+        ends = (measured.low, measured.high) if signed or unit != "share" else (max(measured.low, 0.0), min(measured.high, 1.0))
+        return html.with_interval([_text(value, unit, signed) for value in (measured.value, *ends)], measured)
 
 
 def _text(value: float, unit: str, signed: bool) -> str:
@@ -166,17 +166,17 @@ def _text(value: float, unit: str, signed: bool) -> str:
 
 
 def _arm_grounding(arm: str, slot: int, rows: Any) -> ArmGrounding:
-    told = rows[rows["label"] != ""]
-    roles = told.assign(role=told["place"].str.partition("/")[0], is_grounded=told["label"].isin(GROUNDED))
+    figures = rows[rows["label"] != ""]
+    roles = figures.assign(role=figures["place"].str.partition("/")[0], is_grounded=figures["label"].isin(GROUNDED))
     by_role = roles.groupby("role")["is_grounded"].agg(["mean", "size"])
     shares = tuple((role, float(by_role["mean"][role]), int(by_role["size"][role])) for role in flow(list(by_role.index)))
-    counts = {str(label): int(count) for label, count in told["label"].value_counts().items()}
-    return ArmGrounding(arm, slot, rows["cell_id"].nunique(), counts, shares, tuple(_worst_inventions(told)))
+    counts = {str(label): int(count) for label, count in figures["label"].value_counts().items()}
+    return ArmGrounding(arm, slot, rows["cell_id"].nunique(), counts, shares, tuple(_worst_inventions(figures)))
 
 
-def _worst_inventions(told: Any) -> Sequence[Invention]:
-    """Those that reach the decision first, then those that the inputs contradict, then the most exact ones; each once."""
-    invented = told[told["label"].isin(INVENTED - {"inherited"})]
+def _worst_inventions(figures: Any) -> Sequence[Invention]:
+    """Distinct invented figures: first those in the decision, then contradicted ones, then the most precise ones."""
+    invented = figures[figures["label"].isin(INVENTED - {"inherited"})]
     digits = invented["figure"].str.count(r"\d")
     ranked = invented.assign(is_against=invented["label"] == "contradicted", digits=digits).sort_values(
         ["reaches", "is_against", "digits"], ascending=False, kind="stable"

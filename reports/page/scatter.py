@@ -13,18 +13,18 @@ from reports.page.svg import LogScale, frame, line, log_scale, marker, scale, sh
 
 Scale = Callable[[float], float]
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of what is drawn already."""
+"""Left, top, right and bottom of something already drawn."""
 WIDTH = 7.0
-"""Of a letter, on average."""
+"""Average width of a letter."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One arm on the scatter chart; an interval end is None where there is none."""
+    """One arm on the scatter chart; interval ends are None if unknown."""
 
     label: str
     slot: int
-    """Position of the arm: chooses colour and shape."""
+    """Position of the arm, which determines colour and shape."""
     x: float
     y: float
     x_low: float | None = None
@@ -35,7 +35,7 @@ class Point:
 
 @dataclass(frozen=True)
 class CostLine:
-    """An arm of which only the cost is known."""
+    """An arm with a known cost only."""
 
     label: str
     slot: int
@@ -44,7 +44,7 @@ class CostLine:
 
 @dataclass(frozen=True)
 class Axis:
-    """What is drawn from left to right, on a log scale."""
+    """The horizontal axis, on a log scale."""
 
     title: str
     written: Callable[[float], str]
@@ -88,8 +88,8 @@ def scatter(
             short((top + height - bottom) / 2), y_title
         )
     )
-    said = "; ".join(f"{p.label}: {x.written(p.x)}, {p.y * 100:.0f} %" for p in points)
-    return svg(width, height, parts, f"{y_title} against {x.title}. {said}", "chart")
+    description = "; ".join(f"{p.label}: {x.written(p.x)}, {p.y * 100:.0f} %" for p in points)
+    return svg(width, height, parts, f"{y_title} against {x.title}. {description}", "chart")
 
 
 def _share_domain(values: Iterable[float | None]) -> tuple[float, float]:
@@ -106,14 +106,14 @@ def _share_ticks(low: float, high: float) -> list[float]:
 
 
 def _floor(value: float, y: float, left: float, right: float, taken: list[Box]) -> Markup:
-    """The line with its name where no arm stands, which is then taken."""
-    said = f"noise floor {value * 100:.0f} %"
-    wide = WIDTH * len(said)
+    """The line with its label at a free place, which is added to `taken`."""
+    label = f"noise floor {value * 100:.0f} %"
+    wide = WIDTH * len(label)
     starts = (left + 6, right - wide - 6, (left + right - wide) / 2)
     boxes: list[Box] = [(x, top, x + wide, top + 14) for x in starts for top in (y - 17, y + 4)]
     box = next((b for b in boxes if not _covered(b, taken)), boxes[0])
     taken.append(box)
-    return line(left, y, right, y, "floor") + text(said, box[0], box[1] + 11, "start")
+    return line(left, y, right, y, "floor") + text(label, box[0], box[1] + 11, "start")
 
 
 def _only_x(arm: CostLine, x: float, top: float, bottom: float) -> Markup:
@@ -122,7 +122,7 @@ def _only_x(arm: CostLine, x: float, top: float, bottom: float) -> Markup:
 
 
 def _region(point: Point, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> Markup:
-    """Four quarter ellipses between the interval ends; nothing where an interval is missing."""
+    """Four quarter ellipses between the interval ends; empty without both intervals."""
     if not point.x_low or not point.x_high or point.x_low <= 0 or point.y_low is None or point.y_high is None:
         return Markup("")
     x, y = x_of(point.x), y_of(point.y)
@@ -135,20 +135,20 @@ def _region(point: Point, x_of: Callable[[float], float], y_of: Callable[[float]
 
 def _front(points: Sequence[Point], x_of: Callable[[float], float], y_of: Callable[[float], float]) -> Markup:
     """The arms that no other arm beats in both cost and quality."""
-    best, kept = -math.inf, []
+    best, front = -math.inf, []
     for point in sorted(points, key=lambda p: (p.x, -p.y)):
         if point.y > best:
             best = point.y
-            kept.append(point)
-    path = " L".join(f"{short(x_of(p.x))} {short(y_of(p.y))}" for p in kept)
-    return Markup('<path class="front" d="M{}"/>').format(path) if len(kept) > 1 else Markup("")
+            front.append(point)
+    path = " L".join(f"{short(x_of(p.x))} {short(y_of(p.y))}" for p in front)
+    return Markup('<path class="front" d="M{}"/>').format(path) if len(front) > 1 else Markup("")
 
 
 def _labels(
     points: Sequence[Point], spots: Sequence[tuple[float, float]], left: float, right: float, taken: list[Box]
 ) -> list[Markup]:
-    """Names beside their points, moved where they would cover what is taken."""
-    made = []
+    """Labels next to their points, moved if they would cover something."""
+    labels = []
     for point, (x, y) in zip(points, spots, strict=True):
         wide = WIDTH * len(point.label) + 4
         tries = [(x + 11, y + 4, "start"), (x - 11, y + 4, "end"), (x, y - 12, "middle"), (x, y + 21, "middle")]
@@ -158,8 +158,8 @@ def _labels(
         free = [p for p in inside if not _covered(p[0], taken)]
         box, tx, ty, anchor = (free or inside or placed)[0]
         taken.append(box)
-        made.append(text(point.label, tx, ty, anchor, f"a{point.slot % 8} label"))
-    return made
+        labels.append(text(point.label, tx, ty, anchor, f"a{point.slot % 8} label"))
+    return labels
 
 
 def _box(x: float, y: float, anchor: str, wide: float) -> Box:
@@ -172,25 +172,25 @@ def _covered(box: Box, taken: Sequence[Box]) -> bool:
 
 
 CURVE_POINTS = 240
-"""So many that a step is a step."""
+"""Enough to draw steps as steps."""
 _LONGEST = 20
 _LABEL_PX = 44
 
 
 @dataclass(frozen=True)
 class Bill:
-    """One arm's month."""
+    """The monthly cost of one arm."""
 
     name: str
     slot: int
-    """Position of the arm: chooses colour and dashes."""
+    """Position of the arm, which determines colour and dashes."""
     usd: Callable[[float], float]
     """Decisions a month -> US dollars."""
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where hardware of one's own becomes the cheaper one."""
+    """Where self-hosting becomes cheaper."""
 
     local: str
     hosted: str
@@ -201,7 +201,7 @@ class Crossing:
 
 
 def monthly_chart(bills: Sequence[Bill], crossings: Sequence[Crossing], first: float, last: float) -> Markup:
-    """Each bill as a line over first to last decisions a month, both axes logarithmic; every crossing marked."""
+    """Each bill as a line from first to last decisions a month on log axes, with every crossing marked."""
     width, height, left, top, bottom = 560, 300, 66, 14, 52
     right = width - 14 - 7.2 * max(len(_shortened(bill.name)) for bill in bills)
     counts = _log_steps(first, last)
@@ -234,13 +234,13 @@ def _bill_line(bill: Bill, path: Sequence[float], counts: Sequence[float], x_of:
 
 
 def _crossing_marks(crossings: Sequence[Crossing], x_of: LogScale, y_of: LogScale) -> list[Markup]:
-    """Of crossings too close to be told apart, the first one's number stands for all; the table has each."""
+    """Markers of all crossings; of labels that would overlap only the first is drawn, since the table lists all."""
     drawn, free_from = [], 0.0
-    for one in sorted(crossings, key=lambda crossing: crossing.decisions):
-        x, y = x_of.place(one.decisions), y_of.place(one.usd)
-        drawn.append(Markup('<g class="a{}">{}</g>').format(one.slot % 8, marker(one.slot, x, y)))
+    for crossing in sorted(crossings, key=lambda crossing: crossing.decisions):
+        x, y = x_of.place(crossing.decisions), y_of.place(crossing.usd)
+        drawn.append(Markup('<g class="a{}">{}</g>').format(crossing.slot % 8, marker(crossing.slot, x, y)))
         if x >= free_from:
-            drawn.append(text(f"{one.decisions:,.0f}", x, y + 20, "middle", "strong"))
+            drawn.append(text(f"{crossing.decisions:,.0f}", x, y + 20, "middle", "strong"))
             free_from = x + _LABEL_PX
     return drawn
 
@@ -255,5 +255,8 @@ def _shortened(name: str) -> str:
 
 
 def _description(crossings: Sequence[Crossing]) -> str:
-    told = [f"{one.local} is cheaper than {one.hosted} from {one.decisions:,.0f} decisions a month" for one in crossings]
-    return "Cost of a month over decisions a month. " + ("; ".join(told) or "Hardware of one's own is nowhere cheaper")
+    sentences = [
+        f"{crossing.local} is cheaper than {crossing.hosted} from {crossing.decisions:,.0f} decisions a month"
+        for crossing in crossings
+    ]
+    return "Cost of a month over decisions a month. " + ("; ".join(sentences) or "Self-hosting is never cheaper")

@@ -1,4 +1,4 @@
-"""Texts with their figures marked by what they rest on; the source stands in the title that a pointer shows."""
+"""The stages of a case: role by role what each arm was asked and answered, with figures marked by their origin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FigureMark = tuple[int, str, str, str]
 
 
 def marked(text: str, marks: Iterable[FigureMark]) -> Markup:
-    """The text, escaped, with every figure in a span; marks that do not fit the text are left out."""
+    """The escaped text with every figure in a span; marks that do not match the text are left out."""
     pieces, at = [], 0
     for start, figure, label, source in sorted(marks):
         if start < at or text[start : start + len(figure)] != figure:
@@ -30,14 +30,14 @@ def marked(text: str, marks: Iterable[FigureMark]) -> Markup:
     return Markup("").join([*pieces, _plain(text[at:])])
 
 
-def marks_of(found: Iterable[FigureOrigin]) -> list[FigureMark]:
-    return [(one.quantity.start, one.quantity.text, one.label, one.source) for one in found]
+def marks_of(figure_origins: Iterable[FigureOrigin]) -> list[FigureMark]:
+    return [(origin.quantity.start, origin.quantity.text, origin.label, origin.source) for origin in figure_origins]
 
 
 def _span(figure: str, label: str, source: str) -> Markup:
     kind = "fig" if label in GROUNDED else "fig bad-fig"
-    said = f"{label}: {source}" if source else label
-    return Markup('<span class="{}" title="{}">{}</span>').format(kind, plain(said), _plain(figure))
+    title = f"{label}: {source}" if source else label
+    return Markup('<span class="{}" title="{}">{}</span>').format(kind, plain(title), _plain(figure))
 
 
 def _plain(text: str) -> Markup:
@@ -45,7 +45,7 @@ def _plain(text: str) -> Markup:
 
 
 CellMarks = Mapping[tuple[str, str], Sequence[FigureMark]]
-"""(cell_id, place) -> its figures."""
+"""(cell_id, call site) -> marks of its figures."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PromptPart:
     role: str
     text: str
     is_first: bool
-    """Whether it stands here in full; later mentions link to it."""
+    """Whether it is shown here in full; later occurrences link to it."""
 
     @property
     def title(self) -> str:
@@ -80,10 +80,10 @@ class Pane:
     why_none: str
     reasoning: str | None
     calls: tuple[Mapping[str, Any], ...]
-    own: tuple[PromptPart, ...]
-    """Parts of the prompt that only this arm was given."""
-    said: Markup
-    """The text with its figures marked by what they rest on."""
+    own_parts: tuple[PromptPart, ...]
+    """Parts of the prompt that only this arm got."""
+    marked_text: Markup
+    """The text with its figures marked."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Stage:
     role: str
     round: int
     shared: tuple[PromptPart, ...]
-    """Parts of the prompt that all arms with this role were given."""
+    """Parts of the prompt that all arms with this role got."""
     panes: tuple[Pane, ...]
 
 
@@ -116,10 +116,10 @@ def stages(
         shared = _parts(common, texts, printed)
         panes = []
         for cell in playing:
-            own = [i for i in prompts.get(cell["cell_id"], []) if i not in common]
-            parts = _parts(own, texts, printed)
+            own_ids = [i for i in prompts.get(cell["cell_id"], []) if i not in common]
+            parts = _parts(own_ids, texts, printed)
             pane = _pane(cell, order, reports[cell["cell_id"]].get(key), sent[cell["cell_id"]], parts)
-            panes.append(replace(pane, said=marked(pane.text or "", marks.get((cell["cell_id"], key), ()))))
+            panes.append(replace(pane, marked_text=marked(pane.text or "", marks.get((cell["cell_id"], key), ()))))
         yield Stage(key.replace("/", "-"), role, int(round_ or 0), shared, tuple(panes))
 
 
@@ -128,7 +128,7 @@ def _pane(
     order: Mapping[str, int],
     report: Any,
     calls: Sequence[Mapping[str, Any]],
-    own: tuple[PromptPart, ...],
+    own_parts: tuple[PromptPart, ...],
 ) -> Pane:
     answered = [call for call in calls if call["outcome"] == "answered"]
     last = answered[-1] if answered else None
@@ -138,7 +138,7 @@ def _pane(
     reasoning = last["reasoning"] if last is not None and is_there(last["reasoning"]) else None
     slot = order.get(cell["arm"], 99)
     return Pane(
-        str(cell["arm"]), slot, int(cell["repeat"]), text, _why_none(cell, calls), reasoning, tuple(calls), own, Markup()
+        str(cell["arm"]), slot, int(cell["repeat"]), text, _why_none(cell, calls), reasoning, tuple(calls), own_parts, Markup()
     )
 
 
@@ -152,15 +152,15 @@ def _why_none(cell: Mapping[Any, Any], calls: Sequence[Mapping[str, Any]]) -> st
 
 
 def _keys(cells: Sequence[Mapping[Any, Any]], by_cell: Mapping[str, list[Any]], reports: Mapping[str, Any]) -> list[str]:
-    """Stages in the order of the flow: roles as readers know them, debates round by round."""
-    found: dict[str, None] = {}
+    """Stages in pipeline order, debates round by round."""
+    keys: dict[str, None] = {}
     for cell in cells:
         for call in by_cell.get(cell["cell_id"], []):
-            found.setdefault(_key(call))
+            keys.setdefault(_key(call))
         for key in reports[cell["cell_id"]]:
-            found.setdefault(str(key))
-    roles = flow(dict.fromkeys(key.partition("/")[0] for key in found))
-    return sorted(found, key=lambda key: _position(key, roles))
+            keys.setdefault(str(key))
+    roles = flow(dict.fromkeys(key.partition("/")[0] for key in keys))
+    return sorted(keys, key=lambda key: _position(key, roles))
 
 
 def _position(key: str, roles: Sequence[str]) -> tuple[int, int, int]:
@@ -181,20 +181,20 @@ def _prompt(calls: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _common(prompts: Iterable[Sequence[str]]) -> list[str]:
-    """Parts that every prompt holds, in order; empty prompts do not count."""
+    """Parts common to all prompts, in order; empty prompts are ignored."""
     there = [prompt for prompt in prompts if prompt]
     return [i for i in there[0] if all(i in other for other in there)] if there else []
 
 
 def _parts(ids: Sequence[str], texts: Mapping[str, tuple[str, str]], printed: set[str]) -> tuple[PromptPart, ...]:
-    made = []
+    parts = []
     for i in ids:
         role, text = texts.get(i, ("user", "(this part of the prompt is not in messages.parquet)"))
-        made.append(PromptPart(i[:16], role, text, i not in printed))
+        parts.append(PromptPart(i[:16], role, text, i not in printed))
         printed.add(i)
-    return tuple(made)
+    return tuple(parts)
 
 
 def is_there(value: Any) -> bool:
-    """Whether a cell of a frame holds something; texts and lists do, NULL does not."""
+    """Whether a value of a frame is not NULL."""
     return value is not None and not (isinstance(value, float) and value != value)

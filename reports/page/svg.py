@@ -1,4 +1,4 @@
-"""Pieces of SVG: scales, ticks, texts, lines, boxes and the marker of an arm; escaped, coloured by class only."""
+"""Elements of SVG: scales, ticks, texts, lines, boxes and markers of arms; escaped, coloured by CSS class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
-"""Marker of the n-th arm, so that colour is never the only sign."""
+"""Marker of the n-th arm, so that arms differ in more than colour."""
 
 
 def marker(slot: int, x: float = 7, y: float = 7, r: float = 5) -> Markup:
@@ -21,20 +21,20 @@ def marker(slot: int, x: float = 7, y: float = 7, r: float = 5) -> Markup:
 
 
 def swatch(slot: int) -> Markup:
-    """A small marker for legends and headings; the name stands beside it."""
+    """A small marker for legends and headings, next to the name."""
     return Markup('<svg class="swatch a{}" viewBox="0 0 14 14" aria-hidden="true">{}</svg>').format(slot % 8, marker(slot))
 
 
-def svg(width: int, height: int, parts: Iterable[Markup], said: str, kind: str, stretch: bool = False) -> Markup:
+def svg(width: int, height: int, parts: Iterable[Markup], label: str, kind: str, stretch: bool = False) -> Markup:
     aspect = Markup(' preserveAspectRatio="none"') if stretch else ""
     return Markup('<svg class="{}" viewBox="0 0 {} {}"{} role="img" aria-label="{}">{}</svg>').format(
-        kind, width, height, aspect, said, Markup("").join(parts)
+        kind, width, height, aspect, label, Markup("").join(parts)
     )
 
 
-def text(said: str, x: float, y: float, anchor: str, kind: str = "") -> Markup:
+def text(content: str, x: float, y: float, anchor: str, kind: str = "") -> Markup:
     named = Markup(' class="{}"').format(kind) if kind else ""
-    return Markup('<text x="{}" y="{}" text-anchor="{}"{}>{}</text>').format(short(x), short(y), anchor, named, escape(said))
+    return Markup('<text x="{}" y="{}" text-anchor="{}"{}>{}</text>').format(short(x), short(y), anchor, named, escape(content))
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
@@ -54,12 +54,12 @@ def frame(left: float, top: float, right: float, bottom: float) -> Markup:
     return line(left, bottom, right, bottom, "axis") + line(left, top, left, bottom, "axis")
 
 
-def x_tick(said: str, x: float, bottom: float) -> Markup:
-    return line(x, bottom, x, bottom + 4, "axis") + text(said, x, bottom + 18, "middle")
+def x_tick(label: str, x: float, bottom: float) -> Markup:
+    return line(x, bottom, x, bottom + 4, "axis") + text(label, x, bottom + 18, "middle")
 
 
-def y_tick(value: float, y: float, left: float, right: float, said: str = "") -> Markup:
-    written = said or f"{value * 100:.0f} %"
+def y_tick(value: float, y: float, left: float, right: float, label: str = "") -> Markup:
+    written = label or f"{value * 100:.0f} %"
     return line(left, y, right, y, "rule") + text(written, left - 8, y + 4, "end")
 
 

@@ -1,4 +1,4 @@
-"""The templates of all pages: what they may print, and the style and script that are inlined with them."""
+"""The Jinja environment of all pages, and their inlined style and script."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ WRITERS = (
 
 @dataclass(frozen=True)
 class Assets:
-    """Style and script of a page, inlined, and the policy that lets only them in."""
+    """Inlined style and script of a page, and the policy that allows only them."""
 
     style: Markup
     script: Markup
 
     @property
     def policy(self) -> str:
-        """Content-Security-Policy: nothing is fetched but the marker file that tells whether cases/ is there."""
+        """Content-Security-Policy: nothing is fetched except the marker file that shows whether cases/ exists."""
         script, style = _fingerprint(self.script), _fingerprint(self.style)
         parts = ("default-src 'none'", f"script-src '{script}'", f"style-src '{style}'", "img-src 'self'")
         return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
@@ -61,29 +61,29 @@ def assets(name: str) -> Assets:
 
 @cache
 def environment() -> Environment:
-    """Templates in which every value is escaped, and a number can only be printed with its unit."""
-    made = Environment(
+    """The environment: every value is escaped, and numbers can only be printed with a unit."""
+    templates = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,
         bytecode_cache=_compiled(),
-        optimized=False,  # what a filter makes of a constant must not stay in a compiled template
+        optimized=False,  # the result of a filter on a constant must not stay in a compiled template
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(charts=charts, html=html, wording=wording, svg=svg, format=format, zip=zip)
+    templates.globals.update(charts=charts, html=html, wording=wording, svg=svg, format=format, zip=zip)
     for writer in WRITERS:
-        made.filters[writer.__name__] = writer
-    made.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
-    made.filters["words"] = lambda name: str(name).replace("_", " ")
-    made.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
-    made.tests["known"] = format.known
-    return made
+        templates.filters[writer.__name__] = writer
+    templates.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
+    templates.filters["words"] = lambda name: str(name).replace("_", " ")
+    templates.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
+    templates.tests["known"] = format.known
+    return templates
 
 
 def _compiled() -> FileSystemBytecodeCache | None:
-    """Compiled templates stand beside Python's own compiled modules, under the same rights: half a second of every page."""
+    """Cache of compiled templates next to Python's compiled modules; saves half a second per page."""
     folder = HERE / "__pycache__"
     if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
         return None
@@ -92,7 +92,7 @@ def _compiled() -> FileSystemBytecodeCache | None:
 
 
 def _printable(value: Any) -> Any:
-    """What `{{ }}` may print: text (made visible), whole numbers and finished figures; the rest is a mistake."""
+    """What `{{ }}` may print: text (hidden characters shown), integers and formatted figures; anything else is an error."""
     if isinstance(value, Markup | Undefined):
         return value
     if isinstance(value, str):

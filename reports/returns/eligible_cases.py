@@ -1,4 +1,4 @@
-"""Which cases may carry a claim about what happened afterwards: after the knowledge cutoff, in windows that do not overlap."""
+"""Which cases may support a claim about returns: after the knowledge cutoff, in windows that do not overlap."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class EligibleCases:
         return {arm: cutoffs.strata(cutoff, self.facts.dates) for arm, cutoff in self.cutoffs.items()}
 
     def cases(self, horizon: int, *arms: str) -> Any:
-        """Mask of the cases after the cutoffs of all these arms, on dates whose outcome windows stand apart."""
+        """Mask of the cases after the cutoffs of all these arms, on dates whose outcome windows do not overlap."""
         if (horizon, arms) not in self._cases:
             is_after = [(self.strata[arm] == "after").to_numpy() for arm in arms]
             self._cases[horizon, arms] = self._apart(horizon, np.logical_and.reduce(is_after))
         return self._cases[horizon, arms]
 
     def of_stratum(self, horizon: int, arm: str, stratum: str) -> Any:
-        """Mask of the cases of one stratum of an arm, on dates whose outcome windows stand apart."""
+        """Mask of the cases of one stratum of an arm, on dates whose outcome windows do not overlap."""
         return self._apart(horizon, (self.strata[arm] == stratum).to_numpy())
 
     def why_none(self, horizon: int, *arms: str) -> str:
-        """Why no case of these arms may carry a claim."""
+        """Why no case of these arms may support a claim."""
         if not len(self.facts.dates):
             return "no whole case has ended yet"
         for arm in arms:

@@ -1,4 +1,4 @@
-"""Placebos beside the arms: what buying always, a coin with the arm's own habits, and momentum earn on the same cases."""
+"""Placebo strategies on the same cases: always buying, the arm's own positions shuffled, and momentum."""
 
 from __future__ import annotations
 
@@ -23,44 +23,54 @@ LOOK_BACK = 20
 
 @dataclass(frozen=True)
 class Placebo:
-    """Mean excess return of a rule that knows nothing, on the headline cases of an arm."""
+    """Mean excess return of a placebo on the eligible cases of an arm."""
 
     name: str
     """always buy | coin | momentum."""
     arm: str
     horizon: int
     arm_value: float
-    """What the arm itself earned on these cases."""
+    """Mean excess return of the arm on these cases."""
     estimate: Estimate
-    """Of the coin, low and high hold 95 % of its draws."""
+    """For the coin, low and high enclose 95 % of its draws."""
     beaten_share: float
     """Share of the coin's draws that the arm beat; NaN for the others."""
     note: str = ""
 
 
-def placebos(facts: Facts, headline: EligibleCases, horizon: int) -> tuple[Placebo, ...]:
-    """Three per arm with usable decisions on headline cases; none where no case may carry a claim."""
+def placebos(facts: Facts, eligible: EligibleCases, horizon: int) -> tuple[Placebo, ...]:
+    """Three per arm with usable decisions on eligible cases; none without an eligible case."""
     excess = facts.excess(horizon)
     held, trend = facts.by_case(facts.position), momentum(facts)
-    found: list[Placebo] = []
+    all_placebos: list[Placebo] = []
     for arm in facts.arms:
-        cases = headline.cases(horizon, arm)
+        cases = eligible.cases(horizon, arm)
         both = pd.DataFrame({"held": held[arm], "excess": excess, "date": facts.dates}).loc[cases].dropna()
         if len(both):
-            found += _of_arm(arm, horizon, both, trend.reindex(both.index))
-    return tuple(found)
+            all_placebos += _of_arm(arm, horizon, both, trend.reindex(both.index))
+    return tuple(all_placebos)
 
 
 def _of_arm(arm: str, horizon: int, both: pd.DataFrame, trend: pd.Series[Any]) -> list[Placebo]:
-    own = _mean(both["held"] * both["excess"], both["date"])
-    known = trend.notna()
+    earned = _mean(both["held"] * both["excess"], both["date"])
+    is_known = trend.notna()
     note = (
-        "" if known.all() else f"known for {int(known.sum())} of {len(both)} cases: daily prices begin too late for the others"
+        ""
+        if is_known.all()
+        else f"known for {int(is_known.sum())} of {len(both)} cases: daily prices begin too late for the others"
     )
     return [
-        Placebo("always buy", arm, horizon, own.value, _mean(both["excess"], both["date"]), np.nan),
-        _coin(arm, horizon, both, own.value),
-        Placebo("momentum", arm, horizon, own.value, _mean((trend * both["excess"])[known], both["date"][known]), np.nan, note),
+        Placebo("always buy", arm, horizon, earned.value, _mean(both["excess"], both["date"]), np.nan),
+        _coin(arm, horizon, both, earned.value),
+        Placebo(
+            "momentum",
+            arm,
+            horizon,
+            earned.value,
+            _mean((trend * both["excess"])[is_known], both["date"][is_known]),
+            np.nan,
+            note,
+        ),
     ]
 
 
@@ -75,12 +85,12 @@ def momentum(facts: Facts) -> pd.Series[Any]:
     closes = worth.pivot_table(index="date", columns="ticker", values="worth", aggfunc="last").sort_index()
     moves = closes.pct_change(LOOK_BACK, fill_method=None).stack()
     cases = facts.cells.drop_duplicates("case_id").set_index("case_id")[["date", "ticker"]]
-    known = moves.reindex(pd.MultiIndex.from_frame(cases))
-    return pd.Series(np.sign(known.to_numpy(dtype=float)), index=cases.index)
+    signs_of_cases = moves.reindex(pd.MultiIndex.from_frame(cases))
+    return pd.Series(np.sign(signs_of_cases.to_numpy(dtype=float)), index=cases.index)
 
 
-def _coin(arm: str, horizon: int, both: pd.DataFrame, own: float) -> Placebo:
-    """The arm's own positions dealt to its cases at random: its buy rate without its judgement."""
+def _coin(arm: str, horizon: int, both: pd.DataFrame, earned: float) -> Placebo:
+    """The arm's positions assigned to its cases at random: its buy rate without its choices."""
     rng = np.random.default_rng(SEED)
     _, codes = np.unique(both["date"].to_numpy(), return_inverse=True)
     weights = 1 / np.bincount(codes)[codes] / (codes.max() + 1)
@@ -90,7 +100,7 @@ def _coin(arm: str, horizon: int, both: pd.DataFrame, own: float) -> Placebo:
     middle = float(both["held"].mean() * gains.sum())
     dates = int(codes.max()) + 1
     drawn = Estimate(middle, float(low), float(high), len(both), dates, method=f"{DRAWS} random deals")
-    return Placebo("coin", arm, horizon, own, drawn, float((dealt < own).mean()))
+    return Placebo("coin", arm, horizon, earned, drawn, float((dealt < earned).mean()))
 
 
 def _mean(values: pd.Series[Any], dates: pd.Series[Any]) -> Estimate:

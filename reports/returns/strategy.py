@@ -1,4 +1,4 @@
-"""Strategy figures, illustrative only: the value of following an arm, and its return and risk in named conventions."""
+"""Illustrative strategy figures: the value of following an arm, its return and risk, in named conventions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONVENTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Strategy:
-    """One value series and its figures; NaN where too few sessions tell."""
+    """One value series and its figures; NaN with too few sessions."""
 
     name: str
     value: pd.Series[Any]
@@ -44,7 +44,7 @@ class Strategy:
 
 
 def strategies(run: Run) -> tuple[Strategy, ...]:
-    """One per arm, then always-buy; none without daily prices or usable decisions."""
+    """One per arm, then always-buy; empty without daily prices."""
     moved = moves(run)
     if len(moved) < 2:
         return ()
@@ -58,11 +58,11 @@ def moves(run: Run) -> pd.DataFrame:
 
     A missing bar keeps the last price.
     """
-    daily = run.daily[run.daily["ticker"].isin(run.judged["ticker"].unique())]
-    if not len(daily) or not len(run.judged):
+    daily = run.daily[run.daily["ticker"].isin(run.measured_cells["ticker"].unique())]
+    if not len(daily) or not len(run.measured_cells):
         return pd.DataFrame()
     opens = _wide(daily, "open").ffill()
-    opens = opens[opens.index > run.judged["date"].min()].dropna(axis=1, how="all").bfill()
+    opens = opens[opens.index > run.measured_cells["date"].min()].dropna(axis=1, how="all").bfill()
     splits, dividends = (_wide(daily, name).reindex_like(opens) for name in ("split", "dividend"))
     moved: pd.DataFrame = (opens + dividends.fillna(0.0)) * splits.fillna(1.0) / opens.shift(1) - 1
     return moved.fillna(0.0)
@@ -70,7 +70,11 @@ def moves(run: Run) -> pd.DataFrame:
 
 def positions(run: Run, arm: str, moved: pd.DataFrame) -> pd.DataFrame | None:
     """Share of each ticker's cash that an arm holds from each session's open on; None without a usable decision."""
-    cells = run.judged[(run.judged["arm"] == arm) & run.judged["action"].notna() & run.judged["ticker"].isin(moved.columns)]
+    cells = run.measured_cells[
+        (run.measured_cells["arm"] == arm)
+        & run.measured_cells["action"].notna()
+        & run.measured_cells["ticker"].isin(moved.columns)
+    ]
     wanted = cells["action"].map({"BUY": 1.0, "SELL": 0.0})
     if not len(cells):
         return None
@@ -120,10 +124,10 @@ def sortino(returns: Any) -> float:
 
 def sortino_stockbench(returns: Any) -> float:
     """StockBench's: per session, over the standard deviation of losses, with the zero return of the first session."""
-    kept = np.concatenate([[0.0], returns])
-    losses = kept[kept < 0]
+    with_first = np.concatenate([[0.0], returns])
+    losses = with_first[with_first < 0]
     spread = np.std(losses, ddof=1) if len(losses) > 1 else 0.0
-    return float(np.mean(kept) / spread) if spread > 0 else math.nan
+    return float(np.mean(with_first) / spread) if spread > 0 else math.nan
 
 
 def _wide(daily: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Verdicts of judges: each pair of a replay as one judge saw it, in both orders."""
+"""LLM judges of replays: each pair in both orders, summed up per role and judge, with agreement, bias and cost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LETTERS: tuple[Mapping[str, str], ...] = (
     {"A": SOURCE, "tie": TIE, "B": TARGET},
     {"A": TARGET, "tie": TIE, "B": SOURCE},
 )
-"""What a letter means, by the order in which the answers stood."""
+"""Meaning of a letter, by the order of the answers."""
 
 PairKey = tuple[str, str, int, str, int]
 """(replay, case_id, repeat, role, round): one pair."""
@@ -36,7 +36,7 @@ PairKey = tuple[str, str, int, str, int]
 
 @dataclass(frozen=True)
 class Judgement:
-    """One pair by one judge."""
+    """One pair, judged by one judge in both orders."""
 
     judge: str
     replay: str
@@ -45,11 +45,11 @@ class Judgement:
     repeat: int
     role: str
     round: int
-    said: tuple[str | None, str | None]
-    """What the judge preferred with the source's answer first, and with the target's; None where that cannot be read."""
+    preferred: tuple[str | None, str | None]
+    """Preference with the source's answer first, then with the target's first; None if unreadable."""
     reasons: tuple[str, str]
     costs: tuple[float | None, ...]
-    """Of each request that was sent for it, failed ones included; None where a price is unknown."""
+    """Cost of each request, failed ones included; None if unknown."""
 
     @property
     def spot(self) -> PairKey:
@@ -57,19 +57,19 @@ class Judgement:
 
     @property
     def is_broken(self) -> bool:
-        return None in self.said
+        return None in self.preferred
 
     @property
     def is_flipped(self) -> bool:
-        """Whether another order gave another winner."""
-        return set(self.said) == {SOURCE, TARGET}
+        """Whether the winner changed with the order."""
+        return set(self.preferred) == {SOURCE, TARGET}
 
     @property
     def winner(self) -> str | None:
-        """Preferred in both orders, else a tie; None when a verdict is broken."""
+        """Preferred in both orders, else a tie; None if an answer is unreadable."""
         if self.is_broken:
             return None
-        return self.said[0] if self.said[0] == self.said[1] else TIE
+        return self.preferred[0] if self.preferred[0] == self.preferred[1] else TIE
 
     @property
     def for_target(self) -> float | None:
@@ -78,28 +78,32 @@ class Judgement:
 
     @property
     def for_first(self) -> list[float]:
-        """1 for each decided verdict that went to the answer shown first, 0 for each that went to the second."""
-        return [float(one == first) for one, first in zip(self.said, (SOURCE, TARGET), strict=True) if one in (SOURCE, TARGET)]
+        """1 for each preference for the answer shown first, 0 for the second."""
+        return [
+            float(winner == first)
+            for winner, first in zip(self.preferred, (SOURCE, TARGET), strict=True)
+            if winner in (SOURCE, TARGET)
+        ]
 
 
 def judgements(run: Run, case_ids: Sequence[str] | None = None) -> list[Judgement]:
-    """Every pair that a judge was asked about, in the order of cases; nothing where nobody judged."""
+    """Every judged pair, in the order of cases."""
     cells = run.judgements
     cells = cells if case_ids is None else cells[cells["case_id"].isin(list(case_ids))]
     if cells.empty:
         return []
     columns = ["cell_id", "role", "round", "kind", "index", "outcome", "parsed", "cost_usd"]
-    calls = run.table("calls", columns, among([str(one) for one in cells["cell_id"]]))
-    asked = {str(name): group.to_dict("records") for name, group in calls.groupby("cell_id")}
+    calls = run.table("calls", columns, among([str(judgement) for judgement in cells["cell_id"]]))
+    calls_by_cell = {str(name): group.to_dict("records") for name, group in calls.groupby("cell_id")}
     rows = cells.sort_values(["date", "ticker", "repeat"], kind="stable").to_dict("records")
-    return [one for row in rows for one in _of_cell(row, asked.get(str(row["cell_id"]), []))]
+    return [judgement for row in rows for judgement in _of_cell(row, calls_by_cell.get(str(row["cell_id"]), []))]
 
 
 def _of_cell(cell: Mapping[Any, Any], calls: Sequence[Mapping[Any, Any]]) -> list[Judgement]:
-    by_place: dict[tuple[str, int], list[Mapping[Any, Any]]] = {}
+    by_call_site: dict[tuple[str, int], list[Mapping[Any, Any]]] = {}
     for call in calls:
-        by_place.setdefault((str(call["role"]), int(call["round"] or 0)), []).append(call)
-    return [_judgement(cell, *place, asked) for place, asked in by_place.items()]
+        by_call_site.setdefault((str(call["role"]), int(call["round"] or 0)), []).append(call)
+    return [_judgement(cell, *call_site, site_calls) for call_site, site_calls in by_call_site.items()]
 
 
 def _judgement(cell: Mapping[Any, Any], role: str, round_: int, calls: Sequence[Mapping[Any, Any]]) -> Judgement:
@@ -113,37 +117,37 @@ def _judgement(cell: Mapping[Any, Any], role: str, round_: int, calls: Sequence[
         repeat=int(cell["repeat"]),
         role=role,
         round=round_,
-        said=(_LETTERS[0].get(str(forms[0].get("verdict"))), _LETTERS[1].get(str(forms[1].get("verdict")))),
+        preferred=(_LETTERS[0].get(str(forms[0].get("verdict"))), _LETTERS[1].get(str(forms[1].get("verdict")))),
         reasons=(str(forms[0].get("reason") or ""), str(forms[1].get("reason") or "")),
         costs=tuple(None if call["cost_usd"] != call["cost_usd"] else call["cost_usd"] for call in calls),
     )
 
 
 def _form(calls: Sequence[Mapping[Any, Any]], order: int) -> Mapping[str, Any]:
-    """What was read of the answer in this order; empty where nothing was."""
+    """The parsed answer in this order; empty if unreadable."""
     raw = next((call["parsed"] for call in calls if call["index"] == order and isinstance(call["parsed"], str)), "{}")
     try:
-        found = json.loads(raw)
+        form = json.loads(raw)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return form if isinstance(form, dict) else {}
 
 
 @dataclass(frozen=True)
 class JudgedRole:
-    """One judge's verdicts on one role."""
+    """One judge's judgements on one role."""
 
     role: str
     judge: str
     pairs: int
     wins: Counter[str]
-    """source, tie, target: preferred in both orders, else a tie."""
+    """source, tie or target -> pairs; preferred in both orders, else a tie."""
     flipped: int
-    """Ties that are none: another winner in the other order."""
+    """Ties whose winner changed with the order."""
     broken: int
-    """Pairs with a verdict that cannot be read; they are in no share."""
+    """Pairs with an unreadable answer; they are in no share."""
     rate: Estimate
-    """Share for the target, ties by halves, t on date means."""
+    """Share for the target (a tie counts half), t on date means."""
     p: float
     """Two-sided sign test over dates that this share is a half."""
 
@@ -155,9 +159,9 @@ class JudgeSummary:
     name: str
     roles: tuple[JudgedRole, ...]
     first: Estimate
-    """Share of decided verdicts for the answer that stood first: a half without position bias."""
+    """Share of preferences for the answer shown first: one half without position bias."""
     longer: Estimate
-    """Share of winners that are the longer answer: a known bias, where it is far above a half."""
+    """Share of winners that are the longer answer: a known bias if far above one half."""
     broken: int
     pairs: int
     cost: Total
@@ -173,12 +177,12 @@ class Agreement:
     pairs: int
     same: float
     kappa: float
-    """Cohen's kappa on source, tie, target; NaN where both always say one thing."""
+    """Cohen's kappa on source, tie, target; NaN if both always agree on one value."""
 
 
 @dataclass(frozen=True)
 class JudgedReplay:
-    """One replay as its judges see it."""
+    """One replay and its judges."""
 
     source: str
     target: str
@@ -187,94 +191,98 @@ class JudgedReplay:
 
     @property
     def roles(self) -> list[tuple[str, list[JudgedRole]]]:
-        """Role by role, the judges one under the other."""
+        """(role, one entry per judge)."""
         by_role: dict[str, list[JudgedRole]] = {}
         for judge in self.judges:
-            for one in judge.roles:
-                by_role.setdefault(one.role, []).append(one)
+            for judged_role in judge.roles:
+                by_role.setdefault(judged_role.role, []).append(judged_role)
         return [(role, by_role[role]) for role in flow(by_role)]
 
 
 def judged_replays(run: Run) -> list[JudgedReplay]:
-    """Every replay that somebody judged."""
+    """Every judged replay."""
     by_replay: dict[str, list[Judgement]] = {}
-    for one in judgements(run):
-        by_replay.setdefault(one.replay, []).append(one)
-    return [_judged_replay(run, name, found) for name, found in by_replay.items()]
+    for judgement in judgements(run):
+        by_replay.setdefault(judgement.replay, []).append(judgement)
+    return [_judged_replay(run, name, of_replay) for name, of_replay in by_replay.items()]
 
 
-def _judged_replay(run: Run, name: str, found: Sequence[Judgement]) -> JudgedReplay:
+def _judged_replay(run: Run, name: str, all_judgements: Sequence[Judgement]) -> JudgedReplay:
     source, _, target = name.partition(ARROW)
     by_judge: dict[str, list[Judgement]] = {}
-    for one in found:
-        by_judge.setdefault(one.judge, []).append(one)
+    for judgement in all_judgements:
+        by_judge.setdefault(judgement.judge, []).append(judgement)
     words = _longer_answers(run, name)
     parties = models_of(run, source) | {target}
     judges = tuple(_summary(judge, mine, words, is_party=judge in parties) for judge, mine in by_judge.items())
-    return JudgedReplay(source, target, judges, tuple(_agreement(one, two, by_judge) for one, two in combinations(by_judge, 2)))
+    return JudgedReplay(
+        source, target, judges, tuple(_agreement(judgement, two, by_judge) for judgement, two in combinations(by_judge, 2))
+    )
 
 
 def _longer_answers(run: Run, name: str) -> dict[PairKey, str]:
-    """Pair -> whose answer has more words; pairs of one length are left out."""
-    found = {}
+    """Return pair -> whose answer has more words, without pairs of equal length."""
+    longer = {}
     for pair in pairs(run, name):
         apart = len(pair.target.words) - len(pair.source.words)
         if apart:
-            found[name, pair.case_id, pair.repeat, pair.role, pair.round] = TARGET if apart > 0 else SOURCE
-    return found
+            longer[name, pair.case_id, pair.repeat, pair.role, pair.round] = TARGET if apart > 0 else SOURCE
+    return longer
 
 
-def _summary(name: str, found: Sequence[Judgement], longer: dict[PairKey, str], *, is_party: bool) -> JudgeSummary:
-    roles = flow(dict.fromkeys(one.role for one in found))
-    decided = [one for one in found if one.winner in (SOURCE, TARGET) and one.spot in longer]
-    costs = [cost for one in found for cost in one.costs]
-    known = [cost for cost in costs if cost is not None]
+def _summary(name: str, all_judgements: Sequence[Judgement], longer: dict[PairKey, str], *, is_party: bool) -> JudgeSummary:
+    roles = flow(dict.fromkeys(judgement.role for judgement in all_judgements))
+    decided = [judgement for judgement in all_judgements if judgement.winner in (SOURCE, TARGET) and judgement.spot in longer]
+    costs = [cost for judgement in all_judgements for cost in judgement.costs]
+    known_costs = [cost for cost in costs if cost is not None]
     return JudgeSummary(
         name=name,
-        roles=tuple(_judged_role(role, name, [one for one in found if one.role == role]) for role in roles),
-        first=_share((one, first) for one in found for first in one.for_first),
-        longer=_share((one, float(one.winner == longer[one.spot])) for one in decided),
-        broken=sum(one.is_broken for one in found),
-        pairs=len(found),
-        cost=Total(sum(known) if known else None, len(costs) - len(known), len(costs)),
+        roles=tuple(
+            _judged_role(role, name, [judgement for judgement in all_judgements if judgement.role == role]) for role in roles
+        ),
+        first=_share((judgement, first) for judgement in all_judgements for first in judgement.for_first),
+        longer=_share((judgement, float(judgement.winner == longer[judgement.spot])) for judgement in decided),
+        broken=sum(judgement.is_broken for judgement in all_judgements),
+        pairs=len(all_judgements),
+        cost=Total(sum(known_costs) if known_costs else None, len(costs) - len(known_costs), len(costs)),
         is_party=is_party,
     )
 
 
-def _judged_role(role: str, judge: str, found: Sequence[Judgement]) -> JudgedRole:
+def _judged_role(role: str, judge: str, all_judgements: Sequence[Judgement]) -> JudgedRole:
     return JudgedRole(
         role=role,
         judge=judge,
-        pairs=len(found),
-        wins=Counter(one.winner for one in found if one.winner is not None),
-        flipped=sum(one.is_flipped for one in found),
-        broken=sum(one.is_broken for one in found),
-        rate=_share((one, one.for_target) for one in found),
-        p=_sign_test(found),
+        pairs=len(all_judgements),
+        wins=Counter(judgement.winner for judgement in all_judgements if judgement.winner is not None),
+        flipped=sum(judgement.is_flipped for judgement in all_judgements),
+        broken=sum(judgement.is_broken for judgement in all_judgements),
+        rate=_share((judgement, judgement.for_target) for judgement in all_judgements),
+        p=_sign_test(all_judgements),
     )
 
 
 def _share(values: Iterable[tuple[Judgement, float | None]]) -> Estimate:
-    """A share with its interval, which ends where shares end."""
-    found = mean_by_date(values)
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.low == found.low else found
+    """A share with its interval, limited to 0 to 1."""
+    mean = mean_by_date(values)
+    return replace(mean, low=max(mean.low, 0.0), high=min(mean.high, 1.0)) if mean.low == mean.low else mean
 
 
-def _sign_test(found: Sequence[Judgement]) -> float:
+def _sign_test(all_judgements: Sequence[Judgement]) -> float:
     """Dates are the units: cases of one date share their market."""
     by_date: dict[Any, list[float]] = {}
-    for one in found:
-        if one.for_target is not None:
-            by_date.setdefault(one.date, []).append(one.for_target - 0.5)
+    for judgement in all_judgements:
+        if judgement.for_target is not None:
+            by_date.setdefault(judgement.date, []).append(judgement.for_target - 0.5)
     means = [float(np.mean(values)) for values in by_date.values()]
     return exact.sign_test(sum(mean > 0 for mean in means), sum(mean < 0 for mean in means))
 
 
-def _agreement(one: str, two: str, by_judge: dict[str, list[Judgement]]) -> Agreement:
-    first, second = ({v.spot: v.winner for v in by_judge[name] if v.winner is not None} for name in (one, two))
+def _agreement(first_judge: str, second_judge: str, by_judge: dict[str, list[Judgement]]) -> Agreement:
+    first, second = ({v.spot: v.winner for v in by_judge[name] if v.winner is not None} for name in (first_judge, second_judge))
     both = [(first[spot], second[spot]) for spot in first if spot in second]
     table = np.zeros((len(OUTCOMES), len(OUTCOMES)))
     for left, right in both:
         table[OUTCOMES.index(left), OUTCOMES.index(right)] += 1
     same = float(np.trace(table) / len(both)) if both else float("nan")
-    return Agreement((one, two), len(both), same, agreement.kappa(table))
+    return Agreement((first_judge, second_judge), len(both), same, agreement.kappa(table))

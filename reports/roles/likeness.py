@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 MARGIN = 0.10
-"""Difference that does not matter, where the experiment declares no margin of similarity."""
+"""Default margin, if the experiment declares none for similarity."""
 SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
 _DECISIONS = frozenset({"rating", "action"})
-"""Keys of a form that make its role a deciding one; the band of a mood does not."""
+"""Form keys of deciding roles; the band of a sentiment role is not one."""
 
-Spot = tuple[str, int, str, int]
+PromptKey = tuple[str, int, str, int]
 """(case_id, repeat, role, round): one prompt."""
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Whether one model decides as the arm did whose prompts it was asked."""
+    """Whether one model decides like the arm whose prompts it was asked."""
 
     source: str
     target: str
     word: str
     """same | different | undecided."""
     prompts: int
-    """Prompts that the target was asked and the source's own model twice."""
+    """Prompts answered by the target and twice by the source's own model."""
     agreement: float
-    """How often the target gives the source's decision; NaN where nothing was compared."""
+    """How often the target gives the source's decision; NaN without a comparison."""
     self_agreement: float
     """How often the source's own model gives it again."""
     apart: Estimate
@@ -50,7 +50,7 @@ class Likeness:
 
     @property
     def text(self) -> str:
-        """The finding in one sentence."""
+        """The result in one sentence."""
         did = f"{self.target} decides as {self.source} did"
         if not self.prompts:
             return f"Undecided whether {did}: no deciding prompt was answered by {self.target} and again by {self.source}."
@@ -69,7 +69,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class AskedPrompt:
-    """One deciding prompt with the decisions that three answers take; None where one cannot be read."""
+    """One deciding prompt with the decisions of three answers; None if unreadable."""
 
     case_id: str
     date: Any
@@ -80,7 +80,7 @@ class AskedPrompt:
 
     @property
     def agreement(self) -> float:
-        """With both answers of the source's own model: two draws of what it says are less noise than one."""
+        """Averaged over both answers of the source's own model, because two draws are less noisy than one."""
         return (_is_same(self.target, self.recorded) + _is_same(self.target, self.again)) / 2
 
     @property
@@ -89,7 +89,7 @@ class AskedPrompt:
 
 
 def likenesses(run: Run) -> list[Likeness]:
-    """One for each model that was asked the prompts of an arm that it does not play."""
+    """One for each model that was asked the prompts of another arm."""
     names = [str(name) for name in dict.fromkeys(run.replays["arm"])]
     sides = [(name, *name.split(ARROW, 1)) for name in names]
     floors = {source: _decisions(run, name) for name, source, target in sides if is_floor(run, source, target)}
@@ -101,55 +101,55 @@ def likenesses(run: Run) -> list[Likeness]:
     ]
 
 
-def of_prompts(source: str, target: str, asked: Sequence[AskedPrompt], margin: float) -> Likeness:
-    if not asked:
+def of_prompts(source: str, target: str, prompts: Sequence[AskedPrompt], margin: float) -> Likeness:
+    if not prompts:
         return Likeness(source, target, UNDECIDED, 0, math.nan, math.nan, estimate.unknown(), margin)
-    apart = _widened(mean_by_date((one, one.agreement - one.self_agreement) for one in asked), asked)
+    apart = _widened(mean_by_date((prompt, prompt.agreement - prompt.self_agreement) for prompt in prompts), prompts)
     word = SAME if apart.low > -margin else DIFFERENT if apart.high < -margin else UNDECIDED
-    agreement = mean_by_date((one, one.agreement) for one in asked).value
-    self_agreement = mean_by_date((one, one.self_agreement) for one in asked).value
-    return Likeness(source, target, word, len(asked), agreement, self_agreement, apart, margin)
+    agreement = mean_by_date((prompt, prompt.agreement) for prompt in prompts).value
+    self_agreement = mean_by_date((prompt, prompt.self_agreement) for prompt in prompts).value
+    return Likeness(source, target, word, len(prompts), agreement, self_agreement, apart, margin)
 
 
-def _widened(apart: Estimate, asked: Sequence[AskedPrompt]) -> Estimate:
-    """No narrower than the exact bound of as many prompts without any difference: t sees no noise where all agree."""
+def _widened(apart: Estimate, prompts: Sequence[AskedPrompt]) -> Estimate:
+    """Widen an interval to the exact bound of as many prompts without a difference: t has no width if all agree."""
     by_date: dict[Any, int] = {}
-    for one in asked:
-        by_date[one.date] = by_date.get(one.date, 0) + 1
+    for prompt in prompts:
+        by_date[prompt.date] = by_date.get(prompt.date, 0) + 1
     counts = list(by_date.values())
     effective = exact.share([0.0] * len(counts), counts).effective
     least = float(exact.share_bounds(0.0, effective, estimate.LEVEL)[1])
     reach = [
-        max(least, found) if math.isfinite(found) else least for found in (apart.value - apart.low, apart.high - apart.value)
+        max(least, distance) if math.isfinite(distance) else least for distance in (apart.value - apart.low, apart.high - apart.value)
     ]
     low, high = max(apart.value - reach[0], -1.0), min(apart.value + reach[1], 1.0)
     return Estimate(apart.value, low, high, apart.cases, apart.dates, apart.missing, apart.method)
 
 
-def _decisions(run: Run, name: str) -> dict[Spot, Pair]:
+def _decisions(run: Run, name: str) -> dict[PromptKey, Pair]:
     """The pairs of a replay in roles that decide."""
-    found = {_spot(pair): pair for pair in pairs(run, name)}
-    deciding = {pair.role for pair in found.values() if _DECISIONS & set(pair.source.form or ())}
-    return {spot: pair for spot, pair in found.items() if pair.role in deciding}
+    pairs_by_prompt = {_key(pair): pair for pair in pairs(run, name)}
+    deciding = {pair.role for pair in pairs_by_prompt.values() if _DECISIONS & set(pair.source.form or ())}
+    return {key: pair for key, pair in pairs_by_prompt.items() if pair.role in deciding}
 
 
-def _asked(run: Run, name: str, floor: Mapping[Spot, Pair]) -> Iterator[AskedPrompt]:
-    """Prompts that the target was asked: one that it failed to answer counts, as a decision that cannot be read."""
+def _asked(run: Run, name: str, floor: Mapping[PromptKey, Pair]) -> Iterator[AskedPrompt]:
+    """Prompts that the target was asked; an unanswered one counts as an unreadable decision."""
     cells = run.replays[(run.replays["arm"] == name) & (run.replays["status"] != "over_budget")]
     ended = {(str(case), int(repeat)) for case, repeat in zip(cells["case_id"], cells["repeat"], strict=True)}
     roles = set(run.calls.loc[run.calls["arm"] == name, "role"])
-    answered = {_spot(pair): pair.target.stance for pair in pairs(run, name)}
+    answered = {_key(pair): pair.target.stance for pair in pairs(run, name)}
     for spot, pair in floor.items():
         if spot[:2] in ended and pair.role in roles:
             yield AskedPrompt(pair.case_id, pair.date, pair.source.stance, pair.target.stance, answered.get(spot))
 
 
-def _spot(pair: Pair) -> Spot:
+def _key(pair: Pair) -> PromptKey:
     return pair.case_id, pair.repeat, pair.role, pair.round
 
 
-def _is_same(one: str | None, two: str | None) -> float:
-    return float(one is not None and one == two)
+def _is_same(first: str | None, second: str | None) -> float:
+    return float(first is not None and first == second)
 
 
 def _at_most(apart: Estimate) -> str:
@@ -163,7 +163,7 @@ def _between(apart: Estimate) -> str:
 
 
 def _up(share: float) -> str:
-    """Points, rounded to the side that claims less."""
+    """Points, rounded to the conservative side."""
     return f"{math.ceil(share * 1000 - 1e-9) / 10:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""Pairs of a replay: each recorded prompt with the answer that it got and the answer of the other model."""
+"""Pairs of a replay: each recorded prompt with the original answer and the answer of the other model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 STANCES = ("rating", "action", "band")
-"""Keys of a form that carry what a role decides."""
+"""Form keys that hold what a role decides."""
 _REFUSED = frozenset({"refused", "content_filter"})
 
 
@@ -25,7 +25,7 @@ class PromptAnswer:
 
     text: str
     form: Mapping[str, Any] | None
-    """The typed object read from it."""
+    """The parsed form."""
     is_refused: bool
     is_cut: bool
     cost_usd: float | None
@@ -51,27 +51,27 @@ class Pair:
     repeat: int
     role: str
     round: int
-    asked: tuple[str, ...]
+    prompt_texts: tuple[str, ...]
     """Texts of the prompt's parts, the same for both."""
     source: PromptAnswer
     target: PromptAnswer
 
 
 def pairs(run: Run, name: str, case_ids: Sequence[str] | None = None) -> Iterator[Pair]:
-    """The prompts of one replay with both answers, in the order of the flow."""
+    """The prompts of one replay with both answers, in pipeline order."""
     source_arm = name.partition(ARROW)[0]
     replayed = _cells_of_arm(run.replays, name, case_ids)
     sources = _cells_of_arm(run.cells, source_arm, case_ids)
-    said = _answers(run, [*replayed["cell_id"], *sources["cell_id"]])
-    messages = messages_of(run, {i for turns in said.values() for one in turns.values() for i in one.prompt})
+    answers = _answers(run, [*replayed["cell_id"], *sources["cell_id"]])
+    messages = messages_of(run, {i for turns in answers.values() for answer in turns.values() for i in answer.prompt})
     cell_of = {(c, int(r)): i for c, r, i in zip(sources["case_id"], sources["repeat"], sources["cell_id"], strict=True)}
     for row in replayed.sort_values(["date", "ticker", "repeat"]).to_dict("records"):
-        first = said.get(cell_of.get((row["case_id"], int(row["repeat"])), ""), {})
-        for (role, round_), target in said.get(row["cell_id"], {}).items():
+        first = answers.get(cell_of.get((row["case_id"], int(row["repeat"])), ""), {})
+        for (role, round_), target in answers.get(row["cell_id"], {}).items():
             source = first.get((role, round_))
             if source is not None and source.prompt == target.prompt:
-                asked = tuple(messages[i][1] for i in target.prompt if i in messages)
-                yield Pair(row["case_id"], row["date"], int(row["repeat"]), role, round_, asked, source, target)
+                prompt_texts = tuple(messages[i][1] for i in target.prompt if i in messages)
+                yield Pair(row["case_id"], row["date"], int(row["repeat"]), role, round_, prompt_texts, source, target)
 
 
 def _cells_of_arm(cells: Any, arm: str, case_ids: Sequence[str] | None) -> Any:
@@ -80,17 +80,17 @@ def _cells_of_arm(cells: Any, arm: str, case_ids: Sequence[str] | None) -> Any:
 
 
 def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int], PromptAnswer]]:
-    """cell_id -> (role, round) -> its first answer."""
+    """Return cell_id -> (role, round) -> its first answer."""
     columns = [
         "cell_id", "role", "round", "kind", "index", "outcome", "response", "parsed", "finish_reason", "truncated",
         "cost_usd", "duration_s", "message_ids", "started_at",
     ]  # fmt: skip
     calls = run.table("calls", columns, among(list(cell_ids)))
     calls = calls[(calls["outcome"] == "answered") & calls["kind"].isin(["primary", "replay"])].sort_values("started_at")
-    found: dict[str, dict[tuple[str, int], PromptAnswer]] = {}
+    answers: dict[str, dict[tuple[str, int], PromptAnswer]] = {}
     for call in calls.to_dict("records"):
-        found.setdefault(call["cell_id"], {}).setdefault((call["role"], int(call["round"] or 0)), _answer(call))
-    return found
+        answers.setdefault(call["cell_id"], {}).setdefault((call["role"], int(call["round"] or 0)), _answer(call))
+    return answers
 
 
 def _answer(call: Mapping[Any, Any]) -> PromptAnswer:
@@ -102,16 +102,16 @@ def _answer(call: Mapping[Any, Any]) -> PromptAnswer:
         is_cut=bool(call["truncated"]) or call["finish_reason"] == "length",
         cost_usd=_number_or_none(call["cost_usd"]),
         seconds=_number_or_none(call["duration_s"]),
-        prompt=() if ids is None else tuple(str(one) for one in ids),
+        prompt=() if ids is None else tuple(str(message_id) for message_id in ids),
     )
 
 
 def _form(raw: Any) -> Mapping[str, Any] | None:
     try:
-        found = json.loads(raw) if isinstance(raw, str) else None
+        form = json.loads(raw) if isinstance(raw, str) else None
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return form if isinstance(form, dict) else None
 
 
 def _number_or_none(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""What is compared in the pairs of one role: each measure of both sides with their paired difference."""
+"""Replays: what a model answers to the prompts recorded for another arm, compared role by role."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 MOST_WORDS = 400
-"""Words of a text that similarity looks at."""
+"""Words of a text that are compared."""
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """One thing that is compared, over the pairs of one role."""
+    """One measure over the pairs of one role, with its paired difference."""
 
     name: str
     title: str
@@ -48,33 +48,35 @@ class RoleComparison:
     turns: float
     """Prompts of this role per cell."""
     alike: Estimate
-    """Share of prompts to which both take the same stance; unknown for roles that take none."""
+    """Share of prompts with the same stance; unknown for roles without a stance."""
     fields: Estimate
-    """Share of a form's other choices and numbers that are the same."""
+    """Share of equal values among the form's other choices and numbers."""
     similarity: Estimate
-    """Words in common over all words (Jaccard): a hint only."""
+    """Common words over all words (Jaccard); only a hint."""
     aspects: tuple[Aspect, ...]
     floor: RoleComparison | None = None
-    """The source's own model asked the same again: what differs by chance alone."""
+    """The source's own model on the same prompts: what differs by chance."""
 
     def aspect(self, name: str) -> Aspect | None:
-        return next((one for one in self.aspects if one.name == name), None)
+        return next((candidate for candidate in self.aspects if candidate.name == name), None)
 
 
-def compare(role: str, found: Sequence[Pair]) -> RoleComparison:
-    """One role's pairs as figures; intervals are t on date means, repeats and rounds averaged inside their case."""
-    takes_stance = any(one.stance for pair in found for one in (pair.source, pair.target))
+def compare(role: str, pairs_of_role: Sequence[Pair]) -> RoleComparison:
+    """The measures of one role's pairs; t on date means, repeats and rounds averaged within their case."""
+    takes_stance = any(answer.stance for pair in pairs_of_role for answer in (pair.source, pair.target))
     aspects = [
-        _aspect(name, title, unit, found, measure) for name, title, unit, measure in ASPECTS if name != "valid" or takes_stance
+        _aspect(name, title, unit, pairs_of_role, measure)
+        for name, title, unit, measure in ASPECTS
+        if name != "valid" or takes_stance
     ]
     return RoleComparison(
         role,
-        len(found),
-        len({pair.case_id for pair in found}),
-        len(found) / max(len({(pair.case_id, pair.repeat) for pair in found}), 1),
-        _mean(found, _alike if takes_stance else _nothing),
-        _mean(found, _fields if takes_stance else _nothing),
-        _mean(found, common_words),
+        len(pairs_of_role),
+        len({pair.case_id for pair in pairs_of_role}),
+        len(pairs_of_role) / max(len({(pair.case_id, pair.repeat) for pair in pairs_of_role}), 1),
+        _mean(pairs_of_role, _alike if takes_stance else _nothing),
+        _mean(pairs_of_role, _fields if takes_stance else _nothing),
+        _mean(pairs_of_role, common_words),
         tuple(aspects),
     )
 
@@ -82,26 +84,29 @@ def compare(role: str, found: Sequence[Pair]) -> RoleComparison:
 Measure = Callable[[Pair, PromptAnswer], float | None]
 
 
-def _aspect(name: str, title: str, unit: str, found: Sequence[Pair], measure: Measure) -> Aspect:
-    both = [(pair, measure(pair, pair.source), measure(pair, pair.target)) for pair in found]
+def _aspect(name: str, title: str, unit: str, pairs_of_role: Sequence[Pair], measure: Measure) -> Aspect:
+    both = [(pair, measure(pair, pair.source), measure(pair, pair.target)) for pair in pairs_of_role]
     return Aspect(
         name,
         title,
         unit,
-        mean_by_date((pair, one) for pair, one, _ in both),
-        mean_by_date((pair, two) for pair, _, two in both),
-        mean_by_date((pair, None if one is None or two is None else two - one) for pair, one, two in both),
+        mean_by_date((pair, source_value) for pair, source_value, _ in both),
+        mean_by_date((pair, target_value) for pair, _, target_value in both),
+        mean_by_date(
+            (pair, None if source_value is None or target_value is None else target_value - source_value)
+            for pair, source_value, target_value in both
+        ),
     )
 
 
-def _mean(found: Sequence[Pair], measure: Callable[[Pair], float | None]) -> Estimate:
-    return mean_by_date((pair, measure(pair)) for pair in found)
+def _mean(pairs_of_role: Sequence[Pair], measure: Callable[[Pair], float | None]) -> Estimate:
+    return mean_by_date((pair, measure(pair)) for pair in pairs_of_role)
 
 
 def mean_by_date(values: Iterable[tuple[Any, float | None]]) -> Estimate:
-    """The mean over cases with t on date means; what is not known is left out and counted.
+    """The mean over cases with t on date means; unknown values are left out and counted.
 
-    Each value comes with what it was measured on, which has a case_id and a date."""
+    Each value comes with an object that has a case_id and a date."""
     by_case: dict[str, list[float]] = {}
     dates: dict[str, Any] = {}
     missing: set[str] = set()
@@ -115,9 +120,9 @@ def mean_by_date(values: Iterable[tuple[Any, float | None]]) -> Estimate:
     if not by_case:
         return estimate.unknown(len(missing))
     by_date: dict[Any, list[float]] = {}
-    for case_id, known in by_case.items():
-        by_date.setdefault(dates[case_id], []).append(float(np.mean(known)))
-    sample = means.of_dates([float(np.mean(known)) for known in by_date.values()])
+    for case_id, known_values in by_case.items():
+        by_date.setdefault(dates[case_id], []).append(float(np.mean(known_values)))
+    sample = means.of_dates([float(np.mean(known_values)) for known_values in by_date.values()])
     return estimate.of_mean(sample, len(by_case), len(by_date), missing=len(missing))
 
 
@@ -126,35 +131,35 @@ def _nothing(pair: Pair) -> None:
 
 
 def _alike(pair: Pair) -> float:
-    """A stance that cannot be read is like no other."""
+    """An unreadable stance equals no other."""
     return float(pair.source.stance is not None and pair.source.stance == pair.target.stance)
 
 
 def _fields(pair: Pair) -> float | None:
-    one, two = pair.source.form, pair.target.form
-    if not one or not two:
+    source_form, target_form = pair.source.form, pair.target.form
+    if not source_form or not target_form:
         return None
-    plain = [key for key, value in one.items() if key not in STANCES and not isinstance(value, str)]
-    return float(np.mean([_same(one[key], two.get(key)) for key in plain])) if plain else None
+    plain = [key for key, value in source_form.items() if key not in STANCES and not isinstance(value, str)]
+    return float(np.mean([_same(source_form[key], target_form.get(key)) for key in plain])) if plain else None
 
 
-def _same(one: Any, two: Any) -> bool:
+def _same(first: Any, second: Any) -> bool:
     """Equal, or numbers within 5 %."""
-    if isinstance(one, int | float) and isinstance(two, int | float):
-        return abs(one - two) <= 0.05 * max(abs(one), abs(two))
-    return bool(one == two)
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return abs(first - second) <= 0.05 * max(abs(first), abs(second))
+    return bool(first == second)
 
 
 def common_words(pair: Pair) -> float | None:
     """Words in common over all words (Jaccard) of the two answers."""
-    one, two = set(pair.source.words[:MOST_WORDS]), set(pair.target.words[:MOST_WORDS])
-    return len(one & two) / len(one | two) if one | two else None
+    source_words, target_words = set(pair.source.words[:MOST_WORDS]), set(pair.target.words[:MOST_WORDS])
+    return len(source_words & target_words) / len(source_words | target_words) if source_words | target_words else None
 
 
-def _grounded(pair: Pair, said: PromptAnswer) -> float | None:
-    """Share of a text's figures that stand in its prompt or follow from it; None without figures."""
-    found = origins(said.text, grounding_of_run.inputs_of(pair.asked))
-    return float(np.mean([one.label in GROUNDED for one in found])) if found else None
+def _grounded(pair: Pair, answer: PromptAnswer) -> float | None:
+    """Share of a text's figures that are in its prompt or follow from it; None without figures."""
+    figure_origins = origins(answer.text, grounding_of_run.inputs_of(pair.prompt_texts))
+    return float(np.mean([origin.label in GROUNDED for origin in figure_origins])) if figure_origins else None
 
 
 ASPECTS: tuple[tuple[str, str, str, Measure], ...] = (
@@ -176,9 +181,9 @@ class ReplayResult:
     target: str
     roles: tuple[RoleComparison, ...]
     is_floor: bool
-    """Whether the target is the model that played those roles in the source itself."""
+    """Whether the target is the model of those roles in the source itself."""
     calls: int
-    """Requests that were sent for it, failed ones included."""
+    """Requests sent, failed ones included."""
     cost: Total
 
     @property
@@ -187,10 +192,10 @@ class ReplayResult:
 
 
 def replays(run: Run) -> list[ReplayResult]:
-    """Every replay of a run, each role beside its noise floor where the source's own model was replayed too."""
-    found = {name: _replay(run, name) for name in dict.fromkeys(run.replays["arm"])}
-    floors = {one.source: {role.role: role for role in one.roles} for one in found.values() if one.is_floor}
-    return [one if one.is_floor else _with_floors(one, floors.get(one.source, {})) for one in found.values()]
+    """Every replay of a run, each role with its noise floor if the source's own model was replayed too."""
+    results = {name: _replay(run, name) for name in dict.fromkeys(run.replays["arm"])}
+    floors = {result.source: {role.role: role for role in result.roles} for result in results.values() if result.is_floor}
+    return [result if result.is_floor else _with_floors(result, floors.get(result.source, {})) for result in results.values()]
 
 
 def _replay(run: Run, name: str) -> ReplayResult:
@@ -204,15 +209,15 @@ def _replay(run: Run, name: str) -> ReplayResult:
 
 
 def is_floor(run: Run, source: str, target: str) -> bool:
-    """Whether a replay asks the source's own models again: what differs then is chance."""
+    """Whether a replay uses the source's own models, so that only chance differs."""
     return target == ITSELF or models_of(run, source) == {target}
 
 
 def models_of(run: Run, arm: str) -> set[str]:
-    """The models that play an arm, by their names in the experiment."""
+    """The models of an arm, by their names in the experiment."""
     lineup: Mapping[str, Any] = (run.experiment.get("arms") or {}).get(arm) or {"all": arm}
     return {alias for key, alias in lineup.items() if key not in ("pipeline", "rule") and isinstance(alias, str)}
 
 
-def _with_floors(one: ReplayResult, floors: Mapping[str, RoleComparison]) -> ReplayResult:
-    return replace(one, roles=tuple(replace(role, floor=floors.get(role.role)) for role in one.roles))
+def _with_floors(result: ReplayResult, floors: Mapping[str, RoleComparison]) -> ReplayResult:
+    return replace(result, roles=tuple(replace(role, floor=floors.get(role.role)) for role in result.roles))

@@ -1,4 +1,4 @@
-"""Swap designs analysed: what each role adds or costs when another model plays it, from arms that exchange one for another."""
+"""Swap designs: the effect of each role's model, from arms that exchange one model for another in some roles."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ METRICS = ("similarity", "usable", "grounding", "cost")
 
 @dataclass(frozen=True)
 class Effect:
-    """What changes when one role goes to the other model; the other roles averaged as the design has them."""
+    """The effect of moving one role to the other model, averaged over the other roles as in the design."""
 
     role: str
-    by_endpoint: Mapping[str, Estimate]
-    """Endpoint -> difference; similarity is to the lineup in which nothing is swapped."""
+    by_metric: Mapping[str, Estimate]
+    """Metric -> difference; similarity is measured against the unchanged lineup."""
 
 
 @dataclass(frozen=True)
@@ -35,35 +35,35 @@ class SwapDesign:
     """One swap design of a run."""
 
     source: str
-    """Model that plays every role at first."""
+    """Model of every role in the unchanged arm."""
     target: str
-    """Model that takes roles over."""
+    """Model that replaces it."""
     kind: str
     """one_at_a_time | fractional."""
     arms: int
     cases: int
     unchanged: str
-    """Arm in which nothing is swapped."""
+    """Arm without a swap."""
     level: Mapping[str, Estimate]
-    """Endpoint -> figure of the unchanged arm; its similarity is to itself over repeats."""
+    """Metric -> figure of the unchanged arm; its similarity is over its own repeats."""
     effects: tuple[Effect, ...]
     weights: Mapping[str, Any]
     """role -> weight of each arm (in the order of `names`) in the role's effect."""
     names: tuple[str, ...]
     values: Mapping[str, pd.DataFrame]
-    """Endpoint -> cases x arms."""
+    """Metric -> cases x arms."""
     dates: Any
     """case_id -> date."""
 
-    def together(self, roles: Sequence[str], endpoint: str) -> Estimate:
-        """The effects of several roles added up; a design of main effects knows no interactions."""
+    def together(self, roles: Sequence[str], metric: str) -> Estimate:
+        """The sum of the effects of several roles; the design ignores interactions."""
         if not roles:
             return estimate.unknown()
-        return _contrast(self.values[endpoint], np.sum([self.weights[role] for role in roles], axis=0), self.dates)
+        return _contrast(self.values[metric], np.sum([self.weights[role] for role in roles], axis=0), self.dates)
 
 
 def swap_design(run: Run) -> SwapDesign | None:
-    """The run's swap design; None when it has none, or not all it takes to estimate a role."""
+    """The run's swap design; None without one, or if no role can be estimated."""
     lineups = {arm: lineup for arm in run.arms if (lineup := _lineup(run.experiment, arm)) is not None}
     swap = _exchange(lineups)
     if swap is None:
@@ -77,7 +77,7 @@ def swap_design(run: Run) -> SwapDesign | None:
     names = tuple(swapped)
     weights = _weights([swapped[arm] for arm in names], roles)
     facts = Facts(run)
-    values = {endpoint: _values(facts, endpoint, unchanged)[list(names)] for endpoint in METRICS}
+    values = {metric: _values(facts, metric, unchanged)[list(names)] for metric in METRICS}
     return SwapDesign(
         source=source,
         target=target,
@@ -85,7 +85,7 @@ def swap_design(run: Run) -> SwapDesign | None:
         arms=len(names),
         cases=len(facts.dates),
         unchanged=unchanged,
-        level={endpoint: _of_arm(frame[unchanged], facts.dates) for endpoint, frame in values.items()},
+        level={metric: _of_arm(frame[unchanged], facts.dates) for metric, frame in values.items()},
         effects=tuple(_effect(role, weights, values, facts.dates) for role in roles),
         weights=weights,
         names=names,
@@ -95,27 +95,33 @@ def swap_design(run: Run) -> SwapDesign | None:
 
 
 def _lineup(experiment: Mapping[str, Any], arm: str) -> dict[str, str] | None:
-    """role -> model where an arm names one role by role, `all` for the rest; None for other kinds of arms."""
-    said = (experiment.get("arms") or {}).get(arm)
-    if not isinstance(said, Mapping) or said.get("pipeline") or said.get("rule") or "deep" in said or not said.get("all"):
+    """Return role -> model (`all` for the rest) of an arm that names models by role; None for other arms."""
+    lineup = (experiment.get("arms") or {}).get(arm)
+    if (
+        not isinstance(lineup, Mapping)
+        or lineup.get("pipeline")
+        or lineup.get("rule")
+        or "deep" in lineup
+        or not lineup.get("all")
+    ):
         return None
-    return {key: value for key, value in said.items() if isinstance(value, str)}
+    return {key: value for key, value in lineup.items() if isinstance(value, str)}
 
 
 def _exchange(lineups: Mapping[str, Mapping[str, str]]) -> tuple[str, str] | None:
-    """(source, target) of the exchange that most arms make; one arm alone is no design."""
+    """(source, target) of the most frequent exchange; None if fewer than two arms make it."""
     pairs: dict[tuple[str, str], int] = {}
     for lineup in lineups.values():
-        others = set(lineup.values()) - {lineup["all"]}
-        if len(others) == 1:
-            pair = (lineup["all"], others.pop())
+        other_models = set(lineup.values()) - {lineup["all"]}
+        if len(other_models) == 1:
+            pair = (lineup["all"], other_models.pop())
             pairs[pair] = pairs.get(pair, 0) + 1
     best = max(pairs, key=lambda pair: pairs[pair], default=None)
     return best if best and pairs[best] >= 2 else None
 
 
 def _swapped(lineups: Mapping[str, Mapping[str, str]], source: str, target: str) -> dict[str, frozenset[str]]:
-    """arm -> roles that the target plays, of the arms of this design."""
+    """Return arm -> roles of the target, for the arms of this design."""
     return {
         arm: frozenset(role for role, model in lineup.items() if role != "all" and model == target)
         for arm, lineup in lineups.items()
@@ -124,7 +130,7 @@ def _swapped(lineups: Mapping[str, Mapping[str, str]], source: str, target: str)
 
 
 def _weights(swapped: Sequence[frozenset[str]], roles: Sequence[str]) -> dict[str, Any]:
-    """Weight of each arm in each role's effect: least squares of main effects; roles that cannot be told apart have none."""
+    """Weight of each arm in each role's effect (least squares of main effects); NaN for roles that cannot be separated."""
     matrix = np.array([[1.0, *(float(role in chosen) for role in roles)] for chosen in swapped])
     inverse = np.linalg.pinv(matrix)
     is_known = np.isclose(inverse @ matrix, np.eye(len(roles) + 1), atol=1e-8).all(axis=1)
@@ -132,34 +138,34 @@ def _weights(swapped: Sequence[frozenset[str]], roles: Sequence[str]) -> dict[st
     return {role: inverse[at] if is_known[at] else nothing for at, role in enumerate(roles, 1)}
 
 
-def _values(facts: Facts, endpoint: str, unchanged: str) -> pd.DataFrame:
-    """Endpoint per case and arm; similarity is to the unchanged lineup, usable or not."""
-    if endpoint != "similarity":
-        return _metric(facts, endpoint)
-    found = {}
+def _values(facts: Facts, metric: str, unchanged: str) -> pd.DataFrame:
+    """Metric per case and arm; similarity is to the unchanged lineup, usable or not."""
+    if metric != "similarity":
+        return _metric(facts, metric)
+    agreement_by_arm = {}
     for arm in facts.arms:
         table = facts.pair_tables(arm, unchanged, of_all=True)
-        found[arm] = np.trace(table, axis1=1, axis2=2)
-    frame = pd.DataFrame(found, index=facts.dates.index)
-    # Against itself a lineup is as alike as its repeats are; without repeats, as alike as can be.
+        agreement_by_arm[arm] = np.trace(table, axis1=1, axis2=2)
+    frame = pd.DataFrame(agreement_by_arm, index=facts.dates.index)
+    # A lineup agrees with itself as its repeats do; without repeats, fully.
     itself = frame[unchanged].mean()
     frame[unchanged] = frame[unchanged].fillna(itself if itself == itself else 1.0)
     return frame
 
 
 def _metric(facts: Facts, name: str) -> pd.DataFrame:
-    found = next((one for one in catalog.all_metrics() if one.name == name), None)
+    declared = next((candidate for candidate in catalog.all_metrics() if candidate.name == name), None)
     empty = pd.DataFrame(np.nan, index=facts.dates.index, columns=list(facts.arms))
-    frame: pd.DataFrame = empty if found is None else found.compute(facts).reindex(columns=list(facts.arms))
+    frame: pd.DataFrame = empty if declared is None else declared.compute(facts).reindex(columns=list(facts.arms))
     return frame
 
 
 def _effect(role: str, weights: Mapping[str, Any], values: Mapping[str, pd.DataFrame], dates: Any) -> Effect:
-    return Effect(role, {endpoint: _contrast(frame, weights[role], dates) for endpoint, frame in values.items()})
+    return Effect(role, {metric: _contrast(frame, weights[role], dates) for metric, frame in values.items()})
 
 
 def _contrast(frame: pd.DataFrame, weights: Any, dates: Any) -> Estimate:
-    """A weighted sum over arms inside each case, then t on date means; a case that lacks an arm it needs is left out."""
+    """A weighted sum over arms within each case, then t on date means; cases without a needed arm are left out."""
     needed = np.abs(weights) > 1e-12
     if np.isnan(weights).any() or not needed.any():
         return estimate.unknown()
@@ -168,9 +174,9 @@ def _contrast(frame: pd.DataFrame, weights: Any, dates: Any) -> Estimate:
 
 
 def _of_arm(by_case: Any, dates: Any) -> Estimate:
-    known = by_case.astype(float).dropna()
-    missing = len(by_case) - len(known)
-    if known.empty:
+    known_values = by_case.astype(float).dropna()
+    missing = len(by_case) - len(known_values)
+    if known_values.empty:
         return estimate.unknown(missing)
-    by_date = known.groupby(dates.reindex(known.index)).mean()
-    return estimate.of_mean(means.of_dates(by_date.to_numpy()), len(known), len(by_date), missing=missing)
+    by_date = known_values.groupby(dates.reindex(known_values.index)).mean()
+    return estimate.of_mean(means.of_dates(by_date.to_numpy()), len(known_values), len(by_date), missing=missing)

@@ -21,7 +21,7 @@ def against_itself(counts: Any, repeats: Any) -> Any:
 
 
 def weighted_kappa(table: Any) -> Any:
-    """Cohen's kappa with quadratic weights over the last two axes; NaN where no disagreement is possible by chance."""
+    """Cohen's kappa with quadratic weights over the last two axes; NaN if no disagreement is expected by chance."""
     table = np.asarray(table, dtype=float)
     size = table.shape[-1]
     weights = np.subtract.outer(np.arange(size), np.arange(size)) ** 2
@@ -34,7 +34,7 @@ def weighted_kappa(table: Any) -> Any:
 
 
 def kappa(table: Any) -> float:
-    """Cohen's kappa of one table, every disagreement alike; NaN where all agreement is by chance."""
+    """Unweighted Cohen's kappa of one table; NaN if all agreement is expected by chance."""
     shares = np.asarray(table, dtype=float)
     if not shares.sum():
         return float("nan")
@@ -56,7 +56,7 @@ def ac1(table: Any) -> Any:
 
 
 def stuart_maxwell(table: Any) -> tuple[float, int, float]:
-    """Whether two raters use the categories alike: chi-square, degrees of freedom, p; categories nobody used are left out."""
+    """Test whether two raters use the (used) categories equally often: chi-square, degrees of freedom, p."""
     table = np.asarray(table, dtype=float)
     used = (table.sum(axis=0) + table.sum(axis=1)) > 0
     table = table[np.ix_(used, used)]

@@ -1,4 +1,4 @@
-"""A published figure: its value, its 95 % interval, and what it rests on."""
+"""A published figure with its 95 % interval and the number of cases and dates behind it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Sample(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval over cases; NaN where it is unknown."""
+    """A figure with its 95 % interval over cases; NaN if unknown."""
 
     value: float
     low: float
     high: float
     cases: int
-    """Cases behind it."""
+    """Cases used."""
     dates: int
-    """Dates, or non-overlapping windows of an outcome: the number that the interval rests on."""
+    """Dates, or non-overlapping windows of an outcome; the interval depends on this number."""
     missing: int = 0
     """Cases of this arm without a known value."""
     method: str = ""
@@ -55,7 +55,7 @@ def of_mean(
     method: str = "",
     scale: Callable[[Any], Any] = lambda value: value,
 ) -> Estimate:
-    """The figure of a sample, read through a scale (exp for ratios)."""
+    """Estimate from a sample; `scale` transforms it (exp for ratios)."""
     low, high = sample.bounds(LEVEL)
     with np.errstate(over="ignore"):
         value, low, high = (float(scale(bound)) for bound in (sample.value, low, high))
@@ -63,5 +63,5 @@ def of_mean(
 
 
 def unknown(missing: int = 0, method: str = "") -> Estimate:
-    """Nothing is known."""
+    """An estimate without a value."""
     return Estimate(np.nan, np.nan, np.nan, 0, 0, missing, method)

@@ -1,4 +1,4 @@
-"""Exact intervals for shares: Clopper-Pearson at the effective number of cases, where t would lie for few or rare events."""
+"""Exact intervals for shares (Clopper-Pearson at the effective number of cases), because t is wrong for few or rare events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.stats.estimate import Numbers
 STEPS = 40
 """Bisection steps for a p-value: 2^-40 is far below any level."""
 ASSUMED_ICC = 0.1
-"""Correlation inside a date where too few events tell one: failures cluster by date, but rare ones weakly."""
+"""Correlation within a date if there are too few events to estimate it: failures cluster by date, rare ones weakly."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Paired:
         return Paired(self.losses, self.gains, self.cases, self.effective)
 
     def scaled(self, times: float) -> Paired:
-        """What the same shares would give on so many times the cases."""
+        """The same shares with `times` as many cases."""
         return Paired(self.gains * times, self.losses * times, self.cases * times, self.effective * times)
 
     def _level_where(self, is_rejected) -> Numbers:  # type: ignore[no-untyped-def]
@@ -104,7 +104,7 @@ def share(events: Numbers, cases: Numbers) -> Share:
 
 
 def sign_test(ups: int, downs: int) -> float:
-    """Two-sided p of as uneven a split where both ways are as likely; 1 where nothing points anywhere."""
+    """Two-sided p of a sign test; 1 without any difference."""
     return float(min(1.0, 2 * special.bdtr(min(ups, downs), ups + downs, 0.5))) if ups + downs else 1.0
 
 

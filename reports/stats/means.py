@@ -1,4 +1,4 @@
-"""t on date means: the default test and interval, because cases of one date share their market.
+"""t tests on date means, the default, because cases of one date share their market; quantiles with Woodruff's interval.
 
 Simulated (benchmarks/statistics.py): per-cell t-tests reject a true null in 8 to 25 % of runs, t on date means in 4 to 5 %."""
 
@@ -85,7 +85,7 @@ def jackknife(value: float, without_each: Numbers) -> Mean:
 
 
 def quantile(values: Any, dates: Any, q: float, level: float = 0.05) -> tuple[float, float, float]:
-    """The q-quantile with its interval; dates say which values belong together."""
+    """The q-quantile with its interval; `dates` groups the values into clusters."""
     values, dates = np.asarray(values, dtype=float), np.asarray(dates)
     if not len(values):
         return np.nan, np.nan, np.nan

@@ -24,9 +24,9 @@ class ArmCutoff:
 
     arm: str
     cutoff: Cutoff | None
-    """None for a rule, which remembers nothing, and where a model is not in the data."""
+    """None for a rule, which remembers nothing, or if a model is unknown."""
     unknown: tuple[str, ...] = ()
-    """Models without a known cutoff; one is enough to leave the arm's outcomes unclaimed."""
+    """Models without a known cutoff; one is enough to make no claim about the arm's returns."""
 
     def stratum(self, date: dt.date) -> str:
         """One of STRATA for a case of this date."""
@@ -44,16 +44,16 @@ def of_model(name: str) -> Cutoff | None:
 
 
 def of_arm(experiment: Mapping[str, Any], arm: str) -> ArmCutoff:
-    """An arm knows what its best-informed model knows."""
-    found = {name: of_model(name) for name in models_of(experiment, arm)}
-    unknown = tuple(name for name, cutoff in found.items() if cutoff is None)
-    if not found and arm not in rule_arms(experiment):
+    """The latest cutoff of the arm's models."""
+    cutoff_by_model = {name: of_model(name) for name in models_of(experiment, arm)}
+    unknown = tuple(name for name, cutoff in cutoff_by_model.items() if cutoff is None)
+    if not cutoff_by_model and arm not in rule_arms(experiment):
         unknown = (arm,)
-    known = [cutoff for cutoff in found.values() if cutoff]
-    return ArmCutoff(arm, max(known, key=lambda cutoff: cutoff.cutoff, default=None), unknown)
+    known_cutoffs = [cutoff for cutoff in cutoff_by_model.values() if cutoff]
+    return ArmCutoff(arm, max(known_cutoffs, key=lambda cutoff: cutoff.cutoff, default=None), unknown)
 
 
 def strata(cutoff: ArmCutoff, dates: pd.Series[Any]) -> pd.Series[Any]:
-    """case_id -> stratum, from case_id -> date."""
+    """Return case_id -> stratum, from case_id -> date."""
     by_date = {date: cutoff.stratum(date.date()) for date in dates.unique()}
     return dates.map(by_date)

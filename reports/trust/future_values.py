@@ -10,32 +10,32 @@ from datetime import date
 from functools import cached_property
 from typing import Any, NamedTuple
 
-# Each begins with a digit, which lets the search skip the words between; what stands before it is looked at after that.
+# Each starts with a digit, so that the search skips words quickly; look-behinds come after the digit.
 _DATE = re.compile(r"\d(?:\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|(?<!\w\d)\d?:\d\d(?::\d\d)?\b)")
 _NUMBER = re.compile(r"(\d(?<![\w.,]\d)(?:\d{0,2}(?:,\d{3})+|\d*))(\.\d+)?(?:\s?(%)|([kMBT])\b)?(?![\w])")
 _WRITTEN = re.compile(r"\d(?<![\w.,]\d)(?:\d{0,2}(?:,\d{3})+|\d*)(?:\.\d+)?(?:\s?%|[kMBT]\b)?(?![\w])")
-"""The same in one piece."""
+"""The same without groups."""
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 DIGITS = 4
-"""Figures with fewer significant digits are everywhere; they prove nothing."""
+"""Figures with fewer significant digits are too common to be evidence."""
 OHLC = ("open", "high", "low", "close")
 NEXT = 20
-"""Sessions after the decision whose every price counts; with more of them, half of all figures would meet one by chance."""
+"""Sessions after the decision of which all prices are checked; with more, half of all figures would match one by chance."""
 YEAR = 260
-"""Sessions after the decision whose new lows and highs count."""
+"""Sessions after the decision of which new lows and highs are checked."""
 
 
 class WrittenNumber(NamedTuple):
-    """A number as a text writes it."""
+    """A number as written in a text."""
 
     text: str
     value: float
     half: float
-    """Half of its last digit: it stands for all values this close."""
+    """Half a unit of its last digit: values this close round to it."""
 
 
 class LaterValue(NamedTuple):
-    """A value with what it is and when it first became known."""
+    """A value with its description and the time when it became known."""
 
     value: float
     what: str
@@ -44,7 +44,7 @@ class LaterValue(NamedTuple):
 
 @dataclass(frozen=True)
 class SortedValues:
-    """Sorted values that can be asked for one near a figure."""
+    """Sorted values that are searched for one near a figure."""
 
     sorted: Sequence[LaterValue]
 
@@ -59,7 +59,7 @@ class SortedValues:
         return [later.value for later in self.sorted]
 
     def chance(self, figure: WrittenNumber) -> float:
-        """Share of the figures within 10 % of this one, written with as many digits, that would meet one of these values."""
+        """Share of the numbers within 10 % of this one, with the same precision, that would match one of these values."""
         low = bisect.bisect_left(self._numbers, figure.value * 0.9)
         high = bisect.bisect_right(self._numbers, figure.value * 1.1)
         cells = {round(value / (2 * figure.half)) for value in self._numbers[low:high]}
@@ -67,32 +67,32 @@ class SortedValues:
 
 
 def numbers_in(text: str) -> Iterator[WrittenNumber]:
-    """Numbers of four or more significant digits, dates, times and plain years aside; a percentage also as a share."""
-    return (found for one in written_numbers(text) if (found := read_number(one)) is not None)
+    """Numbers with four or more significant digits, without dates, times and plain years; percentages as shares."""
+    return (number for written_number in written_numbers(text) if (number := read_number(written_number)) is not None)
 
 
 def written_numbers(text: str) -> list[str]:
-    """Everything of a text that is written like a number, dates and times aside."""
+    """Everything in a text that is written like a number, without dates and times."""
     return _WRITTEN.findall(_DATE.sub(" ", text))
 
 
-def read_number(one: str) -> WrittenNumber | None:
-    """A number as it was written; None where it has too few digits or is a plain year."""
-    found = _NUMBER.fullmatch(one)
-    if found is None:
+def read_number(written_number: str) -> WrittenNumber | None:
+    """The parsed number; None if it has too few digits or is a plain year."""
+    match = _NUMBER.fullmatch(written_number)
+    if match is None:
         return None
-    whole, decimals, percent, size = (group or "" for group in found.groups())
-    digits = whole.replace(",", "") + decimals[1:]
+    integer, decimals, percent, size = (group or "" for group in match.groups())
+    digits = integer.replace(",", "") + decimals[1:]
     significant = digits.lstrip("0") if decimals else digits.strip("0")
-    if len(significant) < DIGITS or (not decimals and not size and "," not in whole and 1900 <= int(whole) <= 2100):
+    if len(significant) < DIGITS or (not decimals and not size and "," not in integer and 1900 <= int(integer) <= 2100):
         return None
     unit = 0.01 if percent else _SIZES[size]
-    value = float(whole.replace(",", "") + decimals) * unit
-    return WrittenNumber(one, value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
+    value = float(integer.replace(",", "") + decimals) * unit
+    return WrittenNumber(written_number, value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
 
 
 def known_values(snapshot: Mapping[str, Any]) -> SortedValues:
-    """Every number of a snapshot, those inside its texts too."""
+    """Every number of a snapshot, including those in its texts."""
     values: list[LaterValue] = []
     for name, part in snapshot["parts"].items():
         for row in part["rows"]:
@@ -105,7 +105,7 @@ def known_values(snapshot: Mapping[str, Any]) -> SortedValues:
 
 
 def later_values(
-    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]]
+    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], later_snapshots: Iterable[Mapping[str, Any]]
 ) -> SortedValues:
     """What became known after a snapshot's decision: later prices, earlier prices as adjusted later, later filings.
 
@@ -117,7 +117,7 @@ def later_values(
     values = [price._replace(value=price.value * scale) for price in prices]
     values += _readjusted(snapshot, days, after)
     if not snapshot.get("masked"):
-        values += [fact for other in others for fact in _later_facts(snapshot, other)]
+        values += [fact for other in later_snapshots for fact in _later_facts(snapshot, other)]
     return SortedValues(sorted(values))
 
 
@@ -143,7 +143,7 @@ def _extremes(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
 def _readjusted(
     snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> Iterator[LaterValue]:
-    """The snapshot's last prices, divided by what only happened later: how a vendor's adjusted history shows them today."""
+    """The snapshot's last prices, adjusted by later splits and dividends, as a vendor's adjusted history shows them today."""
     rows = _rows(snapshot, "prices")[-NEXT:]
     for label, factor, known_at in _factors(snapshot, days, after):
         for row in rows:
@@ -176,12 +176,12 @@ def _later_facts(snapshot: Mapping[str, Any], other: Mapping[str, Any]) -> Itera
 
 
 def _rows(snapshot: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
-    """Rows of a part as dicts, made once for each snapshot."""
+    """Rows of a part as dicts, cached in the snapshot."""
     table = snapshot["parts"].get(part, {"columns": [], "rows": []})
     if "dicts" not in table:
         table["dicts"] = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-    found: list[dict[str, Any]] = table["dicts"]
-    return found
+    rows: list[dict[str, Any]] = table["dicts"]
+    return rows
 
 
 def _day(day: Mapping[str, Any]) -> str:

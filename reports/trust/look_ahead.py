@@ -1,4 +1,4 @@
-"""The future-value sentinel: did anything reach a prompt that nobody could know at its decision time?"""
+"""The look-ahead check: did a value that was unknown at the decision time reach a prompt?"""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 SIGNIFICANT = 0.05
-"""Hits are called suspect when chance explains as many in fewer runs than this."""
+"""Hits are suspect if chance explains as many in fewer than this share of runs."""
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A datum of a snapshot from after its decision time."""
+    """A datum in a snapshot from after the decision time."""
 
     case_id: str
     part: str
@@ -43,12 +43,12 @@ class Hit:
 
     case_id: str
     role: str
-    """Role whose prompt it stands in."""
+    """Role whose prompt contains it."""
     figure: str
     what: str
     known_at: str
     said_by_model: bool
-    """Whether a model of this case wrote it first: memory or chance, and not what it was shown."""
+    """Whether a model of this case wrote it first: memory or chance, not an input."""
 
     def __str__(self) -> str:
         return f"{self.case_id}: {self.role} read {self.figure}, the {self.what}, known from {self.known_at}"
@@ -56,35 +56,35 @@ class Hit:
 
 @dataclass(frozen=True)
 class LookAheadCheck:
-    """What was checked and what was found."""
+    """What was checked, and the result."""
 
     status: str
     """clean | suspect | leak | not_checked."""
     sentence: str
     snapshots: int = 0
     data: int = 0
-    """Data whose time was checked."""
+    """Data points whose time was checked."""
     leaks: tuple[Leak, ...] = ()
     altered: tuple[str, ...] = ()
-    """Snapshots whose bytes do not match their hash any more."""
+    """Snapshots whose bytes no longer match their hash."""
     missing: tuple[str, ...] = ()
-    """Snapshots that the run folder lacks."""
+    """Snapshots that are not in the run folder."""
     read: int = 0
-    """Figures in prompts, each counted once per case."""
+    """Figures in prompts, counted once per case."""
     figures: int = 0
-    """Those of them that are not in the case's snapshot."""
+    """Figures that are not in the case's snapshot."""
     hits: tuple[Hit, ...] = ()
     expected: float = 0.0
-    """Hits to be expected by chance among the figures that no model wrote."""
+    """Hits expected by chance among the figures that no model wrote."""
 
     @property
     def shown(self) -> tuple[Hit, ...]:
-        """Hits that stand in what we showed."""
+        """Hits in the inputs, not written by a model."""
         return tuple(hit for hit in self.hits if not hit.said_by_model)
 
 
 def check(run: Run) -> LookAheadCheck:
-    """Check a run: every datum of its snapshots by its time, then every prompt for figures of the future."""
+    """Check a run: the time of every datum in its snapshots, then every prompt for figures of the future."""
     names = {str(name) for name in run.cells["snapshot_sha256"].dropna()} if len(run.cells) else set()
     if not names:
         return LookAheadCheck("not_checked", "Nothing was checked: this run has no snapshots yet.")
@@ -101,7 +101,7 @@ def check(run: Run) -> LookAheadCheck:
 
 
 def late_data(snapshot: Mapping[str, Any]) -> Iterator[Leak]:
-    """Data of a snapshot (as parsed from its JSON) that carry no time, or one after the decision."""
+    """Data of a snapshot (parsed JSON) without a time, or with a time after the decision."""
     case_id, decided = case.case_id(snapshot["ticker"], snapshot["date"]), str(snapshot["decision_time"])
     for part, table in snapshot["parts"].items():
         place = table["columns"].index("available_at")
@@ -123,20 +123,22 @@ def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, int, l
     if not snapshots:
         return 0, 0, [], 0.0
     days = _by_ticker(run)
-    prompts, said = _prompts(run)
+    prompts, said_by_models = _prompts(run)
     read, tested, expected, hits = 0, 0, 0.0, []
     for snapshot in snapshots:
         case_id = case.case_id(snapshot["ticker"], snapshot["date"])
-        others = [other for other in snapshots if other["ticker"] == snapshot["ticker"] and other["date"] > snapshot["date"]]
-        known, later = (
+        later_snapshots = [
+            other for other in snapshots if other["ticker"] == snapshot["ticker"] and other["date"] > snapshot["date"]
+        ]
+        snapshot_values, later = (
             future_values.known_values(snapshot),
-            future_values.later_values(snapshot, days.get(snapshot["ticker"], []), others),
+            future_values.later_values(snapshot, days.get(snapshot["ticker"], []), later_snapshots),
         )
         for figure, role in _figures(prompts[case_id]):
             read += 1
-            if known.near(figure):
+            if snapshot_values.near(figure):
                 continue
-            by_model = figure.text in said[case_id]
+            by_model = figure.text in said_by_models[case_id]
             tested += 1
             expected += 0.0 if by_model else later.chance(figure)
             if met := later.near(figure):
@@ -148,10 +150,10 @@ def _figures(texts: Mapping[str, str]) -> Iterator[tuple[future_values.WrittenNu
     """Each figure once, with the first role that read it."""
     seen: set[str] = set()
     for text, role in texts.items():
-        for one in dict.fromkeys(future_values.written_numbers(text)):
-            if one not in seen and (found := future_values.read_number(one)) is not None:
-                yield found, role
-            seen.add(one)
+        for written_number in dict.fromkeys(future_values.written_numbers(text)):
+            if written_number not in seen and (number := future_values.read_number(written_number)) is not None:
+                yield number, role
+            seen.add(written_number)
 
 
 def _prompts(run: Run) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
@@ -159,7 +161,7 @@ def _prompts(run: Run) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
     texts = dict(zip(*(run.messages[name] for name in ("message_id", "text")), strict=True)) if len(run.messages) else {}
     cases = dict(zip(run.cells["cell_id"], run.cells["case_id"], strict=True))
     prompts: dict[str, dict[str, str]] = defaultdict(dict)
-    said: dict[str, set[str]] = defaultdict(set)
+    said_by_models: dict[str, set[str]] = defaultdict(set)
     calls = run.table("calls", ["cell_id", "role", "message_ids", "response", "reasoning"])
     for cell_id, role, ids, *answers in calls.itertuples(index=False, name=None):
         case_id = cases.get(cell_id)
@@ -167,10 +169,13 @@ def _prompts(run: Run) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
             continue
         for message_id in ids if ids is not None else ():
             prompts[case_id].setdefault(str(texts.get(message_id) or ""), str(role))
-        said[case_id].update(
-            one for answer in answers if isinstance(answer, str) for one in future_values.written_numbers(answer)
+        said_by_models[case_id].update(
+            written_number
+            for answer in answers
+            if isinstance(answer, str)
+            for written_number in future_values.written_numbers(answer)
         )
-    return prompts, said
+    return prompts, said_by_models
 
 
 def _by_ticker(run: Run) -> dict[str, list[dict[str, Any]]]:
@@ -180,20 +185,22 @@ def _by_ticker(run: Run) -> dict[str, list[dict[str, Any]]]:
     return days
 
 
-def _concluded(found: LookAheadCheck) -> LookAheadCheck:
-    checked = f"{found.data:,} data of {found.snapshots} snapshots carry a time at or before their decision"
-    others = f"{found.figures:,} of {found.read:,} figures in prompts stand in no snapshot"
-    scanned = f"{others}, and {len(found.shown)} of these equal a later value ({found.expected:.1f} by chance)"
-    if found.leaks or found.altered:
-        said = f"{len(found.leaks)} data came after their decision, {len(found.altered)} snapshots were altered; see the list."
-        return replace(found, status="leak", sentence=said)
-    if found.missing:
-        count = found.snapshots + len(found.missing)
-        said = f"No certificate: {len(found.missing)} of {count} snapshots are not in the run folder."
-        return replace(found, status="not_checked", sentence=said)
-    if found.shown and _at_least(len(found.shown), found.expected) < SIGNIFICANT:
-        return replace(found, status="suspect", sentence=f"{checked}, but {scanned}: more than chance explains; see the list.")
-    return replace(found, sentence=f"{checked}; {scanned}.")
+def _concluded(result: LookAheadCheck) -> LookAheadCheck:
+    checked = f"{result.data:,} data of {result.snapshots} snapshots were available at or before their decision"
+    unmatched = f"{result.figures:,} of {result.read:,} figures in prompts are in no snapshot"
+    scanned = f"{unmatched}, and {len(result.shown)} of these equal a later value ({result.expected:.1f} by chance)"
+    if result.leaks or result.altered:
+        sentence = (
+            f"{len(result.leaks)} data came after their decision, {len(result.altered)} snapshots were altered; see the list."
+        )
+        return replace(result, status="leak", sentence=sentence)
+    if result.missing:
+        count = result.snapshots + len(result.missing)
+        sentence = f"Not complete: {len(result.missing)} of {count} snapshots are not in the run folder."
+        return replace(result, status="not_checked", sentence=sentence)
+    if result.shown and _at_least(len(result.shown), result.expected) < SIGNIFICANT:
+        return replace(result, status="suspect", sentence=f"{checked}, but {scanned}: more than chance explains; see the list.")
+    return replace(result, sentence=f"{checked}; {scanned}.")
 
 
 def _at_least(count: int, mean: float) -> float:

@@ -1,4 +1,4 @@
-"""What made a run: models as they answered, prices used, versions and fingerprints, and the command that runs it again."""
+"""How a run was made: models as they answered, prices, versions, fingerprints, and the command that runs it again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Played:
 
     arm: str
     provider: str
-    asked: str
+    requested: str
     returned: tuple[str, ...]
-    """Names as the servers reported them; several when the provider moved an alias during the run."""
+    """Names reported by the servers; several if the provider changed an alias during the run."""
     digest: str | None
     params: str
     context: int | None
@@ -47,7 +47,7 @@ def models(run: Run) -> list[Played]:
     calls = run.pipeline_calls
     keys = ["arm", "provider", "model_requested"]
     groups = calls.groupby(keys, sort=False, dropna=False)
-    return [_played(str(arm), str(provider), str(asked), group) for (arm, provider, asked), group in groups]
+    return [_played(str(arm), str(provider), str(requested), group) for (arm, provider, requested), group in groups]
 
 
 def prices(run: Run) -> list[PriceUsed]:
@@ -61,7 +61,7 @@ def prices(run: Run) -> list[PriceUsed]:
 
 
 def manifest(run: Run) -> list[tuple[str, str]]:
-    """The manifest, flat: what stands deeper is named with its path."""
+    """The manifest as (path, text) pairs."""
     return [(name, text) for name, text in flat(run.manifest) if text != ""]
 
 
@@ -74,8 +74,8 @@ def experiment_text(run: Run) -> str:
 
 def fingerprints(run: Run) -> list[tuple[str, int]]:
     """Pipeline fingerprint -> cells; more than one means that prompts or flow changed between cells."""
-    found = run.cells["pipeline_fingerprint"].fillna("unknown").value_counts()
-    return [(str(name), int(count)) for name, count in found.items()]
+    cells_by_fingerprint = run.cells["pipeline_fingerprint"].fillna("unknown").value_counts()
+    return [(str(name), int(count)) for name, count in cells_by_fingerprint.items()]
 
 
 def snapshots(run: Run) -> tuple[int, int]:
@@ -86,20 +86,20 @@ def snapshots(run: Run) -> tuple[int, int]:
 
 def again(run: Run) -> str:
     """The command that runs it again."""
-    said = run.manifest.get("command")
-    if isinstance(said, str):
-        return said
+    command = run.manifest.get("command")
+    if isinstance(command, str):
+        return command
     file = run.manifest.get("experiment_file") or f"experiments/{run.experiment.get('name', 'EXPERIMENT')}.yaml"
     return f"python -m harness run {file}"
 
 
-def _played(arm: str, provider: str, asked: str, group: pd.DataFrame) -> Played:
+def _played(arm: str, provider: str, requested: str, group: pd.DataFrame) -> Played:
     digests = group["model_digest"].dropna().unique()
     context = group["context_window"].min()
     return Played(
         arm=arm,
         provider=provider,
-        asked=asked,
+        requested=requested,
         returned=tuple(sorted(map(str, group["model_returned"].dropna().unique()))),
         digest=" and ".join(map(str, digests)) if len(digests) else None,
         params=_params([str(text) for text in group["params"].dropna().unique()]),
@@ -110,10 +110,10 @@ def _played(arm: str, provider: str, asked: str, group: pd.DataFrame) -> Played:
 
 
 def _params(texts: Sequence[str]) -> str:
-    """Parameters really sent: those that never varied by value, the others by name."""
-    told = [found for text in texts if isinstance(found := _json(text), Mapping)]
-    names = sorted({name for one in told for name in one})
-    return ", ".join(f"{name} {_value([one.get(name) for one in told])}" for name in names)
+    """Parameters sent: constant ones with their value, the others by name."""
+    parameter_sets = [parsed for text in texts if isinstance(parsed := _json(text), Mapping)]
+    names = sorted({name for parameters in parameter_sets for name in parameters})
+    return ", ".join(f"{name} {_value([parameters.get(name) for parameters in parameter_sets])}" for name in names)
 
 
 def _value(values: Sequence[Any]) -> str:

@@ -49,8 +49,8 @@ def test_an_unfinished_run_shows_only_cases_that_every_arm_has_ended(tmp_path: P
     arms = {"a": FakeArm(), "b": FakeArm(skip=["AAPL@2025-09-02"])}
     run = load(make_run(tmp_path / "r1", arms=arms, state="running"))
     assert run.is_interim
-    assert "AAPL@2025-09-02" not in set(run.judged["case_id"])
-    assert run.judged.groupby("case_id")["arm"].nunique().eq(2).all()
+    assert "AAPL@2025-09-02" not in set(run.measured_cells["case_id"])
+    assert run.measured_cells.groupby("case_id")["arm"].nunique().eq(2).all()
 
 
 def test_a_run_with_fewer_receipts_than_cells_is_interim(tmp_path: Path) -> None:

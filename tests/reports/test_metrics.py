@@ -26,7 +26,7 @@ def measured(folder: Path, name: str) -> MetricData:
     return MetricData(facts, next(metric for metric in all_metrics(facts.run.horizons) if metric.name == name))
 
 
-def test_every_endpoint_has_a_footnote_and_a_title() -> None:
+def test_every_metric_has_a_footnote_and_a_title() -> None:
     for metric in all_metrics():
         assert len(metric.footnote) >= 40, metric.name
         assert metric.title
@@ -217,7 +217,7 @@ def test_a_run_without_cells_has_findings_and_no_takeaways(tmp_path: Path) -> No
     assert takeaways(found) == ()
 
 
-def test_an_endpoint_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
+def test_a_metric_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
     folder = make_tables(tmp_path / "r", compare={"baseline": "gpt-5", "endpoints": {"profit": {}}})
     with pytest.raises(ValueError, match=r"unknown metric 'profit'.*known: cost"):
         find(load(folder))

@@ -53,7 +53,7 @@ def test_a_pair_is_the_same_prompt_with_two_answers(run: Path) -> None:
 
     assert len(found) == 8 * 12
     assert all(pair.source.prompt == pair.target.prompt for pair in found)
-    assert all(pair.asked for pair in found)
+    assert all(pair.prompt_texts for pair in found)
 
 
 def test_stances_are_compared_beside_what_differs_by_chance(compared: ReplayResult) -> None:

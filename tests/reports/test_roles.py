@@ -48,7 +48,7 @@ def test_the_one_role_that_matters_is_named(run: Path) -> None:
 
     assert design is not None
     assert design.kind == run.name
-    effects = {effect.role: effect.by_endpoint["similarity"] for effect in design.effects}
+    effects = {effect.role: effect.by_metric["similarity"] for effect in design.effects}
     assert len(effects) == 12
     assert effects[MATTERS].high < -0.2
     assert min(effects, key=lambda role: effects[role].value) == MATTERS
@@ -59,7 +59,7 @@ def test_what_a_role_saves_is_estimated(run: Path) -> None:
     design = swaps.swap_design(load(run))
 
     assert design is not None
-    costs = [effect.by_endpoint["cost"] for effect in design.effects]
+    costs = [effect.by_metric["cost"] for effect in design.effects]
     assert sum(one.value for one in costs) / 12 == pytest.approx(-SAVING, rel=0.5)
     assert sum(one.low <= -SAVING <= one.high for one in costs) >= 9
 

@@ -84,7 +84,7 @@ def test_holm_without_margins_agrees_with_statsmodels() -> None:
     assert [p <= level for p in p_values] == list(theirs[0])
 
 
-def test_an_endpoint_with_two_claims_frees_its_share_only_when_both_are_made() -> None:
+def test_a_metric_with_two_claims_frees_its_share_only_when_both_are_made() -> None:
     assert verdict.holm_level([(0.001, 0.9), (0.03,)], 0.05) == pytest.approx(0.025)
     assert verdict.holm_level([(0.001, 0.002), (0.03,)], 0.05) == pytest.approx(0.05)
 
@@ -172,6 +172,6 @@ def test_more_dates_help_more_than_more_cases_of_the_same_dates() -> None:
     assert design.detectable("cost", cases=10, dates=1) is None
 
 
-def test_an_unknown_endpoint_is_named_with_those_that_are_known() -> None:
+def test_an_unknown_metric_is_named_with_those_that_are_known() -> None:
     with pytest.raises(KeyError, match="known: cost"):
-        design.metric("profit")
+        design.metric_named("profit")

@@ -43,12 +43,12 @@ def test_there_are_three_to_six_and_each_has_a_number_and_a_row_that_proves_it(u
     assert 3 <= len(takeaways(usual)) <= 6
     for takeaway in takeaways(usual):
         assert re.search(r"\d", takeaway.text)
-        assert usual.row(takeaway.endpoint).comparisons
+        assert usual.row(takeaway.metric).comparisons
 
 
 def test_what_is_saved_stands_in_the_first_sentence_with_its_interval(usual: Findings) -> None:
     money = takeaways(usual)[0]
-    assert money.endpoint == "cost_per_usable"
+    assert money.metric == "cost_per_usable"
     assert re.search(r"9\d % less \[\d+ to \d+ %\]", money.text)
 
 
@@ -70,7 +70,7 @@ def test_an_arm_that_fails_half_the_time_is_called_worse(tmp_path: Path) -> None
     verdict = found.verdict("usable", "b")
     assert verdict is not None
     assert verdict.word == "worse"
-    usable = next(takeaway for takeaway in takeaways(found) if takeaway.endpoint == "usable")
+    usable = next(takeaway for takeaway in takeaways(found) if takeaway.metric == "usable")
     assert usable.text.endswith(": worse.")
 
 
@@ -135,7 +135,7 @@ def test_no_return_is_claimed_from_cases_that_a_model_may_remember(tmp_path: Pat
     assert comparison.verdict is not None
     assert comparison.verdict.word == "cannot tell"
     assert "90 days after the knowledge cutoff" in words(found, "excess_return_5", "llama3.1-8b")
-    assert not any(takeaway.endpoint.startswith(("excess", "hit", "rank")) for takeaway in takeaways(found))
+    assert not any(takeaway.metric.startswith(("excess", "hit", "rank")) for takeaway in takeaways(found))
     assert any("no return is claimed" in caveat for caveat in caveats(found, run))
     assert any("only cases later than 90 days after 2024-09-30" in change for change in what_would_change(found))
     assert found.row("excess_return_5").by_stratum["gpt-5"]["before"].cases > 0
@@ -186,7 +186,7 @@ def test_unknown_costs_are_counted_and_never_zero(tmp_path: Path) -> None:
     run = synthetic(tmp_path, arms={"a": FakeArm(), "b": FakeArm(cost_usd=None)})
     found = find(run)
     assert "b: the cost of 24 of 24 cells is unknown; unknown is never counted as $0." in caveats(found, run)
-    assert all(takeaway.endpoint != "cost_per_usable" for takeaway in takeaways(found))
+    assert all(takeaway.metric != "cost_per_usable" for takeaway in takeaways(found))
 
 
 def test_failures_and_different_cases_stand_in_the_caveats(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def word(sample: Sample, margin: float | None = None) -> str:
     return WORDS[int(verdict.word_index(sample, margin))]
 
 
-def question(endpoint: str, sample: Mean, margin: float | None = None, dates: int = 20, cases: int = 200) -> Question:
-    metric = METRICS[endpoint]
+def question(name: str, sample: Mean, margin: float | None = None, dates: int = 20, cases: int = 200) -> Question:
+    metric = METRICS[name]
     scale = metric.scale
     return Question(metric, margin, Compared(scale, sample, of_mean(sample, cases, dates)))
 
@@ -46,7 +46,7 @@ def test_a_lucky_small_sample_proves_no_equivalence() -> None:
     assert word(inside_but_two_windows, margin=0.05) != "equivalent"
 
 
-def test_lower_is_better_where_the_endpoint_says_so() -> None:
+def test_lower_is_better_where_the_metric_declares_it() -> None:
     cheaper = verdicts({"cost": question("cost", Mean(math.log(0.1), 0.05, 19))}, None)["cost"]
     dearer = verdicts({"cost": question("cost", Mean(math.log(3.0), 0.05, 19))}, None)["cost"]
     assert (cheaper.word, dearer.word) == ("better", "worse")
@@ -86,7 +86,7 @@ def test_no_shared_case_cannot_tell_and_says_why() -> None:
     assert (given.word, given.reason) == ("cannot tell", "the cost is unknown in one of the two")
 
 
-def test_more_declared_endpoints_make_each_of_them_harder() -> None:
+def test_more_declared_metrics_make_each_of_them_harder() -> None:
     nearly = Mean(0.024, 0.01, 19)
     alone = verdicts({"usable": question("usable", nearly)}, None)["usable"]
     names = ("usable", "similarity", "valid", "typed")

@@ -4,14 +4,14 @@
   root.classList.add("js");
   const $ = (id) => document.getElementById(id);
 
-  // Case pages: the folder beside this file is looked for when a reader first reaches for a link.
+  // Case pages: the folder next to this file is looked up when a reader first reaches for a link.
   let folder = null;
   function look() {
     if (folder) return folder;
-    folder = new Promise((told) => {
+    folder = new Promise((resolve) => {
       const probe = new Image();
-      probe.onload = () => told(true);
-      probe.onerror = () => told(false);
+      probe.onload = () => resolve(true);
+      probe.onerror = () => resolve(false);
       probe.src = "cases/here.svg";
     });
     folder.then((there) => {
@@ -19,7 +19,7 @@
       const note = $("cases-note");
       note.className = "banner";
       note.setAttribute("role", "status");
-      note.textContent = "The case pages are missing: they lie in the folder cases/, which is not beside this file. " +
+      note.textContent = "The case pages are missing: the folder cases/ is not next to this file. " +
         "Ask for the whole run folder, or run: python -m harness report RUN";
       document.querySelectorAll("a.case").forEach((link) => {
         link.classList.add("gone");
@@ -55,20 +55,20 @@
   const usable = new Set(["Buy", "Overweight", "Hold", "Underweight", "Sell"]);
 
   function read() {
-    const said = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const params = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
     for (const [name, field] of Object.entries(fields)) {
       if (!field) continue;
-      const wanted = said.get(name) || "";
+      const wanted = params.get(name) || "";
       field.value = Array.from(field.options).some((o) => o.value === wanted) ? wanted : "";
     }
-    differs.setAttribute("aria-pressed", String(said.get("differs") === "1"));
+    differs.setAttribute("aria-pressed", String(params.get("differs") === "1"));
     return location.hash.includes("=");
   }
   function write() {
-    const said = new URLSearchParams();
-    for (const [name, field] of Object.entries(fields)) if (field && field.value) said.set(name, field.value);
-    if (differs.getAttribute("aria-pressed") === "true") said.set("differs", "1");
-    const text = said.toString();
+    const params = new URLSearchParams();
+    for (const [name, field] of Object.entries(fields)) if (field && field.value) params.set(name, field.value);
+    if (differs.getAttribute("aria-pressed") === "true") params.set("differs", "1");
+    const text = params.toString();
     history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
   }
   function status(marks, wanted) {
