@@ -113,7 +113,13 @@ def _estimate(estimate: Any) -> dict[str, Any]:
 
 def _likeness(likeness: Likeness) -> dict[str, Any]:
     numbers = {name: finite(getattr(likeness, name)) for name in ("agreement", "self_agreement", "margin")}
-    named = {"source": likeness.source, "target": likeness.target, "word": likeness.word, "text": likeness.text, "prompts": likeness.prompts}
+    named = {
+        "source": likeness.source,
+        "target": likeness.target,
+        "word": likeness.word,
+        "text": likeness.text,
+        "prompts": likeness.prompts,
+    }
     return {**named, **numbers, "difference": _estimate(likeness.apart)}
 
 

@@ -120,7 +120,8 @@ def _widened(apart: Estimate, prompts: Sequence[AskedPrompt]) -> Estimate:
     effective = exact.share([0.0] * len(counts), counts).effective
     least = float(exact.share_bounds(0.0, effective, estimate.LEVEL)[1])
     reach = [
-        max(least, distance) if math.isfinite(distance) else least for distance in (apart.value - apart.low, apart.high - apart.value)
+        max(least, distance) if math.isfinite(distance) else least
+        for distance in (apart.value - apart.low, apart.high - apart.value)
     ]
     low, high = max(apart.value - reach[0], -1.0), min(apart.value + reach[1], 1.0)
     return Estimate(apart.value, low, high, apart.cases, apart.dates, apart.missing, apart.method)
