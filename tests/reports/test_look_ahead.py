@@ -1,4 +1,4 @@
-"""The sentinel: a clean run gets its certificate, a planted leak is found and named."""
+"""The look-ahead check: a clean run passes, a planted leak is found and named."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_what_the_analysts_are_shown_is_certified_clean(tmp_path: Path) -> None:
     assert found.leaks == ()
     assert found.shown == ()
     assert found.data > 80
-    assert "carry a time at or before their decision" in found.sentence
+    assert "were available at or before their decision" in found.sentence
 
 
 def test_the_adjusted_price_of_2000_that_a_vendor_shows_today_is_found_and_named(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_later_prices_of_another_date_of_the_run_are_not_leaks_for_it(tmp_path: 
     assert snapshot.last.date == LATER
 
 
-def test_a_run_without_its_snapshots_gets_no_certificate(tmp_path: Path) -> None:
+def test_a_run_without_its_snapshots_passes_no_check(tmp_path: Path) -> None:
     loaded = run(tmp_path, shown(demo()))
     next((tmp_path / "snapshots").glob("*.json")).unlink()
     assert look_ahead.check(loaded).status == "not_checked"

@@ -64,7 +64,7 @@ SAID: Mapping[str, Sequence[str]] = {
     "only a rule": ("macd (9 of 9 decisions usable)", "not drawn: a rule without a model"),
     "every cell of an arm failed": (
         "1 of 2 arms costs less per usable decision than gpt-5",
-        "broken: 9 of 9 cells brought no usable decision; they count against it, never as Hold.",
+        "broken: 9 of 9 cells have no usable decision; they count against it, never as Hold.",
         "no decision was usable",
         "broken: not drawn, since the cost is unknown",
     ),
@@ -82,11 +82,11 @@ SAID: Mapping[str, Sequence[str]] = {
     ),
     "no outcomes": ("no outcomes were recorded",),
     "arms with different cases": (
-        "The arms met different cases: 6 of 9 were met by all; pairs use the cases of both.",
+        "The arms have different cases: 6 of 9 are common to all; pairs use the cases of both arms.",
         "not run",
     ),
-    "an arm that never ran": ("No cell of this arm has ended.", "0 of 9 were met by all"),
-    "zero cost": ("local: costs $0.00 per usable decision, gpt-5 $0.00", "so time stands in their place"),
+    "an arm that never ran": ("No cell of this arm has ended.", "0 of 9 are common to all"),
+    "zero cost": ("local: costs $0.00 per usable decision, gpt-5 $0.00", "so it shows time"),
     "unknown costs": ("the cost of 9 of 9 cells is unknown; unknown is never counted as $0.", "1,179 more cases, cost unknown"),
     "no cell": ("No cell of this arm has ended.", "No cell has ended yet."),
 }

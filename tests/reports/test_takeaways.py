@@ -92,7 +92,7 @@ def test_over_several_arms_one_sentence_answers_with_its_numbers(tmp_path: Path)
 
     assert re.fullmatch(
         r"Both arms cost less per usable decision than a at \$0\.2\d+, by \d+ to \d+ %; "
-        r"worse: bad; for 1 60 cases do not tell yet\.",
+        r"worse: bad; for 1 60 cases do not settle yet\.",
         told,
     )
 
@@ -193,8 +193,8 @@ def test_failures_and_different_cases_stand_in_the_caveats(tmp_path: Path) -> No
     arms = {"a": FakeArm(), "b": FakeArm(failing=0.5, skip=["AAPL@2025-09-02"])}
     run = synthetic(tmp_path, arms=arms)
     sentences = " ".join(caveats(find(run), run))
-    assert re.search(r"b: \d+ of 23 cells brought no usable decision", sentences)
-    assert "23 of 24 were met by all" in sentences
+    assert re.search(r"b: \d+ of 23 cells have no usable decision", sentences)
+    assert "23 of 24 are common to all" in sentences
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
