@@ -151,13 +151,13 @@ def test_windows_are_counted_before_a_run_from_its_dates_alone() -> None:
 
 @pytest.mark.parametrize(("discordance", "cases"), [(0.2, 150), (0.35, 267), (0.5, 385)])
 def test_a_gap_of_ten_points_needs_as_many_cases_as_the_literature_says(discordance: float, cases: int) -> None:
-    given: dict[str, Any] = {"given": design.share(discordance, ""), "level": 0.05}
+    given: dict[str, Any] = {"assumed": design.share(discordance, ""), "level": 0.05}
     assert design.cases_needed("hit_rate_5", cases_per_date=1, difference=0.1, **given) == pytest.approx(cases, abs=3)
 
 
 @pytest.mark.parametrize(("discordance", "cases"), [(0.2, 686), (0.3, 1028), (0.4, 1371)])
 def test_equivalence_within_five_points_needs_at_least_as_many(discordance: float, cases: int) -> None:
-    given: dict[str, Any] = {"given": design.share(discordance, ""), "level": 0.05}
+    given: dict[str, Any] = {"assumed": design.share(discordance, ""), "level": 0.05}
     needed = design.cases_needed("usable", cases_per_date=1, margin=0.05, **given)
     assert needed is not None
     assert cases <= needed <= 1.1 * cases
