@@ -40,7 +40,7 @@ ODD: Mapping[str, Mapping[str, Any]] = {
 
 
 ONE_DATE = "cases of one date count as one, so nothing can be judged"
-NO_FLOOR = "Repeats of gpt-5 on 10 cases or more would tell similarity from noise; it has 0 cases with two usable repeats."
+NO_FLOOR = "Repeats of gpt-5 on 10 cases or more would separate similarity from noise; it has 0 cases with two usable repeats."
 SAID: Mapping[str, Sequence[str]] = {
     "one date": (
         f"3 cases on 1 date: {ONE_DATE}",
