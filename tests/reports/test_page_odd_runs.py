@@ -124,7 +124,7 @@ def test_an_unfinished_run_is_marked_interim_and_gets_no_verdict(tmp_path: Path)
     run = make_run(tmp_path / "r1", arms=arms, dates=DAYS, state="running", expected_cells=27)
     page = Path(render(run, 1)).read_text(encoding="utf-8")
     assert "Interim page." in page
-    assert "6 of 9 cases are whole" in page
+    assert "6 of 9 cases are complete" in page
     assert not re.search(r'class="pill (?:good|bad)">(?:better|worse|equivalent|not worse)', page)
     assert page.count('<a class="case"') + page.count("<tr data-t") + page.count('<tr class="dif" data-t') >= 6
 
