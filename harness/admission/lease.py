@@ -7,8 +7,9 @@ import contextlib
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.admission.keys import Keys
 from harness.admission.scripts import AWAY
@@ -80,6 +81,14 @@ def holders(client: Redis, run_id: str) -> list[str]:
     """Living processes that serve this run."""
     prefix = Keys(run_id).alive(f"{run_id}/")
     return sorted(key.decode().removeprefix(prefix) for key in client.scan_iter(match=f"{prefix}*", count=1000))
+
+
+def held(client: Redis, run_id: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those of these cells in flight whose process has a heartbeat (after an outage of Redis it may miss for a moment)."""
+    names = sorted({entry["holder"] for entry in entries.values()})
+    signs: Any = client.mget([Keys(run_id).alive(name) for name in names]) if names else []
+    living = {name for name, sign in zip(names, signs, strict=True) if sign}
+    return {cell_id: entry for cell_id, entry in entries.items() if entry["holder"] in living}
 
 
 def mark_dead(client: Redis, run_id: str, process: str) -> None:

@@ -33,6 +33,9 @@ def run(
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
 ) -> None:
     """Run an experiment; the same command continues it."""
+    import shlex
+    import sys
+
     from rich.console import Console
 
     from harness.runs import replay
@@ -52,6 +55,7 @@ def run(
         servers=servers,
         results=results,
         snapshots=snapshots,
+        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
     )
     if rehearse:
         from harness.runs import rehearsal

@@ -21,6 +21,14 @@ POISON_DEATHS = 2
 SILENT_DEATHS = 3
 """Deaths that no supervisor reported (the machine went down) after which a cell runs alone."""
 _LEAVE = "return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])"
+_BURY = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('HINCRBY', KEYS[3], ARGV[1], 1)
+if ARGV[3] == '1' then redis.call('HINCRBY', KEYS[4], ARGV[1], 1) end
+return 1
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class PastAttempts:
 
 
 def running_key(run_id: str) -> str:
-    """Hash: cell_id -> JSON with worker, arm and start."""
+    """Hash: cell_id -> JSON with worker, holder of the lease, arm and start."""
     return f"tah:{run_id}:running"
 
 
@@ -78,9 +86,9 @@ async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: b
     await pipeline.execute()
 
 
-def new_entry(worker: str, arm: str, *, alone: bool) -> str:
-    """The stored form of a worker that starts on a cell now."""
-    return json.dumps({"worker": worker, "arm": arm, "since": time.time(), "alone": alone})
+def new_entry(worker: str, holder: str, arm: str, *, alone: bool) -> str:
+    """The stored form of a worker that starts on a cell now; `holder`: its name in leases."""
+    return json.dumps({"worker": worker, "holder": holder, "arm": arm, "since": time.time(), "alone": alone})
 
 
 async def leave(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> None:
@@ -89,17 +97,24 @@ async def leave(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> Non
 
 
 def running(client: Redis, run_id: str) -> dict[str, dict[str, Any]]:
-    """cell_id -> worker, arm and start of every cell in flight."""
+    """cell_id -> worker, holder, arm and start of every cell in flight, those of processes that died unnoticed included."""
+    return {cell_id: json.loads(entry) for cell_id, entry in _entries(client, run_id).items()}
+
+
+def bury(client: Redis, run_id: str, worker: str) -> int:
+    """Count the death of a process for its cells, which are suspects from now on; returns how many."""
+    keys = [running_key(run_id), _alone_key(run_id), _deaths_key(run_id, alone=False), _deaths_key(run_id, alone=True)]
+    buried = 0
+    for cell_id, stored in _entries(client, run_id).items():
+        entry = json.loads(stored)
+        if entry["worker"] == worker:
+            buried += int(cast("int", client.eval(_BURY, len(keys), *keys, cell_id, stored, str(int(entry["alone"])))))
+    return buried
+
+
+def _entries(client: Redis, run_id: str) -> dict[str, str]:
     stored: Any = client.hgetall(running_key(run_id))
-    return {key.decode(): json.loads(entry) for key, entry in stored.items()}
-
-
-def mark_suspects(client: Redis, run_id: str, worker: str) -> int:
-    """Mark the cells of a dead process as suspects; returns how many."""
-    left = [cell_id for cell_id, entry in running(client, run_id).items() if entry["worker"] == worker]
-    if left:
-        client.sadd(_alone_key(run_id), *left)
-    return len(left)
+    return {key.decode(): entry.decode() for key, entry in stored.items()}
 
 
 def forget_deaths(client: Redis, run_id: str, cell_id: str) -> None:

@@ -35,6 +35,8 @@ class FinishOptions:
     """Where outcome prices and forecasts are kept."""
 
     shared: Path
+    command: str
+    """What the user entered, shown when the run stops early."""
     archive: str | None = None
     results: str | None = None
     """Folder with the calibration of forecasts."""
@@ -59,7 +61,7 @@ def finish(
         _outcomes(run, experiment, matrix, display, options)
     gates = _gates(run) if state == DONE else []
     page = _page(run) if matrix_has_receipts else None
-    _report(run, state, outcome, gates, page, display)
+    _report(run, state, outcome, gates, page, display, options.command)
     return _exit_code(state, gates)
 
 
@@ -109,14 +111,22 @@ def _page(run: RunFolder) -> str:
     return render.render(run.store.folder.url)
 
 
-def _report(run: RunFolder, state: str, outcome: RunOutcome, gates: Sequence[Gate], page: str | None, display: Display) -> None:
+def _report(
+    run: RunFolder,
+    state: str,
+    outcome: RunOutcome,
+    gates: Sequence[Gate],
+    page: str | None,
+    display: Display,
+    command: str,
+) -> None:
     display.summary(list(run.store.receipts().values()))
     for gate in gates:
         display.say(str(gate))
     if failed := [gate for gate in gates if not gate.is_passed]:
         display.say(f"{len(failed)} of {len(gates)} gates failed, so the exit code is 4; the run itself is complete")
     if state == STOPPED:
-        display.say("stopped early: the same command continues, without paying for an answered call again")
+        display.say(f"stopped early: the same command continues, without paying for an answered call again:\n    {command}")
     elif state == OVER_BUDGET:
         counts = f"{outcome.not_run} cells were not run and {_cut_short(run)} were cut short"
         display.say(f"{counts} because the budget is used up: raise it (--budget USD) and run again")

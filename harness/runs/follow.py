@@ -14,6 +14,7 @@ from harness.admission import lease, ledger
 from harness.queue import control, in_flight, registry
 from harness.queue.control import NOT_RUN, UNFINISHED, CellEvent
 from harness.runs.progress import RunOutcome
+from harness.workers.local_workers import MOST_STARTS
 
 if TYPE_CHECKING:
     from harness.cells import Cell
@@ -61,6 +62,7 @@ class Follower:
         self._request = control.RUN
         self._looked_at = self._resent_at = time.monotonic()
         self._quiet_since = time.monotonic()
+        self._none_alive_since: float | None = None
 
     def follow(self) -> RunOutcome:
         """Return when every cell has ended, or when a stopped run has no cell in flight."""
@@ -72,8 +74,7 @@ class Follower:
             with contextlib.suppress(RedisError):
                 self._look()
             self._display.show(self._progress, now=True)
-        stopped = self._request == control.STOP or self._interrupts > 0
-        return RunOutcome(stopped=stopped, not_run=len(self._not_run) + self._undone())
+        return RunOutcome(stopped=self._is_stopping, not_run=len(self._not_run) + self._undone())
 
     def _undone(self) -> int:
         """Cells that were never started because the budget was used up."""
@@ -96,9 +97,24 @@ class Follower:
             time.sleep(1.0)
             if self._interrupts and time.monotonic() - self._interrupted_at > _NO_REDIS_S:
                 self._interrupts += 1  # Redis is being stopped too: no request in flight can be recorded
-        if self._workers and self._request != control.STOP and not self._workers.are_running():
-            self._interrupt()
+        if self._workers and not self._is_stopping and not self._workers.are_running():
+            self._workers_ended(self._workers)
         self._display.show(self._progress)
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._request == control.STOP or self._interrupts > 0
+
+    def _workers_ended(self, workers: LocalWorkers) -> None:
+        """Start workers again that were killed; stop the run if they were asked to end, or are killed again and again."""
+        signum = workers.killed_by
+        if signum is None:
+            self._interrupt()
+        elif workers.restart():
+            self._progress.note(f"the worker processes were killed (signal {signum}) and are started again")
+        else:
+            self._progress.note(f"the worker processes were killed {MOST_STARTS} times; not enough memory? The run stops here")
+            self._interrupt()
 
     def _stop(self) -> None:
         control.request(self._client, self._info.run_id, control.STOP)
@@ -130,7 +146,7 @@ class Follower:
         self._looked_at = time.monotonic()
         run_id = self._info.run_id
         self._request = control.requested(self._client, run_id)
-        self._progress.see_running(in_flight.running(self._client, run_id))
+        self._progress.see_running(lease.held(self._client, run_id, in_flight.running(self._client, run_id)))
         self._progress.see_ledger(ledger.totals(self._client, run_id))
         self._reopened()
 
@@ -155,16 +171,24 @@ class Follower:
     def _is_over(self) -> bool:
         if self._interrupts > 1:
             return True
-        if self._interrupts and self._workers and not self._workers.are_running():
-            return True  # a machine that shuts down ends workers and Redis too
+        if self._is_stopping and self._workers and not self._workers.are_running():
+            return True  # killed, or a machine that shuts down, which ends Redis too
         if self._request == control.STOP:
-            return not self._in_hand()
+            return self._is_drained()
         return self._feed.left == 0
 
-    def _in_hand(self) -> bool:
-        with contextlib.suppress(RedisError):
-            return bool(in_flight.running(self._client, self._info.run_id))
-        return False
+    def _is_drained(self) -> bool:
+        """Whether no process that lives has a cell of this run: a cell of a dead one will not end."""
+        try:
+            entries = in_flight.running(self._client, self._info.run_id)
+            living = lease.held(self._client, self._info.run_id, entries)
+        except RedisError:
+            return True
+        if living:
+            self._none_alive_since = None
+            return False
+        self._none_alive_since = self._none_alive_since or time.monotonic()
+        return not entries or time.monotonic() - self._none_alive_since > lease.RECHECK_S
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

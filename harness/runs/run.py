@@ -171,4 +171,6 @@ def _headline(plan: RunPlan) -> str:
 
 
 def _closing_options(plan: RunPlan) -> finish.FinishOptions:
-    return finish.FinishOptions(shared=plan.options.snapshots, archive=plan.archive, results=plan.options.results)
+    return finish.FinishOptions(
+        shared=plan.options.snapshots, archive=plan.archive, results=plan.options.results, command=plan.options.command
+    )

@@ -50,6 +50,8 @@ class RunOptions:
     snapshots: Path = Path("snapshots")
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     """What time it is; decides whether a vendor still serves a model."""
+    command: str = "python -m harness run EXPERIMENT.yaml"
+    """What the user entered, shown when the run stops early."""
 
     @property
     def experiment_dir(self) -> Path:

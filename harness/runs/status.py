@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-from harness.admission import ledger, slots
+from harness.admission import lease, ledger, slots
 from harness.queue import control, in_flight
 from harness.queue.private_redis import url_of
 from harness.runs import reuse
@@ -100,7 +100,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
 
 def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
     with contextlib.suppress(RedisError):
-        progress.see_running(in_flight.running(client, run_id))
+        progress.see_running(lease.held(client, run_id, in_flight.running(client, run_id)))
         progress.see_ledger(ledger.totals(client, run_id))
         return control.requested(client, run_id) if control.is_running(client, run_id) else None
     return None

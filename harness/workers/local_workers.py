@@ -1,4 +1,4 @@
-"""The workers that a run starts on its own machine: `harness worker`, ended with this process."""
+"""The workers that a run starts on its own machine: `harness worker`, ended with this process, started again if killed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.queue.in_flight import POISON_DEATHS, SILENT_DEATHS
 from harness.queue.process import die_with_parent
 
+MOST_STARTS = 1 + SILENT_DEATHS + POISON_DEATHS
+"""Enough to give up a cell that takes the supervisor down with it each time."""
 _KILL_S = 5.0
 _STOPPED = (0, 3, -signal.SIGTERM)
 """Exit codes after a signal: drained; still importing; before any handler was set."""
@@ -23,11 +26,17 @@ class LocalWorkers:
 
     def __init__(self, arguments: Sequence[str], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        parent = os.getpid()
+        self._arguments = list(arguments)
         self._log = log
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness", "worker", *arguments],
+        self._starts = 0
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        parent = os.getpid()
+        self._starts += 1
+        with self._log.open("ab") as stream:
+            return subprocess.Popen(
+                [sys.executable, "-m", "harness", "worker", *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -36,12 +45,25 @@ class LocalWorkers:
             )
 
     def are_running(self) -> bool:
-        """Whether they serve; False after a stop. Raises HarnessError if they failed."""
-        code = self._process.poll()
+        return self._process.poll() is None
+
+    @property
+    def killed_by(self) -> int | None:
+        """The signal that ended them, unless it was a request to stop. Raises HarnessError if they failed."""
+        code = self._process.returncode
         if code is None or code in _STOPPED:
-            return code is None
+            return None
+        if code < 0:
+            return -code
         lines = self._log.read_text(errors="replace").strip().splitlines()[-5:]
         raise HarnessError(f"the workers ended unexpectedly (exit code {code}): {' / '.join(lines)}; log: {self._log}")
+
+    def restart(self) -> bool:
+        """Start them again after they were killed; False if that happened too often."""
+        if self._starts >= MOST_STARTS:
+            return False
+        self._process = self._start()
+        return True
 
     def stop(self) -> None:
         """Let running cells end at their next call, then exit."""

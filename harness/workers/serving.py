@@ -183,7 +183,7 @@ class ServedRun:
 
     async def _run(self, queue: str, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Requeue | None:
         """Run the cell while holding its lease and its in-flight entry; both are given back in any case."""
-        ended, entry = False, in_flight.new_entry(self._worker, cell.arm, alone=self._alone)
+        ended, entry = False, self._new_entry(cell)
         try:
             past, has_ended = await self._enter(cell, entry)
             if has_ended:
@@ -208,6 +208,9 @@ class ServedRun:
         await self._publish(cell, result.receipt["status"])
         self._log_receipt(result.receipt)
         return None
+
+    def _new_entry(self, cell: Cell) -> str:
+        return in_flight.new_entry(self._worker, self._context.holder, cell.arm, alone=self._alone)
 
     async def _enter(self, cell: Cell, entry: str) -> tuple[in_flight.PastAttempts, bool]:
         """Past attempts, and whether the cell ended before we got the lease: a duplicate would pay for everything again.

@@ -132,10 +132,10 @@ class Supervisor:
         """Its cells run alone from now on: one of them may be the cause."""
         try:
             for run_id in registry.all_runs(self._client):
-                in_flight.mark_suspects(self._client, run_id, child.name)
+                in_flight.bury(self._client, run_id, child.name)
                 lease.mark_dead(self._client, run_id, f"{socket.gethostname()}:{child.pid}")
         except RedisError as error:
-            _log.warning("cannot mark the cells of process %d as suspects: %s", child.pid, error)
+            _log.warning("cannot count the death of process %d for its cells: %s", child.pid, error)
 
     def _kill_overdue(self) -> None:
         for child in self._children.values():

@@ -123,8 +123,16 @@ class Stage:
 
     def workers(self) -> list[int]:
         """Forked worker processes, without their supervisor."""
-        supervisors = {pid for pid, command in self.processes().items() if "harness worker" in command}
-        return sorted(pid for pid in supervisors if _parent(pid) in supervisors)
+        serving = self._serving()
+        return sorted(pid for pid in serving if _parent(pid) in serving)
+
+    def supervisors(self) -> list[int]:
+        """Processes that fork workers."""
+        serving = self._serving()
+        return sorted(pid for pid in serving if _parent(pid) not in serving)
+
+    def _serving(self) -> set[int]:
+        return {pid for pid, command in self.processes().items() if "harness worker" in command}
 
     def kill_all(self) -> None:
         for pid in self.processes():
