@@ -125,6 +125,19 @@ def busy_s(timing: Timing) -> float | None:
     return sum(part for part in (timing.load_s, timing.prefill_s, timing.decode_s) if part is not None)
 
 
+def machine_s(timing: Timing, hardware: Hardware) -> float | None:
+    """Seconds of its machine that a call used; None if its server reports none.
+
+    With one request at a time that is the duration, which leaves out waiting for the slot: a server's own seconds lack
+    sampling and the start of the prompt (Ollama 0.17: up to a third of the duration). With several at a time the duration
+    may contain waiting inside the server, so its own seconds are the best there is: a lower bound.
+    """
+    reported_s = busy_s(timing)
+    if reported_s is None or hardware.slots > 1 or timing.duration_s is None:
+        return reported_s
+    return max(reported_s, timing.duration_s)
+
+
 def local_basis(hardware: Hardware) -> str:
     """gpu_time, cpu_time, energy or unknown: the first of rental price and energy price that is known."""
     if hardware.usd_per_hour is not None:
@@ -299,7 +312,7 @@ def _unseen(call: Call, server: PricedServer, table: PriceTable) -> Priced:
 
 
 def _local(call: Call, server: PricedServer) -> Priced:
-    seconds = busy_s(call.timing)
+    seconds = machine_s(call.timing, server.hardware)
     basis = local_basis(server.hardware)
     if basis == "unknown" or (seconds is None and call.timing.duration_s is None):
         return UNKNOWN

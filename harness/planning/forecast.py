@@ -242,7 +242,8 @@ class Forecaster:
                 rate = pricing.local_usd(3600.0, server.hardware)
                 if rate is None:
                     return None
-                total += call.busy_s * self._speed(call) * self._extra(call) * rate / 3600
+                machine_s = max(call.busy_s, call.seconds) if server.slots == 1 else call.busy_s
+                total += machine_s * self._speed(call) * self._extra(call) * rate / 3600
         return total * part.cells * self._between_cells(part)
 
     def _output(self, call: PlannedCall) -> Draws:

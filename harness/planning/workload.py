@@ -128,7 +128,7 @@ class PlannedCall:
     output_cap: int | None
     seconds: float
     busy_s: float
-    """Seconds of hardware, for a local model."""
+    """Seconds that a local server reports as computed."""
     is_measured: bool
     """Whether earlier runs measured output and seconds; else they are priors."""
     counted: Counted

@@ -194,9 +194,17 @@ def test_a_local_model_is_unknown_until_a_price_is_said() -> None:
     assert pricing.price(made, gpu_box(), TABLE) == pricing.UNKNOWN
 
 
-def test_a_local_model_costs_the_server_s_own_seconds() -> None:
-    made = call("llama3.1:8b", usage=Usage(10), load_s=2.0, prefill_s=1.0, decode_s=9.0, duration_s=20.0)
+def test_with_one_request_at_a_time_a_local_model_costs_the_duration() -> None:
+    """Measured on Ollama 0.17.0 with Gemma 3: 128.1 s, of which the server reported 86.3 s."""
+    made = call("gemma3:270m", usage=Usage(10), load_s=1.3, prefill_s=25.0, decode_s=60.0, duration_s=128.1)
     priced = pricing.price(made, gpu_box(usd_per_gpu_hour=0.6), TABLE)
+    assert priced.cost_usd == pytest.approx(128.1 / 3600 * 0.6)
+    assert priced.cost_basis == "gpu_time"
+
+
+def test_with_several_requests_at_a_time_a_local_model_costs_the_server_s_own_seconds() -> None:
+    made = call("llama3.1:8b", usage=Usage(10), load_s=2.0, prefill_s=1.0, decode_s=9.0, duration_s=20.0)
+    priced = pricing.price(made, replace(gpu_box(usd_per_gpu_hour=0.6), parallel=4), TABLE)
     assert priced.cost_usd == pytest.approx(12 / 3600 * 0.6)
     assert priced == pricing.Priced(priced.cost_usd, "gpu_time", "local")
     assert pricing.price(made, gpu_box(watts=350, usd_per_kwh=0.3), TABLE).cost_basis == "energy"
