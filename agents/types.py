@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from domain.providers import PROVIDERS
 from domain.ratings import ACTIONS, SCORES
 from domain.ratings import RATINGS as RATINGS
+from domain.text import valid_utf8, without_surrogates
 from domain.usage import Usage
 
 
@@ -74,10 +75,15 @@ class CallSite:
 
 @dataclass(frozen=True)
 class ToolCall:
+    """A model's call of a tool; all text is valid UTF-8."""
+
     id: str
     name: str
     arguments: str
     """The JSON text exactly as the model wrote it."""
+
+    def __post_init__(self) -> None:
+        _clean(self, "id", "name", "arguments")
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,15 @@ class ToolSpec:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a prompt. Adjacent parts of one role are joined by a blank line into one message."""
+    """A piece of a prompt, valid UTF-8. Adjacent parts of one role are joined by a blank line into one message."""
 
     role: Literal["system", "user", "assistant", "tool"]
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "text", "tool_call_id")
 
     @cached_property
     def message_id(self) -> str:
@@ -154,7 +163,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's complete answer; an unusable answer is one too, and is billed."""
+    """A model's complete answer, valid UTF-8; an unusable answer is one too, and is billed."""
 
     text: str
     reasoning: str | None = None
@@ -171,10 +180,13 @@ class Answer:
     service_tier: str | None = None
     request_id: str | None = None
 
+    def __post_init__(self) -> None:
+        _clean(self, "text", "reasoning", "model_returned", "service_tier", "request_id")
+
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request has no answer."""
+    """Why a request has no answer; all text is valid UTF-8."""
 
     cause: str
     """One of CAUSES."""
@@ -183,6 +195,9 @@ class Failure:
     http_status: int | None = None
     retry_after_s: float | None = None
     request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "message", "error_type", "request_id")
 
 
 @dataclass(frozen=True)
@@ -281,7 +296,7 @@ DECISION_STATUSES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Decision:
-    """The portfolio manager's typed decision."""
+    """The portfolio manager's typed decision; all text is valid UTF-8."""
 
     rating: str
     """One of RATINGS."""
@@ -290,6 +305,9 @@ class Decision:
     """0 to 1, as stated by the model."""
     target_price: float | None = None
     horizon: str | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "rationale", "horizon")
 
     @property
     def action(self) -> str:
@@ -322,7 +340,7 @@ class ToolSkill:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one case."""
+    """The result of one case; all text is valid UTF-8."""
 
     decision: Decision | None
     decision_status: str
@@ -336,3 +354,15 @@ class Result:
     tool_skill: ToolSkill = ToolSkill()
     error: Exception | None = None
     """Why the cell could not be completed (a call failed for good); earlier reports are kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("reports", "parsed"):
+            object.__setattr__(self, name, without_surrogates(dict(getattr(self, name))))
+
+
+def _clean(instance: Any, *names: str) -> None:
+    """Replace half surrogate pairs, which no receipt, hash or request can hold; whatever decoded the text."""
+    for name in names:
+        text = getattr(instance, name)
+        if isinstance(text, str) and not text.isascii():
+            object.__setattr__(instance, name, valid_utf8(text))

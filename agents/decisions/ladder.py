@@ -7,13 +7,13 @@ decision is worse than an unparsed one.
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.decisions.claims import as_choice, claims, claims_another, is_foreign, is_kept, is_retracted
+from domain.text import decode_json
 
 _MOST_STRAY_BRACES = 8
 _STEP = re.compile(r'\\.|["{}]', re.DOTALL)
@@ -56,10 +56,7 @@ def in_label(text: str, scale: Sequence[str], labels: Sequence[str]) -> str | No
 
 def decode(text: str, *, strict: bool = True) -> Any:
     """A JSON value; NaN and Infinity raise if strict, else they become None. Raises ValueError, also for a duplicate key."""
-    try:
-        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse if strict else lambda _: None)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    return decode_json(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse if strict else lambda _: None)
 
 
 def _refuse(constant: str) -> Any:

@@ -27,6 +27,7 @@ from agents.inputs.datum import (
     moment_text,
     to_table,
 )
+from domain.text import decode_json
 
 FORMAT = 1
 MASK = "ASSET"
@@ -105,7 +106,7 @@ class Snapshot:
     def from_bytes(cls, raw: bytes) -> Snapshot:
         """Raises SnapshotError if the bytes are not a snapshot, LookAhead for a row that came too late."""
         try:
-            return _from_dict(json.loads(raw))
+            return _from_dict(decode_json(raw))
         except (ValueError, KeyError, TypeError) as problem:
             raise SnapshotError(f"these bytes are not a snapshot of format {FORMAT}: {problem}") from problem
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from agents.types import Part, ToolCall, ToolSpec
+from domain.text import decode_json
 
 
 def join(parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -59,7 +59,7 @@ def _assistant_message(part: Part, parsed_arguments: bool) -> Any:
 
 def _arguments(call: ToolCall) -> dict[str, Any]:
     try:
-        arguments = json.loads(call.arguments)
+        arguments = decode_json(call.arguments)
     except ValueError:
         arguments = None
     return arguments if isinstance(arguments, dict) else {"unreadable": call.arguments}

@@ -13,7 +13,7 @@ import httpx
 from agents.llms.messages import join
 from agents.llms.ollama_server import LOAD_PARAMETERS, ModelDetails
 from agents.llms.tokens import estimate_request
-from agents.llms.wire import note_sent, token_count, valid_utf8
+from agents.llms.wire import note_sent, token_count
 from agents.types import Answer, Request, Timing, ToolCall
 from domain.usage import Usage
 
@@ -101,8 +101,8 @@ class Stream:
         finish_reason = "repeated" if self.is_stopped_loop else _finish_reason(self.last, bool(self.tool_calls))
         is_cut = finish_reason in ("length", "repeated") and not self._is_complete(request)
         return Answer(
-            text=valid_utf8("".join(self.text)),
-            reasoning=valid_utf8("".join(self.thoughts)) or None,
+            text="".join(self.text),
+            reasoning="".join(self.thoughts) or None,
             tool_calls=tuple(self.tool_calls),
             finish_reason=finish_reason,
             truncated=is_cut or prompt_was_cut(prompt_tokens, window, request),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agents.llms.failures import failed
-from agents.llms.wire import Wire, token_count, valid_utf8
+from agents.llms.wire import Wire, token_count
 from agents.types import Answer, Timing, ToolCall
 from domain.usage import Usage
 
@@ -184,4 +184,4 @@ def _text(value: Any) -> str:
     """A string, the joined texts of a list of blocks, or an empty string."""
     if isinstance(value, list):
         return "".join(_text(_mapping(block).get("text")) for block in value)
-    return valid_utf8(value) if isinstance(value, str) else ""
+    return value if isinstance(value, str) else ""

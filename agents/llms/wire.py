@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+
+from domain.text import decode_json
 
 _OMITTED = frozenset({"messages", "input", "tools", "prompt", "instructions"})
 
@@ -31,8 +32,8 @@ class Wire:
     def json(self) -> Any:
         """The body as JSON (NaN and Infinity allowed), or None if it is not JSON."""
         try:
-            return json.loads(self.body or b"")
-        except (ValueError, RecursionError):
+            return decode_json(self.body or b"")
+        except ValueError:
             return None
 
 
@@ -66,11 +67,6 @@ def note_sent(body: Mapping[str, Any]) -> None:
     """Record the parameters of a request body at the moment it is sent."""
     if wire := _CURRENT.get():
         wire.sent = {key: _abridged(key, value) for key, value in body.items() if key not in _OMITTED}
-
-
-def valid_utf8(text: str) -> str:
-    """The text with each lone surrogate, which JSON can carry and UTF-8 cannot, replaced by a question mark."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def token_count(value: Any) -> int | None:

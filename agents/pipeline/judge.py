@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from agents.decisions.reading import Reading, read, recover
 from agents.pipeline import prompts, roles
 from agents.pipeline.turn import gather
 from agents.types import Admission, CallSite, Lineup, Part, Pipeline, Request, Result
+from domain.text import decode_json
 
 if TYPE_CHECKING:
     from agents.llms import Clients
@@ -110,7 +110,7 @@ def _text(role_name: str, contestant: Contestant) -> str:
     """A form as later roles read it, so that its raw JSON gives no hint of the model."""
     role = roles.all_roles().get(role_name)
     form = FORMS.get(role.output) if role else None
-    return form.show(json.loads(contestant.parsed)) if form and contestant.parsed else contestant.text
+    return form.show(decode_json(contestant.parsed)) if form and contestant.parsed else contestant.text
 
 
 REPLACEMENT = "[a model]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +18,7 @@ from agents.pipeline import prompts
 from agents.pipeline.flow import Turn, TurnResult
 from agents.pipeline.turn import Context, conclude, free_text, question
 from agents.types import Answer, CallSite, Part, Request, ToolCall, ToolSkill, ToolSpec
+from domain.text import decode_json
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -240,8 +240,8 @@ def _with_results(conversation: _Conversation, answer: Answer, kit: Mapping[str,
 
 def _decoded(text: str) -> dict[str, Any]:
     try:
-        arguments = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
+        arguments = decode_json(text or "{}")
+    except ValueError as error:
         raise ValueError("the arguments are no JSON object") from error
     if not isinstance(arguments, dict):
         raise ValueError("the arguments are no JSON object")

@@ -12,7 +12,6 @@ from agents.decisions.reading import Reading, read, recover, unusable
 from agents.errors import AgentsError, Halt, PipelineError, PromptTooLong
 from agents.inputs.snapshot import Snapshot
 from agents.llms import Clients, ask
-from agents.llms.wire import valid_utf8
 from agents.pipeline import prompts
 from agents.pipeline.flow import Turn, TurnResult
 from agents.types import Admission, Answer, CallSite, Lineup, Model, Part, Pipeline, Request, ToolSkill
@@ -43,12 +42,8 @@ class Context:
     clients: Clients
 
     async def ask(self, site: CallSite, request: Request) -> Answer:
-        """Ask the request's model; the answer is valid UTF-8. Raises what `agents.ask` raises."""
-        answer = await ask(site, request, self.admission, self.clients)
-        calls = tuple(
-            replace(call, name=valid_utf8(call.name), arguments=valid_utf8(call.arguments)) for call in answer.tool_calls
-        )
-        return replace(answer, text=valid_utf8(answer.text), tool_calls=calls)
+        """Ask the request's model. Raises what `agents.ask` raises."""
+        return await ask(site, request, self.admission, self.clients)
 
     def model(self, role: str) -> Model:
         """The model that plays a role. Raises PipelineError if the lineup names none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from agents.errors import SnapshotError, SourceFailed
 from agents.inputs.datum import UTC, Fact
 from agents.sources import STATEMENT_DAYS, Source, SourceRows, SourceSettings, latest
+from domain.text import decode_json
 
 URLS = ("https://www.sec.gov", "https://data.sec.gov")
 SPACING_S = 0.11
@@ -93,7 +93,7 @@ class Edgar(Source):
         now = dt.datetime.now(UTC)
         raw = self._get(url)
         try:
-            document = None if raw is None else json.loads(raw)
+            document = None if raw is None else decode_json(raw)
         except ValueError as problem:
             raise SourceFailed(f"the SEC answered {url} with something that is not JSON; fix: try again later") from problem
         self._keep(name, now, raw or b"null")
@@ -138,7 +138,7 @@ class Edgar(Source):
         if not files:
             return None
         moment = dt.datetime.strptime(files[-1].name.split(".")[-3], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return moment, json.loads(gzip.decompress(files[-1].read_bytes()))
+        return moment, decode_json(gzip.decompress(files[-1].read_bytes()))
 
     def _keep(self, name: str, now: dt.datetime, raw: bytes) -> None:
         if self.settings.cache:

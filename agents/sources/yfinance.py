@@ -15,6 +15,7 @@ from agents.inputs.datum import UTC, Bar, Dividend, Fact, News, Split
 from agents.inputs.sessions import close_of, is_session
 from agents.inputs.text import SUMMARY, TITLE, clean
 from agents.sources import CurrentData, PriceHistory, Source, SourceSettings
+from domain.text import without_surrogates
 
 WAITS_S = (5.0, 20.0, 60.0)
 """Seconds to wait after each rate limit before the next attempt."""
@@ -191,7 +192,7 @@ def _today(ticker: Any, now: dt.datetime) -> CurrentData:
     if shares := info.get("sharesOutstanding"):
         facts.append(Fact("company", "shares_outstanding", "", "", None, now.date(), float(shares), "shares", now))
     news = (_news(item, now) for item in ticker.get_news(count=50))
-    return CurrentData(info.get("longName"), tuple(item for item in news if item), tuple(facts))
+    return CurrentData(without_surrogates(info.get("longName")), tuple(item for item in news if item), tuple(facts))
 
 
 def _frames(ticker: Any) -> list[Any]:

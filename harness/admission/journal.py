@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from agents import Answer, Request, Timing, ToolCall
+from domain.text import decode_json
 from domain.usage import USAGE_FIELDS, Usage
 from harness import version_0_1_0
 from harness.admission.keys import Keys
@@ -47,7 +48,7 @@ class JournalEntry:
         return Answer(
             text=row["response"] or "",
             reasoning=row["reasoning"],
-            tool_calls=tuple(ToolCall(**tool_call) for tool_call in json.loads(row["tool_calls"] or "[]")),
+            tool_calls=tuple(ToolCall(**tool_call) for tool_call in decode_json(row["tool_calls"] or "[]")),
             usage=Usage(*(row[name] for name in USAGE_FIELDS)),
             timing=timing,
             truncated=bool(row["truncated"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from domain.text import decode_json
 from reports.load import among, flow
 from reports.money.breakdown import Total
 from reports.roles.pairs import pairs
@@ -127,7 +127,7 @@ def _form(calls: Sequence[Mapping[Any, Any]], order: int) -> Mapping[str, Any]:
     """The parsed answer in this order; empty if unreadable."""
     raw = next((call["parsed"] for call in calls if call["index"] == order and isinstance(call["parsed"], str)), "{}")
     try:
-        form = json.loads(raw)
+        form = decode_json(raw)
     except ValueError:
         return {}
     return form if isinstance(form, dict) else {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from domain.text import decode_json
 from reports.load import among, messages_of
 from reports.tables import ARROW
 
@@ -108,7 +108,7 @@ def _answer(call: Mapping[Any, Any]) -> PromptAnswer:
 
 def _form(raw: Any) -> Mapping[str, Any] | None:
     try:
-        form = json.loads(raw) if isinstance(raw, str) else None
+        form = decode_json(raw) if isinstance(raw, str) else None
     except ValueError:
         return None
     return form if isinstance(form, dict) else None

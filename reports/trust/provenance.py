@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from domain.text import decode_json
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -123,7 +125,7 @@ def _value(values: Sequence[Any]) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return decode_json(text)
     except ValueError:
         return None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import Answer, CallSite, Pipeline, PromptTooLong, Request, Result
+from agents import Answer, CallSite, Decision, Failure, Part, Pipeline, PromptTooLong, Request, Result, ToolCall
 from agents.decisions.forms import DECISION, FORMS
 from tests.agents.cell import prompt, run
 from tests.fakes.scripted import OpenAdmission, Reply, fill, obedient
@@ -151,3 +151,42 @@ def test_lone_surrogates_reach_no_table() -> None:
     result, _, _ = run(script=script)
     assert result.error is None
     "".join(result.reports.values()).encode()
+
+
+HALF_PAIR = json.dumps(GOOD | {"summary": "half \ud83d pair"})
+
+
+@pytest.mark.parametrize("answer", [HALF_PAIR, f"My answer: {HALF_PAIR}"], ids=["typed", "recovered"])
+def test_half_a_surrogate_pair_spelled_in_ascii_reaches_no_table(answer: str) -> None:
+    result, _ = decide_with(answer)
+
+    assert result.decision is not None
+    assert result.decision.rationale == "half ? pair\n\nThe trend holds."
+    "".join(result.parsed.values()).encode()
+
+
+def test_half_a_surrogate_pair_in_the_arguments_of_a_tool_reaches_no_prompt() -> None:
+    tools = Pipeline(inputs="tools", analysts=("market",))
+    call = ToolCall("call_\ud83d", "get_indicator", '{"name": "rsi \\ud83d"}')
+
+    def script(site: CallSite, request: Request) -> Reply:
+        if site.role != "market_analyst":
+            return obedient(site, request)
+        return Answer("", tool_calls=(call,), finish_reason="tool_calls") if site.index == 0 and request.tools else "Even."
+
+    result, admission, _ = run(tools, script)
+
+    assert result.error is None
+    assert all(part.text.encode() and part.message_id for call in admission.calls for part in call.request.parts if part.text)
+    assert result.tool_skill.bad_arguments == 1
+
+
+def test_text_of_a_custom_pipeline_and_of_a_failure_is_valid_utf8() -> None:
+    result = Result(
+        Decision("Hold", "half \ud83d"), "typed", reports={"trader": "\ud83d"}, parsed={"trader/0/primary/0": '"\ude00"'}
+    )
+
+    assert result.decision is not None
+    assert (result.decision.rationale, result.reports["trader"], *result.parsed.values()) == ("half ?", "?", '"?"')
+    assert Failure("bad_request", "no \ud83d", "Odd").message == "no ?"
+    assert Part("user", "a replayed \ud83d prompt").text == "a replayed ? prompt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -154,3 +155,15 @@ def test_packages_that_are_not_installed_are_named_with_the_command_that_install
     assert "No module named 'xllamacpp'" in ended.stderr
     assert "pip install 'bokeh-sampledata" in ended.stderr
     assert not (tmp_path / "results" / "tiny").exists()
+
+
+def test_half_a_surrogate_pair_in_a_decision_ends_as_a_readable_receipt(lab: Lab) -> None:
+    lab.experiment(arms={"own": {"all": "own"}})
+    form = {"summary": "half \ud83d pair", "thesis": "t", "rating": "Hold", "confidence": 62, "target_price": 600.0}
+    answer = {"text": json.dumps(form | {"horizon": "4 weeks"})}
+    lab.fake.control(rules=[{"do": answer, "contains": '"target_price"'}])
+
+    lab.run("--yes")
+
+    (row,) = lab.rows("cells")
+    assert (row["decision_status"], row["rationale"]) == ("typed", "half ? pair\n\nt")
