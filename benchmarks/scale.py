@@ -115,7 +115,7 @@ def _work(url: str, run_id: str, queue: str, count: int) -> None:
                 continue
             with client.pipeline(transaction=False) as pipe:
                 for raw in client.hmget(f"{NAMESPACE}:{queue}.msgs", taken):
-                    cell = Cell.from_json(json.loads(raw)["args"][1])
+                    cell = Cell.from_json(json.loads(raw)["args"][2])
                     pipe.xadd(control.events_key(run_id), asdict(CellEvent(cell.cell_id, "ok")))
                 pipe.hdel(f"{NAMESPACE}:{queue}.msgs", *taken)
                 pipe.execute()

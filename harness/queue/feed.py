@@ -84,7 +84,7 @@ class Feed:
         return sum(waiting(self._broker, self._queue(pool, alone=alone)) for alone in (False, True))
 
     def _send(self, pool: str, cell: Cell) -> None:
-        send(self._broker, self._queue(pool), self._run.run_id, cell)
+        send(self._broker, self._queue(pool), self._run.run_id, cell.cell_id, cell.to_json())
 
     def _queue(self, pool: str, *, alone: bool = False) -> str:
         return queue_name(self._run.run_id, self._run.code, pool, alone=alone)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
 SILENT_DEATHS = 3
-"""Deaths that no supervisor reported (the machine went down) after which a cell runs alone."""
+"""Deaths that no supervisor reported (the machine went down) until a cell runs alone."""
 _LEAVE = "return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])"
 _BURY = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -37,11 +37,6 @@ class PastAttempts:
 
     deaths: int
     deaths_alone: int
-    is_suspect: bool
-
-    @property
-    def must_run_alone(self) -> bool:
-        return self.is_suspect or self.deaths >= SILENT_DEATHS
 
     @property
     def is_poison(self) -> bool:
@@ -70,12 +65,20 @@ async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> Pas
     pipeline.hset(running_key(run_id), cell_id, entry)
     pipeline.hget(_deaths_key(run_id, alone=False), cell_id)
     pipeline.hget(_deaths_key(run_id, alone=True), cell_id)
-    pipeline.sismember(_alone_key(run_id), cell_id)
-    left, _, deaths, alone, suspect = await pipeline.execute()
+    left, _, deaths, alone = await pipeline.execute()
     died, died_alone = (1, int(json.loads(left)["alone"])) if left else (0, 0)
     if died:
         await _count_death(redis, run_id, cell_id, alone=bool(died_alone))
-    return PastAttempts(int(deaths or 0) + died, int(alone or 0) + died_alone, bool(suspect))
+    return PastAttempts(int(deaths or 0) + died, int(alone or 0) + died_alone)
+
+
+def must_run_alone(client: Redis, run_id: str, cell_id: str) -> bool:
+    """Whether the cell is a suspect, or died too often; a death that nobody reported is counted when the cell runs again."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.sismember(_alone_key(run_id), cell_id)
+    pipeline.hget(_deaths_key(run_id, alone=False), cell_id)
+    is_suspect, deaths = pipeline.execute()
+    return bool(is_suspect) or int(deaths or 0) >= SILENT_DEATHS - 1
 
 
 async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: bool) -> None:

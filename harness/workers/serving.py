@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from harness.admission.cell_session import CellSession
-    from harness.workers.prometheus import PrometheusMetrics
+    from harness.workers.middleware import Metrics
 
 
 STARTS_AT_ONCE = 2
@@ -78,7 +78,6 @@ class StartThrottle:
 
 
 _log = logging.getLogger(__name__)
-PAUSED_RETRY_S = 1.0
 TROUBLE_RETRY_S = 5.0
 _STANDBY_MS = 1_000
 _LOGGED = ("cell_id", "arm", "case_id", "repeat", "status", "decision_status", "llm_calls", "service_s", "cost_usd", "error")
@@ -95,7 +94,7 @@ class ServedRun:
         worker: str,
         *,
         alone: bool,
-        metrics: PrometheusMetrics | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """`alone`: this process runs one suspect cell at a time."""
         experiment_dir = Path(info.experiment_dir) if info.experiment_dir and Path(info.experiment_dir).is_dir() else None
@@ -162,10 +161,6 @@ class ServedRun:
             start_slot.leave()
 
     async def _take(self, queue: str, cell: Cell, start_slot: StartSlot) -> Requeue | None:
-        if self.wish == control.STOP:
-            raise Draining("the run is stopping")
-        if self.wish == control.PAUSE or self.is_draining:
-            return Requeue(queue, PAUSED_RETRY_S)
         receipt, attempts = await asyncio.to_thread(self._look_up, cell.cell_id)
         if receipt is not None:
             await self._publish(cell, receipt["status"])
@@ -189,8 +184,6 @@ class ServedRun:
             if has_ended:
                 ended = True
                 return Requeue(queue)
-            if past.must_run_alone and not past.is_poison and not self._alone:
-                return Requeue(f"{queue}.alone")
             async with self._model_loader.loaded(cell):
                 attempt = self._attempt(cell, gate, start_slot)
                 result = await (give_up(attempt) if past.is_poison else self._execute(attempt))

@@ -86,6 +86,8 @@ def start(*, as_json: bool) -> PatientHandler:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    # Dramatiq would log each skipped message whole.
+    logging.getLogger("dramatiq.worker.WorkerThread").setLevel(logging.ERROR)
     logging.getLogger("harness").setLevel(logging.INFO if as_json else logging.WARNING)
     return handler
 

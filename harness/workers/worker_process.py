@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 import dramatiq
@@ -17,7 +17,7 @@ from harness.queue import control, registry
 from harness.queue.broker import Requeue, make_broker, serve_queue
 from harness.queue.registry import RunInfo
 from harness.workers.config import Deadline, WorkerConfig
-from harness.workers.prometheus import PrometheusMetrics
+from harness.workers.middleware import PAUSED_RETRY_S, DeathCount, MaximumAge, Metrics, Pause, Requeues, Shutdown
 from harness.workers.serving import ServedRun
 
 _log = logging.getLogger(__name__)
@@ -39,12 +39,10 @@ class WorkerProcess:
         self._name = name
         self._runs: dict[str, ServedRun] = {}
         self._refused: set[str] = set()
-        self._left: set[str] = set()
-        """Runs that ended or lost their runner, with cells still running."""
-        self._done = 0
-        self._busy_at = time.monotonic()
-        self._is_stopping = False
-        self._metrics: PrometheusMetrics | None = None
+        self._metrics = Metrics(config.metrics_port) if config.metrics_port is not None else None
+        self._age = MaximumAge(config.restart_after, IDLE_ALONE_S if alone else math.inf)
+        self._shutdown = Shutdown(self._runs)
+        self._pause = Pause(self._runs)
 
     def run(self) -> None:
         """Serve until stopped or replaced."""
@@ -52,13 +50,13 @@ class WorkerProcess:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.add_signal_handler(signal.SIGTERM, self._stop)
+        self._loop.add_signal_handler(signal.SIGTERM, self._shutdown.request)
         self._redis = AsyncRedis.from_url(self._config.broker)
-        self._broker = make_broker(self._config.broker)
+        # The first two count every message, so they come before those that may skip one.
+        counting = [self._age, self._metrics] if self._metrics else [self._age]
+        middleware = [*counting, self._shutdown, self._pause, DeathCount(alone=self._alone), Requeues()]
+        self._broker = make_broker(self._config.broker, middleware)
         self._worker = self._start()
-        if self._config.metrics_port is not None:
-            self._metrics = PrometheusMetrics()
-            self._metrics.listen(self._config.metrics_port)
         try:
             await self._serve()
             await self._leave()
@@ -75,26 +73,15 @@ class WorkerProcess:
 
     async def _serve(self) -> None:
         looked_at = 0.0
-        while not self._is_over():
+        while not self._shutdown.is_requested and not self._age.is_reached:
             if not self._runs or time.monotonic() - looked_at >= LOOK_S:
                 await self._look()
                 looked_at = time.monotonic()
             self._beat()
             await asyncio.sleep(BEAT_S)
 
-    def _is_over(self) -> bool:
-        retired = self._done >= self._config.restart_after
-        idle = self._alone and not self._active and time.monotonic() - self._busy_at > IDLE_ALONE_S
-        return self._is_stopping or retired or idle
-
-    @property
-    def _active(self) -> int:
-        return sum(len(run.active) for run in self._runs.values())
-
     def _beat(self) -> None:
         left_s = min((run.time_left_s() for run in self._runs.values()), default=float("inf"))
-        if self._metrics:
-            self._metrics.active(self._active)
         self._deadline.set(time.monotonic() + left_s)
 
     async def _look(self) -> None:
@@ -103,10 +90,10 @@ class WorkerProcess:
             announced = await registry.announced_runs(self._redis)
             for run_id in announced.keys() - self._runs.keys() - self._refused:
                 await self._start_serving(RunInfo.from_json(announced[run_id]))
-            for run_id, run in self._runs.items():
+            for run_id in self._runs.keys() & announced.keys():
+                run = self._runs[run_id]
                 run.wish = control.parse_request(await self._redis.get(control.control_key(run_id)))
-            for run_id in self._left & announced.keys():
-                self._fetch_for(self._runs[run_id])
+                self._pause.read(run.queue(self._pool, alone=self._alone), run.wish)
             for run_id in self._runs.keys() - announced.keys():
                 await self._stop_serving(run_id)
         except (RedisError, OSError) as error:
@@ -125,50 +112,26 @@ class WorkerProcess:
         run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
         run.beat = self._beat
         self._runs[info.run_id] = run
-        self._fetch_for(run)
-
-    def _fetch_for(self, run: ServedRun) -> None:
-        """Consume the run's queue. Dramatiq must forget the queue first if the run was served before."""
-        self._left.discard(run.info.run_id)
         queue = run.queue(self._pool, alone=self._alone)
-        for name in (queue, f"{queue}.DQ"):
-            self._worker.consumers.pop(name, None)
-            self._broker.queues.discard(name)
-            self._broker.delay_queues.discard(name)
-        serve_queue(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
+        if queue not in self._broker.get_declared_queues():
+            serve_queue(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
 
     async def _stop_serving(self, run_id: str) -> None:
         """Start no further cell of a run that ended or lost its runner; running cells go on."""
         run = self._runs[run_id]
         run.wish = control.PAUSE
-        self._left.add(run_id)
-        queue = run.queue(self._pool, alone=self._alone)
-        for name in (queue, f"{queue}.DQ"):
-            if consumer := self._worker.consumers.get(name):
-                consumer.stop()
+        self._pause.leave(run.queue(self._pool, alone=self._alone))
         if not run.active:
             await run.aclose()
             del self._runs[run_id]
-            self._left.discard(run_id)
 
-    def _handle(self, queue: str, run_id: str, text: str) -> Requeue | None:
+    def _handle(self, queue: str, run_id: str, text: str) -> None:
         """Called in a dramatiq thread, which waits while the cell runs on the event loop."""
         run = self._runs.get(run_id)
-        return None if run is None else self._on_loop(self._count(run.take(queue, text)))
-
-    def _on_loop(self, work: Coroutine[Any, Any, Requeue | None]) -> Requeue | None:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _count(self, work: Coroutine[Any, Any, Requeue | None]) -> Requeue | None:
-        requeue = await work
-        self._done += requeue is None
-        self._busy_at = time.monotonic()
-        return requeue
-
-    def _stop(self) -> None:
-        self._is_stopping = True
-        for run in self._runs.values():
-            run.is_draining = True
+        if run is None:
+            raise Requeue(queue, PAUSED_RETRY_S)
+        if requeue := asyncio.run_coroutine_threadsafe(run.take(queue, text), self._loop).result():
+            raise requeue
 
     async def _leave(self) -> None:
         """Start nothing new, let running cells end; fetched messages go back."""
