@@ -327,6 +327,8 @@ class ToolSkill:
     unknown_tool: int = 0
     bad_arguments: int = 0
     capped_rounds: int = 0
+    written_calls: int = 0
+    """Calls written as text, which nothing runs; part of `calls`."""
 
     def __add__(self, other: ToolSkill) -> ToolSkill:
         return ToolSkill(
@@ -335,6 +337,7 @@ class ToolSkill:
             unknown_tool=self.unknown_tool + other.unknown_tool,
             bad_arguments=self.bad_arguments + other.bad_arguments,
             capped_rounds=self.capped_rounds + other.capped_rounds,
+            written_calls=self.written_calls + other.written_calls,
         )
 
 

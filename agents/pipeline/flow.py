@@ -42,7 +42,7 @@ class TurnResult:
     note: str = ""
     """A caveat for later roles: cut off, refused, empty, or not in the required form."""
     status: str = "typed"
-    """For a form one of DECISION_STATUSES; for free text typed, truncated, refused or missing."""
+    """For a form one of DECISION_STATUSES; for free text typed, truncated, refused, missing, or unparsed if it is no report."""
     value: Value | None = None
     """The typed object of a form."""
     parsed: Mapping[str, str] = field(default_factory=dict)

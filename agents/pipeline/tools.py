@@ -14,7 +14,7 @@ from agents.errors import ModelCallError, PipelineError, Unsupported
 from agents.inputs import views
 from agents.inputs.snapshot import Snapshot
 from agents.llms import estimate_tokens
-from agents.pipeline import prompts
+from agents.pipeline import prompts, written_calls
 from agents.pipeline.flow import Turn, TurnResult
 from agents.pipeline.turn import Context, conclude, free_text, question
 from agents.types import Answer, CallSite, Part, Request, ToolCall, ToolSkill, ToolSpec
@@ -166,11 +166,16 @@ async def research(ctx: Context, turn: Turn) -> TurnResult:
     for index in range(ctx.pipeline.tool_rounds):
         site = CallSite(turn.role.name, turn.round, "tool_round", index)
         answer = await _ask(ctx, site, _request(ctx, turn, conversation, kit))
-        if not answer.tool_calls:
-            return await _report(ctx, turn, conversation, answer)
-        conversation = _with_results(conversation, answer, kit)
+        if answer.tool_calls:
+            conversation = _with_results(conversation, answer, kit)
+            continue
+        written = written_calls.count(answer.text, kit)
+        if not written or conversation.skill.written_calls:
+            return _checked(await _report(ctx, turn, conversation, answer), kit)
+        conversation = _with_reminder(conversation, answer, written)
     stop = Part("user", "# Tools\nNo more calls: write your answer now, from what you have.")
-    return await conclude(ctx, turn, (*conversation.parts, stop), conversation.skill + ToolSkill(capped_rounds=1))
+    skill = conversation.skill + ToolSkill(capped_rounds=1)
+    return _checked(await conclude(ctx, turn, (*conversation.parts, stop), skill), kit)
 
 
 async def _ask(ctx: Context, site: CallSite, request: Request) -> Answer:
@@ -221,6 +226,24 @@ async def _report(ctx: Context, turn: Turn, conversation: _Conversation, answer:
     return await conclude(ctx, turn, (*conversation.parts, *notes, task), conversation.skill)
 
 
+def _with_reminder(conversation: _Conversation, answer: Answer, written: int) -> _Conversation:
+    """The conversation after calls that were written as text: one request more, with the reason."""
+    reminder = Part("user", f"# Tools\nThat was text, so nothing was called. {_HOW_TO_CALL}")
+    skill = conversation.skill + ToolSkill(calls=written, written_calls=written)
+    return replace(conversation, parts=(*conversation.parts, Part("assistant", answer.text), reminder), skill=skill)
+
+
+def _checked(result: TurnResult, kit: Mapping[str, BaseTool]) -> TurnResult:
+    """A report that is still a written tool call is counted and marked: it is no report."""
+    written = written_calls.count(result.text, kit)
+    if not written or result.status != "typed" or result.value is not None:
+        return result
+    skill = result.skill + ToolSkill(calls=written, written_calls=written)
+    return replace(result, status="unparsed", note=_NO_REPORT, skill=skill)
+
+
+_HOW_TO_CALL = "Call a tool in the format of tool calls, or write your answer without calling one."
+_NO_REPORT = "Attention: this is a tool call written as text, which ran nothing; there is no report from this role."
 _NOT_SHOWN = "not shown: the token budget of tool results is used up; write your answer from what you have"
 _NOT_RUN = f"not run: at most {_MAX_CALLS} calls in one answer"
 

@@ -144,3 +144,14 @@ def test_a_broken_server_ends_the_cell_with_every_call_recorded(fake_models: Fak
     assert isinstance(result.error, ModelCallError)
     assert [call.site.role for call in admission.calls if call.failure] == ["bear"]
     assert list(result.reports)[-1] == "bull/1"
+
+
+@pytest.mark.parametrize("provider", ["compatible", "ollama"])
+def test_tool_calls_that_a_server_passes_on_as_text_are_asked_once_more(fake_models: FakeModels, provider: str) -> None:
+    text = '<tool_call>\n{"name": "get_prices", "arguments": {"sessions": 5}}\n</tool_call>'
+    fake_models.control(rules=[{"contains": "fetch what you need with the tools", "times": 1, "do": {"text": text}}])
+    server, params = servers(fake_models)[provider]
+    result, _ = case_with(server, Pipeline(inputs="tools", analysts=("market",)), **params)
+    assert result.error is None
+    assert (result.tool_skill.calls, result.tool_skill.written_calls) == (1, 1)
+    assert "<tool_call>" not in result.reports["market_analyst"]

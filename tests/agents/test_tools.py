@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from agents import Answer, CallSite, Pipeline, Request, ToolCall, ToolSkill, Unsupported
 from agents.pipeline.tools import spec, toolkit
 from tests.agents.cell import prompt, run, snapshot
@@ -143,3 +147,55 @@ def test_the_tools_of_every_field_serve_the_snapshot() -> None:
         assert isinstance(tool.invoke(arguments.get(name, {})), str)
         assert spec(tool).parameters["additionalProperties"] is False
         assert spec(tool).description
+
+
+WRITTEN = [
+    '{"name": "get_prices", "arguments": {"sessions": 5}}',
+    '```json\n{"name": "get_prices", "parameters": {"sessions": 5}}\n```',
+    '<tool_call>\n{"name": "get_prices", "arguments": {"sessions": 5}}\n</tool_call>',
+    "<|python_tag|>get_prices(sessions=5)",
+    '<|python_tag|>{"name": "get_weather", "parameters": {}}',
+    '[TOOL_CALLS][{"name": "get_prices", "arguments": {"sessions": 5}}]',
+    "<function=get_prices><parameter=sessions>5</parameter></function>",
+    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_prices",
+    'I look at the prices first.\n{"function": "get_prices", "args": {"sessions": 5}}',
+    '{"type": "function", "function": {"name": "get_weather", "arguments": "{}"}}',
+    "get_prices(sessions=5)",
+    "{'name': 'get_prices', 'arguments': {'sessions': 5}}",
+]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_tool_call_written_as_text_is_counted_and_asked_once_more(text: str) -> None:
+    replies: Iterator[Reply] = iter(
+        [text, Answer("", tool_calls=(ToolCall("c", "get_prices", "{}"),)), "The close stands at 208.99."]
+    )
+    result, admission, _ = run(
+        TOOLS, lambda site, request: next(replies) if "analyst" in site.role else obedient(site, request)
+    )
+    assert result.reports["market_analyst"] == "The close stands at 208.99."
+    assert result.tool_skill == ToolSkill(calls=2, valid=1, written_calls=1)
+    assert "nothing was called" in admission.calls[1].request.parts[-1].text
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_model_that_only_writes_calls_is_asked_twice_and_leaves_no_report(text: str) -> None:
+    result, admission, _ = run(TOOLS, lambda site, request: text if "analyst" in site.role else obedient(site, request))
+    assert len([call for call in admission.calls if call.site.role == "market_analyst"]) == 2
+    assert (result.tool_skill.valid, result.tool_skill.written_calls) == (0, 2)
+    assert "there is no report from this role" in prompt(admission, "bull", round=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The close stands at 208.99; get_prices(sessions=5) showed no gap.",
+        '{"trend": "up", "name": "Apple Inc."}',
+        "The function of the 50-day average is support.",
+        "I used the tool get_prices. The name of the game is momentum.",
+    ],
+)
+def test_a_report_that_mentions_a_tool_is_a_report(text: str) -> None:
+    result, _, _ = run(TOOLS, lambda site, request: text if "analyst" in site.role else obedient(site, request))
+    assert result.reports["market_analyst"] == text
+    assert result.tool_skill == ToolSkill()
