@@ -89,7 +89,7 @@ class Run:
 
     @property
     def started_on(self) -> dt.date | None:
-        """The day on which it began; None where the manifest does not tell."""
+        """The day on which it began; None if the manifest has none."""
         try:
             return dt.datetime.fromisoformat(str(self.manifest.get("started_at"))).date()
         except ValueError:

@@ -20,6 +20,8 @@ approximate (benchmarks/statistics.py). Printed intervals are 95 %."""
 POWER = 0.8
 WORDS = ("cannot tell", "not worse", "worse", "better", "equivalent")
 CANNOT_TELL, NOT_WORSE, WORSE, BETTER, EQUIVALENT = range(5)
+UNDECIDED = WORDS[CANNOT_TELL]
+"""The word without a settled claim."""
 MOST_CASES = 10_000_000
 
 Family = Sequence[Sequence[float]]
@@ -98,7 +100,7 @@ def verdicts(questions: Mapping[str, Question], usd_per_case: float | None) -> d
 def _verdict(question: Question, level: float, p: float, p_holm: float, usd_per_case: float | None) -> Verdict:
     word = WORDS[int(word_index(question.benefit, question.sample_margin, level))]
     verdict = Verdict(word, question.margin, p, p_holm, question.published(detectable(question.benefit)))
-    if word != WORDS[CANNOT_TELL]:
+    if word != UNDECIDED:
         return verdict
     more_cases = _more_cases(question)
     more_usd = None if more_cases is None or usd_per_case is None else more_cases * usd_per_case
@@ -108,7 +110,7 @@ def _verdict(question: Question, level: float, p: float, p_holm: float, usd_per_
 def _without_test(question: Question) -> Verdict:
     one_date = "one date only, and cases of one date count as one" if question.test is not None else ""
     reason = question.reason or one_date or "no case has a known value of both arms"
-    return Verdict(WORDS[CANNOT_TELL], question.margin, math.nan, math.nan, reason=reason)
+    return Verdict(UNDECIDED, question.margin, math.nan, math.nan, reason=reason)
 
 
 # --- tests -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.answer import wording
+from reports.verdict import UNDECIDED
 
 if TYPE_CHECKING:
     from reports.answer.findings import Comparison, Findings, MetricRow
@@ -23,7 +24,7 @@ class Brief:
 
     arm: str
     word: str
-    """worse | as good | cannot tell | not asked, over all declared metrics of quality."""
+    """worse | as good | UNDECIDED | not asked, over all declared metrics of quality."""
     text: str
 
 
@@ -61,8 +62,8 @@ def _all_costs(findings: Findings, arm_briefs: list[Brief]) -> str:
 
 
 def _all_quality(findings: Findings, arm_briefs: list[Brief]) -> str:
-    by_word = {word: [brief.arm for brief in arm_briefs if brief.word == word] for word in ("as good", "worse", "cannot tell")}
-    unsure = len(by_word["cannot tell"])
+    by_word = {word: [brief.arm for brief in arm_briefs if brief.word == word] for word in ("as good", "worse", UNDECIDED)}
+    unsure = len(by_word[UNDECIDED])
     cases = f"{findings.cases:,} {'case does' if findings.cases == 1 else 'cases do'} not settle yet"
     parts = (
         f"as good within the margins: {_named(by_word['as good'])}" if by_word["as good"] else "",
@@ -126,7 +127,7 @@ def _quality(judged: list[tuple[MetricRow, Comparison]]) -> tuple[str, str]:
     by_word: dict[str, list[tuple[MetricRow, Comparison]]] = {}
     for row, comparison in judged:
         by_word.setdefault(comparison.verdict.word if comparison.verdict else "", []).append((row, comparison))
-    worse, better, unsure = (by_word.get(word, []) for word in ("worse", "better", "cannot tell"))
+    worse, better, unsure = (by_word.get(word, []) for word in ("worse", "better", UNDECIDED))
     settled = by_word.get("equivalent", []) + by_word.get("not worse", [])
     if not judged:
         return "not asked", "the experiment asks nothing about how good it is"
@@ -136,7 +137,7 @@ def _quality(judged: list[tuple[MetricRow, Comparison]]) -> tuple[str, str]:
         f"as good within its margin on {_count(settled, judged)}" if settled else "",
         _open(unsure, judged),
     )
-    return "worse" if worse else "cannot tell" if unsure else "as good", "; ".join(filter(None, parts))
+    return "worse" if worse else UNDECIDED if unsure else "as good", "; ".join(filter(None, parts))
 
 
 def _open(unsure: list[tuple[MetricRow, Comparison]], judged: list[tuple[MetricRow, Comparison]]) -> str:
@@ -298,10 +299,10 @@ def _apart(row: MetricRow, comparison: Comparison) -> str:
     verdict = comparison.verdict
     if verdict is None:
         return apart
-    if verdict.word != "cannot tell" or verdict.detectable is None:
+    if verdict.word != UNDECIDED or verdict.detectable is None:
         return f"{apart}: {wording.verdict(row.metric, comparison.scale, verdict)}"
     least = wording.detectable(row.metric, comparison.scale, verdict)
-    return f"{apart}: cannot tell; {f'detectable from {least}' if least else 'too few cases for any difference'}"
+    return f"{apart}: {UNDECIDED}; {f'detectable from {least}' if least else 'too few cases for any difference'}"
 
 
 def _less_or_more(comparison: Comparison) -> str:

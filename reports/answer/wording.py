@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.format import THIN, percent_text, seconds_text, significant, usd_text
-from reports.verdict import LEVEL, POWER, Verdict
+from reports.verdict import LEVEL, POWER, UNDECIDED, Verdict
 
 if TYPE_CHECKING:
     from reports.metrics.registry import Metric
@@ -76,9 +76,9 @@ def verdict(metric: Metric, scale: str, given: Verdict) -> str:
         return f"equivalent within {size(metric.unit, scale, given.margin)}"
     if given.word == "not worse" and given.margin is not None:
         return f"not worse than {MINUS}{size(metric.unit, scale, given.margin)}"
-    if given.word != "cannot tell":
+    if given.word != UNDECIDED:
         return given.word
-    return f"cannot tell ({given.reason or _lacking(metric, scale, given)})"
+    return f"{UNDECIDED} ({given.reason or _lacking(metric, scale, given)})"
 
 
 def more_cases(verdict: Verdict) -> str:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from reports.answer import wording
 from reports.format import known, unknown
+from reports.verdict import UNDECIDED
 
 if TYPE_CHECKING:
     from reports.answer.findings import Comparison
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from reports.stats.estimate import Estimate
     from reports.verdict import Verdict
 
-TONES = {"better": "good", "equivalent": "good", "not worse": "good", "worse": "bad", "cannot tell": "idle"}
+TONES = {"better": "good", "equivalent": "good", "not worse": "good", "worse": "bad", UNDECIDED: "idle"}
 """verdict -> CSS class of its pill, which always contains the word."""
 
 

@@ -16,6 +16,7 @@ from reports.load import flow
 from reports.page import html
 from reports.roles import hybrid, judges, likeness, replays, swaps
 from reports.stats.estimate import Estimate
+from reports.verdict import UNDECIDED
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 WORST = 8
 """Invented figures listed per arm."""
-_WORDS = {"move": "may move", "keep": "keep", "open": "cannot tell"}
+_WORDS = {"move": "may move", "keep": "keep", "open": UNDECIDED}
 _MINUS = "\u2212"
 _WRITERS: dict[str, Callable[[float], str]] = {
     "usd": usd_text,
