@@ -121,7 +121,7 @@ def experience(calls: Sequence[Mapping[str, Any]]) -> Experience:
             "arm": call["cell"].arm, "fingerprint": call["cell"].fingerprint, "model": _key(call),
             "input_tokens": call["read"], "cached_tokens": call["cached"], "output_tokens": call["written"],
             "duration_s": 1.0, "load_s": np.nan, "prefill_s": np.nan, "decode_s": np.nan,
-            "counted": 0.0, "has_tokenizer": True,
+            "counted": 0.0, "has_tokenizer": True, "is_whole": True,
         }
         for call in calls
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.errors import ModelCallError, PromptTooLong, Unsupported
 from agents.llms.failures import classify, without_keys
+from agents.llms.prompt_cuts import PromptCheck
 from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import tapped
@@ -29,6 +30,7 @@ class Clients:
         self._servers = dict(servers)
         self._owner = owner
         self._providers: dict[str, Provider] = {}
+        self._prompt_check = PromptCheck()
         _disable_tracing()
 
     def provider(self, model: Model) -> Provider:
@@ -37,6 +39,11 @@ class Clients:
         if server.name not in self._providers:
             self._providers[server.name] = _build(server, self._owner)
         return self._providers[server.name]
+
+    def checked(self, request: Request, answer: Answer) -> Answer:
+        """The answer, marked as truncated if its server cut the prompt."""
+        is_cut = not answer.truncated and self._prompt_check.was_cut(request, answer.usage)
+        return replace(answer, truncated=True) if is_cut else answer
 
     async def warm(self, model: Model) -> Warmth:
         """Load a model outside any timing; pass the result to `release` at the end of its arm."""
@@ -116,6 +123,8 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
     while True:
         permit = await admission.admit(site, request, worst)
         call = await _send_or_discard(site, request, permit, admission, provider)
+        if call.answer is not None:
+            call = replace(call, answer=clients.checked(request, call.answer))
         wait_s = await admission.record(call)
         if call.answer is not None:
             return call.answer

@@ -135,7 +135,19 @@ _PLANNED = ("primary", "tool_round")
 MOST_RUNS = 20
 CALIBRATION = "calibration.jsonl"
 _COLUMNS = (
-    *("role", "kind", "outcome", "provider", "model_requested", "params", "cell_id", "arm", "message_ids"),
+    *(
+        "role",
+        "kind",
+        "outcome",
+        "truncated",
+        "finish_reason",
+        "provider",
+        "model_requested",
+        "params",
+        "cell_id",
+        "arm",
+        "message_ids",
+    ),
     *("input_tokens", "cached_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
 )
 
@@ -209,12 +221,12 @@ def of_calls(calls: pd.DataFrame, runs: int, biases: Mapping[str, tuple[float, .
     primary = answered[answered["kind"] == "primary"]
     return Experience(
         roles={(str(model), str(role)): _measured(group) for (model, role), group in primary.groupby(["model", "role"])},
-        inputs=_inputs(primary),
+        inputs=_inputs(primary[primary["is_whole"]]),
         cells={str(key): _scatter(group) for key, group in answered.groupby("model")},
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={(str(key), str(role)): _extra(group) for (key, role), group in calls.groupby(["model", "role"])},
         biases=biases,
-        input_ratio=settled_ratios(answered),
+        input_ratio=settled_ratios(answered[answered["is_whole"]]),
         runs=runs,
     )
 
@@ -257,10 +269,18 @@ def _calls(run: Folder) -> pd.DataFrame | None:
     frame = frame[~frame["kind"].isin(["replay", "judge"])].reset_index(drop=True)
     if frame.empty:
         return None
+    frame = _with_whole_prompts(frame)
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
     frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
     return settled_runs(run, frame)
+
+
+def _with_whole_prompts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Calls whose prompt the server cut say nothing about a plan; of those that reached their cap the output does."""
+    truncated = frame["truncated"].fillna(False).astype(bool)
+    at_cap = frame["finish_reason"].eq("length")
+    return frame.assign(is_whole=~truncated)[~truncated | at_cap].reset_index(drop=True)
 
 
 def _plain(params: str | None) -> dict[str, Any]:

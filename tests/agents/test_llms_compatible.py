@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from agents import Model, Part, Request, Server, ToolCall, ToolSpec, probe
-from tests.agents.admissions import RATING, answered, asked, cause, question
+from agents import CallSite, Clients, Model, Part, Request, Server, ToolCall, ToolSpec, ask, probe
+from tests.agents.admissions import RATING, OpenAdmission, answered, asked, cause, question
 from tests.fakes.process import FakeModels
 
 LOCAL = Model("local", "openai_compatible", "fake-model", {"max_output_tokens": 500, "temperature": 0.7, "seed": 3}, "vllm")
@@ -169,3 +170,46 @@ def test_an_instance_of_the_fakes_obeys_its_schema(fake_models: FakeModels) -> N
     for ticker in ("AAPL", "MSFT", "JPM", "XOM"):
         answer = answered(fake_models.compatible(), question(LOCAL, ticker, schema=RATING))
         jsonschema.validate(json.loads(answer.text), dict(RATING))
+
+
+PROMPT = "The close stands at 208.99 and the volume fell. " * 200
+"""About 2,600 tokens."""
+
+
+@pytest.mark.parametrize("reported", [1024, 514])
+@pytest.mark.parametrize("provider", ["openai_compatible", "openai"])
+def test_a_prompt_that_the_server_cut_is_never_a_whole_answer(fake_models: FakeModels, provider: str, reported: int) -> None:
+    """Ollama behind /v1: 0.17.0 reported 1,024 of 2,733 tokens, 0.32.15 reported 514 of 2,693."""
+    fake_models.rule(text='{"rating": "Buy", "rationale": "cheap", "confidence": 80}', input_tokens=reported)
+    server = Server("vllm", provider, fake_models.url, api_key="sk")
+    answer = answered(server, question(replace(LOCAL, provider=provider), PROMPT, schema=RATING))
+    assert (answer.truncated, answer.finish_reason, answer.usage.input_tokens) == (True, "stop", reported)
+
+
+@pytest.mark.parametrize("told", [{"input_tokens": 0}, {"usage": False}, {"input_tokens": 1700}])
+def test_an_unknown_count_and_another_tokenizer_are_no_cut(fake_models: FakeModels, told: dict[str, Any]) -> None:
+    fake_models.rule(**told)
+    assert not answered(fake_models.compatible(), question(LOCAL, PROMPT)).truncated
+
+
+def test_cache_reads_belong_to_the_prompt_and_count_once(fake_models: FakeModels) -> None:
+    fake_models.rule(input_tokens=2600, cached_tokens=2500)
+    assert not answered(fake_models.compatible(), question(LOCAL, PROMPT)).truncated
+    fake_models.rule(input_tokens=1024, cached_tokens=1000)
+    assert answered(fake_models.compatible(), question(LOCAL, PROMPT)).truncated
+    fake_models.rule(input_tokens=100, cached_tokens=2500)
+    assert not answered(fake_models.compatible(), question(LOCAL, PROMPT)).truncated
+
+
+def test_the_models_own_tokenizer_is_learned_from_its_first_whole_calls(fake_models: FakeModels) -> None:
+    """A prompt of 1.5 times our count was cut if only 0.85 times our count arrived."""
+
+    async def main() -> list[bool]:
+        admission = OpenAdmission()
+        async with Clients({"vllm": fake_models.compatible()}) as clients:
+            for index, reported in enumerate([3900] * 5 + [2200]):
+                fake_models.rule(input_tokens=reported, cached_tokens=0)
+                await ask(CallSite("trader", index), question(LOCAL, PROMPT), admission, clients)
+        return [call.answer.truncated for call in admission.calls if call.answer]
+
+    assert asyncio.run(main()) == [False] * 5 + [True]

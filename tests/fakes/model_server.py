@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.fakes import ollama_wire, openai_rules, openai_wire
-from tests.fakes.answers import prompt_hash, tokens
+from tests.fakes.answers import prompt_hash, prompt_tokens
 from tests.fakes.composing import Composed, PrefixCache, compose
 from tests.fakes.script import Behaviour, Script
 from tests.fakes.truth import Heard, Truth
@@ -164,7 +164,7 @@ class FakeServer:
         prompt = "\n".join(text for _, text in messages)
         heard = self.truth.begin(Heard(request.path, body["model"], prompt_hash(messages)))
         heard.authorization = "authorization" in request.headers
-        heard.input_tokens = tokens(prompt)
+        heard.input_tokens = prompt_tokens(prompt)
         heard.cached_tokens = self._cache.cached_tokens(body["model"], prompt)
         behaviour = self.script.behaviour(request.path, body["model"], prompt)
         if behaviour.vocabulary:

@@ -94,6 +94,9 @@ class ScriptedClients:
     def provider(self, model: Model) -> Any:
         return self
 
+    def checked(self, request: Request, answer: Answer) -> Answer:
+        return answer
+
     def context_window(self, model: Model) -> int | None:
         return self._window
 
