@@ -285,7 +285,7 @@ async def open_session(context: AdmissionContext, cell: Cell, attempts_before: i
     Raises Deferred while another worker holds it, OverBudget if a budget is used up and the cell has no paid call yet.
     """
     models = frozenset(model.alias for model in cell.lineup.values())
-    args = [context.holder, attempts_before, *context.caps.of_cell(models)]
+    args = [context.holder, uuid.uuid4().hex, attempts_before, *context.caps.of_cell(models)]
     reply, *rest = await context.run("open", cell.cell_id, "", args)
     if reply == b"held":
         raise Deferred(f"cell {cell.cell_id[:12]} is held by {rest[0].decode()}", delay_s=RECHECK_S)

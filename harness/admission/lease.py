@@ -85,10 +85,10 @@ def holders(client: Redis, run_id: str) -> list[str]:
 
 def held(client: Redis, run_id: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Those of these cells in flight whose process has a heartbeat (after an outage of Redis it may miss for a moment)."""
-    names = sorted({entry["holder"] for entry in entries.values()})
+    names = sorted({entry.get("holder", "") for entry in entries.values()})
     signs: Any = client.mget([Keys(run_id).alive(name) for name in names]) if names else []
     living = {name for name, sign in zip(names, signs, strict=True) if sign}
-    return {cell_id: entry for cell_id, entry in entries.items() if entry["holder"] in living}
+    return {cell_id: entry for cell_id, entry in entries.items() if entry.get("holder", "") in living}
 
 
 def mark_dead(client: Redis, run_id: str, process: str) -> None:

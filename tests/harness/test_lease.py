@@ -33,6 +33,18 @@ def test_a_cell_is_held_by_one_however_often_its_message_comes(redis_url: str) -
     asyncio.run(scenario())
 
 
+def test_a_cell_whose_reply_got_lost_is_still_got_by_asking_again(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with context(redis_url) as gates:
+            args = [gates.holder, "this take", 0, ""]
+            reply = await gates.run("open", cell().cell_id, "", args)
+            assert await gates.run("open", cell().cell_id, "", args) == reply
+            with pytest.raises(Deferred):
+                await open_session(gates, cell())
+
+    asyncio.run(scenario())
+
+
 def test_of_many_who_come_at_once_one_gets_the_cell(redis_url: str) -> None:
     async def scenario() -> None:
         async with context(redis_url) as first, context(redis_url) as second:
