@@ -136,6 +136,7 @@ def run_cells(
     finally:
         with contextlib.suppress(RedisError):
             registry.withdraw(client, info.run_id)
+            feed.clear_queues()
 
 
 def start_workers(plan: RunPlan, url: str, stack: contextlib.ExitStack) -> LocalWorkers | None:
