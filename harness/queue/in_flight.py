@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
 
+MOST_UNWRITTEN = 3
+"""Attempts whose receipt cannot be written after which a cell is given up."""
 POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
 SILENT_DEATHS = 3
@@ -56,6 +58,10 @@ def _deaths_key(run_id: str, *, alone: bool) -> str:
     return f"tah:{run_id}:deaths" + (":alone" if alone else "")
 
 
+def _unwritten_key(run_id: str) -> str:
+    return f"tah:{run_id}:unwritten"
+
+
 async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> PastAttempts:
     """Register the cell and return its past attempts; an attempt that is still registered has died.
 
@@ -87,6 +93,11 @@ async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: b
     if alone:
         pipeline.hincrby(_deaths_key(run_id, alone=True), cell_id, 1)
     await pipeline.execute()
+
+
+async def count_unwritten(redis: AsyncRedis, run_id: str, cell_id: str) -> int:
+    """Count an attempt whose receipt could not be written; returns how many there were."""
+    return int(await redis.hincrby(_unwritten_key(run_id), cell_id, 1))
 
 
 def new_entry(worker: str, holder: str, arm: str, *, alone: bool) -> str:
@@ -123,12 +134,14 @@ def _entries(client: Redis, run_id: str) -> dict[str, str]:
 def forget_deaths(client: Redis, run_id: str, cell_id: str) -> None:
     """Forget the deaths of a cell that is retried."""
     client.srem(_alone_key(run_id), cell_id)
+    client.hdel(_unwritten_key(run_id), cell_id)
     for alone in (False, True):
         client.hdel(_deaths_key(run_id, alone=alone), cell_id)
 
 
 def reset(client: Redis, run_id: str, *, no_worker_lives: bool) -> None:
     """Forget deaths for a new session; `no_worker_lives`: workers of earlier sessions are gone as well."""
-    client.delete(_alone_key(run_id), _deaths_key(run_id, alone=False), _deaths_key(run_id, alone=True))
+    keys = [_alone_key(run_id), _deaths_key(run_id, alone=False), _deaths_key(run_id, alone=True), _unwritten_key(run_id)]
+    client.delete(*keys)
     if no_worker_lives:
         client.delete(running_key(run_id))

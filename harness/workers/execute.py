@@ -16,9 +16,9 @@ from redis import RedisError
 import agents
 from agents import Admission, Clients, ModelCallError, Result, Snapshot
 from harness.cells import Cell
-from harness.errors import LeaseLost, OverBudget
+from harness.errors import LeaseLost, OverBudget, StoreError
 from harness.experiment.replay_cells import JUDGE, REPLAY
-from harness.queue.in_flight import POISON_DEATHS
+from harness.queue.in_flight import MOST_UNWRITTEN, POISON_DEATHS
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
 from harness.storage.store import Store, files_of
@@ -26,6 +26,9 @@ from harness.workers import recorded
 from harness.workers.service_clock import ClockedAdmission, ServiceClock
 
 _WHOLE_RUN = ("run", "model")
+_TEXTS = ("response", "reasoning", "tool_calls", "parsed", "params", "error")
+PASSING = (agents.Halt, RedisError, StoreError, OSError)
+"""Raised through `execute`: none of them is the cell's failure, and the cell runs again."""
 
 
 class CellAdmission(Admission, Protocol):
@@ -86,12 +89,27 @@ async def execute(attempt: Attempt) -> CellEnded | NotRun:
     return await _written(attempt, ending)
 
 
-async def give_up(attempt: Attempt) -> CellEnded:
+async def give_up_poison(attempt: Attempt) -> CellEnded:
     """End a cell that keeps killing its process as failed, with the calls it made. Raises LeaseLost."""
-    now = time.time()
     message = f"its process died {POISON_DEATHS} times while it ran alone (memory, or a crash in native code); see workers.log"
-    ending = Ending("failed", attempt.number, now, now, 0.0, attempt.worker, error_type="poison", error=message)
-    return await _written(attempt, ending)
+    return await _give_up(attempt, "poison", message)
+
+
+async def give_up_unwritten(attempt: Attempt, error: Exception) -> CellEnded:
+    """End a cell whose receipt cannot be written as failed, with as much of its calls as can be. Raises LeaseLost."""
+    message = f"its results could not be written in {MOST_UNWRITTEN} attempts: {type(error).__name__}: {_sentence(error)}"
+    return await _give_up(attempt, "receipt", message.encode(errors="replace").decode())
+
+
+async def _give_up(attempt: Attempt, error_type: str, message: str) -> CellEnded:
+    now = time.time()
+    ending = Ending("failed", attempt.number, now, now, 0.0, attempt.worker, error_type=error_type, error=message)
+    try:
+        return await _written(attempt, ending)
+    except PASSING:
+        raise
+    except Exception:  # noqa: BLE001 - whatever the tables cannot hold, the receipt must be written
+        return await _written(attempt, ending, with_texts=False)
 
 
 async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
@@ -142,8 +160,10 @@ def _sentence(error: BaseException) -> str:
     return (str(error) or type(error).__name__)[:2000]
 
 
-async def _written(attempt: Attempt, ending: Ending) -> CellEnded:
-    """Write the cell's files. Tables are built on the event loop: a thread would only compete for the interpreter."""
+async def _written(attempt: Attempt, ending: Ending, *, with_texts: bool = True) -> CellEnded:
+    """Write the cell's files; without texts, its calls keep tokens, time and cost.
+
+    Tables are built on the event loop: a thread would only compete for the interpreter."""
     cell, store = attempt.cell, attempt.store
     if not await attempt.is_still_held():
         raise LeaseLost(f"cell {cell.cell_id[:12]} was taken over by another worker while it ended")
@@ -151,6 +171,8 @@ async def _written(attempt: Attempt, ending: Ending) -> CellEnded:
     earlier = await asyncio.to_thread(store.earlier_calls, cell.cell_id, attempt.number) if attempt.number > 1 else []
     all_calls = {call["call_id"]: call for call in [*earlier, *calls]}
     receipt = rows.cell_row(cell, ending, list(all_calls.values()), run_id=attempt.run_id, hosted=attempt.hosted)
-    files = files_of(cell.cell_id, attempt.number, calls, attempt.gate.messages, receipt)
+    messages = attempt.gate.messages if with_texts else []
+    calls = calls if with_texts else [call | dict.fromkeys(_TEXTS) | {"message_ids": []} for call in calls]
+    files = files_of(cell.cell_id, attempt.number, calls, messages, receipt)
     await asyncio.to_thread(store.put, files)
     return CellEnded(receipt)

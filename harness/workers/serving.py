@@ -31,7 +31,7 @@ from harness.storage.snapshots import SnapshotCache
 from harness.storage.store import Store
 from harness.workers import worker_log
 from harness.workers.config import WorkerConfig
-from harness.workers.execute import Attempt, CellEnded, NotRun, execute, give_up
+from harness.workers.execute import PASSING, Attempt, CellEnded, NotRun, execute, give_up_poison, give_up_unwritten
 from harness.workers.model_loading import ModelLoader
 from harness.workers.service_clock import ServiceClock
 
@@ -79,6 +79,7 @@ class StartThrottle:
 
 _log = logging.getLogger(__name__)
 TROUBLE_RETRY_S = 5.0
+UNWRITTEN_RETRY_S = 1.0
 _STANDBY_MS = 1_000
 _LOGGED = ("cell_id", "arm", "case_id", "repeat", "status", "decision_status", "llm_calls", "service_s", "cost_usd", "error")
 
@@ -186,7 +187,7 @@ class ServedRun:
                 return Requeue(queue)
             async with self._model_loader.loaded(cell):
                 attempt = self._attempt(cell, gate, start_slot)
-                result = await (give_up(attempt) if past.is_poison else self._execute(attempt))
+                result = await (give_up_poison(attempt) if past.is_poison else self._execute(attempt))
             if isinstance(result, NotRun):
                 await self._not_run(cell, result.scope)
                 return None
@@ -221,8 +222,21 @@ class ServedRun:
         self.beat()
         try:
             return await execute(attempt)
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 - the cell would be delivered again for ever
+            return await self._unwritten(attempt, error)
         finally:
             del self.active[attempt.cell.cell_id]
+
+    async def _unwritten(self, attempt: Attempt, error: Exception) -> CellEnded:
+        """Give up a cell whose receipt could not be written too often. Raises Deferred before that."""
+        cell = attempt.cell
+        attempts = await in_flight.count_unwritten(self._redis, self.info.run_id, cell.cell_id)
+        _log.error("the receipt of cell %s of %s cannot be written: %s", cell.cell_id[:12], cell.arm, error, exc_info=error)
+        if attempts < in_flight.MOST_UNWRITTEN:
+            raise Deferred(f"cell {cell.cell_id[:12]} runs again", delay_s=UNWRITTEN_RETRY_S)
+        return await give_up_unwritten(attempt, error)
 
     def _attempt(self, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Attempt:
         return Attempt(

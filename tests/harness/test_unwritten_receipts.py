@@ -1,0 +1,33 @@
+"""A cell whose results the tables cannot hold ends, with its message and with what it paid."""
+
+from __future__ import annotations
+
+from tests.fixtures.runs import Lab
+
+UNWRITABLE = """
+from dataclasses import replace
+
+import agents
+
+async def decide(snapshot, lineup, pipeline, admission, clients):
+    result = await agents.decide(snapshot, lineup, replace(pipeline, entry=None), admission, clients)
+    if snapshot.date.day == 15:
+        return replace(result, decision=replace(result.decision, target_price="600 USD"))
+    return result
+"""
+OWN = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
+
+
+def test_a_receipt_that_cannot_be_written_ends_its_cell_after_three_attempts_and_pays_once(lab: Lab) -> None:
+    (lab.folder / "unwritable.py").write_text(UNWRITABLE)
+    lab.experiment(dates=2, pipeline={"entry": "unwritable:decide"}, models={"own": OWN})
+
+    lab.run()
+
+    broken, whole = sorted(lab.rows("cells"), key=lambda cell: str(cell["case_id"]))
+    assert (broken["status"], broken["error_type"], broken["attempts"]) == ("failed", "receipt", 3)
+    assert "could not be written in 3 attempts" in broken["error"]
+    assert "600 USD" in broken["error"]
+    assert whole["status"] == "ok"
+    assert lab.paid()["calls"] == 2 * 12 == len(lab.rows("calls"))
+    assert broken["llm_calls"] == 12
