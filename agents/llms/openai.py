@@ -233,6 +233,7 @@ async def _probe(server: Server, url: str, models: Sequence[Model]) -> ServerRep
     try:
         async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
             response = await client.get(f"{url}/models", headers=headers)
+            is_ollama = server.url is not None and await _is_ollama(client, url)
     except httpx.HTTPError as error:
         problem = f"{url} does not answer ({type(error).__name__})"
         return ServerReport(server.name, False, problem=problem, fix=_fix_connection(server))
@@ -240,7 +241,26 @@ async def _probe(server: Server, url: str, models: Sequence[Model]) -> ServerRep
         problem = f"{url} refuses the key (HTTP {response.status_code})"
         return ServerReport(server.name, True, problem=problem, fix=_fix_key(server))
     listed = _listed_models(response)
-    return ServerReport(server.name, True, models={model.alias: _model_report(model, listed, url) for model in models})
+    reports = {model.alias: _model_report(model, listed, url) for model in models}
+    if is_ollama:
+        warning = f"{url} is an Ollama server: behind /v1 it takes no num_ctx and cuts longer prompts without an error"
+        fix = f"for server {server.name!r} and its models write provider: ollama, with url: {_root(url)}"
+        return ServerReport(server.name, True, warning=warning, fix=fix, models=reports)
+    return ServerReport(server.name, True, models=reports)
+
+
+async def _is_ollama(client: Any, url: str) -> bool:
+    import httpx
+
+    try:
+        response = await client.get(_root(url))
+    except httpx.HTTPError:
+        return False
+    return response.status_code == 200 and "Ollama is running" in response.text[:200]
+
+
+def _root(url: str) -> str:
+    return url.removesuffix("/v1")
 
 
 def _listed_models(response: Any) -> dict[str, Any] | None:

@@ -73,6 +73,8 @@ class ServerReport:
     version: str | None = None
     problem: str | None = None
     fix: str | None = None
+    warning: str | None = None
+    """What works, but badly; `fix` says what is better."""
     models: Mapping[str, ModelReport] = field(default_factory=dict)
     """Model alias -> report."""
 

@@ -50,6 +50,13 @@ class Preflight:
         return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
 
     @property
+    def windows(self) -> dict[str, int]:
+        """model's name in the experiment -> context of a self-hosted server that was started with a fixed one."""
+        fixed = [name for name, spec in self.servers.items() if spec.url and not PROVIDERS[spec.provider].keeps_models]
+        reports = [report for name in fixed if name in self.reports for report in self.reports[name].models.items()]
+        return {alias: model.context_length for alias, model in reports if model.context_length}
+
+    @property
     def hosted(self) -> frozenset[str]:
         """Names of the servers that bill by token."""
         return servers.hosted_names(self.servers)
@@ -211,6 +218,8 @@ def _server(spec: ServerSpec, report: ServerReport, pulls: str) -> Iterator[Chec
     else:
         version = f", version {report.version}" if report.version else ""
         yield ok(name, f"{spec.url or spec.provider} answers{version}; {spec.slots} at a time")
+    if report.warning:
+        yield warn(f"provider of {spec.name}", report.warning, report.fix or "")
     for alias, model in report.models.items():
         yield from _model(alias, model)
 

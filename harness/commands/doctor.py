@@ -31,7 +31,8 @@ def doctor(
         raise typer.Exit(2)
     from harness.checking import checks, preflight
     from harness.errors import InvalidInput
-    from harness.experiment import spec
+    from harness.experiment import matrix, spec
+    from harness.planning import plan as planning
 
     wanted, broken = None, []
     try:
@@ -40,6 +41,10 @@ def doctor(
         broken = checks.of_problems(error)
     experiment_dir = experiment.parent if experiment else None
     looked = preflight.look(wanted, experiment_dir=experiment_dir, servers_file=servers, results=results, broker=broker)
+    if wanted and looked.windows:
+        broken += planning.context_checks(
+            wanted, matrix.expand(wanted), planning.Where(experiment_dir, results), looked.windows
+        )
     preflight_result = preflight.Preflight((*broken, *looked.checks), looked.reports)
     if as_json:
         print(

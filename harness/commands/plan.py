@@ -40,7 +40,7 @@ def plan(
     cells = matrix.in_order(chosen, machines.hosted_names(specs))[:limit]
     looked = preflight.look(wanted, experiment_dir=experiment.parent, servers_file=servers, results=results)
     where = planning.Where(experiment.parent, results)
-    forecast = planning.make(wanted, cells, specs, where, looked.checks)
+    forecast = planning.make(wanted, cells, specs, where, looked.checks, windows=looked.windows)
     if as_json:
         print(json.dumps(forecast.to_plain(), indent=2))
     else:

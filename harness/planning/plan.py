@@ -227,8 +227,11 @@ def make(
     where: Where,
     checks: tuple[Check, ...] = (),
     left: frozenset[str] | None = None,
+    windows: Mapping[str, int] | None = None,
 ) -> Plan:
     """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
+
+    `windows`: model's name in the experiment -> context that its server was started with.
 
     Freezes a few cases where that needs no network."""
     from harness.planning import provable
@@ -266,7 +269,7 @@ def make(
         undetectable=undetectable,
         runs_learnt_from=learnt.runs,
         price_version=table.version,
-        checks=(*checks, *_too_long(parts)),
+        checks=(*checks, *_too_long(parts, windows or {})),
         unknown_models=_unknown_models([*parts, *later]),
         model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
     )
@@ -304,7 +307,13 @@ def _unknown_models(parts: Sequence[forecast.CostPart]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if family_of(name) is None))
 
 
-def _too_long(parts: Sequence[forecast.CostPart]) -> Iterator[Check]:
+def context_checks(experiment: Experiment, cells: Sequence[Cell], where: Where, windows: Mapping[str, int]) -> list[Check]:
+    """The warnings of a plan about prompts that do not fit, without the plan."""
+    renderer, learnt = _renderer(experiment, cells, where), experience.read(open_folder(where.results))
+    return list(_too_long(_parts(experiment, cells, cells, renderer, learnt), windows))
+
+
+def _too_long(parts: Sequence[forecast.CostPart], windows: Mapping[str, int]) -> Iterator[Check]:
     """One warning per model whose longest planned prompt and answer do not fit its context window, where that is known."""
     longest: dict[str, PlannedCall] = {}
     for call in (call for part in parts for call in part.workload.calls):
@@ -312,14 +321,14 @@ def _too_long(parts: Sequence[forecast.CostPart]) -> Iterator[Check]:
             longest[call.model.alias] = call
     for alias, call in longest.items():
         family = family_of(call.model.name)
-        window = call.model.params.get("num_ctx") or (family.context_tokens if family else None)
+        declared = call.model.params.get("num_ctx") or (family.context_tokens if family else None)
+        window = min((size for size in (declared, windows.get(alias)) if size), default=None)
         if window and _whole_tokens(call) > window:
             prompts = (
                 f"the prompt of {call.role}, about {call.input_tokens:,.0f} tokens, and its answer do not fit {window:,} tokens"
             )
-            yield warn(
-                f"context of {alias}", prompts, "raise num_ctx where the model allows it, or lower pipeline.budget_tokens"
-            )
+            raise_it = "start its server with a larger context" if window == windows.get(alias) else "raise num_ctx"
+            yield warn(f"context of {alias}", prompts, f"{raise_it} where the model allows it, or lower pipeline.budget_tokens")
 
 
 def _whole_tokens(call: PlannedCall) -> float:

@@ -36,6 +36,7 @@ class FakeServer:
         self._api_key: str | None = None
         self.listed: list[str] = []
         self.shutdown_dates: dict[str, Any] | None = {}
+        self.n_ctx: int | None = None
         self._forget()
 
     def app(self) -> web.Application:
@@ -51,6 +52,7 @@ class FakeServer:
                 web.get("/api/tags", self.ollama_tags),
                 web.get("/api/ps", self.ollama_running),
                 web.get("/api/version", self.ollama_version),
+                web.get("/", self.ollama_root),
                 web.post("/control", self.control),
                 web.get("/ledger", self.ledger),
                 web.post("/reset", self.reset),
@@ -74,6 +76,8 @@ class FakeServer:
         if not self._allowed(request):
             return _refused()
         data: list[dict[str, Any]] = [{"id": name, "object": "model", "created": 0, "owned_by": "fake"} for name in self.listed]
+        if self.n_ctx is not None:
+            data = [one | {"meta": {"n_ctx": self.n_ctx}} for one in data]
         if self.shutdown_dates is not None:
             data = [one | {"shutdown_date": self.shutdown_dates.get(one["id"])} for one in data]
         return web.json_response({"object": "list", "data": data})
@@ -127,6 +131,9 @@ class FakeServer:
     async def ollama_version(self, request: web.Request) -> web.Response:
         return web.json_response({"version": self.memory.version})
 
+    async def ollama_root(self, request: web.Request) -> web.Response:
+        return web.Response(text="Ollama is running") if self.memory.answers_at_root else web.Response(status=404)
+
     async def control(self, request: web.Request) -> web.Response:
         told = await request.json()
         try:
@@ -137,6 +144,7 @@ class FakeServer:
         self._api_key = told.get("api_key", self._api_key)
         self.listed = told.get("models", self.listed)
         self.shutdown_dates = told.get("shutdown_dates", self.shutdown_dates)
+        self.n_ctx = told.get("n_ctx", self.n_ctx)
         return web.json_response({})
 
     async def ledger(self, request: web.Request) -> web.Response:
@@ -153,6 +161,7 @@ class FakeServer:
         self._api_key = None
         self.listed = ["gpt-5", "gpt-5-mini", "fake-model"]
         self.shutdown_dates = {}
+        self.n_ctx = None
 
     def _allowed(self, request: web.Request) -> bool:
         return self._api_key is None or request.headers.get("authorization") == f"Bearer {self._api_key}"

@@ -76,6 +76,8 @@ class Memory:
         self.knows_truncate = True
         """0.12 and later obey `truncate: false`; older servers cut whatever is asked."""
         self.version = VERSION
+        self.answers_at_root = False
+        """Whether GET / says that Ollama is running."""
         self.shift_loads = False
         """0.30 and later load a model again for a request with another `shift`, which defaults to true."""
         self.old_cut = False

@@ -201,3 +201,33 @@ def test_a_host_name_that_does_not_resolve_is_reported_by_name(tmp_path: Path) -
     assert found["class of gone"].found == "hosted: hosted: true in servers.yaml"
     assert "the host name 'no-such-host.invalid' does not resolve" in found["server gone"].found
     assert "correct the url of 'gone' in servers.yaml" in found["server gone"].fix
+
+
+BEHIND_V1 = TINY.replace(
+    "{tiny: {provider: llamacpp, model: smollm2-135m}}",
+    "{small: {provider: openai_compatible, server: box, model: fake-model}}\npipeline: {depth: single_call}",
+)
+
+
+def test_doctor_recognises_ollama_behind_v1_and_names_its_provider(tmp_path: Path, fake_models: FakeModels) -> None:
+    fake_models.control(ollama={"answers_at_root": True})
+    (tmp_path / "servers.yaml").write_text(f"box: {{provider: openai_compatible, url: {fake_models.url}/v1}}\n")
+    check = look(tmp_path, BEHIND_V1)["provider of box"]
+    assert check.status == "warn"
+    assert "provider: ollama" in str(check.fix)
+    assert f"url: {fake_models.url}" in str(check.fix)
+    fake_models.control(ollama={"answers_at_root": False})
+    assert "provider of box" not in look(tmp_path, BEHIND_V1)
+
+
+def test_doctor_compares_the_context_of_a_llama_server_with_the_planned_prompts(
+    tmp_path: Path, fake_models: FakeModels
+) -> None:
+    fake_models.control(n_ctx=1024)
+    (tmp_path / "x.yaml").write_text(BEHIND_V1)
+    (tmp_path / "servers.yaml").write_text(f"box: {{provider: openai_compatible, url: {fake_models.url}/v1}}\n")
+    ended = harness("doctor", str(tmp_path / "x.yaml"), "--json", "--results", str(tmp_path / "results"))
+    checks_by_name = {check["name"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert checks_by_name["context of small"]["status"] == "warn"
+    assert "do not fit 1,024 tokens" in checks_by_name["context of small"]["found"]
+    assert "larger context" in checks_by_name["context of small"]["fix"]
