@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from harness.admission.cell_session import CellSession
-    from harness.workers.middleware import Metrics
 
 
 STARTS_AT_ONCE = 2
@@ -95,9 +94,9 @@ class ServedRun:
         worker: str,
         *,
         alone: bool,
-        metrics: Metrics | None = None,
+        on_ended: Callable[[str, rows.Row], None] | None = None,
     ) -> None:
-        """`alone`: this process runs one suspect cell at a time."""
+        """`alone`: this process runs one suspect cell at a time; `on_ended` gets experiment and receipt of each ended cell."""
         experiment_dir = Path(info.experiment_dir) if info.experiment_dir and Path(info.experiment_dir).is_dir() else None
         experiment = Experiment.model_validate(dict(info.terms))
         self.info = info
@@ -112,7 +111,7 @@ class ServedRun:
         self._redis = redis
         self._worker = worker
         self._alone = alone
-        self._metrics = metrics
+        self._on_ended = on_ended
         self._clients = Clients({name: spec.as_agents_server() for name, spec in self._servers.items()}, worker)
         for spec in self._servers.values():
             worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
@@ -258,8 +257,8 @@ class ServedRun:
     def _log_receipt(self, receipt: rows.Row) -> None:
         fields = {name: receipt[name] for name in _LOGGED}
         _log.info("cell ended", extra={"fields": {"run_id": self.info.run_id} | fields})
-        if self._metrics:
-            self._metrics.ended(self.info.experiment, receipt)
+        if self._on_ended:
+            self._on_ended(self.info.experiment, receipt)
 
     async def _wait_behind_holder(self, queue: str, cell: Cell, delay_s: float) -> Requeue | None:
         """Another worker holds the cell: keep one message in case that worker dies, drop duplicates."""

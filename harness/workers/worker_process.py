@@ -109,7 +109,8 @@ class WorkerProcess:
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with another version or other prompts; it needs a matching worker", info.run_id)
             return
-        run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, metrics=self._metrics).start()
+        on_ended = self._metrics.ended if self._metrics else None
+        run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, on_ended=on_ended).start()
         run.beat = self._beat
         self._runs[info.run_id] = run
         queue = run.queue(self._pool, alone=self._alone)

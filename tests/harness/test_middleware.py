@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +15,7 @@ from dramatiq import Middleware
 from harness.queue import in_flight
 from harness.queue.broker import Broker, Requeue, backlog, delayed, make_broker, send, serve_queue, waiting
 from harness.workers.middleware import DeathCount, MaximumAge, Pause, Requeues, Shutdown
-from tests.fixtures.runs import wait_for
+from tests.fixtures.runs import Lab, wait_for
 
 QUEUE = "cells.run1.code.hosted"
 
@@ -83,3 +85,22 @@ def test_a_cell_that_is_not_done_goes_back_and_one_that_is_done_counts(redis_url
         wait_for(lambda: age.is_reached, "the second attempt")
         wait_for(lambda: waiting(broker, QUEUE) == 0, "an empty queue")
     assert attempts == ["run1", "run1"]
+
+
+def test_a_worker_answers_prometheus_about_its_cells(lab: Lab, redis_url: str) -> None:
+    own = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
+    lab.experiment(dates=2, models={"own": own})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    worker = lab.start("worker", "--broker", redis_url, "--queues", "local", "--metrics-port", str(port))
+
+    lab.run("--broker", redis_url)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    worker.terminate()
+    worker.communicate(timeout=30)
+    assert 'harness_cells_total{arm="own",experiment="lab",status="ok"} 2.0' in lines
+    assert 'harness_calls_total{arm="own",experiment="lab"} 24.0' in lines
+    assert "harness_active_cells 0.0" in lines

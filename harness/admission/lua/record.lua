@@ -1,6 +1,6 @@
 -- What a request became: journal, settled money, a free slot and the limit's lesson, in one step.
 -- ARGV: prefix, token, call_id, entry, model, cost, kind (settled | estimated), lesson, retry_after_ms, input and output tokens.
--- Returns 'ok', or 'lost' when another holder has the cell: what was paid is kept all the same. Telling it again is safe.
+-- Returns 'ok', or 'lost' when another holder has the cell: what was paid is kept all the same. Reporting it again is safe.
 local token, call_id, entry, model, cost, kind, lesson, retry_after_ms = unpack(ARGV, 2, 9)
 local fresh = true
 local held = redis.call('HGET', CELL, 'h:' .. call_id)
