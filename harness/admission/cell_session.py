@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +52,22 @@ class _InFlight:
 class CellSession:
     """Implements agents.Admission for one cell, starting from the calls in its journal."""
 
-    def __init__(self, context: AdmissionContext, cell: Cell, lease: Lease, journalled: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        context: AdmissionContext,
+        cell: Cell,
+        lease: Lease,
+        journalled: Mapping[bytes, bytes],
+        recorded: Iterable[Row] = (),
+    ) -> None:
+        """`recorded`: calls of attempts that ended before; an answer among them that fits a request is used again."""
         self._context = context
         self._cell = cell
         self.lease = lease
         entries = journal.decode_entries(journalled, CALLS.names)
         self._entries = {key: entry for key, entry in entries.items() if entry.row["cell_id"] == cell.cell_id}
-        self._borrowed = {key: entry for key, entry in entries.items() if key not in self._entries}
+        self._borrowed = {row["call_id"]: JournalEntry(row, row["request_hash"] or "") for row in recorded}
+        self._borrowed |= {key: entry for key, entry in entries.items() if key not in self._entries}
         self._parts: dict[str, Part] = {}
         self._out: dict[str, _InFlight] = {}
         self._failed_at: dict[str, float] = {}
@@ -85,10 +94,11 @@ class CellSession:
         return matching[-1].answer() if matching else self._recall_borrowed(place, request)
 
     def _recall_borrowed(self, place: CallSite, request: Request) -> Answer | None:
-        """What an earlier parser's cell was answered; only an answer that is used becomes a call of this cell."""
+        """What an ended attempt, or the cell of an earlier parser, was answered; only an answer that is used becomes a call
+        of this attempt."""
         for call_id, entry in self._borrowed.items():
             if entry.call_site_key == place.key and _is_answered(entry) and journal.answers(entry, request):
-                identity = {"cell_id": self._cell.cell_id, "arm": self._cell.arm}
+                identity = {"cell_id": self._cell.cell_id, "arm": self._cell.arm, "parsed": None}
                 self._entries[call_id] = JournalEntry(entry.row | identity, entry.request_hash)
                 return entry.answer()
         return None
@@ -279,8 +289,10 @@ async def _uncancelled(work: Coroutine[Any, Any, Any]) -> None:
         raise
 
 
-async def open_session(context: AdmissionContext, cell: Cell, attempts_before: int = 0) -> CellSession:
-    """Take the cell's lease and its journal.
+async def open_session(
+    context: AdmissionContext, cell: Cell, attempts_before: int = 0, recorded: Iterable[Row] = ()
+) -> CellSession:
+    """Take the cell's lease and its journal; `recorded`: calls of its attempts that ended before.
 
     Raises Deferred while another worker holds it, OverBudget if a budget is used up and the cell has no paid call yet.
     """
@@ -295,4 +307,4 @@ async def open_session(context: AdmissionContext, cell: Cell, attempts_before: i
         raise OverBudget(f"the budget of the {capped} is used up; raise budget.{scope}_usd", scope=scope)
     token, attempt, entries = rest
     journalled = dict(zip(entries[::2], entries[1::2], strict=True))
-    return CellSession(context, cell, Lease(cell.cell_id, int(token), int(attempt)), journalled)
+    return CellSession(context, cell, Lease(cell.cell_id, int(token), int(attempt)), journalled, recorded)

@@ -113,19 +113,19 @@ def readdressed(raw: bytes, recorded_id: str, cell: Cell) -> bytes:
     """An entry of the cell under another id, as its own; a borrowed entry stays as it is."""
     head = raw.split(b"|", 2)[:2] if raw.startswith(KILLED) else []
     entry = JournalEntry.decode(raw, ())
-    if entry.row["cell_id"] != recorded_id:
+    if entry.row.get("cell_id") != recorded_id:
         return raw
     entry_here = JournalEntry(entry.row | {"cell_id": cell.cell_id, "arm": cell.arm}, entry.request_hash)
     return b"|".join([*head, entry_here.encode()])
 
 
 def borrow(client: Redis, run_id: str, cell_id: str, calls: Iterable[Row]) -> int:
-    """Put answered calls of another cell into this cell's journal; they keep the id of the cell that paid for them."""
+    """Put recorded answers into this cell's journal without a cell's id: they become its calls once it uses them."""
     journal = Keys(run_id).journal(cell_id)
     with client.pipeline(transaction=False) as pipe:
         for call in calls:
             if call["outcome"] == "answered":
-                entry = JournalEntry(call, call.get("request_hash") or "")
+                entry = JournalEntry(call | {"cell_id": None}, call.get("request_hash") or "")
                 pipe.hsetnx(journal, call["call_id"], entry.encode())
         return sum(pipe.execute())
 

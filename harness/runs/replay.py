@@ -20,6 +20,7 @@ from harness.experiment import matrix, models_file, replay_cells, servers, spec,
 from harness.experiment.lineups import Arm
 from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.spec import Experiment
+from harness.runs import reuse
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
 from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_cells, start_workers, unfinished_cells
@@ -163,6 +164,7 @@ def _work(plan: RunPlan, stages: Sequence[Sequence[Cell]], options: RunOptions, 
         for stage in stages:
             cells = {cell.cell_id: cell for cell in stage if _is_possible(plan, cell)}
             left = unfinished_cells(plan, cells)
+            reuse.take_answers(client, plan.run.run_id, reuse.earlier_runs(plan.options.results, plan.run), left)
             outcome = run_cells(plan, cells, left, url, client, display, workers) if left else None
             if outcome and outcome.not_run:
                 display.say(f"{outcome.not_run} cells were not run because the budget is used up: raise it (--budget USD)")

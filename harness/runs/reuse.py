@@ -13,6 +13,8 @@ from harness.admission import journal
 from harness.cells import Cell
 from harness.errors import StoreError
 from harness.queue.private_redis import private_redis
+from harness.storage import run_folder
+from harness.storage.folder import open_folder
 from harness.storage.run_folder import RunFolder
 from harness.storage.store import Store
 
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
 
 Names = Callable[[Cell, Mapping[str, Any]], Iterator[Cell]]
+
+
+def earlier_runs(results: str, run: RunFolder) -> list[RunFolder]:
+    """The other runs of the experiment, newest first; none for a run that was started with --fresh."""
+    if run.store.manifest().get("fresh"):
+        return []
+    return [other for other in run_folder.runs(open_folder(results), run.experiment) if other.run_id != run.run_id]
 
 
 def take_receipts(store: Store, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
@@ -53,11 +62,12 @@ def take_journals(
 
 
 def take_answers(client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
-    """Let cells use what they were answered under an earlier parser; returns how many recorded calls they may read again."""
+    """Let cells use what they were answered before they failed, or under an earlier parser; returns how many answers."""
     taken = 0
     for run in earlier_runs:
-        for recorded_id, cell in _ids(cells, run, earlier_ids.sent_the_same, run.store.receipts().keys()).items():
-            taken += journal.borrow(client, run_id, cell.cell_id, run.store.parts_of(recorded_id, "calls"))
+        for names in (earlier_ids.same, earlier_ids.sent_the_same):
+            for recorded_id, cell in _ids(cells, run, names, run.store.cells_with_calls()).items():
+                taken += journal.borrow(client, run_id, cell.cell_id, run.store.parts_of(recorded_id, "calls"))
     return taken
 
 

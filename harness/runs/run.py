@@ -100,10 +100,7 @@ def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display:
     """Reuse results of earlier runs in a new one; reopen cells cut short by a budget that is now higher."""
     store = plan.run.store
     if plan.run.is_new:
-        earlier_runs = [
-            run for run in run_folder.runs(_results(plan.options), plan.run.experiment) if run.run_id != plan.run.run_id
-        ]
-        earlier_runs = [] if plan.options.fresh else earlier_runs
+        earlier_runs = [] if plan.options.fresh else reuse.earlier_runs(plan.options.results, plan.run)
         receipts = reuse.take_receipts(store, earlier_runs, cells)
         shared = plan.options.broker is not None
         ended = store.receipts().keys()
@@ -111,7 +108,7 @@ def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display:
         calls = reuse.take_journals(client, plan.run.run_id, earlier_runs, missing, shared=shared)
         calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing)
         if receipts or calls:
-            display.say(f"reused from earlier runs: {receipts} ended cells, {calls} calls of other cells")
+            display.say(f"reused from earlier runs: {receipts} ended cells, {calls} answers to other cells")
     elif _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
         for cell_id, receipt in store.receipts().items():
             if cell_id in cells and receipt["status"] == "over_budget":
@@ -145,6 +142,7 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
         "identity": old.get("identity") if old else IDENTITY,
         "asked": run_folder.asked_of(plan.matrix, plan.checked.digests),
         "state": "running",
+        "fresh": old.get("fresh", False) if old else plan.options.fresh,
         "cells": len(plan.matrix),
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
         "digests": plan.checked.digests,

@@ -84,6 +84,10 @@ class Store:
         count = self.next_attempt(cell_id)
         return [row for number in range(1, count) for row in self._rows(f"{cell_id}.{number}.{table}.parquet")]
 
+    def cells_with_calls(self) -> set[str]:
+        """Ids of the cells of which calls were recorded, whether they have a receipt or not."""
+        return {name.partition(".")[0] for name in self.parts.files() if name.endswith(".1.calls.parquet")}
+
     def rows_of(self, table: str) -> list[Row]:
         """Rows of a derived table; empty before the first `compact`."""
         raw = self.folder.read_if_there(f"{table}.parquet")
@@ -132,7 +136,7 @@ class Store:
 
     def compact(self) -> None:
         """Derive the tables cells, calls and messages from the parts."""
-        names = sorted(self.parts.files())
+        names = sorted(self.parts.files(), key=_by_attempt)
         for table in ("messages", "calls", "cells"):
             suffix = RECEIPT if table == "cells" else f".{table}.parquet"
             chosen = [name for name in names if name.endswith(suffix)]
@@ -150,7 +154,7 @@ class Store:
 
         schema = tables.TABLES[table]
         parts = [_fit(part, schema) for part in _each(lambda name: _decode(self.parts.read(name)), names)]
-        return _each_once(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
+        return _newest_each(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
 
     def _rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         raw = self.parts.read_if_there(name)
@@ -216,13 +220,17 @@ def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _each_once(table: pa.Table, key: str) -> pa.Table:
-    """The first row of each key: a call may be both journalled and written."""
+def _by_attempt(name: str) -> tuple[str, int, str]:
+    """Sorts CELL.2.calls.parquet before CELL.10.calls.parquet."""
+    cell_id, attempt, *_ = name.split(".")
+    return cell_id, int(attempt) if attempt.isdecimal() else 0, name
+
+
+def _newest_each(table: pa.Table, key: str) -> pa.Table:
+    """The last row of each key: a later attempt at a cell writes the calls that it uses again as well."""
     import pyarrow as pa
 
-    seen: dict[str, int] = {}
-    for index, value in enumerate(table[key].to_pylist()):
-        seen.setdefault(value, index)
+    seen = {value: index for index, value in enumerate(table[key].to_pylist())}
     return table if len(seen) == table.num_rows else table.take(pa.array(list(seen.values())))
 
 

@@ -161,20 +161,21 @@ class ServedRun:
             start_slot.leave()
 
     async def _take(self, queue: str, cell: Cell, start_slot: StartSlot) -> Requeue | None:
-        receipt, attempts = await asyncio.to_thread(self._look_up, cell.cell_id)
+        receipt, attempts, recorded = await asyncio.to_thread(self._look_up, cell.cell_id)
         if receipt is not None:
             await self._publish(cell, receipt["status"])
             return None
         try:
-            gate = await open_session(self._context, cell, attempts)
+            gate = await open_session(self._context, cell, attempts, recorded)
         except Deferred as held:
             return await self._wait_behind_holder(queue, cell, held.delay_s)
         return await self._run(queue, cell, gate, start_slot)
 
-    def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int]:
-        """Its receipt, and the number of earlier attempts with calls."""
+    def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int, list[rows.Row]]:
+        """Its receipt; without one, the number of its earlier attempts with calls, and those calls."""
         receipt = self.store.receipt(cell_id)
-        return receipt, 0 if receipt else self.store.next_attempt(cell_id) - 1
+        attempts = 0 if receipt else self.store.next_attempt(cell_id) - 1
+        return receipt, attempts, self.store.earlier_calls(cell_id, attempts + 1)
 
     async def _run(self, queue: str, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Requeue | None:
         """Run the cell while holding its lease and its in-flight entry; both are given back in any case."""

@@ -84,11 +84,9 @@ def by_role(run: Run) -> dict[str, dict[str, Spend]]:
 def wasted(run: Run) -> list[Waste]:
     """Money without a usable decision: failed calls, discarded attempts, answers of cells without a decision."""
     calls = run.pipeline_calls
-    cells = run.cells.set_index("cell_id")
-    last = calls["cell_id"].map(cells["attempts"])
     unusable = calls["cell_id"].isin(run.cells.loc[run.cells["rating"].isna(), "cell_id"])
     failed = calls["outcome"] != "answered"
-    superseded = ~failed & last.notna() & (calls["cell_attempt"] < last)
+    superseded = ~failed & (calls["cell_attempt"] < _last_answered_attempt(calls))
     groups = {
         "failed or killed requests": failed,
         "answers of discarded attempts": superseded & ~unusable,
@@ -99,6 +97,13 @@ def wasted(run: Run) -> list[Waste]:
         for arm, group in calls[chosen].groupby("arm", sort=False):
             rows.append(Waste(str(arm), reason, len(group), total(group["cost_usd"])))
     return rows
+
+
+def _last_answered_attempt(calls: pd.DataFrame) -> pd.Series[Any]:
+    """For each call, the last attempt that was answered at its call site: an attempt uses the answers of earlier ones."""
+    answered_attempt = calls["cell_attempt"].where(calls["outcome"] == "answered")
+    call_site = [calls[name] for name in ("cell_id", "role", "round", "kind", "index")]
+    return answered_attempt.groupby(call_site, dropna=False).transform("max")
 
 
 def failures(run: Run) -> list[tuple[str, str, int, str]]:

@@ -17,7 +17,7 @@ import pytest
 from domain.hardware import Hardware
 from reports import tables
 from reports.load import Run, load
-from reports.money import breakeven, economics, hardware
+from reports.money import breakdown, breakeven, economics, hardware
 from reports.money.hardware import PowerReading
 from reports.page.money_view import EconomicsView
 
@@ -100,6 +100,23 @@ def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: P
     assert found.failed.value == pytest.approx(0.03)
     assert found.repaired.value == pytest.approx(0.02)
     assert found.unusable.value == pytest.approx(0.15)
+
+
+def test_an_answer_of_an_earlier_attempt_that_was_used_again_is_not_thrown_away(tmp_path: Path) -> None:
+    asked_again, used_again = {"cell_attempt": 1, "role": "bull"}, {"cell_attempt": 1, "role": "bear"}
+    waste = breakdown.wasted(
+        run(
+            tmp_path,
+            [
+                call("big", "a", 0, usd=0.10, round=0, index=0, **asked_again),
+                call("big", "a", 20, usd=0.02, round=0, index=0, **used_again),
+                call("big", "a", 40, usd=0.11, round=0, index=0, **asked_again | {"cell_attempt": 2}),
+            ],
+        )
+    )
+    assert [(one.reason, one.calls, one.cost.value) for one in waste] == [
+        ("answers of discarded attempts", 1, 0.10)
+    ]
 
 
 def test_billed_and_cold_stand_apart(tmp_path: Path) -> None:
