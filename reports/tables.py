@@ -60,6 +60,12 @@ _CELLS: tuple[_Column, ...] = (
         _REAL,
         "What hosted models billed, over all attempts; NULL when a hosted call's cost is NULL.",
     ),
+    (
+        "reused_usd",
+        _REAL,
+        "Part of cost_usd that earlier runs paid; NULL when it is unknown. This run paid cost_usd - reused_usd.",
+    ),
+    ("reused_api_usd", _REAL, "Part of api_cost_usd that earlier runs paid; NULL when it is unknown."),
     ("cost_basis", _TEXT, "The calls' common basis, else mixed."),
     ("llm_calls", _INT, "Requests sent, failed ones included."),
     ("input_tokens", _INT, "Sum over calls, cache reads and writes included; NULL when one is not reported."),

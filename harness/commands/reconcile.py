@@ -70,7 +70,12 @@ def _whole(reconciled: Reconciled) -> str:
     ours_text, provider_text = (
         "unknown" if usd is None else f"${_number(usd)}" for usd in (reconciled.ours_usd, reconciled.theirs_usd)
     )
-    return f"{ours_text} here, {provider_text} by the provider: {verdict}{left}"
+    reused = "" if reconciled.reused_usd == 0 else f"; {_reused(reconciled.reused_usd)} is not compared"
+    return f"{ours_text} paid in this run, {provider_text} by the provider: {verdict}{left}{reused}"
+
+
+def _reused(usd: float | None) -> str:
+    return f"{'an unknown amount' if usd is None else f'${_number(usd)}'} that earlier runs paid and this run reused"
 
 
 def _number(value: float | None) -> str:

@@ -40,6 +40,7 @@ def run(
 
     from harness.runs import replay
     from harness.runs import run as engine
+    from harness.runs.exclusive import exclusively
     from harness.runs.session import RunOptions
 
     options = RunOptions(
@@ -57,9 +58,11 @@ def run(
         snapshots=snapshots,
         command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
     )
+    console = Console()
     if rehearse:
         from harness.runs import rehearsal
 
-        raise typer.Exit(rehearsal.play(options, Console()))
-    code = engine.run(options, Console())
-    raise typer.Exit(code or replay.play_declared(options, Console()))
+        raise typer.Exit(rehearsal.play(options, console))
+    with exclusively(options, console) as followed_since:
+        code = engine.run(options, console, followed_since)
+        raise typer.Exit(code or replay.play_declared(options, console))

@@ -61,7 +61,7 @@ def _list(seen: Sequence[RunStatus], results: str) -> None:
         print(f"no runs in {results} yet: python -m harness run EXPERIMENT.yaml")
         return
     runs_table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("run", "state", "cells", "API cost"):
+    for heading in ("run", "state", "cells", "API cost", "reused"):
         runs_table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
     for run_status in seen:
         progress = run_status.progress
@@ -70,6 +70,7 @@ def _list(seen: Sequence[RunStatus], results: str) -> None:
             run_status.state,
             f"{progress.ended}/{progress.wanted}",
             money(progress.spent_usd),
+            "" if progress.reused_api_usd == 0 else money(progress.reused_api_usd),
         )
     Console().print(runs_table)
 

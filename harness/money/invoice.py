@@ -16,6 +16,8 @@ from harness.storage import run_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.storage.run_folder import RunFolder
+
 
 MOST_BYTES = 200 * 1024**2
 ALL_MODELS = ""
@@ -135,6 +137,8 @@ class Reconciled:
     ours_usd: float | None
     theirs_usd: float | None
     """Of the days of the run."""
+    reused_usd: float | None
+    """Of calls that earlier runs sent: their bill, not this run's."""
     other_days: int
     """Days and models of the export before or after the run: left out."""
 
@@ -143,14 +147,18 @@ class Reconciled:
         return all(row.verdict == "agrees" for row in self.rows)
 
     def to_plain(self) -> dict[str, Any]:
-        sums = {"ours_usd": self.ours_usd, "theirs_usd": self.theirs_usd}
+        sums = {"ours_usd": self.ours_usd, "theirs_usd": self.theirs_usd, "reused_usd": self.reused_usd}
         return {"agrees": self.agrees, **sums, "other_days": self.other_days, "rows": [asdict(row) for row in self.rows]}
 
 
 def reconcile(results: str, run: str, usage: Path, tolerance: float = 0.005) -> Reconciled:
-    """Hold a run's hosted calls against an export (CSV). Tokens and money may differ by `tolerance` of the larger."""
+    """Hold the hosted calls that a run sent against an export (CSV). Tokens and money may differ by `tolerance` of the
+    larger."""
     exported = read_usage_export(usage)
-    calls = _calls(results, run, is_by_model=any(model != ALL_MODELS for _, model in exported))
+    folder = run_folder.find(results, run)
+    all_calls = _calls(folder, is_by_model=any(model != ALL_MODELS for _, model in exported))
+    is_sent_here = all_calls["run_id"] == folder.store.manifest().get("run_id", folder.run_id)
+    calls, reused = all_calls[is_sent_here], all_calls[~is_sent_here]
     ours = _named_alike(_used(calls[calls["outcome"] == "answered"]), exported)
     days = {day for day, _ in ours}
     provider = {key: used for key, used in exported.items() if days and min(days) <= key[0] <= max(days)}
@@ -160,7 +168,8 @@ def reconcile(results: str, run: str, usage: Path, tolerance: float = 0.005) -> 
         _row(key, ours.get(key), provider.get(key), reported_fields, tolerance, int(killed.get(key, 0)))
         for key in sorted({*ours, *provider})
     )
-    return Reconciled(rows, _sum(ours), _sum(provider), len(exported) - len(provider))
+    reused_usd = None if reused["cost_usd"].isna().any() else float(reused["cost_usd"].sum())
+    return Reconciled(rows, _sum(ours), _sum(provider), reused_usd, len(exported) - len(provider))
 
 
 def _row(
@@ -189,10 +198,10 @@ def _gap(ours: float | None, provider: float | None, tolerance: float) -> float 
     return 0.0 if abs(gap) <= tolerance else gap
 
 
-def _calls(results: str, run: str, *, is_by_model: bool) -> pd.DataFrame:
+def _calls(run: RunFolder, *, is_by_model: bool) -> pd.DataFrame:
     from harness.money import repricing
 
-    calls = repricing.hosted_calls(run_folder.find(results, run))
+    calls = repricing.hosted_calls(run)
     models = calls["model_returned"].fillna(calls["model_requested"]) if is_by_model else ALL_MODELS
     return calls.assign(day=calls["started_at"].dt.strftime("%Y-%m-%d"), model=models)
 

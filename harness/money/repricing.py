@@ -27,7 +27,7 @@ _SELLERS = tuple(name for name, provider in PROVIDERS.items() if provider.is_hos
 """Providers that bill at their own address, for runs whose manifest does not name the self-hosted servers."""
 _HOSTED_ONLY = "calls of hosted models only: what own hardware costs does not hang on a price list"
 _COLUMNS = [
-    *("arm", "outcome", "provider", "server", "model_requested", "model_returned", "service_tier", "started_at"),
+    *("run_id", "arm", "outcome", "provider", "server", "model_requested", "model_returned", "service_tier", "started_at"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "cost_usd", "cost_basis"),
 ]
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 PLAIN_EVERY_S = 5.0
-_HEADINGS = ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "cost")
-_ALWAYS = frozenset({"ended", "ok", "failed", "calls", "tokens", "cost"})
+_HEADINGS = ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "paid", "reused")
+_ALWAYS = frozenset({"ended", "ok", "failed", "calls", "tokens", "paid"})
 """The others are shown only if they are not all 0, so that the table fits 80 columns."""
 
 
@@ -58,10 +58,15 @@ class Display:
         """Print a line that stays."""
         self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
-    def summary(self, receipts: Sequence[Row]) -> None:
-        """The ended cells per arm."""
+    def summary(self, receipts: Sequence[Row], run_id: str) -> None:
+        """The ended cells per arm, and what they cost."""
         wanted = Counter(str(receipt["arm"]) for receipt in receipts)
-        self._console.print(table(Progress.of(wanted, receipts), self._title))
+        progress = Progress.of(wanted, receipts, run_id)
+        progress.see_receipts()
+        self._console.print(table(progress, self._title))
+        if progress.reused_api_usd != 0:
+            paid, reused = money(progress.spent_usd), money(progress.reused_api_usd)
+            self.say(f"API cost: {paid} paid in this run, {reused} reused from earlier runs")
 
     def _print_new(self, sentence: str) -> None:
         self._printed_at = time.monotonic()
@@ -78,7 +83,7 @@ def line(progress: Progress) -> str:
         f"{progress.failed} failed",
         f"{progress.calls} calls",
         f"{sum(progress.tokens):,} tokens",
-        f"API cost {money(progress.spent_usd)}",
+        f"API cost {api_cost(progress)}",
         f"left {duration(progress.left_s)}",
     ]
     arms = ", ".join(f"{name} {arm.ended}/{arm.wanted}" for name, arm in progress.arms.items())
@@ -101,6 +106,12 @@ def table(progress: Progress, title: str = "") -> Table:
     return progress_table
 
 
+def api_cost(progress: Progress) -> str:
+    """What this run paid to hosted models, and what it reused of earlier runs."""
+    reused_usd = progress.reused_api_usd
+    return money(progress.spent_usd) + ("" if reused_usd == 0 else f" (+ {money(reused_usd)} reused)")
+
+
 def money(usd: float | None) -> str:
     return "not known" if usd is None else f"${usd:,.4f}"
 
@@ -116,8 +127,17 @@ def duration(seconds: float | None) -> str:
 def _cells(arm: ArmProgress) -> dict[str, str]:
     """heading -> text."""
     counts = [arm.by_status[status] for status in ("ok", "failed", "timeout", "over_budget")]
-    cost = "unknown" if arm.unpriced else money(arm.cost_usd)
-    texts = [f"{arm.ended}/{arm.wanted}", str(arm.running), *map(str, counts), f"{arm.calls:,}", f"{arm.tokens:,}", cost]
+    paid = "unknown" if arm.unpriced else money(arm.paid_usd)
+    reused = money(arm.reused_usd) if arm.reused_usd else "0"
+    texts = [
+        f"{arm.ended}/{arm.wanted}",
+        str(arm.running),
+        *map(str, counts),
+        f"{arm.calls:,}",
+        f"{arm.tokens:,}",
+        paid,
+        reused,
+    ]
     return dict(zip(_HEADINGS, texts, strict=True))
 
 

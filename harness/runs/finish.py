@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import agents
 from harness.planning import settling
+from harness.runs.progress import RunOutcome
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
 from harness.storage.run_folder import DONE
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.experiment.spec import Experiment
     from harness.runs.display import Display
-    from harness.runs.progress import RunOutcome
     from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
     from reports.answer.gates import Gate
@@ -63,6 +63,24 @@ def finish(
     page = _page(run) if matrix_has_receipts else None
     _report(run, state, outcome, gates, page, display, options.command)
     return _exit_code(state, gates)
+
+
+def has_stopped_early(run: RunFolder, since: dt.datetime) -> bool:
+    """Whether a session of this run was stopped, or ran out of budget, after this moment."""
+    manifest = run.store.manifest()
+    finished_at = manifest.get("finished_at")
+    is_early = manifest.get("state") in (STOPPED, OVER_BUDGET)
+    return is_early and bool(finished_at) and dt.datetime.fromisoformat(str(finished_at)) > since
+
+
+def report_followed(run: RunFolder, display: Display, command: str) -> int:
+    """Report a run that another command has just ended early, as that command did; returns its exit code."""
+    manifest = run.store.manifest()
+    state, receipts = str(manifest["state"]), run.store.receipts()
+    outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
+    page = f"{run.store.folder.url}/report.html" if receipts else None
+    _report(run, state, outcome, [], page, display, command)
+    return _exit_code(state, [])
 
 
 def _state(run: RunFolder, matrix: Sequence[Cell], outcome: RunOutcome) -> str:
@@ -120,7 +138,7 @@ def _report(
     display: Display,
     command: str,
 ) -> None:
-    display.summary(list(run.store.receipts().values()))
+    display.summary(list(run.store.receipts().values()), run.run_id)
     for gate in gates:
         display.say(str(gate))
     if failed := [gate for gate in gates if not gate.is_passed]:

@@ -25,7 +25,10 @@ class ArmProgress:
     running: int = 0
     calls: int = 0
     tokens: int = 0
-    cost_usd: float = 0.0
+    paid_usd: float = 0.0
+    """By this run."""
+    reused_usd: float = 0.0
+    """By the runs that answered the calls which this run uses again."""
     unpriced: int = 0
     """Ended cells of unknown cost."""
 
@@ -43,6 +46,8 @@ class Progress:
     """Progress of a run's cells, from receipts and the ledger."""
 
     arms: dict[str, ArmProgress]
+    run_id: str = ""
+    """The run that is shown: what other runs paid is reused."""
     started_at: float = field(default_factory=time.monotonic)
     ended_before: int = 0
     """Cells that had ended when this session began."""
@@ -51,7 +56,9 @@ class Progress:
     ledger_calls_before: int | None = None
     """Ended requests in the ledger when this session began, those of other cells included."""
     spent_usd: float | None = None
-    """Cost of hosted models so far, estimates included; None if unknown."""
+    """What this run paid for hosted models so far, estimates included; None if unknown."""
+    _reused_api_usd: float = 0.0
+    _reused_unknown: int = 0
     ledger_tokens: tuple[int, int] = (0, 0)
     """Input and output tokens in the ledger."""
     tokens_ended: tuple[int, int] = (0, 0)
@@ -65,8 +72,8 @@ class Progress:
     """The last problems, one sentence each."""
 
     @classmethod
-    def of(cls, wanted: Mapping[str, int], receipts: Iterable[Row]) -> Progress:
-        progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()})
+    def of(cls, wanted: Mapping[str, int], receipts: Iterable[Row], run_id: str = "") -> Progress:
+        progress = cls({arm: ArmProgress(number) for arm, number in wanted.items()}, run_id)
         for receipt in receipts:
             progress.add(receipt)
         progress.ended_before, progress.calls_before = progress.ended, progress.calls
@@ -133,6 +140,17 @@ class Progress:
         if receipt["status"] in FAILED:
             self.note(f"{receipt['arm']}: {receipt['status']} ({receipt['error_type']}): {receipt['error']}")
 
+    @property
+    def reused_api_usd(self) -> float | None:
+        """What earlier runs paid for the hosted calls that this run uses again; None if unknown."""
+        return None if self._reused_unknown else self._reused_api_usd
+
+    def see_receipts(self) -> None:
+        """Sum what this run paid for hosted models, from the receipts that were counted."""
+        costs = [receipt["api_cost_usd"] for receipt in self.seen.values()]
+        is_known = bool(costs) and None not in costs and self.reused_api_usd is not None
+        self.spent_usd = sum(costs) - self._reused_api_usd if is_known else None
+
     def forget(self, cell_id: str) -> None:
         """Uncount a cell that runs again."""
         if receipt := self.seen.pop(cell_id, None):
@@ -145,7 +163,13 @@ class Progress:
         arm.by_status[receipt["status"]] += by
         arm.calls += by * (receipt["llm_calls"] or 0)
         arm.tokens += by * sum(tokens)
-        arm.cost_usd += by * (receipt["cost_usd"] or 0.0)
+        reused_usd = reused_part(receipt, "cost_usd", "reused_usd", self.run_id) or 0.0
+        reused_api_usd = reused_part(receipt, "api_cost_usd", "reused_api_usd", self.run_id)
+        is_reused = receipt.get("run_id") not in (None, self.run_id)
+        self._reused_unknown += by * (reused_api_usd is None and is_reused)
+        self._reused_api_usd += by * (reused_api_usd or 0.0)
+        arm.reused_usd += by * reused_usd
+        arm.paid_usd += by * ((receipt["cost_usd"] or 0.0) - reused_usd)
         arm.unpriced += by * (receipt["cost_usd"] is None)
 
     def note(self, sentence: str) -> None:
@@ -178,10 +202,18 @@ class Progress:
             "input_tokens": self.tokens[0],
             "output_tokens": self.tokens[1],
             "api_cost_usd": self.spent_usd,
+            "reused_api_usd": self.reused_api_usd,
             "left_s": self.left_s,
             "arms": {name: _arm_json(arm) for name, arm in self.arms.items()},
             "notes": list(self.notes),
         }
+
+
+def reused_part(receipt: Row, cost: str, reused: str, run_id: str) -> float | None:
+    """What other runs paid of a cell's cost; versions that did not record it took over whole cells only."""
+    if receipt.get(reused) is not None or receipt.get(cost) is None:
+        return receipt.get(reused)
+    return float(receipt[cost]) if receipt.get("run_id") not in (None, run_id) else 0.0
 
 
 def _arm_json(arm: ArmProgress) -> dict[str, Any]:
@@ -192,7 +224,9 @@ def _arm_json(arm: ArmProgress) -> dict[str, Any]:
         **{status: arm.by_status[status] for status in ("ok", *FAILED)},
         "calls": arm.calls,
         "tokens": arm.tokens,
-        "cost_usd": None if arm.unpriced else arm.cost_usd,
+        "cost_usd": None if arm.unpriced else arm.paid_usd + arm.reused_usd,
+        "paid_usd": None if arm.unpriced else arm.paid_usd,
+        "reused_usd": None if arm.unpriced else arm.reused_usd,
     }
 
 

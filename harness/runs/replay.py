@@ -246,7 +246,8 @@ def _close(plan: RunPlan, display: Display) -> None:
     store = plan.run.store
     store.sweep()
     store.compact()
-    display.summary([row for row in store.receipts().values() if row.get("kind") in (replay_cells.REPLAY, replay_cells.JUDGE)])
+    replayed = [row for row in store.receipts().values() if row.get("kind") in (replay_cells.REPLAY, replay_cells.JUDGE)]
+    display.summary(replayed, plan.run.run_id)
     for comparison in likeness.likenesses(load(store.folder.url)):
         display.say(comparison.text)
     display.say(f"report: {render.render(store.folder.url)}")

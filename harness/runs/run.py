@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run(options: RunOptions, console: Console) -> int:
-    """Run or continue an experiment; returns the exit code. Raises InvalidInput with all problems at once."""
+def run(options: RunOptions, console: Console, followed_since: dt.datetime | None = None) -> int:
+    """Run or continue an experiment; returns the exit code. Raises InvalidInput with all problems at once.
+
+    `followed_since`: another command executed the experiment from then until now; if that was stopped early, so is this.
+    """
     plan = _plan(options)
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
+    if followed_since and finish.has_stopped_early(plan.run, followed_since):
+        return finish.report_followed(plan.run, display, options.command)
     display.say(_headline(plan))
     for warning in plan.checked.shutdown_warnings:
         display.say(f"{warning.found} ({warning.fix})")

@@ -124,7 +124,7 @@ def run_cells(
     info = _info(plan)
     ended = plan.run.store.receipts()
     wanted = Counter(cell.arm for cell in cells.values())
-    progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells])
+    progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells], info.run_id)
     feed = Feed(make_broker(url), info, left)
     feed.clear_queues()
     control.clear_events(client, info.run_id)

@@ -92,9 +92,8 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
     wanted: dict[str, int] = dict(manifest.get("cells_by_arm") or {})
     for arm, count in Counter(str(row["arm"]) for row in receipts.values()).items():
         wanted.setdefault(arm, count)
-    progress = Progress.of(wanted, receipts.values())
-    costs = [row["api_cost_usd"] for row in receipts.values()]
-    progress.spent_usd = None if not costs or None in costs else sum(costs)
+    progress = Progress.of(wanted, receipts.values(), str(manifest.get("run_id", run.run_id)))
+    progress.see_receipts()
     return progress
 
 

@@ -95,6 +95,7 @@ def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, h
         "pipeline_fingerprint": cell.fingerprint,
         **_decided(ending.result),
         **totals(calls, hosted),
+        **reused(calls, hosted, run_id),
         **_ended(ending, calls),
     }
 
@@ -112,6 +113,15 @@ def totals(calls: Sequence[Row], hosted: Collection[str]) -> Row:
         "input_tokens": _sum(call["input_tokens"] for call in answered),
         "output_tokens": _sum(call["output_tokens"] for call in answered),
         **{name: _sum(call[name] for call in answered) if answered else None for name in _SUMMED},
+    }
+
+
+def reused(calls: Iterable[Row], hosted: Collection[str], run_id: str) -> Row:
+    """What other runs paid of these calls."""
+    earlier = [call for call in calls if call["run_id"] != run_id]
+    return {
+        "reused_usd": _sum(call["cost_usd"] for call in earlier),
+        "reused_api_usd": _sum(call["cost_usd"] for call in earlier if call["server"] in hosted),
     }
 
 

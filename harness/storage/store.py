@@ -29,6 +29,8 @@ OVERVIEW = (
     "output_tokens",
     "cost_usd",
     "api_cost_usd",
+    "reused_usd",
+    "reused_api_usd",
     "error_type",
     "error",
     "run_id",
@@ -125,7 +127,9 @@ class Store:
         label = {} if table == "messages" else {"arm": cell.arm, "cell_id": cell.cell_id}
         if table == "cells" and recorded_id != cell.cell_id:
             label |= {"cell_key": cell.cell_key, "pipeline_fingerprint": cell.fingerprint}
-        self.parts.write(f"{cell.cell_id}{suffix}", _bytes([row | label for row in rows], table))
+        costs = {"cost_usd": "reused_usd", "api_cost_usd": "reused_api_usd"} if table == "cells" else {}
+        rows = [row | label | {part: row[whole] for whole, part in costs.items()} for row in rows]
+        self.parts.write(f"{cell.cell_id}{suffix}", _bytes(rows, table))
 
     def reopen(self, cell_id: str) -> None:
         """Set a receipt aside so that the cell runs again; its calls stay in the tables and in the cost."""

@@ -11,7 +11,8 @@ from domain.ratings import RATINGS
 from reports import grid
 from reports.answer import caveats, gates, takeaways, wording
 from reports.answer.findings import Findings, find
-from reports.format import known, plain
+from reports.format import known, plain, usd_text
+from reports.money import breakdown
 from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def to_markdown(run: Run) -> str:
     findings = find(run) if len(run.measured_cells) else None
     lines = [f"## {_md(str(run.experiment.get('name') or run.run_id))}: is there much of a difference?", ""]
     lines += [f"Run `{_md(run.run_id)}`, baseline **{_md(str(run.declared.baseline))}**, {len(run.cells):,} cells.", ""]
+    bill = breakdown.whole_split(run)
+    if bill.reused.of:
+        lines += [f"Paid by this run: {_md_total(bill.paid)}; reused from earlier runs: {_md_total(bill.reused)}.", ""]
     if run.is_interim:
         lines += ["**Interim: the run is not finished; whole cases only, no verdicts.**", ""]
     if findings is None:
@@ -83,6 +87,12 @@ def to_markdown(run: Run) -> str:
             lines += ["", f"### {title}", "", *(f"- {_md(sentence)}" for sentence in sentences)]
     text = "\n".join([*lines, ""])
     return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].rpartition("\n")[0] + "\n\n(cut here)\n"
+
+
+def _md_total(total: breakdown.Total) -> str:
+    if not total.is_whole:
+        return "$0.00" if not total.of else "unknown" if total.value is None else f"at least {usd_text(total.value)}"
+    return usd_text(total.value or 0.0)
 
 
 def _md_answer(findings: Findings) -> Iterator[str]:

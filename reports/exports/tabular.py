@@ -12,6 +12,7 @@ import pyarrow as pa
 from reports import tables
 from reports.answer import caveats, gates, takeaways
 from reports.answer.findings import find
+from reports.money import breakdown
 from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def to_json(run: Run) -> str:
         "arms": list(run.arms),
         "cases": int(run.cells["case_id"].nunique()),
         "cells": len(run.cells),
+        "bill": {arm: _split(bill) for arm, bill in breakdown.cost_splits(run).items()},
         "answer": takeaways.headline(findings) if findings else "",
         "briefs": [{"arm": brief.arm, "word": brief.word, "text": brief.text} for brief in takeaways.briefs(findings)]
         if findings
@@ -76,6 +78,15 @@ def to_json(run: Run) -> str:
         "decisions": _decisions(run),
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _split(bill: breakdown.CostSplit) -> dict[str, float | None]:
+    return {"paid_usd": _whole(bill.paid), "reused_usd": _whole(bill.reused)}
+
+
+def _whole(total: breakdown.Total) -> float | None:
+    """0 for no calls, None if the cost of one is unknown."""
+    return (total.value if total.is_whole else None) if total.of else 0.0
 
 
 def _metric(row: MetricRow) -> dict[str, Any]:

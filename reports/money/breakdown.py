@@ -39,6 +39,16 @@ class Total:
 
 
 @dataclass(frozen=True)
+class CostSplit:
+    """What calls cost, by who paid for them."""
+
+    paid: Total
+    """By this run."""
+    reused: Total
+    """By earlier runs, whose answers this run uses again."""
+
+
+@dataclass(frozen=True)
 class Spend:
     """What a group of calls used."""
 
@@ -49,6 +59,7 @@ class Spend:
     extra: int
     """Repairs and tool rounds among the calls."""
     cost: Total
+    """Paid by this run or by the earlier runs that it reuses."""
     sums: Mapping[str, Total]
     """Token and time columns, summed."""
     basis: str
@@ -69,6 +80,22 @@ def by_arm(run: Run) -> dict[str, Spend]:
     """Return arm -> what its calls used over all attempts, without judging and replays."""
     calls = run.pipeline_calls[["arm", *_SPENT]]
     return {str(arm): _spend(group) for arm, group in calls.groupby("arm", sort=False)}
+
+
+def cost_splits(run: Run) -> dict[str, CostSplit]:
+    """Return arm -> who paid for its calls; replays and judges are arms of their own."""
+    calls = run.calls
+    return {str(arm): _split(run, group) for arm, group in calls.groupby("arm", sort=False)}
+
+
+def whole_split(run: Run) -> CostSplit:
+    """Who paid for all calls of the run, replays and judges included."""
+    return _split(run, run.calls)
+
+
+def _split(run: Run, calls: pd.DataFrame) -> CostSplit:
+    is_paid_here = calls["run_id"] == run.run_id
+    return CostSplit(total(calls.loc[is_paid_here, "cost_usd"]), total(calls.loc[~is_paid_here, "cost_usd"]))
 
 
 def by_role(run: Run) -> dict[str, dict[str, Spend]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.format import known
 from reports.money import breakdown, breakeven, economics
-from reports.money.breakdown import Spend, Waste
+from reports.money.breakdown import CostSplit, Spend, Waste
 from reports.page import charts, scatter
 from reports.page.charts import Piece, StackedBar, Track
 from reports.page.scatter import Bill, Crossing
@@ -80,6 +80,14 @@ class MoneyView:
     @cached_property
     def spends(self) -> dict[str, Spend]:
         return breakdown.by_arm(self.run)
+
+    @cached_property
+    def cost_splits(self) -> dict[str, CostSplit]:
+        return breakdown.cost_splits(self.run)
+
+    @cached_property
+    def whole_split(self) -> CostSplit:
+        return breakdown.whole_split(self.run)
 
     @cached_property
     def roles(self) -> dict[str, dict[str, Spend]]:

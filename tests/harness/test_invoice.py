@@ -21,7 +21,7 @@ DAY = dt.datetime(2026, 8, 21, 15, tzinfo=dt.UTC)
 
 def call(number: int, model: str = "gpt-5", **more: Any) -> dict[str, Any]:
     plain = {
-        "run_id": "r",
+        "run_id": "run-1",
         "cell_id": "c",
         "call_id": str(number),
         "arm": "big",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.money import invoice
 from harness.runs import status
 from tests.fakes.process import fake_server
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
@@ -116,6 +117,23 @@ def test_a_further_arm_pays_only_for_its_own_cells(continued: Lab) -> None:
     assert sorted({cell["arm"] for cell in cells}) == ["macd", "own", "renamed"]
     assert {cell["run_id"] for cell in cells if cell["arm"] == "renamed"} == {continued.runs[0].name}
     assert {cell["decision_status"] for cell in cells if cell["arm"] == "macd"} == {"rule"}
+
+    earlier_usd = sum(cell["api_cost_usd"] for cell in continued.rows("cells", run=0))
+    assert f"API cost: $0.0000 paid in this run, ${earlier_usd:,.4f} reused from earlier runs" in said
+    as_json = json.loads(continued.harness("status", "lab", "--json"))
+    assert (as_json["api_cost_usd"], as_json["reused_api_usd"]) == pytest.approx((0.0, earlier_usd))
+    assert as_json["arms"]["renamed"]["paid_usd"] == pytest.approx(0.0)
+    assert as_json["arms"]["renamed"]["reused_usd"] == pytest.approx(earlier_usd)
+    assert "reused from earlier runs" in (continued.runs[1] / "report.html").read_text()
+    compared = invoice.reconcile(str(continued.folder / "results"), "lab", nothing_billed(continued))
+    assert compared.reused_usd == pytest.approx(earlier_usd)
+    assert (compared.agrees, compared.ours_usd) == (True, None)
+
+
+def nothing_billed(lab: Lab) -> Path:
+    path = lab.folder / "usage.csv"
+    path.write_text("date,model,requests,cost_usd\n")
+    return path
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])

@@ -108,8 +108,8 @@ def test_an_edited_role_makes_new_cells_of_the_arms_that_use_it(old: Lab) -> Non
 def test_a_new_parser_reads_the_recorded_answers_and_pays_only_for_the_repairs_it_asks_for(old: Lab) -> None:
     edit(old.folder, "agents/pipeline/identity.py", "PARSER_VERSION = 1", "PARSER_VERSION = 2")
     read = "value, problem = form.read(ladder.decode(answer.text))"
-    stricter = f'{read}\n        value = None if form.name == "decision" and place.kind == "primary" else value'
-    edit(old.folder, "agents/decisions/decision.py", read, stricter)
+    stricter = f'{read}\n        value = None if form.name == "decision" and site.kind == "primary" else value'
+    edit(old.folder, "agents/decisions/reading.py", read, stricter)
     path = old.folder / "finished.yaml"
     plain = yaml.safe_load(path.read_text()) | {"arms": {"tiny": {"all": "tiny"}, "gpt-5": {"all": "gpt-5"}}}
     del plain["replay"], plain["judge"]

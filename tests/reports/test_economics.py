@@ -16,6 +16,7 @@ import pytest
 
 from domain.hardware import Hardware
 from reports import tables
+from reports.exports import export
 from reports.load import Run, load
 from reports.money import breakdown, breakeven, economics, hardware
 from reports.money.hardware import PowerReading
@@ -103,20 +104,31 @@ def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: P
 
 
 def test_an_answer_of_an_earlier_attempt_that_was_used_again_is_not_thrown_away(tmp_path: Path) -> None:
-    asked_again, used_again = {"cell_attempt": 1, "role": "bull"}, {"cell_attempt": 1, "role": "bear"}
+    site: dict[str, Any] = {"round": 0, "index": 0}
     waste = breakdown.wasted(
         run(
             tmp_path,
             [
-                call("big", "a", 0, usd=0.10, round=0, index=0, **asked_again),
-                call("big", "a", 20, usd=0.02, round=0, index=0, **used_again),
-                call("big", "a", 40, usd=0.11, round=0, index=0, **asked_again | {"cell_attempt": 2}),
+                call("big", "a", 0, usd=0.10, role="bull", **site),
+                call("big", "a", 20, usd=0.02, role="bear", **site),
+                call("big", "a", 40, usd=0.11, role="bull", cell_attempt=2, **site),
             ],
         )
     )
-    assert [(one.reason, one.calls, one.cost.value) for one in waste] == [
-        ("answers of discarded attempts", 1, 0.10)
+    assert [(one.reason, one.calls, one.cost.value) for one in waste] == [("answers of discarded attempts", 1, 0.10)]
+
+
+def test_what_this_run_paid_and_what_it_reused_are_two_figures(tmp_path: Path) -> None:
+    calls = [
+        call("big", "a", 0, usd=0.10, run_id="earlier"),
+        call("big", "b", 0, usd=0.02),
+        call("small", "a", 0, usd=0.30, run_id="earlier"),
     ]
+    money = run(tmp_path, calls)
+    by_arm = {arm: (split.paid.value, split.reused.value) for arm, split in breakdown.cost_splits(money).items()}
+    assert by_arm == {"big": (0.02, 0.10), "small": (None, 0.30)}
+    assert json.loads(export(str(tmp_path), "json"))["bill"]["small"] == {"paid_usd": 0.0, "reused_usd": 0.30}
+    assert "Paid by this run: $0.0200; reused from earlier runs: $0.400." in export(str(tmp_path), "md").replace("\\", "")
 
 
 def test_billed_and_cold_stand_apart(tmp_path: Path) -> None:
