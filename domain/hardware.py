@@ -53,6 +53,12 @@ class Hardware:
             return None
         return self.watts / JOULES_PER_KWH * self.usd_per_kwh
 
+    def usd(self, seconds: float) -> float | None:
+        """Price of seconds of the machine: by its rental price, else by its energy; None if neither is declared."""
+        if self.usd_per_hour is not None:
+            return seconds / 3600 * self.usd_per_hour
+        return None if self.energy_usd_per_s is None else self.energy_usd_per_s * seconds
+
     @property
     def purchase_usd_per_month(self) -> float | None:
         """The purchase spread over its lifetime."""

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from agents import Call, Failure, Request, Timing, WorstCase
-from domain.hardware import Hardware, energy_usd
+from domain.hardware import Hardware
 from domain.providers import PROVIDERS
 from domain.usage import Usage
 from harness.money.price_file import PriceFile
@@ -148,11 +148,9 @@ def local_basis(hardware: Hardware) -> str:
 def local_usd(seconds: float, hardware: Hardware) -> float | None:
     """Price of seconds of hardware, by its basis; None if unknown.
 
-    Calls that a server computes at the same time are each priced whole; the machine's own time, in which they count
-    once, stands in reports.economics."""
-    if hardware.usd_per_hour is not None:
-        return seconds / 3600 * hardware.usd_per_hour
-    return energy_usd(seconds, hardware)
+    A worker prices each call whole, because it does not know which others the machine answers meanwhile; the derived
+    tables give each its share of the machine's time (see harness.storage.machine_cost)."""
+    return hardware.usd(seconds)
 
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})

@@ -232,7 +232,7 @@ class Forecaster:
         return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
 
     def _local(self, part: CostPart) -> Draws | None:
-        """Cost of the hardware time of local calls; None if unknown."""
+        """Cost of the machine time of local calls, which requests at a time share; None if unknown."""
         import numpy as np
 
         total = np.zeros(COUNT)
@@ -242,7 +242,7 @@ class Forecaster:
                 rate = pricing.local_usd(3600.0, server.hardware)
                 if rate is None:
                     return None
-                machine_s = max(call.busy_s, call.seconds) if server.slots == 1 else call.busy_s
+                machine_s = max(call.busy_s, call.seconds) / self._slots(call)
                 total += machine_s * self._speed(call) * self._extra(call) * rate / 3600
         return total * part.cells * self._between_cells(part)
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.storage import machine_cost
 from harness.storage.folder import Folder
 from harness.storage.rows import Row
 
@@ -34,6 +35,7 @@ OVERVIEW = (
     "error_type",
     "error",
     "run_id",
+    "finished_at",
 )
 """The columns of a receipt that progress and status show."""
 _KEYS = {"calls": "call_id", "messages": "message_id", "cells": "cell_id"}
@@ -107,7 +109,7 @@ class Store:
         derived, since = self._derived()
         newer = [cell_id for cell_id, at in ended.items() if cell_id not in derived or at >= since - 2]
         rows = [self.receipt(cell_id) for cell_id in newer] if len(newer) < 3 else _each(self.receipt, newer)
-        read = {cell_id: row for cell_id, row in zip(newer, rows, strict=True) if row}
+        read = {cell_id: row for cell_id, row in zip(newer, rows, strict=True) if row and not _is_derived(row, derived)}
         return {cell_id: derived[cell_id] for cell_id in ended if cell_id in derived} | read
 
     def receipt(self, cell_id: str) -> Row | None:
@@ -141,22 +143,25 @@ class Store:
     def compact(self) -> None:
         """Derive the tables cells, calls and messages from the parts."""
         names = sorted(self.parts.files(), key=_by_attempt)
-        for table in ("messages", "calls", "cells"):
-            suffix = RECEIPT if table == "cells" else f".{table}.parquet"
-            chosen = [name for name in names if name.endswith(suffix)]
-            self.folder.write(f"{table}.parquet", _encode(self._joined(table, chosen)))
+        self.folder.write("messages.parquet", _encode(self._joined("messages", names)))
+        calls, cells = machine_cost.shared(self._joined("calls", names), self._joined("cells", names), self.manifest())
+        self.folder.write("calls.parquet", _encode(calls))
+        self.folder.write("cells.parquet", _encode(cells))
 
     def sweep(self) -> None:
         """Remove temporary files of killed writers; only while nothing writes."""
         self.folder.sweep()
         self.parts.sweep()
 
-    def _joined(self, table: str, names: Sequence[str]) -> pa.Table:
+    def _joined(self, table: str, files: Sequence[str]) -> pa.Table:
+        """The rows of a table in all its parts."""
         import pyarrow as pa
 
         from reports import tables
 
         schema = tables.TABLES[table]
+        suffix = RECEIPT if table == "cells" else f".{table}.parquet"
+        names = [name for name in files if name.endswith(suffix)]
         parts = [_fit(part, schema) for part in _each(lambda name: _decode(self.parts.read(name)), names)]
         return _newest_each(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
 
@@ -170,6 +175,12 @@ class Store:
             return {}, 0.0
         rows = _decode(raw, OVERVIEW).to_pylist()
         return {row["cell_id"]: row for row in rows}, self.folder.files()["cells.parquet"]
+
+
+def _is_derived(receipt: Row, derived: Mapping[str, Row]) -> bool:
+    """Whether the table of cells has this very receipt: it has the costs in which machine time counts once."""
+    row = derived.get(receipt["cell_id"])
+    return row is not None and receipt["finished_at"] is not None and row["finished_at"] == receipt["finished_at"]
 
 
 def files_of(cell_id: str, attempt: int, calls: Sequence[Row], messages: Sequence[Row], receipt: Row) -> dict[str, bytes]:

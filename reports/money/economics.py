@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from domain.hardware import Hardware
 from reports.format import known
 from reports.metrics import catalog
-from reports.money import breakdown, hardware
+from reports.money import breakdown, hardware, machine_time
 from reports.money.breakdown import Total
 from reports.money.hardware import CostLines
 
@@ -63,15 +63,26 @@ class LocalUse:
     computed_s: float | None
     """Seconds of computing reported by the server, summed over calls."""
     machine_s: float | None
-    """Seconds in which at least one call was computing: the time the machine was busy."""
+    """The arm's share of the seconds in which the machine had any request; its price is made of this."""
     utilisation: float | None
-    """machine_s as a share of the time from first to last call."""
+    """Share of the time from the arm's first to its last call in which it had any call."""
     total: CostLines
     usable: int
 
     @property
     def machine_s_per_decision(self) -> float | None:
         return None if self.machine_s is None or not self.usable else self.machine_s / self.usable
+
+
+@dataclass(frozen=True)
+class LocalCalls:
+    """One arm's calls to one local server."""
+
+    arm: str
+    server: str
+    calls: pd.DataFrame
+    machine_s: pd.Series[float]
+    """Each call's share of the machine's time."""
 
 
 def by_arm(run: Run) -> dict[str, ArmCost]:
@@ -108,25 +119,46 @@ def local_use(run: Run) -> list[LocalUse]:
     machines: Mapping[str, Any] = run.manifest.get("hardware") or {}
     usable = run.cells[run.cells["rating"].notna()].groupby("arm").size()
     local = calls[calls["server"].isin(list(machines))]
+    seconds = _machine_seconds(run.calls[run.calls["server"].isin(list(machines))])
     meters = {server: _readings(run, server) for server in machines}
     return [
-        _use(str(arm), str(server), group, Hardware.of(machines[str(server)]), meters[str(server)], int(usable.get(arm, 0)))
+        _use(
+            LocalCalls(str(arm), str(server), group, seconds.reindex(group.index)),
+            Hardware.of(machines[str(server)]),
+            meters[str(server)],
+            int(usable.get(arm, 0)),
+        )
         for (arm, server), group in local.groupby(["arm", "server"], sort=False)
     ]
 
 
-def _use(
-    arm: str, server: str, calls: pd.DataFrame, machine: Hardware, readings: list[hardware.PowerReading], usable: int
-) -> LocalUse:
+def _machine_seconds(calls: pd.DataFrame) -> pd.Series[float]:
+    """Each call's share of its machine's time, whatever arm the other calls are of."""
+    import pandas as pd
+
+    shares = []
+    for _, group in calls.dropna(subset=["started_at", "duration_s"]).groupby("server"):
+        starts = [stamp.timestamp() for stamp in group["started_at"]]
+        spans = [(start, start + seconds) for start, seconds in zip(starts, group["duration_s"], strict=True)]
+        shares.append(pd.Series(machine_time.shares(spans), index=group.index))
+    return pd.concat(shares) if shares else pd.Series(dtype=float)
+
+
+def _use(local: LocalCalls, machine: Hardware, readings: list[hardware.PowerReading], usable: int) -> LocalUse:
+    calls = local.calls
     parts = calls[["load_s", "prefill_s", "decode_s"]]
     is_reported = parts[["prefill_s", "decode_s"]].notna().any(axis=1)
     computed = float(parts[is_reported].sum().sum()) if is_reported.all() and len(calls) else None
     spans = busy_spans(calls)
-    taken = sum(end - start for start, end in spans) if spans else None
+    busy_s = sum(end - start for start, end in spans) if spans else None
+    machine_s = float(local.machine_s.sum()) if spans else None
     elapsed = spans[-1][1] - spans[0][0] if spans else 0.0
-    share = taken / elapsed if taken and elapsed else None
+    utilisation = busy_s / elapsed if busy_s and elapsed else None
     joules = _joules(readings, spans)
-    return LocalUse(arm, server, len(calls), computed, taken, share, hardware.cost_lines(taken, machine, joules, share), usable)
+    if joules is not None and busy_s and machine_s is not None:
+        joules *= machine_s / busy_s
+    lines = hardware.cost_lines(machine_s, machine, joules, utilisation)
+    return LocalUse(local.arm, local.server, len(calls), computed, machine_s, utilisation, lines, usable)
 
 
 def busy_spans(calls: pd.DataFrame) -> list[tuple[float, float]]:

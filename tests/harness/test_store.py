@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +124,27 @@ def test_one_unknown_price_makes_the_sum_unknown_and_a_refused_request_does_not(
 
 def test_a_cell_without_calls_costs_nothing() -> None:
     assert totals([], set())["cost_usd"] == 0
+
+
+def test_requests_that_a_local_server_answers_at_once_share_its_machine_time(store: Store) -> None:
+    started = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
+    store.write_manifest({"run_id": "now", "hardware": {"box": {"provider": "ollama", "slots": 4, "usd_per_gpu_hour": 3.6}}})
+    for number in range(4):
+        call = call_row(
+            f"c{number}",
+            str(number),
+            run_id="now" if number else "before",
+            server="box",
+            started_at=started,
+            duration_s=100.0,
+            cost_usd=0.1,
+            cost_basis="gpu_time",
+        )
+        receipt = receipt_row(f"c{number}", run_id="now", cost_usd=0.1, reused_usd=0.0)
+        store.put(files_of(f"c{number}", 1, [call], [], receipt))
+
+    store.compact()
+
+    assert sum(row["cost_usd"] for row in store.rows_of("calls")) == pytest.approx(0.1), "100 seconds of a machine at $3.60/h"
+    cells = {row["cell_id"]: (row["cost_usd"], row["reused_usd"]) for row in store.rows_of("cells")}
+    assert cells == {"c0": pytest.approx((0.025, 0.025)), **{f"c{n}": pytest.approx((0.025, 0.0)) for n in (1, 2, 3)}}
