@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -101,13 +100,9 @@ def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | N
         yield fail("tickers", f"the source {data.prices!r} has no prices of {names}; known: {listed}", "take a known one")
 
 
-def all_frozen(cases: Iterable[str], shared: Path) -> bool:
-    """Whether the folder of snapshots knows every one of these cases."""
-    index = shared / "index.jsonl"
-    text = index.read_text(encoding="utf-8", errors="replace") if index.exists() else ""
-    frozen_ids = {match[1] for match in re.finditer(r'"case": "([^"]+)"', text)}
-    wanted = set(cases)
-    return bool(wanted) and wanted <= frozen_ids
+def asks_network(data: Data) -> bool:
+    """Whether freezing a case asks a source over the network."""
+    return any(getattr(data, kind) in HOSTS for kind in DATA_KINDS)
 
 
 def _host(name: str, is_frozen: bool) -> Check:

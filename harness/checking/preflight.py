@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import agents
 from agents import Model, ServerReport
-from domain.case import case_id
 from domain.providers import PROVIDERS
 from harness.checking import checks, machine, models_check
 from harness.checking.checks import Check, fail, ok, warn
@@ -23,6 +22,7 @@ from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
 from harness.money import price_file, pricing
 from harness.money.pricing import Tokens
+from harness.storage.snapshots import CaseInputs, SnapshotLibrary
 
 PROBE_S = 15.0
 """Includes importing the client on a machine that is busy, which alone can take 5 s."""
@@ -99,7 +99,8 @@ def look(
         pulls = {name: _pulls(experiment, spec) for name, spec in loaded.specs.items()} if experiment else {}
         models_known = list(_known_models(experiment, loaded.specs, reports)) if experiment else []
         models = models_check.checks(models_known, now.astimezone(dt.UTC).date())
-        all_checks = [*loaded.problems, *_servers(loaded.specs, reports, pulls), *models, *dated, *priced]
+        unused = list(_unused_servers(loaded.specs, servers_file, experiment_dir)) if loaded.specs else []
+        all_checks = [*loaded.problems, *_servers(loaded.specs, reports, pulls), *unused, *models, *dated, *priced]
         return Preflight(
             (*here.result(), *all_checks, *sources.result()), reports, loaded.specs, models_check.shutdowns(models_known)
         )
@@ -107,20 +108,28 @@ def look(
 
 def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
     contact = servers.read_environment(experiment_dir).get("SEC_CONTACT")
-    frozen = checks.all_frozen(_cases(experiment), snapshots)
+    frozen = checks.asks_network(experiment.data) and _are_frozen(experiment, experiment_dir, snapshots)
     return [
         *checks.source_checks(experiment.data, experiment_dir, contact, is_frozen=frozen),
         *checks.unknown_tickers(experiment.data, experiment.tickers, experiment_dir),
     ]
 
 
-def _cases(experiment: Experiment) -> list[str]:
-    """Ids of all cases; empty if the dates are wrong (another check reports that)."""
+def _are_frozen(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> bool:
+    """Whether the snapshot of every case exists, made from the same sources and settings. Wrong dates have none: another
+    check reports them."""
     try:
         days = cases.decision_dates(experiment.dates)
     except InvalidInput:
-        return []
-    return [case_id(ticker, day) for ticker in experiment.tickers for day in days]
+        return False
+    archive = experiment.data.archive
+    data = matrix.data_of(experiment)
+    library = SnapshotLibrary(snapshots, checks.archive_address(archive, experiment_dir) if archive else None)
+    wanted = [CaseInputs(ticker, day, data) for ticker in experiment.tickers for day in days]
+    try:
+        return bool(wanted) and all(library.has(case) for case in wanted)
+    except agents.SnapshotError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,16 @@ def _load(experiment: Experiment, path: Path | None, experiment_dir: Path | None
         return _Servers(servers.load(path, experiment, experiment_dir), ())
     except InvalidInput as error:
         return _Servers({}, tuple(checks.of_problems(error)))
+
+
+def _unused_servers(specs: Mapping[str, ServerSpec], path: Path | None, experiment_dir: Path | None) -> Iterator[Check]:
+    """Warn of servers that no model uses although a model uses their provider's default server: a name is missing."""
+    parts = servers.declared(path, experiment_dir)
+    defaults = {spec.provider for name, spec in specs.items() if name not in parts}
+    for name, part in parts.items():
+        if name not in specs and part.provider in defaults:
+            problem = f"no model uses it; models of {part.provider} use the default server {part.provider!r}"
+            yield warn(f"server {name}", problem, f"write `server: {name}` in the model, or remove it from servers.yaml")
 
 
 def _models(experiment: Experiment, server: str) -> list[Model]:
@@ -284,7 +303,8 @@ def _local_price(name: str, spec: ServerSpec) -> Check:
     basis = pricing.local_basis(spec.hardware)
     if basis == "unknown":
         billed = f"; or hosted: true there, if {spec.name} bills by token" if spec.url else ""
-        fix = f"give local_cost in the experiment, or usd_per_{spec.hardware.device}_hour in servers.yaml{billed}"
+        prices = "usd_per_cpu_hour" if PROVIDERS[spec.provider].is_embedded else "usd_per_gpu_hour (or usd_per_cpu_hour)"
+        fix = f"give local_cost in the experiment, or {prices} in servers.yaml{billed}"
         return warn(name, "the price of this hardware is unknown: its cost will be NULL, never 0", fix)
     return ok(name, f"by {basis.replace('_', ' ')}")
 

@@ -140,10 +140,10 @@ def load(
     for provider in PROVIDERS.values():
         if not provider.needs_url and provider.name not in parts:
             parts[provider.name] = ServerPart(provider=provider.name)
-    specs = {name: _spec(name, part, experiment, env) for name, part in parts.items()}
     needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
-    _refuse_strangers(needed, specs)
+    _refuse_strangers(needed, parts)
     served = _served(needed.values())
+    specs = {name: _spec(name, parts[name], experiment, env) for name in served}
     _refuse_unclear(served, parts, specs)
     return {name: replace(specs[name], warning=_warning(specs[name], served[name])) for name in sorted(served)}
 
@@ -219,17 +219,17 @@ def _cost(part: ServerPart, fallback: LocalCost | None) -> LocalCost:
     return LocalCost.model_validate(under | prices)
 
 
-def _refuse_strangers(models: Mapping[str, ModelPart], specs: Mapping[str, ServerSpec]) -> None:
+def _refuse_strangers(models: Mapping[str, ModelPart], parts: Mapping[str, ServerPart]) -> None:
     problems = []
     for alias, model in models.items():
         name = model.server or model.provider
         where = f"models.{alias}.server"
-        if name not in specs:
-            listed = ", ".join(sorted(specs))
+        if name not in parts:
+            listed = ", ".join(sorted(parts))
             fix = f"add {name!r} to servers.yaml next to the experiment; see experiments/servers.example.yaml"
             problems.append(Problem(where, f"unknown server {name!r}; known: {listed}", fix))
-        elif specs[name].provider != model.provider:
-            problem = f"server {name!r} speaks {specs[name].provider}, the model {model.provider}"
+        elif parts[name].provider != model.provider:
+            problem = f"server {name!r} speaks {parts[name].provider}, the model {model.provider}"
             problems.append(Problem(where, problem, "name another server"))
     if problems:
         raise InvalidInput(problems)

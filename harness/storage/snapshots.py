@@ -93,6 +93,11 @@ class SnapshotLibrary:
         frozen = self._intact(self._keys(case)[1])
         return frozen[1] if frozen else None
 
+    def has(self, case: CaseInputs) -> bool:
+        """Whether a snapshot made from the same sources and settings exists; reads none and contacts no source."""
+        names = (self._index[key] for key in self._keys(case)[1] if key in self._index)
+        return any((self.folder / f"{name}.json").exists() for name in names)
+
     def _intact(self, keys: Iterable[str]) -> tuple[str, bytes] | None:
         names = [self._index[key] for key in keys if key in self._index]
         return next(((name, raw) for name in names if (raw := _intact(self.folder, name)) is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import socket
@@ -16,8 +17,9 @@ import pytest
 from harness.checking import checks, preflight
 from harness.checking.checks import Check
 from harness.errors import InvalidInput
-from harness.experiment import spec
+from harness.experiment import matrix, spec
 from harness.experiment.cases import Data
+from harness.storage.snapshots import CaseInputs, SnapshotLibrary, put_snapshot
 from tests.fakes.process import FakeModels
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +108,30 @@ def test_local_hardware_without_a_price_is_a_warning_and_never_free(tmp_path: Pa
     assert look(tmp_path, TINY + "local_cost: {usd_per_cpu_hour: 0.05}\n")["price of tiny"].status == "ok"
 
 
+def test_the_price_hint_for_ollama_names_both_kinds_of_hardware(tmp_path: Path) -> None:
+    (tmp_path / "servers.yaml").write_text(f"ollama: {{provider: ollama, url: http://127.0.0.1:{closed_port()}}}\n")
+    text = TINY.replace("{provider: llamacpp, model: smollm2-135m}", "{provider: ollama, model: tiny}")
+    assert "usd_per_gpu_hour (or usd_per_cpu_hour)" in look(tmp_path, text)["price of tiny"].fix
+
+
+def test_a_server_that_no_model_uses_is_reported_when_its_provider_is_used(tmp_path: Path) -> None:
+    port = closed_port()
+    (tmp_path / "servers.yaml").write_text(f"gpu-box: {{provider: ollama, url: http://127.0.0.1:{port}, parallel: 4}}\n")
+    text = TINY.replace("{provider: llamacpp, model: smollm2-135m}", "{provider: ollama, model: tiny}")
+    unused = look(tmp_path, text)["server gpu-box"]
+    assert (unused.status, unused.fix.partition(",")[0]) == ("warn", "write `server: gpu-box` in the model")
+    named = look(tmp_path, text.replace("model: tiny", "model: tiny, server: gpu-box"))["server gpu-box"]
+    assert named.status == "fail", "it is used, and nothing answers at that port"
+    assert "server gpu-box" not in look(tmp_path), "no model uses this provider"
+
+
+def test_a_bad_address_in_the_environment_does_not_matter_to_models_that_do_not_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://[")
+    assert all(check.status != "fail" for check in look(tmp_path).values())
+
+
 def test_a_missing_model_file_says_how_to_install_it(tmp_path: Path) -> None:
     found = look(tmp_path, TINY.replace("smollm2-135m", "smollm9-1b"))
     assert any(check.status == "fail" and "smollm2-135m" in check.found + check.fix for check in found.values())
@@ -121,12 +147,26 @@ def test_bad_dates_servers_and_sources_are_all_in_the_list(tmp_path: Path) -> No
     }
 
 
-def test_sources_out_of_reach_do_not_matter_once_every_case_is_frozen(tmp_path: Path) -> None:
-    (tmp_path / "index.jsonl").write_text('{"key": "k", "case": "AAPL@2012-06-15", "sha256": "s"}\n')
-    frozen = checks.all_frozen(["AAPL@2012-06-15"], tmp_path)
-    assert frozen
-    assert not checks.all_frozen(["AAPL@2012-06-15", "IBM@2012-06-15"], tmp_path)
-    found = {check.name: check.status for check in checks.source_checks(Data(prices="yfinance"), is_frozen=frozen)}
+def test_a_case_counts_as_frozen_only_with_the_same_sources_and_settings(tmp_path: Path) -> None:
+    text = TINY.replace("data: demo", "data: {prices: demo, filings: edgar}")
+    (tmp_path / "x.yaml").write_text(text)
+    data = matrix.data_of(spec.load(tmp_path / "x.yaml"))
+    library = SnapshotLibrary(tmp_path / "snapshots")
+    case = CaseInputs("AAPL", dt.date(2012, 6, 15), data)
+    put_snapshot(library.folder, "frozen", b"{}")
+    library._note(library._keys(case)[1][0], case, "frozen")
+
+    assert "contact of edgar" not in look(tmp_path, text, snapshots=library.folder)
+    other = text.replace("filings: edgar", "filings: edgar, mask: true")
+    assert look(tmp_path, other, snapshots=library.folder)["contact of edgar"].status == "fail"
+    other_case = text.replace("[AAPL]", "[AAPL, IBM]")
+    assert look(tmp_path, other_case, snapshots=library.folder)["contact of edgar"].status == "fail"
+    (library.folder / "frozen.json").unlink()
+    assert look(tmp_path, text, snapshots=library.folder)["contact of edgar"].status == "fail"
+
+
+def test_sources_out_of_reach_do_not_matter_once_every_case_is_frozen() -> None:
+    found = {check.name: check.status for check in checks.source_checks(Data(prices="yfinance"), is_frozen=True)}
     assert found["source yfinance"] != "fail"
     asked = {check.name: check.status for check in checks.source_checks(Data(prices="demo", filings="edgar"))}
     assert asked["contact of edgar"] == "fail"
