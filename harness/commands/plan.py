@@ -15,6 +15,7 @@ def plan(
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
+    snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
     what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -38,8 +39,10 @@ def plan(
     chosen = matrix.select(matrix.expand(wanted), only)
     specs = machines.load(servers, wanted, experiment.parent)
     cells = matrix.in_order(chosen, machines.hosted_names(specs))[:limit]
-    looked = preflight.look(wanted, experiment_dir=experiment.parent, servers_file=servers, results=results)
-    where = planning.Where(experiment.parent, results)
+    looked = preflight.look(
+        wanted, experiment_dir=experiment.parent, servers_file=servers, results=results, snapshots=snapshots
+    )
+    where = planning.Where(experiment.parent, results, snapshots)
     forecast = planning.make(wanted, cells, specs, where, looked.checks, windows=looked.windows)
     if as_json:
         print(json.dumps(forecast.to_plain(), indent=2))

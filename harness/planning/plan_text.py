@@ -10,6 +10,7 @@ from harness.planning import plan
 from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
 from harness.planning.plan import CapForecast, Plan
 from harness.planning.workload import ASSUMED, Counted
+from harness.terminal import FigureRows
 from reports.format import significant, usd_text
 from reports.tables import ARROW, JUDGES
 
@@ -146,18 +147,12 @@ Line = tuple[str, str]
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan within the width of the terminal; nothing is cut."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"plan of {plan.experiment}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("arm", overflow="fold", min_width=12)
-    for heading in ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, arm in {**plan.arms, **plan.again}.items():
-        numbers = [f"{arm.cells:,}", f"{arm.calls:,}", _short(arm.input_tokens), _short(arm.output_tokens)]
-        table.add_row(Text(_short_name(name)), *numbers, usd(arm.cost), seconds(arm.time))
-    console.print(table)
+    headings = ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %")
+    rows = {_short_name(name): _figures(arm) for name, arm in {**plan.arms, **plan.again}.items()}
+    console.print(FigureRows(f"plan of {plan.experiment}", "arm", headings, rows))
     below = Table.grid(padding=(0, 2, 0, 0))
     below.add_column(no_wrap=True, style="bold")
     below.add_column(overflow="fold")
@@ -166,6 +161,11 @@ def show(plan: Plan, console: Console) -> None:
         below.add_row("" if heading == above else heading, Text(text))
         above = heading
     console.print(below)
+
+
+def _figures(arm: ArmForecast) -> list[str]:
+    numbers = [f"{arm.cells:,}", f"{arm.calls:,}", _short(arm.input_tokens), _short(arm.output_tokens)]
+    return [*numbers, usd(arm.cost), seconds(arm.time)]
 
 
 def lines(plan: Plan) -> Iterator[Line]:

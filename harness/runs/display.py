@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.runs.progress import ArmProgress, Progress
+from harness.terminal import FigureRows
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
-    from rich.table import Table
 
     from harness.storage.rows import Row
 
@@ -90,20 +90,11 @@ def line(progress: Progress) -> str:
     return " | ".join(parts) + f" | {arms}"
 
 
-def table(progress: Progress, title: str = "") -> Table:
+def table(progress: Progress, title: str = "") -> FigureRows:
     """Progress per arm."""
-    from rich import box
-    from rich.table import Table
-
-    progress_table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, expand=False)
-    progress_table.add_column("arm", overflow="fold")
     columns = {name: _cells(arm) for name, arm in progress.arms.items()}
     headings = [heading for heading in _HEADINGS if heading in _ALWAYS or any(row[heading] != "0" for row in columns.values())]
-    for heading in headings:
-        progress_table.add_column(heading, justify="right", no_wrap=True)
-    for name, row in columns.items():
-        progress_table.add_row(name, *(row[heading] for heading in headings))
-    return progress_table
+    return FigureRows(title, "arm", headings, {name: [row[heading] for heading in headings] for name, row in columns.items()})
 
 
 def api_cost(progress: Progress) -> str:

@@ -138,7 +138,8 @@ class Progress:
         self.seen[receipt["cell_id"]] = receipt
         self._count(receipt, 1)
         if receipt["status"] in FAILED:
-            self.note(f"{receipt['arm']}: {receipt['status']} ({receipt['error_type']}): {receipt['error']}")
+            case = f" {receipt['case_id']}" if receipt.get("case_id") else ""
+            self.note(f"{receipt['arm']}{case}: {receipt['status']} ({receipt['error_type']}): {receipt['error']}")
 
     @property
     def reused_api_usd(self) -> float | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RECEIPT = ".cell.parquet"
 OVERVIEW = (
     "cell_id",
+    "case_id",
     "arm",
     "kind",
     "status",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -116,7 +116,7 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
     ending = Ending("ok", attempt.number, started_at, 0.0, 0.0, attempt.worker)
     try:
         result = await _decide(attempt)
-        ending = _of_result(ending, result)
+        ending = _of_result(ending, result, attempt.gate.calls)
     except TimeoutError:
         message = f"more than {attempt.soft_s:g} s of service; raise cell_limit.soft, or use a faster model"
         ending = replace(ending, status="timeout", error_type="soft_limit", error=message)
@@ -145,7 +145,7 @@ async def _decide(attempt: Attempt) -> Result:
         return await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, attempt.clients)
 
 
-def _of_result(ending: Ending, result: Result) -> Ending:
+def _of_result(ending: Ending, result: Result, calls: Sequence[Row]) -> Ending:
     error = result.error
     if error is None:
         return replace(ending, result=result)
@@ -153,7 +153,10 @@ def _of_result(ending: Ending, result: Result) -> Ending:
         # Redis was away, which is not the cell's failure.
         raise error
     cause = error.cause if isinstance(error, ModelCallError) else type(error).__name__
-    return replace(ending, result=result, status="failed", error_type=cause, error=_sentence(error))
+    role = next((call["role"] for call in reversed(calls) if call["error_type"] == cause), None)
+    sentence = _sentence(error)
+    named = sentence if role is None or role in sentence else f"{role}: {sentence}"
+    return replace(ending, result=result, status="failed", error_type=cause, error=named)
 
 
 def _sentence(error: BaseException) -> str:

@@ -307,7 +307,7 @@ def test_every_cap_says_whether_it_binds_and_for_what(case: Case) -> None:
     assert "model_usd.mini $500.0 is not likely to bind" in said(tight)
 
 
-@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_plan_fits_the_terminal_and_nothing_is_cut(case: Case, width: int) -> None:
     out = io.StringIO()
     plan_text.show(priced(case).plan(), Console(file=out, width=width))

@@ -249,6 +249,8 @@ def test_failed_cells_are_reopened_and_their_calls_stay_in_the_bill(lab: Lab) ->
     lab.run()
     failed = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")
     assert (failed["status"], failed["error_type"]) == ("failed", "bad_request")
+    assert failed["error"].startswith(tuple(f"{call['role']}: " for call in lab.rows("calls") if call["error_type"]))
+    assert f"paid {failed['case_id']}: failed (bad_request): " in lab.harness("status", "lab")
     lab.fake.control(rules=[])
 
     assert "1 cells reopened" in lab.harness("retry", "lab")
