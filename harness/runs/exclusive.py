@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.experiment import spec
-from harness.runs import status
 from harness.runs.display import PLAIN_EVERY_S, line
 from harness.storage import run_folder
 from harness.storage.experiment_lock import POLL_S, WAITED, experiment_lock
@@ -56,6 +55,8 @@ class _Follower:
         self._polls += 1
 
     def _show(self) -> None:
+        from harness.runs import status  # imports the Redis library, which a run with invalid input never needs
+
         runs = run_folder.runs(self._results, self._experiment)
         if runs:
             self.say(f"{runs[0].run_id}: {line(status.read_status(runs[0], self._broker).progress)}")
