@@ -32,15 +32,15 @@ from agents.llms import (
     pull,
 )
 from agents.pipeline.decide import decide, preload
-from agents.pipeline.flow import DEPTHS, INPUTS
+from agents.pipeline.flow import DEPTHS, INPUTS, role_turns
 from agents.pipeline.identity import earlier_fingerprints, fingerprint, judge_fingerprint
 from agents.pipeline.judge import Contest, Contestant, Hidden, judge
 from agents.pipeline.prompts import PlannedPrompt, prompts_of
 from agents.pipeline.replay import Recorded, replay
-from agents.pipeline.roles import analyst_names, deep_roles, role_names
+from agents.pipeline.roles import analyst_names, analyst_roles, deep_roles, final_role, role_names, role_records
 from agents.pipeline.rules import rule_names
 from agents.pipeline.turn import fill_in
-from agents.sources import DataSources, PriceHistory, Source, open_sources, source_names
+from agents.sources import DataSources, PriceHistory, Source, open_sources, source_host, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.freezing import decision_time, freeze_case, recipe
 from agents.sources.grow import grow, live_sources, today_rows
@@ -126,6 +126,7 @@ __all__ = [
     "Warmth",
     "WorstCase",
     "analyst_names",
+    "analyst_roles",
     "ask",
     "check_archive",
     "close_of",
@@ -137,6 +138,7 @@ __all__ = [
     "earlier_fingerprints",
     "estimate_tokens",
     "fill_in",
+    "final_role",
     "fingerprint",
     "fingerprint_0_1_0",
     "freeze_case",
@@ -160,8 +162,11 @@ __all__ = [
     "recipe_0_1_0",
     "replay",
     "role_names",
+    "role_records",
+    "role_turns",
     "rule_names",
     "sessions_between",
+    "source_host",
     "source_names",
     "today_rows",
     "view",

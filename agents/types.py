@@ -351,7 +351,7 @@ class Result:
     reports: Mapping[str, str] = field(default_factory=dict)
     """role, or role/round in debates -> text, in the order of the flow."""
     stage_ratings: Mapping[str, str | None] = field(default_factory=dict)
-    """deciding role (research_manager, trader, portfolio_manager) -> its rating, None if it could not be read."""
+    """role that decides (by its output: plan, proposal or decision) -> its rating, None if it could not be read."""
     parsed: Mapping[str, str] = field(default_factory=dict)
     """CallSite.key of a call -> JSON of the object read from its answer (column calls.parsed)."""
     tool_skill: ToolSkill = ToolSkill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain import units
 from domain.defaults import HORIZONS
+from reports.run_roles import RunRoles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,11 @@ class Run:
     def declared(self) -> Declared:
         """Baseline, metrics and margins as the experiment declares them."""
         return declared_terms(self.experiment, self.arms)
+
+    @cached_property
+    def roles(self) -> RunRoles:
+        """The roles of its pipeline, in the order of the flow."""
+        return RunRoles.of(self.manifest)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -222,28 +228,6 @@ def among(values: Sequence[str], column: str = "cell_id") -> Any:
     import pyarrow.dataset as ds
 
     return ds.field(column).isin(pa.array(values, pa.string()))
-
-
-FLOW: tuple[str, ...] = (
-    "market_analyst",
-    "sentiment_analyst",
-    "news_analyst",
-    "fundamentals_analyst",
-    "bull",
-    "bear",
-    "research_manager",
-    "trader",
-    "aggressive",
-    "conservative",
-    "neutral",
-    "portfolio_manager",
-)
-"""Order of the roles in the pipeline; other roles follow in the order in which they ran."""
-
-
-def flow(roles: Iterable[str]) -> list[str]:
-    there = list(roles)
-    return [r for r in FLOW if r in there] + [r for r in there if r not in FLOW]
 
 
 def _filesystem(path: str) -> tuple[fs.FileSystem, str]:

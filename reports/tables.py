@@ -51,7 +51,7 @@ _CELLS: tuple[_Column, ...] = (
     ("horizon", _TEXT, "Horizon as stated by the model."),
     ("rationale", _TEXT, "The decision's own reasoning."),
     ("reports", _TEXT_MAP, "Text of each role, in the order of the flow (role, or role/round in debates)."),
-    ("stage_ratings", _TEXT_MAP, "Rating after each deciding stage: research_manager, trader, portfolio_manager."),
+    ("stage_ratings", _TEXT_MAP, "Rating of each role that decides, the portfolio manager's last."),
     ("tool_skill", _INT_MAP, "calls, valid, unknown_tool, bad_arguments, capped_rounds, written_calls of a cell with tools."),
     ("masked", pa.bool_(), "Whether ticker, names and dates were masked and prices rescaled."),
     ("cost_usd", _REAL, "Sum of its calls' cost_usd over all attempts; NULL when one of them is NULL."),

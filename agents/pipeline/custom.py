@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.errors import PipelineError
+from agents.pipeline.roles import final_role
 from agents.types import DECISION_STATUSES, Admission, Decision, Lineup, Pipeline, Result
 from domain.ratings import RATINGS
 
@@ -79,7 +80,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 def _checked(entry: str, returned: Any) -> Result:
     if isinstance(returned, Decision):
-        return _checked(entry, Result(returned, "typed", stage_ratings={"portfolio_manager": returned.rating}))
+        return _checked(entry, Result(returned, "typed", stage_ratings={final_role(): returned.rating}))
     if not isinstance(returned, Result):
         raise PipelineError(f"pipeline.entry {entry!r} returned {type(returned).__name__}; return a Decision or a Result")
     if returned.decision_status not in DECISION_STATUSES:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from agents.decisions.reading import decision
 from agents.errors import Halt
 from agents.pipeline import flow
-from agents.pipeline.roles import DECIDING
 from agents.types import Admission, Decision, Lineup, Pipeline, Result, ToolSkill
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def cell_result(results: Sequence[TurnResult], error: Exception | None) -> Resul
         decision=_decision(final),
         decision_status=final.status if final else "missing",
         reports={result.turn.key: result.text for result in results},
-        stage_ratings={result.turn.role.name: _rating(result) for result in results if result.turn.role.name in DECIDING},
+        stage_ratings={result.turn.role.name: _rating(result) for result in results if result.turn.role.decides},
         parsed={key: text for result in results for key, text in result.parsed.items()},
         tool_skill=sum((result.skill for result in results), ToolSkill()),
         error=error,

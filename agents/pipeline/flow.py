@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from agents.decisions.forms import Value
@@ -78,6 +79,17 @@ def _steps(analysts: tuple[str, ...], depth: str) -> tuple[Step, ...]:
 def turns(pipeline: Pipeline) -> tuple[Turn, ...]:
     """Every turn in order."""
     return tuple(turn for step in steps(pipeline) for turn in step)
+
+
+def role_turns(pipeline: Pipeline) -> dict[str, int]:
+    """Role -> number of its turns, in the order of the flow.
+
+    A custom pipeline may ask every role but analysts that are not selected; its turns are assumed to be those of its depth.
+    Raises PipelineError as `steps` does.
+    """
+    is_argued = pipeline.entry is not None and pipeline.depth == "single_call"
+    counts = Counter(turn.role.name for turn in turns(replace(pipeline, depth="shallow") if is_argued else pipeline))
+    return {name: counts[name] for name in roles.role_names() if name in counts}
 
 
 def _check(pipeline: Pipeline) -> None:

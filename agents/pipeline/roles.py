@@ -17,8 +17,12 @@ STAGES = ("analysis", "debate", "plan", "trade", "risk", "decision", "single_cal
 TIERS = ("quick", "deep")
 READS = ("snapshot", "reports", "debate", "plan", "proposal", "risk")
 OUTPUTS = ("report", "argument", "sentiment", "plan", "proposal", "decision")
-DECIDING = {"research_manager": "plan", "trader": "trade", "portfolio_manager": "decision"}
-"""Role whose rating is recorded -> the stage that it closes; a stage has one such role."""
+DEBATES = ("debate", "risk")
+"""Stages whose roles speak one after the other, once per round."""
+SINGLE = ("plan", "trade", "decision")
+"""Stages of exactly one role."""
+RATED = ("plan", "proposal", "decision")
+"""Outputs with a rating or an action, which is recorded in `Result.stage_ratings`."""
 
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
 
@@ -50,6 +54,18 @@ class Role:
     def name(self) -> str:
         return self.plays or self.file
 
+    @property
+    def is_analyst(self) -> bool:
+        return self.stage == "analysis"
+
+    @property
+    def is_debater(self) -> bool:
+        return self.stage in DEBATES
+
+    @property
+    def decides(self) -> bool:
+        return self.output in RATED
+
 
 def role_names() -> tuple[str, ...]:
     """The roles that a lineup can name, in the order of the flow."""
@@ -59,6 +75,25 @@ def role_names() -> tuple[str, ...]:
 def deep_roles() -> tuple[str, ...]:
     """The roles played by a lineup's `deep` model; `quick` plays the others."""
     return tuple(dict.fromkeys(role.name for role in all_roles().values() if role.tier == "deep"))
+
+
+def analyst_roles() -> tuple[str, ...]:
+    """The roles that read the snapshot and report; with `inputs: tools` they call tools."""
+    return tuple(role.name for role in of_stage("analysis"))
+
+
+def final_role() -> str:
+    """The role whose rating is the decision."""
+    return of_stage("decision")[0].name
+
+
+def role_records() -> list[dict[str, Any]]:
+    """What a run's manifest keeps of the roles, in the order of the flow, so that reports need no role by name."""
+    return [
+        {"role": role.name, "title": role.title, "stage": role.stage, "is_debater": role.is_debater, "decides": role.decides}
+        for role in all_roles().values()
+        if not role.plays
+    ]
 
 
 def analyst_names() -> tuple[str, ...]:
@@ -100,16 +135,16 @@ def all_roles() -> Mapping[str, Role]:
 def load(folder: Path) -> Mapping[str, Role]:
     """The role files of a folder; a name that starts with `_` is not a role."""
     roles = [_read(path) for path in sorted(folder.glob("*.md")) if not path.name.startswith("_")]
-    for role, stage in DECIDING.items():
-        _require_one(roles, role, stage, folder)
+    for stage in SINGLE:
+        _require_one(roles, stage, folder)
     roles.sort(key=lambda role: (STAGES.index(role.stage), role.order, role.file))
     return {role.file: role for role in roles}
 
 
-def _require_one(roles: list[Role], name: str, stage: str, folder: Path) -> None:
-    players = [role.file for role in roles if role.stage == stage]
-    if players != [name]:
-        raise PipelineError(f"{folder}: stage {stage} is played by {name}.md alone, found {players or 'nothing'}")
+def _require_one(roles: list[Role], stage: str, folder: Path) -> None:
+    players = [f"{role.file}.md" for role in roles if role.stage == stage]
+    if len(players) != 1:
+        raise PipelineError(f"{folder}: stage {stage} needs exactly one role, found {', '.join(players) or 'none'}")
 
 
 def _read(path: Path) -> Role:

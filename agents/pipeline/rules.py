@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.errors import PipelineError
+from agents.pipeline.roles import final_role
 from agents.types import Decision, Result
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ def decide(rule: str, snapshot: Snapshot) -> Result:
     try:
         rating, reason = RULES[rule](snapshot)
     except _TooShort as short:
-        return Result(None, "missing", reports={"portfolio_manager": str(short)})
+        return Result(None, "missing", reports={final_role(): str(short)})
     decision = Decision(rating, rationale=f"Rule {rule}: {reason}")
     return Result(
         decision,
         "rule",
-        reports={"portfolio_manager": f"Rating: {rating}\n{decision.rationale}"},
-        stage_ratings={"portfolio_manager": rating},
+        reports={final_role(): f"Rating: {rating}\n{decision.rationale}"},
+        stage_ratings={final_role(): rating},
     )
 
 

@@ -16,13 +16,26 @@ from agents.errors import SnapshotError
 from agents.inputs.datum import Bar, Dividend, Fact, Insider, Macro, News, Split
 from domain.data_kinds import ABSENT_AS, DATA_KINDS
 
-SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
-    "archive": ("agents.sources.archive:Archive", frozenset({"prices", "filings", "news", "social", "insiders", "macro"})),
-    "demo": ("agents.sources.demo:Demo", frozenset({"prices"})),
-    "edgar": ("agents.sources.edgar:Edgar", frozenset({"filings"})),
-    "yfinance": ("agents.sources.yfinance:Yahoo", frozenset({"prices"})),
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """One data source: what is known of it before its module is imported."""
+
+    source: str
+    """module:class."""
+    kinds: frozenset[str]
+    """Kinds of data that it has for past dates."""
+    host: str | None = None
+    """Host that it asks over the network; None if it reads files. A source with a host also has the data of today."""
+
+
+SOURCES: Mapping[str, SourceRecord] = {
+    "archive": SourceRecord("agents.sources.archive:Archive", frozenset(DATA_KINDS)),
+    "demo": SourceRecord("agents.sources.demo:Demo", frozenset({"prices"})),
+    "edgar": SourceRecord("agents.sources.edgar:Edgar", frozenset({"filings"}), "data.sec.gov"),
+    "yfinance": SourceRecord("agents.sources.yfinance:Yahoo", frozenset({"prices"}), "query1.finance.yahoo.com"),
 }
-"""Source name in an experiment's `data` -> its class, and the kinds of data that it has for past dates."""
+"""Name in an experiment's `data` -> source."""
 
 STATEMENT_DAYS = 800
 """Reporting periods that ended more days before the decision are dropped: a little over eight quarters are kept."""
@@ -152,7 +165,12 @@ class DataSources:
 
 def source_names(part: str) -> tuple[str, ...]:
     """Sources that an experiment may name for this kind of data."""
-    return tuple(name for name, (_, gives) in SOURCES.items() if part in gives)
+    return tuple(name for name, record in SOURCES.items() if part in record.kinds)
+
+
+def source_host(name: str) -> str | None:
+    """Host that a source asks over the network; None if it reads files."""
+    return SOURCES[name].host
 
 
 def open_sources(
@@ -179,7 +197,7 @@ def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], ma
 def _class(name: str) -> type[Source]:
     if name not in SOURCES:
         raise SnapshotError(f"unknown data source {name!r}; known: {', '.join(sorted(SOURCES))}")
-    module, attribute = SOURCES[name][0].split(":")
+    module, attribute = SOURCES[name].source.split(":")
     source_class: type[Source] = getattr(import_module(module), attribute)
     return source_class
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from agents.errors import BadArchive, SnapshotError
 from agents.inputs.datum import Fact, News
-from agents.sources import DataSources, Source
+from agents.sources import SOURCES, DataSources, Source, source_host
 from agents.sources.archive_format import TABLES
-from domain.data_kinds import DATA_KINDS
 
 PRICE_DAYS = 420
 Row = dict[str, Any]
@@ -19,12 +18,12 @@ _KEYS = {
     "news": ("ticker", "title", "source"),
     "fundamentals": ("ticker", "statement", "item", "period_start", "period_end", "value"),
 }
-_NOT_NOW = ("archive", "demo", "")
 
 
 def live_sources(sources: DataSources) -> tuple[Source, ...]:
     """Sources with new data every day. Raises SnapshotError if the experiment names none."""
-    live = {sources[part].name: sources[part] for part in DATA_KINDS if sources[part].name not in _NOT_NOW}
+    by_name = {source.name: source for source in sources.by_part.values() if source.name}
+    live = {name: source for name, source in by_name.items() if source_host(name)}
     if not live:
         raise SnapshotError("no source of this experiment has current data; fix: data.prices: yfinance, data.filings: edgar")
     return tuple(live.values())
@@ -33,7 +32,7 @@ def live_sources(sources: DataSources) -> tuple[Source, ...]:
 def today_rows(source: Source, ticker: str, now: dt.datetime, statements: bool = True) -> dict[str, list[Row]]:
     """table -> rows of one ticker as the source has them at `now`; `statements` includes its undated statements."""
     rows: dict[str, list[Row]] = {}
-    if source.name == "yfinance":
+    if "prices" in SOURCES[source.name].kinds:
         rows |= _prices(source, ticker, now)
     today = source.today(ticker, now)
     rows["news"] = [_news(ticker, item) for item in today.news]

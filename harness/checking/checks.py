@@ -58,7 +58,6 @@ def require(checks: Iterable[Check]) -> None:
 
 
 TIMEOUT_S = 2.0
-HOSTS = {"yfinance": "query1.finance.yahoo.com", "edgar": "data.sec.gov"}
 
 
 def source_checks(
@@ -69,8 +68,8 @@ def source_checks(
     for name in sorted(named):
         if name == "archive":
             yield _archive(data.archive or "", experiment_dir)
-        elif name in HOSTS:
-            yield _host(name, is_frozen)
+        elif host := agents.source_host(name):
+            yield _host(name, host, is_frozen)
         elif name == "demo" and find_spec("bokeh_sampledata") is None:
             yield fail("source demo", "the package bokeh-sampledata is not installed", "pip install 'bokeh-sampledata>=2026.1'")
         else:
@@ -82,7 +81,7 @@ def source_checks(
 
 def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | None = None) -> Iterator[Check]:
     """A failed check for the tickers that a source on this machine does not have; a network is not asked."""
-    if data.prices not in ("demo", "archive") or "://" in (data.archive or ""):
+    if agents.source_host(data.prices) or "://" in (data.archive or ""):
         return
     archive = str(archive_folder(data.archive, experiment_dir)) if data.archive else None
     try:
@@ -92,7 +91,8 @@ def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | N
         return
     except agents.BadArchive:
         return  # The check of the archive's folder, or the freezing of its cases, says what is wrong with it.
-    if unknown := [ticker for ticker in tickers if ticker not in tickers_of_source]:
+    # A source without a list of its tickers is asked when a case is frozen.
+    if tickers_of_source and (unknown := [ticker for ticker in tickers if ticker not in tickers_of_source]):
         names = ", ".join(repr(ticker) for ticker in unknown)
         listed = ", ".join(tickers_of_source[:40]) + (
             f" and {len(tickers_of_source) - 40} more" if len(tickers_of_source) > 40 else ""
@@ -105,8 +105,7 @@ def asks_network(data: Data) -> bool:
     return any(getattr(data, kind) in HOSTS for kind in DATA_KINDS)
 
 
-def _host(name: str, is_frozen: bool) -> Check:
-    host = HOSTS[name]
+def _host(name: str, host: str, is_frozen: bool) -> Check:
     try:
         with socket.create_connection((host, 443), timeout=TIMEOUT_S):
             return ok(f"source {name}", f"{host} answers")

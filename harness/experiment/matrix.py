@@ -64,7 +64,7 @@ def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model
     """role -> model, for exactly the roles that this arm's pipeline asks."""
     if arm.rule:
         return {}
-    return {role: model(experiment, _alias(arm, role), repeat) for role in _asked(pipeline(experiment, arm))}
+    return {role: model(experiment, _alias(arm, role), repeat) for role in agents.role_turns(pipeline(experiment, arm))}
 
 
 def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
@@ -139,13 +139,6 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy
 def data_of(experiment: Experiment) -> dict[str, Any]:
     """Data settings that are part of a cell; where an archive lies is not, its content is in the snapshot's hash."""
     return {key: getattr(experiment.data, key) for key in _DATA_OF_CELL}
-
-
-def _asked(argued: Pipeline) -> Iterable[str]:
-    if argued.depth == "single_call" and not argued.entry:
-        return ("portfolio_manager",)
-    silent = {f"{name}_analyst" for name in references.known_analysts() if name not in argued.analysts}
-    return [role for role in references.known_roles() if role not in silent]
 
 
 def _alias(arm: Arm, role: str) -> str:

@@ -17,7 +17,6 @@ from harness.storage.snapshots import CaseInputs, SnapshotLibrary
 RENDERED_CASES = 12
 SMALLEST_CACHED_PREFIX = 1024
 """Tokens below which hosted models cache nothing."""
-LOCAL_SOURCES = frozenset({"archive", "demo"})
 
 
 def snapshots(cells: Sequence[Cell], shared: Path, archive: str | None) -> list[Snapshot]:
@@ -45,11 +44,11 @@ def _snapshot(shelf: SnapshotLibrary, case: CaseInputs) -> Snapshot | None:
 
 def over_network(cells: Iterable[Cell]) -> tuple[str, ...]:
     """Sources of these cells that are asked over the network."""
-    return tuple(sorted({name for cell in cells for name in _named(cell.data) - LOCAL_SOURCES}))
+    return tuple(sorted({name for cell in cells for name in _named(cell.data) if agents.source_host(name)}))
 
 
 def _needs_network(case: CaseInputs) -> bool:
-    return not _named(case.data) <= LOCAL_SOURCES
+    return any(agents.source_host(name) for name in _named(case.data))
 
 
 def _named(data: Mapping[str, Any]) -> set[str]:

@@ -166,7 +166,7 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     if not cell.lineup:
         return Workload((), 0.0, "a rule asks no model")
     by_role = {role: renderer.prompts(cell.pipeline, agents.counter_of(model)) for role, model in cell.lineup.items()}
-    prompts = by_role.get("portfolio_manager") or next(iter(by_role.values()))
+    prompts = next(iter(by_role.values()))
     if prompts is None:
         return _assumed(cell, experience)
     calls = tuple(
@@ -177,7 +177,7 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
 
 def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bool = True) -> PlannedCall:
     """One request of a role: measured in earlier runs, else assumed."""
-    model, role = _model(cell, prompt.role), prompt.role
+    model, role = cell.lineup[prompt.role], prompt.role
     cap = output_cap(model, prompt.output_cap)
     measured, read = experience.of(model, role), experience.input_of(cell.fingerprint, model, role)
     how = count_of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
@@ -191,16 +191,12 @@ def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: boo
     )
 
 
-def _model(cell: Cell, role: str) -> Model:
-    return cell.lineup.get(role) or cell.lineup["portfolio_manager"]
-
-
 def _with_tools(calls: tuple[PlannedCall, ...], pipeline: Pipeline) -> tuple[PlannedCall, ...]:
     """Analysts that call tools ask again after each round, with what the tools gave in the prompt."""
     if pipeline.inputs != "tools":
         return calls
     rounds = int(min(TOOL_ROUNDS, pipeline.tool_rounds))
-    more = [call for call in calls if call.role.endswith("_analyst") for _ in range(rounds)]
+    more = [call for call in calls if call.role in agents.analyst_roles() for _ in range(rounds)]
     return (*calls, *more)
 
 
@@ -209,25 +205,18 @@ _HANDED = 0.4
 
 
 def _assumed(cell: Cell, experience: Experience) -> Workload:
-    """Without a frozen snapshot: the token budgets where there are any, else what twelve roles usually read."""
-    roles = list(cell.lineup)
-    budget = {f"{name}_analyst": float(tokens) for name, tokens in cell.pipeline.budget_tokens.items()}
-    analyst_tokens = sum(budget.get(role, 2_500.0) for role in roles if role.endswith("_analyst"))
+    """Without a frozen snapshot: the token budgets where there are any, else what roles usually read."""
+    analysts = dict(zip(agents.analyst_roles(), agents.analyst_names(), strict=True))
+    budget = {role: float(cell.pipeline.budget_tokens.get(name, 2_500)) for role, name in analysts.items()}
+    analyst_tokens = sum(budget[role] for role in cell.lineup if role in analysts)
+    turns = agents.role_turns(cell.pipeline)
     calls = []
-    for role in roles:
-        input_tokens = (
-            budget.get(role, 2_500.0) + 600 if role.endswith("_analyst") else 3_500.0 + _handed(cell.pipeline, analyst_tokens)
-        )
-        handed = 0.0 if role.endswith("_analyst") else _HANDED
-        prompt = Prompt(role, input_tokens, 0.0, 350, None, handed)
-        calls += [call(cell, prompt, experience, is_rendered=False)] * _times(role, cell.pipeline)
+    for role in cell.lineup:
+        input_tokens = budget[role] + 600 if role in analysts else 3_500.0 + _handed(cell.pipeline, analyst_tokens)
+        prompt = Prompt(role, input_tokens, 0.0, 350, None, 0.0 if role in analysts else _HANDED)
+        calls += [call(cell, prompt, experience, is_rendered=False)] * turns.get(role, 1)
     return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, NOT_RENDERED)
 
 
 def _handed(pipeline: Pipeline, analyst_tokens: float) -> float:
     return analyst_tokens + 1_000 if pipeline.depth == "single_call" else min(pipeline.history_tokens, 2_500)
-
-
-def _times(role: str, pipeline: Pipeline) -> int:
-    rounds = {"medium": 3, "deep": 5}.get(pipeline.depth, 1)
-    return rounds if role in ("bull", "bear", "aggressive", "conservative", "neutral") else 1

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import agents
 from harness import version_0_1_0
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
@@ -152,6 +153,7 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
         "digests": plan.checked.digests,
         "snapshots": (old.get("snapshots") or {}) | {cell.case_id: cell.snapshot_sha256 for cell in cells},
+        "roles": agents.role_records(),
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),
         "shutdowns": plan.checked.shutdowns,

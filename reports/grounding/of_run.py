@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.load import Run
+    from reports.run_roles import RunRoles
 
 MOST_CELLS = 200
 """Maximum number of cells; larger runs use a fixed sample of complete cases, chosen by the hash of their ids."""
@@ -111,7 +112,7 @@ def cells_of(run: Run, cell_ids: Sequence[str]) -> Iterator[tuple[str, CellTexts
     messages = messages_of(run, [message_id for calls in by.values() for call in calls for message_id in _ids(call)])
     for cell_id, reports in zip(cells["cell_id"], cells["reports"], strict=True):
         texts = {str(place): str(text) for place, text in reports} if reports is not None else {}
-        yield str(cell_id), _cell(texts, by.get(str(cell_id), []), messages)
+        yield str(cell_id), _cell(texts, by.get(str(cell_id), []), messages, run.roles)
 
 
 def rows_of_cell(cell_id: str, cell: CellTexts) -> list[tuple[Any, ...]]:
@@ -145,11 +146,16 @@ class Sentences:
         return self._text[start:end].strip()
 
 
-def _cell(texts: Mapping[str, str], calls: Sequence[Mapping[Any, Any]], messages: Mapping[str, tuple[str, str]]) -> CellTexts:
+def _cell(
+    texts: Mapping[str, str],
+    calls: Sequence[Mapping[Any, Any]],
+    messages: Mapping[str, tuple[str, str]],
+    roles: RunRoles,
+) -> CellTexts:
     prompts: dict[str, list[str]] = {}
     for call in calls:
         prompts.setdefault(_call_place(call), []).extend(other for other in _ids(call) if other in messages)
-    analysts = {place: ids for place, ids in prompts.items() if place.endswith("_analyst")}
+    analysts = {place: ids for place, ids in prompts.items() if roles.is_analyst(place)}
     heads = {place: text.strip()[:_HEAD] for place, text in texts.items()}
     material = _material(analysts or prompts, heads, messages, by_head=not analysts)
     shown = {

@@ -212,20 +212,20 @@ def confidence(facts: Facts) -> Frame:
 def debate_changed(facts: Facts) -> Frame:
     """Share of usable decisions whose final rating differs from the research manager's: what trader and risk debate
     change."""
-    first = case_values.stage_score(facts, "research_manager")
+    first = case_values.stage_score(facts, "plan")
     return facts.by_case((first != facts.score).astype(float).where(first.notna() & facts.usable))
 
 
 @metric("score shift after the research manager", group="debate", unit="score")
 def debate_shift(facts: Facts) -> Frame:
     """Final score minus the research manager's: below zero, the risk debate makes an arm more cautious."""
-    return facts.by_case(facts.score - case_values.stage_score(facts, "research_manager"))
+    return facts.by_case(facts.score - case_values.stage_score(facts, "plan"))
 
 
 @metric("score shift by the risk debate", group="debate", unit="score")
 def risk_shift(facts: Facts) -> Frame:
     """Final score minus the trader's: what the three risk voices and the portfolio manager change."""
-    return facts.by_case(facts.score - case_values.stage_score(facts, "trader"))
+    return facts.by_case(facts.score - case_values.stage_score(facts, "trade"))
 
 
 # --- grounding -----------------------------------------------------------------------------------------------------

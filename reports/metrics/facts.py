@@ -144,8 +144,9 @@ def agreements(facts: Facts, tables: dict[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def stage_score(facts: Facts, role: str) -> pd.Series[Any]:
-    """The score that a role gave before the final decision, per cell."""
+def stage_score(facts: Facts, stage: str) -> pd.Series[Any]:
+    """The score that the role of a stage gave before the final decision, per cell; unknown without such a stage."""
+    role = facts.run.roles.of_stage(stage)
     stages = [dict(stage).get(role) if stage is not None else None for stage in facts.cells["stage_ratings"]]
     return pd.Series(stages, index=facts.cells.index, dtype=object).map(SCORES).astype(float)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from domain.providers import PROVIDERS
 from domain.usage import USAGE_FIELDS
 from reports.format import known
-from reports.load import flow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +104,7 @@ def by_role(run: Run) -> dict[str, dict[str, Spend]]:
     table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
     for (role, arm), group in calls.groupby(["role", "arm"], sort=False):
         table[str(role)][str(arm)] = _spend(group)
-    return {role: table[role] for role in flow(table)}
+    return {role: table[role] for role in run.roles.in_order(table)}
 
 
 def wasted(run: Run) -> list[Waste]:

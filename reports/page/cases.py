@@ -100,6 +100,8 @@ class CasePage:
     stages: tuple[Stage, ...]
     repeats: int
     outcomes: tuple[Mapping[str, Any], ...]
+    final_role: str | None = None
+    """The role whose rating is the decision."""
     again: tuple[ReplayedPrompt, ...] = ()
     """Its prompts replayed with other models."""
 
@@ -141,9 +143,10 @@ def _case_page(
         date=str(cells[0]["date"])[:10],
         answers=tuple(_answer(cell, order) for cell in cells),
         snapshots=tuple(snapshot_view(run, sha) for sha in shas),
-        stages=tuple(stages(cells, by_cell, texts, order, marks)),
+        stages=tuple(stages(cells, by_cell, texts, order, marks, run.roles)),
         repeats=max(int(cell["repeat"]) for cell in cells) + 1,
         outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes.to_dict("records")),
+        final_role=run.roles.of_stage("decision"),
     )
 
 

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.origins import INVENTED, origins
-from reports.load import flow
 from reports.page.stages import marked, marks_of
 from reports.roles.judges import SOURCE, TARGET, TIE, Judgement, PairKey, judgements
 from reports.roles.pairs import Pair, PromptAnswer, pairs
@@ -19,6 +18,7 @@ from reports.tables import ARROW
 
 if TYPE_CHECKING:
     from reports.load import Run
+    from reports.run_roles import RunRoles
 
 _ALIKE = 0.5
 """Share of common words from which two texts without a stance count as alike."""
@@ -77,7 +77,7 @@ def replayed_prompts(run: Run, case_ids: Sequence[str]) -> dict[str, tuple[Repla
     for judgement in judgements(run, case_ids):
         opinions.setdefault(judgement.spot, []).append(judgement)
     for name, source, target in _sides(run):
-        for pair in _ordered(pairs(run, str(name), case_ids)):
+        for pair in _ordered(run.roles, pairs(run, str(name), case_ids)):
             spot = (str(name), pair.case_id, pair.repeat, pair.role, pair.round)
             heard = tuple(_opinion(judgement, source, target) for judgement in opinions.get(spot, ()))
             prompts_by_case.setdefault(pair.case_id, []).append(_replayed_prompt(pair, source, target, heard))
@@ -93,9 +93,9 @@ def _sides(run: Run) -> list[tuple[str, str, str]]:
     return sorted(named, key=lambda side: side[0] in floors)
 
 
-def _ordered(unordered: Iterable[Pair]) -> list[Pair]:
+def _ordered(run_roles: RunRoles, unordered: Iterable[Pair]) -> list[Pair]:
     all_pairs = list(unordered)
-    roles = flow(dict.fromkeys(pair.role for pair in all_pairs))
+    roles = run_roles.in_order(dict.fromkeys(pair.role for pair in all_pairs))
     return sorted(all_pairs, key=lambda pair: (pair.case_id, roles.index(pair.role), pair.round, pair.repeat))
 
 

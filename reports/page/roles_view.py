@@ -12,7 +12,6 @@ from markupsafe import Markup
 from reports.format import known, percent_text, seconds_text, unknown, usd_text
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.origins import GROUNDED, INVENTED
-from reports.load import flow
 from reports.page import html
 from reports.roles import hybrid, judges, likeness, replays, swaps
 from reports.stats.estimate import Estimate
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from reports.roles.judges import JudgedReplay
     from reports.roles.likeness import Likeness
     from reports.roles.replays import ReplayResult, RoleComparison
+    from reports.run_roles import RunRoles
 
 WORST = 8
 """Invented figures listed per arm."""
@@ -113,8 +113,12 @@ class RolesView:
         rows = grounding_of_run.figures(self.run)
         cells = self.run.cells.set_index("cell_id")
         rows = rows.assign(arm=rows["cell_id"].map(cells["arm"]), case_id=rows["cell_id"].map(cells["case_id"]))
-        groups = [(arm, rows[rows["arm"] == arm]) for arm in self.run.arms]
-        return [_arm_grounding(arm, self._slots.get(arm, 99), group) for arm, group in groups if (group["label"] != "").any()]
+        by_arm = [(arm, rows[rows["arm"] == arm]) for arm in self.run.arms]
+        return [
+            _arm_grounding(arm, self._slots.get(arm, 99), group, self.run.roles)
+            for arm, group in by_arm
+            if (group["label"] != "").any()
+        ]
 
     @cached_property
     def sampled(self) -> int | None:
@@ -166,11 +170,12 @@ def _text(value: float, unit: str, signed: bool) -> str:
     return ("+" if value >= 0 else _MINUS) + size
 
 
-def _arm_grounding(arm: str, slot: int, rows: Any) -> ArmGrounding:
+def _arm_grounding(arm: str, slot: int, rows: Any, run_roles: RunRoles) -> ArmGrounding:
     figures = rows[rows["label"] != ""]
     roles = figures.assign(role=figures["place"].str.partition("/")[0], is_grounded=figures["label"].isin(GROUNDED))
     by_role = roles.groupby("role")["is_grounded"].agg(["mean", "size"])
-    shares = tuple((role, float(by_role["mean"][role]), int(by_role["size"][role])) for role in flow(list(by_role.index)))
+    names = run_roles.in_order(by_role.index)
+    shares = tuple((role, float(by_role["mean"][role]), int(by_role["size"][role])) for role in names)
     counts = {str(label): int(count) for label, count in figures["label"].value_counts().items()}
     return ArmGrounding(arm, slot, rows["cell_id"].nunique(), counts, shares, tuple(_worst_inventions(figures)))
 

@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from reports.format import known, plain, visible
 from reports.grounding.origins import GROUNDED
-from reports.load import flow
 
 if TYPE_CHECKING:
     from reports.grounding.origins import FigureOrigin
+    from reports.run_roles import RunRoles
 
 FigureMark = tuple[int, str, str, str]
 """Start of a figure, the figure, its label, its source."""
@@ -104,11 +104,12 @@ def stages(
     texts: Mapping[str, tuple[str, str]],
     order: Mapping[str, int],
     marks: CellMarks,
+    roles: RunRoles,
 ) -> Iterator[Stage]:
     printed: set[str] = set()
     reports = {cell["cell_id"]: dict(cell["reports"]) if is_there(cell["reports"]) else {} for cell in cells}
     playing = [cell for cell in cells if by_cell.get(cell["cell_id"]) or reports[cell["cell_id"]]]
-    for key in _keys(playing, by_cell, reports):
+    for key in roles.in_turn_order(_keys(playing, by_cell, reports)):
         role, _, round_ = key.partition("/")
         sent = {cell["cell_id"]: [c for c in by_cell.get(cell["cell_id"], []) if _key(c) == key] for cell in playing}
         prompts = {cell: _prompt(calls) for cell, calls in sent.items() if calls}
@@ -152,22 +153,14 @@ def _why_none(cell: Mapping[Any, Any], calls: Sequence[Mapping[str, Any]]) -> st
 
 
 def _keys(cells: Sequence[Mapping[Any, Any]], by_cell: Mapping[str, list[Any]], reports: Mapping[str, Any]) -> list[str]:
-    """Stages in pipeline order, debates round by round."""
+    """Every turn that was asked or left a text, as role or role/round."""
     keys: dict[str, None] = {}
     for cell in cells:
         for call in by_cell.get(cell["cell_id"], []):
             keys.setdefault(_key(call))
         for key in reports[cell["cell_id"]]:
             keys.setdefault(str(key))
-    roles = flow(dict.fromkeys(key.partition("/")[0] for key in keys))
-    return sorted(keys, key=lambda key: _position(key, roles))
-
-
-def _position(key: str, roles: Sequence[str]) -> tuple[int, int, int]:
-    role, _, round_ = key.partition("/")
-    debates = (("bull", "bear"), ("aggressive", "conservative", "neutral"))
-    first = next((min(roles.index(r) for r in group if r in roles) for group in debates if role in group), roles.index(role))
-    return first, int(round_) if round_.isdigit() else 0, roles.index(role)
+    return list(keys)
 
 
 def _key(call: Mapping[str, Any]) -> str:

@@ -59,6 +59,8 @@ class Hybrid:
     """Expected change of similarity from the swap design; unknown without one."""
     support: str
     """The evidence, in one sentence."""
+    asked_roles: frozenset[str]
+    """Roles that the source's arm asked."""
 
     @property
     def has_swap(self) -> bool:
@@ -77,7 +79,7 @@ class Hybrid:
         """The lineup to paste under `arms`."""
         if not self.moved:
             return f"{self.source}: {{all: {self.source}}}   # nothing is shown to be safe to move"
-        if len(self.moved) == len(self.advices) and len(self.moved) >= 12:
+        if self.asked_roles and self.asked_roles <= set(self.moved):
             return f"recommended: {{all: {self.target}}}"
         return "\n".join(["recommended:", f"  all: {self.source}", *(f"  {role}: {self.target}" for role in self.moved)])
 
@@ -115,6 +117,7 @@ def _of_design(run: Run, design: SwapDesign, replay: ReplayResult | None) -> Hyb
         _shifted(level, saved) if moved else level,
         design.together(moved, "similarity"),
         support,
+        _asked_roles(run, design.unchanged),
     )
 
 
@@ -135,6 +138,7 @@ def _of_replay(run: Run, replay: ReplayResult, source: str) -> Hybrid:
         _shifted(now, _sum(shifts)) if moved else now,
         estimate.unknown(),
         f"a replay of {prompts} prompts; only the role's own answers, not their effect on later roles",
+        _asked_roles(run, replay.source),
     )
 
 
@@ -237,6 +241,11 @@ def _per_cell(role: RoleComparison) -> Estimate:
 
 def _cost(run: Run, arm: str) -> Estimate:
     return catalog.figures_by_arm(run, "cost").get(arm, estimate.unknown())
+
+
+def _asked_roles(run: Run, arm: str) -> frozenset[str]:
+    calls = run.pipeline_calls
+    return frozenset(map(str, calls.loc[calls["arm"] == arm, "role"]))
 
 
 def _margin(run: Run) -> float:

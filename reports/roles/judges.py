@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from domain.text import decode_json
-from reports.load import among, flow
+from reports.load import among
 from reports.money.breakdown import Total
 from reports.roles.pairs import pairs
 from reports.roles.replays import mean_by_date, models_of
@@ -21,6 +21,7 @@ from reports.tables import ARROW, judge_of
 
 if TYPE_CHECKING:
     from reports.load import Run
+    from reports.run_roles import RunRoles
 
 SOURCE, TIE, TARGET = "source", "tie", "target"
 OUTCOMES = (SOURCE, TIE, TARGET)
@@ -188,6 +189,7 @@ class JudgedReplay:
     target: str
     judges: tuple[JudgeSummary, ...]
     agreements: tuple[Agreement, ...]
+    run_roles: RunRoles
 
     @property
     def roles(self) -> list[tuple[str, list[JudgedRole]]]:
@@ -196,7 +198,7 @@ class JudgedReplay:
         for judge in self.judges:
             for judged_role in judge.roles:
                 by_role.setdefault(judged_role.role, []).append(judged_role)
-        return [(role, by_role[role]) for role in flow(by_role)]
+        return [(role, by_role[role]) for role in self.run_roles.in_order(by_role)]
 
 
 def judged_replays(run: Run) -> list[JudgedReplay]:
@@ -214,10 +216,9 @@ def _judged_replay(run: Run, name: str, all_judgements: Sequence[Judgement]) -> 
         by_judge.setdefault(judgement.judge, []).append(judgement)
     words = _longer_answers(run, name)
     parties = models_of(run, source) | {target}
-    judges = tuple(_summary(judge, mine, words, is_party=judge in parties) for judge, mine in by_judge.items())
-    return JudgedReplay(
-        source, target, judges, tuple(_agreement(judgement, two, by_judge) for judgement, two in combinations(by_judge, 2))
-    )
+    judges = tuple(_summary(judge, mine, words, run.roles, is_party=judge in parties) for judge, mine in by_judge.items())
+    agreements = tuple(_agreement(first, second, by_judge) for first, second in combinations(by_judge, 2))
+    return JudgedReplay(source, target, judges, agreements, run.roles)
 
 
 def _longer_answers(run: Run, name: str) -> dict[PairKey, str]:
@@ -230,8 +231,10 @@ def _longer_answers(run: Run, name: str) -> dict[PairKey, str]:
     return longer
 
 
-def _summary(name: str, all_judgements: Sequence[Judgement], longer: dict[PairKey, str], *, is_party: bool) -> JudgeSummary:
-    roles = flow(dict.fromkeys(judgement.role for judgement in all_judgements))
+def _summary(
+    name: str, all_judgements: Sequence[Judgement], longer: dict[PairKey, str], run_roles: RunRoles, *, is_party: bool
+) -> JudgeSummary:
+    roles = run_roles.in_order(dict.fromkeys(judgement.role for judgement in all_judgements))
     decided = [judgement for judgement in all_judgements if judgement.winner in (SOURCE, TARGET) and judgement.spot in longer]
     costs = [cost for judgement in all_judgements for cost in judgement.costs]
     known_costs = [cost for cost in costs if cost is not None]

@@ -10,7 +10,6 @@ import numpy as np
 
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.origins import GROUNDED, origins
-from reports.load import flow
 from reports.money.breakdown import Total, total
 from reports.roles.pairs import STANCES, Pair, PromptAnswer, pairs
 from reports.stats import estimate, means
@@ -203,7 +202,7 @@ def _replay(run: Run, name: str) -> ReplayResult:
     by_role: dict[str, list[Pair]] = {}
     for pair in pairs(run, name):
         by_role.setdefault(pair.role, []).append(pair)
-    roles = tuple(compare(role, by_role[role]) for role in flow(by_role))
+    roles = tuple(compare(role, by_role[role]) for role in run.roles.in_order(by_role))
     sent = run.calls[run.calls["arm"] == name]
     return ReplayResult(source, target, roles, is_floor(run, source, target), len(sent), total(sent["cost_usd"]))
 

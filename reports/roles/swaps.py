@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from reports.load import flow
 from reports.metrics import catalog
 from reports.metrics.facts import Facts
 from reports.stats import estimate, means
@@ -71,7 +70,7 @@ def swap_design(run: Run) -> SwapDesign | None:
     source, target = swap
     swapped = _swapped(lineups, source, target)
     unchanged = next((arm for arm, roles in swapped.items() if not roles), None)
-    roles = flow({role for chosen in swapped.values() for role in chosen})
+    roles = run.roles.in_order({role for chosen in swapped.values() for role in chosen})
     if unchanged is None or not roles:
         return None
     names = tuple(swapped)

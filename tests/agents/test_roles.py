@@ -72,7 +72,7 @@ def test_a_new_role_is_one_file(tmp_path: Path) -> None:
         (("words: 160\n", ""), "lacks 'words'"),
         (("---\n", ""), "front matter"),
         (("stage: risk", "stage: [risk"), "is no YAML"),
-        (("stage: risk", "stage: decision"), "stage decision is played by portfolio_manager.md alone"),
+        (("stage: risk", "stage: decision"), "stage decision needs exactly one role, found neutral.md, portfolio_manager.md"),
     ],
 )
 def test_an_invalid_role_file_is_named_with_the_fix(tmp_path: Path, change: tuple[str, str], message: str) -> None:
