@@ -14,6 +14,7 @@ from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, no_wait, output_cap
 from agents.llms.wire import Wire, hooks, note_sent
 from agents.types import Answer, Model, Request, Server
+from domain.providers import PROVIDERS
 
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0
@@ -134,9 +135,7 @@ async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]
 
 def base_url(server: Server) -> str:
     """The address to use: always explicit, so that OPENAI_BASE_URL has no effect. /v1 is added to a bare host."""
-    if not server.url:
-        return URL
-    url = server.url.rstrip("/")
+    url = (server.url or PROVIDERS[server.provider].url or URL).rstrip("/")
     return url if urlsplit(url).path.strip("/") else f"{url}/v1"
 
 
@@ -225,10 +224,9 @@ async def _probe(server: Server, url: str, models: Sequence[Model]) -> ServerRep
     """Ask for /models, which is free; a server without that path counts as reachable."""
     import httpx
 
-    if server.provider == "openai" and not server.api_key and not server.url:
-        return ServerReport(
-            server.name, False, problem="no OPENAI_API_KEY", fix="set OPENAI_API_KEY in .env next to the experiment"
-        )
+    key_env = PROVIDERS[server.provider].key_env
+    if key_env and not server.api_key and not server.url:
+        return ServerReport(server.name, False, problem=f"no {key_env}", fix=f"set {key_env} in .env next to the experiment")
     headers = {"authorization": f"Bearer {server.api_key or 'none'}"}
     try:
         async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
@@ -317,10 +315,11 @@ def _unsupported_params(model: Model) -> tuple[str | None, str | None]:
 
 
 def _fix_connection(server: Server) -> str:
-    if server.provider == "openai" and not server.url:
+    if PROVIDERS[server.provider].is_hosted and not server.url:
         return "check the network, or a proxy in HTTPS_PROXY"
     return f"start the server, or correct the url of {server.name!r} in servers.yaml"
 
 
 def _fix_key(server: Server) -> str:
-    return "set a valid OPENAI_API_KEY" if server.provider == "openai" else f"set a valid key for {server.name!r}"
+    key_env = PROVIDERS[server.provider].key_env
+    return f"set a valid {key_env}" if key_env else f"set a valid key for {server.name!r}"

@@ -112,7 +112,9 @@ def _data(experiment: Path | None, archive: str | None) -> dict[str, Any]:
         loaded = spec.load(experiment, spec.of_archive(archive))
         return {**matrix.data_of(loaded), "archive": _address(loaded.data.archive, experiment)}
     if archive:
-        return dict.fromkeys(("prices", "filings", "news", "social", "macro"), "archive")
+        from domain.data_kinds import DATA_KINDS
+
+        return dict.fromkeys(DATA_KINDS, "archive")
     return {"prices": "demo"}
 
 

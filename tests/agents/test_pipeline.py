@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -21,7 +22,9 @@ from agents import (
     deep_roles,
     fingerprint,
     role_names,
+    role_turns,
 )
+from agents.pipeline.roles import all_roles
 from domain.ratings import RATINGS
 from tests.agents.cell import prompt, run, snapshot
 from tests.fakes.scripted import MODEL, OpenAdmission, Reply, lineup, obedient
@@ -29,16 +32,26 @@ from tests.fakes.scripted import MODEL, OpenAdmission, Reply, lineup, obedient
 ANALYSTS = ("market_analyst", "sentiment_analyst", "news_analyst", "fundamentals_analyst")
 
 
-@pytest.mark.parametrize(("depth", "calls"), [("shallow", 12), ("medium", 22), ("deep", 32), ("single_call", 1)])
-def test_the_depth_determines_the_number_of_calls_of_a_case(depth: str, calls: int) -> None:
+DEBATERS = [role.name for role in all_roles().values() if role.is_debater]
+
+
+@pytest.mark.parametrize(("depth", "rounds"), [("shallow", 1), ("medium", 3), ("deep", 5)])
+def test_the_depth_determines_how_often_debaters_speak(depth: str, rounds: int) -> None:
     result, admission, _ = run(Pipeline(depth=depth))
-    assert (len(admission.calls), result.decision_status, result.error) == (calls, "typed", None)
+    turns = Counter(call.site.role for call in admission.calls)
+    assert turns == {role: rounds if role in DEBATERS else 1 for role in role_names()} == role_turns(Pipeline(depth=depth))
+    assert (result.decision_status, result.error) == ("typed", None)
+
+
+def test_a_single_call_decides_alone() -> None:
+    result, admission, _ = run(Pipeline(depth="single_call"))
+    assert (len(admission.calls), result.decision_status, result.error) == (1, "typed", None)
 
 
 def test_reports_stand_in_the_order_of_the_flow() -> None:
     result, _, _ = run(Pipeline(depth="medium"))
     debate = [f"{role}/{round}" for round in (1, 2, 3) for role in ("bull", "bear")]
-    risk = [f"{role}/{round}" for round in (1, 2, 3) for role in ("aggressive", "conservative", "neutral")]
+    risk = [f"{role}/{round}" for round in (1, 2, 3) for role in DEBATERS if role not in ("bull", "bear")]
     assert list(result.reports) == [*ANALYSTS, *debate, "research_manager", "trader", *risk, "portfolio_manager"]
 
 
@@ -46,7 +59,7 @@ def test_analysts_work_side_by_side_and_everybody_else_in_turn() -> None:
     _, _, clients = run(delay_s=lambda site: 0.05)
     assert clients.peak == 4
     _, admission, clients = run(Pipeline(analysts=("market",)), delay_s=lambda site: 0.01)
-    assert (clients.peak, len(admission.calls)) == (1, 9)
+    assert (clients.peak, len(admission.calls)) == (1, len(role_names()) - 3)
 
 
 def test_only_the_selected_analysts_speak_and_only_their_material_is_shown() -> None:

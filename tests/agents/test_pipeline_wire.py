@@ -52,11 +52,11 @@ def servers(fake: FakeModels) -> dict[str, tuple[Server, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("provider", ["openai", "compatible", "ollama"])
-def test_twelve_calls_and_a_typed_decision(fake_models: FakeModels, provider: str) -> None:
+def test_one_call_per_role_and_a_typed_decision(fake_models: FakeModels, provider: str) -> None:
     server, params = servers(fake_models)[provider]
     result, admission = case_with(server, **params)
-    assert (result.error, result.decision_status, len(admission.calls)) == (None, "typed", 12)
-    assert fake_models.ledger()["calls"] == 12
+    assert (result.error, result.decision_status, len(admission.calls)) == (None, "typed", len(role_names()))
+    assert fake_models.ledger()["calls"] == len(role_names())
     assert len(result.parsed) == 4
 
 

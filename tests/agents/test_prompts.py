@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import runpy
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from agents import Call, CallSite, Pipeline, prompts_of
+from agents import DEPTHS, Call, CallSite, Pipeline, prompts_of, role_turns
 from agents.pipeline.prompts import history, shorten
 from agents.types import Part
 from tests.agents.cell import run, snapshot
@@ -109,9 +110,9 @@ def test_a_long_text_is_cut_with_an_announcement_and_a_short_one_is_not() -> Non
 
 
 def test_the_plan_knows_every_prompt_before_anybody_spoke() -> None:
-    for depth, count in (("shallow", 12), ("medium", 22), ("deep", 32), ("single_call", 1)):
+    for depth in DEPTHS:
         planned = prompts_of(snapshot(), Pipeline(depth=depth))
-        assert len(planned) == count
+        assert Counter(prompt.site.role for prompt in planned) == role_turns(Pipeline(depth=depth))
     assert planned[0].site == CallSite("portfolio_manager")
     assert prompts_of(snapshot(), Pipeline(rule="macd")) == ()
     shallow = prompts_of(snapshot(), Pipeline())
@@ -133,7 +134,8 @@ def test_a_cap_bounds_what_the_plan_expects() -> None:
 def test_most_input_can_be_cached_and_grows_at_most_with_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(REPOSITORY), *sys.path])
     found = runpy.run_path(str(REPOSITORY / "benchmarks" / "prompt_tokens.py"))["main"](1)
-    assert [found["depths"][rounds]["calls"] for rounds in ("1", "3", "5")] == [12, 22, 32]
+    turns = [sum(role_turns(Pipeline(depth=depth)).values()) for depth in ("shallow", "medium", "deep")]
+    assert [found["depths"][rounds]["calls"] for rounds in ("1", "3", "5")] == turns
     assert found["depths"]["1"]["cacheable_share"] >= 0.6
     assert found["growth_1_to_5"]["input_tokens"] <= found["growth_1_to_5"]["calls"]
     analysts = [share for role, share in found["depths"]["1"]["fact_share_by_role"].items() if role.endswith("_analyst")]

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from tests.faults.stage import Promise, Stage, read_ledger
+from tests.fixtures.runs import CALLS_PER_CELL
 
 FULL = """
 set -e
@@ -51,7 +52,7 @@ def test_results_that_cannot_be_written_for_a_while(on_stage: Stage, broker: str
     runner = on_stage.start("--broker", broker, "--workers", "1", prefix=["unshare", "-Urm", "sh", "-c", script, "sh"])
     on_stage.answered(chance.randint(1, 6))
     (on_stage.folder / "break").touch()
-    on_stage.answered(6 * 12)
+    on_stage.answered(6 * CALLS_PER_CELL)
     time.sleep(chance.uniform(1, 3))
     (on_stage.folder / "heal").touch()
     on_stage.end(runner)

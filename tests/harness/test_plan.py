@@ -24,6 +24,7 @@ from harness.runs import rehearsal
 from harness.storage import rows
 from harness.storage.folder import open_folder
 from harness.storage.store import Store, files_of
+from tests.fixtures.runs import CALLS_PER_CELL
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 TEXT = """
@@ -78,7 +79,7 @@ def said(made: planning.Plan) -> str:
 
 def test_a_plan_counts_cells_and_calls_exactly(case: Case) -> None:
     made = case.plan().to_plain()
-    assert (made["cells"], made["to_run"], made["calls"]) == (24, 24, 3 * 6 * 12)
+    assert (made["cells"], made["to_run"], made["calls"]) == (24, 24, 3 * 6 * CALLS_PER_CELL)
     assert made["arms"]["macd"]["calls"] == 0
     assert made["input_tokens"] > 24 * 1000
 
@@ -104,7 +105,7 @@ def test_unpriced_hardware_makes_a_cost_unknown_and_never_zero(case: Case) -> No
 
 
 def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Case) -> None:
-    # 12 calls of 1,000 input and 500 output tokens with gpt-5: 12 x (1000 x 1.25 + 500 x 10) / 1e6 dollars a cell
+    # Calls of 1,000 input and 500 output tokens with gpt-5: (1000 x 1.25 + 500 x 10) / 1e6 dollars each
     big = case.experiment.models["big"]
     key = key_of("openai", "gpt-5", big.parameters())
     fingerprint = case.cells[0].fingerprint
@@ -117,9 +118,9 @@ def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Ca
     )
     made = Forecaster(case.servers, PriceTable(), learnt, NOW).arm(CostPart("big", 6, case.workload("big", learnt)))
     assert made.is_measured
-    assert made.api_cost.mid == pytest.approx(6 * 12 * (1_000 * 1.25 + 500 * 10) / 1e6, rel=0.02)
-    assert (made.input_tokens, made.output_tokens) == (72_000, 36_000)
-    assert made.time.mid == pytest.approx(max(6 * 12 * 2.0 / 32, 12 * 2.0 * 0.75), rel=0.1)
+    assert made.api_cost.mid == pytest.approx(6 * CALLS_PER_CELL * (1_000 * 1.25 + 500 * 10) / 1e6, rel=0.02)
+    assert (made.input_tokens, made.output_tokens) == (6_000 * CALLS_PER_CELL, 3_000 * CALLS_PER_CELL)
+    assert made.time.mid == pytest.approx(max(6 * CALLS_PER_CELL * 2.0 / 32, CALLS_PER_CELL * 2.0 * 0.75), rel=0.1)
 
 
 def test_more_cells_and_more_experience_narrow_the_interval(case: Case) -> None:
@@ -148,8 +149,8 @@ def test_what_is_asked_again_is_learnt_per_role(case: Case) -> None:
         Forecaster(case.servers, PriceTable(), Experience(extra_calls=extra), NOW).arm(CostPart("big", 6, case.workload("big")))
         for extra in (often, {(key, role): (40, 0) for role in roles})
     ]
-    # One of twelve roles asks half of its calls again.
-    assert mid[0].api_cost.mid / mid[1].api_cost.mid == pytest.approx(1 + 0.5 / 12, abs=0.02)  # type: ignore[operator]
+    # One role asks half of its calls again.
+    assert mid[0].api_cost.mid / mid[1].api_cost.mid == pytest.approx(1 + 0.5 / CALLS_PER_CELL, abs=0.02)  # type: ignore[operator]
 
 
 def test_reasoning_effort_and_caps_shape_the_prior(case: Case) -> None:
@@ -258,7 +259,7 @@ def test_without_a_snapshot_the_plan_says_so_and_is_wider(tmp_path: Path) -> Non
     cell = next(cell for cell in found.cells if cell.arm == "big")
     assumed = workload.of_arm(cell, rendering.Renderer([]), Experience())
     assert "no frozen snapshot" in assumed.basis
-    assert len(assumed.calls) == 12
+    assert len(assumed.calls) == CALLS_PER_CELL
     assert assumed.spread > found.workload("big").spread
 
 
@@ -342,9 +343,9 @@ def test_a_declared_replay_its_noise_floor_and_its_judges_are_in_the_plan(case: 
     declared = "replay: {from: big, to: [mini], limit: 2, noise_floor: 1}\njudge: {models: [mini]}\n"
     without, made = case.plan(), Case(case.folder, TEXT + declared).plan()
     assert {arm: (one.cells, one.calls) for arm, one in made.again.items()} == {
-        "big > mini": (2, 24),
-        "big > big": (1, 12),
-        "mini judges big > mini": (2, 48),
+        "big > mini": (2, 2 * CALLS_PER_CELL),
+        "big > big": (1, CALLS_PER_CELL),
+        "mini judges big > mini": (2, 4 * CALLS_PER_CELL),
     }
     judge, replay = made.again["mini judges big > mini"], made.again["big > mini"]
     assert judge.input_tokens > 2 * replay.input_tokens, "each prompt in both orders, with both answers"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agents import role_names
 from harness.errors import InvalidInput
 from harness.experiment import replay_cells, spec
 from harness.experiment.replay_cells import ReplayRequest
@@ -20,7 +21,7 @@ from reports.load import load
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
 
-ROLES = 12
+ROLES = len(role_names())
 OWN_TO_PAID = ("--from", "own", "--to", "paid", "--noise-floor", "0")
 
 

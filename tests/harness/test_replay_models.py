@@ -14,7 +14,7 @@ from harness.errors import InvalidInput
 from harness.experiment import models_file, spec
 from reports.load import load
 from tests.fakes.process import FakeModels
-from tests.fixtures.runs import HOSTED, Lab
+from tests.fixtures.runs import CALLS_PER_CELL, HOSTED, Lab
 
 DECIDING = ["research_manager", "trader", "portfolio_manager"]
 OWN = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
@@ -50,7 +50,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, fake_models_process: Fake
 
 def test_models_without_an_arm_cost_a_run_nothing(recorded: Lab) -> None:
     assert {cell["arm"] for cell in recorded.rows("cells")} == {"own", "own > own"}
-    assert recorded.paid()["calls"] == 2 * (12 + len(DECIDING))
+    assert recorded.paid()["calls"] == 2 * (CALLS_PER_CELL + len(DECIDING))
 
 
 def test_several_models_are_asked_at_once_and_each_gets_a_sentence_while_the_recorded_model_is_gone(recorded: Lab) -> None:

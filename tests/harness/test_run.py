@@ -16,7 +16,7 @@ import pytest
 from harness.money import invoice
 from harness.runs import status
 from tests.fakes.process import fake_server
-from tests.fixtures.runs import HOSTED, PATIENCE_S, Lab, wait_for
+from tests.fixtures.runs import CALLS_PER_CELL, HOSTED, PATIENCE_S, Lab, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_deleting_one_receipt_runs_exactly_that_cell_again_from_what_it_was_answ
     assert continued.receipts() == receipts
     again = next(cell for cell in continued.rows("cells") if receipts[0].name.startswith(cell["cell_id"]))
     assert again["attempts"] == 2
-    assert again["llm_calls"] == 12, "what the first attempt was answered is used and counted once"
+    assert again["llm_calls"] == CALLS_PER_CELL, "what the first attempt was answered is used and counted once"
 
 
 def test_status_tells_one_json_object(finished: Lab) -> None:
@@ -156,7 +156,7 @@ def test_a_signal_lets_paid_requests_land_and_the_next_run_pays_for_none_of_them
 
     lab.run()
 
-    assert paid_calls(lab) == 6 * 12 == len(lab.rows("calls"))
+    assert paid_calls(lab) == 6 * CALLS_PER_CELL == len(lab.rows("calls"))
     assert lab.paid()["abandoned"] == 0
     assert len(lab.runs) == 1
 
@@ -182,7 +182,7 @@ def test_a_run_whose_workers_are_told_to_end_is_stopped_and_resumable(lab: Lab, 
 
     assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
     out = 6 * 4 if which == "everything" else 0
-    assert 6 * 12 <= paid_calls(lab) <= 6 * 12 + out
+    assert 6 * CALLS_PER_CELL <= paid_calls(lab) <= 6 * CALLS_PER_CELL + out
 
 
 def test_a_worker_process_that_is_told_to_end_is_replaced_and_nothing_is_paid_twice(lab: Lab) -> None:
@@ -196,7 +196,7 @@ def test_a_worker_process_that_is_told_to_end_is_replaced_and_nothing_is_paid_tw
     output, _ = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 0, output
-    assert paid_calls(lab) == 6 * 12 == len(lab.rows("calls"))
+    assert paid_calls(lab) == 6 * CALLS_PER_CELL == len(lab.rows("calls"))
 
 
 def _below(parent: int) -> dict[int, str]:
@@ -224,7 +224,7 @@ def test_a_cap_stops_the_run_and_a_higher_one_goes_on_without_paying_again(lab: 
     assert len(lab.runs) == 1
     assert {cell["status"] for cell in cells} == {"ok"}
     assert len(cells) == 6
-    assert paid_calls(lab) == 6 * 12
+    assert paid_calls(lab) == 6 * CALLS_PER_CELL
 
 
 def test_pause_resume_and_stop_are_said_from_another_shell(lab: Lab) -> None:
@@ -258,7 +258,7 @@ def test_failed_cells_are_reopened_and_their_calls_stay_in_the_bill(lab: Lab) ->
 
     again = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")
     assert again["status"] == "ok"
-    assert again["llm_calls"] == failed["llm_calls"] + 12
+    assert again["llm_calls"] == failed["llm_calls"] + CALLS_PER_CELL
 
 
 def test_a_folder_that_cannot_be_written_is_said_without_a_traceback(lab: Lab, tmp_path: Path) -> None:
