@@ -102,7 +102,8 @@ def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | N
 
 def asks_network(data: Data) -> bool:
     """Whether freezing a case asks a source over the network."""
-    return any(getattr(data, kind) in HOSTS for kind in DATA_KINDS)
+    named = {getattr(data, kind) for kind in DATA_KINDS} - {None}
+    return any(agents.source_host(name) for name in named)
 
 
 def _host(name: str, host: str, is_frozen: bool) -> Check:
