@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agents.errors import ModelCallError
 from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.ollama_server import KEEP_ALIVE, ModelDetails, OllamaServer
@@ -14,8 +15,14 @@ from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, War
 from agents.llms.wire import Wire, hooks
 from agents.types import Answer, Model, Request, Server
 
-_RELOAD_S = 0.5
+_LOAD_S = 0.03
+"""A reported `load_duration` above it may be a load: tiny models load in less than half a second. Ollama 0.17 reports 0.05 s
+to 0.4 s without a load, so there the state is asked for after every call."""
 _OPTIONS = ("temperature", "top_p", "top_k", "seed")
+
+
+_SAMPLING_DEFAULTS = {"repeat_penalty": 1.1}
+"""Not part of an identity: cells recorded under Ollama 0.17 were sampled like this. 0.32 has 1.0."""
 
 
 class Ollama:
@@ -29,6 +36,8 @@ class Ollama:
         self._details: dict[str, ModelDetails] = {}
         self._contexts: dict[tuple[str, int], int] = {}
         """(model, requested num_ctx) -> the context size that the server loaded it with, which may be smaller."""
+        self._replaced: set[str] = set()
+        """Models that were another one at their last load."""
 
     def context_window(self, model: Model) -> int:
         requested = self._num_ctx(model)
@@ -42,6 +51,12 @@ class Ollama:
 
         if model.name not in self._details:
             self._details[model.name] = await self._rest.details(model.name)
+        current = self._details[model.name].digest
+        if model.name in self._replaced:
+            current = (await self._rest.details(model.name)).digest
+        if replacement := self._replacement(model, current):
+            raise ModelCallError(replacement, cause="not_found")
+        self._replaced.discard(model.name)
 
     def slot(self, model: Model) -> Any:
         return no_wait()
@@ -54,8 +69,8 @@ class Ollama:
         if not stream.is_done and not stream.is_stopped_loop:
             raise failed("cut_stream", "the stream ended before its last line", "NoLastLine", wire)
         is_verified = (request.model.name, self._num_ctx(request.model)) in self._contexts
-        if (stream.seconds("load_duration") or 0.0) > _RELOAD_S or not is_verified:
-            await self._verify_context(request.model)
+        if (stream.seconds("load_duration") or 0.0) > _LOAD_S or not is_verified:
+            await self._verify_loaded(request.model, wire)
         return stream.answer(request, self.context_window(request.model), self._details[request.model.name])
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
@@ -89,9 +104,26 @@ class Ollama:
             raise
         return stream
 
-    async def _verify_context(self, model: Model) -> None:
-        if effective := await self._rest.effective_context(model.name):
-            self._contexts[model.name, self._num_ctx(model)] = effective
+    async def _verify_loaded(self, model: Model, wire: Wire) -> None:
+        """Look at the model that answered. Raises CallFailed if its weights are not those of the run."""
+        entry = await self._rest.loaded(model.name) or {}
+        length = entry.get("context_length")
+        if isinstance(length, int) and length > 0:
+            self._contexts[model.name, self._num_ctx(model)] = length
+        if replacement := self._replacement(model, entry.get("digest")):
+            self._replaced.add(model.name)
+            raise failed("not_found", replacement, "ModelReplaced", wire)
+
+    def _replacement(self, model: Model, digest: Any) -> str | None:
+        """Why this digest is not that of the run's model; an unknown digest says nothing."""
+        expected = str(model.digest or self._details[model.name].digest or "").removeprefix("sha256:")
+        digest = str(digest or "").removeprefix("sha256:")
+        if not digest or not expected or digest == expected:
+            return None
+        return (
+            f"{model.name} at {self._rest.url} is another model than the one of this run: its digest is {digest[:12]}, not "
+            f"{expected[:12]}; put the old one back under that name and retry, or start a new run with --fresh"
+        )
 
     def _messages(self, request: Request) -> list[Any]:
         return langchain_messages(request.parts, parsed_arguments=True)
@@ -114,13 +146,23 @@ class Ollama:
 
     def _options(self, request: Request) -> dict[str, Any]:
         params = request.model.params
-        return {name: params[name] for name in _OPTIONS if params.get(name) is not None} | {
-            "model": request.model.name,
-            "num_ctx": self._num_ctx(request.model),
-            "num_predict": output_cap(request) or self._num_ctx(request.model),
-            "keep_alive": KEEP_ALIVE,
-            "reasoning": self._think(request.model),
-        }
+        declared = {name: params[name] for name in _OPTIONS if params.get(name) is not None}
+        return (
+            self._sampling(request.model)
+            | declared
+            | {
+                "model": request.model.name,
+                "num_ctx": self._num_ctx(request.model),
+                "num_predict": output_cap(request) or self._num_ctx(request.model),
+                "keep_alive": KEEP_ALIVE,
+                "reasoning": self._think(request.model),
+            }
+        )
+
+    def _sampling(self, model: Model) -> dict[str, Any]:
+        """Sampling parameters whose default depends on the server's version: the model's own, else those of Ollama 0.17."""
+        own = self._details[model.name].parameters
+        return {name: own.get(name, default) for name, default in _SAMPLING_DEFAULTS.items()}
 
     def _think(self, model: Model) -> bool | str | None:
         """The `think` parameter. Without it a thinking model thinks anyway, but returns its thoughts only for True."""

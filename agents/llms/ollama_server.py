@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents.errors import ModelCallError
@@ -41,6 +42,8 @@ class ModelDetails:
     capabilities: tuple[str, ...] = ()
     context_length: int | None = None
     """The context that the model was trained for, in tokens."""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that its Modelfile sets as PARAMETER."""
 
 
 class OllamaServer:
@@ -58,11 +61,6 @@ class OllamaServer:
         listed = _find_model((await self._get("/api/tags") or {}).get("models"), model)
         shown = await self._post("/api/show", {"model": model}) if listed else None
         return _details(listed or {}, shown or {})
-
-    async def effective_context(self, model: str) -> int | None:
-        """The context size that the model is loaded with now."""
-        length = (await self.loaded(model) or {}).get("context_length")
-        return length if isinstance(length, int) and length > 0 else None
 
     async def loaded(self, model: str) -> Mapping[str, Any] | None:
         """The model's entry in /api/ps, or None while it is not loaded."""
@@ -224,7 +222,16 @@ def _details(listed: Mapping[str, Any], shown: Mapping[str, Any]) -> ModelDetail
         quantisation=details.get("quantization_level"),
         capabilities=tuple(shown.get("capabilities") or ()),
         context_length=next((value for value in lengths if isinstance(value, int)), None),
+        parameters=dict(_numbers(str(shown.get("parameters") or ""))),
     )
+
+
+def _numbers(parameters: str) -> Iterator[tuple[str, float]]:
+    """The numbers among the lines `NAME   VALUE` of a model's parameters."""
+    for line in parameters.splitlines():
+        name, _, value = line.strip().partition(" ")
+        with contextlib.suppress(ValueError):
+            yield name, float(value)
 
 
 def _unsupported_params(model: Model, details: ModelDetails) -> tuple[str | None, str | None]:

@@ -50,6 +50,11 @@ class Preflight:
         return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
 
     @property
+    def versions(self) -> dict[str, str]:
+        """server -> the version that it reports."""
+        return {name: report.version for name, report in self.reports.items() if report.version}
+
+    @property
     def windows(self) -> dict[str, int]:
         """model's name in the experiment -> context of a self-hosted server that was started with a fixed one."""
         fixed = [name for name, spec in self.servers.items() if spec.url and not PROVIDERS[spec.provider].keeps_models]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import agents
@@ -36,6 +36,8 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
     if followed_since and finish.has_stopped_early(plan.run, followed_since):
         return finish.report_followed(plan.run, display, options.command)
     display.say(_headline(plan))
+    for sentence in _changed_servers(plan):
+        display.say(sentence)
     for warning in plan.checked.shutdown_warnings:
         display.say(f"{warning.found} ({warning.fix})")
     with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
@@ -152,6 +154,7 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
         "cells": len(plan.matrix),
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
         "digests": plan.checked.digests,
+        "server_versions": _server_versions(plan, old),
         "snapshots": (old.get("snapshots") or {}) | {cell.case_id: cell.snapshot_sha256 for cell in cells},
         "roles": agents.role_records(),
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
@@ -166,6 +169,26 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
     }
     store.folder.write("experiment.yaml", plan.experiment.to_yaml().encode())
     store.write_manifest(old | fields | manifest.describe(info))
+
+
+def _changed_servers(plan: RunPlan) -> Iterator[str]:
+    """Servers whose version is another one than that of the run's earlier cells."""
+    recorded = plan.run.store.manifest().get("server_versions") or {}
+    for server, version in plan.checked.versions.items():
+        earlier = ", ".join(other for other in recorded.get(server, []) if other != version)
+        if earlier:
+            yield (
+                f"server {server} is version {version} now and was {earlier} for earlier cells of this run: answers may differ "
+                "for that reason alone; start a new run with --fresh to compare arms under one version"
+            )
+
+
+def _server_versions(plan: RunPlan, manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """server -> every version that answered for this run, the oldest first."""
+    versions: dict[str, list[str]] = {name: list(seen) for name, seen in (manifest.get("server_versions") or {}).items()}
+    for server, version in plan.checked.versions.items():
+        versions[server] = [*versions.get(server, []), *([version] if version not in versions.get(server, []) else [])]
+    return versions
 
 
 def _headline(plan: RunPlan) -> str:

@@ -10,7 +10,20 @@ from typing import Any
 
 import pytest
 
-from agents import CallSite, Clients, Model, Part, PromptTooLong, Request, Server, ToolCall, ToolSpec, ask, probe
+from agents import (
+    CallSite,
+    Clients,
+    Model,
+    ModelCallError,
+    Part,
+    PromptTooLong,
+    Request,
+    Server,
+    ToolCall,
+    ToolSpec,
+    ask,
+    probe,
+)
 from tests.agents.admissions import RATING, OpenAdmission, answered, asked, cause, question
 from tests.fakes.process import FakeModels
 
@@ -39,7 +52,8 @@ def test_the_context_size_goes_with_every_call_also_beside_schema_and_tools(fake
     tool = ToolSpec("prices", "Prices.", {"type": "object", "properties": {}})
     for more in ({}, {"schema": RATING}, {"tools": (tool,)}):
         call = asked(fake_models.ollama(), question(LLAMA, **more))
-        assert call.params["options"] == {"num_ctx": 4096, "num_predict": 500, "temperature": 0.7, "seed": 7}
+        sampling = {"temperature": 0.7, "seed": 7, "repeat_penalty": 1.1}
+        assert call.params["options"] == {"num_ctx": 4096, "num_predict": 500} | sampling
         assert (call.params["truncate"], call.params["shift"]) == (False, False)
         assert call.params["keep_alive"] == "30m"
     assert fake_models.ledger()["ollama_loads"] == 1
@@ -341,6 +355,47 @@ def test_a_model_that_another_program_has_used_meanwhile_stays_loaded(fake_model
 
     asyncio.run(main())
     assert len(_running(fake_models)) == 1
+
+
+def test_a_sampling_default_that_depends_on_the_version_is_sent_as_the_model_sets_it(fake_models: FakeModels) -> None:
+    fake_models.control(ollama={"models": [{"name": "own:1b", "parameters": 'stop    "<|end|>"\nrepeat_penalty    1.05'}]})
+    call = asked(fake_models.ollama(), question(replace(LLAMA, name="own:1b")))
+    assert call.params["options"]["repeat_penalty"] == 1.05
+
+
+@pytest.mark.parametrize("load_s", [0.05, 2.0])
+def test_a_model_replaced_under_its_tag_stops_its_calls_by_name(fake_models: FakeModels, load_s: float) -> None:
+    """Seen on 0.17.0: `ollama cp gemma3:270m smollm2:135m` in mid-run; loads of tiny models take 0.45 s."""
+    admission = OpenAdmission()
+
+    async def main() -> list[str]:
+        ends = []
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            for index in range(3):
+                try:
+                    await ask(CallSite("trader", index), question(LLAMA), admission, clients)
+                except ModelCallError as error:
+                    ends.append(str(error))
+                fake_models.control(ollama={"models": [{"name": LLAMA.name, "weights": "gemma"}]}, defaults={"load_s": load_s})
+        return ends
+
+    in_flight, before_sending = asyncio.run(main())
+    assert "llama3.1:8b at " in in_flight
+    assert "is another model than the one of this run" in in_flight
+    assert "is another model than the one of this run" in before_sending
+    first, second = admission.calls
+    assert first.answer is not None
+    assert (second.answer, second.failure and second.failure.cause) == (None, "not_found")
+
+
+def test_a_model_that_is_not_the_one_a_cell_was_planned_for_is_not_asked(fake_models: FakeModels) -> None:
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            await ask(CallSite("trader"), question(replace(LLAMA, digest="0" * 64)), OpenAdmission(), clients)
+
+    with pytest.raises(ModelCallError, match="not 000000000000"):
+        asyncio.run(main())
+    assert fake_models.ledger()["calls"] == 0
 
 
 def test_the_environments_address_is_ignored(fake_models: FakeModels, monkeypatch: pytest.MonkeyPatch) -> None:

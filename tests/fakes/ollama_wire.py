@@ -28,10 +28,14 @@ class Pulled:
     quantisation: str = "Q4_K_M"
     family: str = "llama"
     size: int = 4_900_000_000
+    weights: str = ""
+    """Other weights under the same name."""
+    parameters: str = ""
+    """Lines of PARAMETER in its Modelfile."""
 
     @property
     def digest(self) -> str:
-        return sha256(self.name.encode()).hexdigest()
+        return sha256((self.weights or self.name).encode()).hexdigest()
 
     def details(self) -> dict[str, Any]:
         return {
@@ -103,7 +107,8 @@ class Memory:
         shift = body.get("shift") is not False
         effective = min(num_ctx, self.most_context or num_ctx)
         loaded = self.loaded.get(pulled.name)
-        is_new = loaded is None or loaded.num_ctx != effective or (self.shift_loads and loaded.shift != shift)
+        is_same = loaded is not None and loaded.pulled.digest == pulled.digest
+        is_new = loaded is None or not is_same or loaded.num_ctx != effective or (self.shift_loads and loaded.shift != shift)
         if is_new:
             self.loads += 1
         self.loaded[pulled.name] = Loaded(pulled, effective, _expiry(body.get("keep_alive")), shift)
@@ -139,6 +144,7 @@ class Memory:
         return {
             "modelfile": f"FROM {pulled.name}",
             "template": "{{ .Prompt }}",
+            "parameters": pulled.parameters,
             "details": pulled.details(),
             "model_info": info,
             "capabilities": pulled.capabilities,

@@ -1,0 +1,45 @@
+"""Whole runs against an Ollama server that changes meanwhile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.fixtures.runs import Lab, wait_for
+
+LOCAL: dict[str, Any] = {
+    "models": {"own": {"provider": "ollama", "model": "llama3.1:8b"}},
+    "arms": {"own": {"all": "own"}},
+    "pipeline": {"depth": "single_call"},
+}
+
+
+@pytest.fixture
+def ollama_lab(lab: Lab) -> Lab:
+    lab.environment = {"OLLAMA_HOST": lab.fake.url}
+    lab.experiment(dates=2, **LOCAL)
+    return lab
+
+
+def test_going_on_under_another_version_of_the_server_is_reported(ollama_lab: Lab) -> None:
+    ollama_lab.run("--limit", "1")
+    ollama_lab.fake.control(ollama={"version": "0.32.15"})
+    output = " ".join(ollama_lab.run().split())
+    assert "server ollama is version 0.32.15 now and was 0.17.0 for earlier cells of this run" in output
+    (run,) = ollama_lab.runs
+    assert json.loads((run / "manifest.json").read_text())["server_versions"] == {"ollama": ["0.17.0", "0.32.15"]}
+
+
+def test_a_model_replaced_in_mid_run_fails_its_cells_by_name_and_leaves_no_row_with_a_wrong_digest(ollama_lab: Lab) -> None:
+    ollama_lab.fake.control(defaults={"load_s": 0.1, "latency_s": 2.0})
+    run = ollama_lab.start("run", "lab.yaml")
+    wait_for(lambda: ollama_lab.fake.ledger(full=True)["requests"], "the first request")
+    ollama_lab.fake.control(ollama={"models": [{"name": "llama3.1:8b", "weights": "gemma"}]})
+    run.communicate(timeout=180)
+    assert len(ollama_lab.runs) == 1
+    answered, failed = sorted(ollama_lab.rows("cells"), key=lambda cell: cell["status"] != "ok")
+    assert (answered["status"], failed["status"]) == ("ok", "failed")
+    assert "is another model than the one of this run" in failed["error"]
+    assert sorted(call["outcome"] for call in ollama_lab.rows("calls")) == ["answered", "failed"]
