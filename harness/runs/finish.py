@@ -13,7 +13,7 @@ from harness.planning import settling
 from harness.runs.progress import RunOutcome
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
-from harness.storage.run_folder import DONE
+from harness.storage.run_folder import DONE, is_stale
 from reports.load import load
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STOPPED = "stopped"
 OVER_BUDGET = "over_budget"
 PARTIAL = "partial"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,31 @@ def finish(
     return _exit_code(state, gates)
 
 
+def finish_again(
+    run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], display: Display, options: FinishOptions
+) -> int:
+    """Report a run in which nothing is left to do; tables, outcomes and page are made again only if they are outdated."""
+    if not _is_current(run, experiment):
+        return finish(run, experiment, matrix, RunOutcome.nothing(), display, options)
+    gates = _gates(run)
+    _report(run, DONE, RunOutcome.nothing(), gates, f"{run.store.folder.url}/{PAGE}", display, options.command)
+    return _exit_code(DONE, gates)
+
+
+def _is_current(run: RunFolder, experiment: Experiment) -> bool:
+    """Whether the run is done and everything derived from it is newer than what it is made from."""
+    folder, written_at = run.store.folder, run.store.folder.files()
+    outcomes = run.store.rows_of("outcomes")
+    return (
+        run.store.manifest().get("state") == DONE
+        and folder.read_if_there("experiment.yaml") == experiment.to_yaml().encode()
+        and {row["horizon"] for row in outcomes} == set(experiment.outcomes.horizons)
+        and all(row["status"] != "pending" for row in outcomes)
+        and written_at.get(PAGE, 0.0) >= written_at.get("cells.parquet", float("inf"))
+        and not is_stale(run.store)
+    )
+
+
 def has_stopped_early(run: RunFolder, since: dt.datetime) -> bool:
     """Whether a session of this run was stopped, or ran out of budget, after this moment."""
     manifest = run.store.manifest()
@@ -78,7 +104,7 @@ def report_followed(run: RunFolder, display: Display, command: str) -> int:
     manifest = run.store.manifest()
     state, receipts = str(manifest["state"]), run.store.receipts()
     outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
-    page = f"{run.store.folder.url}/report.html" if receipts else None
+    page = f"{run.store.folder.url}/{PAGE}" if receipts else None
     _report(run, state, outcome, [], page, display, command)
     return _exit_code(state, [])
 

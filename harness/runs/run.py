@@ -40,6 +40,9 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
         display.say(sentence)
     for warning in plan.checked.shutdown_warnings:
         display.say(f"{warning.found} ({warning.fix})")
+    if _is_finished(plan):
+        display.say("nothing left to do: every cell has ended")
+        return finish.finish_again(plan.run, plan.experiment, plan.matrix, display, _closing_options(plan))
     with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = _freeze(plan, display)
@@ -133,6 +136,18 @@ def _flat(budget: Mapping[str, Any]) -> dict[str, float]:
     per_model = budget.get("model_usd") or {}
     caps = {name: cap for name, cap in budget.items() if name != "model_usd" and cap is not None}
     return caps | {f"model:{name}": cap for name, cap in per_model.items()}
+
+
+def _is_finished(plan: RunPlan) -> bool:
+    """Whether the run is done and nothing of it was cut short or removed: then it needs no broker and no worker."""
+    if not _is_done(plan):
+        return False
+    names, receipts = _frozen_before(plan), plan.run.store.receipts()
+    ended = {cell_id for cell_id, receipt in receipts.items() if receipt["status"] != "over_budget"}
+    return all(
+        cell.case_id in names and cell.frozen(names[cell.case_id], plan.checked.digests).cell_id in ended
+        for cell in plan.chosen
+    )
 
 
 def _is_done(plan: RunPlan) -> bool:

@@ -92,7 +92,7 @@ def _new_id() -> str:
 def with_tables(results: str, name: str) -> str:
     """The address of the named run, with tables derived from its newest parts. Raises InvalidInput."""
     store = find(results, name).store
-    if _is_stale(store):
+    if is_stale(store):
         store.compact()
     return store.folder.url
 
@@ -110,7 +110,7 @@ def readable_errors(name: str) -> Iterator[None]:
         raise StoreError(f"cannot read or write the folder of {name}: {error}; fix the permissions or free space") from error
 
 
-def _is_stale(store: Store) -> bool:
+def is_stale(store: Store) -> bool:
     """Whether a receipt was written after the table of cells."""
     written = [at for file, at in store.parts.files().items() if file.endswith(RECEIPT)]
     derived_at = store.folder.files().get("cells.parquet")

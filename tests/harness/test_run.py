@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,11 @@ def continued(finished: Lab, lab: Lab) -> Lab:
     shutil.copytree(finished.folder, lab.folder, dirs_exist_ok=True)
     lab.experiment(dates=2)
     return lab
+
+
+def cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def paid_calls(lab: Lab) -> int:
@@ -78,7 +84,13 @@ def test_the_manifest_says_what_made_the_run(finished: Lab) -> None:
 
 
 def test_a_second_run_does_no_work_and_says_so(continued: Lab) -> None:
+    before = {path: path.stat().st_mtime_ns for path in continued.runs[0].iterdir()}
+    used_s = cpu_seconds_of_children()
+
     assert "nothing left to do" in continued.run()
+
+    assert cpu_seconds_of_children() - used_s < 3.0, "of a processor: what the machine does meanwhile does not matter"
+    assert {path: path.stat().st_mtime_ns for path in continued.runs[0].iterdir()} == before
     assert len(continued.runs) == 1
     assert paid_calls(continued) == 0
 
