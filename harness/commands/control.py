@@ -48,8 +48,10 @@ def retry(
     from harness.runs import status
     from harness.storage import run_folder
 
-    reopened, is_running = status.reopen_failed(run_folder.find(results, run), broker)
-    later = "the run in progress runs them" if is_running else "`python -m harness run EXPERIMENT.yaml` runs them"
+    folder = run_folder.find(results, run)
+    reopened, is_running = status.reopen_failed(folder, broker)
+    command = folder.store.manifest().get("command", "python -m harness run EXPERIMENT.yaml")
+    later = "the run in progress runs them" if is_running else f"`{command}` runs them"
     print(f"{reopened} cells reopened" + (f"; {later}" if reopened else ""))
 
 

@@ -56,7 +56,7 @@ def run(
         servers=servers,
         results=results,
         snapshots=snapshots,
-        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "harness", *(word for word in sys.argv[1:] if word != "--fresh")]),
     )
     console = Console()
     if rehearse:

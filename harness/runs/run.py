@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,7 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
         "identity": old.get("identity") if old else IDENTITY,
         "asked": run_folder.asked_of(plan.matrix, plan.checked.digests),
         "state": "running",
+        "command": re.sub(r"://[^/@\s]+@", "://...@", plan.options.command),
         "fresh": old.get("fresh", False) if old else plan.options.fresh,
         "cells": len(plan.matrix),
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),

@@ -79,6 +79,8 @@ def test_the_manifest_says_what_made_the_run(finished: Lab) -> None:
     assert manifest["state"] == "done"
     assert manifest["cells"] == 4
     assert manifest["versions"]["redis_server"]
+    assert manifest["command"] == "python -m harness run lab.yaml"
+    assert "python -m harness run lab.yaml</pre>" in (finished.runs[0] / "report.html").read_text()
     assert manifest["prices"]["own"]["version"] == "lab"
     assert "sk-fake" not in (finished.runs[0] / "manifest.json").read_text()
 
