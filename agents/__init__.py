@@ -13,6 +13,7 @@ from agents.errors import (
     PromptTooLong,
     SnapshotError,
     SourceFailed,
+    Suspended,
     Unsupported,
 )
 from agents.inputs.prices import held
@@ -30,7 +31,10 @@ from agents.llms import (
     estimate_tokens,
     probe,
     pull,
+    request_fingerprint,
 )
+from agents.pipeline.context import Context
+from agents.pipeline.custom import check as check_entry
 from agents.pipeline.decide import decide, preload
 from agents.pipeline.flow import DEPTHS, INPUTS, role_turns
 from agents.pipeline.identity import earlier_fingerprints, fingerprint, judge_fingerprint
@@ -39,7 +43,6 @@ from agents.pipeline.prompts import PlannedPrompt, prompts_of
 from agents.pipeline.replay import Recorded, replay
 from agents.pipeline.roles import analyst_names, analyst_roles, deep_roles, final_role, role_names, role_records
 from agents.pipeline.rules import rule_names
-from agents.pipeline.turn import fill_in
 from agents.sources import DataSources, PriceHistory, Source, open_sources, source_host, source_names
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.freezing import decision_time, freeze_case, recipe
@@ -87,6 +90,7 @@ __all__ = [
     "Clients",
     "Contest",
     "Contestant",
+    "Context",
     "DataSources",
     "Decision",
     "Failure",
@@ -116,6 +120,7 @@ __all__ = [
     "SnapshotError",
     "Source",
     "SourceFailed",
+    "Suspended",
     "Timing",
     "TokenCounter",
     "ToolCall",
@@ -129,6 +134,7 @@ __all__ = [
     "analyst_roles",
     "ask",
     "check_archive",
+    "check_entry",
     "close_of",
     "counter_of",
     "decide",
@@ -137,7 +143,6 @@ __all__ = [
     "deep_roles",
     "earlier_fingerprints",
     "estimate_tokens",
-    "fill_in",
     "final_role",
     "fingerprint",
     "fingerprint_0_1_0",
@@ -161,6 +166,7 @@ __all__ = [
     "recipe",
     "recipe_0_1_0",
     "replay",
+    "request_fingerprint",
     "role_names",
     "role_records",
     "role_turns",

@@ -11,6 +11,7 @@ AgentsError
 │   ├── NoSuchCase       the source has no such ticker, or no session on that date
 │   └── SourceFailed     the look-up failed (network, rate limit, empty answer without a reason): try again later
 └── Halt                 the cell must not continue (budget, lost lease, stop); raised by the harness, never caught here
+    └── Suspended        an answer comes later: the cell is run again from its start; never caught here
 """
 
 from __future__ import annotations
@@ -74,3 +75,15 @@ class SourceFailed(SnapshotError):
 
 class Halt(AgentsError):
     """The cell must not continue and ends as the harness decides."""
+
+
+class Suspended(Halt):
+    """The answer of a call comes later: the cell gives its place back and is run again from its start.
+
+    Answered calls are recalled then, so nothing is paid for twice.
+    """
+
+    def __init__(self, message: str, *, delay_s: float = 30.0) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
+        """Seconds until the cell is run again."""

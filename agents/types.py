@@ -8,6 +8,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, Protocol
 
+from agents.errors import PipelineError
 from domain.providers import PROVIDERS
 from domain.ratings import ACTIONS, SCORES
 from domain.ratings import RATINGS as RATINGS
@@ -102,6 +103,10 @@ class Part:
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    joined: bool = True
+    """False: a message of its own, never joined with its neighbours."""
+    shared: bool = False
+    """Whether it belongs to a prefix that several prompts share; it decides only which requests have the same cache key."""
 
     def __post_init__(self) -> None:
         _clean(self, "text", "tool_call_id")
@@ -109,6 +114,10 @@ class Part:
     @cached_property
     def message_id(self) -> str:
         return sha256((self.role + self.text).encode()).hexdigest()
+
+
+SAMPLING = ("temperature", "top_p", "top_k", "seed")
+"""What a single request may ask for; a model's parameters are set in the experiment."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,28 @@ class Request:
     max_output_tokens: int | None = None
     cache_key: str = ""
     """Equal for requests that share a prompt prefix (OpenAI's prompt_cache_key)."""
+    tool_choice: str | None = None
+    """auto | none | required | the name of an offered tool; default: the server's."""
+    parallel_tool_calls: bool | None = None
+    """Whether one answer may call several tools; default: the server's."""
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """Requested temperature, top_p, top_k or seed; the model's own parameters take precedence."""
+    fingerprint: str = ""
+    """Identifies a request whose text differs each time it is asked (see agents.request_fingerprint); default: its content."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.sampling) - set(SAMPLING):
+            raise PipelineError(f"unknown sampling {', '.join(sorted(unknown))}; known: {', '.join(SAMPLING)}")
+        choices = ("auto", "none", "required", *(tool.name for tool in self.tools))
+        if self.tool_choice is not None and (self.tool_choice not in choices or not self.tools):
+            offered = f"known: {', '.join(choices)}" if self.tools else "the request offers no tools"
+            raise PipelineError(f"tool_choice {self.tool_choice!r}: {offered}")
+
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """The requested tool choice and sampling, without defaults."""
+        choices = {"tool_choice": self.tool_choice, "parallel_tool_calls": self.parallel_tool_calls}
+        return {name: value for name, value in choices.items() if value is not None} | dict(self.sampling)
 
     @cached_property
     def message_ids(self) -> tuple[str, ...]:
@@ -229,6 +260,8 @@ class Call:
     failure: Failure | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Parameters as sent (without those that the provider drops)."""
+    not_sent: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the request that the server was not sent: its API, its model or the model's parameters rule them out."""
     queued_s: float = 0.0
     backoff_s: float = 0.0
 
@@ -237,10 +270,14 @@ class Admission(Protocol):
     """Decides about each request and records it; implemented by the caller of the pipeline."""
 
     async def recall(self, site: CallSite, request: Request) -> Answer | None:
-        """The recorded answer for this call site, or None if it was not paid for yet."""
+        """The recorded answer, or None if it was not paid for yet. Raises Suspended if it was requested and comes later.
+
+        A request with a fingerprint is recalled by it, wherever it was asked: the nth time gives the nth answer. Any other
+        request is recalled by its call site, if it is the same request as then.
+        """
 
     async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
-        """Wait for a slot and for money. Raises Halt if the cell must not continue."""
+        """Wait for a slot and for money. Raises Suspended if the answer comes later, Halt if the cell must not continue."""
 
     async def record(self, call: Call) -> float | None:
         """Record the call, free its slot and settle its cost.

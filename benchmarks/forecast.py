@@ -181,7 +181,7 @@ class Bench:
     async def _play(self, cell: Cell, clients: agents.Clients) -> list[Call]:
         gate = Recorder()
         snapshot = self.snapshots[cell.snapshot_sha256]
-        result = await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, clients)
+        result = await agents.decide(agents.Context(cell.lineup, cell.pipeline, gate, clients, snapshot))
         if result.error:
             raise result.error
         return gate.calls

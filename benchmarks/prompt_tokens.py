@@ -28,6 +28,7 @@ from typing import Any
 from agents import (
     Call,
     CallSite,
+    Context,
     Pipeline,
     Request,
     Snapshot,
@@ -101,7 +102,7 @@ def measure(depth: str, cases: Sequence[Snapshot], times: float = 1.0) -> dict[s
 def _calls(case: Snapshot, depth: str, times: float) -> list[Call]:
     gate = OpenAdmission()
     clients: Any = ScriptedClients(gate, _talkative(case, times))
-    result = asyncio.run(decide(case, lineup(), Pipeline(depth=depth), gate, clients))
+    result = asyncio.run(decide(Context(lineup(), Pipeline(depth=depth), gate, clients, case)))
     if result.error is not None:
         raise result.error
     order = {id(request): at for at, (_, request) in enumerate(gate.admitted)}

@@ -7,7 +7,8 @@ HarnessError
 agents.errors.Halt    raised by admission, through the pipeline
 ├── OverBudget        a budget is used up: the call is not sent, and its cell ends
 ├── LeaseLost         another worker holds this cell: stop before the next call
-├── Deferred          a long back-off: the cell is queued again, its journal stays
+├── agents.Suspended  an answer comes later: the cell is queued again, its journal stays
+│   └── Deferred      a long back-off, or another worker holds the cell
 ├── BrokerGone        Redis is away for too long: leave the cell unfinished
 └── Draining          the run or worker is stopping: leave the cell unfinished, its journal stays
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents import Halt
+from agents import Halt, Suspended
 
 
 class HarnessError(Exception):
@@ -76,12 +77,8 @@ class LeaseLost(Halt):
     """Another worker holds this cell."""
 
 
-class Deferred(Halt):
-    """Run again in `delay_s` seconds; answered calls are in the journal."""
-
-    def __init__(self, message: str, *, delay_s: float) -> None:
-        super().__init__(message)
-        self.delay_s = delay_s
+class Deferred(Suspended):
+    """Run again in `delay_s` seconds, after a long back-off or when the cell's holder may have died."""
 
 
 class BrokerGone(Halt):

@@ -125,6 +125,12 @@ _CALLS: tuple[_Column, ...] = (
     ("context_window", _INT, "Effective context of the model in tokens, where known."),
     ("truncated", pa.bool_(), "The prompt or the answer was cut."),
     ("params", _TEXT, "JSON of the parameters really sent."),
+    (
+        "not_sent",
+        _TEXT,
+        "JSON of requested options (tool choice, sampling) that the server was not sent: its API, its model or the model's "
+        "parameters rule them out; NULL if there are none.",
+    ),
     ("service_tier", _TEXT, "Tier as returned, else as requested."),
     ("started_at", _TIME, "When the request left."),
     ("queued_s", _REAL, "Seconds waited for a slot before it."),

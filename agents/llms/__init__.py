@@ -3,6 +3,7 @@
 from agents.llms.clients import Clients, ask, preload, probe, worst_case
 from agents.llms.ollama_server import pull
 from agents.llms.provider import ModelReport, ServerReport, Warmth
+from agents.llms.request_fingerprint import request_fingerprint
 from agents.llms.tokens import TokenCounter, counter_of, estimate_parts, estimate_request, estimate_tokens
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "preload",
     "probe",
     "pull",
+    "request_fingerprint",
     "worst_case",
 ]

@@ -14,7 +14,7 @@ from agents.llms.failures import classify, without_keys
 from agents.llms.prompt_cuts import PromptCheck
 from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap
 from agents.llms.tokens import estimate_request
-from agents.llms.wire import tapped
+from agents.llms.wire import Wire, tapped
 from agents.types import Admission, Answer, Call, CallSite, Failure, Model, Permit, Request, Server, Timing, WorstCase
 from domain.providers import PROVIDERS
 
@@ -177,9 +177,22 @@ async def _send(site: CallSite, request: Request, permit: Permit, provider: Prov
         answer=replace(answer, timing=timing) if answer else None,
         failure=failure,
         params=wire.sent if wire.sent is not None else request.model.params,
+        not_sent=_not_sent(request, wire),
         queued_s=permit.queued_s + slot.waited_s,
         backoff_s=permit.backoff_s,
     )
+
+
+def _not_sent(request: Request, wire: Wire) -> dict[str, Any]:
+    """Options of the request that are not in the body that was sent."""
+    if not request.options or wire.sent is None:
+        return {}
+    sent = {**wire.sent, **(wire.sent.get("options") or {})}
+    return {
+        name: value
+        for name, value in request.options.items()
+        if name not in sent or (name in request.sampling and sent[name] != value)
+    }
 
 
 def _timing(answer: Answer | None, slot: Slot, started_at: float, duration_s: float) -> Timing:

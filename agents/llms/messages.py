@@ -10,7 +10,7 @@ from domain.text import decode_json
 
 
 def join(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """One part per message; a part with tool calls, or the result of one, is never joined."""
+    """One part per message; a part with tool calls, the result of one, or one marked as not joined is a message of its own."""
     messages: list[Part] = []
     for part in parts:
         if messages and _is_joinable(messages[-1], part):
@@ -33,7 +33,7 @@ def tool_spec(tool: ToolSpec) -> dict[str, Any]:
 
 def _is_joinable(last: Part, part: Part) -> bool:
     has_tools = last.tool_calls or part.tool_calls or last.tool_call_id or part.tool_call_id
-    return not has_tools and last.role == part.role and part.role != "tool"
+    return not has_tools and last.joined and part.joined and last.role == part.role and part.role != "tool"
 
 
 def _message(part: Part, parsed_arguments: bool) -> Any:

@@ -11,7 +11,7 @@ from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.ollama_server import KEEP_ALIVE, ModelDetails, OllamaServer
 from agents.llms.ollama_stream import Stream, uncut_transport
-from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, Warmth, no_wait, output_cap
+from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, Warmth, effective_params, no_wait, output_cap
 from agents.llms.wire import Wire, hooks
 from agents.types import Answer, Model, Request, Server
 
@@ -145,7 +145,7 @@ class Ollama:
         return self._chats[key]
 
     def _options(self, request: Request) -> dict[str, Any]:
-        params = request.model.params
+        params = effective_params(request)
         declared = {name: params[name] for name in _OPTIONS if params.get(name) is not None}
         return (
             self._sampling(request.model)

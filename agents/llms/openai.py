@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
-from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, no_wait, output_cap
+from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, effective_params, no_wait, output_cap
 from agents.llms.wire import Wire, hooks, note_sent
 from agents.types import Answer, Model, Request, Server
+from domain import models
 from domain.providers import PROVIDERS
 
 URL = "https://api.openai.com/v1"
@@ -160,14 +161,18 @@ def responses_arguments(request: Request) -> dict[str, Any]:
     Tools are declared as not strict: the API would make them strict by default, and tool use would not be comparable
     between providers.
     """
-    params = request.model.params
-    arguments = _set_params(params, "verbosity", "service_tier", "temperature", "top_p") | {
-        "store": False,
-        "max_output_tokens": output_cap(request),
-        "prompt_cache_key": request.cache_key or None,
-        "response_format": response_format(_without_lengths(request.schema)),
-        "tools": [{**tool_spec(tool), "strict": False} for tool in request.tools] or None,
-    }
+    params = _params(request)
+    arguments = (
+        _set_params(params, "verbosity", "service_tier", "temperature", "top_p")
+        | _tool_options(request)
+        | {
+            "store": False,
+            "max_output_tokens": output_cap(request),
+            "prompt_cache_key": request.cache_key or None,
+            "response_format": response_format(_without_lengths(request.schema)),
+            "tools": [{**tool_spec(tool), "strict": False} for tool in request.tools] or None,
+        }
+    )
     if effort := params.get("reasoning_effort"):
         arguments["reasoning"] = {"effort": effort} | _set_params(params, summary="reasoning_summary")
     return _without_none(arguments)
@@ -175,12 +180,28 @@ def responses_arguments(request: Request) -> dict[str, Any]:
 
 def chat_arguments(request: Request) -> dict[str, Any]:
     """Arguments for Chat Completions besides the messages; keys that LangChain would rename or parse go in as extra_body."""
-    params = request.model.params
+    params = _params(request)
     direct = _set_params(params, "reasoning_effort", "verbosity", "service_tier", "temperature", "top_p", "seed")
+    direct |= _tool_options(request)
     cap = "max_completion_tokens" if params.get("reasoning_effort") else "max_tokens"
     extra = {cap: output_cap(request), "top_k": params.get("top_k"), "response_format": response_format(request.schema)}
     tools = [tool_spec(tool) for tool in request.tools]
     return _without_none(direct | {"tools": tools or None, "extra_body": _without_none(extra) or None})
+
+
+def _params(request: Request) -> Mapping[str, Any]:
+    """Effective parameters; a model of OpenAI that reasons takes no sampling, so none is requested of it."""
+    line, effort = models.line_of(request.model.name), request.model.params.get("reasoning_effort")
+    takes_sampling = effort == "none" or not (line and line.sends_effort)
+    return effective_params(request) if takes_sampling else request.model.params
+
+
+def _tool_options(request: Request) -> dict[str, Any]:
+    """How tools may be used, in the format of Chat Completions; LangChain converts it for Responses."""
+    choice: Any = request.tool_choice
+    if choice is not None and choice not in ("auto", "none", "required"):
+        choice = {"type": "function", "function": {"name": choice}}
+    return _without_none({"tool_choice": choice, "parallel_tool_calls": request.parallel_tool_calls})
 
 
 def response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -118,6 +118,13 @@ async def no_wait() -> AsyncIterator[Slot]:
     yield Slot()
 
 
+def effective_params(request: Request) -> Mapping[str, Any]:
+    """The model's parameters, and the requested sampling where the model leaves it open."""
+    if not request.sampling:
+        return request.model.params
+    return dict(request.sampling) | {name: value for name, value in request.model.params.items() if value is not None}
+
+
 def output_cap(request: Request) -> int | None:
     """The cap on the answer in tokens: the request's, else its model's."""
     return request.max_output_tokens or request.model.params.get("max_output_tokens")

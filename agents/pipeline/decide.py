@@ -8,38 +8,40 @@ from typing import TYPE_CHECKING
 from agents.decisions.reading import decision
 from agents.errors import Halt
 from agents.pipeline import flow
-from agents.types import Admission, Decision, Lineup, Pipeline, Result, ToolSkill
+from agents.types import Decision, Pipeline, Result, ToolSkill
 
 if TYPE_CHECKING:
-    from agents.inputs.snapshot import Snapshot
-    from agents.llms import Clients
+    from agents.pipeline.context import Context
     from agents.pipeline.flow import TurnResult
 
 
-async def decide(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, admission: Admission, clients: Clients) -> Result:
+async def decide(ctx: Context) -> Result:
     """Run one case through its pipeline. Raises only Halt; any other error is `Result.error`."""
     try:
-        if pipeline.rule:
-            from agents.pipeline import rules
-
-            return rules.decide(pipeline.rule, snapshot)
-        if pipeline.entry:
-            from agents.pipeline import custom
-
-            return await custom.decide(snapshot, lineup, pipeline, admission, clients)
-        return await _run_graph(snapshot, lineup, pipeline, admission, clients)
+        result = await _run(ctx)
     except Halt:
         raise
     except Exception as problem:  # noqa: BLE001 - the one function that turns an error into a cell's result
-        return Result(None, "missing", error=problem)
+        result = Result(None, "missing", reports=ctx.reports, parsed=ctx.parsed, error=problem)
+    if ctx.halt:
+        # The pipeline caught it and went on without an answer.
+        raise ctx.halt
+    return result
 
 
-async def _run_graph(snapshot: Snapshot, lineup: Lineup, pipeline: Pipeline, admission: Admission, clients: Clients) -> Result:
+async def _run(ctx: Context) -> Result:
+    if ctx.pipeline.rule:
+        from agents.pipeline import rules
+
+        return rules.decide(ctx.pipeline.rule, ctx.snapshot)
+    if ctx.pipeline.entry:
+        from agents.pipeline import custom
+
+        return await custom.decide(ctx)
     from agents.pipeline import graph
-    from agents.pipeline.turn import Context
 
-    flow.steps(pipeline)
-    return cell_result(*await graph.run(Context(snapshot, lineup, pipeline, admission, clients)))
+    flow.steps(ctx.pipeline)
+    return cell_result(*await graph.run(ctx))
 
 
 def cell_result(results: Sequence[TurnResult], error: Exception | None) -> Result:

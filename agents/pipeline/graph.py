@@ -13,9 +13,9 @@ from langsmith import tracing_context
 
 from agents.errors import Halt
 from agents.pipeline import flow
+from agents.pipeline.context import Context, severity
 from agents.pipeline.flow import Step, Turn, TurnResult
 from agents.pipeline.tools import take_turn
-from agents.pipeline.turn import Context
 from agents.types import Pipeline
 
 
@@ -103,9 +103,8 @@ def _error_as_value(node: Node) -> Node:
 
 
 async def _raise_failed(state: State) -> Mapping[str, Any]:
-    failed = sorted(state["failed"], key=lambda problem: not isinstance(problem, Halt))
-    if failed:
-        raise failed[0]
+    if state["failed"]:
+        raise min(state["failed"], key=severity)
     return {}
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from agents.decisions.forms import FORMS, Form
 from agents.inputs.snapshot import Snapshot
 from agents.pipeline import custom, flow, judge, prompts, roles, rules
+from agents.pipeline.context import Context
 from agents.pipeline.judge import Contest, Contestant, Hidden
 from agents.types import Answer, CallSite, Model, Part, Pipeline, Request, ToolCall
 
@@ -87,11 +88,10 @@ def _notes() -> Mapping[str, str]:
 def _requests(pipeline: Pipeline) -> list[Any]:
     """Every request of the pipeline over the reference snapshot."""
     from agents.pipeline.tools import take_turn
-    from agents.pipeline.turn import Context
 
     script = _Script()
     lineup = dict.fromkeys(roles.role_names(), Model("reference", "reference", "reference"))
-    ctx = Context(reference_snapshot(), lineup, pipeline, cast("Any", script), cast("Clients", None))
+    ctx = Context(lineup, pipeline, cast("Any", script), cast("Clients", None), reference_snapshot())
     results: list[TurnResult] = []
     for step in flow.steps(pipeline):
         results += [_run(take_turn(ctx, turn, tuple(results))) for turn in step]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from agents.decisions.forms import FORMS, Field, Form
-from agents.decisions.reading import Reading, read, recover
+from agents.decisions.reading import Reading
 from agents.pipeline import prompts, roles
+from agents.pipeline.context import Context
 from agents.pipeline.turn import gather
-from agents.types import Admission, CallSite, Lineup, Part, Pipeline, Request, Result
+from agents.types import Part, Pipeline, Result
 from domain.text import decode_json
-
-if TYPE_CHECKING:
-    from agents.llms import Clients
 
 VERDICTS = ("A", "B", "tie")
 FORM = Form(
@@ -60,12 +57,10 @@ class Hidden:
     keep: Collection[str] = ()
 
 
-async def judge(
-    contests: Sequence[Contest], hidden: Hidden, lineup: Lineup, pipeline: Pipeline, admission: Admission, clients: Clients
-) -> Result:
+async def judge(contests: Sequence[Contest], hidden: Hidden, ctx: Context) -> Result:
     """Judge every contest once in each order. Raises Halt; an unreadable verdict is missing, never a tie."""
     calls = [
-        (f"{contest.role} ({'AB'[order]} first)", _verdict(contest, order, hidden, lineup, pipeline, admission, clients))
+        (f"{contest.role} ({'AB'[order]} first)", _verdict(contest, order, hidden, ctx))
         for contest in contests
         for order in ORDERS
     ]
@@ -74,25 +69,9 @@ async def judge(
     return Result(None, "missing", parsed=parsed, error=error)
 
 
-async def _verdict(
-    contest: Contest,
-    order: int,
-    hidden: Hidden,
-    lineup: Lineup,
-    pipeline: Pipeline,
-    admission: Admission,
-    clients: Clients,
-) -> Reading:
-    from agents.llms import ask
-
-    model = lineup[contest.role]
-    cap = pipeline.output_cap("judge", model)
-    parts = tuple(question(contest, order, hidden, pipeline))
-    site = CallSite(contest.role, contest.round, "judge", order)
-    request = Request(model, parts, FORM.schema(cap), max_output_tokens=cap, cache_key=prompts.cache_key(parts))
-    answer = await ask(site, request, admission, clients)
-    reading = read(site, answer, FORM)
-    return recover([(site, answer)], FORM, reading.problem) if reading.status == "unparsed" else reading
+async def _verdict(contest: Contest, order: int, hidden: Hidden, ctx: Context) -> Reading:
+    parts = tuple(question(contest, order, hidden, ctx.pipeline))
+    return await ctx.ask(contest.role, parts, form=FORM, round=contest.round, kind="judge", index=order)
 
 
 def question(contest: Contest, order: int, hidden: Hidden, pipeline: Pipeline) -> Iterator[Part]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any
 
 from agents.decisions.forms import FORMS, Form
@@ -45,8 +46,9 @@ def prompt(
 
 
 def cache_key(parts: Sequence[Part]) -> str:
-    """Equal for prompts that share a prefix: system prompt, case and first block."""
-    return sha256("\0".join(part.text for part in parts[:3]).encode()).hexdigest()[:32]
+    """Equal for prompts that share a prefix: the leading parts marked as shared, else the first three."""
+    marked = list(takewhile(lambda part: part.shared, parts))
+    return sha256("\0".join(part.text for part in marked or parts[:3]).encode()).hexdigest()[:32]
 
 
 @cache

@@ -15,9 +15,10 @@ from agents.inputs import views
 from agents.inputs.snapshot import Snapshot
 from agents.llms import estimate_tokens
 from agents.pipeline import prompts, written_calls
+from agents.pipeline.context import Context
 from agents.pipeline.flow import Turn, TurnResult
-from agents.pipeline.turn import Context, conclude, free_text, question
-from agents.types import Answer, CallSite, Part, Request, ToolCall, ToolSkill, ToolSpec
+from agents.pipeline.turn import conclude, free_text
+from agents.types import Answer, Part, ToolCall, ToolSkill, ToolSpec
 from domain.text import decode_json
 
 if TYPE_CHECKING:
@@ -163,9 +164,9 @@ async def research(ctx: Context, turn: Turn) -> TurnResult:
     """An analyst's turn with tools: rounds of calls, then its report. Raises Unsupported for a model without tools."""
     kit = toolkit(ctx.snapshot, turn.role.data)
     conversation = _Conversation(_opening(ctx, turn), _budget(ctx, turn))
+    tools = tuple(map(spec, kit.values()))
     for index in range(ctx.pipeline.tool_rounds):
-        site = CallSite(turn.role.name, turn.round, "tool_round", index)
-        answer = await _ask(ctx, site, _request(ctx, turn, conversation, kit))
+        answer = await _ask(ctx, turn, conversation.parts, tools, index)
         if answer.tool_calls:
             conversation = _with_results(conversation, answer, kit)
             continue
@@ -178,13 +179,13 @@ async def research(ctx: Context, turn: Turn) -> TurnResult:
     return _checked(await conclude(ctx, turn, (*conversation.parts, stop), skill), kit)
 
 
-async def _ask(ctx: Context, site: CallSite, request: Request) -> Answer:
+async def _ask(ctx: Context, turn: Turn, parts: Sequence[Part], tools: Sequence[ToolSpec], index: int) -> Answer:
     try:
-        return await ctx.ask(site, request)
+        return await ctx.ask(turn.role.name, parts, tools=tools, round=turn.round, kind="tool_round", index=index)
     except ModelCallError as error:
         if error.cause != "unsupported":
             raise
-        model = request.model
+        model = ctx.model(turn.role.name)
         fix = "inputs: prefetch for this arm, or a model with tools"
         raise Unsupported(f"{model.alias} ({model.name}) cannot call tools: {error}; fix: {fix}") from error
 
@@ -211,10 +212,6 @@ def _opening(ctx: Context, turn: Turn) -> tuple[Part, ...]:
     material = Part("user", "# Material\nNothing is shown here: fetch what you need with the tools, then write your answer.")
     instruction = prompts.instruction(turn, ctx.output_cap(turn.role.name))
     return (prompts.system_prompt(), prompts.case(ctx.snapshot), material, instruction)
-
-
-def _request(ctx: Context, turn: Turn, conversation: _Conversation, kit: Mapping[str, BaseTool]) -> Request:
-    return replace(question(ctx, turn, conversation.parts, None), tools=tuple(map(spec, kit.values())))
 
 
 async def _report(ctx: Context, turn: Turn, conversation: _Conversation, answer: Answer) -> TurnResult:

@@ -86,7 +86,11 @@ def answers(entry: JournalEntry, request: Request) -> bool:
 
 
 def request_hash(request: Request) -> str:
-    """Hash of what is sent to which model: another prompt, schema, tool or output limit is another request."""
+    """Hash of what is sent to which model: another prompt, schema, tool or output limit is another request.
+
+    A request with a fingerprint is identified by that alone."""
+    if request.fingerprint:
+        return request.fingerprint
     content = [
         request.model.identity(),
         request.message_ids,
@@ -95,6 +99,11 @@ def request_hash(request: Request) -> str:
         [asdict(tool) for tool in request.tools],
         request.max_output_tokens,
     ]
+    # Left out while they are at their defaults: requests that were recorded before they existed stay the same.
+    if separate := [index for index, part in enumerate(request.parts) if not part.joined]:
+        content.append({"separate": separate})
+    if request.options:
+        content.append({"options": request.options})
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

@@ -99,13 +99,14 @@ def look(
         sources = pool.submit(lambda: _sources(experiment, experiment_dir, snapshots) if experiment and freezes else [])
         probed = pool.submit(lambda: asyncio.run(_probe(experiment, loaded.specs)) if experiment else {})
         dated = list(_dates(experiment)) if experiment else []
+        entries = list(_entries(experiment)) if experiment else []
         priced = list(_prices(experiment, loaded.specs, experiment_dir, now)) if experiment else []
         reports = probed.result()
         pulls = {name: _pulls(experiment, spec) for name, spec in loaded.specs.items()} if experiment else {}
         models_known = list(_known_models(experiment, loaded.specs, reports)) if experiment else []
         models = models_check.checks(models_known, now.astimezone(dt.UTC).date())
         unused = list(_unused_servers(loaded.specs, servers_file, experiment_dir)) if loaded.specs else []
-        all_checks = [*loaded.problems, *_servers(loaded.specs, reports, pulls), *unused, *models, *dated, *priced]
+        all_checks = [*loaded.problems, *_servers(loaded.specs, reports, pulls), *unused, *models, *entries, *dated, *priced]
         return Preflight(
             (*here.result(), *all_checks, *sources.result()), reports, loaded.specs, models_check.shutdowns(models_known)
         )
@@ -118,6 +119,16 @@ def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Pat
         *checks.source_checks(experiment.data, experiment_dir, contact, is_frozen=frozen),
         *checks.unknown_tickers(experiment.data, experiment.tickers, experiment_dir),
     ]
+
+
+def _entries(experiment: Experiment) -> Iterator[Check]:
+    """Custom pipelines that cannot be called."""
+    entries = {matrix.pipeline(experiment, arm).entry for arm in matrix.arms(experiment).values()}
+    for entry in sorted(filter(None, entries)):
+        try:
+            agents.check_entry(entry)
+        except agents.PipelineError as error:
+            yield fail("pipeline.entry", str(error), "change the function as docs/own-pipeline.md shows")
 
 
 def _are_frozen(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> bool:

@@ -142,6 +142,7 @@ def _asked(call: Call) -> Row:
         "model_requested": model.name,
         "message_ids": list(call.request.message_ids),
         "params": json.dumps(dict(call.params or model.params), sort_keys=True, default=str),
+        "not_sent": json.dumps(dict(call.not_sent), sort_keys=True) if call.not_sent else None,
         "service_tier": model.params.get("service_tier"),
         "model_digest": model.digest,
     }

@@ -9,12 +9,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from redis import RedisError
 
 import agents
-from agents import Admission, Clients, ModelCallError, Result, Snapshot
+from agents import Admission, Clients, Context, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget, StoreError
 from harness.experiment.replay_cells import JUDGE, REPLAY
@@ -81,7 +82,7 @@ class NotRun:
 
 
 async def execute(attempt: Attempt) -> CellEnded | NotRun:
-    """Run the cell and write its receipt. Raises LeaseLost, Deferred or Draining without writing anything."""
+    """Run the cell and write its receipt. Raises LeaseLost, Suspended or Draining without writing anything."""
     started_at = time.time()
     ending = await _end(attempt, started_at)
     if isinstance(ending, NotRun):
@@ -135,14 +136,14 @@ async def _decide(attempt: Attempt) -> Result:
     cell = attempt.cell
     async with attempt.clock.limited():
         gate = ClockedAdmission(attempt.gate, attempt.clock, attempt.is_draining)
+        ctx = partial(Context, cell.lineup, cell.pipeline, gate, attempt.clients)
         if cell.kind == JUDGE:
             contests, hidden = await asyncio.to_thread(recorded.answer_pairs, attempt.store, cell), recorded.hidden_names(cell)
-            return await agents.judge(contests, hidden, cell.lineup, cell.pipeline, gate, attempt.clients)
+            return await agents.judge(contests, hidden, ctx())
         if cell.kind == REPLAY:
             prompts = await asyncio.to_thread(recorded.recorded_prompts, attempt.store, cell)
-            return await agents.replay(prompts, cell.lineup, cell.pipeline, gate, attempt.clients)
-        snapshot = await attempt.load(cell)
-        return await agents.decide(snapshot, cell.lineup, cell.pipeline, gate, attempt.clients)
+            return await agents.replay(prompts, ctx())
+        return await agents.decide(ctx(await attempt.load(cell)))
 
 
 def _of_result(ending: Ending, result: Result, calls: Sequence[Row]) -> Ending:

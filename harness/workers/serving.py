@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from redis import RedisError
 
-from agents import Clients
+from agents import Clients, Suspended
 from harness.admission.cell_session import open_session
 from harness.admission.context import AdmissionContext
 from harness.admission.ledger import Caps
@@ -144,8 +144,8 @@ class ServedRun:
         start_slot = await self._start_throttle.enter()
         try:
             return await self._take(queue, cell, start_slot)
-        except Deferred as deferred:
-            return Requeue(queue, deferred.delay_s)
+        except Suspended as suspended:
+            return Requeue(queue, suspended.delay_s)
         except Draining:
             return await self._hand_back(queue, cell)
         except LeaseLost as lost:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from agents import CallSite, Pipeline, Result, Snapshot, decide, freeze_case, open_sources
+from agents import CallSite, Context, Pipeline, Result, Snapshot, decide, freeze_case, open_sources
 from tests.fakes.scripted import OpenAdmission, Script, ScriptedClients, lineup, obedient
 
 
@@ -27,8 +27,8 @@ def run(
 ) -> tuple[Result, OpenAdmission, ScriptedClients]:
     admission = admission or OpenAdmission()
     clients = ScriptedClients(admission, script, delay_s)
-    deciding = decide(snapshot(), lineup() if models is None else models, pipeline or Pipeline(), admission, clients)  # type: ignore[arg-type]
-    return asyncio.run(deciding), admission, clients
+    ctx = Context(lineup() if models is None else models, pipeline or Pipeline(), admission, clients, snapshot())  # type: ignore[arg-type]
+    return asyncio.run(decide(ctx)), admission, clients
 
 
 def prompt(admission: OpenAdmission, role: str, round: int = 0, kind: str = "primary") -> str:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
-from agents import DECISION, Answer, CallSite, Form, Model, Part, Reading, Request, fill_in
+from agents import DECISION, Admission, Answer, CallSite, Clients, Context, Form, Model, Pipeline, Reading, Request
 
 CORPUS = Path(__file__).with_name("ladder_corpus.yaml")
 
@@ -35,12 +35,14 @@ def texts() -> list[Text]:
 def climb(text: Text, form: Form = DECISION) -> Reading:
     """What the whole ladder reads when a model answers this text."""
 
-    async def answer(site: CallSite, request: Request) -> Answer:
-        said = text.text if site.kind == "primary" or text.repair is None else text.repair
-        return Answer(said, finish_reason=text.finish, truncated=text.finish == "length")
+    class Recorded:
+        async def recall(self, site: CallSite, request: Request) -> Answer:
+            said = text.text if site.kind == "primary" or text.repair is None else text.repair
+            return Answer(said, finish_reason=text.finish, truncated=text.finish == "length")
 
-    request = Request(Model("scripted", "scripted", "scripted-1"), (Part("user", "Decide."),), form.schema())
-    return asyncio.run(fill_in(CallSite("portfolio_manager"), request, form, answer))
+    lineup, nothing_sent = {"portfolio_manager": Model("scripted", "scripted", "scripted-1")}, Clients({})
+    ctx = Context(lineup, Pipeline(), cast("Admission", Recorded()), nothing_sent)
+    return asyncio.run(ctx.ask("portfolio_manager", form.say(), form=form))
 
 
 def verdict(text: Text, reading: Reading) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from agents import Pipeline, PipelineError, fingerprint
+from agents import CallSite, ModelCallError, Pipeline, PipelineError, Request, check_entry, fingerprint, fingerprint_0_1_0
 from tests.agents.cell import run
+from tests.fakes.scripted import Reply
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,6 +32,78 @@ def test_the_documented_example_runs_and_is_recorded(monkeypatch: pytest.MonkeyP
     assert list(result.reports) == ["market_analyst", "portfolio_manager"]
 
 
+def test_the_pipeline_and_the_test_in_the_documentation_run(here: Path) -> None:
+    text = (REPOSITORY / "docs" / "own-pipeline.md").read_text()
+    pipeline, check = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (here / "my_pipeline.py").write_text(pipeline)
+    (here / "test_my_pipeline.py").write_text(check)
+
+    result, admission, _ = run(Pipeline(entry="my_pipeline:decide"))
+    assert (result.error, result.decision_status) == (None, "typed")
+    assert [call.site.role for call in admission.calls] == ["market_analyst", "portfolio_manager"]
+    assert "market_analyst in round 0 says" in result.reports["market_analyst"]
+    assert result.stage_ratings == {"portfolio_manager": "Overweight"}
+
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=here, env=environment, check=True)
+
+
+OF_0_1_0 = """
+from agents import Result
+
+async def decide(snapshot, lineup, pipeline, gate, clients):
+    return Result(None, "missing")
+"""
+
+
+def test_an_entry_with_the_arguments_of_0_1_0_is_refused_with_the_new_signature(here: Path) -> None:
+    (here / "own_old.py").write_text(OF_0_1_0)
+    message = r"takes snapshot, lineup, pipeline, gate, clients, as in version 0.1.0; .* async def decide\(ctx: Context\)"
+    with pytest.raises(PipelineError, match=message):
+        check_entry("own_old:decide")
+    result, admission, _ = run(Pipeline(entry="own_old:decide"))
+    assert re.search(message, str(result.error))
+    assert not admission.admitted
+
+
+def test_the_file_of_0_1_0_keeps_its_identity(here: Path) -> None:
+    (here / "own_old.py").write_text(OF_0_1_0)
+    assert fingerprint_0_1_0(Pipeline(entry="own_old:decide")) is not None
+
+
+def test_a_role_is_asked_once_in_each_round(here: Path) -> None:
+    (here / "own_twice.py").write_text(
+        "async def go(ctx):\n    for number in (1, 2, 2):\n        await ctx.ask('bull', 'Speak.', round=number)\n"
+    )
+    result, admission, _ = run(Pipeline(entry="own_twice:go"))
+    assert "bull was already asked at round 2, index 0" in str(result.error)
+    assert len(admission.calls) == 2
+    assert list(result.reports) == ["bull/1", "bull/2"], "what was said before the error is kept"
+
+
+def test_a_prompt_that_does_not_describe_its_form_is_refused(here: Path) -> None:
+    (here / "own_silent.py").write_text(
+        "from agents import DECISION\nasync def go(ctx):\n    return await ctx.ask('trader', 'Decide.', form=DECISION)\n"
+    )
+    result, admission, _ = run(Pipeline(entry="own_silent:go"))
+    assert "the prompt of trader does not describe its form; add form.say() to it" in str(result.error)
+    assert not admission.admitted
+
+
+def test_a_call_that_fails_cancels_no_call_that_is_paid_for(here: Path) -> None:
+    (here / "own_pair.py").write_text(
+        "async def go(ctx):\n    return await ctx.gather(ctx.ask('bull', 'Speak.'), ctx.ask('bear', 'Speak.'))\n"
+    )
+
+    def script(site: CallSite, request: Request) -> Reply:
+        return RuntimeError("broken") if site.role == "bull" else "No."
+
+    result, admission, _ = run(Pipeline(entry="own_pair:go"), script, delay_s=lambda site: 0.05 * (site.role == "bear"))
+    assert isinstance(result.error, ModelCallError)
+    assert [call.site.role for call in admission.calls if call.answer] == ["bear"]
+    assert not admission.discarded
+
+
 def test_a_bare_decision_is_enough(here: Path) -> None:
     (here / "bare_own.py").write_text(
         "from agents import Decision\nasync def go(*_):\n    return Decision('Sell', 'because')\n"
@@ -41,7 +117,7 @@ def test_a_bare_decision_is_enough(here: Path) -> None:
     [
         ("own_a", "def go(*_): return 1", "not an async function"),
         ("own_b", "async def stop(*_): return 1", "not an async function"),
-        ("own_c", "async def go(*_): return 'Buy'", "returned str; return a Decision or a Result"),
+        ("own_c", "async def go(*_): return 'Buy'", "returned str; return a Reading of DECISION, a Decision or a Result"),
         ("own_d", "from agents import Decision\nasync def go(*_): return Decision('Strong Buy')", "known: Buy, Overweight"),
         (
             "own_e",

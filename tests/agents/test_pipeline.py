@@ -211,13 +211,14 @@ def test_a_halted_analyst_leaves_its_siblings_to_finish() -> None:
 
 
 def test_cancelling_a_cell_cancels_its_requests() -> None:
-    from agents import decide
+    from agents import Context, decide
     from tests.fakes.scripted import ScriptedClients
 
     async def go() -> OpenAdmission:
         admission = OpenAdmission()
         clients = ScriptedClients(admission, obedient, lambda site: 30.0)
-        task = asyncio.create_task(decide(snapshot(), lineup(), Pipeline(), admission, clients))  # type: ignore[arg-type]
+        ctx = Context(lineup(), Pipeline(), admission, clients, snapshot())  # type: ignore[arg-type]
+        task = asyncio.create_task(decide(ctx))
         while len(admission.admitted) < len(ANALYSTS):
             await asyncio.sleep(0.01)
         task.cancel()

@@ -11,6 +11,7 @@ import pytest
 from agents import (
     DECISION,
     Clients,
+    Context,
     Model,
     ModelCallError,
     Part,
@@ -38,7 +39,8 @@ def case_with(server: Server, pipeline: Pipeline | None = None, name: str = "", 
 
     async def main() -> Result:
         async with Clients({server.name: server}) as clients:
-            return await decide(snapshot(), dict.fromkeys(role_names(), model), pipeline or Pipeline(), admission, clients)
+            lineup = dict.fromkeys(role_names(), model)
+            return await decide(Context(lineup, pipeline or Pipeline(), admission, clients, snapshot()))
 
     return asyncio.run(main()), admission
 

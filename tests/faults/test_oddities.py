@@ -16,8 +16,8 @@ POISON = """
 import os, signal
 from agents import Result
 
-async def decide(snapshot, lineup, pipeline, gate, clients):
-    if snapshot.ticker == "IBM":
+async def decide(ctx):
+    if ctx.snapshot.ticker == "IBM":
         os.kill(os.getpid(), signal.SIGKILL)
     return Result(None, "missing")
 """

@@ -10,8 +10,8 @@ STUCK = """
 import time
 from agents import Decision, Result
 
-async def decide(snapshot, lineup, pipeline, gate, clients):
-    if snapshot.date.day == 15:
+async def decide(ctx):
+    if ctx.snapshot.date.day == 15:
         time.sleep(600)
     return Result(Decision("Buy"), "typed")
 """

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import agents
 
-async def decide(snapshot, lineup, pipeline, admission, clients):
-    result = await agents.decide(snapshot, lineup, replace(pipeline, entry=None), admission, clients)
-    if snapshot.date.day == 15:
+async def decide(ctx):
+    result = await agents.decide(replace(ctx, pipeline=replace(ctx.pipeline, entry=None)))
+    if ctx.snapshot.date.day == 15:
         return replace(result, decision=replace(result.decision, target_price="600 USD"))
     return result
 """
