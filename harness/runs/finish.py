@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import agents
 from harness.planning import settling
+from harness.runs import server_warnings
 from harness.runs.progress import RunOutcome
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
@@ -60,6 +61,8 @@ def finish(
         settling.settle(open_folder(options.results), run.store.folder, run.run_id)
     if matrix_has_receipts := bool(run.store.receipts()):
         _outcomes(run, experiment, matrix, display, options)
+    for warning in server_warnings.of_run(run.store.folder, run.run_id):
+        display.say(warning)
     gates = _gates(run) if state == DONE else []
     page = _page(run) if matrix_has_receipts else None
     _report(run, state, outcome, gates, page, display, options.command)

@@ -80,6 +80,8 @@ class Memory:
         self.knows_truncate = True
         """0.12 and later obey `truncate: false`; older servers cut whatever is asked."""
         self.version = VERSION
+        self.most_loaded: int | None = None
+        """OLLAMA_MAX_LOADED_MODELS."""
         self.answers_at_root = False
         """Whether GET / says that Ollama is running."""
         self.shift_loads = False
@@ -111,6 +113,9 @@ class Memory:
         is_new = loaded is None or not is_same or loaded.num_ctx != effective or (self.shift_loads and loaded.shift != shift)
         if is_new:
             self.loads += 1
+            others = [name for name in self.loaded if name != pulled.name]
+            for name in others[: max(0, len(others) + 1 - (self.most_loaded or 1000))]:
+                del self.loaded[name]
         self.loaded[pulled.name] = Loaded(pulled, effective, _expiry(body.get("keep_alive")), shift)
         return self.loaded[pulled.name], is_new
 

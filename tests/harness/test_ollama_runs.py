@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -43,3 +44,24 @@ def test_a_model_replaced_in_mid_run_fails_its_cells_by_name_and_leaves_no_row_w
     assert (answered["status"], failed["status"]) == ("ok", "failed")
     assert "is another model than the one of this run" in failed["error"]
     assert sorted(call["outcome"] for call in ollama_lab.rows("calls")) == ["answered", "failed"]
+
+
+def test_a_server_that_queues_and_models_that_take_turns_in_its_memory_are_named(ollama_lab: Lab) -> None:
+    """Seen on 0.32.15 with OLLAMA_MAX_LOADED_MODELS=1: a load at each change of role."""
+    models = {"big": {"provider": "ollama", "model": "llama3.1:8b"}, "small": {"provider": "ollama", "model": "qwen3:8b"}}
+    ollama_lab.experiment(
+        **LOCAL
+        | {"models": models, "arms": {"hybrid": {"deep": "big", "quick": "small"}}, "pipeline": {"analysts": ["market"]}}
+    )
+    ollama_lab.fake.control(ollama={"most_loaded": 1, "load_s": 0.6}, defaults={"latency_s": 3.9})
+    output = " ".join(ollama_lab.run().split())
+    assert re.search(r"arm hybrid: [34] of \d+ calls loaded a model on server ollama", output), output[-3000:]
+    assert "Set OLLAMA_MAX_LOADED_MODELS to at least 2" in output
+    assert "server ollama queues: in" in output
+    assert "OLLAMA_NUM_PARALLEL" in output
+
+
+def test_a_server_that_answers_in_time_is_not_warned_about(ollama_lab: Lab) -> None:
+    output = ollama_lab.run()
+    assert "queues" not in output
+    assert "loaded a model" not in output

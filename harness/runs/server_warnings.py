@@ -1,0 +1,71 @@
+"""What the calls of a run show about the settings of its self-hosted servers, which no server reports."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from statistics import median
+from typing import Any
+
+from harness.storage.folder import Folder
+
+_COLUMNS = ("run_id", "server", "arm", "model_requested", "outcome", "ttft_s", "load_s", "prefill_s")
+_FEWEST = 3
+_LOAD_S = 0.5
+"""Ollama 0.17 reports up to 0.4 s of loading without a load."""
+_QUEUE_S, _QUEUE_FACTOR = 2.0, 3.0
+"""Ollama 0.17 leaves out part of the prompt's reading, so that the first token may take twice what it reports."""
+
+Row = Mapping[str, Any]
+
+
+def of_run(folder: Folder, run_id: str) -> list[str]:
+    """One sentence per server that queues, and per arm whose models take turns in a server's memory."""
+    import pyarrow.parquet as pq
+
+    raw = folder.read_if_there("calls.parquet")
+    if raw is None:
+        return []
+    rows = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pylist()
+    timed = [row for row in rows if row["run_id"] == run_id and row["outcome"] == "answered" and row["prefill_s"] is not None]
+    return [*_queueing(timed), *_taking_turns(timed)]
+
+
+def _queueing(rows: Sequence[Row]) -> Iterator[str]:
+    for (server,), calls in _groups(rows, "server"):
+        waits = [wait_s for call in calls if (wait_s := _wait_s(call)) is not None]
+        if len(waits) >= max(_FEWEST, len(calls) / 5):
+            yield (
+                f"server {server} queues: in {len(waits)} of {len(calls)} calls the first token came {median(waits):.1f} s "
+                "(median) later than loading and reading the prompt explain, which counts as latency. Set parallel in "
+                "servers.yaml to what the server answers at once (Ollama: OLLAMA_NUM_PARALLEL, default 1), and let no other "
+                "program use it"
+            )
+
+
+def _wait_s(call: Row) -> float | None:
+    """Seconds that a call probably waited inside its server; None for a call that did not."""
+    explained_s = (call["load_s"] or 0.0) + call["prefill_s"]
+    if call["ttft_s"] is None or call["ttft_s"] < _QUEUE_FACTOR * explained_s + _QUEUE_S:
+        return None
+    return float(call["ttft_s"] - explained_s)
+
+
+def _taking_turns(rows: Sequence[Row]) -> Iterator[str]:
+    for (server, arm), calls in _groups(rows, "server", "arm"):
+        loads = [call["load_s"] for call in calls if (call["load_s"] or 0.0) > _LOAD_S]
+        models = sorted({call["model_requested"] for call in calls})
+        if len(models) > 1 and len(loads) >= _FEWEST:
+            yield (
+                f"arm {arm}: {len(loads)} of {len(calls)} calls loaded a model on server {server} ({sum(loads):.0f} s), "
+                f"because {' and '.join(models)} do not stay loaded together. Set OLLAMA_MAX_LOADED_MODELS to at least "
+                f"{len(models)}, or use models that fit the memory together"
+            )
+
+
+def _groups(rows: Iterable[Row], *names: str) -> Iterator[tuple[tuple[Any, ...], list[Row]]]:
+    def key(row: Row) -> tuple[Any, ...]:
+        return tuple(row[name] for name in names)
+
+    return ((values, list(group)) for values, group in groupby(sorted(rows, key=key), key=key))
