@@ -16,6 +16,8 @@ import pytest
 
 from harness.money import invoice
 from harness.runs import status
+from reports.load import load
+from reports.money import economics
 from tests.fakes.process import fake_server
 from tests.fixtures.runs import CALLS_PER_CELL, HOSTED, PATIENCE_S, Lab, wait_for
 
@@ -280,3 +282,24 @@ def test_a_folder_that_cannot_be_written_is_said_without_a_traceback(lab: Lab, t
     (tmp_path / "results").write_text("a file where a folder should be")
 
     assert "Traceback" not in lab.run(expect=2)
+
+
+def test_a_local_arm_costs_what_its_machine_did_in_status_tables_and_page(lab: Lab) -> None:
+    lab.experiment(dates=3, arms={"own": {"all": "own"}}, local_cost={"usd_per_gpu_hour": 3600})
+    lab.fake.control(defaults={"latency_s": 0.5})
+
+    lab.run()
+
+    calls = [call for call in lab.rows("calls") if call["arm"] == "own"]
+    spans = sorted((call["started_at"].timestamp(), call["started_at"].timestamp() + call["duration_s"]) for call in calls)
+    machine_s, busy_until = 0.0, 0.0
+    for start, end in spans:
+        machine_s += max(0.0, end - max(start, busy_until))
+        busy_until = max(busy_until, end)
+    assert machine_s < 0.7 * sum(call["duration_s"] for call in calls), "several requests were with the server at a time"
+    assert sum(call["cost_usd"] for call in calls) == pytest.approx(machine_s), "a second costs a dollar"
+    assert sum(cell["cost_usd"] for cell in lab.rows("cells")) == pytest.approx(machine_s)
+    as_json = json.loads(lab.harness("status", "lab", "--json"))
+    assert as_json["arms"]["own"]["paid_usd"] == pytest.approx(machine_s)
+    (use,) = economics.local_use(load(str(lab.runs[0])))
+    assert (use.machine_s, use.total.rented_usd) == pytest.approx((machine_s, machine_s))
