@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
+import io
 import logging
 import os
 import signal
@@ -16,7 +18,7 @@ import tempfile
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -81,9 +83,33 @@ def main() -> None:
     """Run the command line; never shows a traceback."""
     # Imports and plans create many objects but little garbage: the default threshold costs a tenth of the start time.
     gc.set_threshold(50_000, 20, 20)
+    _accept_any_text(sys.stdout, sys.stderr)
     # SIGTERM acts like Ctrl-C, also before a command installs its own handlers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _leave(_run(build()))
+
+
+_ASCII = {
+    **dict.fromkeys("\u2013\u2014\u2212", "-"), "\u2026": "...", "\u2192": "->", "\u2190": "<-", "\u00d7": "x", "\u00b1": "+-",
+    "\u2265": ">=", "\u2264": "<=", "\u2248": "~", "\u2022": "*", "\u00b7": "*", **dict.fromkeys("\u2018\u2019", "'"),
+    **dict.fromkeys("\u201c\u201d", '"'), **dict.fromkeys("\u2500\u2501", "-"), "\u2502": "|", "\u2714": "ok", "\u2718": "x",
+}  # fmt: skip
+"""Characters of our output as a terminal without them shows them."""
+
+
+def _accept_any_text(*streams: TextIO) -> None:
+    """Let streams in ascii or latin-1 show characters that they cannot encode by others, so that no output fails."""
+    codecs.register_error("harness.shown", _shown)
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="harness.shown")
+
+
+def _shown(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_ASCII.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters), error.end
 
 
 def _leave(code: int) -> NoReturn:

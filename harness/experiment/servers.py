@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,12 +25,35 @@ from harness.experiment.terms import LocalCost, Name, Seconds, Whole
 
 
 def read_environment(experiment_dir: Path | None = None) -> Mapping[str, str]:
-    """Environment variables, completed by those of `.env` in the folder of the experiment."""
+    """Environment variables, completed by those of `.env` in the folder of the experiment. Raises InvalidInput."""
+    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
+    variables = {} if folder is None else _env_file(folder / ".env")
+    return {key: value for key, value in variables.items() if value} | dict(os.environ)
+
+
+def _env_file(path: Path) -> Mapping[str, str | None]:
+    """The variables of a .env file; text of another encoding is allowed in its comments. Raises InvalidInput."""
     from dotenv import dotenv_values
 
-    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
-    variables = {} if folder is None else dotenv_values(folder / ".env")
-    return {key: value for key, value in variables.items() if value} | dict(os.environ)
+    try:
+        raw = path.read_bytes() if path.is_file() else b""
+        encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        text = raw.decode(encoding, "strict" if encoding == "utf-16" else "surrogateescape")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput([Problem(str(path), f"cannot be read as text: {error}", _SAVE_AS_UTF_8)]) from error
+    variables = dotenv_values(stream=io.StringIO(text))
+    broken = [name for name, value in variables.items() if not _is_text(f"{name}{value}")]
+    if broken:
+        names = ", ".join(name.encode("ascii", "replace").decode().replace(chr(0), "") for name in broken)
+        raise InvalidInput([Problem(str(path), f"is not UTF-8 in {names}", _SAVE_AS_UTF_8)])
+    return variables
+
+
+_SAVE_AS_UTF_8 = "save the file as UTF-8; in PowerShell: Set-Content -Encoding utf8 .env 'NAME=value'"
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value)
 
 
 def _known_provider(name: str) -> str:

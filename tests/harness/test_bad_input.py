@@ -16,7 +16,7 @@ import pytest
 from harness.checking import preflight
 from harness.checking.checks import unknown_tickers
 from harness.errors import InvalidInput
-from harness.experiment import spec, yaml_file
+from harness.experiment import servers, spec, yaml_file
 from harness.experiment.cases import Data
 from harness.money import invoice
 from tests.fixtures.runs import Lab
@@ -167,3 +167,42 @@ def test_half_a_surrogate_pair_in_a_decision_ends_as_a_readable_receipt(lab: Lab
 
     (row,) = lab.rows("cells")
     assert (row["decision_status"], row["rationale"]) == ("typed", "half ? pair\n\nt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_env_file_is_read_as_powershell_and_editors_write_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_bytes("# Schl\u00fcssel\r\nLAB_KEY=sk-\u00fc1\r\n".encode(encoding))
+
+    assert servers.read_environment(tmp_path)["LAB_KEY"] == "sk-\u00fc1"
+
+
+def test_a_comment_in_latin_1_keeps_no_env_file_from_being_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("# Schl\u00fcssel\nLAB_KEY=sk-1\n".encode("latin-1"))
+
+    assert servers.read_environment(tmp_path)["LAB_KEY"] == "sk-1"
+
+
+@pytest.mark.parametrize("raw", ["LAB_KEY=\u00fc\n".encode("latin-1"), "LAB_KEY=a\n".encode("utf-16-le"), b"\xff\xfeL"])
+def test_an_env_file_in_another_encoding_is_named_with_the_fix(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / ".env").write_bytes(raw)
+    (tmp_path / "x.yaml").write_text(GOOD)
+
+    ended = harness(tmp_path, "plan", "x.yaml")
+
+    assert ended.returncode == 2, ended.stderr
+    assert str(tmp_path / ".env") in ended.stderr or ".env" in ended.stderr
+    assert "save the file as UTF-8" in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_the_encoding_of_the_output_fails_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    (tmp_path / "x.yaml").write_text(GOOD)
+    monkeypatch.setenv("PYTHONIOENCODING", f"{encoding}:strict")
+
+    for command in (("--help",), ("plan", "x.yaml"), ("schema",), ("plan", "\u4e70\u2026.yaml")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "harness", *command], cwd=tmp_path, capture_output=True, timeout=60, check=False
+        )
+        assert ended.returncode == (2 if "x.yaml" not in command and len(command) > 1 else 0), ended.stderr
+        assert b"internal error" not in ended.stderr
+    assert b"\\u4e70" in ended.stderr
