@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from agents.inputs.datum import Bar
@@ -40,7 +41,15 @@ def check_archive(folder: str) -> ArchiveReport:
     bars = {ticker: archive.bars(ticker) for ticker in archive.tickers()}
     reports = tuple(_table(name, table) for name, table in tables.items())
     return ArchiveReport(
-        reports, (*_absent(tables), *_undated(reports), *_off_session(tables["prices"]), *_gaps(bars), *_short(bars))
+        reports,
+        (
+            *_absent(tables),
+            *_undated(reports),
+            *_off_session(tables["prices"]),
+            *_gaps(bars),
+            *_short(bars),
+            *_steps(archive, bars),
+        ),
     )
 
 
@@ -83,11 +92,66 @@ def _off_session(prices: Any) -> Iterator[str]:
 def _gaps(bars: Mapping[str, Sequence[Bar]]) -> Iterator[str]:
     missing = {ticker: _missing(sessions) for ticker, sessions in bars.items() if sessions}
     gapped = {ticker: days for ticker, days in missing.items() if days}
+    for ticker in sorted(set(gapped) & _BENCHMARKS):
+        days = gapped[ticker]
+        yield (
+            f"prices: the benchmark {ticker} misses {len(days)} sessions ({_days(days)}); what happened there cannot be compared with it"
+        )
     if gapped:
         counts = [len(days) for days in gapped.values()]
         newest = max(day for days in gapped.values() for day in days)
         summary = f"{len(gapped)} of {len(bars)} tickers miss {min(counts)} to {max(counts)} sessions"
         yield f"prices: {summary} (newest {newest}); an indicator whose window holds such a day stays unknown"
+
+
+_BENCHMARKS = frozenset({"SPY", "QQQ", "DIA", "IWM", "VOO", "^GSPC", "^DJI", "^IXIC", "^NDX", "^RUT"})
+"""Series that returns are usually compared with."""
+_SPLIT_RATIOS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0)
+_SPLIT_TOLERANCE = 0.08
+_SHOWN_STEPS, _SHOWN_DAYS = 20, 5
+
+
+def _steps(archive: Archive, bars: Mapping[str, Sequence[Bar]]) -> Iterator[str]:
+    """Steps of a price that look like a split which the table of splits does not name."""
+    splits = _split_days(archive)
+    steps = [
+        (ticker, day.date, day.open / before.close)
+        for ticker, sessions in bars.items()
+        for before, day in pairwise(sessions)
+        if (ticker, day.date) not in splits and _looks_like_split(before, day)
+    ]
+    for ticker, date, ratio in steps[:_SHOWN_STEPS]:
+        yield (
+            f"prices: {ticker} opens on {date} at {ratio:.3f} times the close before ({_fraction(ratio)}); no split is "
+            "listed for that day. Fix: add it to the table splits, or correct the prices: they must be raw"
+        )
+    if len(steps) > _SHOWN_STEPS:
+        yield f"prices: {len(steps) - _SHOWN_STEPS} more such steps without a split"
+
+
+def _split_days(archive: Archive) -> set[tuple[str, dt.date]]:
+    table = archive.table("splits")
+    if table is None:
+        return set()
+    return set(zip(table["ticker"].to_pylist(), table["ex_date"].to_pylist(), strict=True))
+
+
+def _looks_like_split(before: Bar, day: Bar) -> bool:
+    """Whether open and close both moved by the ratio of a split; a crash rarely hits one so closely, and recovers within it."""
+    step = day.open / before.close
+    size = max(step, 1 / step)
+    is_ratio = any(abs(size / ratio - 1) < _SPLIT_TOLERANCE for ratio in _SPLIT_RATIOS)
+    return is_ratio and abs(day.close / day.open - 1) < 2 * _SPLIT_TOLERANCE
+
+
+def _fraction(step: float) -> str:
+    ratio = min(_SPLIT_RATIOS, key=lambda candidate: abs(max(step, 1 / step) / candidate - 1))
+    return f"about 1/{ratio:g}" if step < 1 else f"about {ratio:g}/1"
+
+
+def _days(days: Sequence[dt.date]) -> str:
+    more = f", {len(days) - _SHOWN_DAYS} more" if len(days) > _SHOWN_DAYS else ""
+    return ", ".join(map(str, days[:_SHOWN_DAYS])) + more
 
 
 def _missing(bars: Sequence[Bar]) -> list[dt.date]:

@@ -277,6 +277,31 @@ def test_the_check_lists_what_an_experiment_will_miss(folder: Path) -> None:
     assert report.tables[0].rows == len(rows)
 
 
+def test_the_check_names_ticker_day_and_ratio_of_a_price_step_without_a_split(folder: Path) -> None:
+    day = dt.date(2025, 3, 3)
+    split = [
+        row | {name: round(row[name] / (4 if row["date"] >= day else 1), 4) for name in ("open", "high", "low", "close")}
+        for row in archives.bars()
+    ]
+    write(folder, "prices", split)
+
+    assert any(
+        f"ABC opens on {day} at 0.250 times the close before (about 1/4); no split is listed" in note
+        for note in agents.check_archive(str(folder)).notes
+    )
+    write(folder, "splits", [{"ticker": "ABC", "ex_date": day, "ratio": 4.0}])
+    assert not any("opens on" in note for note in agents.check_archive(str(folder)).notes)
+
+
+def test_the_check_names_the_days_that_a_benchmark_misses(folder: Path) -> None:
+    missing = [dt.date(2025, 3, 3), dt.date(2025, 3, 5)]
+    rows = [row for row in archives.bars("SPY") if row["date"] not in missing]
+
+    report = agents.check_archive(str(write(folder, "prices", archives.bars() + rows)))
+
+    assert any("the benchmark SPY misses 2 sessions (2025-03-03, 2025-03-05)" in note for note in report.notes)
+
+
 @pytest.mark.skipif(not DJIA.is_dir(), reason="the archive djia-2025 is not on this machine; set DJIA_2025")
 def test_the_djia_archive_works_as_it_is() -> None:
     report = agents.check_archive(str(DJIA))
