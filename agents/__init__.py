@@ -37,7 +37,7 @@ from agents.pipeline.context import Context
 from agents.pipeline.custom import check as check_entry
 from agents.pipeline.decide import decide, preload
 from agents.pipeline.flow import DEPTHS, INPUTS, role_turns
-from agents.pipeline.identity import earlier_fingerprints, fingerprint, judge_fingerprint
+from agents.pipeline.identity import earlier_fingerprints, earlier_judge_fingerprints, fingerprint, judge_fingerprint
 from agents.pipeline.judge import Contest, Contestant, Hidden, judge
 from agents.pipeline.prompts import PlannedPrompt, prompts_of
 from agents.pipeline.replay import Recorded, replay
@@ -142,6 +142,7 @@ __all__ = [
     "decision_time",
     "deep_roles",
     "earlier_fingerprints",
+    "earlier_judge_fingerprints",
     "estimate_tokens",
     "final_role",
     "fingerprint",

@@ -70,8 +70,8 @@ def is_read_as_0_1_0() -> bool:
 
 
 def judge_fingerprint_0_1_0() -> str | None:
-    """The fingerprint of judges in 0.1.0; None if judges are asked or read differently today."""
-    return _JUDGE if identity.judge_fingerprint() == _JUDGE_CONTENT else None
+    """The fingerprint of judges in 0.1.0; None if judges are asked differently today."""
+    return _JUDGE if identity.judge_fingerprint(_PARSER_VERSION) == _JUDGE_CONTENT else None
 
 
 def recipe_0_1_0(sources: DataSources) -> str | None:

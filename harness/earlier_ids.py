@@ -20,8 +20,11 @@ def same(cell: Cell, manifest: Mapping[str, Any]) -> Iterator[Cell]:
 
 def sent_the_same(cell: Cell, manifest: Mapping[str, Any]) -> Iterator[Cell]:
     """The cell as earlier parsers read it: it sent the same requests, so its answers can be read again."""
-    for fingerprint in agents.earlier_fingerprints(cell.pipeline):
-        yield replace(cell, fingerprint=fingerprint)
+    for fingerprint, judging in zip(
+        agents.earlier_fingerprints(cell.pipeline), agents.earlier_judge_fingerprints(), strict=False
+    ):
+        extra = {**cell.extra, "judging": judging} if "judging" in cell.extra else cell.extra
+        yield replace(cell, fingerprint=fingerprint, extra=extra)
     if version_0_1_0.made(manifest) and not agents.is_read_as_0_1_0():
         yield from version_0_1_0.recorded(cell)
 

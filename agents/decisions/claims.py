@@ -50,6 +50,26 @@ _RETRACTION = re.compile(
 _BACKPEDAL = re.compile(
     r"\W*(?:that|this|but|however|yet|no|not|though|although|is|was|would|or|which|unless|if|don't|do not)\b", re.IGNORECASE
 )
+_DEBATERS = (
+    r"(?:aggressive|conservative|neutral|risk|research|market|news|sentiment|fundamentals|bulls?|bears?|bullish|bearish"
+    r"|analysts?|traders?|consensus|street|brokers?)"
+)
+_SAYS = (
+    r"(?:say|says|said|argue|argues|argued|claim|claims|claimed|want|wants|wanted|recommend|recommends|recommended"
+    r"|call for|calls for)"
+)
+_QUOTES_ANOTHER = (
+    rf"(?:(?<=[.!?;,\n])|^|\b(?:and|while|whereas|but))\s{{0,3}}(?:the\s)?{_DEBATERS}"
+    r"(?:\s(?:analysts?|researchers?|debaters?|managers?|side|camp|team))?\s"
+)
+"""The start of a clause that reports what a debater or the street says."""
+_ENDORSEMENT = re.compile(
+    r"\b(?:i|we|me|us|my|our|agree\w*|concur\w*|right|correct\w*|true|yes|indeed|exactly|fair|wrong|convinc\w*|persua\w*|prevail\w*"
+    r"|w[io]ns?|stronger|better|best|back(?:s|ed)?|support\w*|follow\w*|adopt\w*|accept\w*|endors\w*|side|so|thus|hence|therefore"
+    r"|should|must|that|this|which|they|he|she|it|final\w*|conclu\w*|accordingly|deserve\w*|valid|sound)\b",
+    re.IGNORECASE,
+)
+"""Words after a quotation that may take the quoted choice over."""
 _OURSELVES = re.compile(r"\bportfolio manager(?:['’]?s)?\b", re.IGNORECASE)
 _OWN_VOICE = r"\b(?:i|we|should|recommend\w*|right call|my view|our view|conclusion|conclude|therefore|thus|hence|so)\b"
 _QUOTED_LINE = re.compile(
@@ -94,8 +114,21 @@ def claims(text: str, labels: Sequence[str], scale: Sequence[str]) -> list[Label
 def is_kept(choice: str, text: str, end: int, scale: Sequence[str]) -> bool:
     """Whether the text does not withdraw or contradict the choice that it made before `end`."""
     after = text[end:]
-    backs_off = _BACKPEDAL.match(after) or _names_another(after, choice, scale)
-    return not (backs_off or is_retracted(text) or claims_another(text, choice, scale))
+    own_words = _without_quotes(after, scale)
+    is_taken_over = own_words != after and _ENDORSEMENT.search(own_words)
+    backs_off = _BACKPEDAL.match(after) or _names_another(own_words, choice, scale)
+    return not (backs_off or is_taken_over or is_retracted(text) or claims_another(text[:end] + own_words, choice, scale))
+
+
+def casts_doubt(comment: str, choice: str, scale: Sequence[str], *, is_beside: bool) -> bool:
+    """Whether a comment in an object invalidates its choice; an echo of the whole scale does not.
+
+    A comment beside the choice must not hedge at all.
+    """
+    named = {word.lower() for word in re.findall(rf"\b(?:{_any(scale)})\b", comment, re.IGNORECASE)}
+    is_scale = len(named) == len(scale)
+    hedged = is_beside and not is_scale and bool(_HEDGE.search(comment.removeprefix("//")) or _ATTRIBUTION.search(comment))
+    return is_retracted(comment) or hedged or bool(named - {choice.lower()} and not is_scale)
 
 
 def is_retracted(text: str) -> bool:
@@ -189,6 +222,14 @@ def _is_attributed(lead: str) -> bool:
 def _names_another(text: str, choice: str, scale: Sequence[str]) -> bool:
     """Whether another choice is named at all, apart from words like `sell-off`."""
     return re.search(rf"\b(?:{_others(choice, scale)})\b(?!-\w)", text, re.IGNORECASE) is not None
+
+
+def _without_quotes(text: str, scale: Sequence[str]) -> str:
+    """The text without the clauses that only report the choice of another (`the bulls say Buy`)."""
+    named = rf"(?:an?\s|to\s)?[\"'*_“]{{0,3}}(?:{_any(scale)})\b(?![-+/&’'])[\"'*_”]{{0,3}}"
+    ends = r"(?=\s{0,3}(?:[.;,!]|$|\n|and\b|while\b|whereas\b|but\b))"
+    quoted = rf"{_QUOTES_ANOTHER}{_SAYS}:?\s{named}{ends}"
+    return re.sub(quoted, " ", text, flags=re.IGNORECASE)
 
 
 def _others(choice: str, scale: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,7 @@ _CHARS_PER_TOKEN = 2
 """Low enough that even a rambling small model closes its strings before its output cap."""
 _LARGEST = 1e12
 """Larger numbers are invalid, and so is NaN, which compares with nothing."""
+_NUMBER = re.compile(r"(?P<currency>\$?)\s?(?P<number>[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,10})?)\s?(?P<percent>%?)")
 _FRAME_TOKENS = 70
 """Tokens of a form's keys, numbers and braces."""
 
@@ -74,7 +76,8 @@ class Form:
 
     def salvage(self, raw: Mapping[str, Any], choice: str) -> Value:
         """The valid fields of a broken object whose key was read as `choice`; every invalid field is None."""
-        valid = {field.name: None if _problem(field, raw) else raw[field.name] for field in self.fields}
+        values = {field.name: _as_number(field, raw[field.name]) for field in self.fields if field.name in raw}
+        valid = {field.name: None if _problem(field, values) else values[field.name] for field in self.fields}
         return valid | {self.key: choice}
 
     def show(self, value: Value) -> str:
@@ -131,6 +134,15 @@ def _is_price(field: Field, value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _as_number(field: Field, value: Any) -> Any:
+    """The number that a string spells (`1,200.50`, `62%`, `$95`) if the field is one; else the value."""
+    spelled = _NUMBER.fullmatch(value.strip()) if field.kind in ("integer", "price") and isinstance(value, str) else None
+    if spelled is None or (field.kind == "price" and spelled["percent"]) or (field.kind == "integer" and spelled["currency"]):
+        return value
+    number = float(spelled["number"].replace(",", ""))
+    return int(number) if field.kind == "integer" and number == int(number) else number
 
 
 def _title(name: str) -> str:

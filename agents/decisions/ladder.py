@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.decisions.claims import as_choice, claims, claims_another, is_foreign, is_kept, is_retracted
+from agents.decisions import loose_json
+from agents.decisions.claims import as_choice, casts_doubt, claims, claims_another, is_foreign, is_kept, is_retracted
 from domain.text import decode_json
 
 _MOST_STRAY_BRACES = 8
@@ -105,15 +106,33 @@ def _in_object(text: str, span: tuple[int, int], key: str, scale: Sequence[str])
     """The object's choice, empty if it must not be taken as the answer; None if the object has none."""
     body = text[slice(*span)]
     try:
-        raw = _unwrapped(decode(re.sub(r",(\s*\})", r"\1", body), strict=False))
+        whole, comments = _decoded(body)
     except ValueError:
-        return TextChoice("", {}) if f'"{key}"' in body else None
+        return TextChoice("", {}) if re.search(rf"""["']{key}["']""", body) else None
+    raw = loose_json.without_schema(_unwrapped(whole), key)
     values = [raw[name] for name in raw if name.lower().replace(" ", "_") in (key, f"final_{key}")]
     if not values:
         return None
     choice = as_choice(str(values[0]), scale) if len(values) == 1 else None
-    doubtful = _FOREIGN_KEYS & {name.lower() for name in raw} or is_foreign(text, *span)
+    names = {name.lower() for name in (*whole, *raw)}
+    doubtful = _FOREIGN_KEYS & names or is_foreign(text, *span) or _is_doubted(comments, key, choice or "", scale)
     return TextChoice("" if doubtful else choice or "", raw)
+
+
+def _decoded(body: str) -> tuple[Mapping[str, Any], list[loose_json.Comment]]:
+    """An object and its comments, also in the loose spellings of small models. Raises ValueError."""
+    try:
+        return decode(re.sub(r",(\s*\})", r"\1", body), strict=False), []
+    except ValueError:
+        respelled, comments = loose_json.to_json(body)
+        return decode_json(
+            respelled, object_pairs_hook=_without_duplicates, parse_constant=lambda _: None, strict=False
+        ), comments
+
+
+def _is_doubted(comments: Sequence[loose_json.Comment], key: str, choice: str, scale: Sequence[str]) -> bool:
+    """Whether a comment in the object casts doubt on its choice."""
+    return any(casts_doubt(comment.text, choice, scale, is_beside=key in comment.line.lower()) for comment in comments)
 
 
 def _unwrapped(raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROMPT_VERSION = 1
 """Raise it if requests change and no fingerprint shows it. All cells become new and are paid for again."""
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Raise it when the same answers are read differently. Cells are new, but their recorded answers are used again: only what
 the new parser asks in addition (a repair) is paid for."""
 RULES_VERSION = 1
@@ -61,11 +61,17 @@ def earlier_fingerprints(pipeline: Pipeline) -> tuple[str, ...]:
     return () if pipeline.rule else tuple(fingerprint(pipeline, version) for version in range(PARSER_VERSION - 1, 0, -1))
 
 
+def earlier_judge_fingerprints() -> tuple[str, ...]:
+    """Fingerprints of judges under earlier parsers, the newest first: they were asked the same."""
+    return tuple(judge_fingerprint(version) for version in range(PARSER_VERSION - 1, 0, -1))
+
+
 @cache
-def judge_fingerprint() -> str:
+def judge_fingerprint(parser_version: int | None = None) -> str:
     """Hash of a judge's prompts and of how its verdict is read."""
+    parser = PARSER_VERSION if parser_version is None else parser_version
     texts = roles.source_hash({"_judge", "_judge_desk"})
-    return _digest("judge", PROMPT_VERSION, PARSER_VERSION, texts, judge.FORM.schema(), _questions())
+    return _digest("judge", PROMPT_VERSION, parser, texts, judge.FORM.schema(), _questions())
 
 
 @cache

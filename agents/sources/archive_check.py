@@ -95,7 +95,8 @@ def _gaps(bars: Mapping[str, Sequence[Bar]]) -> Iterator[str]:
     for ticker in sorted(set(gapped) & _BENCHMARKS):
         days = gapped[ticker]
         yield (
-            f"prices: the benchmark {ticker} misses {len(days)} sessions ({_days(days)}); what happened there cannot be compared with it"
+            f"prices: the benchmark {ticker} misses {len(days)} sessions ({_days(days)}); "
+            "what happened there cannot be compared with it"
         )
     if gapped:
         counts = [len(days) for days in gapped.values()]

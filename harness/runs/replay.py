@@ -164,7 +164,10 @@ def _work(plan: RunPlan, stages: Sequence[Sequence[Cell]], options: RunOptions, 
         for stage in stages:
             cells = {cell.cell_id: cell for cell in stage if _is_possible(plan, cell)}
             left = unfinished_cells(plan, cells)
-            reuse.take_answers(client, plan.run.run_id, reuse.earlier_runs(plan.options.results, plan.run), left)
+            earlier_runs = [] if plan.options.fresh or not left else reuse.earlier_runs(plan.options.results, plan.run)
+            reuse.take_answers(client, plan.run.run_id, earlier_runs, left)
+            if reused := reuse.take_replays(client, plan.run, earlier_runs, left):
+                display.say(f"reused from earlier runs: {reused} calls")
             outcome = run_cells(plan, cells, left, url, client, display, workers) if left else None
             if outcome and outcome.not_run:
                 display.say(f"{outcome.not_run} cells were not run because the budget is used up: raise it (--budget USD)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,42 @@ def take_answers(client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], 
             for recorded_id, cell in _ids(cells, run, names, run.store.cells_with_calls()).items():
                 taken += journal.borrow(client, run_id, cell.cell_id, run.store.parts_of(recorded_id, "calls"))
     return taken
+
+
+def take_replays(client: Redis, run: RunFolder, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
+    """Let replays and judgements use what earlier runs were answered for the same recorded prompts; returns how many calls.
+
+    A replayed cell may have another id there; the ids of its calls are the same.
+    """
+    replayed = {str(cell.extra[key]) for cell in cells.values() for key in _REPLAYED if key in cell.extra}
+    call_ids = {name: [call["call_id"] for call in run.store.parts_of(name, "calls")] for name in replayed}
+    taken = 0
+    for earlier_run in earlier_runs:
+        ended = earlier_run.store.receipts().keys()
+        paid_by = {call["call_id"]: str(call["cell_id"]) for call in earlier_run.store.rows_of("calls")}
+        origins = {
+            name: list(dict.fromkeys([name, *(paid_by[call_id] for call_id in ids if call_id in paid_by)]))
+            for name, ids in call_ids.items()
+        }
+        for cell in cells.values():
+            if recorded_id := next((name for name in _recorded_ids(cell, origins, earlier_run) if name in ended), None):
+                calls = earlier_run.store.parts_of(recorded_id, "calls")
+                taken += journal.borrow(client, run.run_id, cell.cell_id, calls)
+    return taken
+
+
+_REPLAYED = ("source_cell", "replay_cell")
+"""Keys in `extra` of a replay or judgement that name another cell."""
+
+
+def _recorded_ids(cell: Cell, origins: Mapping[str, Sequence[str]], run: RunFolder) -> Iterator[str]:
+    """The ids by which a run may have this replay or judgement, with the ids that its replayed cells have there."""
+    manifest = run.store.manifest()
+    keys = [key for key in _REPLAYED if key in cell.extra]
+    for names in product(*(origins[str(cell.extra[key])] for key in keys)):
+        variant = replace(cell, extra={**cell.extra, **dict(zip(keys, names, strict=True))})
+        for spellings in (earlier_ids.same, earlier_ids.sent_the_same):
+            yield from (spelling.cell_id for spelling in spellings(variant, manifest))
 
 
 def _ids(cells: Mapping[str, Cell], run: RunFolder, names: Names, ids: Collection[str]) -> dict[str, Cell]:

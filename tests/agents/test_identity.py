@@ -129,7 +129,7 @@ def test_another_docstring_or_variable_name_changes_no_fingerprint(tmp_path: Pat
         ("roles/trader.md", "\n---\n", "\n---\nBe brief. "),
         ("decisions/forms.py", "the decision in one or two sentences", "the decision in one sentence"),
         ("pipeline/identity.py", "PROMPT_VERSION = 1", "PROMPT_VERSION = 2"),
-        ("pipeline/identity.py", "PARSER_VERSION = 1", "PARSER_VERSION = 2"),
+        ("pipeline/identity.py", "PARSER_VERSION = 2", "PARSER_VERSION = 3"),
     ],
 )
 def test_another_prompt_form_or_version_changes_the_fingerprint_and_is_none_of_0_1_0(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from agents import DECISION
@@ -67,3 +69,32 @@ def test_numbers_out_of_range_are_dropped_from_a_recovered_object() -> None:
     reading = climb(Text("x", "json", "Buy", '{"rating": "Buy", "confidence": 700, "target_price": -3, "horizon": 5}'))
     assert reading.value is not None
     assert reading.value == dict.fromkeys([field.name for field in DECISION.fields]) | {"rating": "Buy"}
+
+
+@pytest.mark.parametrize(
+    "name", ["a grouped number", "a bare percentage", "numbers as text", "a raw line break inside a string"]
+)
+def test_numbers_and_line_breaks_as_small_models_spell_them_are_read(name: str) -> None:
+    value = climb(next(text for text in texts() if text.name == name)).value
+    expected = {
+        "a grouped number": {"target_price": 1200.5, "confidence": 62},
+        "a bare percentage": {"target_price": 95, "confidence": 62},
+        "numbers as text": {"target_price": 1200.5, "confidence": 62},
+        "a raw line break inside a string": {"summary": "Leave.\nNow.", "thesis": "a\n\nb\t", "confidence": 70},
+    }
+    assert value is not None
+    assert {key: value[key] for key in expected[name]} == expected[name]
+
+
+@pytest.mark.parametrize("number", ["1.200,50", "62,5", "about 90", "62% of 90", "1,20", "$"])
+def test_a_number_with_two_readings_is_left_open(number: str) -> None:
+    value = climb(Text("x", "json", "Buy", json.dumps({"rating": "Buy", "target_price": number, "confidence": number}))).value
+    assert value is not None
+    assert (value["target_price"], value["confidence"]) == (None, None)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["'", "' ", "/*", "# ", ", ", "1,234", "\n", "'rating': 'Buy' ", "The bulls say Buy. "])
+def test_loose_spellings_are_read_in_linear_time(piece: str) -> None:
+    for text in ("{'rating': " + piece * 40_000 + "}", "Rating: Hold\n" + piece * 40_000 + "Sell"):
+        climb(Text("x", "evil", None, text))

@@ -38,16 +38,19 @@ def run_folder(lab: Lab, experiment: str) -> Path:
     return folder
 
 
-def test_a_finished_run_continues_without_a_call_and_is_done(old: Lab) -> None:
+def test_a_finished_run_continues_without_a_call(old: Lab) -> None:
     snapshots = sorted((old.folder / "snapshots").iterdir())
 
     said = old.harness("run", "finished.yaml", "--yes")
 
-    assert "nothing left to do" in said
-    assert "0 to do" in said, "its replay and judge are done too"
-    assert old.paid()["calls"] == 0
+    assert "13/13 cells" in said, "today's parser reads the recorded answers again, in a run of its own"
+    assert old.paid()["calls"] == 0, "its replay and judge use recorded answers too"
     assert sorted((old.folder / "snapshots").iterdir()) == snapshots
-    assert (run_folder(old, "finished") / "report.html").exists()
+    newest = max((old.folder / "results" / "finished").iterdir())
+    assert (newest / "report.html").exists()
+    rows = pq.read_table(newest / "cells.parquet").to_pylist()
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["kind"] for row in rows} == {"pipeline", "replay", "judge"}
 
 
 def test_an_unfinished_run_asks_only_for_what_its_journal_lacks(old: Lab) -> None:
@@ -90,7 +93,7 @@ def test_another_service_tier_uses_what_was_recorded(old: Lab) -> None:
     del plain["replay"], plain["judge"]
     (old.folder / "finished.yaml").write_text(yaml.safe_dump(plain))
     said = old.harness("run", "finished.yaml", "--yes")
-    assert "from earlier runs: 13 ended cells" in said
+    assert "reused from earlier runs: 0 ended cells, 124 calls" in said
     assert old.paid()["calls"] == CELLS_OF_UNFINISHED * CALLS_PER_CELL - JOURNALLED
 
 
@@ -106,7 +109,7 @@ def test_an_edited_role_makes_new_cells_of_the_arms_that_use_it(old: Lab) -> Non
 
 
 def test_a_new_parser_reads_the_recorded_answers_and_pays_only_for_the_repairs_it_asks_for(old: Lab) -> None:
-    edit(old.folder, "agents/pipeline/identity.py", "PARSER_VERSION = 1", "PARSER_VERSION = 2")
+    edit(old.folder, "agents/pipeline/identity.py", "PARSER_VERSION = 2", "PARSER_VERSION = 3")
     read = "value, problem = form.read(ladder.decode(answer.text))"
     stricter = f'{read}\n        value = None if form.name == "decision" and site.kind == "primary" else value'
     edit(old.folder, "agents/decisions/reading.py", read, stricter)
