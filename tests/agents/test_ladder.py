@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_numbers_out_of_range_are_dropped_from_a_recovered_object() -> None:
 )
 def test_numbers_and_line_breaks_as_small_models_spell_them_are_read(name: str) -> None:
     value = climb(next(text for text in texts() if text.name == name)).value
-    expected = {
+    expected: dict[str, dict[str, Any]] = {
         "a grouped number": {"target_price": 1200.5, "confidence": 62},
         "a bare percentage": {"target_price": 95, "confidence": 62},
         "numbers as text": {"target_price": 1200.5, "confidence": 62},
