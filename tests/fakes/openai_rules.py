@@ -11,6 +11,7 @@ _PARAMETERS = frozenset(
         "input",
         "max_output_tokens",
         "model",
+        "parallel_tool_calls",
         "prompt_cache_key",
         "reasoning",
         "service_tier",
@@ -18,6 +19,7 @@ _PARAMETERS = frozenset(
         "stream",
         "temperature",
         "text",
+        "tool_choice",
         "tools",
         "top_p",
     }
@@ -56,6 +58,9 @@ def _complaints(body: Mapping[str, Any]) -> Iterator[str]:
     form = (body.get("text") or {}).get("format") or {}
     if form.get("strict"):
         yield from (f"Invalid schema for response_format '{form['name']}': {why}" for why in _breaches(form["schema"], ()))
+    choice = body.get("tool_choice", "auto")
+    if isinstance(choice, dict) and choice.get("name") not in {tool.get("name") for tool in body.get("tools") or ()}:
+        yield f"Tool choice 'function' not found in 'tools' parameter: {choice.get('name')}."
     for at, tool in enumerate(body.get("tools") or ()):
         for name in sorted({"name", "parameters", "strict"} - set(tool)):
             yield f"Missing required parameter: 'tools[{at}].{name}'."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
+from agents import Request
 from harness.admission import journal, ledger
 from harness.admission.cell_session import open_session
 from harness.admission.keys import Keys
@@ -57,6 +59,27 @@ def test_a_place_that_is_asked_otherwise_than_before_is_asked_again(redis_url: s
             gate = await open_session(gates, cell())
             await pay(gate)
             assert await gate.recall(PLACE, request("Another prompt")) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_request_with_a_fingerprint_is_recalled_by_it_wherever_it_is_asked_and_each_answer_once(redis_url: str) -> None:
+    def stamped(stamp: str, fingerprint: str = "f1") -> Request:
+        return replace(request(f"Retrieved on {stamp}. Is it a buy?"), fingerprint=fingerprint)
+
+    async def scenario() -> None:
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
+            await pay(gate, at("trader", 0), stamped("09:30"))
+            await pay(gate, at("trader", 1), stamped("09:31"))
+            assert len(gate.calls) == 2, "equal requests of one run are samples"
+            await gate.close(ended=False)
+        async with context(redis_url) as gates:
+            gate = await open_session(gates, cell())
+            assert await gate.recall(at("trader", 5), stamped("11:00")) is not None
+            assert await gate.recall(at("trader", 0), stamped("11:00", "f2")) is None
+            assert await gate.recall(at("trader", 1), stamped("11:01")) is not None
+            assert await gate.recall(at("trader", 2), stamped("11:02")) is None, "both answers were given"
 
     asyncio.run(scenario())
 

@@ -55,6 +55,12 @@ def test_another_prompt_model_cap_or_tool_answer_is_another_request() -> None:
     ]
     assert len({request_hash(one) for one in [asked, *others]}) == 1 + len(others)
     assert request_hash(replace(asked, model=replace(GPT, alias="other", server="elsewhere"))) == request_hash(asked)
+    unsent = replace(asked, cache_key="another", parts=tuple(replace(part, shared=True) for part in asked.parts))
+    assert request_hash(unsent) == request_hash(asked)
+
+
+def test_the_hash_of_a_request_without_options_is_the_one_that_was_recorded_before_there_were_any() -> None:
+    assert request_hash(request()) == "d4e23b6d4058a1b84ea7d042580843b3"
 
 
 def test_equal_prompts_of_repeats_never_share_an_answer(redis_url: str) -> None:
