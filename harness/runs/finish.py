@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
     from reports.answer.gates import Gate
+    from reports.page.page import Page
 
 
 STOPPED = "stopped"
@@ -55,17 +56,20 @@ def finish(
     """Derive tables, outcomes and page; check the gates; returns the exit code of `run`."""
     run.store.sweep()
     run.store.compact()
-    state = _state(run, matrix, outcome)
+    receipts = list(run.store.receipts().values())
+    state = _state(receipts, matrix, outcome)
     _write_state(run, experiment, state)
     if options.results is not None:
         settling.settle(open_folder(options.results), run.store.folder, run.run_id)
-    if matrix_has_receipts := bool(run.store.receipts()):
+    gates: list[Gate] = []
+    address = None
+    if receipts:
         _outcomes(run, experiment, matrix, display, options)
+        gates, address = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
-    gates = _gates(run) if state == DONE else []
-    page = _page(run) if matrix_has_receipts else None
-    _report(run, state, outcome, gates, page, display, options.command)
+    display.summary(receipts, run.run_id)
+    _report(receipts, state, outcome, gates, address, display, options.command)
     return _exit_code(state, gates)
 
 
@@ -75,8 +79,10 @@ def finish_again(
     """Report a run in which nothing is left to do; tables, outcomes and page are made again only if they are outdated."""
     if not _is_current(run, experiment):
         return finish(run, experiment, matrix, RunOutcome.nothing(), display, options)
-    gates = _gates(run)
-    _report(run, DONE, RunOutcome.nothing(), gates, f"{run.store.folder.url}/{PAGE}", display, options.command)
+    receipts = list(run.store.receipts().values())
+    gates = _page(run).gates
+    display.summary(receipts, run.run_id)
+    _report(receipts, DONE, RunOutcome.nothing(), gates, f"{run.store.folder.url}/{PAGE}", display, options.command)
     return _exit_code(DONE, gates)
 
 
@@ -105,29 +111,30 @@ def has_stopped_early(run: RunFolder, since: dt.datetime) -> bool:
 def report_followed(run: RunFolder, display: Display, command: str) -> int:
     """Report a run that another command has just ended early, as that command did; returns its exit code."""
     manifest = run.store.manifest()
-    state, receipts = str(manifest["state"]), run.store.receipts()
+    state, receipts = str(manifest["state"]), list(run.store.receipts().values())
     outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
     page = f"{run.store.folder.url}/{PAGE}" if receipts else None
-    _report(run, state, outcome, [], page, display, command)
+    display.summary(receipts, run.run_id)
+    _report(receipts, state, outcome, [], page, display, command)
     return _exit_code(state, [])
 
 
-def _state(run: RunFolder, matrix: Sequence[Cell], outcome: RunOutcome) -> str:
+def _state(receipts: Sequence[Row], matrix: Sequence[Cell], outcome: RunOutcome) -> str:
     if outcome.stopped:
         return STOPPED
-    if outcome.not_run or _cut_short(run):
+    if outcome.not_run or _cut_short(receipts):
         return OVER_BUDGET
-    return DONE if len(_matrix_receipts(run)) >= len(matrix) else PARTIAL
+    return DONE if len(_of_matrix(receipts)) >= len(matrix) else PARTIAL
 
 
-def _cut_short(run: RunFolder) -> int:
+def _cut_short(receipts: Sequence[Row]) -> int:
     """Cells cut short by the budget of the run or of a model."""
-    return sum(row["error_type"] in ("cap_run", "cap_model") for row in _matrix_receipts(run))
+    return sum(row["error_type"] in ("cap_run", "cap_model") for row in _of_matrix(receipts))
 
 
-def _matrix_receipts(run: RunFolder) -> list[Row]:
+def _of_matrix(receipts: Sequence[Row]) -> list[Row]:
     """Receipts of the matrix, without replays and judgements."""
-    return [receipt for receipt in run.store.receipts().values() if (receipt.get("kind") or "pipeline") == "pipeline"]
+    return [receipt for receipt in receipts if (receipt.get("kind") or "pipeline") == "pipeline"]
 
 
 def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:
@@ -145,29 +152,29 @@ def _outcomes(run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], di
         display.say(f"no outcomes yet: {error}; run the same command again to ask for them")
 
 
-def _gates(run: RunFolder) -> list[Gate]:
-    from reports.answer import findings, gates
-
-    loaded = load(run.store.folder.url)
-    return gates.check(loaded, findings.find(loaded)) if loaded.experiment.get("gates") else []
-
-
-def _page(run: RunFolder) -> str:
+def _publish(run: RunFolder) -> tuple[list[Gate], str]:
+    """Write the page; returns the gates (none for an unfinished run) and its address, all from the same findings."""
     from reports.page import render
 
-    return render.render(run.store.folder.url)
+    page = _page(run)
+    return page.gates, render.write_page(page)
+
+
+def _page(run: RunFolder) -> Page:
+    from reports.page.page import Page
+
+    return Page(load(run.store.folder.url))
 
 
 def _report(
-    run: RunFolder,
+    receipts: Sequence[Row],
     state: str,
     outcome: RunOutcome,
     gates: Sequence[Gate],
-    page: str | None,
+    address: str | None,
     display: Display,
     command: str,
 ) -> None:
-    display.summary(list(run.store.receipts().values()), run.run_id)
     for gate in gates:
         display.say(str(gate))
     if failed := [gate for gate in gates if not gate.is_passed]:
@@ -175,12 +182,12 @@ def _report(
     if state == STOPPED:
         display.say(f"stopped early: the same command continues, without paying for an answered call again:\n    {command}")
     elif state == OVER_BUDGET:
-        counts = f"{outcome.not_run} cells were not run and {_cut_short(run)} were cut short"
+        counts = f"{outcome.not_run} cells were not run and {_cut_short(receipts)} were cut short"
         display.say(f"{counts} because the budget is used up: raise it (--budget USD) and run again")
     elif state == PARTIAL:
         display.say("part of the matrix has run; a run without --only and --limit continues it")
-    if page:
-        display.say(f"report: {page}")
+    if address:
+        display.say(f"report: {address}")
 
 
 def _exit_code(state: str, gates: Sequence[Gate]) -> int:

@@ -244,13 +244,14 @@ def _asking(experiment: Experiment, wish: ReplayRequest, options: RunOptions) ->
 def _close(plan: RunPlan, display: Display) -> None:
     from reports.load import load
     from reports.page import render
-    from reports.roles import likeness
+    from reports.page.page import Page
 
     store = plan.run.store
     store.sweep()
     store.compact()
     replayed = [row for row in store.receipts().values() if row.get("kind") in (replay_cells.REPLAY, replay_cells.JUDGE)]
     display.summary(replayed, plan.run.run_id)
-    for comparison in likeness.likenesses(load(store.folder.url)):
+    page = Page(load(store.folder.url))
+    for comparison in page.roles.likenesses:
         display.say(comparison.text)
-    display.say(f"report: {render.render(store.folder.url)}")
+    display.say(f"report: {render.write_page(page)}")

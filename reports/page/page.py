@@ -92,7 +92,9 @@ class Page:
     @cached_property
     def gates(self) -> list[Gate]:
         """The checked gates of a finished run."""
-        return gates.check(self.run, self.findings) if self.findings and not self.interim else []
+        if not self.run.experiment.get("gates") or self.interim or not self.findings:
+            return []
+        return gates.check(self.run, self.findings)
 
     @cached_property
     def facts(self) -> Facts:

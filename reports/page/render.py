@@ -140,7 +140,11 @@ def render(path: str | Path, cases: int | None = MOST_CASES) -> str:
 
     At most `cases` case pages are written (None: all), cases where the arms differ first. Raises NoRun.
     """
-    page = Page(load(path))
+    return write_page(Page(load(path)), cases)
+
+
+def write_page(page: Page, cases: int | None = MOST_CASES) -> str:
+    """`render` for a page that is loaded already, with the findings that it has computed so far."""
     chosen = _chosen(page, cases)
     page.case_ids = frozenset(chosen)
     written = write_file(page.run, "report.html", page_html(page))
