@@ -75,7 +75,7 @@ def word(rating: Any, status: Any, decision: Any) -> str:
 
 def horizon(run: Run) -> int | None:
     """The horizon whose outcome the grid shows: 5 sessions if declared, else the middle one."""
-    there = sorted(run.horizons)
+    there = sorted(run.settings.horizons)
     return 5 if 5 in there else there[len(there) // 2] if there else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,57 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain import units
-from domain.defaults import HORIZONS
 from reports.run_roles import RunRoles
+from reports.settings import Record, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from pyarrow import fs
-
-
-def arm_names(experiment: Mapping[str, Any]) -> tuple[str, ...]:
-    """Arms in the order of the file; without `arms` each model is an arm."""
-    return tuple(experiment.get("arms") or experiment.get("models") or ())
-
-
-def rule_arms(experiment: Mapping[str, Any]) -> frozenset[str]:
-    """Arms that decide by a rule, without a model."""
-    arms = experiment.get("arms") or {}
-    return frozenset(name for name, arm in arms.items() if isinstance(arm, Mapping) and arm.get("rule"))
-
-
-def models_of(experiment: Mapping[str, Any], arm: str) -> tuple[str, ...]:
-    """Provider names of the models of an arm; none for a rule."""
-    models = experiment.get("models") or {}
-    lineup = (experiment.get("arms") or {}).get(arm, {"all": arm})
-    aliases = dict.fromkeys(alias for alias in lineup.values() if isinstance(alias, str) and alias in models)
-    return tuple(str(models[alias].get("model") or alias) for alias in aliases)
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What the experiment declares about the comparison."""
-
-    baseline: str | None
-    """Arm that the others are compared with; default: the first arm."""
-    margins: Mapping[str, float | None]
-    """Declared metric -> margin as a fraction (2pp is 0.02); None without one."""
-
-
-def declared_terms(experiment: Mapping[str, Any], arms: Sequence[str]) -> Declared:
-    """The comparison declared by a resolved experiment. Raises ValueError on an invalid margin."""
-    compare = experiment.get("compare") or {}
-    baseline = compare.get("baseline") or (arms[0] if arms else None)
-    # Runs of version 0.1.0 call metrics endpoints.
-    metrics = compare.get("metrics") or compare.get("endpoints") or {}
-    return Declared(baseline, {name: margin((terms or {}).get("margin")) for name, terms in metrics.items()})
-
-
-def margin(value: Any) -> float | None:
-    """2pp, 5%, 20bp or a plain fraction -> fraction; None stays None. Raises ValueError on anything else."""
-    return units.share(str(value)) if value is not None else None
 
 
 HEAVY: Mapping[str, frozenset[str]] = {
@@ -80,26 +35,29 @@ class Run:
 
     path: str
     experiment: dict[str, Any]
-    """experiment.yaml as resolved when the run started."""
+    """experiment.yaml as resolved when the run started; only to be shown, `settings` is what it says."""
     manifest: dict[str, Any]
+    """manifest.json as written; only to be shown, `record` is what it says."""
     filesystem: fs.FileSystem = field(repr=False)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the experiment declares."""
+        return Settings.of(self.experiment)
+
+    @cached_property
+    def record(self) -> Record:
+        """What the manifest records."""
+        return Record.of(self.manifest)
 
     @property
     def run_id(self) -> str:
-        return str(self.manifest.get("run_id") or self.path.rstrip("/").rpartition("/")[2])
+        return str(self.record.run_id or self.path.rstrip("/").rpartition("/")[2])
 
     @property
-    def started_on(self) -> dt.date | None:
-        """The day on which it began; None if the manifest has none."""
-        try:
-            return dt.datetime.fromisoformat(str(self.manifest.get("started_at"))).date()
-        except ValueError:
-            return None
-
-    @cached_property
-    def declared(self) -> Declared:
-        """Baseline, metrics and margins as the experiment declares them."""
-        return declared_terms(self.experiment, self.arms)
+    def name(self) -> str:
+        """The name of its experiment."""
+        return str(self.settings.name or self.record.experiment or self.run_id)
 
     @cached_property
     def roles(self) -> RunRoles:
@@ -109,14 +67,13 @@ class Run:
     @cached_property
     def arms(self) -> tuple[str, ...]:
         """Arms in the order of the experiment, then other arms with cells."""
-        named = arm_names(self.experiment)
-        unnamed = sorted(set(self.cells["arm"]) - set(named))
-        return (*named, *unnamed)
+        unnamed = sorted(set(self.cells["arm"]) - self.settings.arms.keys())
+        return (*self.settings.arms, *unnamed)
 
-    @cached_property
-    def horizons(self) -> tuple[int, ...]:
-        declared = (self.experiment.get("outcomes") or {}).get("horizons") or HORIZONS
-        return tuple(int(horizon) for horizon in declared)
+    @property
+    def baseline(self) -> str | None:
+        """Arm that the others are compared with; default: the first arm."""
+        return self.settings.baseline or next(iter(self.arms), None)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -158,16 +115,15 @@ class Run:
     @cached_property
     def whole_cases(self) -> frozenset[str]:
         """Cases that every arm has ended, with equal repeats in all arms with models."""
-        return _whole_cases(self.cells, self.arms, rule_arms(self.experiment))
+        return _whole_cases(self.cells, self.arms, self.settings.rule_arms)
 
     @cached_property
     def is_interim(self) -> bool:
         """Whether cells are still missing: such a run is described, without verdicts."""
-        state = str(self.manifest.get("state") or self.manifest.get("status") or "")
-        expected = self.manifest.get("cells")
-        if isinstance(expected, int) and len(self.cells) < expected:
+        expected_cells = self.record.expected_cells
+        if expected_cells is not None and len(self.cells) < expected_cells:
             return True
-        return state != "" and state not in ("done", "finished", "complete")
+        return not self.record.is_finished
 
     @cached_property
     def measured_cells(self) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def _size_caveats(findings: Findings) -> Iterator[str]:
 def _shutdown_caveats(run: Run) -> Iterator[str]:
     """Models with a shutdown date, as recorded by the run or, for older runs, from the table."""
     for shutdown in shutdowns.of_run(run):
-        days = shutdown.days_left(run.started_on) if run.started_on else None
+        days = shutdown.days_left(run.record.started_on) if run.record.started_on else None
         when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
         yield f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}; {shutdown.named()}."
 
@@ -97,14 +97,14 @@ def _leakage_caveats(findings: Findings) -> Iterator[str]:
 
 
 def _outcome_caveats(findings: Findings, run: Run) -> Iterator[str]:
-    for horizon in run.horizons:
+    for horizon in run.settings.horizons:
         statuses = outcomes.statuses(run, horizon)
         waiting = {status: count for status, count in statuses.items() if status != "known" and count}
         if waiting:
             counts = ", ".join(f"{count} {status}" for status, count in waiting.items())
             yield f"Outcomes over {count(horizon, 'session')}: {counts}, of {count(sum(statuses.values()), 'case')}."
     named = outcomes.benchmark(run)
-    if findings.cases and named is not None and named != (run.experiment.get("outcomes") or {}).get("benchmark", named):
+    if findings.cases and named is not None and named != (run.settings.benchmark or named):
         yield f"Excess returns are over {named}, since the declared benchmark is not in the data of all {findings.cases} cases."
 
 

@@ -116,7 +116,7 @@ class _Finder:
 
     def __init__(self, run: Run, facts: Facts) -> None:
         self.run, self.facts = run, facts
-        self.metrics = catalog.all_metrics(run.horizons)
+        self.metrics = catalog.all_metrics(run.settings.horizons)
         self.eligible = EligibleCases(self.facts)
         self._tests: dict[str, dict[str, PairedTest | None]] = {}
         self._check_declared()
@@ -136,13 +136,15 @@ class _Finder:
             cutoffs=self.eligible.cutoffs,
             strata={arm: Counter(strata) for arm, strata in self.eligible.strata.items()},
             placebos=tuple(
-                placebo for horizon in self.run.horizons for placebo in placebos.placebos(self.facts, self.eligible, horizon)
+                placebo
+                for horizon in self.run.settings.horizons
+                for placebo in placebos.placebos(self.facts, self.eligible, horizon)
             ),
         )
 
     def _check_declared(self) -> None:
         declarable = [metric.name for metric in self.metrics if metric.better]
-        for name in self.run.declared.margins:
+        for name in self.run.settings.margins:
             if name not in declarable:
                 raise ValueError(f"unknown metric {name!r} in compare.metrics; known: {', '.join(declarable)}")
 
@@ -153,8 +155,8 @@ class _Finder:
         self._tests[metric.name] = tests
         return MetricRow(
             metric=metric,
-            is_declared=metric.name in self.run.declared.margins,
-            margin=self.run.declared.margins.get(metric.name),
+            is_declared=metric.name in self.run.settings.margins,
+            margin=self.run.settings.margins.get(metric.name),
             values={arm: measured.value(arm, self._cases(metric, arm)) for arm in self.facts.arms},
             comparisons={arm: self._comparison(metric, arm, test) for arm, test in tests.items()},
             by_stratum=self._by_stratum(measured) if metric.is_outcome else {},

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from reports.answer import wording
 from reports.format import known, usd_text
-from reports.load import rule_arms
 
 if TYPE_CHECKING:
     from reports.answer.findings import Findings
@@ -56,8 +55,7 @@ class Gate:
 
 def check(run: Run, findings: Findings) -> list[Gate]:
     """Check every declared gate, per arm with models if it is about arms."""
-    declared = run.experiment.get("gates") or {}
-    return [gate for name, limit in declared.items() if limit is not None for gate in _gates(run, findings, name, float(limit))]
+    return [gate for name, limit in run.settings.gates.items() for gate in _gates(run, findings, name, limit)]
 
 
 def _gates(run: Run, findings: Findings, name: str, limit: float) -> Iterator[Gate]:
@@ -67,7 +65,7 @@ def _gates(run: Run, findings: Findings, name: str, limit: float) -> Iterator[Ga
         return
     metric, unit = _PER_ARM[name]
     for arm in run.arms:
-        if arm in rule_arms(run.experiment) or (name == "min_similarity" and arm == findings.baseline):
+        if arm in run.settings.rule_arms or (name == "min_similarity" and arm == findings.baseline):
             continue
         lacks_a_price = metric == "cost_per_usable" and _lacks_a_price(run, arm)
         value = None if lacks_a_price else _value(findings, metric, arm)

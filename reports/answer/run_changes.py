@@ -77,7 +77,7 @@ def between(first: str, second: str) -> Changes:
         Group("Terms of the experiment", "The experiment is the same.", tuple(_terms(before, after))),
         Group("Versions and machine", "Both ran on the same versions.", tuple(_manifest(before, after))),
     )
-    return Changes(str(after.experiment.get("name") or after.run_id), before.run_id, after.run_id, groups)
+    return Changes(after.name, before.run_id, after.run_id, groups)
 
 
 def as_text(changes: Changes) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def to_junit(run: Run) -> str:
     """A test suite per arm with a test per cell, and one for the gates; a cell without a usable decision fails."""
-    root = ET.Element("testsuites", name=str(run.experiment.get("name") or run.run_id))
+    root = ET.Element("testsuites", name=run.name)
     declared = gates.check(run, find(run)) if len(run.measured_cells) else []
     if declared:
         _suite(root, "gates", [(f"{g.name} {g.arm or ''}".strip(), 0.0, "" if g.is_passed else str(g)) for g in declared])
@@ -66,8 +66,8 @@ COMMENT_LIMIT = 60_000
 def to_markdown(run: Run) -> str:
     """The answer in the size of a pull request comment: verdicts, takeaways, caveats, gates."""
     findings = find(run) if len(run.measured_cells) else None
-    lines = [f"## {_md(str(run.experiment.get('name') or run.run_id))}: is there much of a difference?", ""]
-    lines += [f"Run `{_md(run.run_id)}`, baseline **{_md(str(run.declared.baseline))}**, {len(run.cells):,} cells.", ""]
+    lines = [f"## {_md(run.name)}: is there much of a difference?", ""]
+    lines += [f"Run `{_md(run.run_id)}`, baseline **{_md(str(run.baseline))}**, {len(run.cells):,} cells.", ""]
     bill = breakdown.whole_split(run)
     if bill.reused.of:
         lines += [f"Paid by this run: {_md_total(bill.paid)}; reused from earlier runs: {_md_total(bill.reused)}.", ""]

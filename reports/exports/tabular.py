@@ -58,9 +58,9 @@ def to_json(run: Run) -> str:
     findings = find(run) if len(run.measured_cells) else None
     document = {
         "run_id": run.run_id,
-        "experiment": run.experiment.get("name"),
+        "experiment": run.settings.name,
         "is_interim": run.is_interim,
-        "baseline": run.declared.baseline,
+        "baseline": run.baseline,
         "arms": list(run.arms),
         "cases": int(run.cells["case_id"].nunique()),
         "cells": len(run.cells),

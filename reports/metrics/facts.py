@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from domain.ratings import RATINGS, SCORES
-from reports.load import rule_arms
 from reports.metrics import outcomes
 from reports.stats import agreement
 
@@ -24,8 +23,8 @@ class Facts:
         self.run = run
         self.cells = run.measured_cells
         self.arms = run.arms
-        self.baseline = run.declared.baseline
-        self.rules = rule_arms(run.experiment)
+        self.baseline = run.baseline
+        self.rules = run.settings.rule_arms
 
     @cached_property
     def dates(self) -> pd.Series[Any]:

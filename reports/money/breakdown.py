@@ -153,9 +153,8 @@ def total(column: pd.Series) -> Total:
 
 def self_hosted(run: Run, calls: pd.DataFrame) -> pd.Series[Any]:
     """Which calls went to a self-hosted server, as classified by the run, else by provider."""
-    machines = run.manifest.get("hardware")
-    if machines is not None:
-        return calls["server"].isin(list(machines))
+    if run.record.hardware is not None:
+        return calls["server"].isin(list(run.record.hardware))
     return ~calls["provider"].isin([name for name, provider in PROVIDERS.items() if provider.is_hosted])
 
 

@@ -64,12 +64,12 @@ def table(run: Run) -> list[BreakEven]:
     alone = {use.arm for use in local if [use_of_server.arm for use_of_server in local].count(use.arm) == 1}
     pure = [use for use in local if use.arm in alone and not (costs[use.arm].hosted.value or 0.0)]
     hosted = {arm: cost.per_usable for arm, cost in costs.items() if arm not in {use.arm for use in local}}
-    machines = run.manifest.get("hardware") or {}
+    machines = run.record.hardware or {}
     return [
         line
         for use in pure
         for arm, usd in hosted.items()
-        if usd and (line := against(use.arm, arm, use.machine_s_per_decision, Hardware.of(machines[use.server]), usd))
+        if usd and (line := against(use.arm, arm, use.machine_s_per_decision, machines[use.server], usd))
     ]
 
 

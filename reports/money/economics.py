@@ -116,7 +116,7 @@ def _value(estimate: Estimate | None) -> float | None:
 def local_use(run: Run) -> list[LocalUse]:
     """Every arm on every local server, with energy from the meter's file in the run folder, if there is one."""
     calls = run.pipeline_calls
-    machines: Mapping[str, Any] = run.manifest.get("hardware") or {}
+    machines = run.record.hardware or {}
     usable = run.cells[run.cells["rating"].notna()].groupby("arm").size()
     local = calls[calls["server"].isin(list(machines))]
     seconds = _machine_seconds(run.calls[run.calls["server"].isin(list(machines))])
@@ -124,7 +124,7 @@ def local_use(run: Run) -> list[LocalUse]:
     return [
         _use(
             LocalCalls(str(arm), str(server), group, seconds.reindex(group.index)),
-            Hardware.of(machines[str(server)]),
+            machines[str(server)],
             meters[str(server)],
             int(usable.get(arm, 0)),
         )

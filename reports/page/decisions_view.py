@@ -11,7 +11,6 @@ from domain.ratings import RATINGS
 from reports import grid
 from reports.format import known
 from reports.grid import CaseRow
-from reports.load import models_of, rule_arms
 from reports.money import breakdown
 from reports.money.breakdown import Total
 from reports.page import charts
@@ -58,13 +57,12 @@ def arm_cards(run: Run) -> tuple[ArmCard, ...]:
 
 def _arm_card(run: Run, slot: int, name: str, unpriced: pd.DataFrame) -> ArmCard:
     mine = run.measured_cells[run.measured_cells["arm"] == name]
-    is_rule = name in rule_arms(run.experiment)
     return ArmCard(
         name=name,
         slot=slot,
-        is_baseline=name == run.declared.baseline,
-        rule=is_rule,
-        models=() if is_rule else models_of(run.experiment, name),
+        is_baseline=name == run.baseline,
+        rule=name in run.settings.rule_arms,
+        models=tuple(model.name for model in run.settings.models_of(name)),
         place=_place(run, name),
         cells=len(mine),
         usable=int(mine["rating"].notna().sum()),

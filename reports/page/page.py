@@ -51,11 +51,11 @@ class Page:
 
     @cached_property
     def baseline(self) -> str | None:
-        return self.run.declared.baseline
+        return self.run.baseline
 
     @cached_property
     def name(self) -> str:
-        return str(self.run.experiment.get("name") or self.run.manifest.get("experiment") or self.run.run_id)
+        return self.run.name
 
     @cached_property
     def question(self) -> Markup:
@@ -79,10 +79,9 @@ class Page:
     def interim(self) -> Interim | None:
         if not self.run.is_interim:
             return None
-        expected = self.run.manifest.get("cells")
         cells = self.run.cells
         whole_cases = len(self.run.whole_cases)
-        return Interim(len(cells), expected if isinstance(expected, int) else None, whole_cases, cells["case_id"].nunique())
+        return Interim(len(cells), self.run.record.expected_cells, whole_cases, cells["case_id"].nunique())
 
     @cached_property
     def findings(self) -> Findings | None:

@@ -56,9 +56,8 @@ def write_cases(run: Run, case_ids: Sequence[str], processes: int | None = None)
 
 def case_html(run: Run, case: cases.CasePage, before: Link | None = None, after: Link | None = None) -> str:
     """One case page."""
-    name = str(run.experiment.get("name") or run.run_id)
     template = environment().get_template("case.html")
-    return template.render(case=case, name=name, before=before, after=after, assets=assets("case"))
+    return template.render(case=case, name=run.name, before=before, after=after, assets=assets("case"))
 
 
 def _spread(run: Run, chunks: Sequence[tuple[int, list[str]]], case_ids: list[str], workers: int) -> None:

@@ -26,7 +26,7 @@ class EligibleCases:
 
     @cached_property
     def cutoffs(self) -> dict[str, cutoffs.ArmCutoff]:
-        return {arm: cutoffs.of_arm(self.run.experiment, arm) for arm in self.facts.arms}
+        return {arm: cutoffs.of_arm(self.run.settings, arm) for arm in self.facts.arms}
 
     @cached_property
     def strata(self) -> dict[str, pd.Series[Any]]:

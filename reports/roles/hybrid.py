@@ -11,7 +11,6 @@ import numpy as np
 from reports.format import known
 from reports.metrics import catalog
 from reports.roles import swaps
-from reports.roles.replays import models_of
 from reports.stats import estimate
 from reports.stats.estimate import Estimate
 
@@ -249,7 +248,7 @@ def _asked_roles(run: Run, arm: str) -> frozenset[str]:
 
 
 def _margin(run: Run) -> float:
-    declared = run.declared.margins.get("similarity")
+    declared = run.settings.margins.get("similarity")
     return MARGIN if declared is None else declared
 
 
@@ -261,8 +260,8 @@ def _matching(replays: Sequence[ReplayResult], design: SwapDesign, run: Run) -> 
 
 def _model(run: Run, arm: str) -> str | None:
     """The only model of an arm; None if there are several."""
-    aliases = models_of(run, arm)
-    return aliases.pop() if len(aliases) == 1 else None
+    aliases = run.settings.arm(arm).aliases
+    return aliases[0] if len(aliases) == 1 else None
 
 
 def _words(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from domain.text import decode_json
 from reports.load import among
 from reports.money.breakdown import Total
 from reports.roles.pairs import pairs
-from reports.roles.replays import mean_by_date, models_of
+from reports.roles.replays import mean_by_date
 from reports.stats import agreement, exact
 from reports.stats.estimate import Estimate
 from reports.tables import ARROW, judge_of
@@ -215,7 +215,7 @@ def _judged_replay(run: Run, name: str, all_judgements: Sequence[Judgement]) -> 
     for judgement in all_judgements:
         by_judge.setdefault(judgement.judge, []).append(judgement)
     words = _longer_answers(run, name)
-    parties = models_of(run, source) | {target}
+    parties = {*run.settings.arm(source).aliases, target}
     judges = tuple(_summary(judge, mine, words, run.roles, is_party=judge in parties) for judge, mine in by_judge.items())
     agreements = tuple(_agreement(first, second, by_judge) for first, second in combinations(by_judge, 2))
     return JudgedReplay(source, target, judges, agreements, run.roles)

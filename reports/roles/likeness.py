@@ -93,7 +93,7 @@ def likenesses(run: Run) -> list[Likeness]:
     names = [str(name) for name in dict.fromkeys(run.replays["arm"])]
     sides = [(name, *name.split(ARROW, 1)) for name in names]
     floors = {source: _decisions(run, name) for name, source, target in sides if is_floor(run, source, target)}
-    margin = run.declared.margins.get("similarity") or MARGIN
+    margin = run.settings.margins.get("similarity") or MARGIN
     return [
         of_prompts(source, target, list(_asked(run, name, floors.get(source, {}))), margin)
         for name, source, target in sides

@@ -209,13 +209,7 @@ def _replay(run: Run, name: str) -> ReplayResult:
 
 def is_floor(run: Run, source: str, target: str) -> bool:
     """Whether a replay uses the source's own models, so that only chance differs."""
-    return target == ITSELF or models_of(run, source) == {target}
-
-
-def models_of(run: Run, arm: str) -> set[str]:
-    """The models of an arm, by their names in the experiment."""
-    lineup: Mapping[str, Any] = (run.experiment.get("arms") or {}).get(arm) or {"all": arm}
-    return {alias for key, alias in lineup.items() if key not in ("pipeline", "rule") and isinstance(alias, str)}
+    return target == ITSELF or run.settings.arm(source).aliases == (target,)
 
 
 def _with_floors(result: ReplayResult, floors: Mapping[str, RoleComparison]) -> ReplayResult:

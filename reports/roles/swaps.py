@@ -63,7 +63,7 @@ class SwapDesign:
 
 def swap_design(run: Run) -> SwapDesign | None:
     """The run's swap design; None without one, or if no role can be estimated."""
-    lineups = {arm: lineup for arm in run.arms if (lineup := _lineup(run.experiment, arm)) is not None}
+    lineups = _lineups(run)
     swap = _exchange(lineups)
     if swap is None:
         return None
@@ -93,18 +93,10 @@ def swap_design(run: Run) -> SwapDesign | None:
     )
 
 
-def _lineup(experiment: Mapping[str, Any], arm: str) -> dict[str, str] | None:
-    """Return role -> model (`all` for the rest) of an arm that names models by role; None for other arms."""
-    lineup = (experiment.get("arms") or {}).get(arm)
-    if (
-        not isinstance(lineup, Mapping)
-        or lineup.get("pipeline")
-        or lineup.get("rule")
-        or "deep" in lineup
-        or not lineup.get("all")
-    ):
-        return None
-    return {key: value for key, value in lineup.items() if isinstance(value, str)}
+def _lineups(run: Run) -> dict[str, Mapping[str, str]]:
+    """Arm -> role -> model (`all` for the rest), of arms that name models by role."""
+    arms = (arm for arm in run.settings.arms.values() if not arm.is_rule and not arm.has_own_pipeline)
+    return {arm.name: arm.lineup for arm in arms if "all" in arm.lineup and "deep" not in arm.lineup}
 
 
 def _exchange(lineups: Mapping[str, Mapping[str, str]]) -> tuple[str, str] | None:

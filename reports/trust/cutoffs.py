@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain import models
 from domain.models import Cutoff
-from reports.load import models_of, rule_arms
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from reports.settings import Settings
 
 GREY = dt.timedelta(days=90)
 STRATA = ("before", "grey", "after", "unknown")
@@ -43,11 +43,11 @@ def of_model(name: str) -> Cutoff | None:
     return family.cutoff if family else None
 
 
-def of_arm(experiment: Mapping[str, Any], arm: str) -> ArmCutoff:
+def of_arm(settings: Settings, arm: str) -> ArmCutoff:
     """The latest cutoff of the arm's models."""
-    cutoff_by_model = {name: of_model(name) for name in models_of(experiment, arm)}
+    cutoff_by_model = {model.name: of_model(model.name) for model in settings.models_of(arm)}
     unknown = tuple(name for name, cutoff in cutoff_by_model.items() if cutoff is None)
-    if not cutoff_by_model and arm not in rule_arms(experiment):
+    if not cutoff_by_model and arm not in settings.rule_arms:
         unknown = (arm,)
     known_cutoffs = [cutoff for cutoff in cutoff_by_model.values() if cutoff]
     return ArmCutoff(arm, max(known_cutoffs, key=lambda cutoff: cutoff.cutoff, default=None), unknown)

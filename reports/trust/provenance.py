@@ -88,11 +88,8 @@ def snapshots(run: Run) -> tuple[int, int]:
 
 def again(run: Run) -> str:
     """The command that runs it again."""
-    command = run.manifest.get("command")
-    if isinstance(command, str):
-        return command
-    file = run.manifest.get("experiment_file") or f"experiments/{run.experiment.get('name', 'EXPERIMENT')}.yaml"
-    return f"python -m harness run {file}"
+    file = run.record.experiment_file or f"experiments/{run.settings.name or 'EXPERIMENT'}.yaml"
+    return run.record.command or f"python -m harness run {file}"
 
 
 def _played(arm: str, provider: str, requested: str, group: pd.DataFrame) -> Played:

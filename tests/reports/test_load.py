@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reports import NoRun, load
-from reports.load import margin
+from reports.settings import margin
 from tests.reports.synthetic import FakeArm, make_run
 
 
@@ -14,8 +14,8 @@ def test_a_run_gives_frames_and_its_declared_terms(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "r1"))
     assert len(run.cells) == 2 * 3 * 8
     assert len(run.calls) == 12 * len(run.cells)
-    assert run.declared.baseline == "gpt-5"
-    assert run.declared.margins["usable"] == 0.02
+    assert run.baseline == "gpt-5"
+    assert run.settings.margins["usable"] == 0.02
     assert run.arms == ("gpt-5", "llama3.1-8b")
 
 
@@ -94,7 +94,7 @@ def test_a_run_in_a_bucket_loads_like_one_on_disk(tmp_path: Path, monkeypatch: p
         remote = load(address)
         assert remote.cells["cell_id"].tolist() == local.cells["cell_id"].tolist()
         assert remote.manifest == local.manifest
-        assert remote.declared == local.declared
+        assert remote.settings == local.settings
         assert len(remote.messages) == len(local.messages)
     finally:
         server.stop()

@@ -23,7 +23,7 @@ ONE_DATE = [dt.date(2025, 9, 2)]
 
 def measured(folder: Path, name: str) -> MetricData:
     facts = Facts(load(folder))
-    return MetricData(facts, next(metric for metric in all_metrics(facts.run.horizons) if metric.name == name))
+    return MetricData(facts, next(metric for metric in all_metrics(facts.run.settings.horizons) if metric.name == name))
 
 
 def test_every_metric_has_a_footnote_and_a_title() -> None:
