@@ -10,6 +10,7 @@ from reports import load
 from reports.metrics.facts import Facts
 from reports.returns.eligible_cases import EligibleCases
 from reports.returns.placebos import Placebo, placebos
+from reports.settings import Settings
 from reports.trust import cutoffs
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
@@ -64,14 +65,15 @@ def test_cases_are_before_grey_or_after_and_a_hybrid_knows_what_its_best_model_k
         "models": {"big": {"model": "gpt-5"}, "small": {"model": "llama3.1:8b"}},
         "arms": {"hybrid": {"deep": "big", "quick": "small"}, "rule": {"rule": "macd"}, "odd": {"all": "big", "x": "y"}},
     }
-    hybrid = cutoffs.of_arm(experiment, "hybrid")
+    settings = Settings.of(experiment)
+    hybrid = cutoffs.of_arm(settings, "hybrid")
     assert hybrid.cutoff is not None
     assert hybrid.cutoff.model == "gpt-5"
     dates = (dt.date(2024, 6, 1), dt.date(2024, 9, 1), dt.date(2024, 12, 29), dt.date(2024, 12, 30))
     assert [hybrid.stratum(date) for date in dates] == ["before", "grey", "grey", "after"]
-    assert cutoffs.of_arm(experiment, "rule").stratum(dt.date(1999, 1, 1)) == "after"
+    assert cutoffs.of_arm(settings, "rule").stratum(dt.date(1999, 1, 1)) == "after"
 
 
 def test_one_unknown_model_leaves_an_arm_without_a_claim() -> None:
     experiment = {"models": {"m": {"model": "mystery-9b"}}, "arms": {"m": {"all": "m"}}}
-    assert cutoffs.of_arm(experiment, "m").stratum(dt.date(2030, 1, 1)) == "unknown"
+    assert cutoffs.of_arm(Settings.of(experiment), "m").stratum(dt.date(2030, 1, 1)) == "unknown"
