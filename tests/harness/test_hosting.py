@@ -148,8 +148,8 @@ def test_what_may_surprise_is_said_with_the_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("provider", "server", "message"),
     [
-        ("openai", {"hosted": False}, "https://api.openai.com/v1 bills by token"),
-        ("openai", {"url": "https://api.openai.com/v1", "hosted": False}, "bills by token"),
+        ("openai", {"hosted": False}, "https://api.openai.com/v1 charges per token"),
+        ("openai", {"url": "https://api.openai.com/v1", "hosted": False}, "charges per token"),
         (
             "openai_compatible",
             {"url": "https://pod.example.com/v1", "usd_per_gpu_hour": 1.2},
