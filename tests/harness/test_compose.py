@@ -86,7 +86,7 @@ def test_what_a_user_starts_by_hand_says_what_it_can_and_what_it_pulls(lab: Lab,
     command, experiment = told["pull"]["command"]
     assert (ROOT / experiment).exists()
     said = lab.harness(command, "lab.yaml", expect=2)
-    assert "no Ollama" in said, "the fake has no /api/pull"
+    assert "not an Ollama server" in said, "the fake has no /api/pull"
 
 
 def test_every_key_that_an_experiment_can_need_reaches_the_containers() -> None:
