@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -91,21 +91,25 @@ def read_number(written_number: str) -> WrittenNumber | None:
     return WrittenNumber(written_number, value, 0.5 * 10.0 ** -max(0, len(decimals) - 1) * unit)
 
 
-def known_values(snapshot: Mapping[str, Any]) -> SortedValues:
-    """Every number of a snapshot, including those in its texts."""
+def known_values(snapshot: Mapping[str, Any], *, texts: bool = True) -> SortedValues:
+    """Every number of a snapshot, by default including those in its texts."""
     values: list[LaterValue] = []
     for name, part in snapshot["parts"].items():
         for row in part["rows"]:
             for cell in row:
                 if isinstance(cell, int | float) and not isinstance(cell, bool):
                     values.append(LaterValue(abs(float(cell)), name, ""))
-                elif name == "news" and isinstance(cell, str):
+                elif texts and name == "news" and isinstance(cell, str):
                     values += [LaterValue(figure.value, name, "") for figure in numbers_in(cell)]
     return SortedValues(sorted(values))
 
 
 def later_values(
-    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], later_snapshots: Iterable[Mapping[str, Any]]
+    snapshot: Mapping[str, Any],
+    days: Sequence[Mapping[str, Any]],
+    later_snapshots: Sequence[Mapping[str, Any]],
+    *,
+    volumes: bool = False,
 ) -> SortedValues:
     """What became known after a snapshot's decision: later prices, earlier prices as adjusted later, later filings.
 
@@ -115,6 +119,7 @@ def later_values(
     scale = float(snapshot.get("scale") or 1.0)
     prices = [*_next_prices(after[:NEXT]), *_extremes(after[:YEAR])]
     values = [price._replace(value=price.value * scale) for price in prices]
+    values += _next_volumes(decided, later_snapshots) if volumes else ()
     values += _readjusted(snapshot, days, after)
     if not snapshot.get("masked"):
         values += [fact for other in later_snapshots for fact in _later_facts(snapshot, other)]
@@ -126,6 +131,18 @@ def _next_prices(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
         for name in OHLC:
             if _is_number(day.get(name)):
                 yield LaterValue(float(day[name]), f"{name} of {_day(day)}", _day(day))
+
+
+def _next_volumes(decided: str, later_snapshots: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
+    """Volumes of the next sessions, as far as later cases of the run hold them: the table `daily` has none."""
+    volumes = {
+        str(row["date"]): float(row["volume"])
+        for snapshot in later_snapshots
+        for row in _rows(snapshot, "prices")
+        if str(row["date"]) > decided and _is_number(row["volume"])
+    }
+    for date_text in sorted(volumes)[:NEXT]:
+        yield LaterValue(volumes[date_text], f"volume of {date_text}", date_text)
 
 
 def _extremes(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 import agents
 from agents import Pipeline, Snapshot
+from agents.inputs.datum import News
 from harness.cells import Cell
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
@@ -30,10 +32,16 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run(folder: Path, prompts: list[str], answer: str = "Hold.", days: tuple[dt.date, ...] = (DAY,)) -> Run:
-    """A run over demo cases whose first one reads these prompts."""
+def run(
+    folder: Path,
+    prompts: list[str],
+    answer: str = "Hold.",
+    days: tuple[dt.date, ...] = (DAY,),
+    news: tuple[News, ...] = (),
+) -> Run:
+    """A run over demo cases, with this news, whose first one reads these prompts."""
     desk = agents.open_sources(DEMO)
-    snapshots = [agents.freeze_case("AAPL", day, desk) for day in days]
+    snapshots = [replace(agents.freeze_case("AAPL", day, desk), news=news) for day in days]
     (folder / "snapshots").mkdir(parents=True)
     for snapshot in snapshots:
         (folder / "snapshots" / f"{snapshot.sha256}.json").write_bytes(snapshot.to_bytes())
@@ -109,6 +117,30 @@ def test_a_planted_datum_from_the_future_is_named_by_provenance(tmp_path: Path) 
     assert found.status == "leak"
     assert "Apple splits two for one became available at 2000-06-21T13:00:00Z" in str(found.leaks[0])
     assert len(found.altered) == 1
+
+
+def test_a_figure_of_the_future_in_a_news_text_has_a_table_of_its_own(tmp_path: Path) -> None:
+    later = agents.open_sources(DEMO)["prices"].prices("AAPL", DAY, _utc(2000, 7, 20)).bars
+    ninth = [bar for bar in later if bar.date > DAY][8]
+    title = f"Apple at {ninth.close:.3f} after {ninth.volume:,.0f} shares changed hands"
+
+    news = (News("company", title, "", "wire", _utc(2000, 6, 19)),)
+    checked = look_ahead.check(run(tmp_path, shown(demo()), days=(DAY, LATER), news=news))
+
+    assert checked.status == "suspect"
+    assert [hit.what for hit in checked.text_hits] == [f"close of {ninth.date}", f"volume of {ninth.date}"]
+    assert checked.text_hits[0].title == title
+    assert checked.text_expected < 0.3
+    assert "and 2 of these equal a later price, volume or statement" in checked.sentence
+    assert checked.shown == ()
+
+
+def test_a_clean_result_says_what_it_covers(tmp_path: Path) -> None:
+    news = (News("company", "Apple sells 4,321 more boxes in 1999", "", "wire", _utc(2000, 6, 19)),)
+    checked = look_ahead.check(run(tmp_path, shown(demo()), news=news))
+
+    assert (checked.status, checked.text_figures, checked.text_hits) == ("clean", 1, ())
+    assert "This covers figures of four or more digits" in checked.sentence
 
 
 def test_a_datum_without_a_time_is_a_leak() -> None:
