@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +95,7 @@ class Yahoo(Source):
         yfinance.config.debug.hide_exceptions = False
         if self.settings.cache:
             yfinance.set_tz_cache_location(str(self.settings.cache / "yfinance"))
-        handle = yfinance.Ticker(ticker, session=self._session)
+        handle = yfinance.Ticker(yahoo_symbol(ticker), session=self._session)
         # Our sessions are New York's. By default the library requests the time zone first, and guesses if that fails.
         handle._tz = "America/New_York"
         return handle
@@ -144,6 +145,11 @@ class Yahoo(Source):
     def _folder(self) -> Path:
         assert self.settings.cache is not None
         return self.settings.cache / "yfinance"
+
+
+def yahoo_symbol(ticker: str) -> str:
+    """The ticker as Yahoo spells it: share classes have a hyphen, and a dot separates an exchange (BRK.B, but VOD.L)."""
+    return re.sub(r"\.(?=[AB]$)", "-", ticker)
 
 
 def _quietly(ask: Callable[[], T]) -> T:

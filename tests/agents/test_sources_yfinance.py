@@ -16,7 +16,7 @@ from agents import NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC
 from agents.inputs.sessions import close_of, open_of, sessions_between
 from agents.sources import SourceSettings
-from agents.sources.yfinance import Yahoo
+from agents.sources.yfinance import Yahoo, yahoo_symbol
 
 NOW = dt.datetime(2012, 1, 31, 22, tzinfo=UTC)
 DAYS = sessions_between(dt.date(2012, 1, 3), dt.date(2012, 1, 31))
@@ -212,3 +212,10 @@ def test_what_yahoo_knows_today_grows_an_archive_that_shows_it_from_now_on_only(
     assert "revenues: 94.04B" in agents.view(after, "fundamentals")
     assert "market capitalisation: 894.00B" in agents.view(after, "fundamentals")
     assert after.name == "Apple Inc."
+
+
+@pytest.mark.parametrize(
+    ("ticker", "symbol"), [("BRK.B", "BRK-B"), ("BF.A", "BF-A"), ("BRK-B", "BRK-B"), ("VOD.L", "VOD.L"), ("AAPL", "AAPL")]
+)
+def test_a_share_class_is_asked_for_as_yahoo_spells_it(ticker: str, symbol: str) -> None:
+    assert yahoo_symbol(ticker) == symbol
