@@ -20,7 +20,8 @@ from typing import Any
 import redis
 
 from harness.cells import Cell
-from harness.experiment import matrix, servers, spec
+from harness.checking.resolved import resolve
+from harness.experiment import matrix, spec
 from harness.experiment.spec import Experiment
 from harness.planning import plan
 from harness.queue import control, registry
@@ -77,9 +78,9 @@ def _describe(folder: Path, count: int) -> Path:
 
 def _plan(experiment: Experiment, cells: list[Cell], folder: Path) -> float:
     """Seconds of the plan: forecast, caps, and what the matrix can prove."""
-    specs = servers.load(None, experiment, folder)
-    where = plan.Where(folder, str(folder / "results"), folder / "snapshots")
-    return round(_timed(lambda: plan.make(experiment, cells, specs, where))[1], 2)
+    resolved = resolve(experiment, folder)
+    where = plan.Where(str(folder / "results"), folder / "snapshots")
+    return round(_timed(lambda: plan.make(resolved, cells, where))[1], 2)
 
 
 def _follow(url: str, cells: dict[str, Cell]) -> dict[str, Any]:

@@ -47,7 +47,12 @@ def fail(name: str, detail: str, fix: str) -> Check:
 
 def of_problems(error: InvalidInput) -> list[Check]:
     """Problems of a file as failed checks."""
-    return [fail(problem.where, problem.what, problem.fix) for problem in error.problems]
+    return [of_problem(problem) for problem in error.problems]
+
+
+def of_problem(problem: Problem) -> Check:
+    """A problem as a failed check."""
+    return fail(problem.where, problem.what, problem.fix)
 
 
 def require(checks: Iterable[Check]) -> None:

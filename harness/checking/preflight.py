@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import agents
@@ -16,11 +15,12 @@ from agents import Model, ServerReport
 from domain.providers import PROVIDERS
 from harness.checking import checks, machine, models_check
 from harness.checking.checks import Check, fail, ok, warn
-from harness.errors import InvalidInput
+from harness.checking.resolved import ResolvedRun, read
+from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, matrix, servers
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
-from harness.money import price_file, pricing
+from harness.money import pricing
 from harness.money.pricing import Tokens
 from harness.storage.snapshots import CaseInputs, SnapshotLibrary
 
@@ -35,45 +35,33 @@ class Preflight:
     checks: tuple[Check, ...]
     reports: Mapping[str, ServerReport] = field(default_factory=dict)
     """server -> its report on itself and its models."""
-    servers: Mapping[str, ServerSpec] = field(default_factory=dict)
-    """Servers that the experiment asks; empty if servers.yaml is wrong."""
-    shutdowns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """model's name in the experiment -> its announced shutdown, as the manifest keeps it."""
+    resolved: ResolvedRun | None = None
+    """The experiment with what was found; None without an experiment."""
+    unreadable: tuple[Problem, ...] = ()
+    """Problems of servers.yaml, the price file and the environment."""
 
     @property
     def is_ready(self) -> bool:
         return not any(check.status == "fail" for check in self.checks)
 
     @property
-    def digests(self) -> dict[str, str | None]:
-        """model's name in the experiment -> digest of its weights, if its server reports one."""
-        return {alias: model.digest for report in self.reports.values() for alias, model in report.models.items()}
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """server -> the version that it reports."""
-        return {name: report.version for name, report in self.reports.items() if report.version}
-
-    @property
     def windows(self) -> dict[str, int]:
         """model's name in the experiment -> context of a self-hosted server that was started with a fixed one."""
-        fixed = [name for name, spec in self.servers.items() if spec.url and not PROVIDERS[spec.provider].keeps_models]
+        specs = self.resolved.servers if self.resolved else {}
+        fixed = [name for name, spec in specs.items() if spec.url and not PROVIDERS[spec.provider].keeps_models]
         reports = [report for name in fixed if name in self.reports for report in self.reports[name].models.items()]
         return {alias: model.context_length for alias, model in reports if model.context_length}
 
-    @property
-    def hosted(self) -> frozenset[str]:
-        """Names of the servers that bill by token."""
-        return servers.hosted_names(self.servers)
-
-    @property
-    def shutdown_warnings(self) -> tuple[Check, ...]:
-        """Models that their vendor turns off."""
-        return tuple(check for check in self.checks if check.name.startswith(models_check.SHUTDOWN) and check.status == "warn")
-
-    def require(self) -> None:
-        """Raises InvalidInput with everything that failed."""
+    def require(self) -> ResolvedRun:
+        """The experiment, ready to run. Raises InvalidInput with everything that failed."""
         checks.require(self.checks)
+        return self.readable()
+
+    def readable(self) -> ResolvedRun:
+        """The experiment, whatever its servers answer. Raises InvalidInput if a file cannot be read."""
+        if self.unreadable or self.resolved is None:
+            raise InvalidInput(self.unreadable)
+        return self.resolved
 
 
 def look(
@@ -90,34 +78,55 @@ def look(
     """Look at everything at once, in a few seconds at most; changes nothing and costs nothing.
 
     Data sources matter only where cases will be frozen (`freezes`). `now`: default: the clock."""
+    if experiment is None:
+        return Preflight(tuple(machine.checks(results, broker)))
     now = now or dt.datetime.now(dt.UTC)
-    loaded = _Servers({}, ())
-    if experiment:
-        loaded = _load(experiment, servers_file, experiment_dir)
+    resolved, server_problems, price_problems = read(experiment, experiment_dir, servers_file)
+    specs = resolved.servers
     with ThreadPoolExecutor(4) as pool:
         here = pool.submit(lambda: list(machine.checks(results, broker)))
-        sources = pool.submit(lambda: _sources(experiment, experiment_dir, snapshots) if experiment and freezes else [])
-        probed = pool.submit(lambda: asyncio.run(_probe(experiment, loaded.specs)) if experiment else {})
-        dated = list(_dates(experiment)) if experiment else []
-        entries = list(_entries(experiment)) if experiment else []
-        priced = list(_prices(experiment, loaded.specs, experiment_dir, now)) if experiment else []
+        sources = pool.submit(lambda: _sources(resolved, snapshots) if freezes else [])
+        probed = pool.submit(lambda: asyncio.run(_probe(experiment, specs)))
+        dated = list(_dates(experiment))
+        priced = [] if price_problems else list(_prices(resolved, now))
         reports = probed.result()
-        pulls = {name: _pulls(experiment, spec) for name, spec in loaded.specs.items()} if experiment else {}
-        models_known = list(_known_models(experiment, loaded.specs, reports)) if experiment else []
-        models = models_check.checks(models_known, now.astimezone(dt.UTC).date())
-        unused = list(_unused_servers(loaded.specs, servers_file, experiment_dir)) if loaded.specs else []
-        all_checks = [*loaded.problems, *_servers(loaded.specs, reports, pulls), *unused, *models, *entries, *dated, *priced]
-        return Preflight(
-            (*here.result(), *all_checks, *sources.result()), reports, loaded.specs, models_check.shutdowns(models_known)
-        )
+        pulls = {name: _pulls(experiment, spec) for name, spec in specs.items()}
+        models_known = list(_known_models(experiment, specs, reports))
+        models = list(models_check.checks(models_known, now.astimezone(dt.UTC).date()))
+        unused = _unused_servers(specs, servers_file, experiment_dir) if specs else ()
+        all_checks = [
+            *here.result(),
+            *map(checks.of_problem, server_problems),
+            *_servers(specs, reports, pulls),
+            *unused,
+            *models,
+            *_entries(experiment),
+            *dated,
+            *map(checks.of_problem, price_problems),
+            *priced,
+            *sources.result(),
+        ]
+    digests = {alias: model.digest for report in reports.values() for alias, model in report.models.items()}
+    resolved = replace(
+        resolved,
+        digests=digests,
+        versions={name: report.version for name, report in reports.items() if report.version},
+        shutdowns=models_check.shutdowns(models_known),
+        shutdown_warnings=tuple(check for check in models if _warns_of_shutdown(check)),
+    )
+    return Preflight(tuple(all_checks), reports, resolved, (*server_problems, *price_problems))
 
 
-def _sources(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> list[Check]:
-    contact = servers.read_environment(experiment_dir).get("SEC_CONTACT")
-    frozen = checks.asks_network(experiment.data) and _are_frozen(experiment, experiment_dir, snapshots)
+def _warns_of_shutdown(check: Check) -> bool:
+    return check.name.startswith(models_check.SHUTDOWN) and check.status == "warn"
+
+
+def _sources(resolved: ResolvedRun, snapshots: Path) -> list[Check]:
+    experiment = resolved.experiment
+    frozen = checks.asks_network(experiment.data) and _are_frozen(resolved, snapshots)
     return [
-        *checks.source_checks(experiment.data, experiment_dir, contact, is_frozen=frozen),
-        *checks.unknown_tickers(experiment.data, experiment.tickers, experiment_dir),
+        *checks.source_checks(experiment.data, resolved.experiment_dir, resolved.contact, is_frozen=frozen),
+        *checks.unknown_tickers(experiment.data, experiment.tickers, resolved.experiment_dir),
     ]
 
 
@@ -131,34 +140,21 @@ def _entries(experiment: Experiment) -> Iterator[Check]:
             yield fail("pipeline.entry", str(error), "change the function as docs/own-pipeline.md shows")
 
 
-def _are_frozen(experiment: Experiment, experiment_dir: Path | None, snapshots: Path) -> bool:
+def _are_frozen(resolved: ResolvedRun, snapshots: Path) -> bool:
     """Whether the snapshot of every case exists, made from the same sources and settings. Wrong dates have none: another
     check reports them."""
+    experiment = resolved.experiment
     try:
         days = cases.decision_dates(experiment.dates)
     except InvalidInput:
         return False
-    archive = experiment.data.archive
     data = matrix.data_of(experiment)
-    library = SnapshotLibrary(snapshots, checks.archive_address(archive, experiment_dir) if archive else None)
+    library = SnapshotLibrary(snapshots, resolved.archive)
     wanted = [CaseInputs(ticker, day, data) for ticker in experiment.tickers for day in days]
     try:
         return bool(wanted) and all(library.has(case) for case in wanted)
     except agents.SnapshotError:
         return False
-
-
-@dataclass(frozen=True)
-class _Servers:
-    specs: dict[str, ServerSpec]
-    problems: tuple[Check, ...]
-
-
-def _load(experiment: Experiment, path: Path | None, experiment_dir: Path | None) -> _Servers:
-    try:
-        return _Servers(servers.load(path, experiment, experiment_dir), ())
-    except InvalidInput as error:
-        return _Servers({}, tuple(checks.of_problems(error)))
 
 
 def _unused_servers(specs: Mapping[str, ServerSpec], path: Path | None, experiment_dir: Path | None) -> Iterator[Check]:
@@ -285,17 +281,10 @@ def _dates(experiment: Experiment) -> Iterator[Check]:
         yield from checks.of_problems(error)
 
 
-def _prices(
-    experiment: Experiment, specs: Mapping[str, ServerSpec], experiment_dir: Path | None, now: dt.datetime
-) -> Iterator[Check]:
-    try:
-        table = price_table(experiment, experiment_dir)
-    except InvalidInput as error:
-        yield from checks.of_problems(error)
-        return
-    for spec in specs.values():
-        for model in _models(experiment, spec.name):
-            yield _price(experiment, spec, model, table, now)
+def _prices(resolved: ResolvedRun, now: dt.datetime) -> Iterator[Check]:
+    for spec in resolved.servers.values():
+        for model in _models(resolved.experiment, spec.name):
+            yield _price(resolved.experiment, spec, model, resolved.prices, now)
 
 
 def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricing.PriceTable, now: dt.datetime) -> Check:
@@ -323,11 +312,3 @@ def _local_price(name: str, spec: ServerSpec) -> Check:
         fix = f"give local_cost in the experiment, or {prices} in servers.yaml{billed}"
         return warn(name, "the price of this hardware is unknown: its cost will be NULL, never 0", fix)
     return ok(name, f"by {basis.replace('_', ' ')}")
-
-
-def price_table(experiment: Experiment, experiment_dir: Path | None = None) -> pricing.PriceTable:
-    """The price table of an experiment: the public one, under the experiment's own file where it names one."""
-    if experiment.prices is None:
-        return pricing.PriceTable()
-    path = Path(experiment.prices).expanduser()
-    return pricing.PriceTable(price_file.load(path if path.is_absolute() or experiment_dir is None else experiment_dir / path))

@@ -18,6 +18,7 @@ def doctor(
 ) -> None:
     """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""
     import json
+    from dataclasses import replace
 
     from harness.checking import packages
 
@@ -41,11 +42,11 @@ def doctor(
         broken = checks.of_problems(error)
     experiment_dir = experiment.parent if experiment else None
     looked = preflight.look(wanted, experiment_dir=experiment_dir, servers_file=servers, results=results, broker=broker)
-    if wanted and looked.windows:
+    if looked.resolved and looked.windows:
         broken += planning.context_checks(
-            wanted, matrix.expand(wanted), planning.Where(experiment_dir, results), looked.windows
+            looked.resolved, matrix.expand(looked.resolved.experiment), planning.Where(results), looked.windows
         )
-    preflight_result = preflight.Preflight((*broken, *looked.checks), looked.reports)
+    preflight_result = replace(looked, checks=(*broken, *looked.checks))
     if as_json:
         print(
             json.dumps(

@@ -26,7 +26,6 @@ def plan(
 
     from harness.checking import preflight
     from harness.experiment import matrix, spec
-    from harness.experiment import servers as machines
     from harness.money import repricing
     from harness.planning import plan as planning
     from harness.planning import plan_text
@@ -37,13 +36,13 @@ def plan(
         print(json.dumps(repriced.to_plain(), indent=2)) if as_json else repricing.show(repriced, Console())
         return
     chosen = matrix.select(matrix.expand(wanted), only)
-    specs = machines.load(servers, wanted, experiment.parent)
-    cells = matrix.in_order(chosen, machines.hosted_names(specs))[:limit]
     looked = preflight.look(
         wanted, experiment_dir=experiment.parent, servers_file=servers, results=results, snapshots=snapshots
     )
-    where = planning.Where(experiment.parent, results, snapshots)
-    forecast = planning.make(wanted, cells, specs, where, looked.checks, windows=looked.windows)
+    resolved = looked.readable()
+    cells = matrix.in_order(chosen, resolved.hosted)[:limit]
+    where = planning.Where(results, snapshots)
+    forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows)
     if as_json:
         print(json.dumps(forecast.to_plain(), indent=2))
     else:

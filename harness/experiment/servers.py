@@ -154,13 +154,19 @@ class ServerSpec:
 
 
 def load(
-    path: Path | None, experiment: Experiment, experiment_dir: Path | None = None, models: Iterable[str] | None = None
+    path: Path | None,
+    experiment: Experiment,
+    experiment_dir: Path | None = None,
+    models: Iterable[str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, ServerSpec]:
     """Every server that these models of the experiment need, by name; default: the models that it asks.
 
     `path` is --servers; else servers.yaml in `experiment_dir` (the experiment's), else the environment's defaults.
+    `environment`: as `read_environment` returns it, if that was read before.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
-    env = read_environment(experiment_dir)
+    env = read_environment(experiment_dir) if environment is None else environment
     parts = declared(path, experiment_dir)
     for provider in PROVIDERS.values():
         if not provider.needs_url and provider.name not in parts:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import agents
 from domain.models import family_of
 from harness.cells import Cell
-from harness.checking import preflight
-from harness.checking.checks import Check, archive_folder, warn
+from harness.checking.checks import Check, warn
+from harness.checking.resolved import ResolvedRun
 from harness.experiment import lineups, replay_cells
 from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.servers import ServerSpec
@@ -146,7 +146,6 @@ def _verdict(cell: Cell, replayed_call: PlannedCall) -> PlannedCall:
 class Where:
     """The folders that a plan reads."""
 
-    experiment_dir: Path | None = None
     results: str = "results"
     snapshots: Path = Path("snapshots")
 
@@ -221,9 +220,8 @@ class Plan:
 
 
 def make(
-    experiment: Experiment,
+    resolved: ResolvedRun,
     cells: Sequence[Cell],
-    servers: Mapping[str, ServerSpec],
     where: Where,
     checks: tuple[Check, ...] = (),
     left: frozenset[str] | None = None,
@@ -236,14 +234,14 @@ def make(
     Freezes a few cases where that needs no network."""
     from harness.planning import provable
 
-    results = open_folder(where.results)
+    experiment, results = resolved.experiment, open_folder(where.results)
     reused = experience.reused_results(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
     waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
-    table, learnt = preflight.price_table(experiment, where.experiment_dir), experience.read(results)
-    renderer = _renderer(experiment, cells, where)
+    learnt = experience.read(results)
+    renderer = _renderer(resolved, cells, where)
     parts = _parts(experiment, cells, waiting, renderer, learnt)
     later = replay_parts(experiment, cells, renderer, learnt)
-    forecaster = Forecaster(servers, table, learnt)
+    forecaster = Forecaster(resolved.servers, resolved.prices, learnt)
     arms, again = ({part.arm: forecaster.arm(part) for part in some} for some in (parts, later))
     every = [*arms.values(), *again.values()]
     cost = forecast.total([arm.cost_draws for arm in every])
@@ -260,7 +258,7 @@ def make(
         total_api_cost=forecast.interval(api),
         total_time=forecast.interval(_time(forecaster, parts) + _time(forecaster, later)),
         again=again,
-        servers=servers,
+        servers=resolved.servers,
         exchanged=lineups.swapped_roles(experiment.arms or {}),
         caps=caps_of_budget(experiment.budget, arms, api),
         counted=counted,
@@ -268,17 +266,15 @@ def make(
         detectable=detectable,
         undetectable=undetectable,
         runs_learnt_from=learnt.runs,
-        price_version=table.version,
+        price_version=resolved.prices.version,
         checks=(*checks, *_too_long(parts, windows or {})),
         unknown_models=_unknown_models([*parts, *later]),
         model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
     )
 
 
-def _renderer(experiment: Experiment, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
-    archive = experiment.data.archive
-    archive = str(archive_folder(archive, where.experiment_dir)) if archive and "://" not in archive else archive
-    frozen = rendering.snapshots(cells, where.snapshots, archive) if any(cell.lineup for cell in cells) else []
+def _renderer(resolved: ResolvedRun, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
+    frozen = rendering.snapshots(cells, where.snapshots, resolved.archive) if any(cell.lineup for cell in cells) else []
     return rendering.Renderer(frozen)
 
 
@@ -307,10 +303,10 @@ def _unknown_models(parts: Sequence[forecast.CostPart]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if family_of(name) is None))
 
 
-def context_checks(experiment: Experiment, cells: Sequence[Cell], where: Where, windows: Mapping[str, int]) -> list[Check]:
+def context_checks(resolved: ResolvedRun, cells: Sequence[Cell], where: Where, windows: Mapping[str, int]) -> list[Check]:
     """The warnings of a plan about prompts that do not fit, without the plan."""
-    renderer, learnt = _renderer(experiment, cells, where), experience.read(open_folder(where.results))
-    return list(_too_long(_parts(experiment, cells, cells, renderer, learnt), windows))
+    renderer, learnt = _renderer(resolved, cells, where), experience.read(open_folder(where.results))
+    return list(_too_long(_parts(resolved.experiment, cells, cells, renderer, learnt), windows))
 
 
 def _too_long(parts: Sequence[forecast.CostPart], windows: Mapping[str, int]) -> Iterator[Check]:

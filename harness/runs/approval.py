@@ -18,25 +18,23 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cells import Cell
+    from harness.checking.resolved import ResolvedRun
     from harness.experiment.servers import ServerSpec
-    from harness.experiment.spec import Experiment
     from harness.runs.session import RunOptions, RunPlan
     from harness.storage.run_folder import RunFolder
 
 
 def show_plan(
-    experiment: Experiment,
+    resolved: ResolvedRun,
     cells: Sequence[Cell],
     options: RunOptions,
     console: Console,
-    specs: Mapping[str, ServerSpec],
     *,
     left: Iterable[Cell] | None = None,
 ) -> planning.Plan:
     """Print the forecast of these cells; `left`: those that still have to run."""
     keys = None if left is None else frozenset(cell.cell_key for cell in left)
-    where = planning.Where(options.experiment_dir, options.results, options.snapshots)
-    plan = planning.make(experiment, cells, specs, where, left=keys)
+    plan = planning.make(resolved, cells, planning.Where(options.results, options.snapshots), left=keys)
     plan_text.show(plan, console)
     return plan
 
@@ -53,7 +51,7 @@ def keep_plan(run: RunFolder, plan: planning.Plan) -> None:
 
 def ask_before_spending(plan: RunPlan, cells: Iterable[Cell], console: Console) -> None:
     """Ask before calls to hosted models. Raises Stopped on no, InvalidInput without terminal and budget."""
-    paid = [cell for cell in cells if matrix.asks_hosted(cell, plan.checked.hosted)]
+    paid = [cell for cell in cells if matrix.asks_hosted(cell, plan.resolved.hosted)]
     if not paid or plan.options.yes:
         return
     cap = plan.experiment.budget.run_usd

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import agents
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.experiment.spec import Experiment
     from harness.runs.display import Display
+    from harness.runs.session import RunPlan
     from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
     from reports.answer.gates import Gate
@@ -33,56 +32,36 @@ PARTIAL = "partial"
 PAGE = "report.html"
 
 
-@dataclass(frozen=True)
-class FinishOptions:
-    """Where outcome prices and forecasts are kept."""
-
-    shared: Path
-    command: str
-    """What the user entered, shown when the run stops early."""
-    archive: str | None = None
-    results: str | None = None
-    """Folder with the calibration of forecasts."""
-
-
-def finish(
-    run: RunFolder,
-    experiment: Experiment,
-    matrix: Sequence[Cell],
-    outcome: RunOutcome,
-    display: Display,
-    options: FinishOptions,
-) -> int:
+def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     """Derive tables, outcomes and page; check the gates; returns the exit code of `run`."""
+    run = plan.run
     run.store.sweep()
     run.store.compact()
     receipts = list(run.store.receipts().values())
-    state = _state(receipts, matrix, outcome)
-    _write_state(run, experiment, state)
-    if options.results is not None:
-        settling.settle(open_folder(options.results), run.store.folder, run.run_id)
+    state = _state(receipts, plan.matrix, outcome)
+    _write_state(run, plan.experiment, state)
+    settling.settle(open_folder(plan.options.results), run.store.folder, run.run_id)
     gates: list[Gate] = []
     address = None
     if receipts:
-        _outcomes(run, experiment, matrix, display, options)
+        _outcomes(plan, display)
         gates, address = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
     display.summary(receipts, run.run_id)
-    _report(receipts, state, outcome, gates, address, display, options.command)
+    _report(receipts, state, outcome, gates, address, display, plan.options.command)
     return _exit_code(state, gates)
 
 
-def finish_again(
-    run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], display: Display, options: FinishOptions
-) -> int:
+def finish_again(plan: RunPlan, display: Display) -> int:
     """Report a run in which nothing is left to do; tables, outcomes and page are made again only if they are outdated."""
-    if not _is_current(run, experiment):
-        return finish(run, experiment, matrix, RunOutcome.nothing(), display, options)
+    run = plan.run
+    if not _is_current(run, plan.experiment):
+        return finish(plan, RunOutcome.nothing(), display)
     receipts = list(run.store.receipts().values())
     gates = _page(run).gates
     display.summary(receipts, run.run_id)
-    _report(receipts, DONE, RunOutcome.nothing(), gates, f"{run.store.folder.url}/{PAGE}", display, options.command)
+    _report(receipts, DONE, RunOutcome.nothing(), gates, f"{run.store.folder.url}/{PAGE}", display, plan.options.command)
     return _exit_code(DONE, gates)
 
 
@@ -144,10 +123,10 @@ def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:
     run.store.write_manifest(manifest | {"finished_at": dt.datetime.now(dt.UTC).isoformat()})
 
 
-def _outcomes(run: RunFolder, experiment: Experiment, matrix: Sequence[Cell], display: Display, options: FinishOptions) -> None:
-    terms = experiment.outcomes
+def _outcomes(plan: RunPlan, display: Display) -> None:
+    terms, folder = plan.experiment.outcomes, plan.run.store.folder
     try:
-        write_outcomes(matrix, run.store.folder, terms.horizons, terms.benchmark, options.shared, options.archive)
+        write_outcomes(plan.matrix, folder, terms.horizons, terms.benchmark, plan.options.snapshots, plan.resolved.archive)
     except agents.SnapshotError as error:
         display.say(f"no outcomes yet: {error}; run the same command again to ask for them")
 

@@ -31,7 +31,8 @@ HISTORY_TOKENS = 200
 
 def play(options: RunOptions, console: Console) -> int:
     """Run the rehearsal, then show the plan with what it measured; returns the rehearsal's exit code."""
-    from harness.experiment import matrix, servers
+    from harness.checking.resolved import resolve
+    from harness.experiment import matrix
     from harness.runs import approval
     from harness.runs import run as engine
 
@@ -41,9 +42,9 @@ def play(options: RunOptions, console: Console) -> int:
         changes: dict[str, Any] = {"only": None, "limit": None, "budget": None, "archive": None, "servers": None}
         code = engine.run(replace(options, path=path, yes=True, **changes), console)
     if code == 0:
-        specs = servers.load(options.servers, experiment, options.experiment_dir)
-        cells = matrix.in_order(matrix.expand(experiment), servers.hosted_names(specs))
-        approval.show_plan(experiment, matrix.select(cells, options.only, options.limit), options, console, specs)
+        resolved = resolve(experiment, options.experiment_dir, options.servers)
+        cells = matrix.in_order(matrix.expand(experiment), resolved.hosted)
+        approval.show_plan(resolved, matrix.select(cells, options.only, options.limit), options, console)
     return code
 
 

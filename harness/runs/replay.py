@@ -15,6 +15,7 @@ import yaml
 from harness import earlier_ids
 from harness.checking import preflight
 from harness.checking.models_check import KnownModel
+from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
 from harness.experiment import matrix, models_file, replay_cells, servers, spec, terms
 from harness.experiment.lineups import Arm
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.experiment.lineups import ModelPart
     from harness.experiment.servers import ServerPart
+    from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
 
 
@@ -122,8 +124,8 @@ def _play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, c
     plan, stages = _plan(recorded_run, wish, options, display)
     if recorded_run.added:
         recorded_run.run.store.folder.write("experiment.yaml", recorded_run.experiment.to_yaml().encode())
-    _reopen(plan)
-    left = unfinished_cells(plan, {cell.cell_id: cell for cell in plan.matrix})
+    ended = _reopen(plan)
+    left = unfinished_cells({cell.cell_id: cell for cell in plan.matrix}, ended)
     arms = ", ".join(f"{arm}: {count} cells" for arm, count in replay_cells.per_arm(plan.matrix).items())
     display.say(f"replay {arms or 'of nothing new'}; {len(left)} to do")
     if left:
@@ -149,12 +151,16 @@ def _servers(recorded_run: RecordedRun, options: RunOptions) -> Iterator[RunOpti
         yield replace(options, servers=merged)
 
 
-def _reopen(plan: RunPlan) -> None:
-    """Reopen replays that were cut short by the budget: it may be higher now, and answered calls stay paid."""
-    receipts = plan.run.store.receipts()
+def _reopen(plan: RunPlan) -> dict[str, Row]:
+    """Reopen replays that were cut short by the budget: it may be higher now, and answered calls stay paid.
+
+    Returns the receipts that are left."""
+    ended = plan.run.store.receipts()
     for cell in plan.matrix:
-        if (receipt := receipts.get(cell.cell_id)) and receipt["status"] == "over_budget":
+        if cell.cell_id in ended and ended[cell.cell_id]["status"] == "over_budget":
             plan.run.store.reopen(cell.cell_id)
+            del ended[cell.cell_id]
+    return ended
 
 
 def _work(plan: RunPlan, stages: Sequence[Sequence[Cell]], options: RunOptions, display: Display) -> bool:
@@ -163,12 +169,13 @@ def _work(plan: RunPlan, stages: Sequence[Sequence[Cell]], options: RunOptions, 
         workers = start_workers(plan, url, stack)
         for stage in stages:
             cells = {cell.cell_id: cell for cell in stage if _is_possible(plan, cell)}
-            left = unfinished_cells(plan, cells)
+            ended = plan.run.store.receipts()
+            left = unfinished_cells(cells, ended)
             earlier_runs = [] if plan.options.fresh or not left else reuse.earlier_runs(plan.options.results, plan.run)
             reuse.take_answers(client, plan.run.run_id, earlier_runs, left)
             if reused := reuse.take_replays(client, plan.run, earlier_runs, left):
                 display.say(f"reused from earlier runs: {reused} calls")
-            outcome = run_cells(plan, cells, left, url, client, display, workers) if left else None
+            outcome = run_cells(plan, cells, ended, url, client, display, workers) if left else None
             if outcome and outcome.not_run:
                 display.say(f"{outcome.not_run} cells were not run because the budget is used up: raise it (--budget USD)")
             if outcome and (outcome.stopped or outcome.not_run):
@@ -196,12 +203,13 @@ def _plan(
         display.say(f"no noise floor: a model of {wish.source!r} was shut down by its vendor and cannot be asked again")
         wish = replace(wish, floor=0)
     asking = _asking(recorded_run.experiment, wish, options)
-    checked = _checked(asking, options) if asking.arms else preflight.Preflight(())
-    checked.require()
-    replays = _settled(recorded_run.run, replay_cells.replays_of(recorded_run.experiment, wish, sources, checked.digests))
-    judgements = _settled(recorded_run.run, replay_cells.judgements_of(recorded_run.experiment, wish, replays, checked.digests))
+    resolved = _resolve(asking, options) if asking.arms else ResolvedRun(asking, options.experiment_dir)
+    replays = _settled(recorded_run.run, replay_cells.replays_of(recorded_run.experiment, wish, sources, resolved.digests))
+    judgements = _settled(
+        recorded_run.run, replay_cells.judgements_of(recorded_run.experiment, wish, replays, resolved.digests)
+    )
     cells = [*replays, *judgements]
-    return RunPlan(options, asking, cells, cells, checked, recorded_run.run), (replays, judgements)
+    return RunPlan(options, replace(resolved, matrix=tuple(cells)), cells, recorded_run.run), (replays, judgements)
 
 
 def _is_gone(experiment: Experiment, arm: str, options: RunOptions) -> bool:
@@ -218,7 +226,7 @@ def _settled(run: RunFolder, cells: Sequence[Cell]) -> list[Cell]:
     return [earlier_ids.settled(cell, manifest, ended) for cell in cells]
 
 
-def _checked(asking: Experiment, options: RunOptions) -> preflight.Preflight:
+def _resolve(asking: Experiment, options: RunOptions) -> ResolvedRun:
     return preflight.look(
         asking,
         experiment_dir=options.experiment_dir,
@@ -227,7 +235,7 @@ def _checked(asking: Experiment, options: RunOptions) -> preflight.Preflight:
         broker=options.broker,
         freezes=False,
         now=options.clock(),
-    )
+    ).require()
 
 
 def _asking(experiment: Experiment, wish: ReplayRequest, options: RunOptions) -> Experiment:

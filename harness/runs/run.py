@@ -7,13 +7,14 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import agents
 from harness import version_0_1_0
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
-from harness.experiment import matrix, servers, spec
+from harness.experiment import matrix, spec
 from harness.runs import approval, finish, reuse
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -25,6 +26,8 @@ from harness.storage.folder import Folder, open_folder
 if TYPE_CHECKING:
     from redis import Redis
     from rich.console import Console
+
+    from harness.storage.rows import Row
 
 
 def run(options: RunOptions, console: Console, followed_since: dt.datetime | None = None) -> int:
@@ -39,35 +42,36 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
     display.say(_headline(plan))
     for sentence in _changed_servers(plan):
         display.say(sentence)
-    for warning in plan.checked.shutdown_warnings:
+    for warning in plan.resolved.shutdown_warnings:
         display.say(f"{warning.found} ({warning.fix})")
     if _is_finished(plan):
         display.say("nothing left to do: every cell has ended")
-        return finish.finish_again(plan.run, plan.experiment, plan.matrix, display, _closing_options(plan))
+        return finish.finish_again(plan, display)
     with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = _freeze(plan, display)
-        _take_over(plan, cells, client, display)
-        left = unfinished_cells(plan, cells)
-        if not left:
+        ended = _take_over(plan, cells, client, display)
+        left = unfinished_cells(cells, ended)
+        if left:
+            forecast = approval.show_plan(plan.resolved, plan.chosen, options, console, left=left.values())
+            approval.keep_plan(plan.run, forecast)
+            ask_before_spending(plan, left.values(), console)
+            workers = workers or start_workers(plan, url, stack)
+            _write_start(plan, client, cells.values())
+            outcome = run_cells(plan, cells, ended, url, client, display, workers)
+        else:
             if plan.run.is_new:
                 _write_start(plan, client, cells.values())
             display.say("nothing left to do: every cell has ended")
-            return finish.finish(plan.run, plan.experiment, plan.matrix, RunOutcome.nothing(), display, _closing_options(plan))
-        shown = approval.show_plan(plan.experiment, plan.chosen, options, console, plan.checked.servers, left=left.values())
-        approval.keep_plan(plan.run, shown)
-        ask_before_spending(plan, left.values(), console)
-        workers = workers or start_workers(plan, url, stack)
-        _write_start(plan, client, cells.values())
-        outcome = run_cells(plan, cells, left, url, client, display, workers)
-    return finish.finish(plan.run, plan.experiment, plan.matrix, outcome, display, _closing_options(plan))
+            outcome = RunOutcome.nothing()
+    return finish.finish(plan, outcome, display)
 
 
 def _plan(options: RunOptions) -> RunPlan:
     experiment = spec.load(options.path, options.overrides)
     cells = matrix.expand(experiment)
     chosen = matrix.select(cells, options.only)
-    checked = preflight.look(
+    resolved = preflight.look(
         experiment,
         experiment_dir=options.experiment_dir,
         servers_file=options.servers,
@@ -75,13 +79,12 @@ def _plan(options: RunOptions) -> RunPlan:
         broker=options.broker,
         snapshots=options.snapshots,
         now=options.clock(),
-    )
-    checked.require()
-    cells, chosen = (matrix.in_order(some, checked.hosted) for some in (cells, chosen))
-    run = run_folder.resolve(_results(options), experiment.name, cells, checked.digests, fresh=options.fresh)
+    ).require()
+    cells, chosen = (matrix.in_order(some, resolved.hosted) for some in (cells, chosen))
+    run = run_folder.resolve(_results(options), experiment.name, cells, resolved.digests, fresh=options.fresh)
     if run.made_by_0_1_0:
         cells, chosen = version_0_1_0.renamed(cells), version_0_1_0.renamed(chosen)
-    return RunPlan(options, experiment, cells, chosen[: options.limit], checked, run)
+    return RunPlan(options, replace(resolved, matrix=tuple(cells)), chosen[: options.limit], run)
 
 
 def _results(options: RunOptions) -> Folder:
@@ -94,10 +97,9 @@ def _freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
     new = [cell for cell in plan.chosen if cell.case_id not in names]
     if new:
         display.say(f"freezing {len({cell.case_id for cell in new})} cases")
-        contact = servers.read_environment(plan.options.path).get("SEC_CONTACT")
-        store = plan.run.store.folder
-        names |= snapshots.freeze_cells(new, store, plan.options.snapshots, plan.archive, contact=contact)
-    frozen = [cell.frozen(names[cell.case_id], plan.checked.digests) for cell in plan.chosen]
+        store, resolved = plan.run.store.folder, plan.resolved
+        names |= snapshots.freeze_cells(new, store, plan.options.snapshots, resolved.archive, contact=resolved.contact)
+    frozen = [cell.frozen(names[cell.case_id], plan.resolved.digests) for cell in plan.chosen]
     return {cell.cell_id: cell for cell in frozen}
 
 
@@ -108,23 +110,33 @@ def _frozen_before(plan: RunPlan) -> dict[str, str]:
     return {case_id: name for case_id, name in recorded.items() if f"{name}.json" in existing}
 
 
-def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> None:
-    """Reuse results of earlier runs in a new one; reopen cells cut short by a budget that is now higher."""
-    store = plan.run.store
+def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> dict[str, Row]:
+    """Reuse results of earlier runs in a new one, or reopen cells cut short by a budget that is now higher; returns the
+    receipts of the run."""
     if plan.run.is_new:
-        earlier_runs = [] if plan.options.fresh else reuse.earlier_runs(plan.options.results, plan.run)
-        receipts = reuse.take_receipts(store, earlier_runs, cells)
-        shared = plan.options.broker is not None
-        ended = store.receipts().keys()
-        missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
-        calls = reuse.take_journals(client, plan.run.run_id, earlier_runs, missing, shared=shared)
-        calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing)
-        if receipts or calls:
-            display.say(f"reused from earlier runs: {receipts} ended cells, {calls} answers to other cells")
-    elif _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
-        for cell_id, receipt in store.receipts().items():
-            if cell_id in cells and receipt["status"] == "over_budget":
-                store.reopen(cell_id)
+        return _reuse(plan, cells, client, display)
+    store = plan.run.store
+    ended = store.receipts()
+    if _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
+        for cell_id in [name for name in cells if name in ended and ended[name]["status"] == "over_budget"]:
+            store.reopen(cell_id)
+            del ended[cell_id]
+    return ended
+
+
+def _reuse(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> dict[str, Row]:
+    """Reuse results of earlier runs in a new one; returns the receipts that it has from them."""
+    store = plan.run.store
+    earlier_runs = [] if plan.options.fresh else reuse.earlier_runs(plan.options.results, plan.run)
+    receipts = reuse.take_receipts(store, earlier_runs, cells)
+    ended = store.receipts()
+    missing = unfinished_cells(cells, ended)
+    shared = plan.options.broker is not None
+    calls = reuse.take_journals(client, plan.run.run_id, earlier_runs, missing, shared=shared)
+    calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing)
+    if receipts or calls:
+        display.say(f"reused from earlier runs: {receipts} ended cells, {calls} answers to other cells")
+    return ended
 
 
 def _is_raised(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -146,7 +158,7 @@ def _is_finished(plan: RunPlan) -> bool:
     names, receipts = _frozen_before(plan), plan.run.store.receipts()
     ended = {cell_id for cell_id, receipt in receipts.items() if receipt["status"] != "over_budget"}
     return all(
-        cell.case_id in names and cell.frozen(names[cell.case_id], plan.checked.digests).cell_id in ended
+        cell.case_id in names and cell.frozen(names[cell.case_id], plan.resolved.digests).cell_id in ended
         for cell in plan.chosen
     )
 
@@ -159,26 +171,25 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")
-    prices = preflight.price_table(plan.experiment, plan.options.experiment_dir)
     fields = {
         "run_id": plan.run.run_id,
         "experiment": plan.run.experiment,
         "identity": old.get("identity") if old else IDENTITY,
-        "asked": run_folder.asked_of(plan.matrix, plan.checked.digests),
+        "asked": run_folder.asked_of(plan.matrix, plan.resolved.digests),
         "state": "running",
         "command": re.sub(r"://[^/@\s]+@", "://...@", plan.options.command),
         "fresh": old.get("fresh", False) if old else plan.options.fresh,
         "cells": len(plan.matrix),
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
-        "digests": plan.checked.digests,
+        "digests": plan.resolved.digests,
         "server_versions": _server_versions(plan, old),
         "snapshots": (old.get("snapshots") or {}) | {cell.case_id: cell.snapshot_sha256 for cell in cells},
         "roles": agents.role_records(),
         "prompt_fingerprints": sorted({cell.fingerprint for cell in plan.matrix}),
         "budget": plan.experiment.resolved().get("budget"),
-        "shutdowns": plan.checked.shutdowns,
-        "prices": prices.manifest(),
-        "hardware": approval.local_hardware(plan.checked.servers),
+        "shutdowns": plan.resolved.shutdowns,
+        "prices": plan.resolved.prices.manifest(),
+        "hardware": approval.local_hardware(plan.resolved.servers),
         "broker": "private" if plan.options.broker is None else "shared",
         "redis_folder": None if plan.options.broker else str(reuse.redis_folder(plan.run)),
         "started_at": old.get("started_at") or now,
@@ -191,7 +202,7 @@ def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
 def _changed_servers(plan: RunPlan) -> Iterator[str]:
     """Servers whose version is another one than that of the run's earlier cells."""
     recorded = plan.run.store.manifest().get("server_versions") or {}
-    for server, version in plan.checked.versions.items():
+    for server, version in plan.resolved.versions.items():
         earlier = ", ".join(other for other in recorded.get(server, []) if other != version)
         if earlier:
             yield (
@@ -203,7 +214,7 @@ def _changed_servers(plan: RunPlan) -> Iterator[str]:
 def _server_versions(plan: RunPlan, manifest: Mapping[str, Any]) -> dict[str, list[str]]:
     """server -> every version that answered for this run, the oldest first."""
     versions: dict[str, list[str]] = {name: list(seen) for name, seen in (manifest.get("server_versions") or {}).items()}
-    for server, version in plan.checked.versions.items():
+    for server, version in plan.resolved.versions.items():
         versions[server] = [*versions.get(server, []), *([version] if version not in versions.get(server, []) else [])]
     return versions
 
@@ -213,9 +224,3 @@ def _headline(plan: RunPlan) -> str:
     part = "" if len(plan.chosen) == len(plan.matrix) else f", {len(plan.chosen)} of them now"
     verb = "new run" if plan.run.is_new else "continuing"
     return f"{verb} {plan.run.experiment}/{plan.run.run_id}: {len(plan.matrix)} cells, {arms} arms{part}"
-
-
-def _closing_options(plan: RunPlan) -> finish.FinishOptions:
-    return finish.FinishOptions(
-        shared=plan.options.snapshots, archive=plan.archive, results=plan.options.results, command=plan.options.command
-    )

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.checking import preflight
-from harness.checking.checks import archive_address
 from harness.experiment import spec
 from harness.experiment.matrix import pool_of
 from harness.queue import control, in_flight, registry
@@ -25,10 +23,11 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from harness.cells import Cell
-    from harness.checking.preflight import Preflight
+    from harness.checking.resolved import ResolvedRun
     from harness.experiment.spec import Experiment
     from harness.runs.display import Display
     from harness.runs.progress import RunOutcome
+    from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
 
 
@@ -68,18 +67,19 @@ class RunPlan:
     """What a session runs, before anything is frozen or sent."""
 
     options: RunOptions
-    experiment: Experiment
-    matrix: Sequence[Cell]
-    """Every cell of the experiment."""
+    resolved: ResolvedRun
     chosen: Sequence[Cell]
-    """Those selected by --only and --limit."""
-    checked: Preflight
+    """The cells selected by --only and --limit."""
     run: RunFolder
 
     @property
-    def archive(self) -> str | None:
-        archive = self.experiment.data.archive
-        return archive_address(archive, self.options.experiment_dir) if archive else None
+    def experiment(self) -> Experiment:
+        return self.resolved.experiment
+
+    @property
+    def matrix(self) -> tuple[Cell, ...]:
+        """Every cell of the experiment."""
+        return self.resolved.matrix
 
 
 @contextlib.contextmanager
@@ -99,22 +99,21 @@ def connect(url: str) -> Redis:
     return Redis.from_url(url)
 
 
-def unfinished_cells(plan: RunPlan, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+def unfinished_cells(cells: Mapping[str, Cell], ended: Mapping[str, Row]) -> dict[str, Cell]:
     """The cells without a receipt, in order."""
-    ended = plan.run.store.receipts()
     return {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
 
 
 def run_cells(
     plan: RunPlan,
     cells: Mapping[str, Cell],
-    left: Mapping[str, Cell],
+    ended: Mapping[str, Row],
     url: str,
     client: Redis,
     display: Display,
     workers: LocalWorkers | None,
 ) -> RunOutcome:
-    """Run the cells in `left`; returns when all have ended or the run is stopped."""
+    """Run the cells that have no receipt among `ended`; returns when all have ended or the run is stopped."""
     from redis import RedisError
 
     from harness.queue.broker import make_broker
@@ -122,10 +121,9 @@ def run_cells(
     from harness.runs.follow import Follower
 
     info = _info(plan)
-    ended = plan.run.store.receipts()
     wanted = Counter(cell.arm for cell in cells.values())
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells], info.run_id)
-    feed = Feed(make_broker(url), info, left)
+    feed = Feed(make_broker(url), info, unfinished_cells(cells, ended))
     feed.clear_queues()
     control.clear_events(client, info.run_id)
     in_flight.reset(client, info.run_id, no_worker_lives=plan.options.broker is None)
@@ -152,7 +150,7 @@ def _worker_arguments(plan: RunPlan, url: str) -> list[str]:
     arguments = {
         "--broker": url,
         "--results": plan.options.results,
-        "--queues": ",".join(sorted({pool_of(cell, plan.checked.hosted) for cell in plan.chosen})),
+        "--queues": ",".join(sorted({pool_of(cell, plan.resolved.hosted) for cell in plan.chosen})),
         "--local-concurrency": str(_local_cells(plan)),
         "--processes": str(plan.options.workers or 1),
         "--run": plan.run.run_id,
@@ -165,20 +163,19 @@ def _worker_arguments(plan: RunPlan, url: str) -> list[str]:
 def _local_cells(plan: RunPlan) -> int:
     """One cell more than the self-hosted servers answer at a time: no slot waits for a cell, and few prompts push each other
     out of a server's cache."""
-    return 1 + sum(spec.slots for spec in plan.checked.servers.values() if not spec.is_hosted)
+    return 1 + sum(spec.slots for spec in plan.resolved.servers.values() if not spec.is_hosted)
 
 
 def _info(plan: RunPlan) -> RunInfo:
     pipelines = registry.pipelines_of(plan.matrix)
-    prices = preflight.price_table(plan.experiment, plan.options.experiment_dir)
     return RunInfo(
         run_id=plan.run.run_id,
         experiment=plan.run.experiment,
         terms=plan.experiment.resolved(),
         pipelines=pipelines,
-        prices=prices.to_plain(),
+        prices=plan.resolved.prices.to_plain(),
         code=registry.code_of(pipelines),
         experiment_dir=str(plan.options.experiment_dir),
-        hosted=tuple(sorted(plan.checked.hosted)),
-        pools=tuple(sorted({pool_of(cell, plan.checked.hosted) for cell in plan.matrix})),
+        hosted=tuple(sorted(plan.resolved.hosted)),
+        pools=tuple(sorted({pool_of(cell, plan.resolved.hosted) for cell in plan.matrix})),
     )

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from agents import Model
 from harness.cells import Cell
-from harness.experiment import matrix, servers, spec
+from harness.checking.resolved import resolve
+from harness.experiment import matrix, spec
 from harness.money.pricing import PriceTable
 from harness.planning import experience, forecast, plan_text, rendering, settling, workload
 from harness.planning import plan as planning
@@ -50,11 +51,12 @@ class Case:
         (folder / "x.yaml").write_text(text)
         self.experiment = spec.load(folder / "x.yaml")
         self.cells = matrix.expand(self.experiment, NOW)
-        self.servers = servers.load(None, self.experiment, folder)
+        self.resolved = resolve(self.experiment, folder)
+        self.servers = self.resolved.servers
 
     def plan(self, cells: list[Cell] | None = None) -> planning.Plan:
-        where = planning.Where(self.folder, str(self.folder / "results"), self.folder / "snapshots")
-        return planning.make(self.experiment, self.cells if cells is None else cells, self.servers, where)
+        where = planning.Where(str(self.folder / "results"), self.folder / "snapshots")
+        return planning.make(self.resolved, self.cells if cells is None else cells, where)
 
     def workload(self, arm: str, learnt: Experience | None = None) -> workload.Workload:
         cells = [cell for cell in self.cells if cell.arm == arm]
