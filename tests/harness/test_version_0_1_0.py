@@ -93,7 +93,7 @@ def test_another_service_tier_uses_what_was_recorded(old: Lab) -> None:
     del plain["replay"], plain["judge"]
     (old.folder / "finished.yaml").write_text(yaml.safe_dump(plain))
     said = old.harness("run", "finished.yaml", "--yes")
-    assert "reused from earlier runs: 0 ended cells, 124 calls" in said
+    assert "reused from earlier runs: 0 ended cells, 124 answers to other cells" in said
     assert old.paid()["calls"] == CELLS_OF_UNFINISHED * CALLS_PER_CELL - JOURNALLED
 
 
