@@ -87,5 +87,5 @@ def test_a_server_that_is_no_ollama_is_one_clear_error(
     handler, url = registry
     handler.lines, handler.status = [answer], 404
 
-    with pytest.raises(InvalidInput, match=r"no JSON|HTTP 404"):
+    with pytest.raises(InvalidInput, match=r"with JSON|HTTP 404"):
         CliRunner().invoke(build(), _files(tmp_path, url), catch_exceptions=False)
