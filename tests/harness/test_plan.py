@@ -360,3 +360,27 @@ def test_a_declared_replay_its_noise_floor_and_its_judges_are_in_the_plan(case: 
     assert ("then", "replays and judges as declared: 5 cells, at most 84 calls, in every sum below") in list(
         plan_text.lines(made)
     )
+
+
+def test_a_model_that_no_table_knows_is_named_and_only_widens_intervals(tmp_path: Path) -> None:
+    (tmp_path / "servers.yaml").write_text("gateway: {provider: openai_compatible, url: 'https://gateway.example/v1'}\n")
+    (tmp_path / "prices.yaml").write_text("version: test\nprices:\n  - {model: '*', input: 1, output: 4}\n")
+    text = """
+name: planned
+tickers: [AAPL]
+dates: [2011-03-15]
+data: demo
+prices: prices.yaml
+models:
+  known: {provider: openai_compatible, server: gateway, model: llama-3.1-8b}
+  unknown: {provider: openai_compatible, server: gateway, model: mystery-8b}
+"""
+    plan = Case(tmp_path, text).plan()
+    known, unknown = (plan.arms[name].cost for name in ("known", "unknown"))
+
+    assert plan.unknown_models == ("mystery-8b",)
+    assert "unknown mystery-8b" in said(plan)
+    assert known.low and known.mid and known.high
+    assert unknown.low and unknown.high
+    assert unknown.high / unknown.low > 1.2 * known.high / known.low
+    assert unknown.mid == pytest.approx(known.mid, rel=0.1)
