@@ -77,7 +77,7 @@ def test_a_worker_of_other_prompts_refuses_the_run_and_says_why(lab: Lab, redis_
     too_late = threading.Timer(PATIENCE_S, worker.kill)
     too_late.start()
     assert worker.stdout is not None
-    said = next((line for line in worker.stdout if "other prompts or another version" in line), "")
+    said = next((line for line in worker.stdout if "another version or other prompts" in line), "")
     too_late.cancel()
 
     assert run.run_id in said
