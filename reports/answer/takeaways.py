@@ -142,8 +142,8 @@ def _quality(judged: list[tuple[MetricRow, Comparison]]) -> tuple[str, str]:
 
 def _open(unsure: list[tuple[MetricRow, Comparison]], judged: list[tuple[MetricRow, Comparison]]) -> str:
     if len(unsure) == len(judged):
-        return f"cannot settle yet whether it is as good ({_count(unsure, judged)} open)"
-    return f"cannot settle yet on {_count(unsure, judged)}" if unsure else ""
+        return f"undecided whether it is as good ({_count(unsure, judged)} open)"
+    return f"undecided on {_count(unsure, judged)}" if unsure else ""
 
 
 def _count(some: list[tuple[MetricRow, Comparison]], every: list[tuple[MetricRow, Comparison]]) -> str:
