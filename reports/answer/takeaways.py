@@ -64,11 +64,16 @@ def _all_costs(findings: Findings, arm_briefs: list[Brief]) -> str:
 def _all_quality(findings: Findings, arm_briefs: list[Brief]) -> str:
     by_word = {word: [brief.arm for brief in arm_briefs if brief.word == word] for word in ("as good", "worse", UNDECIDED)}
     unsure = len(by_word[UNDECIDED])
-    cases = f"{findings.cases:,} {'case does' if findings.cases == 1 else 'cases do'} not settle yet"
+    cases = f"{findings.cases:,} {'case' if findings.cases == 1 else 'cases'}"
+    not_settled = f"{cases} {'does' if findings.cases == 1 else 'do'} not settle yet whether any is as good"
     parts = (
         f"as good within the margins: {_named(by_word['as good'])}" if by_word["as good"] else "",
         f"worse: {_named(by_word['worse'])}" if by_word["worse"] else "",
-        f"{cases} whether any is as good" if unsure == len(arm_briefs) else f"for {unsure} {cases}" if unsure else "",
+        not_settled
+        if unsure == len(arm_briefs)
+        else f"undecided after {cases}: {_named(by_word[UNDECIDED])}"
+        if unsure
+        else "",
     )
     return "; ".join(filter(None, parts)) or "the experiment asks nothing about how good they are"
 

@@ -92,7 +92,7 @@ def test_over_several_arms_one_sentence_answers_with_its_numbers(tmp_path: Path)
 
     assert re.fullmatch(
         r"Both arms cost less per usable decision than a at \$0\.2\d+, by \d+ to \d+ %; "
-        r"worse: bad; for 1 60 cases do not settle yet\.",
+        r"worse: bad; undecided after 60 cases: b\.",
         told,
     )
 
