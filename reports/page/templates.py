@@ -49,14 +49,19 @@ class Assets:
         return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
 
 
+STYLES = {"page": ("base", "report", "evidence"), "case": ("base", "case"), "changes": ("base",)}
+SCRIPTS = {"page": ("base", "page"), "case": ("base", "case"), "changes": ("base",)}
+
+
 @cache
 def assets(name: str) -> Assets:
-    """The style sheet shared by all pages and the script of this one."""
-    folder = HERE / "assets"
-    style = (folder / "page.css").read_text(encoding="utf-8")
-    file = folder / f"{name}.js"
-    script = file.read_text(encoding="utf-8") if file.exists() else ""
-    return Assets(Markup(style), Markup(script))
+    """The style sheets and scripts of one kind of page, joined in this order."""
+    return Assets(_joined(STYLES[name], "css"), _joined(SCRIPTS[name], "js"))
+
+
+def _joined(names: tuple[str, ...], suffix: str) -> Markup:
+    files = [HERE / "assets" / f"{name}.{suffix}" for name in names]
+    return Markup("\n").join(Markup(file.read_text(encoding="utf-8")) for file in files)
 
 
 @cache

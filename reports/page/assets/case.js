@@ -1,6 +1,5 @@
 "use strict";
 (function () {
-  document.documentElement.classList.add("js");
   const CELLS = 2.5e7; // most comparisons of one alignment, about 0.2 s
 
   // A link to a part shown above opens it.

@@ -1,7 +1,5 @@
 "use strict";
 (function () {
-  const root = document.documentElement;
-  root.classList.add("js");
   const $ = (id) => document.getElementById(id);
 
   // Case pages: the folder next to this file is looked up when a reader first reaches for a link.
