@@ -26,6 +26,9 @@ def run(
             "--rehearse", help="Run one case per arm with an embedded tiny model in every role, to test the setup for $0."
         ),
     ] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Show the progress in a browser, on this machine only; it ends as the report.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
@@ -33,11 +36,14 @@ def run(
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
 ) -> None:
     """Run an experiment; the same command continues it."""
+    import contextlib
     import shlex
     import sys
+    from dataclasses import replace
 
     from rich.console import Console
 
+    from harness.runs import open_page as browser
     from harness.runs import replay
     from harness.runs import run as engine
     from harness.runs.exclusive import exclusively
@@ -59,10 +65,14 @@ def run(
         command=shlex.join(["python", "-m", "harness", *(word for word in sys.argv[1:] if word != "--fresh")]),
     )
     console = Console()
-    if rehearse:
-        from harness.runs import rehearsal
+    with contextlib.ExitStack() as stack:
+        if open_page:
+            options = replace(options, page=stack.enter_context(browser.opened(experiment.stem, console)))
+        if rehearse:
+            from harness.runs import rehearsal
 
-        raise typer.Exit(rehearsal.play(options, console))
-    with exclusively(options, console) as followed_since:
-        code = engine.run(options, console, followed_since)
-        raise typer.Exit(code or replay.play_declared(options, console))
+            code = rehearsal.play(options, console)
+        else:
+            with exclusively(options, console) as followed_since:
+                code = engine.run(options, console, followed_since) or replay.play_declared(options, console)
+    raise typer.Exit(code)

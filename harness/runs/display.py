@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from harness.storage.folder import Folder
     from harness.storage.rows import Row
+    from harness.web.live import LivePage
 
 
 PLAIN_EVERY_S = 5.0
@@ -25,11 +27,14 @@ _ALWAYS = frozenset({"ended", "ok", "failed", "calls", "tokens", "paid"})
 
 
 class Display:
-    """Shows progress: a live table on a terminal, else a line every few seconds."""
+    """Shows progress: a live table on a terminal, else a line every few seconds; and on the page of --open."""
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Console, title: str, page: LivePage | None = None) -> None:
         self._console = console
         self._title = title
+        self._web_page = page
+        if page:
+            page.show(title=title)
         self._printed_at = 0.0
         self._last = ""
         self._noted: set[str] = set()
@@ -44,6 +49,7 @@ class Display:
             yield
 
     def show(self, progress: Progress, *, now: bool = False) -> None:
+        self._show_on_web(progress, "finishing" if now else "running")
         if self._live is not None:
             self._live.update(_page(self._title, progress), refresh=now)
             return
@@ -57,6 +63,26 @@ class Display:
     def say(self, sentence: str) -> None:
         """Print a line that stays."""
         self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        if self._web_page:
+            self._web_page.say(sentence)
+
+    def has_report(self, folder: Folder) -> None:
+        """The report is in this folder."""
+        if self._web_page:
+            self._web_page.has_report(folder.read_if_there)
+
+    def _show_on_web(self, progress: Progress, state: str) -> None:
+        if self._web_page:
+            arms = table(progress)
+            line_without_arms, share = line(progress).rpartition(" | ")[0], progress.ended / max(progress.wanted, 1)
+            self._web_page.show(
+                state=state,
+                headings=list(arms.headings),
+                rows={name: list(figures) for name, figures in arms.rows.items()},
+                line=line_without_arms,
+                share=share,
+                notes=list(progress.notes),
+            )
 
     def summary(self, receipts: Sequence[Row], run_id: str) -> None:
         """The ended cells per arm, and what they cost."""

@@ -42,14 +42,13 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     _write_state(run, plan.experiment, state)
     settling.settle(open_folder(plan.options.results), run.store.folder, run.run_id)
     gates: list[Gate] = []
-    address = None
     if receipts:
         _outcomes(plan, display)
-        gates, address = _publish(run)
+        gates = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
     display.summary(receipts, run.run_id)
-    _report(receipts, state, outcome, gates, address, display, plan.options.command)
+    _report(run, receipts, state, outcome, gates, display, plan.options.command)
     return _exit_code(state, gates)
 
 
@@ -61,7 +60,7 @@ def finish_again(plan: RunPlan, display: Display) -> int:
     receipts = list(run.store.receipts().values())
     gates = _page(run).gates
     display.summary(receipts, run.run_id)
-    _report(receipts, DONE, RunOutcome.nothing(), gates, f"{run.store.folder.url}/{PAGE}", display, plan.options.command)
+    _report(run, receipts, DONE, RunOutcome.nothing(), gates, display, plan.options.command)
     return _exit_code(DONE, gates)
 
 
@@ -92,9 +91,8 @@ def report_followed(run: RunFolder, display: Display, command: str) -> int:
     manifest = run.store.manifest()
     state, receipts = str(manifest["state"]), list(run.store.receipts().values())
     outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
-    page = f"{run.store.folder.url}/{PAGE}" if receipts else None
     display.summary(receipts, run.run_id)
-    _report(receipts, state, outcome, [], page, display, command)
+    _report(run, receipts, state, outcome, [], display, command)
     return _exit_code(state, [])
 
 
@@ -131,12 +129,13 @@ def _outcomes(plan: RunPlan, display: Display) -> None:
         display.say(f"no outcomes yet: {error}; run the same command again to ask for them")
 
 
-def _publish(run: RunFolder) -> tuple[list[Gate], str]:
-    """Write the page; returns the gates (none for an unfinished run) and its address, all from the same findings."""
+def _publish(run: RunFolder) -> list[Gate]:
+    """Write the page; returns the gates (none for an unfinished run), from the same findings."""
     from reports.page import render
 
     page = _page(run)
-    return page.gates, render.write_page(page)
+    render.write_page(page)
+    return page.gates
 
 
 def _page(run: RunFolder) -> Page:
@@ -146,11 +145,11 @@ def _page(run: RunFolder) -> Page:
 
 
 def _report(
+    run: RunFolder,
     receipts: Sequence[Row],
     state: str,
     outcome: RunOutcome,
     gates: Sequence[Gate],
-    address: str | None,
     display: Display,
     command: str,
 ) -> None:
@@ -165,8 +164,9 @@ def _report(
         display.say(f"{counts} because the budget is used up: raise it (--budget USD) and run again")
     elif state == PARTIAL:
         display.say("part of the matrix has run; a run without --only and --limit continues it")
-    if address:
-        display.say(f"report: {address}")
+    if receipts:
+        display.say(f"report: {run.store.folder.url}/{PAGE}")
+        display.has_report(run.store.folder)
 
 
 def _exit_code(state: str, gates: Sequence[Gate]) -> int:

@@ -120,7 +120,7 @@ def play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, co
 
 
 def _play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, console: Console) -> int:
-    display = Display(console, f"{recorded_run.run.experiment}/{recorded_run.run.run_id} replay")
+    display = Display(console, f"{recorded_run.run.experiment}/{recorded_run.run.run_id} replay", options.page)
     plan, stages = _plan(recorded_run, wish, options, display)
     if recorded_run.added:
         recorded_run.run.store.folder.write("experiment.yaml", recorded_run.experiment.to_yaml().encode())

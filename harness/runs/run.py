@@ -36,7 +36,7 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
     `followed_since`: another command executed the experiment from then until now; if that was stopped early, so is this.
     """
     plan = _plan(options)
-    display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}")
+    display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}", options.page)
     if followed_since and finish.has_stopped_early(plan.run, followed_since):
         return finish.report_followed(plan.run, display, options.command)
     display.say(_headline(plan))

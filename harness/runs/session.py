@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.runs.progress import RunOutcome
     from harness.storage.rows import Row
     from harness.storage.run_folder import RunFolder
+    from harness.web.live import LivePage
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class RunOptions:
     """What time it is; decides whether a vendor still serves a model."""
     command: str = "python -m harness run EXPERIMENT.yaml"
     """What the user entered, shown when the run stops early."""
+    page: LivePage | None = None
+    """The page of --open."""
 
     @property
     def experiment_dir(self) -> Path:

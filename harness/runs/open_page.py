@@ -1,0 +1,56 @@
+"""`run --open`: the run's page in a browser, from the first step until the report has been read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from harness.web.live import LivePage
+from harness.web.server import serving
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_READ_S = 10.0
+"""Without a terminal nobody can end the page: an open browser gets this long to load the report."""
+_CASES_S = 1.0
+
+
+@contextlib.contextmanager
+def opened(title: str, console: Console) -> Iterator[LivePage]:
+    """Serve the page while the block runs, and open a browser if this machine has a screen."""
+    page = LivePage(title)
+    with serving(page.app()) as url:
+        _say(console, f"progress: {url}/")
+        if _has_screen():
+            import webbrowser
+
+            webbrowser.open(url)
+        yield page
+        page.end("ended")
+        with contextlib.suppress(KeyboardInterrupt):
+            _wait_for_viewers(page, url, console)
+
+
+def _has_screen() -> bool:
+    """Whether a browser would open a window; on other machines Python would start one in the terminal."""
+    named = any(os.environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
+    return named or sys.platform in ("darwin", "win32")
+
+
+def _wait_for_viewers(page: LivePage, url: str, console: Console) -> None:
+    """On a terminal: serve until Ctrl-C. Elsewhere: until an open browser has loaded the report."""
+    if sys.stdin.isatty() and console.is_terminal:
+        _say(console, f"the report is at {url}/report.html until you press Ctrl-C")
+        while True:
+            time.sleep(3600)
+    if page.has_viewer and page.report_was_read.wait(_READ_S):
+        time.sleep(_CASES_S)
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

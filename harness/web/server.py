@@ -1,0 +1,67 @@
+"""Serve an ASGI application from this process: loopback by default, and only to requests that name an allowed host."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_HOSTS = (LOOPBACK, "localhost")
+_START_S = 10.0
+_GRACE_S = 2
+"""Seconds that open requests get when the server stops."""
+
+
+def guarded_app(routes: Sequence[BaseRoute], hosts: Sequence[str] = LOOPBACK_HOSTS) -> Starlette:
+    """An application that answers 400 to any other Host header: a foreign page whose name resolves here gets nothing."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    guard = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    return Starlette(routes=list(routes), middleware=[guard])
+
+
+@contextlib.contextmanager
+def serving(app: ASGIApp, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
+    """Serve from a thread while the block runs; yields the URL. Port 0: any free one. Raises InvalidInput if it is taken."""
+    listener = listen(host, port)
+    server = make_server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
+    thread.start()
+    try:
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(_START_S)
+        listener.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections, so that a client may connect before the server has started. Raises InvalidInput."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        problem = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        raise InvalidInput([Problem("--port", problem, "end the program that uses it, or choose another port")]) from error
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """A uvicorn server without log output of its own; `server.run(sockets=[listen(host, port)])` blocks until a signal."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False
+    )
+    return uvicorn.Server(config)
