@@ -6,11 +6,13 @@ import datetime as dt
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 import agents
+from domain.data_kinds import DATA_KINDS
 from harness.errors import InvalidInput, Problem
-from harness.experiment.terms import ConfigModel, Whole
+from harness.experiment.references import known_sources, refused, require
+from harness.experiment.terms import ConfigModel, Whole, distinct
 
 Ticker = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.^=-]{0,14}$")]
 
@@ -83,6 +85,17 @@ class Data(ConfigModel):
     decision_time: Literal["close", "open"] = "close"
     """When the decision is taken on its date."""
 
+    @field_validator(*DATA_KINDS)
+    @classmethod
+    def _known_source(cls, name: str | None, info: ValidationInfo) -> str | None:
+        return name and require("source", name, known_sources(str(info.field_name)), info)
+
+    @model_validator(mode="after")
+    def _archive_has_a_folder(self, info: ValidationInfo) -> Self:
+        if info.context is not None and not self.archive and "archive" in (getattr(self, kind) for kind in DATA_KINDS):
+            raise refused("the source archive needs a folder", "set data.archive: DIR, or pass --archive DIR")
+        return self
+
 
 def as_repeats(value: Any) -> Any:
     """A plain number is that many repeats of every case."""
@@ -96,7 +109,7 @@ def as_data(value: Any) -> Any:
 
 def as_dates(value: Any) -> Any:
     """A list of days is allowed as well."""
-    return {"days": value} if isinstance(value, list | tuple) else value
+    return {"days": distinct(value)} if isinstance(value, list | tuple) else value
 
 
 SHORTHANDS: dict[str, dict[str, Any]] = {

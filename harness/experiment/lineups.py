@@ -6,20 +6,31 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, field_serializer, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.experiment import references
+from harness.experiment.references import AnalystName, ModelName, ProviderName, RoleName, RoleOrAll, RuleName
 from harness.experiment.terms import ConfigModel, Number, Whole
 
 NOT_PARAMETERS = frozenset({"provider", "model", "server"})
+EVERY_PARAMETER = frozenset().union(*(provider.parameters for provider in PROVIDERS.values()))
 
 
 class ModelPart(ConfigModel):
     """One configured model; all but `server` is part of its identity."""
 
-    provider: str
+    provider: ProviderName
     """Who speaks to it: llamacpp, ollama, openai, or openai_compatible (vLLM, LM Studio, a gateway)."""
     model: str = Field(min_length=1)
     """Name as its server knows it."""
@@ -46,6 +57,16 @@ class ModelPart(ConfigModel):
     seed: Annotated[int, Field(strict=True, ge=0)] | Literal["per_repeat"] | None = None
     """Seed of the sampling; per_repeat gives each repeat its own."""
 
+    @field_validator(*EVERY_PARAMETER)
+    @classmethod
+    def _is_understood(cls, value: Any, info: ValidationInfo) -> Any:
+        understood = PROVIDERS[info.data["provider"]].parameters if "provider" in info.data else EVERY_PARAMETER
+        if info.field_name not in understood:
+            accepted = ", ".join(sorted(understood))
+            what = f"{info.field_name} means nothing to {info.data['provider']}; known: {accepted}"
+            raise references.refused(what, "remove it")
+        return value
+
     def parameters(self) -> dict[str, Any]:
         """The parameters of the file, and defaults that would otherwise differ by model, server or machine."""
         declared = self.model_dump(exclude=set(NOT_PARAMETERS), exclude_none=True)
@@ -55,15 +76,17 @@ class ModelPart(ConfigModel):
 class PipelinePart(ConfigModel):
     """How a case is argued."""
 
-    analysts: tuple[str, ...] = ("market", "sentiment", "news", "fundamentals")
+    analysts: tuple[AnalystName, ...] = ("market", "sentiment", "news", "fundamentals")
     """Analysts that report, side by side."""
     depth: Literal["shallow", "medium", "deep", "single_call"] = "shallow"
     """1, 3 or 5 rounds of both debates, or one prompt without a debate."""
     inputs: Literal["prefetch", "tools"] = "prefetch"
     """Whether the snapshot is part of the prompt, or analysts read it with tools."""
-    budget_tokens: dict[str, Whole] = Field(default_factory=dict)
+    budget_tokens: dict[AnalystName, Whole] = Field(default_factory=dict)
     """analyst -> most tokens of the snapshot that it is shown; a cut is announced in the text."""
-    max_output_tokens: Annotated[dict[str, Whole], BeforeValidator(lambda value: _for_all(value))] = Field(default_factory=dict)
+    max_output_tokens: Annotated[dict[RoleOrAll, Whole], BeforeValidator(lambda value: _for_all(value))] = Field(
+        default_factory=dict
+    )
     """role, or `all` -> cap on one answer; a plain number is for all."""
     history_tokens: Whole = 1500
     """Most tokens of a debate's history that a prompt carries; the tables keep it whole."""
@@ -90,18 +113,39 @@ def _for_all(value: Any) -> Any:
 class Arm(ConfigModel):
     """A named lineup: one model for all roles, deep and quick, role by role, or a rule without any model."""
 
-    all: str | None = None
+    all: ModelName | None = None
     """Model that plays every role which nothing else names."""
-    deep: str | None = None
+    deep: ModelName | None = None
     """Model of the roles that weigh and decide: research_manager and portfolio_manager."""
-    quick: str | None = None
+    quick: ModelName | None = None
     """Model of all other roles."""
-    roles: dict[str, str] = Field(default_factory=dict)
+    roles: dict[RoleName, ModelName] = Field(default_factory=dict)
     """role -> model; roles may also be keys of the arm itself."""
-    rule: str | None = None
+    rule: RuleName | None = None
     """Decide by a rule instead: always_hold, macd, kdj_rsi, zmr or sma."""
     pipeline: PipelinePart | None = None
     """Keys of `pipeline` that are other in this arm."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_are_keys(cls, raw: Any) -> Any:
+        """Roles may be keys of the arm itself."""
+        if not isinstance(raw, dict):
+            return raw
+        direct = {key: raw[key] for key in raw if key in references.known_roles()}
+        rest = {key: value for key, value in raw.items() if key not in direct}
+        return rest | {"roles": direct | dict(rest.get("roles") or {})} if direct else raw
+
+    @model_validator(mode="after")
+    def _somebody_plays_each_role(self) -> Self:
+        named = {key for key in ("all", "deep", "quick") if getattr(self, key)} | set(self.roles)
+        if self.rule and named:
+            raise references.refused("the arm names a rule and models", "keep one of them")
+        if not self.rule and not named:
+            raise references.refused("the arm names no model and no rule", "set all: MODEL, or deep and quick")
+        if named and not ("all" in named or {"deep", "quick"} <= named or set(references.known_roles()) <= named):
+            raise references.refused("the arm leaves roles without a model", "add all: MODEL for the rest")
+        return self
 
     @model_serializer(mode="wrap")
     def _roles_directly(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -117,21 +161,12 @@ class Arm(ConfigModel):
 class Swap(ConfigModel):
     """Expands into arms that exchange one model for another role by role, to find the roles that may go local."""
 
-    from_: str = Field(alias="from")
+    from_: ModelName = Field(alias="from")
     """Model that plays every role at first."""
-    to: str
+    to: ModelName
     """Model that takes roles over."""
     design: Literal["one_at_a_time", "fractional"] = "one_at_a_time"
     """One role per arm, or a 16-run fractional factorial that estimates all roles at once."""
-
-
-def with_roles(value: Any, role_names: frozenset[str]) -> Any:
-    """An arm with the roles that are its own keys moved under `roles`."""
-    if not isinstance(value, dict) or not role_names & value.keys():
-        return value
-    direct = {key: value[key] for key in value if key in role_names}
-    rest = {key: value[key] for key in value if key not in role_names}
-    return rest | {"roles": direct | dict(rest.get("roles") or {})}
 
 
 RUNS = 16

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from harness.errors import InvalidInput, Problem
-from harness.experiment import references, yaml_file
+from harness.experiment import yaml_file
 from harness.experiment.lineups import ModelPart
 from harness.experiment.servers import ServerPart
 from harness.experiment.spec import Experiment
@@ -31,15 +31,10 @@ def load(path: Path) -> ModelsFile:
     document = yaml_file.load(path)
     if not isinstance(document.value, dict):
         raise InvalidInput([Problem(str(path), "this is not a file of models: keys and values are expected", _FIX)])
-    wrong_names = list(references.check_models(document, document.value))
     try:
-        models_file = ModelsFile.model_validate(document.value)
+        return ModelsFile.model_validate(document.value)
     except ValidationError as error:
-        wrong_types = yaml_file.type_problems(error, document, ModelsFile)
-        raise InvalidInput(yaml_file.in_file_order([*wrong_types, *wrong_names])) from error
-    if wrong_names:
-        raise InvalidInput(yaml_file.in_file_order(wrong_names))
-    return models_file
+        raise InvalidInput(yaml_file.problems(error, document)) from error
 
 
 def added(experiment: Experiment, file: ModelsFile, path: Path) -> Experiment:

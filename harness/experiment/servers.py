@@ -20,6 +20,7 @@ from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PRO
 from harness.errors import InvalidInput, Problem
 from harness.experiment import matrix, yaml_file
 from harness.experiment.lineups import ModelPart
+from harness.experiment.references import ProviderName
 from harness.experiment.spec import Experiment
 from harness.experiment.terms import LocalCost, Name, Seconds, Whole
 
@@ -56,12 +57,6 @@ def _is_text(value: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value)
 
 
-def _known_provider(name: str) -> str:
-    if name not in PROVIDERS:
-        raise ValueError(f"unknown provider {name!r}; known: {', '.join(PROVIDERS)}")
-    return name
-
-
 def _with_host(url: str) -> str:
     host_of(url)
     if urlsplit(url).port == 0:
@@ -72,7 +67,7 @@ def _with_host(url: str) -> str:
 class ServerPart(LocalCost):
     """One server in servers.yaml."""
 
-    provider: Annotated[str, AfterValidator(_known_provider)]
+    provider: ProviderName
     """API that it speaks; openai_compatible is vLLM, LM Studio or a gateway."""
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(_with_host)] | None = None
     """Address; default: the provider's own."""
@@ -203,7 +198,7 @@ def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, Server
     try:
         return _ServersFile.model_validate(document.value).root
     except ValidationError as error:
-        raise InvalidInput(yaml_file.in_file_order(yaml_file.type_problems(error, document, _ServersFile))) from error
+        raise InvalidInput(yaml_file.problems(error, document)) from error
 
 
 def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str, str]) -> ServerSpec:

@@ -14,7 +14,7 @@ from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import lineups, references, yaml_file
 from harness.experiment.cases import SHORTHANDS, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
-from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap, with_roles
+from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap
 from harness.experiment.terms import (
     Budget,
     CellLimit,
@@ -27,17 +27,11 @@ from harness.experiment.terms import (
     OutcomeTerms,
     ReplayTerms,
     as_list,
+    distinct,
 )
 
 NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_cost", "allow_unpriced", "prices")
 """Keys that do not affect requests to models: changing them starts no new run."""
-
-
-def _arms(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    roles = frozenset(references.known_roles())
-    return {name: with_roles(arm, roles) if name != "swap" else arm for name, arm in value.items()}
 
 
 def _kind_of_arm(value: Any) -> str:
@@ -55,7 +49,7 @@ class Experiment(ConfigModel):
     """Name of the experiment and of its results folder."""
     description: str = ""
     """The question in one sentence; heading of the report."""
-    tickers: Annotated[tuple[Ticker, ...], BeforeValidator(as_list), Field(min_length=1)]
+    tickers: Annotated[tuple[Ticker, ...], BeforeValidator(distinct), BeforeValidator(as_list), Field(min_length=1)]
     """Tickers to decide on."""
     dates: DatesPart
     """Decision dates: a list, or a rule."""
@@ -67,7 +61,7 @@ class Experiment(ConfigModel):
     """How each case is decided; an arm may override it."""
     models: dict[Name, ModelPart] = Field(default_factory=dict)
     """Configured models, by the name that arms use. One without an arm is asked by `replay` only."""
-    arms: Annotated[dict[Name, ArmOrSwap], BeforeValidator(_arms)] = Field(default_factory=dict)
+    arms: dict[Name, ArmOrSwap] = Field(default_factory=dict)
     """Lineups to compare. Default: each model is an arm. The name `swap` is a swap design."""
     compare: Compare = Compare()
     """Baseline and metrics, declared before the run."""
@@ -125,15 +119,10 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
         raise InvalidInput([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
     for key, value in overrides.items():
         _put(document.value, key.split("."), value)
-    reference_problems = references.check_references(document)
     try:
-        experiment = Experiment.model_validate(document.value)
+        experiment = Experiment.model_validate(document.value, context=references.Names.of(document.value))
     except ValidationError as error:
-        raise InvalidInput(
-            yaml_file.in_file_order([*yaml_file.type_problems(error, document, Experiment), *reference_problems])
-        ) from error
-    if reference_problems:
-        raise InvalidInput(yaml_file.in_file_order(reference_problems))
+        raise InvalidInput(yaml_file.problems(error, document)) from error
     arms = lineups.swaps_written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
     return experiment.model_copy(update={"arms": arms})
 

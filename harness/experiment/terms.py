@@ -4,16 +4,51 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from domain import units
 from domain.defaults import HARD_LIMIT_S, HORIZONS, SOFT_LIMIT_S
+from harness.experiment.references import ArmName, MetricName, ModelName, RoleName, unknown_name
 
 
 class ConfigModel(BaseModel):
     """A part of the experiment file; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_known_keys(cls, raw: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """pydantic's error for an unknown key does not name the known ones."""
+        try:
+            return read(raw)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if not any(map(_is_unknown_key, details)):
+                raise
+            keys = [field.alias or name for name, field in cls.model_fields.items()]
+            raise ValidationError.from_exception_data(error.title, [_with_keys(detail, keys) for detail in details]) from None
+
+
+def _is_unknown_key(detail: ErrorDetails) -> bool:
+    return detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
+
+
+def _with_keys(detail: ErrorDetails, keys: list[str]) -> InitErrorDetails:
+    kind = PydanticCustomError(detail["type"], detail["msg"], detail.get("ctx"))
+    if _is_unknown_key(detail):
+        kind = unknown_name("key", str(detail["loc"][0]), keys)
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"])
 
 
 def seconds(value: Any) -> Any:
@@ -31,6 +66,18 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def distinct(values: Any) -> Any:
+    """Values of the matrix: at least one, and none twice."""
+    if not isinstance(values, list | tuple):
+        return values
+    if not values:
+        raise ValueError("the matrix is empty: tickers and dates each need one value")
+    repeated = [str(value) for value in dict.fromkeys(map(str, values)) if list(map(str, values)).count(value) > 1]
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} is listed twice")
+    return values
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -46,7 +93,9 @@ Share = Annotated[
     Field(ge=0, allow_inf_nan=False, json_schema_extra={"type": ["number", "string"]}),
     BeforeValidator(share),
 ]
-Texts = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(json_schema_extra={"type": ["array", "string"]})]
+_ListOrText = (BeforeValidator(as_list), Field(json_schema_extra={"type": ["array", "string"]}))
+ModelNames = Annotated[tuple[ModelName, ...], *_ListOrText]
+RoleNames = Annotated[tuple[RoleName, ...], *_ListOrText]
 
 
 class MetricTerms(ConfigModel):
@@ -59,17 +108,19 @@ class MetricTerms(ConfigModel):
 class Compare(ConfigModel):
     """What is compared; changing it recomputes the report and starts no run."""
 
-    baseline: str | None = None
+    baseline: ArmName | None = None
     """Arm that the others are compared with. Default: the first arm."""
-    metrics: dict[str, MetricTerms] = Field(default_factory=dict)
+    metrics: dict[MetricName, MetricTerms] = Field(default_factory=dict)
     """Metrics that verdicts are about; multiple testing is corrected over exactly these."""
 
     @model_validator(mode="before")
     @classmethod
-    def _read_old_run(cls, raw: Any) -> Any:
-        """Experiments resolved by version 0.1.0, in run folders, call metrics `endpoints`; `load` refuses that in files."""
+    def _read_old_run(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Experiments resolved by version 0.1.0, in run folders, call metrics `endpoints`; files must use the new name."""
         if not isinstance(raw, dict) or "endpoints" not in raw:
             return raw
+        if info.context is not None:
+            raise ValueError("compare.endpoints is now called compare.metrics")
         rest = {key: value for key, value in raw.items() if key != "endpoints"}
         return {"metrics": raw["endpoints"]} | rest
 
@@ -92,7 +143,7 @@ class Budget(ConfigModel):
     """Most that one cell may cost."""
     call_usd: Usd | None = None
     """Most that one call may cost at worst."""
-    model_usd: dict[str, Usd] = Field(default_factory=dict)
+    model_usd: dict[ModelName, Usd] = Field(default_factory=dict)
     """Most that one model (by its name under `models`) may cost in a run."""
 
 
@@ -148,11 +199,11 @@ class LocalCost(ConfigModel):
 class ReplayTerms(ConfigModel):
     """Recorded inputs of one arm, sent to other models, role by role."""
 
-    from_: str = Field(alias="from")
+    from_: ArmName = Field(alias="from")
     """Arm whose recorded messages are replayed."""
-    to: Texts = Field(min_length=1)
+    to: ModelNames = Field(min_length=1)
     """Models that are asked the same."""
-    roles: Texts = ()
+    roles: RoleNames = ()
     """Roles to replay. Default: all."""
     limit: Whole | None = None
     """Most cases to replay."""
@@ -163,7 +214,7 @@ class ReplayTerms(ConfigModel):
 class JudgeTerms(ConfigModel):
     """Pairwise judgement of replayed answers; paid like any call. Default: off."""
 
-    models: Texts = Field(min_length=1)
+    models: ModelNames = Field(min_length=1)
     """Models that judge, each pair in both orders; who wrote which answer is hidden from them."""
     limit: Whole | None = None
     """Most cases to judge."""

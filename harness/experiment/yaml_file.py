@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import types
-import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from yaml.reader import ReaderError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from harness.errors import InvalidInput, Problem
 
@@ -35,10 +35,8 @@ class Document:
 
     def where(self, place: Place) -> str:
         """`file:line key`, with the nearest line that is known."""
-        for length in range(len(place), -1, -1):
-            if place[:length] in self.lines:
-                return f"{self.path}:{self.lines[place[:length]]} {dotted(place)}".rstrip()
-        return f"{self.path} {dotted(place)}".rstrip()
+        line = next((self.lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in self.lines), None)
+        return f"{self.path}{'' if line is None else f':{line}'} {dotted(place)}".rstrip()
 
 
 def dotted(place: Place) -> str:
@@ -49,39 +47,32 @@ def dotted(place: Place) -> str:
     return text.removeprefix(".")
 
 
+# --- reading ------------------------------------------------------------------------------------------------------------
+
+
 def load(path: Path) -> Document:
     """Read a YAML file; raises InvalidInput if it is missing, too big, not YAML, or has duplicate keys or NaN."""
     return parse(_text(path), path)
 
 
 def parse(text: str, path: Path) -> Document:
-    """Values of a YAML text; `path` only names it in messages."""
+    """Values of a YAML 1.2 text; `path` only names it in messages."""
     if len(text.encode()) > MOST_BYTES:
         raise _refused(f"{path}", f"the file is larger than {MOST_BYTES // 1024} KiB", "split the experiment")
-    loader = _loader(text, path)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise _refused(str(path), "the file is empty", "write an experiment; see experiments/smoke.yaml")
-        _refuse_bombs(node, path)
-        lines, problems = _survey(node, path)
-        if problems:
-            raise InvalidInput(problems)
-        return Document(path, loader.construct_document(node), lines)
-    except yaml.MarkedYAMLError as error:
-        raise _broken(error, path) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _refused(str(path), f"not readable as YAML: {error}", "fix the syntax") from error
-    finally:
-        loader.dispose()
-
-
-def _loader(text: str, path: Path) -> _Loader:
-    try:
-        return _Loader(text)
+        root = YAML(typ="safe", pure=True).compose(text)
     except ReaderError as error:
         problem = f"not readable as YAML: character #x{error.character:04x} at position {error.position}"
         raise _refused(str(path), problem, "give a text file without control characters") from error
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = f"not readable as YAML: {error.problem}"
+        raise _refused(f"{path}{line}", problem, "fix the syntax (indentation, quotes, brackets)") from error
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise _refused(str(path), f"not readable as YAML: {error}", "fix the syntax") from error
+    if root is None:
+        raise _refused(str(path), "the file is empty", "write an experiment; see experiments/smoke.yaml")
+    return _Construction(path).document(root)
 
 
 def _text(path: Path) -> str:
@@ -104,160 +95,153 @@ def _refused(where: str, problem: str, fix: str) -> InvalidInput:
     return InvalidInput([Problem(where, problem, fix)])
 
 
-def _broken(error: yaml.MarkedYAMLError, path: Path) -> InvalidInput:
-    line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-    return _refused(f"{path}{line}", f"not readable as YAML: {error.problem}", "fix the syntax (indentation, quotes, brackets)")
+@dataclass
+class _Construction:
+    """Plain values of a tree of nodes. Aliases share nodes, so values are counted as if they were written out."""
 
+    path: Path
+    lines: dict[Place, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    count: int = 0
 
-def _refuse_bombs(root: yaml.Node, path: Path) -> None:
-    """Aliases share nodes, so a few lines can expand to billions of values: count them as if written out."""
-    sizes: dict[int, int] = {}
+    def document(self, root: Node) -> Document:
+        value = self._value(root, (), ())
+        if self.problems:
+            raise InvalidInput(self.problems)
+        return Document(self.path, value, self.lines)
 
-    def size(node: yaml.Node, above: frozenset[int]) -> int:
+    def _value(self, node: Node, place: Place, above: tuple[int, ...]) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(place, line)
+        self.count += 1
         if id(node) in above:
-            raise _refused(f"{path}:{node.start_mark.line + 1}", "an alias contains itself", "write the values out")
+            raise _refused(f"{self.path}:{line}", "an alias contains itself", "write the values out")
         if len(above) > MOST_DEPTH:
-            raise _refused(f"{path}:{node.start_mark.line + 1}", f"nested deeper than {MOST_DEPTH}", "flatten the file")
-        if id(node) not in sizes:
-            inner = above | {id(node)}
-            sizes[id(node)] = 1 + sum(size(child, inner) for child in _children(node))
-        return sizes[id(node)]
+            raise _refused(f"{self.path}:{line}", f"nested deeper than {MOST_DEPTH}", "flatten the file")
+        if self.count > MOST_NODES:
+            raise _refused(str(self.path), f"aliases expand it to more than {MOST_NODES} values", "write the values out")
+        if _kind(node) not in _KINDS:
+            raise _refused(f"{self.path}:{line}", f"not readable as YAML: unknown tag {node.tag}", "write plain values")
+        above = (*above, id(node))
+        if isinstance(node, SequenceNode):
+            return [self._value(child, (*place, index), above) for index, child in enumerate(node.value)]
+        if isinstance(node, MappingNode):
+            return self._mapping(node, place, above)
+        return self._scalar(node, place, line)
 
-    if size(root, frozenset()) > MOST_NODES:
-        raise _refused(str(path), f"aliases expand it to more than {MOST_NODES} values", "write the values out")
-
-
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.SequenceNode):
-        yield from node.value
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield key
-            yield value
-
-
-def _survey(root: yaml.Node, path: Path) -> tuple[dict[Place, int], list[Problem]]:
-    lines: dict[Place, int] = {}
-    problems: list[Problem] = []
-
-    def walk(node: yaml.Node, place: Place) -> None:
-        if isinstance(node, yaml.MappingNode):
-            walk_mapping(node, place)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, child in enumerate(node.value):
-                lines[(*place, index)] = child.start_mark.line + 1
-                walk(child, (*place, index))
-        elif node.tag == "tag:yaml.org,2002:float" and not math.isfinite(_as_float(node.value)):
-            problems.append(Problem(f"{path}:{node.start_mark.line + 1} {dotted(place)}", f"{node.value} is no number", ""))
-
-    def walk_mapping(node: yaml.MappingNode, place: Place) -> None:
-        seen: dict[str, int] = {}
+    def _mapping(self, node: MappingNode, place: Place, above: tuple[int, ...]) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        own: dict[str, Any] = {}
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
-            if name in seen and name != "<<":
-                problems.append(_duplicate(path, (*place, name), line, seen[name]))
-            seen[name] = line
-            lines[(*place, name)] = line
-            walk(value, (*place, name))
+            if name == "<<":
+                for base in value.value if isinstance(value, SequenceNode) else [value]:
+                    merged = self._mapping(base, place, above) | merged
+                continue
+            if name in own:
+                where = f"{self.path}:{line} {dotted((*place, name))}"
+                problem = f"duplicate key, first in line {self.lines[(*place, name)]}"
+                self.problems.append(Problem(where, problem, "keep one of them"))
+            self.lines[(*place, name)] = line
+            own[name] = self._value(value, (*place, name), above)
+        return merged | own
 
-    walk(root, ())
-    return lines, problems
-
-
-def _duplicate(path: Path, place: Place, line: int, first: int) -> Problem:
-    return Problem(f"{path}:{line} {dotted(place)}", f"duplicate key, first in line {first}", "keep one of them")
-
-
-def _as_float(text: str) -> float:
-    return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").replace(".NaN", "nan").lower().lstrip("."))
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's plain scalars: 16:00 is no number, the ticker ON no boolean, and dates stay text."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
-
-
-_PLAIN = (
-    ("bool", r"^(?:true|false|True|False)$", "tfTF"),
-    ("null", r"^(?:~|null|Null|)$", ["~", "n", "N", ""]),
-    ("int", r"^[-+]?(?:0|[1-9][0-9_]*)$", "-+0123456789"),
-    (
-        "float",
-        r"^[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf|\.Inf|\.nan|\.NaN)$",
-        "-+0123456789.",
-    ),
-    ("merge", r"^<<$", "<"),
-)
-for _name, _pattern, _first in _PLAIN:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
+    def _scalar(self, node: Node, place: Place, line: int) -> Any:
+        kind, text = _kind(node), node.value
+        if kind in ("bool", "null") and text.isupper():
+            return text  # a ticker, such as TRUE
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "null":
+            return None
+        if kind == "int":
+            return int(text.replace("_", ""), 0 if text.lstrip("+-")[:2].lower() in ("0x", "0o") else 10)
+        if kind != "float":
+            return text
+        number = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if not math.isfinite(number):
+            self.problems.append(Problem(f"{self.path}:{line} {dotted(place)}", f"{text} is no number", "use a finite number"))
+        return number
 
 
-def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without lists that are only too short because what is wrong in them does not count."""
-    wrong = [detail["loc"] for detail in details]
-    return [
-        detail
-        for detail in details
-        if detail["type"] != "too_short" or not any(loc[: len(detail["loc"])] == detail["loc"] != loc for loc in wrong)
-    ]
+_KINDS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp"})
+"""Kinds of values in YAML 1.2; a timestamp stays text."""
 
 
-def type_problems(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
-    """Each type error, in the order of the file; the variants of a union count as one."""
+def _kind(node: Node) -> str:
+    return str(node.tag).removeprefix("tag:yaml.org,2002:")
+
+
+# --- problems -----------------------------------------------------------------------------------------------------------
+
+
+def problems(error: ValidationError, document: Document) -> list[Problem]:
+    """Each problem that pydantic found, in the order of the file; the variants of a union count as one."""
     by_place: dict[tuple[Place, str], list[ErrorDetails]] = {}
-    for detail in _own(error.errors(include_url=False)):
-        place = _real(detail, document)
-        kind = detail["type"] if detail["type"] in ("extra_forbidden", "missing") else "value"
-        by_place.setdefault((place, kind), []).append(detail)
-    return [_problem(details, place, document, model) for (place, _), details in by_place.items()]
+    for detail in _without_consequences(error.errors(include_url=False)):
+        kind = detail["type"] if detail["type"] in _KEEP_LAST_STEP else "value"
+        by_place.setdefault((_in_file(detail, document), kind), []).append(detail)
+    return in_file_order(_problem(details, place, document) for (place, _), details in by_place.items())
 
 
-def _real(detail: ErrorDetails, document: Document) -> Place:
-    """pydantic's location without union tags and shorthands: the steps in the file."""
+def in_file_order(unordered: Iterable[Problem]) -> list[Problem]:
+    return sorted(unordered, key=lambda problem: int(match[1]) if (match := re.search(r":(\d+)(?: |$)", problem.where)) else 0)
+
+
+def closest_name(unknown: str, allowed: Iterable[str]) -> str:
+    by_lower = {name.lower(): name for name in allowed}
+    matches = get_close_matches(unknown.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[matches[0]]!r}?" if matches else "use a known one"
+
+
+_KEEP_LAST_STEP = ("missing", "unknown_name")
+"""Errors about something that is not in the file, or is there in a short form."""
+
+
+def _without_consequences(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Leave out lists that are too short only because what is wrong in them does not count."""
+    places = [detail["loc"] for detail in details]
+    for detail in details:
+        loc = detail["loc"]
+        if detail["type"] != "too_short" or not any(place[: len(loc)] == loc != place for place in places):
+            yield detail
+
+
+def _in_file(detail: ErrorDetails, document: Document) -> Place:
+    """pydantic's location without tags of unions and the long form of shorthands: the steps in the file."""
+    steps = [step for step in detail["loc"] if step != "[key]"]
     place: Place = ()
-    for index, step in enumerate(detail["loc"]):
-        last = index == len(detail["loc"]) - 1
-        if (*place, step) in document.lines or (last and detail["type"] in ("missing", "extra_forbidden")):
+    for index, step in enumerate(steps):
+        is_last = index == len(steps) - 1
+        if (*place, step) in document.lines or (is_last and detail["type"] in _KEEP_LAST_STEP):
             place = (*place, step)
     return place
 
 
-def unknown_name(document: Document, place: Place, kind: str, name: str, allowed: Iterable[str]) -> Problem:
-    """An unknown name; the fix is the closest known one."""
-    names = sorted(allowed)
-    return Problem(
-        document.where(place),
-        f"unknown {kind} {name!r} in {dotted(place)}; known: {', '.join(names) or 'none'}",
-        closest_name(name, names),
-    )
-
-
-def in_file_order(problems: Iterable[Problem]) -> list[Problem]:
-    """In the order of the file."""
-    return sorted(problems, key=lambda problem: int(match[1]) if (match := re.search(r":(\d+)(?: |$)", problem.where)) else 0)
-
-
-def closest_name(unknown: str, allowed: Iterable[str]) -> str:
-    matches = get_close_matches(unknown.lower(), {name.lower(): name for name in allowed}, n=1, cutoff=0.6)
-    by_lower = {name.lower(): name for name in allowed}
-    return f"did you mean {by_lower[matches[0]]!r}?" if matches else "use a known one"
-
-
-def _problem(details: list[ErrorDetails], place: Place, document: Document, model: type[BaseModel]) -> Problem:
+def _problem(details: list[ErrorDetails], place: Place, document: Document) -> Problem:
     first = details[0]
-    if first["type"] == "extra_forbidden":
-        *above, key = first["loc"]
-        return unknown_name(document, place, "key", str(key), _fields_at(model, tuple(above)))
     if first["type"] == "missing":
         return Problem(document.where(place), f"{dotted(place)} is missing", "add it")
+    if first["type"] == "unknown_name":
+        return _unknown_name(first, place, document)
+    if first["type"] == "refused":
+        return Problem(document.where(place), first["ctx"]["what"], first["ctx"]["fix"])
     message = "; or ".join(dict.fromkeys(detail["msg"].removeprefix("Value error, ") for detail in details))
     value = first["input"]
     shown = f" (given: {value!r})" if isinstance(value, str | int | float) and repr(value) not in message else ""
-    return Problem(document.where(place), f"{message}{shown}", _MENDS.get(first["type"], "change it"))
+    return Problem(document.where(place), f"{message}{shown}", _FIXES.get(first["type"], "change it"))
 
 
-_MENDS = {
+def _unknown_name(detail: ErrorDetails, place: Place, document: Document) -> Problem:
+    """A name in a list, or the key of a mapping, is named with the list or mapping."""
+    kind, name, known = (detail["ctx"][key] for key in ("kind", "name", "known"))
+    holder = place[:-1] if kind != "key" and (isinstance(place[-1], int) or detail["loc"][-1] == "[key]") else place
+    where = document.where(place).split(" ")[0] + " " + dotted(holder)
+    what = f"unknown {kind} {name!r} in {dotted(holder)}; known: {', '.join(known) or 'none'}"
+    return Problem(where, what, closest_name(name, known))
+
+
+_FIXES = {
     "float_type": "write a plain number without quotes",
     "int_type": "write a plain whole number without quotes",
     "string_type": "put it in quotes",
@@ -272,33 +256,3 @@ _MENDS = {
     "model_type": "write keys and values",
     "tuple_type": "write a list: [a, b]",
 }
-
-
-def _fields_at(model: type[BaseModel], place: Place) -> list[str]:
-    """Keys allowed at a path, found by walking the types."""
-    here: Any = model
-    for step in place:
-        here = _step(here, step)
-    return [info.alias or name for kind in _models(here) for name, info in kind.model_fields.items()]
-
-
-def _step(annotation: Any, step: str | int) -> Any:
-    for kind in _models(annotation):
-        for name, info in kind.model_fields.items():
-            if step in (name, info.alias):
-                return info.annotation
-    inner = [arg for kind in _flat(annotation) for arg in typing.get_args(kind) if arg is not Ellipsis]
-    tagged = [kind for kind in _models(annotation) if kind.__name__ == step]
-    return tagged[0] if tagged else inner[-1] if inner else None
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    return [kind for kind in _flat(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-
-
-def _flat(annotation: Any) -> list[Any]:
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _flat(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [part for arg in typing.get_args(annotation) for part in _flat(arg)]
-    return [annotation]

@@ -109,7 +109,7 @@ def load(path: Path) -> PriceFile:
     try:
         return PriceFile.model_validate(document.value)
     except ValidationError as error:
-        raise InvalidInput(yaml_file.in_file_order(yaml_file.type_problems(error, document, PriceFile))) from error
+        raise InvalidInput(yaml_file.problems(error, document)) from error
     except TypeError as error:
         raise InvalidInput([Problem(str(path), "no price file: a list of prices is expected", "see docs")]) from error
 

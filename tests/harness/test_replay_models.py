@@ -118,7 +118,10 @@ def test_a_budget_of_the_replay_counts_what_the_run_spent(recorded: Lab) -> None
         ("models: {}\n", "models"),
         ("servers: {}\n", "models is missing"),
         ("models: {a: {provider: olama, model: x}}\n", "unknown provider 'olama'"),
-        ("models: {a: {provider: ollama, model: x, verbosity: low}}\n", "models.a.verbosity means nothing to ollama"),
+        (
+            "models: {a: {provider: ollama, model: x, verbosity: low}}\n",
+            "verbosity means nothing to ollama",
+        ),
         ("models: {a: {provider: ollama}}\n", "models.a.model is missing"),
         ("models: {a: {provider: ollama, model: x}}\nservers: {b: {provider: ollama, parallel: 0}}\n", "servers.b.parallel"),
         ("[a, b]\n", "this is not a file of models"),
