@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Literal, Protocol
 
 from agents.errors import PipelineError
-from domain.providers import PROVIDERS
+from domain.lanes import Lane, lane_of
 from domain.ratings import ACTIONS, SCORES
 from domain.ratings import RATINGS as RATINGS
 from domain.text import valid_utf8, without_surrogates
@@ -35,21 +35,23 @@ class Server:
 
 @dataclass(frozen=True)
 class Model:
-    """One configured model. Its identity is provider, name, digest and params; alias, server and service tier are not in it."""
+    """One configured model. Its identity is provider, name, digest and params; alias, server and lane are not in it."""
 
     alias: str
     provider: str
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Effective parameters: reasoning_effort, verbosity, service_tier, max_output_tokens, temperature, top_p, seed,
-    num_ctx, think ..."""
+    """Effective parameters: reasoning_effort, verbosity, lane, max_output_tokens, temperature, top_p, seed, num_ctx,
+    think ..."""
     server: str = ""
     digest: str | None = None
 
+    @property
+    def lane(self) -> Lane:
+        return lane_of(self.params)
+
     def identity(self) -> dict[str, Any]:
-        provider = PROVIDERS.get(self.provider)
-        lanes = provider.lane_parameters if provider else frozenset()
-        params = {key: value for key, value in self.params.items() if key not in lanes}
+        params = {key: value for key, value in self.params.items() if key != "lane"}
         return {"provider": self.provider, "name": self.name, "digest": self.digest, "params": params}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain import addresses, models
+from domain.lanes import ALL_LANES
 
 HOSTED_SLOTS = 64
 """Ceiling of a hosted server whose limit is found by itself."""
@@ -69,8 +70,8 @@ class Provider:
     timeout_s: float = 600.0
     """Longest wait for one answer of a self-hosted server."""
 
-    lane_parameters: frozenset[str] = frozenset()
-    """Parameters that choose price and speed, not the answer: never part of an identity."""
+    lanes: frozenset[str] = frozenset()
+    """Lanes that it offers besides `now`; empty if it has none."""
     implied: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that are always explicit, and part of an identity: their defaults differ by server or machine."""
     implies_model_defaults: bool = False
@@ -127,7 +128,7 @@ _RECORDS = (
     Provider(
         name="openai",
         client="openai",
-        parameters=_SAMPLING | {"reasoning_effort", "verbosity", "service_tier"},
+        parameters=_SAMPLING | {"reasoning_effort", "verbosity", "lane"},
         speed=Speed(20_000, 80, 1.0),
         price_list="openai",
         is_hosted=True,
@@ -136,7 +137,7 @@ _RECORDS = (
         other_env=("OPENAI_API_BASE", "OPENAI_ORG_ID"),
         key_env="OPENAI_API_KEY",
         slots=8,
-        lane_parameters=frozenset({"service_tier"}),
+        lanes=ALL_LANES,
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         implies_model_defaults=True,

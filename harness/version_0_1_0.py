@@ -18,6 +18,7 @@ from agents import Model, Pipeline, Request
 from harness.cells import Cell, digest_of
 
 _TIERS = (None, "default", "flex", "priority")
+_TIER_OF_LANE = {"now": "default", "flex": "flex", "fast": "priority"}
 _DATA = ("prices", "filings", "news", "macro", "social", "insiders", "mask", "decision_time")
 _PIPELINE = (
     *("analysts", "depth", "inputs", "budget_tokens", "max_output_tokens", "history_tokens", "report_tokens"),
@@ -57,7 +58,7 @@ def request_hashes(request: Request) -> Iterator[str]:
     """What 0.1.0 called this request in its journal, for each service tier."""
     for tier in ("", *_TIERS):
         model = request.model
-        identity = model.identity() | {"params": dict(model.params) if tier == "" else _params(model, tier)}
+        identity = model.identity() | {"params": _own_params(model) if tier == "" else _params(model, tier)}
         yield _hash(request, identity)
 
 
@@ -104,11 +105,16 @@ def _later_defaults() -> dict[str, Any]:
 
 
 def _plain(model: Model) -> dict[str, Any]:
-    return {"provider": model.provider, "name": model.name, "params": dict(model.params)}
+    return {"provider": model.provider, "name": model.name, "params": _own_params(model)}
+
+
+def _own_params(model: Model) -> dict[str, Any]:
+    """With the tier that its lane was called; 0.1.0 had no deferred lane."""
+    return _params(model, _TIER_OF_LANE.get(str(model.params.get("lane"))))
 
 
 def _params(model: Model, tier: str | None) -> dict[str, Any]:
-    without = {name: value for name, value in model.params.items() if name != "service_tier"}
+    without = {name: value for name, value in model.params.items() if name != "lane"}
     return without | ({"service_tier": tier} if tier and model.provider == "openai" else {})
 
 

@@ -132,6 +132,11 @@ _CALLS: tuple[_Column, ...] = (
         "parameters rule them out; NULL if there are none.",
     ),
     ("service_tier", _TEXT, "Tier as returned, else as requested."),
+    (
+        "lane",
+        _TEXT,
+        "Lane in which it was served: now | fast | flex | background_2h | background_8h | batch; NULL where there are none.",
+    ),
     ("started_at", _TIME, "When the request left."),
     ("queued_s", _REAL, "Seconds waited for a slot before it."),
     ("backoff_s", _REAL, "Seconds waited after a failed request before it."),

@@ -39,7 +39,7 @@ class OpenAI:
         return model.params.get("num_ctx")
 
     def timeout_s(self, model: Model) -> float:
-        is_flex = model.params.get("service_tier") == "flex"
+        is_flex = model.lane.name == "flex"
         return max(self.server.timeout_s, FLEX_TIMEOUT_S) if is_flex else self.server.timeout_s
 
     async def prepare(self, model: Model) -> None:
@@ -79,7 +79,7 @@ class OpenAI:
         from openai import Timeout
 
         # An async key leaves the synchronous client unbuilt, and the empty proxy disables OPENAI_PROXY. `ask` applies the
-        # timeout of each request: models with the same name but different service tiers share this client.
+        # timeout of each request: models with the same name but different lanes share this client.
         return ChatOpenAI(
             model=model.name,
             base_url=self._url,
@@ -163,9 +163,10 @@ def responses_arguments(request: Request) -> dict[str, Any]:
     """
     params = _params(request)
     arguments = (
-        _set_params(params, "verbosity", "service_tier", "temperature", "top_p")
+        _set_params(params, "verbosity", "temperature", "top_p")
         | _tool_options(request)
         | {
+            "service_tier": _service_tier(request),
             "store": False,
             "max_output_tokens": output_cap(request),
             "prompt_cache_key": request.cache_key or None,
@@ -181,8 +182,8 @@ def responses_arguments(request: Request) -> dict[str, Any]:
 def chat_arguments(request: Request) -> dict[str, Any]:
     """Arguments for Chat Completions besides the messages; keys that LangChain would rename or parse go in as extra_body."""
     params = _params(request)
-    direct = _set_params(params, "reasoning_effort", "verbosity", "service_tier", "temperature", "top_p", "seed")
-    direct |= _tool_options(request)
+    direct = _set_params(params, "reasoning_effort", "verbosity", "temperature", "top_p", "seed")
+    direct |= _tool_options(request) | _without_none({"service_tier": _service_tier(request)})
     cap = "max_completion_tokens" if params.get("reasoning_effort") else "max_tokens"
     extra = {cap: output_cap(request), "top_k": params.get("top_k"), "response_format": response_format(request.schema)}
     tools = [tool_spec(tool) for tool in request.tools]
@@ -194,6 +195,11 @@ def _params(request: Request) -> Mapping[str, Any]:
     line, effort = models.line_of(request.model.name), request.model.params.get("reasoning_effort")
     takes_sampling = effort == "none" or not (line and line.sends_effort)
     return effective_params(request) if takes_sampling else request.model.params
+
+
+def _service_tier(request: Request) -> str | None:
+    """The tier of the model's lane; without a lane the project's own default applies."""
+    return request.model.lane.service_tier if request.model.params.get("lane") else None
 
 
 def _tool_options(request: Request) -> dict[str, Any]:

@@ -291,12 +291,12 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
     name = f"price of {model.alias}"
     if not spec.is_hosted:
         return _local_price(name, spec)
-    tier = model.params.get("service_tier")
+    tier, lane = model.lane.price_tier, model.params.get("lane")
     tokens = Tokens(1_000_000, 0), Tokens(0, 1_000_000)
     per_million = [table.usd(model.name, spec, tier, each, now) for each in tokens]
     if None not in per_million:
         return ok(name, f"${per_million[0]:g} per million input tokens, ${per_million[1]:g} output ({table.version})")
-    problem = f"no price known for {model.name}{f' in tier {tier}' if tier else ''} at {spec.url or spec.provider}"
+    problem = f"no price known for {model.name}{f' in lane {lane}' if lane else ''} at {spec.url or spec.provider}"
     if experiment.allow_unpriced:
         return warn(name, f"{problem}: its cost will be NULL and no cap can hold it")
     return fail(name, problem, "name a price file (prices: FILE), or set allow_unpriced: true")

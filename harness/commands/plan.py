@@ -15,6 +15,7 @@ def plan(
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
+    lane: Annotated[str | None, typer.Option(help="Forecast this lane for all hosted models.")] = None,
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
     what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -30,7 +31,7 @@ def plan(
     from harness.planning import plan as planning
     from harness.planning import plan_text
 
-    wanted = spec.load(experiment, spec.of_archive(archive))
+    wanted = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
     if what_if:
         repriced = repricing.what_if(results, wanted.name, what_if)
         print(json.dumps(repriced.to_plain(), indent=2)) if as_json else repricing.show(repriced, Console())

@@ -31,6 +31,12 @@ def run(
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
+    lane: Annotated[
+        str | None,
+        typer.Option(
+            help="When and at what price hosted answers are fetched: now, fast, flex, background_2h, background_8h, batch."
+        ),
+    ] = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
@@ -59,6 +65,7 @@ def run(
         yes=yes,
         fresh=fresh,
         archive=archive,
+        lane=lane,
         servers=servers,
         results=results,
         snapshots=snapshots,

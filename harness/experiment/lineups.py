@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from domain.lanes import LANES, lane_of_tier
 from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.experiment import references
@@ -28,7 +29,7 @@ EVERY_PARAMETER = frozenset().union(*(provider.parameters for provider in PROVID
 
 
 class ModelPart(ConfigModel):
-    """One configured model; all but `server` is part of its identity."""
+    """One configured model; all but `server` and `lane` is part of its identity."""
 
     provider: ProviderName
     """Who speaks to it: llamacpp, ollama, openai, or openai_compatible (vLLM, LM Studio, a gateway)."""
@@ -40,8 +41,9 @@ class ModelPart(ConfigModel):
     """none, minimal, low, medium, high, xhigh, max; always sent to reasoning models. Default: medium."""
     verbosity: Literal["low", "medium", "high"] | None = None
     """Length of answers of GPT-5 models; always sent to them. Default: medium."""
-    service_tier: Literal["default", "flex", "priority"] | None = None
-    """Tier of the hosted service; flex is half the price and slow."""
+    lane: Literal["now", "fast", "flex", "background_2h", "background_8h", "batch"] | None = None
+    """When answers of a hosted model are fetched, and at what price: now; fast (twice the price); flex (half the price, slow);
+    background_2h, background_8h and batch (70 %, 60 % and 50 %, hours later). Default: as the account is set up, else now."""
     think: bool | Literal["low", "medium", "high"] | None = None
     """Thinking of local models: on, off, or a level for models that know levels."""
     max_output_tokens: Whole | None = None
@@ -66,6 +68,18 @@ class ModelPart(ConfigModel):
             what = f"{info.field_name} means nothing to {info.data['provider']}; known: {accepted}"
             raise references.refused(what, "remove it")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_run(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Experiments in older run folders name a service tier, which is refused in a file."""
+        if not isinstance(raw, dict) or "service_tier" not in raw:
+            return raw
+        lane = lane_of_tier(raw["service_tier"]) or "now"
+        if info.context is not None:
+            raise references.refused(f"service_tier is now called lane (known: {', '.join(LANES)})", f"write lane: {lane}")
+        rest = {key: value for key, value in raw.items() if key != "service_tier"}
+        return rest if raw["service_tier"] is None else {"lane": lane} | rest
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the file, and defaults that would otherwise differ by model, server or machine."""

@@ -235,7 +235,7 @@ def _default_url(provider: Provider, env: Mapping[str, str]) -> str | None:
 
 def _timeout_s(name: str, provider: Provider, experiment: Experiment, *, is_hosted: bool) -> float:
     """A server with a flex model waits longer."""
-    flex = any(model.service_tier == "flex" for model in experiment.models.values() if (model.server or model.provider) == name)
+    flex = any(model.lane == "flex" for model in experiment.models.values() if (model.server or model.provider) == name)
     return FLEX_TIMEOUT_S if flex else HOSTED_TIMEOUT_S if is_hosted else provider.timeout_s
 
 

@@ -8,8 +8,10 @@ from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, ValidationInfo, model_validator
 
+from domain.lanes import LANES
+from domain.providers import PROVIDERS
 from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import lineups, references, yaml_file
@@ -85,6 +87,23 @@ class Experiment(ConfigModel):
     """Pairwise judgement of replayed texts. Default: off."""
 
     @model_validator(mode="after")
+    def _no_tool_rounds_hours_apart(self, info: ValidationInfo) -> Self:
+        """A model whose answers come hours later cannot call tools: each round would take as long."""
+        if info.context is None:
+            return self
+        pipelines = {"pipeline": self.pipeline} | {
+            f"arms.{name}.pipeline": arm.pipeline for name, arm in self.arms.items() if isinstance(arm, Arm) and arm.pipeline
+        }
+        deferred = [
+            f"{name} ({model.lane})" for name, model in self.models.items() if model.lane and LANES[model.lane].is_deferred
+        ]
+        for place, pipeline in pipelines.items():
+            if deferred and pipeline.inputs == "tools":
+                what = f"{place}.inputs is tools, and answers of {', '.join(deferred)} come hours later"
+                raise references.refused(what, "use inputs: prefetch, or lane: now or flex")
+        return self
+
+    @model_validator(mode="after")
     def _somebody_decides(self) -> Self:
         if not self.models and not self.arms:
             raise ValueError("the matrix is empty: name models, or arms of rules")
@@ -111,14 +130,17 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
-    """Read an experiment; `overrides` are dotted keys of the command line (data.archive, budget.run_usd).
+    """Read an experiment; `overrides` are dotted keys of the command line (data.archive, budget.run_usd), and `lane`.
 
     Raises InvalidInput with every problem of the file."""
     document = yaml_file.load(Path(path))
     if not isinstance(document.value, dict):
         raise InvalidInput([Problem(str(path), "no experiment: keys and values are expected", "see experiments/smoke.yaml")])
     for key, value in overrides.items():
-        _put(document.value, key.split("."), value)
+        if key == "lane":
+            _put_lane(document.value, value)
+        else:
+            _put(document.value, key.split("."), value)
     try:
         experiment = Experiment.model_validate(document.value, context=references.Names.of(document.value))
     except ValidationError as error:
@@ -140,6 +162,26 @@ def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
         raw[key] = {"prices": inner} if key == "data" and isinstance(inner, str) else (inner or {})
         raw = raw[key]
     raw[keys[-1]] = value
+
+
+def of_lane(lane: str | None) -> dict[str, Any]:
+    """The override for --lane."""
+    return {} if lane is None else {"lane": lane}
+
+
+def _put_lane(raw: dict[str, Any], lane: str) -> None:
+    """Set the lane of every model whose provider offers it. Raises InvalidInput if there is none."""
+    if lane not in LANES:
+        raise InvalidInput([Problem("--lane", f"unknown lane {lane!r}; known: {', '.join(LANES)}", "name one of them")])
+    declared = raw.get("models")
+    models = [model for model in declared.values() if isinstance(model, dict)] if isinstance(declared, dict) else []
+    offering = [model for model in models if (known := PROVIDERS.get(str(model.get("provider")))) and lane in known.lanes]
+    if not offering:
+        providers = ", ".join(sorted({str(model.get("provider")) for model in models})) or "none"
+        problem = f"no model of this experiment is at a provider that offers {lane} (providers: {providers})"
+        raise InvalidInput([Problem("--lane", problem, "leave --lane out, or name a hosted model of OpenAI")])
+    for model in offering:
+        model["lane"] = lane
 
 
 def schema() -> dict[str, Any]:

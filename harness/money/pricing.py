@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from agents import Call, Failure, Request, Timing, WorstCase
 from domain.hardware import Hardware
+from domain.lanes import LANES, price_tier
 from domain.providers import PROVIDERS
 from domain.usage import Usage
 from harness.money.price_file import PriceFile
@@ -235,6 +236,14 @@ class PriceTable:
             raise ValueError("token counts below zero")
         if tokens.cached + tokens.cache_write > tokens.input:
             raise ValueError("more cached than input tokens")
+        listed_usd = self._listed_usd(model, server, tier, tokens, when)
+        if listed_usd is not None or not tier.startswith("background_"):
+            return listed_usd
+        # No table lists the background lanes: the provider declares them as a share of the standard price.
+        standard_usd = self._listed_usd(model, server, "default", tokens, when)
+        return None if standard_usd is None else standard_usd * LANES[tier].share
+
+    def _listed_usd(self, model: str, server: PricedServer, tier: str, tokens: Tokens, when: dt.datetime) -> float | None:
         line = self.own.find(model, server.name, tier, when.date()) if self.own else None
         if line:
             return line.usd(tokens.input, tokens.cached, tokens.cache_write, tokens.output)
@@ -260,12 +269,11 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: PricedServer
         return 0.0
     tokens = Tokens(worst_case.input_tokens, worst_case.output_tokens)
     written = Tokens(worst_case.input_tokens, worst_case.output_tokens, cache_write=worst_case.input_tokens)
-    tier = request.model.params.get("service_tier")
+    lane = request.model.lane
+    tiers = {lane.price_tier} if lane.is_deferred else {lane.price_tier, None}
     now = dt.datetime.now(dt.UTC)
     costs = [
-        table.usd(request.model.name, server, service_tier, each, now)
-        for service_tier in {tier, None}
-        for each in (tokens, written)
+        table.usd(request.model.name, server, service_tier, each, now) for service_tier in tiers for each in (tokens, written)
     ]
     known_costs = [cost for cost in costs if cost is not None]
     return max(known_costs, default=None)
@@ -273,7 +281,7 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: PricedServer
 
 def estimate(request: Request, tokens: Tokens, server: PricedServer, table: PriceTable, when: dt.datetime) -> Priced:
     """The price, marked as estimate, of a request of unknown usage (killed, cut, timed out)."""
-    cost = table.usd(request.model.name, server, request.model.params.get("service_tier"), tokens, when)
+    cost = table.usd(request.model.name, server, request.model.lane.price_tier, tokens, when)
     return UNKNOWN if cost is None else Priced(cost, "estimate", table.version, cost)
 
 
@@ -283,7 +291,7 @@ def _is_rejected(failure: Failure | None) -> bool:
 
 def _answered(call: Call, server: PricedServer, table: PriceTable, usage: Usage) -> Priced:
     assert call.answer is not None
-    tier = call.answer.service_tier or call.request.model.params.get("service_tier")
+    tier = price_tier(call.request.model.lane, call.answer.service_tier)
     when = dt.datetime.fromtimestamp(call.timing.started_at, dt.UTC)
     tokens = Tokens(usage.input_tokens or 0, usage.output_tokens or 0)
     parts = Tokens(tokens.input, tokens.output, usage.cached_tokens or 0, usage.cache_write_tokens or 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.hardware import Hardware
+from domain.lanes import LANES
 from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.experiment.yaml_file import closest_name
@@ -15,6 +16,7 @@ from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens
 from harness.storage import run_folder
 from harness.storage.run_folder import RunFolder
+from harness.storage.store import decode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,18 @@ _SELLERS = tuple(name for name, provider in PROVIDERS.items() if provider.is_hos
 """Providers that bill at their own address, for runs whose manifest does not name the self-hosted servers."""
 _HOSTED_ONLY = "calls of hosted models only: what own hardware costs does not hang on a price list"
 _COLUMNS = [
-    *("run_id", "arm", "outcome", "provider", "server", "model_requested", "model_returned", "service_tier", "started_at"),
+    *(
+        "run_id",
+        "arm",
+        "outcome",
+        "provider",
+        "server",
+        "model_requested",
+        "model_returned",
+        "service_tier",
+        "lane",
+        "started_at",
+    ),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "cost_usd", "cost_basis"),
 ]
 
@@ -145,9 +158,16 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
     server = RepricedServer(str(row["server"]), _seller(model) if model else str(row["provider"]))
     name = model or _text(row["model_returned"]) or str(row["model_requested"])
     try:
-        return table.usd(name, server, None if model else _text(row["service_tier"]), tokens, row["started_at"].to_pydatetime())
+        return table.usd(name, server, _tier(row, is_other_model=model is not None), tokens, row["started_at"].to_pydatetime())
     except ValueError:
         return None
+
+
+def _tier(row: Mapping[Any, Any], *, is_other_model: bool) -> str | None:
+    """The tier that the call was billed by; another model is priced as if it had answered at once."""
+    lane = _text(row["lane"])
+    is_deferred = lane is not None and LANES[lane].is_deferred
+    return None if is_other_model else lane if is_deferred else _text(row["service_tier"])
 
 
 def _refuse_unpriced(model: str, table: PriceTable) -> None:
@@ -176,14 +196,10 @@ def hosted_calls(run: RunFolder) -> pd.DataFrame:
 
 
 def _calls(run: RunFolder) -> pd.DataFrame:
-    import io
-
-    import pyarrow.parquet as pq
-
     if (raw := run.store.folder.read_if_there("calls.parquet")) is None:
         run.store.compact()
         raw = run.store.folder.read("calls.parquet")
-    frame: pd.DataFrame = pq.read_table(io.BytesIO(raw), columns=_COLUMNS).to_pandas()
+    frame: pd.DataFrame = decode(raw, _COLUMNS).to_pandas()
     return frame
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import agents
 from agents import Model, Part, TokenCounter
+from domain.lanes import LANES
 from harness.cells import digest_of
 from harness.storage.folder import Folder
+from harness.storage.store import decode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +131,8 @@ def _read_cells(raw: bytes) -> list[dict[str, Any]]:
     return rows
 
 
+_OTHER_LANES = tuple(name for name in LANES if name != "now")
+"""Their latency says nothing about `now`."""
 _AS_UNSAID = (None, True, "default", "auto")
 """Values equal to a server's default: a thinking model thinks."""
 _PLANNED = ("primary", "tool_round")
@@ -147,6 +151,7 @@ _COLUMNS = (
         "cell_id",
         "arm",
         "message_ids",
+        "lane",
     ),
     *("input_tokens", "cached_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
 )
@@ -158,7 +163,8 @@ class MeasuredCalls:
 
     calls: int
     output_tokens: float
-    duration_s: float
+    duration_s: float | None
+    """Of calls that were answered at once; None if there are none."""
     busy_s: float | None
     """Seconds of computing that the server reports; None if unknown."""
 
@@ -200,7 +206,7 @@ class Experience:
 
 def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
     """Key of a model with the parameters that affect its output length."""
-    telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think", "service_tier")}
+    telling = {key: params.get(key) for key in ("reasoning_effort", "verbosity", "think")}
     params_sent = {key: value for key, value in telling.items() if value not in _AS_UNSAID}
     return f"{provider}/{name}/{digest_of(params_sent)[:8]}"
 
@@ -257,14 +263,10 @@ def _folders(folder: Folder) -> list[str]:
 
 
 def _calls(run: Folder) -> pd.DataFrame | None:
-    import io
-
-    import pyarrow.parquet as pq
-
     raw = run.read_if_there("calls.parquet")
     if raw is None:
         return None
-    frame: pd.DataFrame = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pandas()
+    frame: pd.DataFrame = decode(raw, _COLUMNS).to_pandas()
     # Replays and judges are calls beside the pipeline: counted as extra ones they would double the next forecast.
     frame = frame[~frame["kind"].isin(["replay", "judge"])].reset_index(drop=True)
     if frame.empty:
@@ -299,10 +301,12 @@ def _plain(params: str | None) -> dict[str, Any]:
 
 def _measured(group: pd.DataFrame) -> MeasuredCalls:
     busy = group[["load_s", "prefill_s", "decode_s"]].sum(axis=1, min_count=1).mean()
+    at_once = group[~group["lane"].isin(_OTHER_LANES)] if "lane" in group else group
+    duration_s = float(at_once["duration_s"].mean())
     return MeasuredCalls(
         calls=len(group),
         output_tokens=float(group["output_tokens"].mean()),
-        duration_s=float(group["duration_s"].mean()),
+        duration_s=None if duration_s != duration_s else duration_s,
         busy_s=None if busy != busy else float(busy),
     )
 

@@ -229,7 +229,7 @@ class Forecaster:
         return tuple(usd for usd in most if usd is not None)
 
     def _usd(self, call: PlannedCall, server: ServerSpec, tokens: Tokens) -> float | None:
-        return self._table.usd(call.model.name, server, call.model.params.get("service_tier"), tokens, self._now)
+        return self._table.usd(call.model.name, server, call.model.lane.price_tier, tokens, self._now)
 
     def _local(self, part: CostPart) -> Draws | None:
         """Cost of the machine time of local calls, which requests at a time share; None if unknown."""

@@ -184,7 +184,8 @@ def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: boo
     input_tokens, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
     output = measured.output_tokens if measured else output_tokens(model, prompt.asked_tokens, cap)
     speed = PROVIDERS[model.provider].speed
-    seconds = measured.duration_s if measured else speed.overhead_s + input_tokens / speed.prefill + output / speed.decode
+    assumed_s = speed.overhead_s + input_tokens / speed.prefill + output / speed.decode
+    seconds = measured.duration_s if measured and measured.duration_s is not None else assumed_s
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
     return PlannedCall(
         role, model, input_tokens, shared, output, cap, seconds, busy, measured is not None, how, prompt.handed_share

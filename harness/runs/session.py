@@ -45,6 +45,7 @@ class RunOptions:
     yes: bool = False
     fresh: bool = False
     archive: str | None = None
+    lane: str | None = None
     servers: Path | None = None
     results: str = "results"
     snapshots: Path = Path("snapshots")
@@ -62,7 +63,7 @@ class RunOptions:
     @property
     def overrides(self) -> dict[str, Any]:
         budget = {} if self.budget is None else {"budget.run_usd": self.budget}
-        return budget | spec.of_archive(self.archive)
+        return budget | spec.of_archive(self.archive) | spec.of_lane(self.lane)
 
 
 @dataclass(frozen=True)

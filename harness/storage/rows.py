@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agents import Call, CallSite, Part, Result
+from agents import Call, CallSite, Model, Part, Result
+from domain.lanes import lane_served
+from domain.providers import PROVIDERS
 from domain.ratings import SCORES
 from domain.usage import USAGE_FIELDS
 from harness.cells import Cell
@@ -143,7 +145,8 @@ def _asked(call: Call) -> Row:
         "message_ids": list(call.request.message_ids),
         "params": json.dumps(dict(call.params or model.params), sort_keys=True, default=str),
         "not_sent": json.dumps(dict(call.not_sent), sort_keys=True) if call.not_sent else None,
-        "service_tier": model.params.get("service_tier"),
+        "lane": model.lane.name if _has_lanes(model) else None,
+        "service_tier": model.lane.service_tier if model.params.get("lane") else None,
         "model_digest": model.digest,
     }
 
@@ -155,7 +158,12 @@ def _answered(call: Call) -> Row:
         return dict.fromkeys((*nothing, "truncated", "request_id", *USAGE_FIELDS))
     row = {key: getattr(answer, key) for key in ("model_returned", "reasoning", "finish_reason", "context_window")}
     reported = {key: getattr(answer, key) for key in ("model_digest", "service_tier") if getattr(answer, key)}
-    return row | reported | asdict(answer.usage) | _texts(call)
+    lane = {"lane": lane_served(call.request.model.lane, answer.service_tier)} if _has_lanes(call.request.model) else {}
+    return row | reported | lane | asdict(answer.usage) | _texts(call)
+
+
+def _has_lanes(model: Model) -> bool:
+    return model.provider in PROVIDERS and bool(PROVIDERS[model.provider].lanes)
 
 
 def _texts(call: Call) -> Row:

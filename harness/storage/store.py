@@ -96,7 +96,7 @@ class Store:
     def rows_of(self, table: str) -> list[Row]:
         """Rows of a derived table; empty before the first `compact`."""
         raw = self.folder.read_if_there(f"{table}.parquet")
-        return [] if raw is None else list(_decode(raw).to_pylist())
+        return [] if raw is None else list(decode(raw).to_pylist())
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write the files of an ended cell (see `files_of`), in order. Raises StoreError."""
@@ -163,18 +163,18 @@ class Store:
         schema = tables.TABLES[table]
         suffix = RECEIPT if table == "cells" else f".{table}.parquet"
         names = [name for name in files if name.endswith(suffix)]
-        parts = [_fit(part, schema) for part in _each(lambda name: _decode(self.parts.read(name)), names)]
+        parts = [_fit(part, schema) for part in _each(lambda name: decode(self.parts.read(name)), names)]
         return _newest_each(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
 
     def _rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         raw = self.parts.read_if_there(name)
-        return [] if raw is None else list(_decode(raw, columns).to_pylist())
+        return [] if raw is None else list(decode(raw, columns).to_pylist())
 
     def _derived(self) -> tuple[dict[str, Row], float]:
         raw = self.folder.read_if_there("cells.parquet")
         if raw is None:
             return {}, 0.0
-        rows = _decode(raw, OVERVIEW).to_pylist()
+        rows = decode(raw, OVERVIEW).to_pylist()
         return {row["cell_id"]: row for row in rows}, self.folder.files()["cells.parquet"]
 
 
@@ -211,7 +211,7 @@ def _encode(table: pa.Table, options: Mapping[str, Any] = _TABLE) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+def decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """A part as a table; requested columns that an older version did not write are NULL."""
     import pyarrow as pa
     import pyarrow.parquet as pq

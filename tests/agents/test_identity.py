@@ -160,13 +160,13 @@ def _printed_by_edited(folder: Path, file: str, old: str, new: str) -> dict[str,
     return printed
 
 
-def test_the_service_tier_is_in_no_id_of_today_and_in_every_id_of_0_1_0() -> None:
-    plain, flex = cell(), cell(service_tier="flex")
+def test_the_lane_is_in_no_id_of_today_and_in_every_id_of_0_1_0() -> None:
+    plain, flex = cell(), cell(lane="flex")
 
     assert plain.cell_key == flex.cell_key
     old = [[known.cell_key for known in version_0_1_0.recorded(one)] for one in (plain, flex)]
     assert old[0][0] != old[1][0]
-    assert set(old[0]) == set(old[1]), "a run of another tier is found too"
+    assert set(old[0]) == set(old[1]), "a run in another lane is found too"
 
 
 def test_a_setting_that_0_1_0_did_not_know_has_no_id_of_0_1_0_unless_it_is_at_its_default() -> None:

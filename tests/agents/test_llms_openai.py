@@ -105,7 +105,7 @@ def test_reasoning_summaries_stand_apart_from_the_text(fake_models: FakeModels) 
 
 def test_flex_is_asked_for_and_its_usage_is_read_like_any_other(fake_models: FakeModels) -> None:
     fake_models.rule(cached_tokens=512, cache_write_tokens=256, reasoning_tokens=10, service_tier="flex")
-    flex = replace(GPT, params={**GPT.params, "service_tier": "flex"})
+    flex = replace(GPT, params={**GPT.params, "lane": "flex"})
     call = asked(fake_models.openai(), question(flex))
     assert call.params["service_tier"] == "flex"
     assert call.answer is not None
@@ -115,12 +115,12 @@ def test_flex_is_asked_for_and_its_usage_is_read_like_any_other(fake_models: Fak
 
 def test_a_tier_that_comes_back_lower_than_asked_is_the_one_recorded(fake_models: FakeModels) -> None:
     fake_models.rule(service_tier="default")
-    priority = replace(GPT, params={**GPT.params, "service_tier": "priority"})
+    priority = replace(GPT, params={**GPT.params, "lane": "fast"})
     assert answered(fake_models.openai(), question(priority)).service_tier == "default"
 
 
 def test_a_flex_request_waits_longer_also_beside_another_tier_of_the_same_model(fake_models: FakeModels) -> None:
-    flex = replace(GPT, params={**GPT.params, "service_tier": "flex"})
+    flex = replace(GPT, params={**GPT.params, "lane": "flex"})
     fake_models.rule(latency_s=0.6, text="late")
     admission = OpenAdmission()
 
@@ -142,7 +142,7 @@ def test_flex_has_a_timeout_of_its_own() -> None:
 
     provider = OpenAI(Server("openai", "openai", api_key="sk", timeout_s=60))
     assert provider.timeout_s(GPT) == 60
-    assert provider.timeout_s(replace(GPT, params={"service_tier": "flex"})) == 900
+    assert provider.timeout_s(replace(GPT, params={"lane": "flex"})) == 900
 
 
 TOO_BIG = "This model's maximum context length is 272000 tokens"
@@ -179,7 +179,7 @@ def test_every_failure_has_its_cause(fake_models: FakeModels, behaviour: dict[st
 
 def test_a_flex_429_is_missing_capacity_whatever_its_words(fake_models: FakeModels) -> None:
     fake_models.rule(status=429, error="Too busy")
-    flex = replace(GPT, params={**GPT.params, "service_tier": "flex"})
+    flex = replace(GPT, params={**GPT.params, "lane": "flex"})
     assert cause(fake_models.openai(), question(flex)) == "capacity"
 
 

@@ -81,10 +81,10 @@ def test_recorded_prompts_are_replayed_to_another_model_and_only_that_is_paid(ol
     assert old.paid()["calls"] == calls, "what 0.1.0 replayed and judged is found"
 
 
-def test_another_service_tier_uses_what_was_recorded(old: Lab) -> None:
+def test_another_lane_uses_what_was_recorded(old: Lab) -> None:
     for name in ("finished", "unfinished"):
         path = old.folder / f"{name}.yaml"
-        path.write_text(path.read_text().replace("service_tier: flex", "service_tier: default"))
+        path.write_text(path.read_text().replace("lane: flex", "lane: now"))
 
     old.harness("run", "unfinished.yaml", "--yes")
 
