@@ -49,19 +49,19 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
         return finish.finish_again(plan, display)
     with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
-        cells = _freeze(plan, display)
-        ended = _take_over(plan, cells, client, display)
+        cells = freeze(plan, display)
+        ended = take_over(plan, cells, client, display)
         left = unfinished_cells(cells, ended)
         if left:
             forecast = approval.show_plan(plan.resolved, plan.chosen, options, console, left=left.values())
             approval.keep_plan(plan.run, forecast)
             ask_before_spending(plan, left.values(), console)
             workers = workers or start_workers(plan, url, stack)
-            _write_start(plan, client, cells.values())
+            write_start(plan, client, cells.values())
             outcome = run_cells(plan, cells, ended, url, client, display, workers)
         else:
             if plan.run.is_new:
-                _write_start(plan, client, cells.values())
+                write_start(plan, client, cells.values())
             display.say("nothing left to do: every cell has ended")
             outcome = RunOutcome.nothing()
     return finish.finish(plan, outcome, display)
@@ -91,7 +91,7 @@ def _results(options: RunOptions) -> Folder:
     return open_folder(options.results)
 
 
-def _freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
+def freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
     """Freeze missing cases; returns the chosen cells with their snapshots, by cell id, in order."""
     names = _frozen_before(plan)
     new = [cell for cell in plan.chosen if cell.case_id not in names]
@@ -110,7 +110,7 @@ def _frozen_before(plan: RunPlan) -> dict[str, str]:
     return {case_id: name for case_id, name in recorded.items() if f"{name}.json" in existing}
 
 
-def _take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> dict[str, Row]:
+def take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> dict[str, Row]:
     """Reuse results of earlier runs in a new one, or reopen cells cut short by a budget that is now higher; returns the
     receipts of the run."""
     if plan.run.is_new:
@@ -167,7 +167,8 @@ def _is_done(plan: RunPlan) -> bool:
     return bool(plan.run.store.manifest().get("state") == run_folder.DONE)
 
 
-def _write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
+def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
+    """Record in the run folder what is about to be executed."""
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")

@@ -1,8 +1,8 @@
 """The screen by replay: whether a candidate's answers to the baseline's recorded prompts rule it out.
 
-Simulated with eight cases of twelve prompts each (benchmarks/sequential.py), it drops 92 of 100 models that agree 25 points less
-often than the baseline's own, and one of 100 that agree as often. Passing proves nothing: errors that add up along a pipeline
-are not seen here.
+Simulated with eight cases of twelve prompts each (benchmarks/sequential.py): it drops 92 of 100 models that agree 25 points
+less often than the baseline's own, and one of 100 that agree as often. Passing proves nothing: errors that add up along a
+pipeline are not seen here.
 """
 
 from __future__ import annotations
