@@ -26,6 +26,7 @@ if __name__ == "__main__":
 
 from reports.roles import screening
 from reports.stats import exact, means, sequential
+from reports.stats.estimate import Sample
 from reports.stats.sequential import Gate
 
 RUNS = 4_000
@@ -178,7 +179,7 @@ def play(
         baseline_share += is_open.any(axis=1) / looks
         until = look * design.dates_of_block
         cases = np.full((*is_open.shape, until), float(design.tickers))
-        samples = (
+        samples: tuple[Sample, ...] = (
             means.of_dates(same[..., :until]),
             exact.paired(gains[..., :until], losses[..., :until], cases),
             means.of_dates(grounding[..., :until]),
