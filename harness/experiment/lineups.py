@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     ValidationInfo,
     field_serializer,
     field_validator,
@@ -161,6 +162,11 @@ class Arm(ConfigModel):
             raise references.refused("the arm leaves roles without a model", "add all: MODEL for the rest")
         return self
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether one model plays every role in the experiment's own pipeline."""
+        return bool(self.all) and not (self.deep or self.quick or self.roles or self.pipeline)
+
     @model_serializer(mode="wrap")
     def _roles_directly(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain: dict[str, Any] = dump(self)
@@ -183,10 +189,76 @@ class Swap(ConfigModel):
     """One role per arm, or a 16-run fractional factorial that estimates all roles at once."""
 
 
+class Sweep(ConfigModel):
+    """Expands into arms of one model with every combination of the listed parameters."""
+
+    model: ModelName
+    """Model whose parameters are varied; the others stay as declared."""
+    reasoning_effort: tuple[str, ...] | None = None
+    """Efforts to try."""
+    verbosity: tuple[Literal["low", "medium", "high"], ...] | None = None
+    """Verbosities to try."""
+    think: tuple[bool | Literal["low", "medium", "high"], ...] | None = None
+    """Levels of thinking to try."""
+    temperature: tuple[Annotated[Number, Field(ge=0, le=2)], ...] | None = None
+    """Sampling temperatures to try."""
+    max_output_tokens: tuple[Whole, ...] | None = None
+    """Limits of one answer to try."""
+
+    @model_validator(mode="after")
+    def _varies_something(self) -> Self:
+        varied = self.varied
+        if not varied or any(not values for values in varied.values()):
+            names = ", ".join(name for name in type(self).model_fields if name != "model")
+            raise references.refused(f"the sweep of {self.model} varies nothing", f"list values of one of {names}")
+        if repeated := [name for name, values in varied.items() if len(set(values)) < len(values)]:
+            raise references.refused(f"the sweep of {self.model} lists a value of {repeated[0]} twice", "keep one")
+        return self
+
+    @property
+    def varied(self) -> dict[str, tuple[Any, ...]]:
+        """parameter -> values, in the order of the fields."""
+        given = {name: getattr(self, name) for name in type(self).model_fields if name != "model"}
+        return {name: values for name, values in given.items() if values is not None}
+
+
+def expand_sweeps(
+    models: Mapping[str, ModelPart], declared: Mapping[str, Arm | Swap | Sweep]
+) -> tuple[dict[str, ModelPart], dict[str, Arm | Swap | Sweep]]:
+    """Models and arms with each sweep written out as MODEL-VALUE-VALUE; a combination that is an arm already is left out.
+
+    Raises InvalidInput for a parameter that the model's provider does not know, and for a name that is taken."""
+    all_models = dict(models)
+    arms: dict[str, Arm | Swap | Sweep] = {name: arm for name, arm in declared.items() if not isinstance(arm, Sweep)}
+    players = [arm.all for arm in arms.values() if isinstance(arm, Arm) and arm.is_plain]
+    asked = [(models[name].model, models[name].parameters()) for name in players if name and name in models]
+    for place, sweep in ((name, arm) for name, arm in declared.items() if isinstance(arm, Sweep)):
+        for values in product(*sweep.varied.values()):
+            name = "-".join([sweep.model, *(str(value).lower() for value in values)])
+            part = _varied(models[sweep.model], dict(zip(sweep.varied, values, strict=True)), f"arms.{place}")
+            if (part.model, part.parameters()) in asked:
+                continue
+            if name in all_models or name in arms:
+                raise InvalidInput(
+                    [Problem(f"arms.{place}", f"the sweep makes {name!r}, which exists already", "rename yours")]
+                )
+            all_models[name], arms[name] = part, Arm(all=name)
+    return all_models, arms
+
+
+def _varied(model: ModelPart, changes: dict[str, Any], place: str) -> ModelPart:
+    try:
+        return ModelPart.model_validate(model.model_dump(exclude_none=True) | changes)
+    except ValidationError as error:
+        raise InvalidInput(
+            [Problem(place, str(found["msg"]), "remove it from the sweep") for found in error.errors()]
+        ) from error
+
+
 RUNS = 16
 
 
-def swaps_written_out(declared: Mapping[str, Arm | Swap]) -> dict[str, Arm]:
+def swaps_written_out(declared: Mapping[str, Arm | Swap | Sweep]) -> dict[str, Arm]:
     """Arms with each swap design expanded into its lineups; a design's pure `from` arm is left out where it is declared."""
     arms = {name: arm for name, arm in declared.items() if isinstance(arm, Arm)}
     for swap in (arm for arm in declared.values() if isinstance(arm, Swap)):
@@ -207,7 +279,7 @@ def expand_swaps(swap: Swap) -> dict[str, Arm]:
     }
 
 
-def swapped_roles(arms: Mapping[str, Arm | Swap]) -> dict[str, tuple[str, ...]]:
+def swapped_roles(arms: Mapping[str, Arm | Swap | Sweep]) -> dict[str, tuple[str, ...]]:
     """Lineups of a design whose name is a number only -> the roles that ask the other model."""
     numbered = {f"swap-{run:02d}" for run in range(RUNS)}
     return {name: tuple(arm.roles) for name, arm in arms.items() if name in numbered and isinstance(arm, Arm) and arm.roles}

@@ -58,8 +58,8 @@ class Names:
 
     models: tuple[str, ...]
     arms: tuple[str, ...]
-    has_swap: bool
-    """Whether a swap design adds arms that are not written out yet."""
+    has_design: bool
+    """Whether a swap design or a sweep adds arms that are not written out yet."""
     horizons: tuple[int, ...]
 
     @classmethod
@@ -68,7 +68,9 @@ class Names:
         outcomes = raw.get("outcomes")
         declared = outcomes.get("horizons") if isinstance(outcomes, dict) else None
         horizons = tuple(days for days in declared if isinstance(days, int)) if isinstance(declared, list) else HORIZONS
-        return cls(models, arms or models, "swap" in arms, horizons)
+        declared_arms = raw["arms"].values() if arms else ()
+        has_design = any(isinstance(arm, dict) and {"from", "to", "model"} & arm.keys() for arm in declared_arms)
+        return cls(models, arms or models, has_design, horizons)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> PydanticCustomError:
@@ -96,7 +98,7 @@ def _reference(kind: str, known: Callable[[Names], Iterable[str]]) -> AfterValid
 
 
 def _declared_arm(name: str, info: ValidationInfo) -> str:
-    if info.context is None or info.context.has_swap:
+    if info.context is None or info.context.has_design:
         return name
     return require("arm", name, info.context.arms, info)
 

@@ -16,7 +16,7 @@ from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import lineups, references, yaml_file
 from harness.experiment.cases import SHORTHANDS, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
-from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap
+from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap, Sweep
 from harness.experiment.terms import (
     Budget,
     CellLimit,
@@ -37,11 +37,15 @@ NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_co
 
 
 def _kind_of_arm(value: Any) -> str:
-    is_swap = isinstance(value, Swap) or (isinstance(value, dict) and bool({"from", "to", "design"} & value.keys()))
-    return "Swap" if is_swap else "Arm"
+    if isinstance(value, Swap | Sweep):
+        return type(value).__name__
+    keys = value.keys() if isinstance(value, dict) else set()
+    return "Swap" if {"from", "to", "design"} & keys else "Sweep" if "model" in keys else "Arm"
 
 
-ArmOrSwap = Annotated[Annotated[Arm, Tag("Arm")] | Annotated[Swap, Tag("Swap")], Discriminator(_kind_of_arm)]
+ArmOrDesign = Annotated[
+    Annotated[Arm, Tag("Arm")] | Annotated[Swap, Tag("Swap")] | Annotated[Sweep, Tag("Sweep")], Discriminator(_kind_of_arm)
+]
 
 
 class Experiment(ConfigModel):
@@ -63,8 +67,9 @@ class Experiment(ConfigModel):
     """How each case is decided; an arm may override it."""
     models: dict[Name, ModelPart] = Field(default_factory=dict)
     """Configured models, by the name that arms use. One without an arm is asked by `replay` only."""
-    arms: dict[Name, ArmOrSwap] = Field(default_factory=dict)
-    """Lineups to compare. Default: each model is an arm. The name `swap` is a swap design."""
+    arms: dict[Name, ArmOrDesign] = Field(default_factory=dict)
+    """Lineups to compare. Default: each model is an arm. An entry with `from` and `to` is a swap design, one with
+    `model` a sweep over parameters; both expand into named arms."""
     compare: Compare = Compare()
     """Baseline and metrics, declared before the run."""
     outcomes: OutcomeTerms = OutcomeTerms()
@@ -145,8 +150,9 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
         experiment = Experiment.model_validate(document.value, context=references.Names.of(document.value))
     except ValidationError as error:
         raise InvalidInput(yaml_file.problems(error, document)) from error
-    arms = lineups.swaps_written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
-    return experiment.model_copy(update={"arms": arms})
+    models, arms = lineups.expand_sweeps(experiment.models, experiment.arms)
+    plain_arms = lineups.swaps_written_out(arms or {name: Arm(all=name) for name in models})
+    return experiment.model_copy(update={"models": models, "arms": plain_arms})
 
 
 def of_archive(archive: str | None) -> dict[str, Any]:
