@@ -146,6 +146,7 @@ def _asked(call: Call) -> Row:
         "params": json.dumps(dict(call.params or model.params), sort_keys=True, default=str),
         "not_sent": json.dumps(dict(call.not_sent), sort_keys=True, default=str) if call.not_sent else None,
         "program": json.dumps(dict(call.request.program), sort_keys=True) if call.request.program else None,
+        "recalled_for": None,
         "lane": model.lane.name if _has_lanes(model) else None,
         "service_tier": model.lane.service_tier if model.params.get("lane") else None,
         "model_digest": model.digest,

@@ -206,8 +206,9 @@ def test_ollama_reads_the_same(script: str, stream: bool, fake_models: FakeModel
     tools = [{"type": "function", "function": TOOL}]
 
     def ask(client: ollama.Client) -> Any:
-        request: dict[str, Any] = {"messages": messages, "tools": tools, "options": {"num_ctx": 8192, "num_predict": 4000}}
-        answer: Any = client.chat(model="qwen3:8b", stream=stream, **request)
+        options = {"num_ctx": 8192, "num_predict": 4000}
+        request: dict[str, Any] = {"messages": messages, "tools": tools, "options": options, "stream": stream}
+        answer: Any = client.chat(model="qwen3:8b", **request)
         chunks = [plain(chunk) for chunk in answer] if stream else [plain(answer)]
         texts = ["".join(chunk["message"].get(key) or "" for chunk in chunks) for key in ("content", "thinking")]
         calls = [call for chunk in chunks for call in chunk["message"].get("tool_calls") or ()]
