@@ -97,6 +97,16 @@ def datum(value: object) -> Markup | str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def sort_key(value: Number) -> str:
+    """What a table sorts a figure by; empty if it is unknown."""
+    return f"{float(value):.9g}" if value is not None and known(value) else ""
+
+
+def day_month(day: Any) -> str:
+    """A day of the year: 4 May."""
+    return f"{day.day} {day:%B}"
+
+
 def count(value: Number, singular: str, plural: str = "", reason: str = "") -> Markup:
     """A whole number with its noun: 1 case, 2 cases."""
     return _written(value, lambda n: f"{n:,.0f} {singular if n == 1 else plural or singular + 's'}", reason)
@@ -111,7 +121,7 @@ def integer(value: Number, reason: str = "") -> Markup:
     return _written(value, lambda n: f"{n:,.0f}", reason)
 
 
-_HIDDEN = re.compile(
+HIDDEN = re.compile(
     "["
     "\u0000-\u0008\u000b-\u001f\u007f-\u009f"  # controls except tab and line feed
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"  # soft hyphen, fillers, Arabic letter mark
@@ -124,12 +134,17 @@ _HIDDEN = re.compile(
 
 def visible(text: str) -> Markup:
     """Escaped HTML in which hidden characters are shown as a boxed code point, for example U+202E."""
-    return Markup(_HIDDEN.sub(_boxed, str(escape(text.replace("\r\n", "\n")))))
+    return Markup(HIDDEN.sub(_boxed, str(escape(text.replace("\r\n", "\n")))))
 
 
 def plain(text: str) -> str:
     """The same as plain text, for attributes, files and terminals."""
-    return _HIDDEN.sub(lambda hidden: f"[{_code(hidden)}]", text.replace("\r\n", "\n"))
+    return HIDDEN.sub(lambda hidden: f"[{_code(hidden)}]", text.replace("\r\n", "\n"))
+
+
+def shortened(text: str) -> str:
+    """At most 300 characters of a text."""
+    return text if len(text) <= 300 else text[:300] + " ..."
 
 
 def slug(text: str) -> str:

@@ -44,7 +44,7 @@ def _suite(root: ET.Element, name: str, tests: Sequence[tuple[str, float, str]])
 
 def _trouble(cell: Mapping[Any, Any]) -> str:
     """Why a cell has no usable decision; empty if it has one."""
-    word = grid.word(cell["rating"], cell["status"], cell["decision_status"])
+    word = grid.mark(cell["rating"], cell["status"], cell["decision_status"]).word
     if word in RATINGS:
         return ""
     return f"{word}: {cell['error']}" if isinstance(cell["error"], str) else f"no usable decision: {word}"

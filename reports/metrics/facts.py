@@ -32,6 +32,12 @@ class Facts:
         return self.cells.drop_duplicates("case_id").set_index("case_id")["date"].sort_index()
 
     @cached_property
+    def tickers(self) -> Any:
+        """Ticker of each case, in the order of `dates`."""
+        tickers = self.cells.drop_duplicates("case_id").set_index("case_id")["ticker"]
+        return tickers.reindex(self.dates.index).to_numpy(dtype=object)
+
+    @cached_property
     def date_codes(self) -> Any:
         """Number of the date of each case, in the order of `dates`."""
         return np.unique(self.dates.to_numpy(), return_inverse=True)[1]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from domain.ratings import RATINGS
-from reports.metrics import facts as case_values
-from reports.metrics import registry
 from reports.metrics.facts import Facts
-from reports.metrics.measure import MetricData
 from reports.stats import agreement, means
 from reports.stats.estimate import Estimate, of_mean, unknown
 
@@ -46,24 +42,6 @@ def similarities(facts: Facts) -> dict[str, Similarity]:
         arm: _by_date(facts, facts.pair_tables(facts.baseline, arm)) for arm in facts.arms if arm != facts.baseline
     }
     return {arm: _similarity(arm, tables, floor) for arm, tables in {facts.baseline: floor, **tables_by_arm}.items()}
-
-
-def matrix(facts: Facts) -> dict[str, dict[str, Estimate]]:
-    """Return arm -> arm -> share of equal ratings where both gave one; an arm with itself is its noise floor.
-
-    The baseline's row is the metric `similarity`.
-    """
-    agreement_of: dict[str, dict[str, Estimate]] = {arm: {} for arm in facts.arms}
-    for first, second in combinations_with_replacement(facts.arms, 2):
-        agreement_of[first][second] = agreement_of[second][first] = _agreed(facts, first, second)
-    return {first: {second: agreement_of[first][second] for second in facts.arms} for first in facts.arms}
-
-
-def _agreed(facts: Facts, arm: str, other: str) -> Estimate:
-    def shares(facts: Facts) -> Any:
-        return case_values.agreements(facts, {other: facts.pair_tables(other, arm)})
-
-    return MetricData(facts, replace(registry.METRICS["similarity"], compute=shares)).value(other)
 
 
 def _by_date(facts: Facts, tables: Any) -> Any:

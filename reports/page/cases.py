@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from reports import grid
+from reports.format import known, shortened
+from reports.grid import Mark
 from reports.grounding import of_run as grounding_of_run
 from reports.load import among
-from reports.page import replay_view
+from reports.page import days, replay_view
+from reports.page.prose import prose
 from reports.page.stages import CellMarks, Stage, is_there, stages
 
 if TYPE_CHECKING:
@@ -87,23 +93,59 @@ def _snapshot_bytes(run: Run, sha: str) -> bytes | None:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why one repeat of an arm decided as it did, in its own words."""
+
+    repeat: int
+    text: Markup
+
+
+@dataclass(frozen=True)
+class ArmAnswers:
+    """What one arm decided in this case, over its repeats."""
+
+    arm: str
+    slot: int
+    marks: tuple[Mark, ...]
+    """One per repeat."""
+    stages: tuple[tuple[str, str], ...]
+    """(role, letters of its ratings by repeat) of the roles that rate before the final one."""
+    remarks: tuple[str, ...]
+    """Repeats whose answer was not read at the first try, and errors."""
+    confidence: float | None
+    target_price: float | None
+    cost_usd: float | None
+    service_s: float | None
+    llm_calls: float | None
+    """Means over the repeats; None if one is unknown."""
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
 class CasePage:
     """One case page."""
 
     case_id: str
     ticker: str
     date: str
-    answers: tuple[Mapping[str, Any], ...]
-    """One row per cell: arm, slot, repeat, word, rationale, confidence, cost ..."""
+    arms: tuple[ArmAnswers, ...]
     snapshots: tuple[SnapshotView, ...]
     """One; several only if the arms saw different bytes."""
     stages: tuple[Stage, ...]
     repeats: int
     outcomes: tuple[Mapping[str, Any], ...]
-    final_role: str | None = None
-    """The role whose rating is the decision."""
+    prices: Markup
+    """Chart of the closes around the decision; empty without daily prices."""
     again: tuple[ReplayedPrompt, ...] = ()
     """Its prompts replayed with other models."""
+
+    @property
+    def part_titles(self) -> Mapping[str, str]:
+        """Prompt part -> its heading."""
+        shown = (
+            part for stage in self.stages for part in (*stage.shared, *(p for pane in stage.panes for p in pane.own_parts))
+        )
+        return {part.id: part.title for part in shown}
 
 
 def case_pages(run: Run, case_ids: Sequence[str]) -> Iterator[CasePage]:
@@ -137,20 +179,70 @@ def _case_page(
     cells = sorted(cells, key=lambda cell: (order.get(cell["arm"], 99), cell["repeat"]))
     shas = dict.fromkeys(str(cell["snapshot_sha256"]) for cell in cells if isinstance(cell["snapshot_sha256"], str))
     outcomes = run.outcomes[run.outcomes["case_id"] == case_id].sort_values("horizon")
+    ticker, date = str(cells[0]["ticker"]), str(cells[0]["date"])[:10]
+    final_role = run.roles.of_stage("decision")
+    snapshots = tuple(snapshot_view(run, sha) for sha in shas)
     return CasePage(
         case_id=case_id,
-        ticker=str(cells[0]["ticker"]),
-        date=str(cells[0]["date"])[:10],
-        answers=tuple(_answer(cell, order) for cell in cells),
-        snapshots=tuple(snapshot_view(run, sha) for sha in shas),
+        ticker=ticker,
+        date=date,
+        arms=tuple(
+            _answers(arm, order.get(arm, 99), list(of_arm), final_role)
+            for arm, of_arm in groupby(cells, key=lambda cell: str(cell["arm"]))
+        ),
+        snapshots=snapshots,
         stages=tuple(stages(cells, by_cell, texts, order, marks, run.roles)),
         repeats=max(int(cell["repeat"]) for cell in cells) + 1,
         outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes.to_dict("records")),
-        final_role=run.roles.of_stage("decision"),
+        prices=days.price_chart(run, ticker, date, _shown_closes(snapshots)),
     )
 
 
-def _answer(cell: Mapping[Any, Any], order: Mapping[str, int]) -> dict[str, Any]:
-    word = grid.word(cell["rating"], cell["status"], cell["decision_status"])
-    stages = [(str(k), v) for k, v in (cell["stage_ratings"] if is_there(cell["stage_ratings"]) else [])]
-    return {**cell, "slot": order.get(cell["arm"], 99), "mark": grid.Mark(word, 1), "stages": stages}
+def _shown_closes(snapshots: Sequence[SnapshotView]) -> dict[str, float]:
+    """date -> close in the first snapshot's table of prices, the newest rows."""
+    parts = [part for snapshot in snapshots[:1] for part in snapshot.parts if part.name == "prices"]
+    if not parts or not {"date", "close"} <= set(parts[0].columns):
+        return {}
+    day, close = (parts[0].columns.index(name) for name in ("date", "close"))
+    return {str(row[day])[:10]: float(row[close]) for row in parts[0].rows if known(row[close])}
+
+
+def _answers(arm: str, slot: int, cells: Sequence[Mapping[Any, Any]], final_role: str | None) -> ArmAnswers:
+    return ArmAnswers(
+        arm=arm,
+        slot=slot,
+        marks=tuple(grid.mark(cell["rating"], cell["status"], cell["decision_status"]) for cell in cells),
+        stages=_stage_letters(cells, final_role),
+        remarks=tuple(remark for cell in cells for remark in _remarks(cell, len(cells) > 1)),
+        reasons=tuple(
+            Reason(int(cell["repeat"]), prose(cell["rationale"])) for cell in cells if isinstance(cell["rationale"], str)
+        ),
+        **{name: _mean(cell[name] for cell in cells) for name in _AVERAGED},
+    )
+
+
+_AVERAGED = ("confidence", "target_price", "cost_usd", "service_s", "llm_calls")
+_READ = frozenset({"typed", "rule"})
+"""Decision statuses that need no remark."""
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+    numbers = [float(value) if known(value) else None for value in values]
+    return None if None in numbers or not numbers else sum(number or 0.0 for number in numbers) / len(numbers)
+
+
+def _stage_letters(cells: Sequence[Mapping[Any, Any]], final_role: str | None) -> tuple[tuple[str, str], ...]:
+    letters: dict[str, str] = {}
+    for cell in cells:
+        for role, rating in cell["stage_ratings"] if is_there(cell["stage_ratings"]) else ():
+            if role != final_role:
+                letters[str(role)] = letters.get(str(role), "") + grid.LETTERS.get(rating, "?")
+    return tuple(letters.items())
+
+
+def _remarks(cell: Mapping[Any, Any], is_repeated: bool) -> Iterator[str]:
+    which = f"repeat {int(cell['repeat']) + 1}: " if is_repeated else ""
+    if isinstance(cell["error"], str):
+        yield f"{which}{str(cell['status']).replace('_', ' ')}, {shortened(cell['error'])}"
+    elif isinstance(cell["decision_status"], str) and cell["decision_status"] not in _READ:
+        yield f"{which}{cell['decision_status']}"

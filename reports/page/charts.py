@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from domain.ratings import RATINGS, SCORES
 from reports import format
 from reports.answer import wording
 from reports.format import known, seconds_text
 from reports.money import breakdown
 from reports.money.breakdown import Spend
-from reports.page.svg import arrow, line, marker, rect, scale, short, spread, svg, text, ticks, y_tick
+from reports.page.svg import arrow, line, marker, rect, scale, svg, text, ticks
 
 if TYPE_CHECKING:
     from reports.answer.findings import Comparison, MetricRow
@@ -96,24 +95,6 @@ def waterfall(tracks: Sequence[Track]) -> Markup:
     return svg(width, height, parts, label, "waterfall")
 
 
-def value_lines(series: Sequence[tuple[str, int, Sequence[float]]], x_labels: tuple[str, str], label: str) -> Markup:
-    """Lines over equally spaced sessions, for example the value of one dollar."""
-    width, height, left, right, top, bottom = 720, 240, 52, 110, 12, 30
-    values = [v for _, _, path in series for v in path]
-    low, high = min(values), max(values)
-    pad = (high - low) * 0.06 or 0.01
-    y_of = scale(low - pad, high + pad, height - bottom, top)
-    x_of = scale(0, max(len(path) for _, _, path in series) - 1 or 1, left, width - right)
-    parts = [y_tick(t, y_of(t), left, width - right, f"{t:.2f}") for t in ticks(low - pad, high + pad)]
-    heights = spread([y_of(path[-1]) for _, _, path in series], 14)
-    for (name, slot, path), at in zip(series, heights, strict=True):
-        drawn = " ".join(f"{'M' if i == 0 else 'L'}{short(x_of(i))} {short(y_of(v))}" for i, v in enumerate(path))
-        parts.append(Markup('<path class="line a{} dash{}" d="{}"/>').format(slot % 8, slot % 6, drawn))
-        parts.append(text(name, x_of(len(path) - 1) + 8, at + 4, "start", f"a{slot % 8} label"))
-    parts += [text(x_labels[0], left, height - 8, "start"), text(x_labels[1], width - right, height - 8, "end")]
-    return svg(width, height, parts, label, "chart")
-
-
 def _piece(piece: Piece, x_of: Callable[[float], float], y: float) -> Markup:
     start = piece.start or 0.0
     return rect(x_of(start), y, max(x_of(start + piece.size) - x_of(start), 1), 14, f"k-{piece.kind}")
@@ -145,18 +126,6 @@ def time_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[Sta
     """Seconds of requests per cell by part."""
     parts = {arm: _per_cell(breakdown.time_parts(spend), spend.cells) for arm, spend in spends.items()}
     return _bars(parts, slots, format.seconds_text, "per cell")
-
-
-def rating_bars(counts: Mapping[str, Mapping[str, int]], slots: Mapping[str, int]) -> list[StackedBar]:
-    """Answers by rating, from Sell to Buy, then those without a rating."""
-    lines = []
-    for arm, counts_of_arm in counts.items():
-        pieces = [Piece(f"r{SCORES[word]}", counts_of_arm.get(word, 0)) for word in reversed(RATINGS)]
-        pieces.append(Piece("rx", sum(n for word, n in counts_of_arm.items() if word not in SCORES)))
-        answers = sum(counts_of_arm.values())
-        label = f"{arm}: " + (", ".join(f"{n} {word}" for word, n in counts_of_arm.items()) or "no answer")
-        lines.append(StackedBar(slots[arm], arm, tuple(pieces), answers, format.integer(answers), label))
-    return lines
 
 
 def _per_cell(parts: Sequence[tuple[str, float]], cells: int) -> list[tuple[str, float]]:

@@ -1,20 +1,21 @@
-"""Data of the arm cards and of the section on decisions."""
+"""Data of the arms and of the grid of every decision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from domain.ratings import RATINGS
 from reports import grid
-from reports.format import known
+from reports.format import slug
 from reports.grid import CaseRow
 from reports.money import breakdown
 from reports.money.breakdown import Total
-from reports.page import charts
-from reports.page.charts import StackedBar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def _statuses(cells: pd.DataFrame) -> dict[str, int]:
 
 
 class DecisionsView:
-    """The grid of cases and arms, and what can be counted on it."""
+    """The grid of cases and arms."""
 
     def __init__(self, run: Run, slots: Mapping[str, int]) -> None:
         self.run, self._slots = run, slots
@@ -104,8 +105,8 @@ class DecisionsView:
 
     @cached_property
     def words(self) -> list[str]:
-        """All words of the grid: ratings, then the others."""
-        words = {mark.word for row in self.rows for marks in row.marks.values() for mark in marks}
+        """All answers of the grid: ratings, then the reasons why there is none."""
+        words = {word for row in self.rows for arm in row.answers for word in row.words(arm)}
         return [word for word in RATINGS if word in words] + sorted(words - set(RATINGS))
 
     @cached_property
@@ -117,16 +118,42 @@ class DecisionsView:
         return int(self.run.cells["repeat"].max()) + 1 if len(self.run.cells) else 0
 
     @cached_property
-    def rating_bars(self) -> list[StackedBar]:
-        return charts.rating_bars({arm: grid.distribution(self.rows, arm) for arm in self.run.arms}, self._slots)
+    def letters(self) -> list[tuple[CaseRow, list[str]]]:
+        """(case, letters of each arm), for a page without scripts."""
+        coded, _ = grid.compact(self.rows, self.run.arms)
+        return [
+            (row, ["".join(c if c.isalpha() else "?" for c in of_arm) for of_arm in line]) for row, line in self._zipped(coded)
+        ]
 
-    @cached_property
-    def repeated_arms(self) -> list[tuple[str, tuple[int, int]]]:
-        """(arm, (cases in which its repeats disagree, cases with more than one repeat)) of arms with repeats."""
-        flips_by_arm = [(arm, grid.flips(self.rows, arm)) for arm in self.run.arms]
-        return [(arm, flips) for arm, flips in flips_by_arm if flips[1]]
+    def data(self, case_ids: frozenset[str] | None) -> Markup:
+        """The grid as JSON for the script of the page: per case ticker, date, answers, excess return, spread, page.
 
-    @staticmethod
-    def heat(share: float | None) -> str:
-        """CSS class of a share: darker means more."""
-        return "h0" if share is None or not known(share) else f"h{min(int(share * 6), 5)}"
+        The page of a case is 0 (none), 1 (named after ticker and date) or its file name.
+        """
+        coded, reasons = grid.compact(self.rows, self.run.arms)
+        rules = self.run.settings.rule_arms
+        rows = [
+            [
+                row.ticker,
+                row.date.isoformat(),
+                line,
+                None if row.outcome is None else round(row.outcome, 5),
+                round(row.spread(rules), 2),
+                _page_of(row, case_ids),
+            ]
+            for row, line in self._zipped(coded)
+        ]
+        arms = [{"name": arm, "slot": slot, "rule": arm in rules} for arm, slot in self._slots.items()]
+        document = {"arms": arms, "base": self._slots.get(self.run.baseline or ""), "reasons": reasons, "rows": rows}
+        # Inside a script element only "<" could end it.
+        return Markup(json.dumps(document, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"))
+
+    def _zipped(self, coded: list[list[str]]) -> Iterator[tuple[CaseRow, list[str]]]:
+        return zip(self.rows, coded, strict=True)
+
+
+def _page_of(row: CaseRow, case_ids: frozenset[str] | None) -> int | str:
+    if case_ids is not None and row.case_id not in case_ids:
+        return 0
+    file = slug(row.case_id)
+    return 1 if file == f"{row.ticker}@{row.date.isoformat()}" else file

@@ -62,16 +62,6 @@ def plain_interval(measured: Estimate) -> Markup:
     return with_interval([wording.figure("", round(v, 2) + 0.0).lstrip("+") for v in _ends(measured)], measured)
 
 
-def agreement(measured: Estimate, is_own: bool) -> Markup:
-    """How often two arms gave the same rating, with interval and number of cases."""
-    if not known(measured.value):
-        return unknown("no case has two ratings to compare", "no repeats" if is_own else "none shared")
-    value, low, high = (wording.figure("share", v) for v in _ends(measured))
-    ends = wording.span(low, high) if known(measured.low) and known(measured.high) else "no interval"
-    template = '<span class="v">{}</span><span class="sub nb">{}</span><span class="sub nb">{} cases</span>'
-    return Markup(template).format(value, ends, f"{measured.cases:,}")
-
-
 def shift(similarity: Similarity) -> Markup:
     """Whether two arms use the ratings equally often."""
     if not known(similarity.shift_p):

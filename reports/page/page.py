@@ -11,20 +11,20 @@ from markupsafe import Markup
 from reports.answer import gates
 from reports.answer.findings import find
 from reports.format import slug, visible
-from reports.metrics import similarity
 from reports.metrics.facts import Facts
 from reports.page import decisions_view
 from reports.page.answer_view import AnswerView
 from reports.page.decisions_view import ArmCard, DecisionsView
-from reports.page.evidence_view import OutcomesView, TrustView
+from reports.page.evidence_view import TrustView
 from reports.page.money_view import EconomicsView, MoneyView
+from reports.page.ratings_view import RatingsView
+from reports.page.returns_view import ReturnsView
 from reports.page.roles_view import RolesView
 
 if TYPE_CHECKING:
     from reports.answer.findings import Findings
     from reports.answer.gates import Gate
     from reports.load import Run
-    from reports.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,8 @@ class Page:
         return Facts(self.run)
 
     @cached_property
-    def matrix(self) -> dict[str, dict[str, Estimate]]:
-        """arm -> arm -> how often both gave the same rating."""
-        return similarity.matrix(self.facts)
+    def ratings(self) -> RatingsView:
+        return RatingsView(self.facts, self.decisions.rows, self.slots)
 
     @cached_property
     def answer(self) -> AnswerView | None:
@@ -122,8 +121,8 @@ class Page:
         return DecisionsView(self.run, self.slots)
 
     @cached_property
-    def outcomes(self) -> OutcomesView:
-        return OutcomesView(self.run, self.findings, self.slots)
+    def outcomes(self) -> ReturnsView:
+        return ReturnsView(self.run, self.findings, self.slots)
 
     @cached_property
     def roles(self) -> RolesView:

@@ -168,7 +168,9 @@ def _chosen(page: Page, most: int | None) -> list[str]:
     ids = [row.case_id for row in page.decisions.rows]
     if most is None or len(ids) <= most:
         return ids
-    shown = {row.case_id for row in sorted(page.decisions.rows, key=lambda row: not row.differs)[:most]}
+    shown = {
+        row.case_id for row in sorted(page.decisions.rows, key=lambda row: -row.spread(page.run.settings.rule_arms))[:most]
+    }
     return [case_id for case_id in ids if case_id in shown]
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.origins import INVENTED, origins
-from reports.page.stages import marked, marks_of
+from reports.page.prose import marks_of, prose
 from reports.roles.judges import SOURCE, TARGET, TIE, Judgement, PairKey, judgements
 from reports.roles.pairs import Pair, PromptAnswer, pairs
 from reports.roles.replays import common_words, is_floor
@@ -120,6 +120,5 @@ def _replayed_prompt(pair: Pair, source: str, target: str, opinions: tuple[Opini
 def _output(pair: Pair, answer: PromptAnswer, model: str) -> Output:
     figure_origins = origins(answer.text, grounding_of_run.inputs_of(pair.prompt_texts))
     invented = sum(figure.label in INVENTED for figure in figure_origins)
-    return Output(
-        model, marked(answer.text, marks_of(figure_origins)), answer.stance, answer.cost_usd, answer.seconds, invented
-    )
+    text = prose(answer.text, marks_of(figure_origins))
+    return Output(model, text, answer.stance, answer.cost_usd, answer.seconds, invented)

@@ -8,41 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports.format import known, plain, visible
-from reports.grounding.origins import GROUNDED
+from reports.format import known
+from reports.page.prose import FigureMark, prose
 
 if TYPE_CHECKING:
-    from reports.grounding.origins import FigureOrigin
     from reports.run_roles import RunRoles
-
-FigureMark = tuple[int, str, str, str]
-"""Start of a figure, the figure, its label, its source."""
-
-
-def marked(text: str, marks: Iterable[FigureMark]) -> Markup:
-    """The escaped text with every figure in a span; marks that do not match the text are left out."""
-    pieces, at = [], 0
-    for start, figure, label, source in sorted(marks):
-        if start < at or text[start : start + len(figure)] != figure:
-            continue
-        pieces += [_plain(text[at:start]), _span(figure, label, source)]
-        at = start + len(figure)
-    return Markup("").join([*pieces, _plain(text[at:])])
-
-
-def marks_of(figure_origins: Iterable[FigureOrigin]) -> list[FigureMark]:
-    return [(origin.quantity.start, origin.quantity.text, origin.label, origin.source) for origin in figure_origins]
-
-
-def _span(figure: str, label: str, source: str) -> Markup:
-    kind = "fig" if label in GROUNDED else "fig bad-fig"
-    title = f"{label}: {source}" if source else label
-    return Markup('<span class="{}" title="{}">{}</span>').format(kind, plain(title), _plain(figure))
-
-
-def _plain(text: str) -> Markup:
-    return Markup("{}").format(visible(text))
-
 
 CellMarks = Mapping[tuple[str, str], Sequence[FigureMark]]
 """(cell_id, call site) -> marks of its figures."""
@@ -82,8 +52,8 @@ class Pane:
     calls: tuple[Mapping[str, Any], ...]
     own_parts: tuple[PromptPart, ...]
     """Parts of the prompt that only this arm got."""
-    marked_text: Markup
-    """The text with its figures marked."""
+    prose: Markup
+    """The text as light Markdown, with its figures marked."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +90,7 @@ def stages(
             own_ids = [i for i in prompts.get(cell["cell_id"], []) if i not in common]
             parts = _parts(own_ids, texts, printed)
             pane = _pane(cell, order, reports[cell["cell_id"]].get(key), sent[cell["cell_id"]], parts)
-            panes.append(replace(pane, marked_text=marked(pane.text or "", marks.get((cell["cell_id"], key), ()))))
+            panes.append(replace(pane, prose=prose(pane.text or "", marks.get((cell["cell_id"], key), ()))))
         yield Stage(key.replace("/", "-"), role, int(round_ or 0), shared, tuple(panes))
 
 

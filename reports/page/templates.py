@@ -49,8 +49,8 @@ class Assets:
         return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
 
 
-STYLES = {"page": ("base", "report", "evidence"), "case": ("base", "case"), "changes": ("base",)}
-SCRIPTS = {"page": ("base", "page"), "case": ("base", "case"), "changes": ("base",)}
+STYLES = {"page": ("base", "ratings", "report", "evidence"), "case": ("base", "ratings", "case"), "changes": ("base",)}
+SCRIPTS = {"page": ("base", "hover", "grid"), "case": ("base", "hover", "case"), "changes": ("base",)}
 
 
 @cache
@@ -82,7 +82,7 @@ def environment() -> Environment:
         templates.filters[writer.__name__] = writer
     templates.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
     templates.filters["words"] = lambda name: str(name).replace("_", " ")
-    templates.filters["short"] = lambda text: text if len(text) <= 300 else text[:300] + " ..."
+    templates.filters["short"] = format.shortened
     templates.tests["known"] = format.known
     return templates
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,10 @@ import pandas as pd
 if TYPE_CHECKING:
     from reports.load import Run
 
+ALWAYS_BUY = "always buy"
+SEED = 11
+DRAWN_NUMBERS = 4_000_000
+"""Most positions that random trades may hold in memory."""
 PERIODS = 252
 """Sessions in a year, as empyrical and quantstats count them."""
 CONVENTIONS: Mapping[str, str] = {
@@ -44,13 +48,14 @@ class Strategy:
 
 
 def strategies(run: Run) -> tuple[Strategy, ...]:
-    """One per arm, then always-buy; empty without daily prices."""
+    """One per arm, then always-buy and the benchmark; empty without daily prices."""
     moved = moves(run)
     if len(moved) < 2:
         return ()
     held = [(arm, positions(run, arm, moved)) for arm in run.arms]
     followed = [measure(arm, value(moved, position)) for arm, position in held if position is not None]
-    return (*followed, measure("always buy", value(moved, pd.DataFrame(1.0, moved.index, moved.columns))))
+    always_buy = measure(ALWAYS_BUY, value(moved, pd.DataFrame(1.0, moved.index, moved.columns)))
+    return (*followed, always_buy, *_benchmark(run, moved))
 
 
 def moves(run: Run) -> pd.DataFrame:
@@ -58,7 +63,67 @@ def moves(run: Run) -> pd.DataFrame:
 
     A missing bar keeps the last price.
     """
-    daily = run.daily[run.daily["ticker"].isin(run.measured_cells["ticker"].unique())]
+    return _moves_of(run, run.measured_cells["ticker"].unique())
+
+
+def luck(run: Run, arm: str, draws: int = 400) -> tuple[list[float], list[float]]:
+    """What 95 % of random trades with an arm's mix of BUY, HOLD and SELL are worth, per session: lower and upper edge.
+
+    Each draw deals the arm's own decisions to its cases at random. Both are empty without prices or decisions.
+    """
+    moved = moves(run)
+    orders = _orders(run, arm, moved) if len(moved) > 1 else None
+    if orders is None or not len(orders):
+        return [], []
+    orders = orders.sort_values(["ticker", "repeat", "fill"], kind="stable")
+    lanes, tickers = pd.factorize(orders["ticker"].astype(str) + "/" + orders["repeat"].astype(str))
+    count = int(np.clip(DRAWN_NUMBERS // (len(moved) * len(tickers)), 40, draws))
+    rng, wanted = np.random.default_rng(SEED), orders["wanted"].to_numpy(dtype=float)
+    held = _forward(np.array([rng.permutation(wanted) for _ in range(count)]), lanes)
+    worth = _worth(held[:, _latest(orders["fill"].to_numpy(), lanes, len(moved))], orders, lanes, moved)
+    low, high = np.quantile(worth, [0.025, 0.975], axis=0)
+    return low.tolist(), high.tolist()
+
+
+def _forward(wanted: Any, lanes: Any) -> Any:
+    """Positions after each order (draws x orders, by lane): a HOLD keeps what its lane held, nothing at first.
+
+    The last column is 0, for sessions before the first order.
+    """
+    is_first = np.r_[True, lanes[1:] != lanes[:-1]]
+    is_set = ~np.isnan(wanted) | is_first
+    last_set = np.maximum.accumulate(np.where(is_set, np.arange(wanted.shape[1]), 0), axis=1)
+    positions = np.take_along_axis(np.nan_to_num(wanted), last_set, axis=1)
+    return np.hstack([positions, np.zeros((len(wanted), 1))])
+
+
+def _latest(fills: Any, lanes: Any, sessions: int) -> Any:
+    """Index of the order that rules at each session, sessions x lanes; -1 before a lane's first."""
+    latest = np.full((sessions, lanes.max() + 1), -1)
+    latest[fills, lanes] = np.arange(len(fills))
+    return np.maximum.accumulate(latest, axis=0)
+
+
+def _worth(held: Any, orders: pd.DataFrame, lanes: Any, moved: pd.DataFrame) -> Any:
+    """Value per draw and session of equal cash in every ticker; repeats share their ticker's cash."""
+    column_of_lane = moved.columns.get_indexer(pd.Index(orders["ticker"].to_numpy()[np.r_[True, lanes[1:] != lanes[:-1]]]))
+    share = np.zeros((held.shape[2], moved.shape[1]))
+    share[np.arange(len(column_of_lane)), column_of_lane] = 1
+    share /= np.maximum(share.sum(axis=0), 1)
+    growth = 1 + moved.to_numpy()[None, 1:] * (held @ share)[:, :-1]
+    return np.hstack([np.ones((len(held), 1)), growth.cumprod(axis=1).mean(axis=2)])
+
+
+def _benchmark(run: Run, moved: pd.DataFrame) -> Iterator[Strategy]:
+    """Holding the benchmark, where it is one ticker with daily prices and none of the cases."""
+    for name in run.outcomes["benchmark"].dropna().unique():
+        held = _moves_of(run, [name]).reindex(moved.index).fillna(0.0)
+        if name in held and name not in moved:
+            yield measure(str(name), value(held, pd.DataFrame(1.0, held.index, held.columns)))
+
+
+def _moves_of(run: Run, tickers: Collection[str]) -> pd.DataFrame:
+    daily = run.daily[run.daily["ticker"].isin(list(tickers))]
     if not len(daily) or not len(run.measured_cells):
         return pd.DataFrame()
     opens = _wide(daily, "open").ffill()
@@ -70,17 +135,26 @@ def moves(run: Run) -> pd.DataFrame:
 
 def positions(run: Run, arm: str, moved: pd.DataFrame) -> pd.DataFrame | None:
     """Share of each ticker's cash that an arm holds from each session's open on; None without a usable decision."""
+    orders = _orders(run, arm, moved)
+    return _held(orders, moved) if orders is not None else None
+
+
+def _orders(run: Run, arm: str, moved: pd.DataFrame) -> pd.DataFrame | None:
+    """The session at which each decision of an arm is filled, and the position that it wants; None without a decision."""
     cells = run.measured_cells[
         (run.measured_cells["arm"] == arm)
         & run.measured_cells["action"].notna()
         & run.measured_cells["ticker"].isin(moved.columns)
     ]
-    wanted = cells["action"].map({"BUY": 1.0, "SELL": 0.0})
     if not len(cells):
         return None
     fills = np.searchsorted(moved.index.to_numpy(), cells["date"].to_numpy(), side="right")
+    wanted = cells["action"].map({"BUY": 1.0, "SELL": 0.0})
     orders = pd.DataFrame({"fill": fills, "ticker": cells["ticker"], "repeat": cells["repeat"], "wanted": wanted})
-    orders = orders[orders["fill"] < len(moved)]
+    return orders[orders["fill"] < len(moved)]
+
+
+def _held(orders: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
     table = orders.pivot_table(index="fill", columns=["repeat", "ticker"], values="wanted", aggfunc="last", dropna=False)
     sessions = table.reindex(range(len(moved))).ffill().fillna(0.0)
     shares = sessions.T.groupby(level="ticker").mean().T.reindex(columns=moved.columns, fill_value=0.0)

@@ -16,7 +16,7 @@ from reports.grounding.inputs import MOST_NEAR, Inputs
 from reports.grounding.origins import MOST_CHARS, origins, origins_of_texts, reaching
 from reports.grounding.quantities import quantities
 from reports.load import load
-from reports.page.stages import marked, marks_of
+from reports.page.prose import marked, marks_of
 from tests.reports.synthetic import make_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from reports import tables
 from reports.page.render import render
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, make_tables, sessions
@@ -56,28 +60,106 @@ def test_filters_narrow_the_grid_and_live_in_the_address(page: Path, open_page: 
     browser = open_page(page).page
     rows = browser.locator("#grid tbody tr:visible")
     everything = rows.count()
-    browser.select_option("#f-ticker", "AAPL")
-    assert "ticker=AAPL" in browser.url
+    browser.fill("#f-search", "aapl")
+    assert "search=aapl" in browser.evaluate("location.hash")
     assert rows.count() == everything // 2
-    browser.click("#f-differs")
-    assert "differs=1" in browser.url
-    assert browser.locator("#grid tbody tr:visible:not(.dif)").count() == 0
-    again = open_page(page, "#" + browser.url.partition("#")[2]).page
+    browser.select_option("#f-show", "split")
+    assert "show=split" in browser.evaluate("location.hash")
+    assert 0 < rows.count() < everything // 2
+    assert browser.locator("#grid tbody tr:not(.split)").count() == 0
+    again = open_page(page, "#" + browser.evaluate("location.hash")[1:]).page
     assert again.locator("#grid tbody tr:visible").count() == rows.count()
-    assert again.locator("#f-ticker").input_value() == "AAPL"
+    assert again.locator("#f-search").input_value() == "aapl"
+    assert again.locator("#f-count").inner_text() == f"{rows.count()} of {everything} cases"
 
 
-def test_a_status_filter_shows_cases_where_some_arm_ended_so(page: Path, open_page: Open) -> None:
-    browser = open_page(page, "#status=failed").page
+def test_filters_leave_alone_what_other_parts_keep_in_the_address(page: Path, open_page: Open) -> None:
+    browser = open_page(page, "#volume=5000").page
+    browser.fill("#f-search", "MSFT")
+    assert "volume=5000" in browser.evaluate("location.hash")
+    browser.fill("#f-search", "")
+    assert "volume=5000" in browser.evaluate("location.hash")
+    assert "search" not in browser.evaluate("location.hash")
+
+
+def test_the_filter_of_differences_reads_every_repeat(tmp_path: Path, open_page: Open) -> None:
+    steady = {name: FakeArm(rating="Hold") for name in ("gpt-5", "local")}
+    run = make_tables(tmp_path / "r1", arms=steady, tickers=("AAPL", "MSFT"), repeats=2)
+    cells = pq.read_table(run / "cells.parquet").to_pylist()
+    odd = next(cell for cell in cells if cell["repeat"] == 1 and cell["ticker"] == "MSFT")
+    odd |= {"rating": "Buy", "action": "BUY", "score": 2}
+    pq.write_table(pa.Table.from_pylist(cells, schema=tables.CELLS), run / "cells.parquet")
+    browser = open_page(Path(render(run, 0)), "#show=differ").page
+    assert browser.locator("#grid tbody tr").count() == 1
+    assert browser.locator("#grid tbody tr").inner_text().startswith("MSFT")
+
+
+def test_an_answer_filter_shows_cases_where_some_arm_ended_so(page: Path, open_page: Open) -> None:
+    browser = open_page(page, "#answer=failed").page
     shown = browser.locator("#grid tbody tr:visible")
     assert shown.count() > 0
-    assert all("failed" in text for text in shown.all_inner_texts())
+    assert all(row.locator("i[title$='failed']").count() for row in shown.all())
 
 
-def test_choosing_an_arm_hides_the_others_but_the_baseline(page: Path, open_page: Open) -> None:
+def test_the_grid_sorts_by_every_head_and_back(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    dates = browser.locator("#grid tbody td.date")
+    browser.locator("#grid th[data-sort=date] button").click()
+    assert dates.all_inner_texts() == sorted(dates.all_inner_texts())
+    assert browser.locator("#grid th[data-sort=date]").get_attribute("aria-sort") == "ascending"
+    browser.locator("#grid th[data-sort=date] button").click()
+    assert dates.all_inner_texts() == sorted(dates.all_inner_texts(), reverse=True)
+    spreads = browser.locator("#grid tbody td.spread")
+    browser.locator("#grid th[data-sort=spread] button").click()
+    assert [float(text) for text in spreads.all_inner_texts()] == sorted(map(float, spreads.all_inner_texts()), reverse=True)
+
+
+def test_choosing_an_arm_hides_the_others_but_the_baseline_here_and_on_the_case_page(page: Path, open_page: Open) -> None:
     browser = open_page(page, "#arm=1").page
-    heads = browser.locator("#grid thead th:visible").all_inner_texts()
-    assert [text.strip() for text in heads if text.strip() in ARMS] == ["gpt-5", "llama3.1-8b"]
+    heads = browser.locator("#grid thead th.of-arm:visible").all_inner_texts()
+    assert [text.strip() for text in heads] == ["gpt-5", "llama3.1-8b"]
+    browser.locator("a.case").first.click()
+    browser.wait_for_url("**/cases/*.html#arms=0,1")
+    assert [text.split()[0] for text in browser.locator("#s-trader .pane:visible h3").all_inner_texts()] == [
+        "gpt-5",
+        "llama3.1-8b",
+    ]
+
+
+def test_the_confusion_matrix_is_of_the_chosen_arm(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    matrix = browser.locator("table.matrix:visible")
+    assert "llama3.1-8b" in matrix.locator("thead").inner_text()
+    browser.locator("#matrix-picker label", has_text="macd").click()
+    assert matrix.count() == 1
+    assert "macd" in matrix.locator("thead").inner_text()
+    shares = [float(text) for text in matrix.locator("td").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=1.5)
+
+
+def test_values_of_charts_reach_the_pointer_and_the_keyboard(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    tip = browser.locator(".tip")
+    assert not tip.is_visible()
+    browser.locator("svg.lean").first.hover()
+    assert "notches" in tip.inner_text()
+    assert "cases on" in tip.inner_text()
+    chart = browser.locator(".plot.equity > svg")
+    chart.focus()
+    browser.keyboard.press("ArrowRight")
+    first = tip.inner_text()
+    browser.keyboard.press("ArrowRight")
+    assert "random trades" in first
+    assert tip.inner_text() != first
+    browser.keyboard.press("Escape")
+    assert not tip.is_visible()
+
+
+def test_the_equity_curves_are_open_and_called_an_illustration(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    assert browser.locator(".plot.equity").is_visible()
+    assert browser.locator(".stamp").inner_text() == "Illustration, not a result: random trades spread as widely"
+    assert browser.locator(".plot.equity path.luck").count() == 1
 
 
 def test_a_case_link_opens_its_page_and_leads_back(page: Path, open_page: Open) -> None:
@@ -160,7 +242,7 @@ def test_print_leaves_out_what_only_a_screen_can_use(page: Path, open_page: Open
 
 def test_without_scripts_the_whole_page_is_there(page: Path, open_page: Open) -> None:
     browser = open_page(page, java_script_enabled=False).page
-    assert browser.locator("#grid tbody tr:visible").count() == 16
+    assert browser.locator("table.grid tbody tr:visible").count() == 16
     assert not browser.locator("#filters").is_visible()
 
 
@@ -172,18 +254,66 @@ def test_every_link_within_the_page_has_a_target(page: Path, open_page: Open) ->
 
 def test_the_keyboard_reaches_and_works_the_filters(page: Path, open_page: Open) -> None:
     browser = open_page(page).page
-    browser.locator("#f-differs").focus()
+    browser.locator("#f-search").focus()
+    browser.keyboard.type("AAPL")
+    assert "search=AAPL" in browser.evaluate("location.hash")
+    browser.locator("#grid th[data-sort=ticker] button").focus()
     browser.keyboard.press("Enter")
-    assert browser.locator("#f-differs").get_attribute("aria-pressed") == "true"
-    assert "differs=1" in browser.url
+    assert browser.locator("#grid th[data-sort=ticker]").get_attribute("aria-sort") == "ascending"
 
 
-def test_a_long_grid_is_laid_out_late_and_still_filtered_and_printed_whole(tmp_path: Path, open_page: Open) -> None:
+def test_a_long_grid_is_drawn_as_far_as_a_reader_asks_and_printed_whole(tmp_path: Path, open_page: Open) -> None:
     dates = sessions("2024-01-02", 70, every=5)
     run = make_tables(tmp_path / "r1", arms={"gpt-5": FakeArm()}, tickers=("AAPL", "MSFT", "JPM"), dates=dates)
-    browser = open_page(Path(render(run, 0)), "#ticker=AAPL").page
-    wrapper = "getComputedStyle(document.getElementById('grid').parentElement).contentVisibility"
-    assert browser.evaluate(wrapper) == "auto"
-    assert browser.locator("#grid tbody tr:visible").count() == 70
-    browser.emulate_media(media="print")
-    assert browser.evaluate(wrapper) == "visible"
+    browser = open_page(Path(render(run, 0)), "#search=AAPL").page
+    rows = browser.locator("#grid tbody tr")
+    assert rows.count() == 25
+    assert browser.locator("#f-count").inner_text() == "70 of 210 cases"
+    browser.locator("#f-more").click()
+    assert rows.count() == 70
+    assert not browser.locator("#f-more").is_visible()
+    browser.fill("#f-search", "")
+    assert rows.count() == 25
+    browser.pdf()
+    assert rows.count() == 210
+
+
+def test_paper_shows_every_fold_and_the_screen_closes_them_again(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    closed = browser.locator("details:not([open])").count()
+    assert closed > 0
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert browser.locator("details:not([open])").count() == 0
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert browser.locator("details:not([open])").count() == closed
+
+
+def test_seven_arms_and_three_repeats_fit_the_screen_and_take_two_lines_on_a_phone(tmp_path: Path, open_page: Open) -> None:
+    arms = {f"some-model-{n}b": FakeArm(noise=0.3 * n) for n in range(1, 8)}
+    file = Path(render(make_tables(tmp_path / "r1", arms=arms, tickers=("AAPL",), repeats=3), 0))
+    wide = open_page(file).page
+    assert wide.locator("#grid").evaluate("table => table.parentElement.scrollWidth <= table.parentElement.clientWidth")
+    assert wide.locator("#grid tbody tr").first.locator("i.key").count() == 21
+    narrow = open_page(file, width=390).page
+    row = narrow.locator("#grid tbody tr").first.bounding_box()
+    assert row is not None
+    assert row["height"] < 66
+    assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_ratings_differ_in_lightness_in_light_dark_and_print(page: Path, open_page: Open) -> None:
+    for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
+        browser = open_page(page, scheme=scheme).page
+        browser.emulate_media(media=media)
+        keys = browser.locator("#decisions .keys .key").evaluate_all(
+            "keys => keys.slice(0, 5).map(key => getComputedStyle(key).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
+        )
+        lights = sorted(_lightness(key) for key in keys)
+        assert min(brighter - darker for darker, brighter in pairwise(lights)) > 5, (scheme, media, lights)
+
+
+def _lightness(rgb: list[int]) -> float:
+    """CIE L*, 0 to 100."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in (c / 255 for c in rgb)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import __main__, load
+from reports import __main__
+from reports.load import load
 from reports.returns import strategy
 from tests.reports.synthetic import FakeArm, make_run
 
@@ -139,3 +140,21 @@ def test_a_folder_without_the_archive_ends_with_code_2_and_names_the_file(tmp_pa
     assert ended.returncode == 2
     assert "prices.parquet: not there" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_random_trades_of_one_arm_enclose_what_its_own_decisions_earn_by_chance(tmp_path: Path) -> None:
+    run = load(make_run(tmp_path / "r1", arms={"gpt-5": FakeArm()}, repeats=2, texts=False))
+    low, high = strategy.luck(run, "gpt-5")
+    assert len(low) == len(high) == len(strategy.moves(run))
+    assert low[0] == high[0] == 1.0
+    assert all(lower <= upper for lower, upper in zip(low, high, strict=True))
+    assert low[-1] < strategy.strategies(run)[0].value.iloc[-1] < high[-1]
+
+
+def test_random_trades_of_an_arm_that_always_buys_are_its_own_value(tmp_path: Path) -> None:
+    arms = {"gpt-5": FakeArm(rating="Buy", skip=())}
+    run = load(make_run(tmp_path / "r1", arms=arms, repeats=2, texts=False))
+    low, high = strategy.luck(run, "gpt-5")
+    followed = strategy.strategies(run)[0].value.tolist()
+    assert low == pytest.approx(followed)
+    assert high == pytest.approx(followed)

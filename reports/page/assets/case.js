@@ -15,19 +15,54 @@
   });
   jump();
 
-  // One repeat at a time.
-  const buttons = Array.from(document.querySelectorAll("button.rep"));
-  function show(repeat) {
-    for (const b of buttons) b.setAttribute("aria-pressed", String(b.dataset.r === repeat));
+  // Some arms and one repeat at a time. The arms live in the address (#arms=0,2) and follow the reader to the next case.
+  const reps = Array.from(document.querySelectorAll("button.rep")), picks = Array.from(document.querySelectorAll("button.pick"));
+  const pressed = (button) => button.getAttribute("aria-pressed") === "true";
+  const press = (button, on) => button.setAttribute("aria-pressed", String(on));
+  const TOGETHER = 3; // panes that fit a screen next to each other
+  function show() {
+    const repeat = Number((reps.find(pressed) || { dataset: { r: "0" } }).dataset.r);
+    const arms = new Set(picks.filter(pressed).map((b) => b.dataset.arm));
+    const hidden = (arm) => picks.length > 0 && !arms.has(arm);
     for (const row of document.querySelectorAll(".panes:not(.outputs)")) {
       const panes = Array.from(row.children);
       const last = {};
       for (const p of panes) last[p.dataset.arm] = Math.max(last[p.dataset.arm] || 0, Number(p.dataset.r));
-      for (const p of panes) p.classList.toggle("hide", Number(p.dataset.r) !== Math.min(Number(repeat), last[p.dataset.arm]));
+      for (const p of panes) {
+        p.classList.toggle("hide", hidden(p.dataset.arm) || Number(p.dataset.r) !== Math.min(repeat, last[p.dataset.arm]));
+      }
     }
   }
-  for (const b of buttons) b.addEventListener("click", () => show(b.dataset.r));
-  if (buttons.length) show("0");
+  function choose(arms) {
+    const there = picks.filter((b) => arms.includes(b.dataset.arm));
+    for (const b of picks) press(b, there.length ? there.includes(b) : true);
+  }
+  function remember() {
+    const arms = picks.filter(pressed).map((b) => b.dataset.arm), hash = arms.length < picks.length ? `#arms=${arms}` : "#arms=all";
+    history.replaceState(null, "", hash);
+    carry(hash);
+  }
+  function carry(hash) {
+    for (const link of document.querySelectorAll("a.to-before, a.to-after")) link.hash = hash;
+  }
+  for (const b of reps) b.addEventListener("click", () => { reps.forEach((other) => press(other, other === b)); show(); });
+  for (const b of picks) b.addEventListener("click", () => {
+    if (pressed(b) && picks.filter(pressed).length === 1) return;
+    press(b, !pressed(b)); remember(); show();
+  });
+  const all = document.getElementById("all-arms");
+  if (all) all.addEventListener("click", () => { picks.forEach((b) => press(b, true)); remember(); show(); });
+  const wanted = /^#arms=(.*)$/.exec(location.hash);
+  if (wanted) { choose(wanted[1].split(",")); carry(location.hash); }
+  else if (picks.length > TOGETHER + 1) choose(picks.slice(0, TOGETHER).map((b) => b.dataset.arm));
+  show();
+
+  // j and k turn the pages, unless the reader types or holds a modifier.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+    const link = document.querySelector({ j: "a.to-after", k: "a.to-before" }[event.key] || "nothing");
+    if (link) location.href = link.href;
+  });
 
   // Replayed prompts: only those that differ, or that hold figures which their prompt does not give.
   const only = Array.from(document.querySelectorAll("button.only"));
@@ -45,8 +80,8 @@
   if (only.length) filter();
 
   // Word differences, on demand, against the first arm of the row.
-  for (const row of document.querySelectorAll(".panes:not(.outputs)")) {
-    const panes = Array.from(row.children).filter((p) => p.querySelector("pre.said"));
+  for (const row of document.querySelectorAll(".panes")) {
+    const panes = Array.from(row.children).filter((p) => p.querySelector(".said"));
     for (const pane of panes) {
       if (pane.dataset.arm === row.firstElementChild.dataset.arm) continue;
       const button = document.createElement("button");
@@ -55,24 +90,26 @@
       button.textContent = `differences from ${row.firstElementChild.dataset.name}`;
       button.setAttribute("aria-pressed", "false");
       button.addEventListener("click", () => toggle(button, row, pane));
-      pane.querySelector("pre.said").before(button);
+      pane.querySelector(".said").before(button);
     }
   }
   function toggle(button, row, pane) {
-    const text = pane.querySelector("pre.said");
+    const text = pane.querySelector(".said");
     if (button.kept) {
       text.replaceChildren(...button.kept);
+      text.classList.remove("compared");
       button.kept = null;
     }
     const on = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(on));
     if (!on) return;
     const first = row.firstElementChild.dataset.arm;
-    const others = Array.from(row.children).filter((p) => p.dataset.arm === first && p.querySelector("pre.said"));
+    const others = Array.from(row.children).filter((p) => p.dataset.arm === first && p.querySelector(".said"));
     const other = others.find((p) => p.dataset.r === pane.dataset.r) || others[0];
     button.kept = Array.from(text.childNodes);
-    const said = other ? other.querySelector("pre.said").textContent : "";
-    text.replaceChildren(...marked(said, text.textContent));
+    const said = other ? other.querySelector(".said").textContent : "";
+    text.replaceChildren(...marked(said.trim(), text.textContent.trim()));
+    text.classList.add("compared");
   }
   function marked(one, two) {
     const words = /\S+\s*|\s+/g, lines = /[^\n]*\n|[^\n]+/g;
