@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from reports.grounding.inputs import Inputs
+from reports.grounding.language import is_english
 from reports.grounding.origins import GROUNDED, INVENTED, MOST_CHARS, FigureOrigin, origins_of_texts, reaching
 from reports.grounding.sentences import sentences
 from reports.load import among, messages_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 200
 """Maximum number of cells; larger runs use a fixed sample of complete cases, chosen by the hash of their ids."""
-VERSION = 4
+VERSION = 5
 """Raised when the rules change, so that stored results are computed again."""
 FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")
@@ -90,7 +91,7 @@ def sampled_cells(run: Run) -> list[str]:
 
 
 def by_cell(run: Run) -> pd.DataFrame:
-    """Counts per cell: figures, grounded, invented, reaching (invented and in the decision); only cells with texts."""
+    """Counts per cell: figures, grounded, invented, reaching (invented and in the decision); only cells with English texts."""
     rows = figures(run)
     counted = rows.assign(
         figures=rows["label"] != "",
@@ -116,7 +117,8 @@ def cells_of(run: Run, cell_ids: Sequence[str]) -> Iterator[tuple[str, CellTexts
 
 
 def rows_of_cell(cell_id: str, cell: CellTexts) -> list[tuple[Any, ...]]:
-    """Rows of COLUMNS for one cell."""
+    """Rows of COLUMNS for one cell; texts in other languages are left out, as if they had not been written."""
+    cell = replace(cell, texts={place: text for place, text in cell.texts.items() if is_english(text)})
     origins_by_place = cell.figures()
     last = list(cell.texts)[-1] if cell.texts else ""
     ends = reaching(origins_by_place, last)

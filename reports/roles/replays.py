@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reports.grounding import of_run as grounding_of_run
+from reports.grounding.language import is_english
 from reports.grounding.origins import GROUNDED, origins
 from reports.money.breakdown import Total, total
 from reports.roles.pairs import STANCES, Pair, PromptAnswer, pairs
@@ -156,7 +157,9 @@ def common_words(pair: Pair) -> float | None:
 
 
 def _grounded(pair: Pair, answer: PromptAnswer) -> float | None:
-    """Share of a text's figures that are in its prompt or follow from it; None without figures."""
+    """Share of a text's figures that are in its prompt or follow from it; None without figures, or in another language."""
+    if not is_english(answer.text):
+        return None
     figure_origins = origins(answer.text, grounding_of_run.inputs_of(pair.prompt_texts))
     return float(np.mean([origin.label in GROUNDED for origin in figure_origins])) if figure_origins else None
 
