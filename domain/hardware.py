@@ -26,6 +26,8 @@ class Hardware:
     purchase_usd: float | None = None
     lifetime_years: float | None = None
     utilisation: float | None = None
+    watts_card: str = ""
+    """Name of the hardware card that `watts` is from; empty if declared."""
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Hardware:

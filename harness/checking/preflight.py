@@ -99,6 +99,7 @@ def look(
             *map(checks.of_problem, server_problems),
             *_servers(specs, reports, pulls),
             *unused,
+            *_cards(experiment, specs, reports),
             *models,
             *_entries(experiment),
             *dated,
@@ -165,6 +166,16 @@ def _unused_servers(specs: Mapping[str, ServerSpec], path: Path | None, experime
         if name not in specs and part.provider in defaults:
             problem = f"no model uses it; models of {part.provider} use the default server {part.provider!r}"
             yield warn(f"server {name}", problem, f"write `server: {name}` in the model, or remove it from servers.yaml")
+
+
+def _cards(experiment: Experiment, specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport]) -> Iterator[Check]:
+    """Hardware cards that measured other weights than the server has."""
+    for server, spec in specs.items():
+        for alias, reported in reports[server].models.items() if server in reports else ():
+            name = matrix.model(experiment, alias).name
+            for card in (card for card in spec.cards if card.contradicts(name, reported.digest)):
+                problem = f"it measured {name} with digest {card.card.model.digest}, the server has {reported.digest}"
+                yield fail(f"card {card.name}", problem, f"measure again, or remove it from cards of {server} in servers.yaml")
 
 
 def _models(experiment: Experiment, server: str) -> list[Model]:

@@ -18,7 +18,8 @@ from domain.hardware import Hardware
 from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only
 from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PROVIDERS, Provider
 from harness.errors import InvalidInput, Problem
-from harness.experiment import matrix, yaml_file
+from harness.experiment import hardware_cards, matrix, yaml_file
+from harness.experiment.hardware_cards import CardFigures, NamedCard
 from harness.experiment.lineups import ModelPart
 from harness.experiment.references import ProviderName
 from harness.experiment.spec import Experiment
@@ -78,6 +79,9 @@ class ServerPart(LocalCost):
     silence while an Ollama server loads a model and reads the prompt."""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; never the key itself."""
+    cards: tuple[Name, ...] = ()
+    """Hardware cards of this machine: names of files in `hardware/` beside this file. They give speed and power of the models
+    that they name, until a run has measured them."""
     hosted: bool | None = None
     """Whether it bills by token; default: as the provider does at its own address, else whether the address is public."""
 
@@ -119,10 +123,21 @@ class ServerSpec:
     cost: LocalCost = field(default_factory=LocalCost)
     """What its hardware costs, with the experiment's `local_cost` where servers.yaml is silent."""
 
+    cards: tuple[NamedCard, ...] = ()
+    """Hardware cards of its machine."""
+    watts_card: str = ""
+    """Name of the card that `cost.watts` is from; empty if declared or unknown."""
+
+    def card_figures(self, model: str) -> CardFigures | None:
+        """What its cards say about a model, by the name that the server knows."""
+        return hardware_cards.figures_of(self.cards, model, self.slots)
+
     @property
     def hardware(self) -> Hardware:
         """What its hardware costs, as prices and reports use it."""
-        return Hardware.of({"provider": self.provider, "slots": self.slots} | self.cost.model_dump())
+        return Hardware.of(
+            {"provider": self.provider, "slots": self.slots, "watts_card": self.watts_card} | self.cost.model_dump()
+        )
 
     @property
     def slots(self) -> int:
@@ -171,6 +186,7 @@ def load(
     served = _served(needed.values())
     specs = {name: _spec(name, parts[name], experiment, env) for name in served}
     _refuse_unclear(served, parts, specs)
+    specs = {name: _with_cards(spec, parts[name], served[name], _file(path, experiment_dir)) for name, spec in specs.items()}
     return {name: replace(specs[name], warning=_warning(specs[name], served[name])) for name in sorted(served)}
 
 
@@ -189,16 +205,34 @@ def hosted_names(specs: Mapping[str, ServerSpec]) -> frozenset[str]:
 
 def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, ServerPart]:
     """What servers.yaml holds: the file that is named, else the one in the experiment's folder, else nothing."""
-    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
-    default = folder / "servers.yaml" if folder else None
-    chosen = path or (default if default and default.exists() else None)
-    if chosen is None:
+    file = _file(path, experiment_dir)
+    if file is None:
         return {}
-    document = yaml_file.load(chosen)
+    document = yaml_file.load(file)
     try:
         return _ServersFile.model_validate(document.value).root
     except ValidationError as error:
         raise InvalidInput(yaml_file.problems(error, document)) from error
+
+
+def _file(path: Path | None, experiment_dir: Path | None) -> Path | None:
+    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
+    default = folder / "servers.yaml" if folder else None
+    return path or (default if default and default.exists() else None)
+
+
+def _with_cards(spec: ServerSpec, part: ServerPart, models: Sequence[str], file: Path | None) -> ServerSpec:
+    """The server with its hardware cards; they give its power only where nothing is declared and every model has a card."""
+    if not part.cards or file is None:
+        return spec
+    spec = replace(spec, cards=hardware_cards.load(part.cards, file.parent))
+    figures = [spec.card_figures(model) for model in models]
+    watts = [each.watts_above_idle for each in figures if each is not None]
+    known_watts = [value for value in watts if value is not None]
+    if spec.cost.watts is not None or len(known_watts) < len(models):
+        return spec
+    names = ", ".join(dict.fromkeys(each.slowest.name for each in figures if each is not None))
+    return replace(spec, cost=spec.cost.model_copy(update={"watts": max(known_watts)}), watts_card=names)
 
 
 def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str, str]) -> ServerSpec:

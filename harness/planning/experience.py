@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import agents
 from agents import Model, Part, TokenCounter
 from domain.lanes import LANES
+from domain.providers import PROVIDERS, Speed
 from harness.cells import digest_of
+from harness.experiment.hardware_cards import CardFigures
 from harness.storage.folder import Folder
 from harness.storage.store import decode
 
@@ -188,6 +190,15 @@ class Experience:
     input_ratio: Mapping[str, float] = field(default_factory=dict)
     """model key -> reported / locally counted input tokens; under "" over all models without a tokenizer."""
     runs: int = 0
+    cards: Mapping[str, CardFigures] = field(default_factory=dict)
+    """alias of a model -> what the hardware cards of its server say about it."""
+
+    def speed(self, model: Model) -> Speed:
+        """Speed of a request that no run has measured: of the hardware card, else assumed for its provider."""
+        figures = self.cards.get(model.alias)
+        if figures is None:
+            return PROVIDERS[model.provider].speed
+        return Speed(figures.setting.prefill_tokens_per_s, figures.setting.decode_tokens_per_s, 0.0)
 
     def ratio(self, model: Model) -> float | None:
         """Calibration of local counts: of the model itself, else the mean of other estimated models."""

@@ -181,6 +181,8 @@ class Plan:
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Where the models answer, and which of these servers bill by token."""
     unknown_models: tuple[str, ...] = ()
+    cards: Mapping[str, str] = field(default_factory=dict)
+    """Name of a model in the experiment -> what the hardware cards of its server say about it."""
     """Names that the table of models does not know; their intervals are wider."""
     exchanged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Numbered lineup of a swap design -> the roles that ask the other model."""
@@ -209,6 +211,7 @@ class Plan:
             "caps": [cap.to_plain() for cap in self.caps],
             "models": {name: value.to_plain() for name, value in self.counted.items()},
             "unknown_models": list(self.unknown_models),
+            "hardware_cards": dict(self.cards),
             "not_rendered_because_of": list(self.unrendered),
             "detectable": {name: value.to_plain() for name, value in self.detectable.items()},
             "undetectable": list(self.undetectable),
@@ -237,7 +240,7 @@ def make(
     experiment, results = resolved.experiment, open_folder(where.results)
     reused = experience.reused_results(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
     waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
-    learnt = experience.read(results)
+    learnt = _learnt(resolved, where)
     renderer = _renderer(resolved, cells, where)
     parts = _parts(experiment, cells, waiting, renderer, learnt)
     later = replay_parts(experiment, cells, renderer, learnt)
@@ -270,7 +273,19 @@ def make(
         checks=(*checks, *_too_long(parts, windows or {})),
         unknown_models=_unknown_models([*parts, *later]),
         model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
+        cards={alias: figures.describe() for alias, figures in learnt.cards.items()},
     )
+
+
+def _learnt(resolved: ResolvedRun, where: Where) -> Experience:
+    """What earlier runs measured, and what hardware cards say about models that none has measured."""
+    figures = {
+        alias: resolved.servers[server].card_figures(model.model)
+        for alias, model in resolved.experiment.models.items()
+        if (server := model.server or model.provider) in resolved.servers
+    }
+    cards = {alias: card_figures for alias, card_figures in figures.items() if card_figures is not None}
+    return replace(experience.read(open_folder(where.results)), cards=cards)
 
 
 def _renderer(resolved: ResolvedRun, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
@@ -305,7 +320,7 @@ def _unknown_models(parts: Sequence[forecast.CostPart]) -> tuple[str, ...]:
 
 def context_checks(resolved: ResolvedRun, cells: Sequence[Cell], where: Where, windows: Mapping[str, int]) -> list[Check]:
     """The warnings of a plan about prompts that do not fit, without the plan."""
-    renderer, learnt = _renderer(resolved, cells, where), experience.read(open_folder(where.results))
+    renderer, learnt = _renderer(resolved, cells, where), _learnt(resolved, where)
     return list(_too_long(_parts(resolved.experiment, cells, cells, renderer, learnt), windows))
 
 

@@ -193,6 +193,8 @@ def lines(plan: Plan) -> Iterator[Line]:
         for text in input_lines(plan):
             yield "tokens in", text
         yield "tokens out", output_line(plan)
+    for name, figures in plan.cards.items():
+        yield "card", f"{name}: {figures}"
     if plan.unknown_models:
         yield "unknown", f"{', '.join(plan.unknown_models)}: not in the table of models, so the intervals are wider"
     for name, provable in plan.detectable.items():

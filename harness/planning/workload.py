@@ -10,7 +10,6 @@ from typing import Any
 import agents
 from agents import Model, Pipeline
 from domain import models
-from domain.providers import PROVIDERS
 from harness.cells import Cell
 from harness.planning.experience import Experience, key_of
 from harness.planning.rendering import Prompt, Renderer
@@ -183,7 +182,7 @@ def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: boo
     how = count_of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
     input_tokens, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
     output = measured.output_tokens if measured else output_tokens(model, prompt.asked_tokens, cap)
-    speed = PROVIDERS[model.provider].speed
+    speed = experience.speed(model)
     assumed_s = speed.overhead_s + input_tokens / speed.prefill + output / speed.decode
     seconds = measured.duration_s if measured and measured.duration_s is not None else assumed_s
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds

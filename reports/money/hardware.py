@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,9 @@ class CostLines:
     """Hardware time at a rental price."""
     device: str
     energy_is_measured: bool = False
-    """Whether the energy was metered; else it is declared watts x time."""
+    """Whether the energy was metered; else it is watts x time."""
+    watts_card: str = ""
+    """Name of the hardware card whose watts were used; empty if they were declared, or the energy was metered."""
     missing: tuple[str, ...] = ()
     """Values that would have to be declared or measured."""
 
@@ -60,6 +63,7 @@ def cost_lines(
         rented_usd=None if rate is None else seconds / 3600 * rate,
         device=hardware.device,
         energy_is_measured=joules is not None and hardware.usd_per_kwh is not None,
+        watts_card=hardware.watts_card if joules is None else "",
         missing=missing,
     )
 
@@ -86,6 +90,8 @@ class PowerReading:
     at: float
     """Unix seconds."""
     watts: float
+    joules: float | None = None
+    """The GPU's own energy counter, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ def parse_readings(lines: Iterable[str]) -> list[PowerReading]:
     for line in lines:
         try:
             record = json.loads(line)
-            reading = PowerReading(float(record["at"]), float(record["watts"]))
+            joules = record.get("joules")
+            reading = PowerReading(float(record["at"]), float(record["watts"]), None if joules is None else float(joules))
         except (ValueError, KeyError, TypeError):
             continue
         if math.isfinite(reading.at) and math.isfinite(reading.watts) and reading.watts >= 0:
@@ -135,6 +142,23 @@ def energy_used(readings: Sequence[PowerReading], start: float, end: float, idle
     if share < LEAST_COVERED or idle is None:
         return Energy(None, share, idle)
     return Energy(max(0.0, joules / share - idle * span), share, idle)
+
+
+def counted_joules(readings: Sequence[PowerReading], start: float, end: float) -> float | None:
+    """Energy between two times by the GPU's own counter, idle power included; None if the readings do not span them."""
+    known = [reading for reading in readings if reading.joules is not None]
+    if len(known) < 2 or start < known[0].at or end > known[-1].at:
+        return None
+    first, last = (_counter(known, moment) for moment in (start, end))
+    return last - first
+
+
+def _counter(readings: Sequence[PowerReading], moment: float) -> float:
+    """The counter at a time, linear between two readings."""
+    place = max(1, bisect_left([reading.at for reading in readings], moment))
+    before, after = readings[place - 1], readings[place]
+    part = (moment - before.at) / (after.at - before.at)
+    return (before.joules or 0.0) + ((after.joules or 0.0) - (before.joules or 0.0)) * part
 
 
 def _at(before: PowerReading, after: PowerReading, moment: float) -> float:

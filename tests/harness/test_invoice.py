@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import InvalidInput
 from harness.money import invoice, meter, price_file, repricing
+from harness.money.meter import Power
 from harness.money.pricing import PriceTable
 from harness.storage.folder import open_folder
 from harness.storage.store import Store
@@ -209,7 +210,7 @@ def test_a_missing_export_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_meter_writes_what_it_reads_and_leaves_gaps_where_it_cannot(tmp_path: Path) -> None:
-    looks: Iterator[float | Exception] = iter([50.0, RuntimeError("GPU is lost"), -1.0, 250.0])
+    looks: Iterator[Power | Exception] = iter([Power(50.0), RuntimeError("GPU is lost"), Power(-1.0), Power(250.0, 1234.5)])
 
     class Stop:
         def is_set(self) -> bool:
@@ -220,7 +221,7 @@ def test_the_meter_writes_what_it_reads_and_leaves_gaps_where_it_cannot(tmp_path
 
     seen: list[object] = []
 
-    def read() -> float:
+    def read() -> Power:
         look = next(looks)
         seen.append(look)
         if isinstance(look, Exception):
@@ -229,7 +230,8 @@ def test_the_meter_writes_what_it_reads_and_leaves_gaps_where_it_cannot(tmp_path
 
     path = tmp_path / "power" / "gpu.jsonl"
     assert meter.sample(read, path, Stop(), clock=lambda: 7.0) == 2  # type: ignore[arg-type]
-    assert [json.loads(line)["watts"] for line in path.read_text().splitlines()] == [50.0, 250.0]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"at": 7.0, "watts": 50.0}, {"at": 7.0, "watts": 250.0, "joules": 1234.5}]
 
 
 def test_without_a_gpu_the_meter_says_what_to_declare() -> None:
