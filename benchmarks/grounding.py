@@ -23,6 +23,7 @@ import yaml
 
 import agents
 from reports.grounding.inputs import Inputs
+from reports.grounding.language import is_english
 from reports.grounding.origins import INVENTED, FigureOrigin, origins
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,11 @@ class Sentence:
 
 
 def corpus(path: Path = CORPUS) -> list[Sentence]:
+    """The sentences in English; figures of other languages are not measured."""
+    return [sentence for sentence in every_sentence(path) if is_english(sentence.text)]
+
+
+def every_sentence(path: Path) -> list[Sentence]:
     raw = yaml.safe_load(path.read_text())
     return [_sentence(case_id, marked) for case_id, lines in raw.items() for marked in lines]
 

@@ -235,7 +235,8 @@ def risk_shift(facts: Facts) -> Frame:
 def grounding(facts: Facts) -> Frame:
     """Share of the figures in all texts of a cell that are in the frozen inputs, verbatim or rounded, or follow from them by
     one step of arithmetic. The rest is unsupported, contradicted, or taken over from an earlier role that invented it.
-    Targets, stops, sizes and confidences are proposals and not counted; a cell without figures, or without a text in English, is left out."""
+    Targets, stops, sizes and confidences are proposals and not counted; a cell without figures or without a text in English
+    is left out."""
     counts = grounding_of_run.by_cell(facts.run)
     return facts.by_case(case_values.of_calls(facts, counts["grounded"] / counts["figures"].where(counts["figures"] > 0)))
 

@@ -13,6 +13,7 @@ import pytest
 from reports.grounding import labels as labels_
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.inputs import MOST_NEAR, Inputs
+from reports.grounding.language import is_english
 from reports.grounding.origins import MOST_CHARS, origins, origins_of_texts, reaching
 from reports.grounding.quantities import quantities
 from reports.load import load
@@ -239,6 +240,25 @@ def test_the_labelled_corpus_is_read_with_the_promised_precision_and_recall(benc
     assert len(sentences) >= 200
     assert scores["precision"] >= 0.95
     assert scores["recall"] >= 0.90
+
+
+def test_texts_in_other_languages_are_recognised(benchmark: ModuleType) -> None:
+    sentences = [each.text for path in (benchmark.CORPUS, benchmark.HELD_OUT) for each in benchmark.every_sentence(path)]
+
+    foreign = [text for text in sentences if not is_english(text)]
+
+    assert len(foreign) >= 25
+    assert not [text for text in foreign if re.search(r"\b(?:the|of|and|with)\b", text)]
+    assert not [text for text in sentences if is_english(text) and re.search(r"\b(?:der|die|das|les|il|una)\b", text)]
+    assert not is_english("苹果公司的收盘价为211.45美元,高于50日均线。")
+    assert is_english("| RSI | 55.0 | 50.1 |")
+
+
+def test_figures_of_a_text_in_another_language_are_not_measured(tmp_path: Path) -> None:
+    german = "Der Kurs fiel um 12,5 % auf 300,38 Dollar, und das ist nicht wenig."
+    run = load(make_run(tmp_path / "r", tickers=("AAPL",), text=german))
+
+    assert grounding_of_run.by_cell(run).empty
 
 
 @pytest.mark.parametrize(
