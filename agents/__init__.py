@@ -1,7 +1,7 @@
 """Decide one case with a lineup of models over a frozen snapshot: the public API of the package."""
 
 from agents.decisions.forms import DECISION, FORMS, Form
-from agents.decisions.reading import Reading, decision_of
+from agents.decisions.reading import Reading, decision_of, read_answer
 from agents.errors import (
     AgentsError,
     BadArchive,
@@ -164,6 +164,7 @@ __all__ = [
     "probe",
     "prompts_of",
     "pull",
+    "read_answer",
     "recipe",
     "recipe_0_1_0",
     "replay",

@@ -142,6 +142,10 @@ class Request:
     """Requested temperature, top_p, top_k or seed; the model's own parameters take precedence."""
     fingerprint: str = ""
     """Identifies a request whose text differs each time it is asked (see agents.request_fingerprint); default: its content."""
+    dropped: Mapping[str, Any] = field(default_factory=dict)
+    """What an attached program asked for and no server is sent; only recorded."""
+    program: Mapping[str, Any] = field(default_factory=dict)
+    """How an attached program asked (its model name, wire, changes to its request); only recorded."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.sampling) - set(SAMPLING):
@@ -274,8 +278,9 @@ class Admission(Protocol):
     async def recall(self, site: CallSite, request: Request) -> Answer | None:
         """The recorded answer, or None if it was not paid for yet. Raises Suspended if it was requested and comes later.
 
-        A request with a fingerprint is recalled by it, wherever it was asked: the nth time gives the nth answer. Any other
-        request is recalled by its call site, if it is the same request as then.
+        A request with a fingerprint is recalled by it, wherever it was asked: the nth time gives the nth answer; else by its
+        call site, if most lines of the prompt are those of then. Any other request is recalled by its call site, if it is the
+        same request as then.
         """
 
     async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
@@ -396,6 +401,8 @@ class Result:
     tool_skill: ToolSkill = ToolSkill()
     error: Exception | None = None
     """Why the cell could not be completed (a call failed for good); earlier reports are kept."""
+    program: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of an attached program's run; empty for other pipelines."""
 
     def __post_init__(self) -> None:
         for name in ("reports", "parsed"):

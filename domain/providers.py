@@ -77,6 +77,8 @@ class Provider:
     implies_model_defaults: bool = False
     """Whether the same holds for what `domain.models` names as a model's defaults."""
 
+    forces_tools: bool = False
+    """Whether its API can make a model call a named tool; elsewhere the tool's arguments are asked for as JSON."""
     has_vendor_names: bool = False
     """Whether its model names are their vendor's; a tag of a local server may be called anything."""
     loads_weights: bool = False
@@ -138,6 +140,7 @@ _RECORDS = (
         key_env="OPENAI_API_KEY",
         slots=8,
         lanes=ALL_LANES,
+        forces_tools=True,
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         implies_model_defaults=True,
@@ -152,6 +155,7 @@ _RECORDS = (
         price_list="openai",
         needs_url=True,
         slots=8,
+        forces_tools=True,
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
     ),

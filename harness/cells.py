@@ -42,7 +42,7 @@ class Cell:
     kind: str = "pipeline"
     """pipeline | replay | judge."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Data of replay and judge cells (whose prompts, whose answers); part of the identity."""
+    """Data of replay and judge cells (whose prompts, whose answers), identity of an attached program; part of the identity."""
     snapshot_sha256: str = ""
     """Filled once the case is frozen."""
     recorded_key: str = ""
@@ -73,6 +73,11 @@ class Cell:
         """cell_key with the snapshot's hash and the models' digests."""
         digests = {role: model.digest for role, model in self.lineup.items()}
         return digest_of({"cell_key": self.cell_key, "snapshot": self.snapshot_sha256, "digests": digests})
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a user's own program decides, and asks through the gateway."""
+        return "attached" in self.extra
 
     @property
     def servers(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 HarnessError
 ├── InvalidInput      the experiment, the arguments or the environment must be fixed: exit code 2, all problems at once
 ├── Stopped           stopped early and resumable (budget, interrupt): exit code 3
+├── ProgramFailed     an attached program's case cannot count: its cell ends as failed
 └── StoreError        the results folder cannot be read or written; the message names the path and the fix
 agents.errors.Halt    raised by admission, through the pipeline
 ├── OverBudget        a budget is used up: the call is not sent, and its cell ends
@@ -56,6 +57,10 @@ class Stopped(HarnessError):
     """Stopped early; the same command continues."""
 
     exit_code = 3
+
+
+class ProgramFailed(HarnessError):
+    """An attached program ended, and its result cannot count: it asked nothing, lost an answer, or failed itself."""
 
 
 class StoreError(HarnessError):

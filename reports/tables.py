@@ -53,6 +53,12 @@ _CELLS: tuple[_Column, ...] = (
     ("reports", _TEXT_MAP, "Text of each role, in the order of the flow (role, or role/round in debates)."),
     ("stage_ratings", _TEXT_MAP, "Rating of each role that decides, the portfolio manager's last."),
     ("tool_skill", _INT_MAP, "calls, valid, unknown_tool, bad_arguments, capped_rounds, written_calls of a cell with tools."),
+    (
+        "program",
+        _TEXT,
+        "JSON of an attached program's run: its own decision, exit code, calls and how many had a named role, source of the "
+        "decision, end of its output; NULL for other pipelines.",
+    ),
     ("masked", pa.bool_(), "Whether ticker, names and dates were masked and prices rescaled."),
     ("cost_usd", _REAL, "Sum of its calls' cost_usd over all attempts; NULL when one of them is NULL."),
     (
@@ -130,6 +136,18 @@ _CALLS: tuple[_Column, ...] = (
         _TEXT,
         "JSON of requested options (tool choice, sampling) that the server was not sent: its API, its model or the model's "
         "parameters rule them out; NULL if there are none.",
+    ),
+    (
+        "program",
+        _TEXT,
+        "JSON of how an attached program asked: its model name, wire, tool results that it handed in, what the gateway "
+        "changed; NULL for other pipelines.",
+    ),
+    (
+        "recalled_for",
+        _TEXTS,
+        "Ids of the prompt that this recorded answer was given to, found by its call site because the prompt differs from "
+        "message_ids; NULL otherwise.",
     ),
     ("service_tier", _TEXT, "Tier as returned, else as requested."),
     (

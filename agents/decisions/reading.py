@@ -45,6 +45,12 @@ def read(site: CallSite, answer: Answer, form: Form) -> Reading:
     return Reading("typed", "schema", answer.text, value, {site.key: _dump(value)})
 
 
+def read_answer(site: CallSite, answer: Answer, form: Form) -> Reading:
+    """Read a form from one answer by every step of the ladder that needs no further request."""
+    first = read(site, answer, form)
+    return recover([(site, answer)], form, first.problem) if first.status == "unparsed" else first
+
+
 def recover(answers: list[tuple[CallSite, Answer]], form: Form, problem: str = "") -> Reading:
     """The later steps, newest answer first. Answers that contradict each other have no value."""
     usable = [(site, answer) for site, answer in answers if not unusable(answer)]

@@ -186,9 +186,9 @@ async def _send(site: CallSite, request: Request, permit: Permit, provider: Prov
 def _not_sent(request: Request, wire: Wire) -> dict[str, Any]:
     """Options of the request that are not in the body that was sent."""
     if not request.options or wire.sent is None:
-        return {}
+        return dict(request.dropped)
     sent = {**wire.sent, **(wire.sent.get("options") or {})}
-    return {
+    return dict(request.dropped) | {
         name: value
         for name, value in request.options.items()
         if name not in sent or (name in request.sampling and sent[name] != value)

@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agents import Answer, Call, CallSite, Failure, Part, Permit, Request, Timing, WorstCase
 from harness.admission import journal
@@ -90,20 +90,40 @@ class CellSession:
         """The answer already paid for at this call site, if it answers exactly this request."""
         self._parts.update((part.message_id, part) for part in request.parts)
         if request.fingerprint:
-            return self._recall_by_fingerprint(request.fingerprint)
+            return self._recall_by_fingerprint(request) or self._recall_by_call_site(place, request)
         answered = [entry for entry in self._entries.values() if entry.call_site_key == place.key and _is_answered(entry)]
         matching = [entry for entry in answered if journal.answers(entry, request)]
         if answered and not matching:
             _log.warning("the request at %s of cell %s has changed: sending it again", place.key, self._cell.cell_id[:12])
         return matching[-1].answer() if matching else self._recall_borrowed(place, request)
 
-    def _recall_by_fingerprint(self, fingerprint: str) -> Answer | None:
+    def _recall_by_fingerprint(self, request: Request) -> Answer | None:
         """Equal requests are samples: each recorded answer is given once, in the order they were sent."""
-        for call_id, entry in self._entries.items():
-            if entry.request_hash == fingerprint and _is_answered(entry) and call_id not in self._delivered:
-                self._delivered.add(call_id)
-                return entry.answer()
+        for call_id, entry in self._undelivered():
+            if entry.request_hash == request.fingerprint:
+                return self._deliver(call_id, entry)
         return None
+
+    def _recall_by_call_site(self, place: CallSite, request: Request) -> Answer | None:
+        """The answer to nearly the same prompt at the same place: what a program fetches may change between two attempts."""
+        for call_id, entry in self._undelivered():
+            if entry.call_site_key == place.key and journal.likeness(entry, request) >= journal.LEAST_ALIKE:
+                asked_now = {"recalled_for": list(request.message_ids)}
+                return self._deliver(call_id, replace(entry, row=entry.row | asked_now))
+        return None
+
+    def _undelivered(self) -> list[tuple[str, JournalEntry]]:
+        """Recorded answers that this attempt's pipeline has not got, those of ended attempts last."""
+        entries = [*self._entries.items(), *self._borrowed.items()]
+        return [(call_id, entry) for call_id, entry in entries if _is_answered(entry) and call_id not in self._delivered]
+
+    def _deliver(self, call_id: str, entry: JournalEntry) -> Answer:
+        self._delivered.add(call_id)
+        identity = {"cell_id": self._cell.cell_id, "arm": self._cell.arm}
+        self._entries[call_id] = replace(entry, row=entry.row | identity)
+        recorded_parts = (Part(cast("Any", role), text) for role, text in entry.prompt)
+        self._parts.update((part.message_id, part) for part in recorded_parts)
+        return entry.answer()
 
     def _recall_borrowed(self, place: CallSite, request: Request) -> Answer | None:
         """What an ended attempt, or the cell of an earlier parser, was answered; only an answer that is used becomes a call
@@ -111,7 +131,7 @@ class CellSession:
         for call_id, entry in self._borrowed.items():
             if entry.call_site_key == place.key and _is_answered(entry) and journal.answers(entry, request):
                 identity = {"cell_id": self._cell.cell_id, "arm": self._cell.arm, "parsed": None}
-                self._entries[call_id] = JournalEntry(entry.row | identity, entry.request_hash)
+                self._entries[call_id] = replace(entry, row=entry.row | identity)
                 return entry.answer()
         return None
 
@@ -267,7 +287,8 @@ class CellSession:
             price=asdict(priced),
             request_hash=request_hash,
         )
-        return JournalEntry(row, request_hash)
+        parts = call.request.parts if call.request.fingerprint else ()
+        return JournalEntry(row, request_hash, tuple((part.role, part.text) for part in parts))
 
     def _server(self, model: Model) -> ServerSpec:
         return self._context.server(model)

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ class JournalEntry:
 
     row: Row
     request_hash: str
+    prompt: tuple[tuple[str, str], ...] = ()
+    """Role and text of the prompt's parts, kept for requests with a fingerprint: asked again, their text differs."""
 
     @property
     def call_site_key(self) -> str:
@@ -59,16 +61,17 @@ class JournalEntry:
         """Compact bytes: JSON without null values, compressed if long."""
         values = {key: value for key, value in self.row.items() if value is not None}
         values["started_at"] = self.row["started_at"].timestamp() if self.row["started_at"] else 0.0
-        text = json.dumps([self.request_hash, values], separators=(",", ":"), ensure_ascii=False).encode()
+        content = [self.request_hash, values, *([self.prompt] if self.prompt else [])]
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
         return text if len(text) < _COMPRESS_FROM_BYTES else zlib.compress(text, 1)
 
     @classmethod
     def decode(cls, raw: bytes, columns: Iterable[str]) -> JournalEntry:
         """An entry as stored; a killed request starts with KILLED."""
         body = raw.split(b"|", 2)[2] if raw.startswith(KILLED) else raw
-        request_hash, values = json.loads(body if body.startswith(b"[") else zlib.decompress(body))
+        request_hash, values, *prompt = json.loads(body if body.startswith(b"[") else zlib.decompress(body))
         values["started_at"] = dt.datetime.fromtimestamp(values["started_at"], dt.UTC)
-        return cls(dict.fromkeys(columns) | values, request_hash)
+        return cls(dict.fromkeys(columns) | values, request_hash, tuple((role, text) for role, text in (prompt or [()])[0]))
 
 
 _SPANS = ("ttft", "duration", "load", "prefill", "decode")
@@ -107,6 +110,17 @@ def request_hash(request: Request) -> str:
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+LEAST_ALIKE = 0.6
+"""Share of equal lines from which a prompt at the same call site counts as the recorded one with other live data."""
+
+
+def likeness(entry: JournalEntry, request: Request) -> float:
+    """Share of the request's lines that the recorded prompt has, too; 0 without a recorded prompt."""
+    recorded = {line for _, text in entry.prompt for line in text.splitlines()}
+    lines = [line for part in request.parts for line in part.text.splitlines()]
+    return sum(line in recorded for line in lines) / len(lines) if lines and recorded else 0.0
+
+
 def _has_tools(part: Any) -> bool:
     return bool(part.tool_calls or part.tool_call_id)
 
@@ -124,7 +138,7 @@ def readdressed(raw: bytes, recorded_id: str, cell: Cell) -> bytes:
     entry = JournalEntry.decode(raw, ())
     if entry.row.get("cell_id") != recorded_id:
         return raw
-    entry_here = JournalEntry(entry.row | {"cell_id": cell.cell_id, "arm": cell.arm}, entry.request_hash)
+    entry_here = replace(entry, row=entry.row | {"cell_id": cell.cell_id, "arm": cell.arm})
     return b"|".join([*head, entry_here.encode()])
 
 

@@ -22,8 +22,8 @@ from domain.lanes import LANES, lane_of_tier
 from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.experiment import references
-from harness.experiment.references import AnalystName, ModelName, ProviderName, RoleName, RoleOrAll, RuleName
-from harness.experiment.terms import ConfigModel, Number, Whole
+from harness.experiment.references import AnalystName, AttachedTarget, ModelName, ProviderName, RoleName, RoleOrAll, RuleName
+from harness.experiment.terms import ConfigModel, Number, Seconds, Texts, Whole
 
 NOT_PARAMETERS = frozenset({"provider", "model", "server"})
 EVERY_PARAMETER = frozenset().union(*(provider.parameters for provider in PROVIDERS.values()))
@@ -88,6 +88,17 @@ class ModelPart(ConfigModel):
         return PROVIDERS[self.provider].implied_parameters(self.model) | declared
 
 
+class ResultPart(ConfigModel):
+    """Where an attached program's decision is read."""
+
+    tool: str | None = None
+    """Tool whose forced call is the decision. Default: that of the deciding role."""
+    field: str | None = None
+    """Key of the rating in its arguments, or in the last JSON line of the output. Default: rating, decision, action ..."""
+    role: str | None = None
+    """Role whose last text is the decision. Default: as the role rules say."""
+
+
 class PipelinePart(ConfigModel):
     """How a case is argued."""
 
@@ -111,6 +122,26 @@ class PipelinePart(ConfigModel):
     """Most rounds of tool calls of one analyst."""
     entry: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """module:function of your own pipeline."""
+    command: Texts | None = None
+    """Command of your own program, started once per case in `folder`; {ticker}, {date}, {repeat} and {experiment} (the folder
+    of this file) are filled in."""
+    folder: str | None = None
+    """Folder of the attached program, relative to this file."""
+    models: dict[str, AttachedTarget] | None = None
+    """Model name of the attached program -> deep, quick, role (deep for the roles that are deep here), or one of `models`;
+    `*` is any other name. Default: `*: role`."""
+    roles: str | None = None
+    """YAML file with rules that name the roles of the attached program, before the shipped ones."""
+    volatile: Texts | None = None
+    """Regular expressions of text that differs each time the attached program asks, such as a time stamp."""
+    cache: Texts | None = None
+    """Folders copied into each case's private home (~/...), or NAME=folder for a copy at the address in variable NAME."""
+    result: ResultPart | None = None
+    """Where the attached program's decision is read."""
+    time_limit: Seconds | None = None
+    """Longest time of service of the attached program in one case. Default: cell_limit.soft."""
+    env: dict[str, str] | None = None
+    """Environment of the attached program; a value of the form $NAME is passed on from this machine's environment."""
 
     @model_validator(mode="after")
     def _somebody_reports(self) -> Self:
@@ -123,6 +154,32 @@ class PipelinePart(ConfigModel):
 
 def _for_all(value: Any) -> Any:
     return {"all": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def merged(whole: PipelinePart, own: PipelinePart | None) -> PipelinePart:
+    """The experiment's keys of `pipeline` with those of an arm."""
+    values = whole.model_dump()
+    return PipelinePart.model_validate(values | (own.model_dump(exclude_unset=True) if own else {}))
+
+
+_ATTACHED_ONLY = ("folder", "models", "roles", "volatile", "cache", "result", "time_limit", "env")
+
+
+def check_attached(place: str, part: PipelinePart, hard_limit_s: float) -> None:
+    """Raise an error if keys of an attached program are missing, or without meaning."""
+    if not part.command:
+        for key in _ATTACHED_ONLY:
+            if getattr(part, key) is not None:
+                what = f"{place}.{key} means something for an attached program only"
+                raise references.refused(what, "add command: [...] and folder: ..., or remove it")
+        return
+    if not part.folder:
+        raise references.refused(f"{place} has a command and no folder", "add folder: the program's folder")
+    if part.entry:
+        raise references.refused(f"{place} has a command and an entry", "keep one of them")
+    if part.time_limit and part.time_limit >= hard_limit_s:
+        what = f"{place}.time_limit ({part.time_limit:g} s) is not shorter than cell_limit.hard ({hard_limit_s:g} s)"
+        raise references.refused(what, "raise cell_limit.hard")
 
 
 class Arm(ConfigModel):

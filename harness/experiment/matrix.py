@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import agents
@@ -14,6 +17,7 @@ from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, lineups, references
+from harness.experiment.attached import TIERS, Attached, roles_of
 from harness.experiment.cases import Repeats
 from harness.experiment.lineups import Arm, ModelPart, PipelinePart
 from harness.experiment.spec import Experiment
@@ -21,6 +25,7 @@ from harness.experiment.yaml_file import closest_name
 
 POOLS = ("hosted", "local")
 """Queues where cells wait for workers; `local` is served by a worker next to each GPU."""
+_OF_PIPELINE = {field.name for field in fields(Pipeline)} - {"rule"}
 _DATA_OF_CELL = (*DATA_KINDS, "mask", "decision_time")
 
 
@@ -64,7 +69,43 @@ def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model
     """role -> model, for exactly the roles that this arm's pipeline asks."""
     if arm.rule:
         return {}
+    if is_attached(experiment, arm):
+        return {role: model(experiment, alias, repeat) for role, alias in _attached_aliases(experiment, arm).items()}
     return {role: model(experiment, _alias(arm, role), repeat) for role in agents.role_turns(pipeline(experiment, arm))}
+
+
+def is_attached(experiment: Experiment, arm: Arm) -> bool:
+    """Whether the arm's cases are decided by a user's own program."""
+    return not arm.rule and _part(experiment, arm).command is not None
+
+
+def attached(experiment: Experiment, arm: Arm, experiment_dir: Path) -> Attached:
+    """The arm's attached program, with paths of this machine. Raises InvalidInput for rules that cannot be read."""
+    part = _part(experiment, arm)
+    folder = Path(os.path.expanduser(part.folder or "."))
+    given: dict[str, Any] = {
+        "models": part.models,
+        "volatile": part.volatile,
+        "cache": part.cache,
+        "env": part.env,
+        "result": part.result and part.result.model_dump(exclude_none=True),
+    }
+    return Attached(
+        command=part.command or (),
+        folder=(experiment_dir / folder).resolve(),
+        experiment_dir=experiment_dir.resolve(),
+        roles=roles_of(experiment_dir / part.roles if part.roles else None),
+        time_limit_s=part.time_limit,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _attached_aliases(experiment: Experiment, arm: Arm) -> dict[str, str]:
+    """deep, quick, and every role that the arm names by itself -> model; fixed models by their own names."""
+    tiers = {tier: alias for tier in ("deep", "quick") if (alias := getattr(arm, tier) or arm.all)}
+    targets = (_part(experiment, arm).models or {}).values()
+    fixed = {f"model:{alias}": alias for alias in targets if alias in experiment.models and alias not in TIERS}
+    return tiers | dict(arm.roles) | fixed
 
 
 def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
@@ -78,11 +119,11 @@ def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
 
 def pipeline(experiment: Experiment, arm: Arm) -> Pipeline:
     """The experiment's pipeline with the arm's overrides."""
-    values: dict[str, Any] = experiment.pipeline.model_dump()
-    if arm.pipeline:
-        values |= arm.pipeline.model_dump(exclude_unset=True)
-    checked = PipelinePart.model_validate(values)
-    return Pipeline(**checked.model_dump(), rule=arm.rule)
+    return Pipeline(**_part(experiment, arm).model_dump(include=_OF_PIPELINE), rule=arm.rule)
+
+
+def _part(experiment: Experiment, arm: Arm) -> PipelinePart:
+    return lineups.merged(experiment.pipeline, arm.pipeline)
 
 
 def select(cells: Sequence[Cell], only: str | None = None, limit: int | None = None) -> list[Cell]:
@@ -117,7 +158,8 @@ def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
 def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy: frozenset[str]) -> Iterator[Cell]:
     """Cells of one arm; what they have in common is made once."""
     argued, data = pipeline(experiment, arm), data_of(experiment)
-    fingerprint = agents.fingerprint(argued)
+    program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
+    fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
     by_repeat: dict[int, dict[str, Model]] = {}
     for case in cases:
         for repeat in range(_repeats(arm, case, experiment.repeats, noisy)):
@@ -133,6 +175,7 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy
                 pipeline=argued,
                 data=data,
                 fingerprint=fingerprint,
+                extra={"attached": program} if program else {},
             )
 
 
@@ -173,7 +216,8 @@ def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:
     problems = []
     for name, arm in lineups.items():
         players = {role: model.identity() for role, model in lineup(experiment, arm).items()}
-        identity = digest_of([players, pipeline(experiment, arm).__dict__])
+        program = [_part(experiment, arm).model_dump()] if is_attached(experiment, arm) else []
+        identity = digest_of([players, pipeline(experiment, arm).__dict__, *program])
         if identity in seen:
             problem = f"arms {seen[identity]!r} and {name!r} ask the same models the same: they would share every cell"
             problems.append(

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 import agents
 from domain.defaults import HORIZONS
 from domain.providers import PROVIDERS
+from harness.experiment.attached import OTHER, TIERS, shipped_roles
 
 
 @cache
@@ -61,6 +62,8 @@ class Names:
     has_design: bool
     """Whether a swap design or a sweep adds arms that are not written out yet."""
     horizons: tuple[int, ...]
+    roles: tuple[str, ...] | None
+    """Roles that lineups may name; None if the rules of an attached program name them."""
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Names:
@@ -70,7 +73,24 @@ class Names:
         horizons = tuple(days for days in declared if isinstance(days, int)) if isinstance(declared, list) else HORIZONS
         declared_arms = raw["arms"].values() if arms else ()
         has_design = any(isinstance(arm, dict) and {"from", "to", "model"} & arm.keys() for arm in declared_arms)
-        return cls(models, arms or models, has_design, horizons)
+        return cls(models, arms or models, has_design, horizons, _roles(raw))
+
+
+def _roles(raw: dict[str, Any]) -> tuple[str, ...] | None:
+    """The built-in roles; with an attached program also those of its rules."""
+    arms = raw.get("arms")
+    parts = [raw.get("pipeline"), *(arm.get("pipeline") for arm in (arms if isinstance(arms, dict) else {}).values()
+                                    if isinstance(arm, dict))]  # fmt: skip
+    attached = [part for part in parts if isinstance(part, dict) and ("command" in part or "roles" in part)]
+    if any("roles" in part for part in attached):
+        return None
+    return (*known_roles(), *attached_roles()) if attached else known_roles()
+
+
+@cache
+def attached_roles() -> tuple[str, ...]:
+    """Roles of attached programs that the shipped rules name and our own pipeline does not have."""
+    return tuple(name for name in (*shipped_roles().names, OTHER) if name not in known_roles())
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> PydanticCustomError:
@@ -103,6 +123,12 @@ def _declared_arm(name: str, info: ValidationInfo) -> str:
     return require("arm", name, info.context.arms, info)
 
 
+def _known_role(name: str, info: ValidationInfo) -> str:
+    if info.context is None or info.context.roles is None:
+        return name
+    return require("role", name, info.context.roles, info)
+
+
 def _known_provider(name: str) -> str:
     if name not in PROVIDERS:
         raise unknown_name("provider", name, PROVIDERS)
@@ -111,8 +137,9 @@ def _known_provider(name: str) -> str:
 
 ModelName = Annotated[str, _reference("model", lambda names: names.models)]
 ArmName = Annotated[str, AfterValidator(_declared_arm)]
-RoleName = Annotated[str, _reference("role", lambda _: known_roles())]
-RoleOrAll = Annotated[str, _reference("role", lambda _: (*known_roles(), "all"))]
+AttachedTarget = Annotated[str, _reference("model", lambda names: (*TIERS, *names.models))]
+RoleName = Annotated[str, AfterValidator(_known_role)]
+RoleOrAll = Annotated[str, AfterValidator(lambda name, info: name if name == "all" else _known_role(name, info))]
 AnalystName = Annotated[str, _reference("role", lambda _: known_analysts())]
 RuleName = Annotated[str, _reference("rule", lambda _: known_rules())]
 MetricName = Annotated[str, _reference("metric", lambda names: known_metrics(names.horizons))]

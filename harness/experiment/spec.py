@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, ValidationError, ValidationInfo, model_validator
 
 from domain.lanes import LANES
 from domain.providers import PROVIDERS
@@ -91,6 +91,19 @@ class Experiment(ConfigModel):
     judge: JudgeTerms | None = None
     """Pairwise judgement of replayed texts. Default: off."""
 
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the file; paths in it are relative to this."""
+        return self._folder
+
+    def at(self, folder: Path) -> Self:
+        """The experiment of a file in this folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
     @model_validator(mode="after")
     def _no_tool_rounds_hours_apart(self, info: ValidationInfo) -> Self:
         """A model whose answers come hours later cannot call tools: each round would take as long."""
@@ -106,6 +119,20 @@ class Experiment(ConfigModel):
             if deferred and pipeline.inputs == "tools":
                 what = f"{place}.inputs is tools, and answers of {', '.join(deferred)} come hours later"
                 raise references.refused(what, "use inputs: prefetch, or lane: now or flex")
+        return self
+
+    @model_validator(mode="after")
+    def _programs_are_whole(self, info: ValidationInfo) -> Self:
+        """The keys of an attached program belong together."""
+        if info.context is None:
+            return self
+        parts = {"pipeline": self.pipeline} | {
+            f"arms.{name}.pipeline": lineups.merged(self.pipeline, arm.pipeline)
+            for name, arm in self.arms.items()
+            if isinstance(arm, Arm) and arm.pipeline
+        }
+        for place, part in parts.items():
+            lineups.check_attached(place, part, self.cell_limit.hard)
         return self
 
     @model_validator(mode="after")
@@ -128,6 +155,8 @@ class Experiment(ConfigModel):
         for model in plain.get("models", {}).values():
             model.pop("server", None)
         plain["data"].pop("archive", None)
+        for part in (plain["pipeline"], *(arm.get("pipeline", {}) for arm in plain.get("arms", {}).values())):
+            part.pop("folder", None)
         return digest_of(plain)
 
 
@@ -152,7 +181,7 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
         raise InvalidInput(yaml_file.problems(error, document)) from error
     models, arms = lineups.expand_sweeps(experiment.models, experiment.arms)
     plain_arms = lineups.swaps_written_out(arms or {name: Arm(all=name) for name in models})
-    return experiment.model_copy(update={"models": models, "arms": plain_arms})
+    return experiment.model_copy(update={"models": models, "arms": plain_arms}).at(Path(path).absolute().parent)
 
 
 def of_archive(archive: str | None) -> dict[str, Any]:

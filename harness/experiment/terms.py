@@ -94,6 +94,7 @@ Share = Annotated[
     BeforeValidator(share),
 ]
 _ListOrText = (BeforeValidator(as_list), Field(json_schema_extra={"type": ["array", "string"]}))
+Texts = Annotated[tuple[str, ...], *_ListOrText]
 ModelNames = Annotated[tuple[ModelName, ...], *_ListOrText]
 RoleNames = Annotated[tuple[RoleName, ...], *_ListOrText]
 

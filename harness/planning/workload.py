@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import agents
@@ -78,6 +78,7 @@ def output_tokens(model: Model, asked_tokens: int, cap: int | None) -> float:
 
 
 ASSUMED = "assumed"
+NOT_MEASURED = "an attached program: as many calls as the built-in roles make, with tools"
 NOT_RENDERED = "no frozen snapshot yet: token budgets and priors"
 
 
@@ -164,6 +165,8 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     """What a typical cell of this cell's arm asks; empty for a rule."""
     if not cell.lineup:
         return Workload((), 0.0, "a rule asks no model")
+    if cell.is_attached:
+        return _of_program(cell, experience)
     by_role = {role: renderer.prompts(cell.pipeline, agents.counter_of(model)) for role, model in cell.lineup.items()}
     prompts = next(iter(by_role.values()))
     if prompts is None:
@@ -216,6 +219,14 @@ def _assumed(cell: Cell, experience: Experience) -> Workload:
         prompt = Prompt(role, input_tokens, 0.0, 350, None, 0.0 if role in analysts else _HANDED)
         calls += [call(cell, prompt, experience, is_rendered=False)] * turns.get(role, 1)
     return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, NOT_RENDERED)
+
+
+def _of_program(cell: Cell, experience: Experience) -> Workload:
+    """An attached program's calls are unknown before its first run: as many as our own roles ask, with tools."""
+    tiers = {role: "deep" if role in agents.deep_roles() else "quick" for role in agents.role_names()}
+    lineup = {role: cell.lineup.get(role) or cell.lineup[tier] for role, tier in tiers.items()}
+    alike = replace(cell, lineup=lineup, pipeline=replace(cell.pipeline, inputs="tools"))
+    return replace(_assumed(alike, experience), basis=NOT_MEASURED)
 
 
 def _handed(pipeline: Pipeline, analyst_tokens: float) -> float:

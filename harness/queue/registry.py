@@ -74,7 +74,8 @@ def pipelines_of(cells: Iterable[Cell]) -> dict[str, Mapping[str, Any]]:
     """fingerprint -> pipeline, of these cells."""
     pipelines: dict[str, Pipeline] = {}
     for cell in cells:
-        pipelines.setdefault(cell.fingerprint, cell.pipeline)
+        if not cell.is_attached:
+            pipelines.setdefault(cell.fingerprint, cell.pipeline)
     return {fingerprint: asdict(pipeline) for fingerprint, pipeline in pipelines.items()}
 
 

@@ -144,7 +144,9 @@ def _asked(call: Call) -> Row:
         "model_requested": model.name,
         "message_ids": list(call.request.message_ids),
         "params": json.dumps(dict(call.params or model.params), sort_keys=True, default=str),
-        "not_sent": json.dumps(dict(call.not_sent), sort_keys=True) if call.not_sent else None,
+        "not_sent": json.dumps(dict(call.not_sent), sort_keys=True, default=str) if call.not_sent else None,
+        "program": json.dumps(dict(call.request.program), sort_keys=True) if call.request.program else None,
+        "recalled_for": None,
         "lane": model.lane.name if _has_lanes(model) else None,
         "service_tier": model.lane.service_tier if model.params.get("lane") else None,
         "model_digest": model.digest,
@@ -204,6 +206,7 @@ def _decided(result: Result | None) -> Row:
         "reports": list(result.reports.items()) if result else None,
         "stage_ratings": list(result.stage_ratings.items()) if result else None,
         "tool_skill": list(asdict(result.tool_skill).items()) if result else None,
+        "program": json.dumps(dict(result.program), sort_keys=True) if result and result.program else None,
     }
     names = ("rating", "action", "confidence", "target_price", "horizon", "rationale")
     values = {name: getattr(decision, name) if decision else None for name in names}

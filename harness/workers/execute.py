@@ -18,7 +18,9 @@ import agents
 from agents import Admission, Clients, Context, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget, StoreError
+from harness.experiment.attached import Attached
 from harness.experiment.replay_cells import JUDGE, REPLAY
+from harness.gateway.attached import AttachedPrograms
 from harness.queue.in_flight import MOST_UNWRITTEN, POISON_DEATHS
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
@@ -64,6 +66,10 @@ class Attempt:
     clock: ServiceClock
     is_draining: Callable[[], bool] = lambda: False
     """Whether this process is shutting down: then no new request is sent."""
+    attached: Attached | None = None
+    """The program that decides this cell."""
+    programs: AttachedPrograms | None = None
+    """Runs attached programs in this process."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
         result = await _decide(attempt)
         ending = _of_result(ending, result, attempt.gate.calls)
     except TimeoutError:
-        message = f"more than {attempt.soft_s:g} s of service; raise cell_limit.soft, or use a faster model"
+        limit = "pipeline.time_limit" if attempt.attached and attempt.attached.time_limit_s else "cell_limit.soft"
+        message = f"more than {attempt.soft_s:g} s of service; raise {limit}, or use a faster model"
         ending = replace(ending, status="timeout", error_type="soft_limit", error=message)
     except OverBudget as error:
         if error.scope in _WHOLE_RUN and not attempt.gate.calls:
@@ -143,6 +150,8 @@ async def _decide(attempt: Attempt) -> Result:
         if cell.kind == REPLAY:
             prompts = await asyncio.to_thread(recorded.recorded_prompts, attempt.store, cell)
             return await agents.replay(prompts, ctx())
+        if attempt.attached and attempt.programs:
+            return await attempt.programs.decide(attempt.attached, cell, gate, attempt.clients, attempt.gate.calls)
         return await agents.decide(ctx(await attempt.load(cell)))
 
 

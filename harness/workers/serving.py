@@ -17,9 +17,11 @@ from harness.admission.context import AdmissionContext
 from harness.admission.ledger import Caps
 from harness.cells import Cell
 from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError
-from harness.experiment import servers
+from harness.experiment import matrix, servers
+from harness.experiment.attached import Attached
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
+from harness.gateway.attached import AttachedPrograms
 from harness.money.pricing import PriceTable
 from harness.queue import control, in_flight
 from harness.queue.broker import Requeue, queue_name
@@ -98,7 +100,7 @@ class ServedRun:
     ) -> None:
         """`alone`: this process runs one suspect cell at a time; `on_ended` gets experiment and receipt of each ended cell."""
         experiment_dir = Path(info.experiment_dir) if info.experiment_dir and Path(info.experiment_dir).is_dir() else None
-        experiment = Experiment.model_validate(dict(info.terms))
+        experiment = Experiment.model_validate(dict(info.terms)).at(Path(info.experiment_dir))
         self.info = info
         self.store = Store(open_folder(config.results).at(info.results))
         self.wish = control.RUN
@@ -112,6 +114,9 @@ class ServedRun:
         self._worker = worker
         self._alone = alone
         self._on_ended = on_ended
+        self._experiment = experiment
+        self._attached_arms: dict[str, Attached] = {}
+        self._programs = AttachedPrograms()
         self._clients = Clients({name: spec.as_agents_server() for name, spec in self._servers.items()}, worker)
         for spec in self._servers.values():
             worker_log.hide(spec.api_key_env or spec.name, spec.api_key)
@@ -127,6 +132,7 @@ class ServedRun:
         return self
 
     async def aclose(self) -> None:
+        await self._programs.aclose()
         await self._model_loader.aclose()
         await self._clients.aclose()
         await self._context.aclose()
@@ -239,6 +245,8 @@ class ServedRun:
         return await give_up_unwritten(attempt, error)
 
     def _attempt(self, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Attempt:
+        attached = self._attached(cell.arm) if cell.is_attached and cell.kind == "pipeline" else None
+        soft_s = (attached and attached.time_limit_s) or self._soft_s
         return Attempt(
             cell=cell,
             number=gate.lease.attempt,
@@ -250,10 +258,18 @@ class ServedRun:
             worker=self._worker,
             hosted=self._hosted,
             is_still_held=gate.is_still_held,
-            clock=ServiceClock(self._soft_s, start_slot.leave),
-            soft_s=self._soft_s,
+            clock=ServiceClock(soft_s, start_slot.leave),
+            soft_s=soft_s,
             is_draining=lambda: self.is_draining,
+            attached=attached,
+            programs=self._programs,
         )
+
+    def _attached(self, arm: str) -> Attached:
+        if arm not in self._attached_arms:
+            experiment = self._experiment
+            self._attached_arms[arm] = matrix.attached(experiment, matrix.arms(experiment)[arm], experiment.folder)
+        return self._attached_arms[arm]
 
     def _log_receipt(self, receipt: rows.Row) -> None:
         fields = {name: receipt[name] for name in _LOGGED}

@@ -230,4 +230,4 @@ def test_endpoints_are_refused_in_a_file_with_the_new_name_and_read_in_the_folde
     experiment = spec.load(path)
     resolved = experiment.resolved()
     resolved["compare"]["endpoints"] = resolved["compare"].pop("metrics")
-    assert spec.Experiment.model_validate(resolved) == experiment
+    assert spec.Experiment.model_validate(resolved).at(experiment.folder) == experiment

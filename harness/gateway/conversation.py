@@ -1,0 +1,254 @@
+"""The calls of one case of an attached program: who speaks, which model answers, and what a retry is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import agents
+from agents import Admission, Answer, CallSite, Clients, Halt, Lineup, Model, ModelCallError, Part, Pipeline, Request, ToolCall
+from domain.providers import PROVIDERS
+from harness.experiment.attached import OTHER, Attached
+from harness.gateway.asked import Asked, Refused
+from harness.storage.rows import Row
+
+MOST_IN_FLIGHT = 64
+_STATUS = {"rate_limited": 429, "capacity": 429, "quota": 429, "timeout": 504, "bad_request": 400, "too_long": 400}
+_DIED = "this case has ended: its calls are not carried any more"
+
+
+@dataclass(eq=False)
+class Exchange:
+    """One request and its answer, which outlives the connection that asked for it."""
+
+    asked: Asked
+    role: str
+    fingerprint: str
+    number: int
+    """How often this very request was asked before."""
+    is_forced_by_schema: bool
+    task: asyncio.Task[Answer] = field(init=False)
+    waiters: int = 0
+    is_delivered: bool = False
+
+    @property
+    def answer_id(self) -> str:
+        return f"{self.fingerprint[:24]}{self.number}"
+
+    def answer(self) -> Answer:
+        """The answer as the program gets it. Raises Refused for a call that failed for good."""
+        try:
+            answer = self.task.result()
+        except ModelCallError as error:
+            status = (
+                error.http_status if error.http_status and 400 <= error.http_status < 600 else _STATUS.get(error.cause, 502)
+            )
+            code = "context_length_exceeded" if error.cause == "too_long" else error.cause
+            raise Refused(status, str(error), code) from error
+        except agents.PromptTooLong as error:
+            raise Refused(400, str(error), "context_length_exceeded") from error
+        except (Halt, asyncio.CancelledError) as error:
+            raise Refused(503, str(error) or _DIED) from error
+        except agents.AgentsError as error:
+            raise Refused(400, str(error)) from error
+        return self._shaped(answer)
+
+    def _shaped(self, answer: Answer) -> Answer:
+        calls = answer.tool_calls
+        if self.is_forced_by_schema and not answer.truncated and (arguments := _object(answer.text)):
+            calls = (ToolCall("", self.asked.forced_tool, arguments),)
+            answer = replace(answer, text="", finish_reason="tool_calls")
+        if self.asked.parallel_tool_calls is False:
+            calls = calls[:1]
+        named = (replace(call, id=f"call_{self.answer_id}_{index}") for index, call in enumerate(calls))
+        return replace(answer, tool_calls=tuple(named))
+
+
+class Conversation:
+    """Carries the calls of one case to our model client; belongs to one event loop."""
+
+    def __init__(
+        self,
+        program: Attached,
+        lineup: Lineup,
+        pipeline: Pipeline,
+        admission: Admission,
+        clients: Clients,
+        recorded: Iterable[Row] = (),
+    ) -> None:
+        """`recorded`: calls of earlier attempts, whose places are kept where an answer is found again."""
+        self.program = program
+        self.ended = asyncio.Event()
+        """Set when no further call may be made: the reason is in `halt`."""
+        self.halt: BaseException | None = None
+        self.exchanges: list[Exchange] = []
+        self.failures: list[tuple[str, str]] = []
+        """(role, message) of the requests that were refused or failed for good."""
+        self.last_asked_at = asyncio.get_running_loop().time()
+        self._lineup, self._pipeline, self._admission, self._clients = lineup, pipeline, admission, clients
+        self._patterns = program.patterns()
+        self._recorded = [row for row in recorded if row["outcome"] == "answered"]
+        self._sites: set[CallSite] = set()
+        self._asked = Counter[str]()
+        self._debaters, self._deep = program.roles.debaters, frozenset(agents.deep_roles())
+
+    @property
+    def model_names(self) -> list[str]:
+        """The names under which the program may ask for models."""
+        return [name for name in self.program.models if name != "*"] or ["deep", "quick"]
+
+    def model(self, name: str, role: str = OTHER) -> Model:
+        """The model that answers under a program's model name. Raises Refused for one that is not mapped."""
+        target = self.program.models.get(name) or self.program.models.get("*")
+        if target is None:
+            known = ", ".join(self.model_names)
+            raise Refused(404, f"model {name!r} is not mapped; add it to pipeline.models (mapped: {known})", "model_not_found")
+        if f"model:{target}" in self._lineup:
+            return self._lineup[f"model:{target}"]
+        tier = ("deep" if role in self._deep else "quick") if target == "role" else target
+        model = self._lineup.get(role) or self._lineup.get(tier)
+        if model is None:
+            raise Refused(404, f"model {name!r} is mapped to {tier}, and this arm names no model for it", "model_not_found")
+        return model
+
+    def open(self, asked: Asked, *, is_retry: bool = False) -> Exchange:
+        """The exchange of a request: a new one, or the one that a retry waits for. Raises Refused."""
+        self.last_asked_at = asyncio.get_running_loop().time()
+        role = self.program.roles.name(asked.forced_tool, asked.system, asked.first_user)
+        try:
+            return self._open(asked, role, is_retry=is_retry)
+        except agents.PipelineError as error:
+            self.refuse(role, str(error))
+            raise Refused(400, str(error)) from error
+        except Refused as refusal:
+            self.refuse(role, str(refusal))
+            raise
+
+    def refuse(self, role: str, message: str) -> None:
+        """Note a request that was not carried: a program may go on without its answer."""
+        self.failures.append((role, message))
+
+    def _open(self, asked: Asked, role: str, *, is_retry: bool) -> Exchange:
+        if self.halt is not None or self.ended.is_set():
+            raise Refused(503, str(self.halt or _DIED))
+        model = self.model(asked.model, role)
+        request, is_forced_by_schema = _request(asked, model, self._pipeline.output_cap(role, model))
+        fingerprint = agents.request_fingerprint(request, self._patterns)
+        if waiting := self._abandoned(fingerprint, is_retry=is_retry):
+            return waiting
+        if sum(not exchange.task.done() for exchange in self.exchanges) >= MOST_IN_FLIGHT:
+            raise Refused(429, f"{MOST_IN_FLIGHT} requests of this case are in flight already")
+        number = self._asked[fingerprint]
+        self._asked[fingerprint] += 1
+        exchange = Exchange(asked, role, fingerprint, number, is_forced_by_schema)
+        site = self._site(exchange)
+        exchange.task = asyncio.create_task(self._ask(site, replace(request, fingerprint=fingerprint), role))
+        self.exchanges.append(exchange)
+        return exchange
+
+    def _abandoned(self, fingerprint: str, *, is_retry: bool) -> Exchange | None:
+        """An equal request whose client hung up; to a request that calls itself a retry also one in flight."""
+        for exchange in self.exchanges:
+            if exchange.fingerprint != fingerprint or exchange.is_delivered:
+                continue
+            if exchange.waiters == 0 or (is_retry and not exchange.task.done()):
+                return exchange
+        return None
+
+    async def _ask(self, site: CallSite, request: Request, role: str) -> Answer:
+        try:
+            return await agents.ask(site, request, self._admission, self._clients)
+        except Halt as halt:
+            self.stop(halt)
+            raise
+        except agents.AgentsError as error:
+            self.refuse(role, str(error))
+            raise
+        except Exception as error:
+            self.stop(error)
+            raise
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Carry no further call."""
+        self.halt = self.halt or reason
+        self.ended.set()
+
+    async def close(self, *, cancel: bool) -> None:
+        """Wait for the calls in flight, which are paid for; or cancel them."""
+        self.ended.set()
+        tasks = [exchange.task for exchange in self.exchanges]
+        if cancel:
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _site(self, exchange: Exchange) -> CallSite:
+        site = self._recorded_site(exchange) or self._free_site(exchange)
+        self._sites.add(site)
+        return site
+
+    def _recorded_site(self, exchange: Exchange) -> CallSite | None:
+        """Where this very request stood in an earlier attempt, whatever the order of requests now."""
+        for row in self._recorded:
+            site = CallSite(row["role"], row["round"], row["kind"], row["index"])
+            if row["request_hash"] == exchange.fingerprint and site not in self._sites:
+                return site
+        return None
+
+    def _free_site(self, exchange: Exchange) -> CallSite:
+        """The next place of this role: rounds of a debate, else positions."""
+        asked, role = exchange.asked, exchange.role
+        if asked.tools and not asked.forced_tool:
+            return next(site for index in range(1 << 20) if (site := CallSite(role, 0, "tool_round", index)) not in self._sites)
+        places = (
+            CallSite(role, place + 1) if role in self._debaters else CallSite(role, index=place) for place in range(1 << 20)
+        )
+        return next(site for site in places if site not in self._sites)
+
+
+def _request(asked: Asked, model: Model, cap: int | None) -> tuple[Request, bool]:
+    """The request as our model client takes it, and whether a schema stands for the forced tool."""
+    caps = [each for each in (asked.max_output_tokens, cap) if each]
+    common: dict[str, Any] = {
+        "model": model,
+        "max_output_tokens": min(caps, default=None),
+        "sampling": {} if model.params.get("temperature") is not None else asked.sampling,
+        "dropped": asked.dropped,
+    }
+    program: dict[str, Any] = {"model": asked.model, "wire": asked.wire, "stream": asked.stream}
+    if results := asked.results():
+        program["results"] = results
+    forces = PROVIDERS[model.provider].forces_tools if model.provider in PROVIDERS else True
+    if asked.forced_tool and not forces:
+        program["changed"] = [f"the forced tool {asked.forced_tool} is asked for as JSON of its arguments"]
+        program["forced"] = asked.forced_tool
+        tool = next(tool for tool in asked.tools if tool.name == asked.forced_tool)
+        parts = (*asked.parts, _described(asked.forced_tool, tool.description, tool.parameters))
+        return Request(parts=parts, schema=dict(tool.parameters), program=program, **common), True
+    if asked.forced_tool:
+        program["forced"] = asked.forced_tool
+    tools: dict[str, Any] = {
+        "tools": asked.tools,
+        "tool_choice": asked.tool_choice,
+        "parallel_tool_calls": asked.parallel_tool_calls,
+    }
+    return Request(parts=asked.parts, schema=asked.schema, program=program, **tools, **common), False
+
+
+def _described(name: str, description: str, parameters: Mapping[str, Any]) -> Part:
+    """The tool as text: such servers do not show a schema to their model."""
+    schema = json.dumps(parameters, ensure_ascii=False)
+    text = f"Answer with one JSON object only: the arguments of {name}. {description}\nIts JSON schema:\n{schema}"
+    return Part("user", text, joined=False)
+
+
+def _object(text: str) -> str | None:
+    """The text if it is one JSON object."""
+    try:
+        return text if isinstance(json.loads(text), dict) else None
+    except ValueError:
+        return None

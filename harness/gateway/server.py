@@ -1,0 +1,316 @@
+"""The local address that carries the calls of attached programs, as an ASGI application and as a server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+from agents import Answer
+from harness.gateway import chat_wire, ollama_wire, responses_wire
+from harness.gateway.asked import Asked, Refused
+from harness.gateway.conversation import Conversation, Exchange
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Headers = Mapping[bytes, bytes]
+
+MOST_BODY_BYTES = 16 << 20
+FIRST_SIGN_S = 5.0
+"""A stream that has waited for so long begins, so that its client does not give up; until then an error has its status."""
+_SIGN_S = 10.0
+_KEEP_ALIVE_S = 3600
+_LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_JSON, _LINES, _EVENTS = b"application/json", b"application/x-ndjson", b"text/event-stream"
+
+Read = Callable[[Any], Asked]
+Whole = Callable[[Asked, Answer, str], dict[str, Any]]
+Pieces = Callable[[Asked, Answer, str], Iterator[bytes]]
+_WIRES: Mapping[str, tuple[Read, Whole, Pieces, bytes]] = {
+    "/chat/completions": (chat_wire.asked, chat_wire.whole, chat_wire.events, _EVENTS),
+    "/responses": (responses_wire.asked, responses_wire.whole, responses_wire.events, _EVENTS),
+    "/api/chat": (ollama_wire.asked_chat, ollama_wire.whole, ollama_wire.lines, _LINES),
+    "/api/generate": (ollama_wire.asked_generate, ollama_wire.whole, ollama_wire.lines, _LINES),
+}
+_NOT_CARRIED = {
+    "/messages": "Anthropic's Messages API is not carried; point the program to an OpenAI or Ollama address",
+    "/embeddings": "no embedding model is mapped; add the program's embedding model to pipeline.models",
+    "/api/embed": "no embedding model is mapped; add the program's embedding model to pipeline.models",
+    "/api/embeddings": "no embedding model is mapped; add the program's embedding model to pipeline.models",
+}
+
+
+class Gateway:
+    """ASGI application: /c/TOKEN/... carries the calls of the case with this token."""
+
+    def __init__(self, names: frozenset[str] = frozenset()) -> None:
+        """`names`: further host names under which it may be reached."""
+        self._names = _LOCAL_NAMES | names
+        self._conversations: dict[str, Conversation] = {}
+
+    def add(self, conversation: Conversation, token: str | None = None) -> str:
+        """Carry the calls of a case; returns the token of its address."""
+        token = token or secrets.token_urlsafe(32)
+        self._conversations[token] = conversation
+        return token
+
+    def remove(self, token: str) -> None:
+        self._conversations.pop(token, None)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers: Headers = dict(scope["headers"])
+        try:
+            self._check_host(headers)
+            conversation, path = self._find(scope["path"], headers)
+            await _Call(scope["method"], path, headers, receive, send).serve(conversation)
+        except Refused as refusal:
+            await _send_error(send, scope["path"], refusal)
+
+    def _check_host(self, headers: Headers) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name not in self._names:
+            raise Refused(403, f"host {name!r} is not this gateway; known: {', '.join(sorted(self._names))}")
+
+    def _find(self, path: str, headers: Headers) -> tuple[Conversation, str]:
+        _, prefix, token, *rest = [*path.split("/", 3), "", ""]
+        if prefix != "c":
+            raise Refused(404, "addresses of this gateway begin with /c/TOKEN")
+        for known, conversation in self._conversations.items():
+            if hmac.compare_digest(known.encode(), token.encode()):
+                return conversation, _route("/" + rest[0])
+        raise Refused(401, "unknown token, or its case has ended")
+
+
+def _route(path: str) -> str:
+    """The path without the /v1 that some programs add by themselves."""
+    while path == "/v1" or path.startswith("/v1/"):
+        path = path[3:]
+    return path.rstrip("/")
+
+
+class _Call:
+    """One HTTP request."""
+
+    def __init__(self, method: str, path: str, headers: Headers, receive: Receive, send: Send) -> None:
+        self._method, self._path, self._headers = method, path, headers
+        self._receive, self._send = receive, send
+        self._has_begun = False
+
+    async def serve(self, conversation: Conversation) -> None:
+        if self._method == "POST" and self._path in _WIRES:
+            await self._ask(conversation)
+        elif self._method in ("GET", "HEAD") and self._path == "":
+            await self._send_body(200, b"Ollama is running", b"text/plain")
+        elif (listed := _lists(conversation, self._method, self._path)) is not None:
+            await self._json(200, listed)
+        elif self._path == "/api/show" and self._method == "POST":
+            await self._json(200, _shown(conversation, await self._body()))
+        else:
+            message = _NOT_CARRIED.get(self._path, f"{self._method} {self._path or '/'} is not carried by this gateway")
+            raise Refused(404, message, "not_found")
+
+    async def _ask(self, conversation: Conversation) -> None:
+        read, whole, pieces, kind = _WIRES[self._path]
+        body = await self._body()
+        if self._path == "/api/generate" and isinstance(body, dict) and not body.get("prompt"):
+            conversation.model(str(body.get("model")))
+            return await self._json(200, {"model": body.get("model"), "response": "", "done": True, "done_reason": "load"})
+        try:
+            asked = read(body)
+        except Refused as refusal:
+            conversation.refuse("other", str(refusal))
+            raise
+        is_retry = self._headers.get(b"x-stainless-retry-count", b"0") not in (b"0", b"")
+        exchange = conversation.open(asked, is_retry=is_retry)
+        exchange.waiters += 1
+        gone = asyncio.ensure_future(_disconnected(self._receive))
+        try:
+            await self._wait(exchange, gone, kind)
+            if gone.done():
+                return None
+            # Set first: an answer that is an error is delivered, too.
+            exchange.is_delivered = True
+            await self._deliver(exchange, whole, pieces, kind)
+            exchange.is_delivered = not gone.done()
+        finally:
+            exchange.waiters -= 1
+            gone.cancel()
+
+    async def _wait(self, exchange: Exchange, gone: asyncio.Future[None], kind: bytes) -> None:
+        """Wait for the answer with signs of life, until the client hangs up."""
+        pause_s = self._first_pause_s(exchange.asked)
+        waits: list[asyncio.Future[Any]] = [exchange.task, gone]
+        while not exchange.task.done() and not gone.done():
+            await asyncio.wait(waits, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+            if not exchange.task.done() and not gone.done():
+                await self._sign(exchange.asked, kind)
+                pause_s = min(pause_s or _SIGN_S, _SIGN_S)
+
+    def _first_pause_s(self, asked: Asked) -> float | None:
+        """Streams begin early; a whole answer only shortly before its client's timeout, if that is known."""
+        if asked.stream:
+            return FIRST_SIGN_S
+        try:
+            return 0.6 * float(self._headers[b"x-stainless-read-timeout"])
+        except (KeyError, ValueError):
+            return None
+
+    async def _sign(self, asked: Asked, kind: bytes) -> None:
+        await self._begin(200, kind if asked.stream else _JSON)
+        sign = b" " if not asked.stream else b": waiting\n\n" if kind == _EVENTS else ollama_wire.waiting(asked)
+        await self._send({"type": "http.response.body", "body": sign, "more_body": True})
+
+    async def _deliver(self, exchange: Exchange, whole: Whole, pieces: Pieces, kind: bytes) -> None:
+        asked = exchange.asked
+        try:
+            answer = exchange.answer()
+        except Refused as refusal:
+            if not self._has_begun:
+                raise
+            return await self._fail_begun(asked, kind, refusal)
+        if not asked.stream:
+            return await self._json(200, whole(asked, answer, exchange.answer_id))
+        await self._begin(200, kind)
+        await self._send({"type": "http.response.body", "body": b"".join(pieces(asked, answer, exchange.answer_id))})
+
+    async def _fail_begun(self, asked: Asked, kind: bytes, refusal: Refused) -> None:
+        """The status is sent already: say it in the stream, or cut the connection so that a retry hears it."""
+        if not asked.stream:
+            raise ConnectionAbortedError(str(refusal))
+        said = {"error": str(refusal)} if kind == _LINES else chat_wire.error(refusal.status, str(refusal), refusal.code)
+        await self._send(
+            {"type": "http.response.body", "body": ollama_wire.line(said) if kind == _LINES else chat_wire.sse(said)}
+        )
+
+    async def _begin(self, status: int, kind: bytes, length: int | None = None) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
+        headers = [(b"content-type", kind), *([] if length is None else [(b"content-length", str(length).encode())])]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _json(self, status: int, body: Any) -> None:
+        await self._send_body(status, json.dumps(body, ensure_ascii=False).encode(), _JSON)
+
+    async def _send_body(self, status: int, body: bytes, kind: bytes) -> None:
+        await self._begin(status, kind, len(body))
+        await self._send({"type": "http.response.body", "body": b"" if self._method == "HEAD" else body})
+
+    async def _body(self) -> Any:
+        chunks, size, more = [], 0, True
+        while more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise Refused(400, "the client hung up")
+            chunks.append(event.get("body", b""))
+            size += len(chunks[-1])
+            if size > MOST_BODY_BYTES:
+                raise Refused(413, f"a request is at most {MOST_BODY_BYTES >> 20} MiB")
+            more = event.get("more_body", False)
+        try:
+            return json.loads(b"".join(chunks))
+        except ValueError as error:
+            raise Refused(400, f"the body is no JSON: {error}") from error
+
+
+def _lists(conversation: Conversation, method: str, path: str) -> dict[str, Any] | None:
+    """The lists of models, in both formats."""
+    names = conversation.model_names
+    if method != "GET":
+        return None
+    entries = [{"id": name, "object": "model", "created": 0, "owned_by": "gateway"} for name in names]
+    if path == "/models":
+        return {"object": "list", "data": entries}
+    if path.startswith("/models/"):
+        conversation.model(path.removeprefix("/models/"))
+        return {"id": path.removeprefix("/models/"), "object": "model", "created": 0, "owned_by": "gateway"}
+    tags = [{"name": name, "model": name, "size": 0, "digest": "", "modified_at": "2026-01-01T00:00:00Z"} for name in names]
+    ollama: dict[str, dict[str, Any]] = {
+        "/api/tags": {"models": tags},
+        "/api/ps": {"models": tags},
+        "/api/version": {"version": ollama_wire.VERSION},
+    }
+    return ollama.get(path)
+
+
+def _shown(conversation: Conversation, body: Any) -> dict[str, Any]:
+    name = str(body.get("model") or body.get("name")) if isinstance(body, dict) else ""
+    window = conversation.model(name).params.get("num_ctx")
+    info = {"general.architecture": "gateway"} | ({"gateway.context_length": window} if window else {})
+    details = {"family": "gateway", "format": "", "parameter_size": "", "quantization_level": ""}
+    return {"details": details, "model_info": info, "capabilities": ["completion", "tools"]}
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_error(send: Send, path: str, refusal: Refused) -> None:
+    is_ollama = "/api/" in path
+    said = {"error": str(refusal)} if is_ollama else chat_wire.error(refusal.status, str(refusal), refusal.code)
+    body = json.dumps(said).encode()
+    headers = [(b"content-type", _JSON), (b"content-length", str(len(body)).encode())]
+    if refusal.code != "retry":
+        headers.append((b"x-should-retry", b"false"))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class LocalServer:
+    """Serves an application on loopback within the running event loop."""
+
+    def __init__(self, app: Any, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._app, self._host, self._port = app, host, port
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address without a path; known once it has started."""
+        return f"http://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        import uvicorn
+
+        ready = asyncio.Event()
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                ready.set()
+
+            @contextlib.contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                """Signals belong to the process that serves."""
+                yield
+
+        listening = socket.create_server((self._host, self._port))
+        self._port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            access_log=False,
+            log_level="critical",
+            log_config=None,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=1,
+            server_header=False,
+            date_header=False,
+        )
+        self._server = Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        await ready.wait()
+
+    async def stop(self) -> None:
+        if self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+            self._serving = None

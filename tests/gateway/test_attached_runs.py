@@ -1,0 +1,115 @@
+"""Whole runs of attached programs: what is recorded, what counts as a decision, and what a crash costs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.fixtures.runs import Lab, wait_for
+from tests.gateway.conftest import attached, scripted
+
+ARMS = {"paid": {"all": "paid"}, "hybrid": {"deep": "paid", "quick": "own"}}
+
+
+def programs(lab: Lab) -> dict[str, dict[str, Any]]:
+    return {row["arm"]: row | {"program": json.loads(row["program"])} for row in lab.rows("cells")}
+
+
+def test_a_program_is_run_unmodified_with_every_lineup(desk: Lab) -> None:
+    desk.experiment(pipeline=attached(), arms=ARMS)
+    desk.run("--yes")
+    cells = programs(desk)
+    assert {arm: (row["status"], row["rating"], row["decision_status"]) for arm, row in cells.items()} == {
+        "paid": ("ok", "Overweight", "typed"),
+        "hybrid": ("ok", "Overweight", "typed"),
+    }
+    assert cells["paid"]["program"]["calls"] == cells["paid"]["program"]["named"] == 7
+    assert cells["paid"]["program"]["source"] == "forced tool"
+    calls = desk.rows("calls")
+    hybrid = [(row["role"], row["server"]) for row in calls if row["arm"] == "hybrid"]
+    assert set(hybrid) == {
+        ("market_analyst", "box"),
+        ("bull", "box"),
+        ("bear", "box"),
+        ("portfolio_manager", "cloud"),
+    }
+    assert all(row["cost_usd"] for row in calls if row["server"] == "cloud")
+    places = [(row["role"], row["round"], row["kind"], row["index"]) for row in calls if row["arm"] == "paid"]
+    assert ("market_analyst", 0, "tool_round", 1) in places
+    assert ("bull", 2, "primary", 0) in places
+
+
+def arm_of(how: str, **more: Any) -> dict[str, Any]:
+    return {"all": "paid", "pipeline": {"command": attached(how)["command"], **more}}
+
+
+def test_a_misbehaving_program_never_counts_as_a_decision(desk: Lab) -> None:
+    hows = ("nothing", "elsewhere", "unmapped", "flood", "stubborn", "missing")
+    arms = {how: arm_of(how) for how in hows} | {"stubborn": arm_of("stubborn", time_limit=8)}
+    arms["missing"]["pipeline"]["command"] = ["no-such-program"]
+    desk.experiment(pipeline=attached(), arms=arms)
+    desk.run("--yes")
+    cells = {row["arm"]: row for row in desk.rows("cells")}
+    assert {arm: (row["status"], row["rating"]) for arm, row in cells.items()} == {
+        "nothing": ("failed", None),
+        "elsewhere": ("failed", None),
+        "unmapped": ("failed", None),
+        "flood": ("ok", "Overweight"),
+        "stubborn": ("timeout", None),
+        "missing": ("failed", None),
+    }
+    assert "no call reached the gateway" in cells["nothing"]["error"]
+    assert "could not reach my own address" in cells["elsewhere"]["error"]
+    assert "bull: model 'gpt-99' is not mapped" in cells["unmapped"]["error"]
+    assert "went on without its answer" in cells["unmapped"]["error"]
+    assert "raise pipeline.time_limit" in cells["stubborn"]["error"]
+    assert "cannot be started" in cells["missing"]["error"]
+    assert json.loads(cells["unmapped"]["program"])["word"] == "Overweight", "the program's own word is shown"
+    assert not left_over_processes(), "a program leaves nothing behind"
+
+
+def left_over_processes() -> list[str]:
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if "desk.py" in line and "stubborn" in line]
+
+
+def test_a_capped_case_is_ended_and_a_killed_worker_pays_only_what_was_in_flight_again(desk: Lab) -> None:
+    desk.experiment(pipeline=attached(), arms={"paid": {"all": "paid"}}, budget={"cell_usd": 0.042})
+    desk.run("--yes")
+    (cell,) = desk.rows("cells")
+    assert (cell["status"], cell["rating"]) == ("over_budget", None)
+    paid_before = desk.paid()["calls"]
+    assert 0 < paid_before < 7
+    desk.fake.control(defaults={"latency_s": 1.5})
+    desk.experiment(pipeline=attached(), arms={"paid": {"all": "paid"}}, budget={"cell_usd": 100})
+    running = desk.start("run", "lab.yaml", "--yes")
+    wait_for(lambda: desk.paid()["calls"] > paid_before + 1, "the calls that were not paid before")
+    kill_tree(running.pid)
+    desk.fake.control(defaults={"latency_s": 0.0})
+    scripted(desk)
+    desk.run("--yes")
+    (cell,) = desk.rows("cells")
+    assert (cell["status"], cell["rating"]) == ("ok", "Overweight")
+    calls = desk.rows("calls")
+    assert sum(row["outcome"] == "answered" for row in calls) == 7
+    assert desk.paid()["calls"] <= 8, "paid twice: only what was in flight"
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and its descendants, as an out-of-memory killer would."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed)}
+    doomed = {pid}
+    for _ in range(6):
+        doomed |= {child for child, parent in parents.items() if parent in doomed}
+    # The watchdog and Redis live on: one ends what is left, the other keeps the journal.
+    for each in doomed:
+        name = Path(f"/proc/{each}/cmdline").read_text(errors="replace") if Path(f"/proc/{each}").exists() else ""
+        if "watchdog" not in name and "redis-server" not in name and "valkey" not in name:
+            with contextlib.suppress(OSError):
+                os.kill(each, signal.SIGKILL)
