@@ -10,3 +10,6 @@ SOFT_LIMIT_S = 1500.0
 
 HARD_LIMIT_S = 1800.0
 """Service time after which a cell's process is killed."""
+
+UNREACHABLE_AFTER_S = 600.0
+"""Time without any completed answer after which a server counts as gone."""

@@ -10,6 +10,7 @@ agents.errors.Halt    raised by admission, through the pipeline
 ├── LeaseLost         another worker holds this cell: stop before the next call
 ├── agents.Suspended  an answer comes later: the cell is queued again, its journal stays
 │   └── Deferred      a long back-off, or another worker holds the cell
+├── Unserved          a server answers nobody, or has not the model: the cell is left for a later command
 ├── BrokerGone        Redis is away for too long: leave the cell unfinished
 └── Draining          the run or worker is stopping: leave the cell unfinished, its journal stays
 """
@@ -76,6 +77,18 @@ class OverBudget(Halt):
         super().__init__(message)
         self.scope = scope
         """call | cell | model | run."""
+
+
+class Unserved(Halt):
+    """A server answers nobody, refuses the account, or does not have the model (any more)."""
+
+    def __init__(self, server: str, kind: str, text: str, model: str = "") -> None:
+        super().__init__(f"server {server}: {text}")
+        self.server, self.kind, self.text, self.model = server, kind, text, model
+        """kind: silent | refused | model; `model`: its name on that server, for that kind."""
+
+    def as_plain(self) -> dict[str, str]:
+        return {"server": self.server, "kind": self.kind, "text": self.text, "model": self.model}
 
 
 class LeaseLost(Halt):

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.errors import ModelCallError
 from agents.llms.failures import TOO_LONG, failed
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.ollama_server import KEEP_ALIVE, ModelDetails, OllamaServer
@@ -36,8 +35,8 @@ class Ollama:
         self._details: dict[str, ModelDetails] = {}
         self._contexts: dict[tuple[str, int], int] = {}
         """(model, requested num_ctx) -> the context size that the server loaded it with, which may be smaller."""
-        self._replaced: set[str] = set()
-        """Models that were another one at their last load."""
+        self._replaced: dict[str, str | None] = {}
+        """Models that were another one at a load -> the digest that they have now."""
 
     def context_window(self, model: Model) -> int:
         requested = self._num_ctx(model)
@@ -49,19 +48,19 @@ class Ollama:
     async def prepare(self, model: Model) -> None:
         import langchain_ollama  # noqa: F401 - seconds that must not count as part of the first answer
 
-        if model.name not in self._details:
+        is_known = model.name in self._details and self._details[model.name].digest is not None
+        if not is_known:
             self._details[model.name] = await self._rest.details(model.name)
-        current = self._details[model.name].digest
         if model.name in self._replaced:
-            current = (await self._rest.details(model.name)).digest
-        if replacement := self._replacement(model, current):
-            raise ModelCallError(replacement, cause="not_found")
-        self._replaced.discard(model.name)
+            self._replaced[model.name] = (await self._rest.details(model.name)).digest
 
     def slot(self, model: Model) -> Any:
         return no_wait()
 
     async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
+        name = request.model.name
+        if replacement := self._replacement(request.model, self._replaced.get(name) or self._details[name].digest):
+            raise failed("not_found", replacement, "ModelReplaced", wire)
         try:
             stream = await self._read_stream(request, wire)
         finally:
@@ -111,7 +110,7 @@ class Ollama:
         if isinstance(length, int) and length > 0:
             self._contexts[model.name, self._num_ctx(model)] = length
         if replacement := self._replacement(model, entry.get("digest")):
-            self._replaced.add(model.name)
+            self._replaced[model.name] = entry.get("digest")
             raise failed("not_found", replacement, "ModelReplaced", wire)
 
     def _replacement(self, model: Model, digest: Any) -> str | None:
@@ -122,7 +121,8 @@ class Ollama:
             return None
         return (
             f"{model.name} at {self._rest.url} is another model than the one of this run: its digest is {digest[:12]}, not "
-            f"{expected[:12]}; put the old one back under that name and retry, or start a new run with --fresh"
+            f"{expected[:12]}; put the old one back under that name and run the same command again, or start a new run with "
+            "--fresh"
         )
 
     def _messages(self, request: Request) -> list[Any]:

@@ -9,15 +9,15 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agents import Answer, Call, CallSite, Failure, Part, Permit, Request, Timing, WorstCase
 from harness.admission import journal
 from harness.admission.journal import JournalEntry
 from harness.admission.lease import RECHECK_S, Lease
 from harness.admission.ledger import pico
-from harness.admission.retries import DEFER_OVER_S, RETRIES, pause_s
-from harness.errors import Deferred, Draining, LeaseLost, OverBudget
+from harness.admission.retries import DEFER_OVER_S, RETRIES, is_away, pause_s
+from harness.errors import Deferred, Draining, LeaseLost, OverBudget, Unserved
 from harness.money import pricing
 from harness.money.pricing import Priced
 from harness.storage import rows
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _MONEY_PAUSE_S = 0.25
 _MONEY_PATIENCE_S = 900.0
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ class CellSession:
         entry = self._entry(call, out.request_hash, "answered" if call.answer else "failed", priced)
         lesson = RETRIES[call.failure.cause].lesson if call.failure else "grow"
         self._delivered.add(call.call_id)
-        await _uncancelled(self._keep(call.call_id, entry, out, lesson, call.failure))
-        return await self._answer_failure(call) if call.failure else None
+        answered_at = await _uncancelled(self._keep(call.call_id, entry, out, lesson, call.failure))
+        return await self._answer_failure(call, answered_at) if call.failure else None
 
     async def discard(self, place: CallSite, permit: Permit) -> None:
         """The request was cut off. It may be billed, so its worst case counts as an estimate."""
@@ -165,7 +166,7 @@ class CellSession:
         entry = out.killed
         if not self._server(out.request.model).is_hosted:
             entry = self._local_killed(permit, place, out)
-        await _uncancelled(self._keep(permit.call_id, entry, out, "", None))
+        await _uncancelled(self._keep(permit.call_id, entry, out, "", None, is_cut_off=True))
 
     async def is_still_held(self) -> bool:
         """Whether the lease is held; also picks up late results of an earlier holder's requests."""
@@ -193,7 +194,7 @@ class CellSession:
             elif reply == b"money" and time.monotonic() - waited_from < _MONEY_PATIENCE_S:
                 await asyncio.sleep(_MONEY_PAUSE_S)
             else:
-                self._halt = self._halt or _halt_for(reply, details, self._cell)
+                self._halt = self._halt or _halt_for(reply, details, self._cell, out.request.model)
 
     def _admission(self, call_id: str, out: _InFlight) -> tuple[str, list[Any]]:
         model, context = out.request.model, self._context
@@ -209,6 +210,7 @@ class CellSession:
             *context.caps.of_call(model.alias),
             *limit.words,
             model.name,
+            round(1000 * limit.unreachable_after_s),
         ]
 
     async def _stop_if_halted(self) -> None:
@@ -220,14 +222,16 @@ class CellSession:
             await self._call_ended.wait()
         raise self._halt
 
-    async def _answer_failure(self, call: Call) -> float | None:
+    async def _answer_failure(self, call: Call, answered_at: float) -> float | None:
+        """The back-off; `answered_at`: when the server last answered anybody."""
         assert call.failure is not None
-        failures = Counter(
-            entry.row["error_type"]
-            for entry in self._entries.values()
-            if entry.call_site_key == call.site.key and entry.row["outcome"] == "failed"
-        )
-        wait_s = pause_s(call.failure, failures)
+        if call.failure.cause == "not_found":
+            self._halt = self._halt or _unserved(call.request.model, "model", _trouble(call.failure))
+            await self._stop_if_halted()
+        failed = [entry.row for entry in self._entries.values() if _failed_at(entry, call.site)]
+        while_away = [row for row in failed if is_away(row["error_type"], row["http_status"]) and _ended_at(row) > answered_at]
+        failures = Counter(row["error_type"] for row in failed if row not in while_away)
+        wait_s = pause_s(call.failure, failures, away=len(while_away))
         if wait_s is None:
             return None
         if wait_s > DEFER_OVER_S:
@@ -236,7 +240,17 @@ class CellSession:
         self._failed_at[call.site.key] = time.monotonic()
         return wait_s
 
-    async def _keep(self, call_id: str, entry: JournalEntry, out: _InFlight, lesson: str, failure: Failure | None) -> None:
+    async def _keep(
+        self,
+        call_id: str,
+        entry: JournalEntry,
+        out: _InFlight,
+        lesson: str,
+        failure: Failure | None,
+        *,
+        is_cut_off: bool = False,
+    ) -> float:
+        """Journal the end of a request; returns when its server last answered anybody, in Unix seconds."""
         row, model = entry.row, out.request.model
         is_hosted = self._server(model).is_hosted
         args = [
@@ -249,10 +263,14 @@ class CellSession:
             lesson,
             round(1000 * (failure.retry_after_s or 0.0)) if failure else 0,
             *("" if row[name] is None else row[name] for name in ("input_tokens", "output_tokens")),
+            "-" if is_cut_off else failure.cause if failure else "",
+            _trouble(failure),
+            model.name,
         ]
         self._entries[call_id] = entry
         try:
-            await self._context.run("record", self._cell.cell_id, self._limit(model).key, args)
+            reply = await self._context.run("record", self._cell.cell_id, self._limit(model).key, args)
+            return int(reply[1]) / 1000
         finally:
             self._out.pop(call_id, None)
             self._call_ended.set()
@@ -301,7 +319,26 @@ def _is_answered(entry: JournalEntry) -> bool:
     return bool(entry.row["outcome"] == "answered")
 
 
-def _halt_for(reply: bytes, details: list[bytes], cell: Cell) -> Halt:
+def _failed_at(entry: JournalEntry, site: CallSite) -> bool:
+    return entry.call_site_key == site.key and bool(entry.row["outcome"] == "failed")
+
+
+def _ended_at(row: Row) -> float:
+    return float(row["started_at"].timestamp() + (row["duration_s"] or 0.0))
+
+
+def _trouble(failure: Failure | None) -> str:
+    return f"{failure.cause}: {failure.message[:300]}" if failure else ""
+
+
+def _unserved(model: Model, kind: str, text: str) -> Unserved:
+    return Unserved(model.server or model.provider, kind, text, model.name if kind == "model" else "")
+
+
+def _halt_for(reply: bytes, details: list[bytes], cell: Cell, model: Model) -> Halt:
+    if reply == b"unserved":
+        kind, text = (detail.decode() for detail in details)
+        return _unserved(model, kind, text)
     if reply == b"lost":
         return LeaseLost(f"cell {cell.cell_id[:12]} is now held by another worker")
     if reply == b"stop":
@@ -313,11 +350,11 @@ def _halt_for(reply: bytes, details: list[bytes], cell: Cell) -> Halt:
     return OverBudget(message, scope=scope)
 
 
-async def _uncancelled(work: Coroutine[Any, Any, Any]) -> None:
+async def _uncancelled(work: Coroutine[Any, Any, T]) -> T:
     """Finish this step even if the cell is cancelled meanwhile, then raise the cancellation."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await task
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from agents import WorstCase
@@ -12,6 +12,7 @@ from harness.admission.lease import Heartbeat, new_holder
 from harness.admission.ledger import Caps
 from harness.admission.scripts import PATIENCE_S, Scripts, connect
 from harness.admission.slots import SlotLimit, Waiters
+from harness.errors import Unserved
 from harness.money import pricing
 
 if TYPE_CHECKING:
@@ -78,6 +79,18 @@ class AdmissionContext:
             rounded = WorstCase(blocks * _BLOCK_TOKENS, worst.output_tokens)
             self._worst[key] = pricing.worst_case_usd(request, rounded, self.server(model), self.prices)
         return self._worst[key]
+
+    async def unserved(self, models: Iterable[Model]) -> Unserved | None:
+        """Why none of a cell's calls needs to be tried: what admission has found out about the servers of these models."""
+        for model in models:
+            key = self.keys.limit(self.limit(model).key)
+            fields: Any = await self._scripts.redis.hmget(key, ["closed", f"missing:{model.name}"])
+            closed, missing = ((field or b"").decode() for field in fields)
+            kind, _, text = closed.partition("|")
+            if missing or closed:
+                found = ("model", missing, model.name) if missing else (kind, text, "")
+                return Unserved(model.server or model.provider, *found)
+        return None
 
     def server(self, model: Model) -> ServerSpec:
         return self._servers[model.server or model.provider]

@@ -11,6 +11,7 @@ from agents import Failure
 DEFER_OVER_S = 30.0
 """For a longer back-off the cell leaves the worker and is queued again."""
 FAILURES_AT_ONE_CALL_SITE = 20
+_MOST_DOUBLINGS = 30
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,27 @@ RETRIES: Mapping[str, Retry] = {
 }
 
 
-def pause_s(failure: Failure, failures: Mapping[str, int], draw: float | None = None) -> float | None:
+_GATEWAY_STATUSES = (502, 503, 504)
+"""What a proxy answers while the server behind it is away."""
+
+
+def is_away(cause: str, http_status: int | None) -> bool:
+    """Whether a request failed because its server is away, so that every other request to it fails as well."""
+    return cause == "connection" or (cause == "server_error" and http_status in _GATEWAY_STATUSES)
+
+
+def pause_s(failure: Failure, failures: Mapping[str, int], draw: float | None = None, *, away: int = 0) -> float | None:
     """Seconds until the request may be sent again, None if it must not be.
 
     `failures` counts the failures at this call site by cause, this one included; `draw` in [0, 1) replaces chance.
+    `away` counts those for which the server was away and has answered nobody since: they do not use up the tries, because
+    `unreachable_after` of the server bounds them.
     """
     retry = RETRIES[failure.cause]
-    count = failures[failure.cause]
-    if count >= retry.tries or sum(failures.values()) >= FAILURES_AT_ONE_CALL_SITE:
+    if not away and (failures[failure.cause] >= retry.tries or sum(failures.values()) >= FAILURES_AT_ONE_CALL_SITE):
         return None
-    longest: float = min(retry.longest_s, retry.first_s * 2 ** (count - 1))
+    doublings = min(failures[failure.cause] + away, _MOST_DOUBLINGS) - 1
+    longest: float = min(retry.longest_s, retry.first_s * 2**doublings)
     chance = random.random() if draw is None else draw
     # Half fixed, half random: cells that failed together do not retry together, and none retries at once.
     jittered = longest * (0.5 + 0.5 * chance)

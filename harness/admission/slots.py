@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from domain.defaults import UNREACHABLE_AFTER_S
 from domain.providers import PROVIDERS
 from harness.admission.keys import SHARED, Keys
 from harness.admission.scripts import AWAY, Scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
@@ -38,12 +41,16 @@ class SlotLimit:
     declared: bool = True
     """Starts at `slots`; else with a slow start."""
     groups_models: bool = False
+    unreachable_after_s: float = UNREACHABLE_AFTER_S
+    """Without a completed answer for so long, the server counts as gone."""
 
     @classmethod
     def of(cls, server: ServerSpec) -> SlotLimit:
         if server.is_hosted:
-            return cls(_account(server), server.slots, adaptive=True, declared=server.parallel is not None)
-        return cls(_machine(server), server.slots, groups_models=PROVIDERS[server.provider].loads_weights)
+            limit = cls(_account(server), server.slots, adaptive=True, declared=server.parallel is not None)
+        else:
+            limit = cls(_machine(server), server.slots, groups_models=PROVIDERS[server.provider].loads_weights)
+        return replace(limit, unreachable_after_s=server.unreachable_after_s)
 
     @property
     def words(self) -> list[str | int]:
@@ -114,6 +121,19 @@ class Waiters:
             await self._scripts.run("poll", self._keys.of_call("", key), [SHARED])
 
 
+def reopen(client: Redis, servers: Iterable[ServerSpec]) -> None:
+    """Forget that these servers did not answer, and which models they lacked: a new session asks them again."""
+    for server in servers:
+        key = Keys("").limit(SlotLimit.of(server).key)
+        stored: Any = client.hkeys(key)
+        gone = [name for name in stored if name in _TROUBLE or name.startswith(b"missing:")]
+        if gone:
+            client.hdel(key, *gone)
+
+
+_TROUBLE = (b"closed", b"silent_since", b"trouble", b"refused")
+
+
 @dataclass(frozen=True)
 class SlotUsage:
     """How a server's slots are used now."""
@@ -125,6 +145,8 @@ class SlotUsage:
     """How often the server switched to another model."""
     busy: float | None
     """Share of slots in use while requests waited; None if none ever waited."""
+    trouble: str = ""
+    """Why it does not answer now."""
 
 
 def slot_usage(client: Redis, run_id: str) -> dict[str, SlotUsage]:
@@ -137,8 +159,16 @@ def slot_usage(client: Redis, run_id: str) -> dict[str, SlotUsage]:
 
 def _slot_usage(client: Redis, keys: Keys, key: str) -> SlotUsage:
     raw: Any = client.hgetall(keys.limit(key))
-    values = {name.decode(): float(value) for name, value in raw.items() if name not in (b"model",)}
+    values = {name.decode(): float(value) for name, value in raw.items() if _is_number(value)}
     held: Any = client.hlen(keys.slots(key))
     waiting: Any = client.zcard(keys.waiters(key))
     busy = values.get("used_ms", 0.0) / values["had_ms"] if values.get("had_ms") else None
-    return SlotUsage(values.get("window", 0.0), held, waiting, int(values.get("loads", 0)), busy)
+    trouble = raw.get(b"trouble", b"").decode() if b"silent_since" in raw else ""
+    return SlotUsage(values.get("window", 0.0), held, waiting, int(values.get("loads", 0)), busy, trouble)
+
+
+def _is_number(value: bytes) -> bool:
+    with contextlib.suppress(ValueError):
+        float(value)
+        return True
+    return False

@@ -28,22 +28,27 @@ def plan(
     from harness.checking import preflight
     from harness.experiment import matrix, spec
     from harness.money import repricing
+    from harness.planning import experience, plan_text
     from harness.planning import plan as planning
-    from harness.planning import plan_text
+    from harness.storage import run_folder
+    from harness.storage.folder import open_folder
 
     wanted = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
     if what_if:
         repriced = repricing.what_if(results, wanted.name, what_if)
         print(json.dumps(repriced.to_plain(), indent=2)) if as_json else repricing.show(repriced, Console())
         return
-    chosen = matrix.select(matrix.expand(wanted), only)
+    every_cell = matrix.expand(wanted)
+    chosen = matrix.select(every_cell, only)
     looked = preflight.look(
         wanted, experiment_dir=experiment.parent, servers_file=servers, results=results, snapshots=snapshots
     )
     resolved = looked.readable()
     cells = matrix.in_order(chosen, resolved.hosted)[:limit]
     where = planning.Where(results, snapshots)
-    forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows)
+    run = run_folder.resolve(open_folder(results), wanted.name, every_cell, resolved.digests)
+    failed = experience.failed_results(run)
+    forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed)
     if as_json:
         print(json.dumps(forecast.to_plain(), indent=2))
     else:

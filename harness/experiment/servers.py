@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, RootModel, ValidationError, model_validator
 
 from agents import Server
+from domain.defaults import UNREACHABLE_AFTER_S
 from domain.hardware import Hardware
 from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only
 from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PROVIDERS, Provider
@@ -77,6 +78,9 @@ class ServerPart(LocalCost):
     timeout: Seconds | None = None
     """Longest wait for one answer; default: hosted 5m (flex 15m), self-hosted 10m. Half of it, 5m at least, may pass in
     silence while an Ollama server loads a model and reads the prompt."""
+    unreachable_after: Seconds | None = None
+    """Time without any completed answer after which the run asks it no more and ends with exit code 3; default: 10m. Loading a
+    model and requests inside their timeout do not count."""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; never the key itself."""
     cards: tuple[Name, ...] = ()
@@ -114,6 +118,7 @@ class ServerSpec:
     parallel: int | None = None
     """As declared; None: found at run time."""
     timeout_s: float = 600.0
+    unreachable_after_s: float = UNREACHABLE_AFTER_S
     is_hosted: bool = False
     """Whether it bills by token; the others cost hardware time. Consent, caps, queue, price, limit and report follow it."""
     why: str = ""
@@ -248,6 +253,7 @@ def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str,
         api_key_env=key_env,
         parallel=part.parallel,
         timeout_s=part.timeout or _timeout_s(name, provider, experiment, is_hosted=hosting.is_hosted),
+        unreachable_after_s=part.unreachable_after or UNREACHABLE_AFTER_S,
         is_hosted=hosting.is_hosted,
         why=hosting.why,
         cost=_cost(part, experiment.local_cost),

@@ -16,10 +16,12 @@ from domain.providers import PROVIDERS, Speed
 from harness.cells import digest_of
 from harness.experiment.hardware_cards import CardFigures
 from harness.storage.folder import Folder
-from harness.storage.store import decode
+from harness.storage.store import RETRIED, decode
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from harness.storage.run_folder import RunFolder
 
 
 MOST_COUNTED = 400
@@ -71,7 +73,7 @@ def _count(ids: Iterable[str], parts: Mapping[str, Part], counter: TokenCounter)
 
 
 RECEIPT = ".cell.parquet"
-_REUSED_COLUMNS = ["cell_key", "status", "cost_usd", "api_cost_usd"]
+_REUSED_COLUMNS = ["cell_id", "cell_key", "status", "cost_usd", "api_cost_usd"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,14 @@ def reused_results(results: Folder, experiment: str, keys: Collection[str]) -> R
                 costs.setdefault(row["cell_key"], row["api_cost_usd"])
     paid = list(costs.values())
     return Reused(frozenset(costs), None if None in paid else sum(cost for cost in paid if cost is not None))
+
+
+def failed_results(run: RunFolder) -> frozenset[str]:
+    """Keys of the cells that failed in the run that would be continued: they run again only after `retry`."""
+    if run.is_new:
+        return frozenset()
+    failed = {cell_id for cell_id, receipt in run.store.receipts().items() if receipt["status"] in RETRIED}
+    return frozenset(row["cell_key"] for row in _rows(run.store.folder) if row["cell_id"] in failed)
 
 
 def _reusable_folders(folder: Folder) -> list[str]:

@@ -184,6 +184,8 @@ class Plan:
     cards: Mapping[str, str] = field(default_factory=dict)
     """Name of a model in the experiment -> what the hardware cards of its server say about it."""
     """Names that the table of models does not know; their intervals are wider."""
+    failed: int = 0
+    """Cells that failed in the run that would be continued."""
     exchanged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Numbered lineup of a swap design -> the roles that ask the other model."""
 
@@ -197,6 +199,7 @@ class Plan:
             "experiment": self.experiment,
             "cells": self.cells,
             "to_run": self.to_run,
+            "failed": self.failed,
             "reused": {"cells": self.reused.cells, "saved_usd": self.reused.saved_usd},
             "calls": self.calls,
             "input_tokens": round(sum(arm.input_tokens for arm in self.arms.values())),
@@ -229,8 +232,11 @@ def make(
     checks: tuple[Check, ...] = (),
     left: frozenset[str] | None = None,
     windows: Mapping[str, int] | None = None,
+    failed: frozenset[str] = frozenset(),
 ) -> Plan:
     """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
+
+    `failed`: keys of cells that run again only after `retry`.
 
     `windows`: model's name in the experiment -> context that its server was started with.
 
@@ -239,7 +245,8 @@ def make(
 
     experiment, results = resolved.experiment, open_folder(where.results)
     reused = experience.reused_results(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
-    waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in reused.keys)]
+    ended = reused.keys | failed
+    waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in ended)]
     learnt = _learnt(resolved, where)
     renderer = _renderer(resolved, cells, where)
     parts = _parts(experiment, cells, waiting, renderer, learnt)
@@ -255,6 +262,7 @@ def make(
         experiment=experiment.name,
         cells=len(cells),
         to_run=len(waiting),
+        failed=len(failed & {cell.cell_key for cell in cells}),
         reused=reused,
         arms=arms,
         total_cost=forecast.interval(cost),

@@ -181,6 +181,8 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield "exchanged", f"{name}: {', '.join(roles)}"
     if plan.reused.cells:
         yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
+    if plan.failed:
+        yield "failed", f"{plan.failed:,} cells failed before: `python -m harness retry {plan.experiment}` lets them run again"
     for name, server in plan.servers.items():
         yield "server", f"{name} is {server.class_and_why}"
     yield "cost", _cost(plan)

@@ -45,6 +45,8 @@ def reopen_key(run_id: str) -> str:
 
 NOT_RUN = "not_run"
 UNFINISHED = "unfinished"
+UNSERVED = "unserved"
+"""Left for a later command, because a server answers nobody or does not have a model."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class CellEvent:
 
     cell_id: str
     outcome: str
-    """One of reports.tables.STATUSES, NOT_RUN or UNFINISHED."""
+    """One of reports.tables.STATUSES, NOT_RUN, UNSERVED or UNFINISHED."""
     detail: str = ""
-    """Which budget was used up, for NOT_RUN."""
+    """Which budget was used up, for NOT_RUN; an Unserved as JSON, for UNSERVED."""
 
 
 def events_key(run_id: str) -> str:

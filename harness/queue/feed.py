@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from harness.experiment.matrix import POOLS, pool_of
@@ -64,10 +64,12 @@ class Feed:
         """Add a cell at the end."""
         self._waiting[pool_of(cell, self._run.hosted)].append((cell_id, cell))
 
-    def drop(self) -> None:
-        """Send nothing more; cells that are out may still end."""
-        for queue in self._waiting.values():
-            queue.clear()
+    def drop(self, condition: Callable[[Cell], bool] = lambda cell: True) -> list[str]:
+        """Send no further cell that fulfils the condition; cells that are out may still end. Returns the ids of the dropped."""
+        dropped = [cell_id for queue in self._waiting.values() for cell_id, cell in queue if condition(cell)]
+        for pool, queue in self._waiting.items():
+            self._waiting[pool] = deque(entry for entry in queue if not condition(entry[1]))
+        return dropped
 
     def resend_lost(self) -> int:
         """Queue again the cells of a pool that Redis has lost; returns how many."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import agents
 from harness.planning import settling
-from harness.runs import server_warnings
+from harness.runs import closing, server_warnings
 from harness.runs.progress import RunOutcome
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
@@ -17,6 +18,7 @@ from reports.load import load
 
 if TYPE_CHECKING:
     from harness.cells import Cell
+    from harness.experiment.servers import ServerSpec
     from harness.experiment.spec import Experiment
     from harness.runs.display import Display
     from harness.runs.session import RunPlan
@@ -30,6 +32,19 @@ STOPPED = "stopped"
 OVER_BUDGET = "over_budget"
 PARTIAL = "partial"
 PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A session that has ended, as its last lines describe it."""
+
+    run: RunFolder
+    receipts: Sequence[Row]
+    state: str
+    outcome: RunOutcome
+    gates: Sequence[Gate]
+    command: str
+    servers: Mapping[str, ServerSpec] = field(default_factory=dict)
 
 
 def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
@@ -48,7 +63,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
     display.summary(receipts, run.run_id)
-    _report(run, receipts, state, outcome, gates, display, plan.options.command)
+    _report(_Ended(run, receipts, state, outcome, gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(state, gates)
 
 
@@ -60,7 +75,7 @@ def finish_again(plan: RunPlan, display: Display) -> int:
     receipts = list(run.store.receipts().values())
     gates = _page(run).gates
     display.summary(receipts, run.run_id)
-    _report(run, receipts, DONE, RunOutcome.nothing(), gates, display, plan.options.command)
+    _report(_Ended(run, receipts, DONE, RunOutcome.nothing(), gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(DONE, gates)
 
 
@@ -92,12 +107,12 @@ def report_followed(run: RunFolder, display: Display, command: str) -> int:
     state, receipts = str(manifest["state"]), list(run.store.receipts().values())
     outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
     display.summary(receipts, run.run_id)
-    _report(run, receipts, state, outcome, [], display, command)
+    _report(_Ended(run, receipts, state, outcome, [], command), display)
     return _exit_code(state, [])
 
 
 def _state(receipts: Sequence[Row], matrix: Sequence[Cell], outcome: RunOutcome) -> str:
-    if outcome.stopped:
+    if outcome.stopped or outcome.unserved:
         return STOPPED
     if outcome.not_run or _cut_short(receipts):
         return OVER_BUDGET
@@ -144,29 +159,29 @@ def _page(run: RunFolder) -> Page:
     return Page(load(run.store.folder.url))
 
 
-def _report(
-    run: RunFolder,
-    receipts: Sequence[Row],
-    state: str,
-    outcome: RunOutcome,
-    gates: Sequence[Gate],
-    display: Display,
-    command: str,
-) -> None:
-    for gate in gates:
+def _report(ended: _Ended, display: Display) -> None:
+    for gate in ended.gates:
         display.say(str(gate))
-    if failed := [gate for gate in gates if not gate.is_passed]:
-        display.say(f"{len(failed)} of {len(gates)} gates failed, so the exit code is 4; the run itself is complete")
-    if state == STOPPED:
-        display.say(f"stopped early: the same command continues, without paying for an answered call again:\n    {command}")
-    elif state == OVER_BUDGET:
-        counts = f"{outcome.not_run} cells were not run and {_cut_short(receipts)} were cut short"
-        display.say(f"{counts} because the budget is used up: raise it (--budget USD) and run again")
-    elif state == PARTIAL:
-        display.say("part of the matrix has run; a run without --only and --limit continues it")
-    if receipts:
-        display.say(f"report: {run.store.folder.url}/{PAGE}")
-        display.has_report(run.store.folder)
+    if failed := [gate for gate in ended.gates if not gate.is_passed]:
+        display.say(f"{len(failed)} of {len(ended.gates)} gates failed, so the exit code is 4; the run itself is complete")
+    if ended.receipts:
+        display.say(f"report: {ended.run.store.folder.url}/{PAGE}")
+        display.has_report(ended.run.store.folder)
+    for line in _what_is_left(ended):
+        display.say(line)
+
+
+def _what_is_left(ended: _Ended) -> Iterator[str]:
+    """What failed, what was not run, and the command that goes on."""
+    yield from closing.failure_lines(ended.run, ended.receipts, ended.command)
+    yield from closing.unserved_lines(ended.outcome.unserved, ended.servers)
+    if ended.state == STOPPED:
+        yield f"stopped early: the same command continues, without paying for an answered call again:\n    {ended.command}"
+    elif ended.state == OVER_BUDGET:
+        counts = f"{ended.outcome.not_run} cells were not run and {_cut_short(ended.receipts)} were cut short"
+        yield f"{counts} because the budget is used up: raise it (--budget USD) and run again"
+    elif ended.state == PARTIAL:
+        yield "part of the matrix has run; a run without --only and --limit continues it"
 
 
 def _exit_code(state: str, gates: Sequence[Gate]) -> int:

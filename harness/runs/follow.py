@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis, RedisError
 
 from harness.admission import lease, ledger
+from harness.errors import Unserved
 from harness.queue import control, in_flight, registry
-from harness.queue.control import NOT_RUN, UNFINISHED, CellEvent
+from harness.queue.control import NOT_RUN, UNFINISHED, UNSERVED, CellEvent
 from harness.runs.progress import RunOutcome
 from harness.workers.local_workers import MOST_STARTS
 
@@ -59,6 +61,8 @@ class Follower:
         self._interrupts = 0
         self._interrupted_at = -_SAME_SIGNAL_S
         self._not_run: set[str] = set()
+        self._unserved: dict[str, tuple[Unserved, set[str]]] = {}
+        """Stored form of what cannot be asked -> the same, and the cells that left their worker for it."""
         self._request = control.RUN
         self._looked_at = self._resent_at = time.monotonic()
         self._quiet_since = time.monotonic()
@@ -74,11 +78,15 @@ class Follower:
             with contextlib.suppress(RedisError):
                 self._look()
             self._display.show(self._progress, now=True)
-        return RunOutcome(stopped=self._is_stopping, not_run=len(self._not_run) + self._undone())
+        unserved = {reason: len(cell_ids) for reason, cell_ids in self._unserved.values()}
+        return RunOutcome(self._is_stopping, len(self._not_run) + self._undone(), unserved)
 
     def _undone(self) -> int:
         """Cells that were never started because the budget was used up."""
-        return self._progress.wanted - self._progress.ended - len(self._not_run) if self._not_run else 0
+        if not self._not_run:
+            return 0
+        unserved = sum(len(cell_ids) for _, cell_ids in self._unserved.values())
+        return self._progress.wanted - self._progress.ended - len(self._not_run) - unserved
 
     def _tick(self) -> None:
         try:
@@ -126,6 +134,8 @@ class Follower:
         self._feed.ended(event.cell_id)
         if event.outcome == NOT_RUN:
             self._capped(event)
+        elif event.outcome == UNSERVED:
+            self._leave_unserved(event)
         elif event.outcome != UNFINISHED:
             self._ended(event.cell_id)
 
@@ -140,6 +150,16 @@ class Follower:
         self._progress.note(f"the budget of the {event.detail} is used up: no further cell starts; raise it and run again")
         if event.detail == "run":
             self._feed.drop()
+
+    def _leave_unserved(self, event: CellEvent) -> None:
+        """Start no further cell that asks this server or model; the cells of others go on."""
+        if event.detail not in self._unserved:
+            unserved = Unserved(**json.loads(event.detail))
+            self._unserved[event.detail] = unserved, set()
+            self._progress.note(f"{unserved}: its cells are left for later")
+        unserved, cell_ids = self._unserved[event.detail]
+        cell_ids.add(event.cell_id)
+        cell_ids.update(self._feed.drop(lambda cell: _asks(cell, unserved)))
 
     def _look(self) -> None:
         """Read what changes between events: running cells, cost, tokens, the user's request."""
@@ -206,3 +226,9 @@ class Follower:
         if now - self._interrupted_at > _SAME_SIGNAL_S:
             self._interrupts += 1
         self._interrupted_at = now
+
+
+def _asks(cell: Cell, unserved: Unserved) -> bool:
+    """Whether the cell asks this server, or this model on it."""
+    models = [model for model in cell.lineup.values() if (model.server or model.provider) == unserved.server]
+    return any(unserved.model in ("", model.name) for model in models)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.admission.ledger import LedgerTotals
+from harness.errors import Unserved
 from harness.queue.control import NOT_RUN
 from harness.storage.rows import Row
 
@@ -239,6 +240,8 @@ class RunOutcome:
     """By the user; the same command continues."""
     not_run: int = 0
     """Cells that were not started because the budget was used up."""
+    unserved: Mapping[Unserved, int] = field(default_factory=dict)
+    """Servers and models that cannot be asked -> cells that were left for a later command."""
 
     @classmethod
     def nothing(cls) -> RunOutcome:

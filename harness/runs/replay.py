@@ -21,7 +21,7 @@ from harness.experiment import matrix, models_file, replay_cells, servers, spec,
 from harness.experiment.lineups import Arm
 from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.spec import Experiment
-from harness.runs import reuse
+from harness.runs import closing, reuse
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
 from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_cells, start_workers, unfinished_cells
@@ -178,7 +178,9 @@ def _work(plan: RunPlan, stages: Sequence[Sequence[Cell]], options: RunOptions, 
             outcome = run_cells(plan, cells, ended, url, client, display, workers) if left else None
             if outcome and outcome.not_run:
                 display.say(f"{outcome.not_run} cells were not run because the budget is used up: raise it (--budget USD)")
-            if outcome and (outcome.stopped or outcome.not_run):
+            for sentence in closing.unserved_lines(outcome.unserved if outcome else {}, plan.resolved.servers):
+                display.say(sentence)
+            if outcome and (outcome.stopped or outcome.not_run or outcome.unserved):
                 return False
     return True
 

@@ -19,6 +19,7 @@ from harness.runs.progress import Progress
 from harness.storage import run_folder
 from harness.storage.folder import open_folder
 from harness.storage.run_folder import RunFolder
+from harness.storage.store import RETRIED
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,10 @@ def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
     return None
 
 
-REOPENED = ("failed", "timeout")
-
-
 def reopen_failed(run: RunFolder, broker: str | None = None) -> tuple[int, bool]:
     """Reopen failed and timed-out cells; returns how many, and whether a run in progress continues them."""
     store = run.store
-    chosen = [cell_id for cell_id, receipt in store.receipts().items() if receipt["status"] in REOPENED]
+    chosen = [cell_id for cell_id, receipt in store.receipts().items() if receipt["status"] in RETRIED]
     for cell_id in chosen:
         store.reopen(cell_id)
     with connected_redis(run, broker) as client:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from harness.cells import Cell
 
 RECEIPT = ".cell.parquet"
+RETRIED = ("failed", "timeout")
+"""Statuses that `retry` reopens."""
 OVERVIEW = (
     "cell_id",
     "case_id",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from harness.admission.cell_session import open_session
 from harness.admission.context import AdmissionContext
 from harness.admission.ledger import Caps
 from harness.cells import Cell
-from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError
+from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError, Unserved
 from harness.experiment import matrix, servers
 from harness.experiment.attached import Attached
 from harness.experiment.servers import ServerSpec
@@ -160,6 +161,9 @@ class ServedRun:
         except OverBudget as error:
             await self._not_run(cell, error.scope)
             return None
+        except Unserved as unserved:
+            await self._publish(cell, control.UNSERVED, json.dumps(unserved.as_plain()))
+            return None
         except (StoreError, BrokerGone, RedisError, OSError) as error:
             _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_RETRY_S, error)
             return Requeue(queue, TROUBLE_RETRY_S)
@@ -171,6 +175,8 @@ class ServedRun:
         if receipt is not None:
             await self._publish(cell, receipt["status"])
             return None
+        if unserved := await self._context.unserved({model.alias: model for model in cell.lineup.values()}.values()):
+            raise unserved
         try:
             gate = await open_session(self._context, cell, attempts, recorded)
         except Deferred as held:

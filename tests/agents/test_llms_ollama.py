@@ -383,9 +383,10 @@ def test_a_model_replaced_under_its_tag_stops_its_calls_by_name(fake_models: Fak
     assert "llama3.1:8b at " in in_flight
     assert "is another model than the one of this run" in in_flight
     assert "is another model than the one of this run" in before_sending
-    first, second = admission.calls
+    first, *others = admission.calls
     assert first.answer is not None
-    assert (second.answer, second.failure and second.failure.cause) == (None, "not_found")
+    assert [(call.answer, call.failure and call.failure.cause) for call in others] == [(None, "not_found")] * 2
+    assert fake_models.ledger()["calls"] == 2
 
 
 def test_a_model_that_is_not_the_one_a_cell_was_planned_for_is_not_asked(fake_models: FakeModels) -> None:

@@ -1,7 +1,7 @@
 -- Leave for one request: the lease, the wish to stop, money, a slot, and the reservation, in one step.
 -- ARGV: prefix, token, holder, call_id, model, worst, entry, caps of call, cell, model, run, then start, ceiling, fixed,
--- groups of the limit and the name of the weights. Returns {'ok'} | {'wait'} | {'money', scope} | {'over', scope, cap, spent} |
--- {'lost'} | {'stop'}. Asking again with the same call_id is safe.
+-- groups of the limit, the name of the weights and the patience with a silent server in ms. Returns {'ok'} | {'wait'} | {'money', scope} | {'over', scope, cap, spent} |
+-- {'lost'} | {'stop'} | {'unserved', kind, text}. Asking again with the same call_id is safe.
 local token, holder, call_id, model, worst, entry = unpack(ARGV, 2, 7)
 local caps = {call = ARGV[8], cell = ARGV[9], model = ARGV[10], run = ARGV[11]}
 local weights = ARGV[16]
@@ -51,6 +51,11 @@ if wanted > 0 then
   end
 end
 
+local kind, text = unserved(weights, number(ARGV[17]))
+if kind then
+  give_back()
+  return {'unserved', kind, text}
+end
 declare(ARGV[12], ARGV[13], ARGV[14], ARGV[15])
 meter()
 if redis.call('HEXISTS', SLOTS, call_id) == 0 then

@@ -1,6 +1,8 @@
 -- What a request became: journal, settled money, a free slot and the limit's lesson, in one step.
--- ARGV: prefix, token, call_id, entry, model, cost, kind (settled | estimated), lesson, retry_after_ms, input and output tokens.
--- Returns 'ok', or 'lost' when another holder has the cell: what was paid is kept all the same. Reporting it again is safe.
+-- ARGV: prefix, token, call_id, entry, model, cost, kind (settled | estimated), lesson, retry_after_ms, input and output tokens,
+-- cause of a failure ('' for an answer, '-' if it was cut off here), its text, and the name of the weights.
+-- Returns {'ok' or 'lost', when the server last answered in ms}; 'lost' when another holder has the cell: what was paid is kept
+-- all the same. Reporting it again is safe.
 local token, call_id, entry, model, cost, kind, lesson, retry_after_ms = unpack(ARGV, 2, 9)
 local fresh = true
 local held = redis.call('HGET', CELL, 'h:' .. call_id)
@@ -31,10 +33,13 @@ end
 
 meter()
 local slot = redis.call('HGET', SLOTS, call_id)
+local granted_at = slot and number(string.match(slot, '|(%d+)$')) or 0
 if slot then
   redis.call('HDEL', SLOTS, call_id)
   redis.call('HSET', LIMIT, 'freed_at', whole(NOW))
-  learn(lesson, number(string.match(slot, '|(%d+)$')), number(retry_after_ms))
+  learn(lesson, granted_at, number(retry_after_ms))
 end
+if fresh and ARGV[12] ~= '-' then observe(ARGV[12], ARGV[13], ARGV[14], granted_at) end
 grant(nil)
-return redis.call('HGET', CELL, 'token') == token and 'ok' or 'lost'
+local answered_at = redis.call('HGET', LIMIT, 'answered_at') or '0'
+return {redis.call('HGET', CELL, 'token') == token and 'ok' or 'lost', answered_at}

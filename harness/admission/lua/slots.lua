@@ -123,3 +123,52 @@ local function learn(lesson, granted_at, retry_after_ms)
     redis.call('HSET', LIMIT, 'grow_after', whole(NOW + GROWTH_PAUSE_MS))
   end
 end
+
+-- Whether the server serves at all: no completed answer for too long, keys or account refused again and again, or a model that
+-- is gone. Fields of LIMIT: silent_since, trouble (the last cause), refused (in a row), missing:MODEL, answered_at, closed.
+local MOST_REFUSED = 5
+local IN_FLIGHT_MS = 60000
+
+local SILENT = {connection = true, cut_stream = true, timeout = true, server_error = true, capacity = true, rate_limited = true}
+
+-- How a request ended; cause is '' for an answer. Time within a long request is no silence: it was inside its timeout.
+local function observe(cause, text, weights, granted_at)
+  if cause == '' then
+    redis.call('HSET', LIMIT, 'answered_at', whole(NOW))
+    redis.call('HDEL', LIMIT, 'silent_since', 'trouble', 'refused')
+    return
+  end
+  if cause == 'not_found' then redis.call('HSET', LIMIT, 'missing:' .. weights, text) end
+  if cause == 'auth' or cause == 'quota' then
+    redis.call('HINCRBY', LIMIT, 'refused', 1)
+  else
+    redis.call('HDEL', LIMIT, 'refused')
+  end
+  redis.call('HSET', LIMIT, 'trouble', text)
+  if SILENT[cause] then
+    if granted_at > 0 and NOW - granted_at > IN_FLIGHT_MS then redis.call('HDEL', LIMIT, 'silent_since') end
+    redis.call('HSETNX', LIMIT, 'silent_since', whole(NOW))
+  end
+end
+
+local function has_long_request()
+  for _, slot in ipairs(redis.call('HVALS', SLOTS)) do
+    if NOW - number(string.match(slot, '|(%d+)$')) > IN_FLIGHT_MS then return true end
+  end
+  return false
+end
+
+-- Why a request must not be sent, as kind and text; nil if it may be.
+local function unserved(weights, patience_ms)
+  local f = redis.call('HMGET', LIMIT, 'closed', 'missing:' .. weights, 'silent_since', 'refused', 'trouble')
+  if f[2] then return 'model', f[2] end
+  if not f[1] then
+    local kind
+    if number(f[4]) >= MOST_REFUSED then kind = 'refused' end
+    if f[3] and NOW - number(f[3]) > patience_ms and not has_long_request() then kind = 'silent' end
+    if not kind then return nil end
+    f[1] = kind .. '|' .. (f[5] or '')
+    redis.call('HSET', LIMIT, 'closed', f[1])
+  end
+  return string.match(f[1], '^(%a+)|(.*)$')
+end
