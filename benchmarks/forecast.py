@@ -41,6 +41,7 @@ EXPERIMENT = """
 name: simulated
 tickers: [AAPL, MSFT]
 dates: [2011-03-15, 2011-06-15, 2011-09-15, 2011-12-15]
+repeats: 1
 data: demo
 models:
   big: {provider: openai, model: gpt-5}

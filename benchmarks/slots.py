@@ -63,6 +63,7 @@ def _describe(folder: Path, url: str, asked: argparse.Namespace) -> None:
         "name": "slots",
         "tickers": ["AAPL", "MSFT"],
         "dates": [f"2010-{month:02d}-15" for month in MONTHS[: asked.dates]],
+        "repeats": 1,
         "data": "demo",
         "models": {
             "gpt": {"provider": "openai", "model": "gpt-5", "server": "cloud"},

@@ -155,6 +155,7 @@ def _describe(folder: Path, models: FakeModels, asked: argparse.Namespace) -> No
         "name": "throughput",
         "tickers": tickers,
         "dates": {"from": "2006-01-03", "to": "2012-12-31", "every_sessions": 1700 // dates, "non_session": "previous"},
+        "repeats": 1,
         "data": "demo",
         "models": {"gpt": {"provider": "openai", "model": "gpt-5", "server": "cloud", "reasoning_effort": "low"}},
         "budget": {"run_usd": 10000},

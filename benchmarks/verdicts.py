@@ -22,9 +22,11 @@ from reports import design, verdict
 from reports.metrics import outcomes
 from reports.stats import exact, means
 from reports.stats.estimate import Sample
-from reports.verdict import BETTER, EQUIVALENT, LEVEL, NOT_WORSE, WORSE
+from reports.verdict import BETTER, EQUIVALENT, NOT_WORSE, WORDS, WORSE
 
 RUNS = 20_000
+LEVEL = 0.04
+"""One-sided level of "not worse"."""
 SHAPES = ((10, 20), (20, 20), (30, 12), (3, 9))
 """tickers x dates."""
 BY_DATE = 0.3
@@ -50,10 +52,6 @@ class Rates:
     """Share of 95 % intervals that hold the truth, at the worst of the truths tried."""
     decided_at_planned_power: float
     """Share of runs that call the difference which the planner says is detectable at 80 % power."""
-    equivalent_at_planned_power: float
-    """Share of runs without a difference that are called equivalent within the margin which the planner says is provable."""
-    equivalent_without_power: float
-    """Share of runs called equivalent within half the margin that has 80 % power: it should be near 0."""
     planned_difference: float
     more: dict[str, float]
 
@@ -67,7 +65,6 @@ def judged(name: str, interval: str, sampled: Sampled, planned: float, margin: f
     at a truth that lies on the margin."""
     nothing, ahead, behind = sampled(0.0), sampled(margin), sampled(-margin)
     found = sampled(planned)
-    unpowered = _powered_margin(nothing) / 2
     wrong = (
         _share(nothing, None, {BETTER, WORSE}),
         _share(ahead, margin, {WORSE, EQUIVALENT}),
@@ -81,21 +78,14 @@ def judged(name: str, interval: str, sampled: Sampled, planned: float, margin: f
         wrong_verdict_rate=max(wrong),
         coverage_95=min(covered, key=lambda rate: rate - 0.95 if interval == "exact" else -abs(rate - 0.95)),
         decided_at_planned_power=_share(found, None, {BETTER}),
-        equivalent_at_planned_power=_share(nothing, margin, {EQUIVALENT}),
-        equivalent_without_power=_share(nothing, unpowered, {EQUIVALENT}),
         planned_difference=planned,
         more=more,
     )
 
 
-def _powered_margin(nothing: Sample) -> float:
-    """Margin within which equivalence has 80 % power, from the true standard error: that of the runs' own values."""
-    df = float(np.nanmedian(nothing.df))
-    return float(np.nanstd(nothing.value) * (special.stdtrit(df, 1 - LEVEL) + special.stdtrit(df, 0.9)))
-
-
-def _share(sample: Sample, margin: float | None, codes: set[int]) -> float:
-    return float(np.isin(verdict.word_index(sample, margin), list(codes)).mean())
+def _share(sample: Sample, margin: float | None, words: set[str]) -> float:
+    codes = [WORDS.index(word) for word in words]
+    return float(np.isin(verdict.word_index(sample, margin, LEVEL), codes).mean())
 
 
 def _covered(sample: Sample, truth: float) -> float:
@@ -247,59 +237,6 @@ def _hac_rate(by_date: Any, lags: int) -> float:
     return float((np.abs(t) > special.stdtrit(count - 1, 0.975)).mean())
 
 
-# --- several metrics at once ---------------------------------------------------------------------------------------
-
-
-def family(rng: np.random.Generator, metrics: int = 4) -> Rates:
-    """Four correlated metrics of one pair under Holm: a run is wrong when any of them gets a wrong verdict."""
-    tickers, dates, runs = 10, 20, RUNS // 4
-    shared = _correlated(rng, tickers, dates, runs).mean(axis=2)
-    drawn = [(shared + _correlated(rng, tickers, dates, runs).mean(axis=2)) / math.sqrt(2) for _ in range(metrics)]
-    given = design.Prior(1.0, BY_DATE)
-    terms: dict[str, Any] = {"cases": tickers * dates, "dates": dates, "assumed": given, "level": LEVEL / metrics}
-    planned, margin = design.detectable("excess_return_1", **terms), design.provable_margin("excess_return_1", **terms)
-    assert planned is not None
-    assert margin is not None
-
-    def codes(truths: list[float], allowed: float | None) -> Any:
-        return _family_codes([means.of_dates(one + truth) for one, truth in zip(drawn, truths, strict=True)], allowed)
-
-    nothing, half = [0.0] * metrics, [0.0] * (metrics // 2)
-    mixed = [*half, *[-margin] * (metrics - len(half))]
-    wrong = (
-        np.isin(codes(nothing, None), [BETTER, WORSE]),
-        np.isin(codes([-margin] * metrics, margin), [BETTER, EQUIVALENT, NOT_WORSE]),
-        np.concatenate(
-            [
-                np.isin(codes(mixed, margin)[:, : len(half)], [BETTER, WORSE]),
-                np.isin(codes(mixed, margin)[:, len(half) :], [BETTER, EQUIVALENT, NOT_WORSE]),
-            ],
-            axis=1,
-        ),
-    )
-    covered = [_covered(means.of_dates(one), 0.0) for one in drawn]
-    return Rates(
-        name=f"{metrics} metrics under Holm, {tickers} tickers x {dates} dates",
-        interval="t",
-        wrong_verdict_rate=max(float(one.any(axis=1).mean()) for one in wrong),
-        coverage_95=max(covered, key=lambda rate: abs(rate - 0.95)),
-        decided_at_planned_power=float((codes([planned] * metrics, None) == BETTER).mean()),
-        equivalent_at_planned_power=float((codes(nothing, margin) == EQUIVALENT).mean()),
-        equivalent_without_power=float((codes(nothing, _powered_margin(means.of_dates(drawn[0])) / 2) == EQUIVALENT).mean()),
-        planned_difference=planned,
-        more={},
-    )
-
-
-def _family_codes(samples: list[means.Mean], margin: float | None) -> Any:
-    """Verdicts of every run and metric, at the level that Holm leaves (runs x metrics)."""
-    singles = [[means.Mean(*one) for one in zip(s.value, s.se, s.df, strict=True)] for s in samples]
-    levels = np.array(
-        [verdict.holm_level([verdict.p_values(one, margin) for one in of_run], LEVEL) for of_run in zip(*singles, strict=True)]
-    )
-    return np.stack([verdict.word_index(sample, margin, levels) for sample in samples], axis=1)
-
-
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +269,6 @@ def main() -> None:
     designs += [shares(rng, *shape, rate) for shape in SHAPES for rate in (0.5, 0.7)]
     designs += [failures(rng, *shape) for shape in SHAPES]
     designs += [overlapping(rng, *schedule, persistence) for schedule in SCHEDULES for persistence in PERSISTENCE]
-    designs.append(family(rng))
     rows = [rates.as_json() for rates in designs]
     print(
         json.dumps(

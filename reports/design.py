@@ -18,7 +18,7 @@ from domain.defaults import HORIZONS
 from reports.metrics import catalog
 from reports.metrics.registry import Metric
 from reports.stats import exact
-from reports.verdict import LEVEL, POWER, uncertainty
+from reports.verdict import DIFFERENCE_LEVEL, POWER
 
 SMALL = 80
 """Effective cases up to which the power of an exact interval is enumerated."""
@@ -49,12 +49,12 @@ PRIORS: dict[str, Prior] = {
     "usable": share(0.10, "one case in ten is usable in one arm only"),
     "valid": share(0.10, "one case in ten is readable in one arm only"),
     "typed": share(0.20, "one case in five needs repair in one arm only"),
-    "similarity": share(0.40, "four cases in ten agree in one of arm and noise floor only"),
-    "similarity_of_all": share(0.40, "as similarity"),
-    "stability": share(0.40, "as similarity"),
+    "same_rating": share(0.40, "four cases in ten agree in one of arm and noise floor only"),
+    "same_rating_of_all": share(0.40, "as same_rating"),
+    "opposite_trade": share(0.05, "one case in twenty is opposed in one of arm and noise floor only"),
+    "stability": share(0.40, "as same_rating"),
     "hit_rate": share(0.35, "direction differs in 35 % of cases"),
-    "cost": Prior(0.30, 0.05, 0.5, "per-case cost ratios vary by a factor of 1.35"),
-    "cost_per_usable": Prior(0.40, 0.05, 0.5, "as cost, and usable decisions vary"),
+    "cost": Prior(0.40, 0.05, 0.5, "per-case cost ratios vary by a factor of 1.35, and usable decisions vary"),
     "cold_cost": Prior(0.30, 0.05, 0.5, "as cost"),
     "api_cost": Prior(0.30, 0.05, 0.5, "as cost, in dollars"),
     "service_time": Prior(0.40, 0.05, 0.5, "per-case time ratios vary by a factor of 1.5"),
@@ -77,7 +77,7 @@ def prior(name: str) -> Prior:
 
 
 def detectable(
-    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = LEVEL
+    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = DIFFERENCE_LEVEL
 ) -> float | None:
     """Smallest true difference that a verdict detects in 80 of 100 runs, as a fraction (0.1: 10 points or a ratio of 1.1).
 
@@ -88,7 +88,7 @@ def detectable(
 
 
 def provable_margin(
-    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = LEVEL
+    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = DIFFERENCE_LEVEL
 ) -> float | None:
     """Smallest margin for which equivalence would be shown in 80 of 100 runs if there were no difference."""
     design = _Design(metric_named(name), assumed or prior(name), cases, dates, repeats, level)
@@ -103,7 +103,7 @@ def cases_needed(
     margin: float | None = None,
     repeats: float = 1.0,
     assumed: Prior | None = None,
-    level: float = LEVEL,
+    level: float = DIFFERENCE_LEVEL,
 ) -> int | None:
     """Cases to detect this difference, or to prove equivalence within this margin, at 80 % power; None beyond 100,000 dates."""
 
@@ -156,8 +156,7 @@ class _Design:
         """The margin that 80 of 100 samples would find powered: the estimated standard error may be above the true one."""
         df = self.dates - 1
         unlucky = math.sqrt(special.chdtri(df, 1 - POWER) / df)
-        bound = 1.0 if self.metric.kind == "share" else float(uncertainty(df))
-        return self.reach(1 - (1 - POWER) / 2, sides=1) * self.se() * unlucky * bound
+        return self.reach(1 - (1 - POWER) / 2, sides=1) * self.se() * unlucky
 
     def effective(self) -> float:
         """Cases after the design effect of dates."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from domain import units
-from domain.defaults import HORIZONS
+from domain.defaults import FORMER_NAMES, HORIZONS
 from domain.hardware import Hardware
 from domain.shutdowns import Shutdown
 
@@ -77,10 +77,14 @@ class Settings:
             models=models,
             arms={name: _arm(name, arm) for name, arm in declared_arms.items()},
             baseline=compare.get("baseline") or next(iter(declared_arms), None),
-            margins={name: margin((terms or {}).get("margin")) for name, terms in metrics.items()},
+            margins={FORMER_NAMES.get(name, name): margin((terms or {}).get("margin")) for name, terms in metrics.items()},
             horizons=tuple(int(horizon) for horizon in outcomes.get("horizons") or HORIZONS),
             benchmark=outcomes.get("benchmark"),
-            gates={name: float(limit) for name, limit in _mapping(experiment, "gates").items() if limit is not None},
+            gates={
+                FORMER_NAMES.get(name, name): float(limit)
+                for name, limit in _mapping(experiment, "gates").items()
+                if limit is not None
+            },
         )
 
     @cached_property

@@ -1,4 +1,8 @@
-"""Verdicts on the declared metrics of a pair of arms: margin, tests, correction, word, and what would settle it."""
+"""Verdicts on one arm against the baseline: a word per metric, whether the arm is good enough, and the pick of the cheapest.
+
+*Good enough* is an intersection-union test (Berger 1982): the arm must be shown not worse than the margin on every metric of
+`GATE`, each at its own level, without a correction. The pick of the cheapest good arm is corrected over arms (Holm 1979).
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,43 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from reports.metrics.measure import PairedTest
 from reports.metrics.registry import Metric
 from reports.stats.estimate import Numbers, Sample
 
-LEVEL = 0.04
-"""Two-sided level of a verdict. It is below 5 %, so that simulated wrong verdicts stay below 5 % even if a test is only
-approximate (benchmarks/statistics.py). Printed intervals are 95 %."""
+WORDS = ("undecided", "not worse", "worse", "better", "equivalent")
+UNDECIDED, NOT_WORSE, WORSE, BETTER, EQUIVALENT = WORDS
+GOOD_ENOUGH, NOT_GOOD_ENOUGH = "good enough", "not good enough"
+
+DIFFERENCE_LEVEL = 0.04
+"""Two-sided level of better and worse. Below 5 %, so that simulated errors stay below 5 % even if a test is approximate."""
+PICK_LEVEL = 0.04
+"""Level of the pick over all arms."""
 POWER = 0.8
-WORDS = ("cannot tell", "not worse", "worse", "better", "equivalent")
-CANNOT_TELL, NOT_WORSE, WORSE, BETTER, EQUIVALENT = range(5)
-UNDECIDED = WORDS[CANNOT_TELL]
-"""The word without a settled claim."""
 MOST_CASES = 10_000_000
 
-Family = Sequence[Sequence[float]]
-"""The p-values of each metric's hypotheses."""
+
+@dataclass(frozen=True)
+class GateTerm:
+    """One metric of "good enough"; its level is that of its test (`Metric.level`)."""
+
+    metric: str
+    margin: float
+    """Default: used if the experiment declares none."""
+    weight: float = 1.0
+    """Multiplies p for the pick, so that all metrics of the gate are compared with PICK_LEVEL."""
+
+
+GATE = (GateTerm("same_rating", 0.10, weight=1.6), GateTerm("usable", 0.10), GateTerm("grounding", 0.05))
+"""Metrics that decide whether an arm is good enough. Returns, hits, cost and time are never among them."""
+MARGINS: Mapping[str, float] = {term.metric: term.margin for term in GATE}
+_WEIGHTS: Mapping[str, float] = {term.metric: term.weight for term in GATE}
 
 
 @dataclass(frozen=True)
 class Question:
-    """A declared metric of one pair of arms, before its verdict."""
+    """A metric of one pair of arms, before its verdict."""
 
     metric: Metric
     margin: float | None
@@ -53,9 +71,12 @@ class Question:
         """The margin on the scale of the sample (logarithms for a ratio)."""
         return math.log1p(self.margin) if self._is_ratio and self.margin else self.margin
 
-    def published(self, size: float | None) -> float | None:
-        """A size on the scale of the sample, on the scale of the comparison."""
-        return math.expm1(min(size, 700.0)) if self._is_ratio and size is not None else size
+    def published(self, value: Numbers) -> float:
+        """A value on the scale of the sample, on the scale of the comparison and inside what a difference can be."""
+        if self._is_ratio:
+            return math.exp(min(float(value), 700.0))
+        low, high = self.metric.range_of_differences
+        return min(max(float(value), low), high)
 
     @property
     def _is_ratio(self) -> bool:
@@ -69,174 +90,221 @@ class Verdict:
     word: str
     """One of WORDS."""
     margin: float | None
-    """Largest difference that does not matter, as declared, on the scale of the comparison (for a ratio, 0.1 is 10 %)."""
-    p: float
-    """Smallest p of the claims that were tested; NaN without a test."""
-    p_holm: float
-    """The same after Holm's correction over the declared metrics of this pair; compared with LEVEL."""
-    detectable: float | None = None
-    """Smallest difference that such a sample would show in 80 of 100 runs, on the scale of the comparison."""
+    """Largest loss that does not matter, on the scale of the comparison (for a ratio, 0.1 is 10 %)."""
+    bound: float = math.nan
+    """One-sided bound in the direction of loss, on the scale of the comparison: at `level` the arm is at least this good."""
+    loss: float = math.nan
+    """The bound as an amount of loss, 0 or more: 0.057 is "at most 5.7 points less"; for a ratio, 0.12 is 12 %."""
+    level: float = math.nan
+    """One-sided level of the bound and of "not worse"."""
+    low: float = math.nan
+    """Lower end of the interval that the word rests on, on the scale of the comparison; this interval is drawn."""
+    high: float = math.nan
+    confidence: float = math.nan
+    """Of that interval, two-sided."""
+    p: float = math.nan
+    """p of "worse than the margin", compared with `level`; NaN without a margin or a test."""
+    p_difference: float = math.nan
+    """p of "no difference", compared with DIFFERENCE_LEVEL; NaN without a test."""
+    cases: int = 0
+    dates: int = 0
     more_cases: int | None = None
-    """Additional cases that would settle it if nothing else changes; None if unknown."""
+    """Further cases that would show "not worse" in 80 of 100 runs if the arm were equal; None if settled, without a margin,
+    or if the arm looks worse. It rests on the spread of the differences, never on the difference that was seen."""
     more_usd: float | None = None
     """Cost of those cases for both arms."""
     reason: str = ""
-    """Why there is no test; empty if only cases are missing."""
+    """Why there is no test."""
+
+    @property
+    def is_not_worse(self) -> bool:
+        """Whether a loss of the margin or more is excluded."""
+        return self.p <= self.level
 
 
-def verdicts(questions: Mapping[str, Question], usd_per_case: float | None) -> dict[str, Verdict]:
-    """Return metric -> verdict for one pair of arms. `usd_per_case` is the cost of a case for both arms, None if unknown."""
-    tested = {name: question for name, question in questions.items() if question.is_testable}
-    family = [p_values(question.benefit, question.sample_margin) for question in tested.values()]
-    level = holm_level(family, LEVEL)
-    p_holm = dict(zip(tested, holm_adjusted(family), strict=True))
-    p = {name: min(of_metric) for name, of_metric in zip(tested, family, strict=True)}
-    return {
-        name: _verdict(question, level, p[name], p_holm[name], usd_per_case) if name in tested else _without_test(question)
-        for name, question in questions.items()
-    }
+@dataclass(frozen=True)
+class GoodEnough:
+    """Whether an arm can replace the baseline: not worse than the margin on every metric of the gate, each at its own level."""
+
+    arm: str
+    word: str
+    """GOOD_ENOUGH | NOT_GOOD_ENOUGH (a metric is shown to lose more than its margin) | UNDECIDED."""
+    verdicts: Mapping[str, Verdict]
+    """Metric of the gate -> its verdict."""
+    failing: tuple[str, ...]
+    """Metrics that are shown to lose more than their margin."""
+    undecided: tuple[str, ...]
+    """Metrics that show neither."""
+    p: float
+    """p of "not good enough" for the pick, compared with PICK_LEVEL after Holm; 1 if a metric has no test."""
 
 
-def _verdict(question: Question, level: float, p: float, p_holm: float, usd_per_case: float | None) -> Verdict:
-    word = WORDS[int(word_index(question.benefit, question.sample_margin, level))]
-    verdict = Verdict(word, question.margin, p, p_holm, question.published(detectable(question.benefit)))
-    if word != UNDECIDED:
-        return verdict
-    more_cases = _more_cases(question)
+@dataclass(frozen=True)
+class Pick:
+    """The cheapest arm that is good enough, with Holm's correction over the arms."""
+
+    arm: str | None
+    """None if no arm passes."""
+    good: tuple[str, ...]
+    """Arms that pass, cheapest first, those of unknown cost last."""
+    p: Mapping[str, float]
+    """arm -> adjusted p, compared with PICK_LEVEL."""
+
+
+# --- one metric --------------------------------------------------------------------------------------------------------
+
+
+def of_question(question: Question, usd_per_case: float | None = None) -> Verdict:
+    """The verdict on one metric. `usd_per_case` is the cost of a case for both arms, None if unknown."""
+    if not question.is_testable:
+        return Verdict(UNDECIDED, question.margin, reason=_why_no_test(question))
+    assert question.test is not None
+    benefit, level = question.benefit, question.test.level
+    bound, loss = _bound(question, level)
+    low, high, confidence = _interval(question, level)
+    verdict = Verdict(
+        word=WORDS[int(word_index(benefit, question.sample_margin, level))],
+        margin=question.margin,
+        bound=bound,
+        loss=loss,
+        level=level,
+        low=low,
+        high=high,
+        confidence=confidence,
+        p=p_not_worse(question),
+        p_difference=min(1.0, 2 * min(float(benefit.p_above(0.0)), float(benefit.p_below(0.0)))),
+        cases=question.test.estimate.cases,
+        dates=question.test.estimate.dates,
+    )
+    more_cases = None if verdict.is_not_worse else _more_cases(question)
     more_usd = None if more_cases is None or usd_per_case is None else more_cases * usd_per_case
     return replace(verdict, more_cases=more_cases, more_usd=more_usd)
 
 
-def _without_test(question: Question) -> Verdict:
-    one_date = "one date only, and cases of one date count as one" if question.test is not None else ""
-    reason = question.reason or one_date or "no case has a known value of both arms"
-    return Verdict(UNDECIDED, question.margin, math.nan, math.nan, reason=reason)
+def p_not_worse(question: Question) -> float:
+    """p of a loss of the margin or more; NaN without a margin or a test."""
+    if question.sample_margin is None or not question.is_testable:
+        return math.nan
+    return float(question.benefit.p_above(-question.sample_margin))
 
 
-# --- tests -------------------------------------------------------------------------------------------------------------
+def word_index(benefit: Sample, margin: float | None, level: Numbers) -> Any:
+    """Index into WORDS, for floats and arrays; `level` is one-sided.
 
-
-def p_values(sample: Sample, margin: float | None) -> tuple[float, ...]:
-    """p-values of the hypotheses that a verdict may reject: no difference; with a margin, a difference of at least it."""
-    apart = 2 * min(float(sample.p_above(0.0)), float(sample.p_below(0.0)))
-    if margin is None:
-        return (min(apart, 1.0),)
-    above = float(sample.p_above(-margin))
-    inside = max(above, float(sample.p_below(margin))) if is_powered(sample, margin, LEVEL) else 1.0
-    return (min(apart, 1.0), min(inside, 2 * above, 1.0))
-
-
-def is_powered(sample: Sample, margin: float, level: Numbers) -> Any:
-    """Return whether equivalence within the margin would be shown in 80 of 100 runs if there were no difference.
-
-    The standard error is an estimate, so its upper 80 % bound is used: a small sample with a lucky spread proves nothing.
+    Not worse and equivalent use one-sided tests at `level`, better and worse a two-sided test at DIFFERENCE_LEVEL. "Equal" and
+    "worse than the margin" cannot both be true, so neither claim pays for the other (Shaffer 1986).
     """
-    return margin >= _reach(sample.df, level, 1 - (1 - POWER) / 2, sides=1) * sample.se * uncertainty(sample.df)
-
-
-def uncertainty(df: Numbers) -> Numbers:
-    """Upper 80 % bound of a standard error with this many degrees of freedom, divided by its estimate."""
-    return np.sqrt(df / special.chdtri(df, POWER))
-
-
-# --- correction --------------------------------------------------------------------------------------------------------
-
-# Holm's step-down correction over the declared metrics of a pair, with Shaffer's (1986) logical constraints: a metric brings
-# one or two hypotheses ("no difference" and, with a margin, "a difference of at least the margin"). They exclude each other, so
-# at most one per metric is true, and the divisor is the number of metrics with a hypothesis left.
-
-
-def holm_level(family: Family, alpha: float) -> float:
-    """Final level of Holm's procedure: hypotheses with p at or below it are rejected."""
-    left = [len(of_metric) for of_metric in family]
-    for p, metric in _ascending(family):
-        if not p <= alpha / _still_open(left):
-            break
-        left[metric] -= 1
-    return alpha / max(_still_open(left), 1)
-
-
-def holm_adjusted(family: Family) -> list[float]:
-    """Adjusted p of each metric: the smallest alpha at which one of its hypotheses would be rejected."""
-    left = [len(of_metric) for of_metric in family]
-    result, worst = [1.0] * len(family), 0.0
-    for p, metric in _ascending(family):
-        worst = max(worst, min(1.0, p * _still_open(left)))
-        if left[metric] == len(family[metric]):
-            result[metric] = worst
-        left[metric] -= 1
-    return result
-
-
-def _ascending(family: Family) -> list[tuple[float, int]]:
-    return sorted((p, metric) for metric, of_metric in enumerate(family) for p in of_metric)
-
-
-def _still_open(left: Sequence[int]) -> int:
-    return sum(count > 0 for count in left)
-
-
-# --- word --------------------------------------------------------------------------------------------------------------
-
-
-def word_index(sample: Sample, margin: float | None, level: Numbers = LEVEL) -> Any:
-    """Index into WORDS, for floats and arrays; equivalence comes first, because a margin defines what matters.
-
-    Uses the intervals of the tests: better and worse are two-sided; not worse is a one-sided test at half the level;
-    equivalence is two one-sided tests and needs 80 % power.
-    """
-    low, high = sample.bounds(level)
-    code = np.where(low > 0, BETTER, np.where(high < 0, WORSE, CANNOT_TELL))
+    low, high = benefit.bounds(DIFFERENCE_LEVEL)
+    index = np.where(low > 0, WORDS.index(BETTER), np.where(high < 0, WORDS.index(WORSE), WORDS.index(UNDECIDED)))
     if margin is None:
-        return code
-    code = np.where((code == CANNOT_TELL) & (low > -margin), NOT_WORSE, code)
-    low, high = sample.bounds(2 * np.asarray(level))
-    is_inside = (low > -margin) & (high < margin)
-    return np.where(is_inside & is_powered(sample, margin, level), EQUIVALENT, code)
+        return index
+    low, high = benefit.bounds(2 * np.asarray(level))
+    is_not_worse, is_not_better = low > -margin, high < margin
+    index = np.where(is_not_worse & (index != WORDS.index(BETTER)), WORDS.index(NOT_WORSE), index)
+    return np.where(is_not_worse & is_not_better, WORDS.index(EQUIVALENT), index)
 
 
-# --- what would settle it ----------------------------------------------------------------------------------------------
+def _why_no_test(question: Question) -> str:
+    if question.reason or question.test is None:
+        return question.reason or "no case has a known value of both arms"
+    return "one date only, and cases of one date count as one"
 
 
-def detectable(sample: Sample, level: float = LEVEL) -> float | None:
-    """Smallest true difference that 80 of 100 such samples would detect."""
-    size = float(_reach(sample.df, level, POWER, sides=2) * sample.se)
-    return size if math.isfinite(size) else None
+def _bound(question: Question, level: float) -> tuple[float, float]:
+    """The one-sided bound in the direction of loss, and the loss that it leaves open."""
+    assert question.test is not None
+    low, high = question.test.sample.bounds(2 * level)
+    bound = question.published(high if question.metric.better == "lower" else low)
+    no_difference = 1.0 if question.test.scale == "ratio" else 0.0
+    loss = bound - no_difference if question.metric.better == "lower" else no_difference - bound
+    return bound, max(loss, 0.0)
+
+
+def _interval(question: Question, level: float) -> tuple[float, float, float]:
+    """Interval and confidence behind the word: at the level of "not worse", or if that excludes zero, of better and worse."""
+    assert question.test is not None
+    sample, two_sided = question.test.sample, 2 * level
+    low, high = sample.bounds(two_sided)
+    if not low <= 0 <= high:
+        two_sided = DIFFERENCE_LEVEL
+        low, high = sample.bounds(two_sided)
+    return question.published(low), question.published(high), 1 - two_sided
 
 
 def _more_cases(question: Question) -> int | None:
+    """Cases still missing for 80 % power if the arms are equal; None if the arm looks worse than half the margin."""
     assert question.test is not None
-    estimate = question.test.estimate
-    dates = dates_needed(question.benefit, question.sample_margin or None, estimate.dates)
+    estimate, margin = question.test.estimate, question.sample_margin
+    if not margin or float(question.benefit.value) < -margin / 2:
+        return None
+    dates = dates_needed(question.benefit, margin, estimate.dates, question.test.level)
     if dates is None or dates <= estimate.dates:
         return None
     more = math.ceil((dates - estimate.dates) * estimate.cases / estimate.dates)
     return more if more <= MOST_CASES else None
 
 
-def dates_needed(sample: Sample, margin: float | None, dates: int, level: float = LEVEL) -> int | None:
-    """Dates needed to settle it: by equivalence if the observed difference is below the margin, else by a difference."""
-    is_small = margin is not None and abs(float(sample.value)) < margin
-    if dates < 2 or not math.isfinite(float(sample.se)) or not (is_small or float(sample.value)):
+def dates_needed(sample: Sample, margin: float, dates: int, level: float) -> int | None:
+    """Dates for 80 % power to show "not worse than -margin" at a one-sided level, if there is no difference; None: too many."""
+
+    def is_enough(count: int) -> bool:
+        return bool(sample.scaled(count / dates).provable(level, POWER) <= margin)
+
+    if dates < 2 or not math.isfinite(float(sample.se)):
         return None
-    margin = margin if is_small else None
     low, high = dates, dates
-    while not _settles(sample.scaled(high / dates), margin, level):
+    while not is_enough(high):
         low, high = high, high * 2
         if high > MOST_CASES:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _settles(sample.scaled(middle / dates), margin, level) else (middle, high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
 
 
-def _settles(sample: Sample, margin: float | None, level: float) -> bool:
-    if margin is not None:
-        return bool(is_powered(sample, margin, level))
-    return bool(abs(sample.value) >= _reach(sample.df, level, POWER, sides=2) * sample.se)
+# --- all metrics of the gate, all arms ---------------------------------------------------------------------------------
 
 
-def _reach(df: Numbers, level: Numbers, power: float, *, sides: int) -> Numbers:
-    """Distance, in standard errors, of the smallest difference that is detected with this power."""
-    return special.stdtrit(df, 1 - np.asarray(level) / sides) + special.stdtrit(df, power)
+def good_enough(arm: str, verdicts: Mapping[str, Verdict]) -> GoodEnough:
+    """Whether an arm is good enough, from the verdicts on the metrics of the gate."""
+    failing = tuple(name for name, verdict in verdicts.items() if _is_below_margin(verdict))
+    undecided = tuple(name for name, verdict in verdicts.items() if not verdict.is_not_worse and name not in failing)
+    word = NOT_GOOD_ENOUGH if failing else UNDECIDED if undecided else GOOD_ENOUGH
+    return GoodEnough(arm, word, dict(verdicts), failing, undecided, gate_p({name: v.p for name, v in verdicts.items()}))
+
+
+def _is_below_margin(verdict: Verdict) -> bool:
+    """Whether the whole interval shows a loss of more than the margin."""
+    if verdict.word != WORSE or verdict.margin is None:
+        return False
+    # The metrics of the gate are differences of which higher is better.
+    return verdict.high < -verdict.margin
+
+
+def gate_p(p_by_metric: Mapping[str, float]) -> float:
+    """p of "not good enough" from the p of each metric of the gate: the largest, each on the scale of PICK_LEVEL."""
+    weighted = [p_by_metric.get(name, math.nan) * weight for name, weight in _WEIGHTS.items()]
+    return 1.0 if any(math.isnan(p) for p in weighted) else min(1.0, max(weighted))
+
+
+def pick(arms: Sequence[GoodEnough], usd_by_arm: Mapping[str, float]) -> Pick:
+    """The cheapest arm that is good enough after Holm's correction over `arms`; a cost of NaN is unknown."""
+    adjusted = holm({arm.arm: arm.p for arm in arms})
+
+    def price(arm: str) -> float:
+        usd = usd_by_arm.get(arm, math.nan)
+        return math.inf if math.isnan(usd) else usd
+
+    good = sorted((arm for arm, p in adjusted.items() if p <= PICK_LEVEL), key=price)
+    return Pick(good[0] if good else None, tuple(good), adjusted)
+
+
+def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p-values: each is compared with the level of the whole family."""
+    adjusted: dict[str, float] = {}
+    worst = 0.0
+    for place, (name, p) in enumerate(sorted(p_by_name.items(), key=lambda item: item[1])):
+        worst = max(worst, min(1.0, p * (len(p_by_name) - place)))
+        adjusted[name] = worst
+    return {name: adjusted[name] for name in p_by_name}

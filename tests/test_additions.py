@@ -27,6 +27,7 @@ EXPERIMENT: Mapping[str, Any] = {
     "name": "added",
     "tickers": ["AAPL"],
     "dates": ["2012-06-15"],
+    "repeats": 1,
     "data": "steady",
     "pipeline": {"depth": "medium"},
     "prices": "prices.yaml",

@@ -45,22 +45,26 @@ class Dates(ConfigModel):
         return self
 
 
-class NoiseFloor(ConfigModel):
-    """Repeats on some cases only: an arm against itself, the floor under every similarity."""
-
-    cases: Whole
-    """How many cases are repeated."""
-    repeats: Whole
-    """Repeats of each of them, the first one included."""
-
-
 class Repeats(ConfigModel):
-    """How often each case is decided by each arm."""
+    """How often each case is decided, with fresh answers each time; a rule decides once, since it always decides alike."""
 
-    all_cases: Whole = 1
-    """Repeats of every case."""
-    noise_floor: NoiseFloor | None = None
-    """More repeats on a few cases; rules are never repeated, they decide alike."""
+    baseline: Whole = 3
+    """Repeats by the baseline. From 2 on, its agreement with itself is known; 3 make it precise."""
+    arms: Whole = 3
+    """Repeats by each other arm."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_run(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Experiments in older run folders repeat all cases, and some of them more often; files must use the new keys."""
+        former = next((key for key in ("noise_floor", "all_cases") if isinstance(raw, dict) and key in raw), None)
+        if former is None:
+            return raw
+        if info.context is not None:
+            what = f"repeats.{former} is gone: how often the baseline agrees with itself is now measured on every case"
+            raise refused(what, "write repeats: 3, or repeats: {baseline: 3, arms: 2}")
+        count = raw.get("all_cases", 1)
+        return {"baseline": count, "arms": count}
 
 
 class Data(ConfigModel):
@@ -98,8 +102,8 @@ class Data(ConfigModel):
 
 
 def as_repeats(value: Any) -> Any:
-    """A plain number is that many repeats of every case."""
-    return {"all_cases": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    """A plain number is that many repeats of every case by every arm."""
+    return {"baseline": value, "arms": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def as_data(value: Any) -> Any:

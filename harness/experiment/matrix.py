@@ -6,7 +6,6 @@ import datetime as dt
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, lineups, references
 from harness.experiment.attached import TIERS, Attached, roles_of
-from harness.experiment.cases import Repeats
 from harness.experiment.lineups import Arm, ModelPart, PipelinePart
 from harness.experiment.spec import Experiment
 from harness.experiment.yaml_file import closest_name
@@ -36,8 +34,7 @@ def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]
     cases = _cases(experiment, now)
     players = arms(experiment)
     _refuse_twins(experiment, players)
-    noisy = _noisy(cases, experiment.repeats)
-    cells = [cell for name, arm in players.items() for cell in _cells(experiment, name, arm, cases, noisy)]
+    cells = [cell for name, arm in players.items() for cell in _cells(experiment, name, arm, cases)]
     place = {name: index for index, name in enumerate(players)}
     return sorted(cells, key=lambda cell: (cell.repeat, cell.date, cell.ticker, place[cell.arm]))
 
@@ -155,14 +152,15 @@ def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
     return [Case(ticker, day) for day in days for ticker in experiment.tickers]
 
 
-def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case], noisy: frozenset[str]) -> Iterator[Cell]:
+def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> Iterator[Cell]:
     """Cells of one arm; what they have in common is made once."""
     argued, data = pipeline(experiment, arm), data_of(experiment)
     program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
     fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
     by_repeat: dict[int, dict[str, Model]] = {}
+    repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms
     for case in cases:
-        for repeat in range(_repeats(arm, case, experiment.repeats, noisy)):
+        for repeat in range(repeats):
             if repeat not in by_repeat:
                 by_repeat[repeat] = lineup(experiment, arm, repeat)
             yield Cell(
@@ -189,21 +187,6 @@ def _alias(arm: Arm, role: str) -> str:
     alias = arm.roles.get(role) or tier or arm.all
     assert alias is not None, f"references.check lets no arm through that leaves {role} without a model"
     return alias
-
-
-def _repeats(arm: Arm, case: Case, repeats: Repeats, noisy: frozenset[str]) -> int:
-    if arm.rule:
-        return 1
-    floor = repeats.noise_floor.repeats if repeats.noise_floor and case.case_id in noisy else 1
-    return max(repeats.all_cases, floor)
-
-
-def _noisy(cases: Sequence[Case], repeats: Repeats) -> frozenset[str]:
-    """Cases of the noise floor: those with the smallest hash, so that added cases leave most of them in place."""
-    if not repeats.noise_floor:
-        return frozenset()
-    by_hash = sorted(cases, key=lambda case: sha256(case.case_id.encode()).hexdigest())
-    return frozenset(case.case_id for case in by_hash[: repeats.noise_floor.cases])
 
 
 def _local_models(cell: Cell, hosted: Collection[str]) -> str:

@@ -60,7 +60,7 @@ class Experiment(ConfigModel):
     dates: DatesPart
     """Decision dates: a list, or a rule."""
     repeats: RepeatsPart = Repeats()
-    """A number, or repeats of all cases with a noise floor on some."""
+    """Decisions per case and arm: a number, or `baseline` and `arms` where they differ. From 2 on, verdicts are possible."""
     data: DataPart = Data()
     """Sources of the frozen inputs."""
     pipeline: PipelinePart = PipelinePart()
@@ -157,7 +157,14 @@ class Experiment(ConfigModel):
         plain["data"].pop("archive", None)
         for part in (plain["pipeline"], *(arm.get("pipeline", {}) for arm in plain.get("arms", {}).values())):
             part.pop("folder", None)
+        if self.repeats.baseline != self.repeats.arms:
+            plain["repeats"]["baseline_arm"] = self.baseline
         return digest_of(plain)
+
+    @property
+    def baseline(self) -> str | None:
+        """The arm that the others are compared with."""
+        return self.compare.baseline or next(iter(self.arms or self.models), None)
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -17,8 +17,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from domain import units
-from domain.defaults import HARD_LIMIT_S, HORIZONS, SOFT_LIMIT_S
-from harness.experiment.references import ArmName, MetricName, ModelName, RoleName, unknown_name
+from domain.defaults import FORMER_NAMES, HARD_LIMIT_S, HORIZONS, SOFT_LIMIT_S
+from harness.experiment.references import ArmName, MetricName, ModelName, RoleName, refused, unknown_name
 
 
 class ConfigModel(BaseModel):
@@ -99,11 +99,21 @@ ModelNames = Annotated[tuple[ModelName, ...], *_ListOrText]
 RoleNames = Annotated[tuple[RoleName, ...], *_ListOrText]
 
 
+def current_names(named: Any, info: ValidationInfo) -> Any:
+    """A mapping by names of metrics or gates with today's names. In a file, raises an error that names the new one."""
+    if not isinstance(named, dict):
+        return named
+    former = next((name for name in named if name in FORMER_NAMES), None)
+    if former and info.context is not None:
+        raise refused(f"{former} is now called {FORMER_NAMES[former]}", "rename it")
+    return {FORMER_NAMES.get(name, name): value for name, value in named.items()}
+
+
 class MetricTerms(ConfigModel):
     """Terms of one metric, declared before the run."""
 
     margin: Share | None = None
-    """Difference that does not matter (2pp, 5%, 20bp): below it two arms count as equivalent."""
+    """Largest loss that does not matter (10pp, 5%, 20bp)."""
 
 
 class Compare(ConfigModel):
@@ -112,18 +122,20 @@ class Compare(ConfigModel):
     baseline: ArmName | None = None
     """Arm that the others are compared with. Default: the first arm."""
     metrics: dict[MetricName, MetricTerms] = Field(default_factory=dict)
-    """Metrics that verdicts are about; multiple testing is corrected over exactly these."""
+    """Metrics that get a verdict. Whether an arm is good enough rests on same_rating, usable and grounding, declared or not
+    (margins by default: 10, 10 and 5 points)."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_old_run(cls, raw: Any, info: ValidationInfo) -> Any:
-        """Experiments resolved by version 0.1.0, in run folders, call metrics `endpoints`; files must use the new name."""
-        if not isinstance(raw, dict) or "endpoints" not in raw:
+        """Experiments in older run folders say `endpoints` and use former names of metrics; files must use the new ones."""
+        if not isinstance(raw, dict):
             return raw
-        if info.context is not None:
+        if "endpoints" in raw and info.context is not None:
             raise ValueError("compare.endpoints is now called compare.metrics")
-        rest = {key: value for key, value in raw.items() if key != "endpoints"}
-        return {"metrics": raw["endpoints"]} | rest
+        metrics = raw.get("metrics") or raw.get("endpoints")
+        rest = {key: value for key, value in raw.items() if key not in ("metrics", "endpoints")}
+        return rest if metrics is None else rest | {"metrics": current_names(metrics, info)}
 
 
 class OutcomeTerms(ConfigModel):
@@ -166,11 +178,17 @@ class CellLimit(ConfigModel):
 class Gates(ConfigModel):
     """Thresholds for CI: exit code 4 after a finished run if one fails."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_run(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Experiments in older run folders use former names of gates."""
+        return current_names(raw, info)
+
     max_usd_per_usable_decision: Usd | None = None
     """Most that a usable decision may cost, in each arm."""
     min_usable_share: Share | None = None
     """Lowest share of cells with a usable decision, in each arm."""
-    min_similarity: Share | None = None
+    min_same_rating: Share | None = None
     """Lowest agreement with the baseline, in each other arm."""
     max_p95_service_s: Seconds | None = None
     """Longest 95th percentile of a cell's time of service, in each arm."""

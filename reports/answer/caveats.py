@@ -25,7 +25,6 @@ def caveats(findings: Findings, run: Run) -> tuple[str, ...]:
         *_cost_caveats(run),
         *_leakage_caveats(findings),
         *_outcome_caveats(findings, run),
-        *_many_caveats(findings),
         *_shutdown_caveats(run),
     )
 
@@ -48,14 +47,6 @@ def _shutdown_caveats(run: Run) -> Iterator[str]:
         days = shutdown.days_left(run.record.started_on) if run.record.started_on else None
         when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
         yield f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}; {shutdown.named()}."
-
-
-def _many_caveats(findings: Findings) -> Iterator[str]:
-    if len(findings.arms) > 2 and findings.declared:
-        yield (
-            f"{len(findings.arms) - 1} arms are compared with one baseline; "
-            f"the correction covers the metrics of each pair, not the pairs."
-        )
 
 
 def _failure_caveats(findings: Findings, run: Run) -> Iterator[str]:
@@ -116,7 +107,7 @@ def what_would_change(findings: Findings) -> tuple[str, ...]:
 
 
 def _price_changes(findings: Findings) -> Iterator[str]:
-    row = findings.row("cost_per_usable")
+    row = findings.row("cost")
     by_dear: dict[str, list[str]] = {}
     for arm, comparison in row.comparisons.items():
         if comparison.scale != "ratio" or not (comparison.has_interval and comparison.is_apart):
@@ -130,7 +121,7 @@ def _price_changes(findings: Findings) -> Iterator[str]:
 
 
 def _case_changes(findings: Findings) -> Iterator[str]:
-    for row in findings.declared:
+    for row in findings.judged:
         open_arms = {
             arm: comparison.verdict
             for arm, comparison in row.comparisons.items()
@@ -142,11 +133,11 @@ def _case_changes(findings: Findings) -> Iterator[str]:
 
 
 def _floor_changes(findings: Findings) -> Iterator[str]:
-    row = findings.row("similarity")
+    row = findings.row("same_rating")
     if findings.baseline and not math.isfinite(row.values[findings.baseline].value):
         yield (
-            f"Repeats of {findings.baseline} on 10 cases or more would separate similarity from noise; "
-            f"it has 0 cases with two usable repeats."
+            f"How often {findings.baseline} agrees with itself is not known, since no case has two usable decisions of it: "
+            f"set repeats: 3."
         )
 
 

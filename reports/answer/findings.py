@@ -21,7 +21,7 @@ from reports.returns.placebos import Placebo
 from reports.stats.estimate import Estimate, unknown
 from reports.trust import cutoffs
 from reports.trust.cutoffs import ArmCutoff
-from reports.verdict import Verdict
+from reports.verdict import GoodEnough, Pick, Verdict
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -36,8 +36,13 @@ class Comparison:
     scale: str
     """difference: arm minus baseline; ratio: arm divided by baseline (1 is no difference)."""
     estimate: Estimate
-    verdict: Verdict | None
-    """None if the experiment does not declare the metric or the run is unfinished."""
+    """With a verdict, the interval is the one that the verdict rests on (`estimate.confidence`), else 95 %."""
+    own: Estimate
+    """The arm's figure over the cases of the comparison: own - base is the estimate, or own / base for a ratio."""
+    base: Estimate
+    """The baseline's figure over the same cases."""
+    verdict: Verdict | None = None
+    """None if the run is unfinished, or if the metric is neither declared nor part of "good enough"."""
     note: str = ""
     """Remarks for the reader: windows, strata, cases left out."""
 
@@ -48,7 +53,7 @@ class Comparison:
 
     @property
     def is_apart(self) -> bool:
-        """Whether the 95 % interval excludes "no difference"."""
+        """Whether the interval excludes "no difference"."""
         nothing = 1.0 if self.scale == "ratio" else 0.0
         return not self.estimate.low <= nothing <= self.estimate.high
 
@@ -60,12 +65,25 @@ class MetricRow:
     metric: Metric
     is_declared: bool
     margin: float | None
+    """As declared; the default of "good enough" where none is."""
     values: Mapping[str, Estimate]
-    """arm -> figure; for similarity the baseline's figure is the noise floor."""
+    """arm -> figure over all its cases; for same_rating the baseline's figure is the noise floor."""
     comparisons: Mapping[str, Comparison]
     """arm -> comparison; the baseline has none."""
     by_stratum: Mapping[str, Mapping[str, Estimate]]
     """arm -> before | grey | after | unknown -> figure, for outcomes; empty otherwise."""
+
+
+@dataclass(frozen=True)
+class ArmCounts:
+    """Cells of one arm."""
+
+    ended: int
+    usable: int
+
+    @property
+    def unusable(self) -> int:
+        return self.ended - self.usable
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,12 @@ class Findings:
     cutoffs: Mapping[str, ArmCutoff]
     strata: Mapping[str, Mapping[str, int]]
     """arm -> before | grey | after | unknown -> cases."""
+    counts: Mapping[str, ArmCounts]
+    """arm -> its cells that ended."""
+    good_enough: Mapping[str, GoodEnough]
+    """Arm with models, the baseline aside -> whether it can replace the baseline; empty for an unfinished run."""
+    pick: Pick | None
+    """The cheapest arm that is good enough, corrected over the arms; None for an unfinished run and without such arms."""
     placebos: tuple[Placebo, ...] = ()
 
     def row(self, name: str) -> MetricRow:
@@ -93,13 +117,18 @@ class Findings:
         return self._by_name[name]
 
     def verdict(self, name: str, arm: str) -> Verdict | None:
-        """The verdict on a declared metric; None if there is none."""
+        """The verdict on a metric that is declared or part of "good enough"; None if there is none."""
         comparison = self._by_name[name].comparisons.get(arm) if name in self._by_name else None
         return comparison.verdict if comparison else None
 
     @property
     def declared(self) -> tuple[MetricRow, ...]:
         return tuple(row for row in self.rows if row.is_declared)
+
+    @property
+    def judged(self) -> tuple[MetricRow, ...]:
+        """Rows with verdicts: declared ones and those of "good enough"."""
+        return tuple(row for row in self.rows if row.is_declared or row.metric.name in verdict.MARGINS)
 
     @cached_property
     def _by_name(self) -> dict[str, MetricRow]:
@@ -123,6 +152,9 @@ class _Finder:
 
     def findings(self) -> Findings:
         rows = tuple(self._row(metric) for metric in self.metrics)
+        if not self.run.is_interim:
+            rows = tuple(self._with_verdicts(row) for row in rows)
+        good_enough = {} if self.run.is_interim else self._good_enough(rows)
         return Findings(
             run_id=self.run.run_id,
             baseline=self.facts.baseline,
@@ -131,7 +163,10 @@ class _Finder:
             is_interim=self.run.is_interim,
             cases=len(self.facts.dates),
             dates=self.facts.dates.nunique(),
-            rows=rows if self.run.is_interim else self._rows_with_verdicts(rows),
+            rows=rows,
+            counts={arm: self._counts(arm) for arm in self.facts.arms},
+            good_enough=good_enough,
+            pick=_pick(rows, good_enough),
             similarities=similarity.similarities(self.facts),
             cutoffs=self.eligible.cutoffs,
             strata={arm: Counter(strata) for arm, strata in self.eligible.strata.items()},
@@ -156,11 +191,16 @@ class _Finder:
         return MetricRow(
             metric=metric,
             is_declared=metric.name in self.run.settings.margins,
-            margin=self.run.settings.margins.get(metric.name),
+            margin=self._margin(metric.name),
             values={arm: measured.value(arm, self._cases(metric, arm)) for arm in self.facts.arms},
             comparisons={arm: self._comparison(metric, arm, test) for arm, test in tests.items()},
             by_stratum=self._by_stratum(measured) if metric.is_outcome else {},
         )
+
+    def _margin(self, metric: str) -> float | None:
+        """As declared, else the default of "good enough"."""
+        declared = self.run.settings.margins.get(metric)
+        return verdict.MARGINS.get(metric) if declared is None else declared
 
     def _test(self, measured: MetricData, arm: str) -> PairedTest | None:
         baseline = str(self.facts.baseline)
@@ -184,9 +224,10 @@ class _Finder:
     def _comparison(self, metric: Metric, arm: str, test: PairedTest | None) -> Comparison:
         baseline = str(self.facts.baseline)
         if test is None:
-            return Comparison(arm, baseline, metric.scale, unknown(), None, note=self._reason(metric, arm))
+            nothing = unknown()
+            return Comparison(arm, baseline, metric.scale, nothing, nothing, nothing, note=self._reason(metric, arm))
         note = self._windows(metric, test) if metric.is_outcome else ""
-        return Comparison(arm, baseline, test.scale, test.estimate, None, note=note)
+        return Comparison(arm, baseline, test.scale, test.estimate, test.own, test.base, note=note)
 
     def _windows(self, metric: Metric, test: PairedTest) -> str:
         return (
@@ -201,26 +242,43 @@ class _Finder:
             return "no whole case has ended yet"
         if metric.is_outcome:
             return self.eligible.why_none(metric.horizon or 0, arm, baseline)
-        if metric.group == "similarity" and not _has_repeats(self.facts, baseline):
-            return f"{baseline} has no repeats, so how often it agrees with itself is not known"
+        if metric.group == "agreement" and not _has_repeats(self.facts, baseline):
+            return f"{baseline} was asked once per case, so how often it agrees with itself is not known; set repeats: 3"
+        if metric.name == "cost":
+            return self._why_no_cost(arm)
         if metric.group == "money":
             return "the cost is unknown in one of the two"
         return "no case has a known value in both"
 
-    def _rows_with_verdicts(self, rows: tuple[MetricRow, ...]) -> tuple[MetricRow, ...]:
-        """The rows with their verdicts, arm by arm."""
-        verdicts_by_arm = {arm: self._verdicts(rows, arm) for arm in self.facts.arms if arm != self.facts.baseline}
-        return tuple(_with_verdicts(row, verdicts_by_arm) if row.is_declared else row for row in rows)
+    def _why_no_cost(self, arm: str) -> str:
+        for name in (arm, str(self.facts.baseline)):
+            if not self._counts(name).usable:
+                return f"{name} has no usable decision that its cost could be divided by"
+        return "the cost is unknown in one of the two"
 
-    def _verdicts(self, rows: tuple[MetricRow, ...], arm: str) -> dict[str, Verdict]:
-        declared = [row for row in rows if row.is_declared and arm in row.comparisons]
-        questions = {
-            row.metric.name: verdict.Question(
-                row.metric, row.margin, self._tests[row.metric.name][arm], row.comparisons[arm].note
-            )
-            for row in declared
+    def _counts(self, arm: str) -> ArmCounts:
+        mine = self.facts.cells_of(arm)
+        return ArmCounts(int(mine.sum()), int(self.facts.usable[mine].sum()))
+
+    def _with_verdicts(self, row: MetricRow) -> MetricRow:
+        if not row.is_declared and row.metric.name not in verdict.MARGINS:
+            return row
+        compared = {arm: _judged(one, self._verdict(row, one)) for arm, one in row.comparisons.items()}
+        return replace(row, comparisons=compared)
+
+    def _verdict(self, row: MetricRow, comparison: Comparison) -> Verdict:
+        test = self._tests[row.metric.name][comparison.arm]
+        question = verdict.Question(row.metric, row.margin, test, comparison.note)
+        return verdict.of_question(question, self._usd_per_case(comparison.arm))
+
+    def _good_enough(self, rows: tuple[MetricRow, ...]) -> dict[str, GoodEnough]:
+        gate = [row for row in rows if row.metric.name in verdict.MARGINS]
+        arms = [arm for arm in self.facts.arms if arm != self.facts.baseline and arm not in self.facts.rules]
+        verdicts_by_arm = {
+            arm: {row.metric.name: one.verdict for row in gate if (one := row.comparisons.get(arm)) and one.verdict}
+            for arm in arms
         }
-        return verdict.verdicts(questions, self._usd_per_case(arm))
+        return {arm: verdict.good_enough(arm, verdicts) for arm, verdicts in verdicts_by_arm.items() if verdicts}
 
     def _usd_per_case(self, arm: str) -> float | None:
         """Cost of one more case for this arm and the baseline together."""
@@ -230,12 +288,19 @@ class _Finder:
         return float(cells["cost_usd"].sum() / cells["case_id"].nunique())
 
 
-def _with_verdicts(row: MetricRow, verdicts_by_arm: Mapping[str, Mapping[str, Verdict]]) -> MetricRow:
-    compared = {
-        arm: replace(comparison, verdict=verdicts_by_arm[arm].get(row.metric.name))
-        for arm, comparison in row.comparisons.items()
-    }
-    return replace(row, comparisons=compared)
+def _judged(comparison: Comparison, given: Verdict) -> Comparison:
+    """The comparison with its verdict, and with the interval that the verdict rests on."""
+    if not math.isfinite(given.confidence):
+        return replace(comparison, verdict=given)
+    ends = replace(comparison.estimate, low=given.low, high=given.high, confidence=given.confidence)
+    return replace(comparison, estimate=ends, verdict=given)
+
+
+def _pick(rows: tuple[MetricRow, ...], good_enough: Mapping[str, GoodEnough]) -> Pick | None:
+    if not good_enough:
+        return None
+    cost = next(row for row in rows if row.metric.name == "cost")
+    return verdict.pick(tuple(good_enough.values()), {arm: cost.values[arm].value for arm in good_enough})
 
 
 def _has_repeats(facts: Facts, arm: str) -> bool:

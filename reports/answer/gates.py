@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 _PER_ARM: Mapping[str, tuple[str, str]] = {
-    "max_usd_per_usable_decision": ("cost_per_usable", "usd"),
+    "max_usd_per_usable_decision": ("cost", "usd"),
     "min_usable_share": ("usable", "share"),
-    "min_similarity": ("similarity", "share"),
+    "min_same_rating": ("same_rating", "share"),
     "max_p95_service_s": ("service_p95", "s"),
 }
 """gate -> (metric, unit)."""
@@ -65,9 +65,9 @@ def _gates(run: Run, findings: Findings, name: str, limit: float) -> Iterator[Ga
         return
     metric, unit = _PER_ARM[name]
     for arm in run.arms:
-        if arm in run.settings.rule_arms or (name == "min_similarity" and arm == findings.baseline):
+        if arm in run.settings.rule_arms or (name == "min_same_rating" and arm == findings.baseline):
             continue
-        lacks_a_price = metric == "cost_per_usable" and _lacks_a_price(run, arm)
+        lacks_a_price = metric == "cost" and _lacks_a_price(run, arm)
         value = None if lacks_a_price else _value(findings, metric, arm)
         yield Gate(name, arm, limit, value, unit, _NO_PRICE if lacks_a_price else _NO_FIGURE)
 

@@ -106,7 +106,7 @@ def _figures(before: Findings | None, after: Findings | None) -> Iterator[Change
 
 def _pairs(*both_findings: Findings | None, with_baseline: bool = False) -> list[tuple[str, str]]:
     present = [findings for findings in both_findings if findings is not None]
-    names = dict.fromkeys(["cost_per_usable", *(row.metric.name for findings in present for row in findings.declared)])
+    names = dict.fromkeys(["cost", *(row.metric.name for findings in present for row in findings.declared)])
     arms = dict.fromkeys(arm for findings in present for arm in findings.arms if with_baseline or arm != findings.baseline)
     return [(name, arm) for name in names for arm in arms]
 

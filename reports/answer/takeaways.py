@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.answer import wording
-from reports.verdict import UNDECIDED
+from reports.verdict import GOOD_ENOUGH, NOT_GOOD_ENOUGH, UNDECIDED
 
 if TYPE_CHECKING:
     from reports.answer.findings import Comparison, Findings, MetricRow
+    from reports.verdict import GoodEnough
 
-NOT_QUALITY = frozenset({"money", "time", "tokens"})
-"""Groups of metrics about what a decision costs, not about its quality."""
 MOST_NAMED = 3
 
 
@@ -24,7 +23,7 @@ class Brief:
 
     arm: str
     word: str
-    """worse | as good | UNDECIDED | not asked, over all declared metrics of quality."""
+    """Of GoodEnough: good enough | not good enough | undecided."""
     text: str
 
 
@@ -42,7 +41,7 @@ def headline(findings: Findings) -> str:
 
 
 def _all_costs(findings: Findings, arm_briefs: list[Brief]) -> str:
-    row = findings.row("cost_per_usable")
+    row = findings.row("cost")
     pairs = [
         comparison for brief in arm_briefs if (comparison := row.comparisons.get(brief.arm)) and comparison.scale == "ratio"
     ]
@@ -62,20 +61,22 @@ def _all_costs(findings: Findings, arm_briefs: list[Brief]) -> str:
 
 
 def _all_quality(findings: Findings, arm_briefs: list[Brief]) -> str:
-    by_word = {word: [brief.arm for brief in arm_briefs if brief.word == word] for word in ("as good", "worse", UNDECIDED)}
+    by_word = {
+        word: [brief.arm for brief in arm_briefs if brief.word == word] for word in (GOOD_ENOUGH, NOT_GOOD_ENOUGH, UNDECIDED)
+    }
     unsure = len(by_word[UNDECIDED])
     cases = f"{findings.cases:,} {'case' if findings.cases == 1 else 'cases'}"
-    not_settled = f"{cases} {'does' if findings.cases == 1 else 'do'} not settle yet whether any is as good"
+    not_settled = f"{cases} {'does' if findings.cases == 1 else 'do'} not settle yet whether any is good enough"
     parts = (
-        f"as good within the margins: {_named(by_word['as good'])}" if by_word["as good"] else "",
-        f"worse: {_named(by_word['worse'])}" if by_word["worse"] else "",
+        f"good enough: {_named(by_word[GOOD_ENOUGH])}" if by_word[GOOD_ENOUGH] else "",
+        f"not good enough: {_named(by_word[NOT_GOOD_ENOUGH])}" if by_word[NOT_GOOD_ENOUGH] else "",
         not_settled
         if unsure == len(arm_briefs)
         else f"undecided after {cases}: {_named(by_word[UNDECIDED])}"
         if unsure
         else "",
     )
-    return "; ".join(filter(None, parts)) or "the experiment asks nothing about how good they are"
+    return "; ".join(filter(None, parts))
 
 
 def _some_of(some: int, every: int) -> str:
@@ -89,14 +90,12 @@ def _named(names: list[str]) -> str:
 
 
 def _brief(findings: Findings, arm: str) -> Brief:
-    judged = [(row, comparison) for row in findings.declared if (comparison := row.comparisons.get(arm)) and comparison.verdict]
-    quality = [(row, comparison) for row, comparison in judged if row.metric.group not in NOT_QUALITY]
-    word, sentence = _quality(quality)
-    return Brief(arm, word, f"{_cost(findings, arm)}; {sentence}.")
+    good_enough = findings.good_enough[arm]
+    return Brief(arm, good_enough.word, f"{_cost(findings, arm)}; {_quality(findings, good_enough)}.")
 
 
 def _cost(findings: Findings, arm: str) -> str:
-    row = findings.row("cost_per_usable")
+    row = findings.row("cost")
     comparison = row.comparisons.get(arm)
     arm_usd, baseline_usd = (_usd(row, name) for name in (arm, str(findings.baseline)))
     if comparison is None or comparison.scale != "ratio" or not math.isfinite(comparison.estimate.value):
@@ -128,44 +127,33 @@ def _times(ratio: float) -> str:
     return f"{abs(ratio - 1) * 100:,.0f} %" if ratio < 3 else f"{ratio - 1:,.1f} times"
 
 
-def _quality(judged: list[tuple[MetricRow, Comparison]]) -> tuple[str, str]:
-    by_word: dict[str, list[tuple[MetricRow, Comparison]]] = {}
-    for row, comparison in judged:
-        by_word.setdefault(comparison.verdict.word if comparison.verdict else "", []).append((row, comparison))
-    worse, better, unsure = (by_word.get(word, []) for word in ("worse", "better", UNDECIDED))
-    settled = by_word.get("equivalent", []) + by_word.get("not worse", [])
-    if not judged:
-        return "not asked", "the experiment asks nothing about how good it is"
-    parts = (
-        f"worse on {_joined(worse)}" if worse else "",
-        f"better on {_joined(better)}" if better else "",
-        f"as good within its margin on {_count(settled, judged)}" if settled else "",
-        _open(unsure, judged),
-    )
-    return "worse" if worse else UNDECIDED if unsure else "as good", "; ".join(filter(None, parts))
+def _quality(findings: Findings, good_enough: GoodEnough) -> str:
+    """The word, then the metrics that it rests on, each with its bound."""
+    if good_enough.word == NOT_GOOD_ENOUGH:
+        rows = [findings.row(name) for name in good_enough.failing]
+        return f"{NOT_GOOD_ENOUGH}: worse on {_listed([_lost(row, row.comparisons[good_enough.arm]) for row in rows])}"
+    if good_enough.word == GOOD_ENOUGH:
+        return f"{GOOD_ENOUGH}: {_listed(_bounds(findings, good_enough, tuple(good_enough.verdicts)))}"
+    bounds = _listed(_bounds(findings, good_enough, good_enough.undecided))
+    return f"{UNDECIDED} whether it is good enough: {bounds}" if bounds else f"{UNDECIDED} whether it is good enough"
 
 
-def _open(unsure: list[tuple[MetricRow, Comparison]], judged: list[tuple[MetricRow, Comparison]]) -> str:
-    if len(unsure) == len(judged):
-        return f"undecided whether it is as good ({_count(unsure, judged)} open)"
-    return f"undecided on {_count(unsure, judged)}" if unsure else ""
+def _lost(row: MetricRow, comparison: Comparison) -> str:
+    return f"{row.metric.title} ({_interval(row, comparison)})"
 
 
-def _count(some: list[tuple[MetricRow, Comparison]], every: list[tuple[MetricRow, Comparison]]) -> str:
-    """A single metric by name, several by number."""
-    if len(some) == 1:
-        return _title(some[0][0])
-    if len(some) == len(every):
-        return f"{'both' if len(every) == 2 else f'all {len(every)}'} measures of quality"
-    return f"{len(some)} of {len(every)} measures of quality"
+def _bounds(findings: Findings, good_enough: GoodEnough, metrics: tuple[str, ...]) -> list[str]:
+    texts = []
+    for name in metrics:
+        row, verdict = findings.row(name), good_enough.verdicts[name]
+        scale = row.comparisons[good_enough.arm].scale
+        sentence = wording.bound_sentence(good_enough.arm, str(findings.baseline), row.metric, scale, verdict)
+        texts.append(sentence or f"{row.metric.title} is not measured")
+    return texts
 
 
-def _title(row: MetricRow) -> str:
-    return row.metric.title.replace(", ", " over ") if row.metric.is_outcome else row.metric.title
-
-
-def _joined(judged: list[tuple[MetricRow, Comparison]]) -> str:
-    return _named([f"{_title(row)} ({_interval(row, comparison)})" for row, comparison in judged])
+def _listed(texts: list[str]) -> str:
+    return "; ".join(texts) if len(texts) > 2 else " and ".join(texts)
 
 
 def _interval(row: MetricRow, comparison: Comparison) -> str:
@@ -196,15 +184,15 @@ class Takeaway:
 
 
 def takeaways(findings: Findings) -> tuple[Takeaway, ...]:
-    """At most six sentences, in the order of the questions: money, usable decisions, similarity, returns, time, lean."""
+    """At most six sentences, in the order of the questions: money, usable decisions, same rating, returns, time, lean."""
     if findings.is_interim or findings.baseline is None or len(findings.arms) < 2:
         return ()
-    topics = (_money, _usable, _similarity, _returns, _time, _lean)
+    topics = (_money, _usable, _same_rating, _returns, _time, _lean)
     return tuple(sentence for topic in topics if (sentence := topic(findings)) is not None)[:MOST]
 
 
 def _money(findings: Findings) -> Takeaway | None:
-    row = findings.row("cost_per_usable")
+    row = findings.row("cost")
     baseline_usd = row.values[str(findings.baseline)].value
 
     def clause(arm: str, comparison: Comparison) -> str:
@@ -224,11 +212,11 @@ def _usable(findings: Findings) -> Takeaway | None:
     return _sentence(findings, row, f"{findings.baseline} decides usably in {baseline_share} of cases", clause)
 
 
-def _similarity(findings: Findings) -> Takeaway | None:
-    row = findings.row("similarity")
+def _same_rating(findings: Findings) -> Takeaway | None:
+    row = findings.row("same_rating")
 
     def clause(arm: str, comparison: Comparison) -> str:
-        return f"{arm} gives it in {wording.figure('share', row.values[arm].value)}, {_apart(row, comparison)}"
+        return f"{arm} gives it in {wording.figure('share', comparison.own.value)}, {_apart(row, comparison)}"
 
     baseline_share = wording.figure("share", row.values[str(findings.baseline)].value)
     lead = f"{findings.baseline} gives its own rating again in {baseline_share} of repeats (the noise floor)"
@@ -304,10 +292,9 @@ def _apart(row: MetricRow, comparison: Comparison) -> str:
     verdict = comparison.verdict
     if verdict is None:
         return apart
-    if verdict.word != UNDECIDED or verdict.detectable is None:
+    if verdict.word != UNDECIDED:
         return f"{apart}: {wording.verdict(row.metric, comparison.scale, verdict)}"
-    least = wording.detectable(row.metric, comparison.scale, verdict)
-    return f"{apart}: {UNDECIDED}; {f'detectable from {least}' if least else 'too few cases for any difference'}"
+    return f"{apart}: {UNDECIDED}; {verdict.reason or wording.bound(row.metric, comparison.scale, verdict)}"
 
 
 def _less_or_more(comparison: Comparison) -> str:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.format import THIN, percent_text, seconds_text, significant, usd_text
-from reports.verdict import LEVEL, POWER, UNDECIDED, Verdict
+from reports.verdict import EQUIVALENT, NOT_WORSE, UNDECIDED, Verdict
 
 if TYPE_CHECKING:
     from reports.metrics.registry import Metric
@@ -71,46 +71,68 @@ def span(low: str, high: str) -> str:
 
 
 def verdict(metric: Metric, scale: str, given: Verdict) -> str:
-    """The verdict in words; an undecided one with what would settle it."""
-    if given.word == "equivalent" and given.margin is not None:
-        return f"equivalent within {size(metric.unit, scale, given.margin)}"
-    if given.word == "not worse" and given.margin is not None:
-        return f"not worse than {MINUS}{size(metric.unit, scale, given.margin)}"
+    """The verdict in words, an undecided one with its bound or with why there is none."""
+    if given.word in (EQUIVALENT, NOT_WORSE) and given.margin is not None:
+        amount = size(metric.unit, scale, given.margin)
+        return f"equivalent within {amount}" if given.word == EQUIVALENT else f"not worse than {MINUS}{amount}"
     if given.word != UNDECIDED:
         return given.word
-    return f"{UNDECIDED} ({given.reason or _lacking(metric, scale, given)})"
+    return f"{UNDECIDED} ({given.reason or bound(metric, scale, given)})"
+
+
+def bound(metric: Metric, scale: str, given: Verdict) -> str:
+    """The largest loss that the data leave open: "at most 5.7 points worse"; empty without a test."""
+    if not math.isfinite(given.loss):
+        return ""
+    if not given.loss:
+        return "no loss"
+    amount = size(metric.unit, scale, given.loss).replace(" pp", " points")
+    word = _LOSS_WORDS.get(metric.group, "worse") if scale == "ratio" else "worse"
+    return f"at most {amount} {word}"
+
+
+def bound_sentence(arm: str, baseline: str, metric: Metric, scale: str, given: Verdict) -> str:
+    """The bound with its direction, confidence and cases, without a full stop; empty without a test."""
+    if not math.isfinite(given.loss):
+        return ""
+    behind = f"({significant(100 * (1 - given.level), 3)} %, {given.cases:,} {'case' if given.cases == 1 else 'cases'})"
+    amount = size(metric.unit, scale, given.loss).replace(" pp", " points") if given.loss else ""
+    sentences = {
+        "same_rating": (
+            f"at most {amount} less like {baseline} than {baseline} is like itself",
+            f"no less like {baseline} than {baseline} is like itself",
+        ),
+        "usable": (f"at most {amount} fewer usable decisions than {baseline}", f"no fewer usable decisions than {baseline}"),
+        "grounding": (
+            f"at most {amount} fewer figures that rest on the inputs than {baseline}",
+            f"no fewer figures that rest on the inputs than {baseline}",
+        ),
+    }
+    known = sentences.get(metric.name)
+    if known is None:
+        return f"{metric.title}: {bound(metric, scale, given)} than {baseline} {behind}".replace(
+            "no loss than", "no loss against"
+        )
+    return f"{known[0] if amount else known[1]} {behind}"
 
 
 def more_cases(verdict: Verdict) -> str:
-    """How many more cases would settle it, and their cost."""
+    """How many more cases would settle it if the arm is equal, and their cost."""
     if verdict.more_cases is None:
         return ""
     dollars = "cost unknown" if verdict.more_usd is None else f"about {_rough_usd(verdict.more_usd)}"
-    return f"{verdict.more_cases:,} more {'case' if verdict.more_cases == 1 else 'cases'}, {dollars}"
-
-
-def detectable(metric: Metric, scale: str, verdict: Verdict) -> str:
-    """The smallest detectable difference; empty if there is none (two shares differ by at most 100 points)."""
-    if verdict.detectable is None or (metric.unit == "share" and verdict.detectable > 1):
-        return ""
-    return size(metric.unit, scale, verdict.detectable)
+    return f"{verdict.more_cases:,} more {'case' if verdict.more_cases == 1 else 'cases'} if it is equal, {dollars}"
 
 
 def methods() -> str:
     """One sentence on the terms of every verdict."""
     return (
-        f"A verdict is taken at a two-sided level of {LEVEL:.1%}, Holm-corrected over the declared metrics of a pair; "
-        f"equivalence needs two one-sided tests and {POWER:.0%} power to show it; intervals are 95 %."
+        "An arm is good enough if it is shown not worse than the margin on same rating (one-sided 2.5 %), usable decisions "
+        "(4 %) and grounding (4 %), each at its own level; the pick of the cheapest good arm is Holm-corrected over the arms."
     )
 
 
-def _lacking(metric: Metric, scale: str, verdict: Verdict) -> str:
-    parts = []
-    if smallest := detectable(metric, scale, verdict):
-        parts.append(f"smallest detectable {smallest}")
-    if more := more_cases(verdict):
-        parts.append(more)
-    return "; ".join(parts) or "too few cases for an interval"
+_LOSS_WORDS = {"money": "dearer", "time": "slower"}
 
 
 def _rough_usd(value: float) -> str:

@@ -105,8 +105,8 @@ def _md_answer(findings: Findings) -> Iterator[str]:
 
 
 def _md_arms(run: Run, findings: Findings) -> Iterator[str]:
-    declared = [row for row in findings.rows if row.is_declared and row.metric.name != "cost_per_usable"]
-    rows = [findings.row("cost_per_usable"), *declared]
+    declared = [row for row in findings.rows if row.is_declared and row.metric.name != "cost"]
+    rows = [findings.row("cost"), *declared]
     yield "| metric | " + " | ".join(map(_md, findings.arms)) + " |"
     yield "|---|" + "---|" * len(findings.arms)
     for row in rows:

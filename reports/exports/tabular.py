@@ -16,7 +16,7 @@ from reports.money import breakdown
 from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Comparison, MetricRow
+    from reports.answer.findings import Comparison, Findings, MetricRow
     from reports.load import Run
     from reports.roles.likeness import Likeness
     from reports.verdict import Verdict
@@ -69,6 +69,8 @@ def to_json(run: Run) -> str:
         "briefs": [{"arm": brief.arm, "word": brief.word, "text": brief.text} for brief in takeaways.briefs(findings)]
         if findings
         else [],
+        "good_enough": _good_enough(findings) if findings else {},
+        "pick": _pick(findings) if findings else None,
         "endpoints": [_metric(row) for row in findings.rows] if findings else [],
         "same_prompts": [_likeness(likeness) for likeness in likenesses(run)],
         "takeaways": [{"text": t.text, "endpoint": t.metric} for t in takeaways.takeaways(findings)] if findings else [],
@@ -107,19 +109,40 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "scale": comparison.scale,
         **_estimate(comparison.estimate),
+        "own": _estimate(comparison.own),
+        "base": _estimate(comparison.base),
         "verdict": _verdict(comparison.verdict) if comparison.verdict is not None else None,
         "note": comparison.note,
     }
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    numbers = {name: finite(getattr(verdict, name)) for name in ("margin", "p", "p_holm", "detectable", "more_usd")}
-    return {"word": verdict.word, "more_cases": verdict.more_cases, "reason": verdict.reason, **numbers}
+    names = ("margin", "bound", "loss", "level", "low", "high", "confidence", "p", "p_difference", "more_usd")
+    counts = {name: getattr(verdict, name) for name in ("cases", "dates", "more_cases")}
+    return {
+        "word": verdict.word,
+        "reason": verdict.reason,
+        **counts,
+        **{name: finite(getattr(verdict, name)) for name in names},
+    }
+
+
+def _good_enough(findings: Findings) -> dict[str, Any]:
+    return {
+        arm: {"word": given.word, "failing": list(given.failing), "undecided": list(given.undecided), "p": given.p}
+        for arm, given in findings.good_enough.items()
+    }
+
+
+def _pick(findings: Findings) -> dict[str, Any] | None:
+    pick = findings.pick
+    return None if pick is None else {"arm": pick.arm, "good": list(pick.good), "p": dict(pick.p)}
 
 
 def _estimate(estimate: Any) -> dict[str, Any]:
     bounds = {name: finite(getattr(estimate, name)) for name in ("value", "low", "high")}
-    return {**bounds, "cases": estimate.cases, "dates": estimate.dates, "missing": estimate.missing, "method": estimate.method}
+    counts = {"cases": estimate.cases, "dates": estimate.dates, "missing": estimate.missing}
+    return {**bounds, "confidence": estimate.confidence, **counts, "method": estimate.method}
 
 
 def _likeness(likeness: Likeness) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,8 @@ Cells = Any
 # --- money ---------------------------------------------------------------------------------------------------------
 
 
-@metric("cost per decision", group="money", unit="usd", better="lower", scale="ratio")
-def cost(facts: Facts) -> Frame:
-    """Dollars of all calls of a cell over all its attempts, failed and killed ones included; repeats are averaged inside
-    their case and cases inside their date, which the totals behind the cost per usable decision are not. Arms are compared
-    by the geometric mean of the ratio per case. A cell with one unknown price is unknown and left out, never zero."""
-    return facts.by_case(facts.cells["cost_usd"])
-
-
 @metric("cost per usable decision", group="money", unit="usd", better="lower", kind="per_unit", scale="ratio")
-def cost_per_usable(facts: Facts) -> tuple[Frame, Frame]:
+def cost(facts: Facts) -> tuple[Frame, Frame]:
     """Dollars of all cells, including cells without a result, divided by their usable decisions. Every repeat counts; cells of
     unknown cost are left out of both sums. Every table and chart uses this one figure."""
     is_known = facts.cells["cost_usd"].notna()
@@ -156,32 +149,45 @@ def typed(facts: Facts) -> Frame:
     return facts.by_case(facts.cells["decision_status"].isin(["typed", "rule"]) & facts.usable)
 
 
-@metric("stability over repeats", group="reliability", unit="share", better="higher", kind="share")
+@metric("stability over repeats", group="reliability", unit="share", better="higher")
 def stability(facts: Facts) -> Frame:
     """Chance that two repeats of the same case by the same arm give the same rating; cases with two usable repeats or
     more."""
     return case_values.agreements(facts, {arm: facts.pair_tables(arm, arm) for arm in facts.arms if arm not in facts.rules})
 
 
-# --- similarity ----------------------------------------------------------------------------------------------------
+# --- agreement -----------------------------------------------------------------------------------------------------
 
 
-@metric("similarity to the baseline", group="similarity", unit="share", better="higher", kind="share")
-def similarity(facts: Facts) -> Frame:
-    """Chance that the arm and the baseline give the same rating to a case, both usable. The baseline's own figure is its
-    noise floor: how often it agrees with itself over repeats. The difference from that floor is over the cases that
-    the baseline repeated. The baseline is not the truth."""
+@metric("same rating as the baseline", group="agreement", unit="share", better="higher", level=0.025)
+def same_rating(facts: Facts) -> Frame:
+    """Chance that the arm and the baseline give the same rating to a case, over all pairs of their usable repeats. The
+    baseline's own figure is the noise floor: how often two of its repeats agree. Arm and floor are over the cases that the
+    baseline decided at least twice, so that an arm that behaves like the baseline differs by 0 in each case, easy or hard.
+    The baseline is not the truth."""
+    return _like_baseline(facts, case_values.agreements)
+
+
+@metric("same rating, unusable counted as different", group="agreement", unit="share", better="higher", level=0.025)
+def same_rating_of_all(facts: Facts) -> Frame:
+    """As same rating, over all cells: a decision that is not usable agrees with nothing (intent to treat)."""
+    return _like_baseline(facts, case_values.agreements, of_all=True)
+
+
+@metric("opposite trade to the baseline", group="agreement", unit="share", better="lower", kind="rare")
+def opposite_trade(facts: Facts) -> Frame:
+    """Chance that one of arm and baseline buys a case and the other sells it, over all pairs of their usable repeats; the
+    baseline's own figure is how often two of its repeats are opposed. Over the same cases as same rating."""
+    return _like_baseline(facts, case_values.opposites)
+
+
+def _like_baseline(facts: Facts, share_of_pairs: Callable[..., Frame], *, of_all: bool = False) -> Frame:
+    """Each arm's pairs with the baseline, over the cases with two repeats of the baseline where there are any."""
     if facts.baseline is None:
-        return case_values.agreements(facts, {})
-    return case_values.agreements(facts, {arm: facts.pair_tables(arm, facts.baseline) for arm in facts.arms})
-
-
-@metric("similarity, unusable counted as different", group="similarity", unit="share", better="higher", kind="share")
-def similarity_of_all(facts: Facts) -> Frame:
-    """As similarity, over all cells: a decision that is not usable agrees with nothing (intent to treat)."""
-    if facts.baseline is None:
-        return case_values.agreements(facts, {})
-    return case_values.agreements(facts, {arm: facts.pair_tables(arm, facts.baseline, of_all=True) for arm in facts.arms})
+        return share_of_pairs(facts, {})
+    frame = share_of_pairs(facts, {arm: facts.pair_tables(arm, facts.baseline, of_all=of_all) for arm in facts.arms})
+    has_floor = frame[facts.baseline].notna()
+    return frame.where(has_floor, axis=0) if has_floor.any() else frame
 
 
 # --- decisions -----------------------------------------------------------------------------------------------------

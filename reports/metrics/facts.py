@@ -149,6 +149,15 @@ def agreements(facts: Facts, tables: dict[str, Any]) -> pd.DataFrame:
     return frame
 
 
+def opposites(facts: Facts, tables: dict[str, Any]) -> pd.DataFrame:
+    """Cases x arms: the share of rating pairs of which one buys and the other sells, from tables of pairs."""
+    sides = np.sign([SCORES[rating] for rating in RATINGS])
+    is_opposite = np.multiply.outer(sides, sides) < 0
+    opposed = {arm: (table * is_opposite).sum(axis=(1, 2)) for arm, table in tables.items()}
+    frame: pd.DataFrame = pd.DataFrame(opposed, index=facts.dates.index).reindex(columns=list(facts.arms)).astype(float)
+    return frame
+
+
 def stage_score(facts: Facts, stage: str) -> pd.Series[Any]:
     """The score that the role of a stage gave before the final decision, per cell; unknown without such a stage."""
     role = facts.run.roles.of_stage(stage)

@@ -16,8 +16,9 @@ from reports.stats.estimate import Estimate, Sample
 
 Mask = Any
 """A boolean per case of facts.dates, or None for all."""
-ENOUGH_DATES = 10
-"""Dates with a difference from which t may be used for shares that repeats made fractional."""
+NO_SPREAD = 1e-9
+RARE_FROM_DATES, RARE_FROM_CASES, RARE_LEVEL = 27, 80, 0.01
+"""From these sizes on, a rare share is tested by t at this level; below them its exact test is the honest one."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class PairedTest:
     sample: Sample
     """Arm against baseline; logarithms on the ratio scale."""
     estimate: Estimate
+    own: Estimate
+    """The arm's figure over the cases of the comparison: own - base is the difference, or own / base the ratio."""
+    base: Estimate
+    """The baseline's figure over the same cases."""
+    level: float
+    """One-sided level at which this test is honest."""
 
 
 class MetricData:
@@ -46,30 +53,30 @@ class MetricData:
 
     def value(self, arm: str, keep: Mask = None) -> Estimate:
         """The arm's own figure."""
-        measure = {"mean": self._mean, "share": self._share, "quantile": self._quantile, "per_unit": self._per_unit}
-        return measure[self.metric.kind](arm, keep)
+        if self.metric.kind == "quantile":
+            return self._quantile(arm, keep)
+        if self.metric.kind == "per_unit":
+            top, bottom, missing = self._units(arm, keep)
+            return self._per_unit(top, bottom, missing) if top.cases else estimate.unknown(missing)
+        values = self._values[arm]
+        is_known = _masked(~np.isnan(values), keep)
+        by_date, missing = ByDate(values[is_known], self.facts.date_codes[is_known]), self._missing(arm, is_known, keep)
+        return self._figure(by_date, missing) if by_date.cases else estimate.unknown(missing)
 
     def test(self, arm: str, baseline: str, keep: Mask = None) -> PairedTest | None:
         """The arm against the baseline over the cases that both have; None where they share none."""
-        measure = {"mean": self._pair, "share": self._pair, "quantile": self._pair_quantiles, "per_unit": self._pair_units}
-        return measure[self.metric.kind](arm, baseline, keep)
+        measure = {"quantile": self._pair_quantiles, "per_unit": self._pair_units}
+        return measure.get(self.metric.kind, self._pair)(arm, baseline, keep)
 
     # one arm
 
-    def _mean(self, arm: str, keep: Mask) -> Estimate:
-        by_date, missing = self._known(arm, keep)
-        if not by_date.cases:
-            return estimate.unknown(missing)
-        return estimate.of_mean(means.of_dates(by_date.means), by_date.cases, by_date.dates, missing=missing)
-
-    def _share(self, arm: str, keep: Mask) -> Estimate:
-        by_date, missing = self._known(arm, keep)
-        if not by_date.cases:
-            return estimate.unknown(missing)
-        if by_date.is_smooth:
-            return estimate.of_mean(means.of_dates(by_date.means), by_date.cases, by_date.dates, missing=missing)
-        sample = exact.share(by_date.sums, by_date.counts)
-        return estimate.of_mean(sample, by_date.cases, by_date.dates, missing=missing)
+    def _figure(self, by_date: ByDate, missing: int = 0, *, by_means: bool | None = None) -> Estimate:
+        """A mean of date means, or a share of all cases with its exact interval."""
+        by_means = self.metric.kind == "mean" if by_means is None else by_means
+        sample: Any = means.of_dates(by_date.means)
+        if not by_means or self._lacks_spread(sample):
+            sample = exact.share(by_date.sums, by_date.counts)
+        return estimate.of_mean(sample, by_date.cases, by_date.dates, missing=missing, within=self.metric.range)
 
     def _quantile(self, arm: str, keep: Mask) -> Estimate:
         mine = self.facts.cells_of(arm) if keep is None else self.facts.cells_of(arm) & keep[self.facts.case_codes]
@@ -79,12 +86,10 @@ class MetricData:
         missing = int((mine & ~is_known).sum())
         return Estimate(*bounds, int(is_known.sum()), len(np.unique(codes)), missing, "Woodruff, dates as clusters")
 
-    def _per_unit(self, arm: str, keep: Mask) -> Estimate:
-        top, bottom, missing = self._units(arm, keep)
-        if not top.cases:
-            return estimate.unknown(missing)
+    def _per_unit(self, top: ByDate, bottom: ByDate, missing: int = 0) -> Estimate:
+        method = "ratio, dates as clusters"
         sample = means.ratio(top.sums, bottom.sums)
-        return estimate.of_mean(sample, top.cases, top.dates, missing=missing, method="ratio, dates as clusters")
+        return estimate.of_mean(sample, top.cases, top.dates, missing=missing, method=method, within=self.metric.range)
 
     # a pair
 
@@ -93,50 +98,73 @@ class MetricData:
         both = _masked(~np.isnan(arm_values) & ~np.isnan(baseline_values), keep)
         if not both.any():
             return None
-        arm_values, baseline_values, codes = arm_values[both], baseline_values[both], self.facts.date_codes[both]
-        if self.metric.kind == "share":
-            return _paired_test("difference", _share_sample(arm_values - baseline_values, codes), codes)
-        is_ratio = self.metric.scale == "ratio" and min(arm_values.min(), baseline_values.min()) > 0
-        apart = np.log(arm_values) - np.log(baseline_values) if is_ratio else arm_values - baseline_values
-        return _paired_test("ratio" if is_ratio else "difference", means.of_dates(ByDate(apart, codes).means), codes)
+        codes = self.facts.date_codes[both]
+        own, base = ByDate(arm_values[both], codes), ByDate(baseline_values[both], codes)
+        apart = ByDate(arm_values[both] - baseline_values[both], codes)
+        if self.metric.scale == "ratio" and min(own.sums.sum(), base.sums.sum()) > 0:
+            sample = means.log_ratio(own.means, base.means)
+            published = estimate.of_mean(sample, own.cases, own.dates, scale=np.exp)
+            return PairedTest("ratio", sample, published, self._figure(own), self._figure(base), self.metric.level)
+        by_means = self.metric.kind == "mean" or (
+            self.metric.kind == "rare" and apart.dates >= RARE_FROM_DATES and apart.cases >= RARE_FROM_CASES
+        )
+        level = RARE_LEVEL if by_means and self.metric.kind == "rare" else self.metric.level
+        difference = self._mean_difference(apart) if by_means else apart.paired()
+        within = self.metric.range_of_differences
+        published = estimate.of_mean(difference, apart.cases, apart.dates, within=within)
+        own_figure, base_figure = (self._figure(figure, by_means=by_means) for figure in (own, base))
+        return PairedTest("difference", difference, published, own_figure, base_figure, level)
+
+    def _mean_difference(self, apart: ByDate) -> Sample:
+        """t on date means; exact where no date differs from another, since no spread seen is not no spread."""
+        sample = means.of_dates(apart.means)
+        return apart.paired() if self._lacks_spread(sample) else sample
+
+    def _lacks_spread(self, sample: means.Mean) -> bool:
+        return self.metric.unit == "share" and float(sample.se) < NO_SPREAD
 
     def _pair_quantiles(self, arm: str, baseline: str, keep: Mask) -> PairedTest | None:
-        arm_estimate, baseline_estimate = self._quantile(arm, keep), self._quantile(baseline, keep)
-        if not (arm_estimate.low > 0 and baseline_estimate.low > 0):
+        shared = self._has_cells(arm) & self._has_cells(baseline)
+        shared = _masked(shared, keep)
+        own, base = self._quantile(arm, shared), self._quantile(baseline, shared)
+        if not (own.low > 0 and base.low > 0):
             return None
-        dates = min(arm_estimate.dates, baseline_estimate.dates)
-        reach = (
-            np.hypot(math.log(arm_estimate.high / arm_estimate.low), math.log(baseline_estimate.high / baseline_estimate.low))
-            / 2
-            / 1.959964
-        )
-        sample = means.Mean(math.log(arm_estimate.value / baseline_estimate.value), reach, max(dates - 1.0, 1.0))
-        published = estimate.of_mean(
-            sample, min(arm_estimate.cases, baseline_estimate.cases), dates, method="Woodruff, joined", scale=np.exp
-        )
-        return PairedTest("ratio", sample, published)
+        dates = min(own.dates, base.dates)
+        reach = np.hypot(math.log(own.high / own.low), math.log(base.high / base.low)) / 2 / 1.959964
+        sample = means.Mean(math.log(own.value / base.value), reach, max(dates - 1.0, 1.0))
+        published = estimate.of_mean(sample, min(own.cases, base.cases), dates, method="Woodruff, joined", scale=np.exp)
+        return PairedTest("ratio", sample, published, own, base, self.metric.level)
+
+    def _has_cells(self, arm: str) -> Any:
+        """Which cases have a known cell of an arm."""
+        mine = self.facts.cells_of(arm) & ~np.isnan(self._cells)
+        return np.bincount(self.facts.case_codes[mine], minlength=len(self.facts.dates)) > 0
 
     def _pair_units(self, arm: str, baseline: str, keep: Mask) -> PairedTest | None:
-        """Ratio of two ratios of sums over the cases of both arms, linearised, so that effects shared by a date cancel."""
+        """Ratio of two ratios of sums over the cases of both arms, linearised, so that effects shared by a date cancel.
+
+        Where an arm's sum is zero, as the cost of a rule, the difference of the two."""
         is_known = ~np.isnan(self._top[arm] + self._bottom[arm] + self._top[baseline] + self._bottom[baseline])
         both = _masked(is_known, keep)
-        arm_sums, baseline_sums = (self._sums(name, both) for name in (arm, baseline))
-        if not both.any() or not min(sums.sums.sum() for sums in (*arm_sums, *baseline_sums)) > 0:
+        if not both.any():
             return None
+        arm_sums, baseline_sums = (self._sums(name, both) for name in (arm, baseline))
+        if not min(bottom.sums.sum() for _, bottom in (arm_sums, baseline_sums)) > 0:
+            return None
+        own, base = self._per_unit(*arm_sums), self._per_unit(*baseline_sums)
+        is_ratio = min(top.sums.sum() for top, _ in (arm_sums, baseline_sums)) > 0
+        influence = _influence(*arm_sums, is_ratio) - _influence(*baseline_sums, is_ratio)
         count = arm_sums[0].dates
-        influence = _log_influence(*arm_sums) - _log_influence(*baseline_sums)
         se = float(np.sqrt(count / (count - 1) * np.sum(influence**2))) if count > 1 else math.nan
-        value = math.log(_unit(*arm_sums) / _unit(*baseline_sums))
+        value = math.log(own.value / base.value) if is_ratio else own.value - base.value
         sample = means.Mean(value, se, count - 1.0 if count > 1 else math.nan)
-        method = "ratio, dates as clusters"
-        return PairedTest("ratio", sample, estimate.of_mean(sample, arm_sums[0].cases, count, method=method, scale=np.exp))
+        scale: Scale = "ratio" if is_ratio else "difference"
+        published = estimate.of_mean(
+            sample, own.cases, count, method="ratio, dates as clusters", scale=np.exp if is_ratio else lambda number: number
+        )
+        return PairedTest(scale, sample, published, own, base, self.metric.level)
 
     # data
-
-    def _known(self, arm: str, keep: Mask) -> tuple[ByDate, int]:
-        values = self._values[arm]
-        is_known = _masked(~np.isnan(values), keep)
-        return ByDate(values[is_known], self.facts.date_codes[is_known]), self._missing(arm, is_known, keep)
 
     def _missing(self, arm: str, is_known: Any, keep: Mask) -> int:
         """Number of cases that the arm ended without a known value."""
@@ -156,11 +184,15 @@ class ByDate:
 
     def __init__(self, values: Any, codes: Any) -> None:
         counts, sums = np.bincount(codes), np.bincount(codes, values)
+        ahead, behind = np.bincount(codes, np.maximum(values, 0.0)), np.bincount(codes, np.maximum(-values, 0.0))
         self.counts, self.sums = counts[counts > 0], sums[counts > 0]
+        self._ahead, self._behind = ahead[counts > 0], behind[counts > 0]
         self.cases, self.dates = len(values), len(self.counts)
         self.means = self.sums / self.counts
-        self.is_smooth = len(np.unique(codes[np.abs(values) % 1 > 1e-9])) >= ENOUGH_DATES
-        """Whether averaging repeats gave fractions on enough dates for date means to be nearly normal."""
+
+    def paired(self) -> exact.Paired:
+        """The values as differences of two shares."""
+        return exact.paired(self._ahead, self._behind, self.counts)
 
 
 def _columns(facts: Facts, frame: pd.DataFrame) -> dict[str, Any]:
@@ -172,24 +204,9 @@ def _masked(is_known: Any, keep: Mask) -> Any:
     return is_known if keep is None else is_known & keep
 
 
-def _paired_test(scale: Scale, sample: Any, codes: Any) -> PairedTest:
-    reading = np.exp if scale == "ratio" else lambda value: value
-    return PairedTest(scale, sample, estimate.of_mean(sample, len(codes), len(np.unique(codes)), scale=reading))
-
-
-def _share_sample(apart: Any, codes: Any) -> Sample:
-    """Exact for values of 0 and 1; t on date means if repeats are averaged on enough dates."""
-    by_date = ByDate(apart, codes)
-    if by_date.is_smooth:
-        return means.of_dates(by_date.means)
-    gains, losses = (ByDate(np.maximum(side, 0.0), codes).sums for side in (apart, -apart))
-    return exact.paired(gains, losses, by_date.counts)
-
-
-def _unit(top: ByDate, bottom: ByDate) -> float:
-    return float(top.sums.sum() / bottom.sums.sum())
-
-
-def _log_influence(top: ByDate, bottom: ByDate) -> Any:
-    """Influence of each date on the logarithm of a ratio of sums."""
-    return top.sums / top.sums.sum() - bottom.sums / bottom.sums.sum()
+def _influence(top: ByDate, bottom: ByDate, is_ratio: bool) -> Any:
+    """Influence of each date on a ratio of sums, or on its logarithm."""
+    unit = top.sums.sum() / bottom.sums.sum()
+    if is_ratio:
+        return top.sums / top.sums.sum() - bottom.sums / bottom.sums.sum()
+    return (top.sums - unit * bottom.sums) / bottom.sums.sum()

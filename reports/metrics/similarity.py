@@ -71,7 +71,8 @@ def _similarity(arm: str, tables: Any, floor: Any) -> Similarity:
 
 def _estimate(tables: Any, statistic: Any) -> Estimate:
     sample = _jackknifed(tables, statistic)
-    return of_mean(sample, cases=round(float(tables.sum())), dates=len(tables), method="delete-one-date jackknife")
+    cases, method = round(float(tables.sum())), "delete-one-date jackknife"
+    return of_mean(sample, cases, len(tables), method=method, within=(-1.0, 1.0))
 
 
 def _jackknifed(tables: Any, statistic: Any) -> means.Mean:
@@ -89,6 +90,5 @@ def _ratio(tables: Any, floor: Any) -> Estimate:
         return Estimate(np.nan, np.nan, np.nan, 0, 0, method=method)
     value = arm_kappa.value / floor_kappa.value
     se = np.hypot(arm_kappa.se, value * floor_kappa.se) / floor_kappa.value
-    return of_mean(
-        means.Mean(value, se, min(arm_kappa.df, floor_kappa.df)), round(float(floor.sum())), len(floor), method=method
-    )
+    sample, most = means.Mean(value, se, min(arm_kappa.df, floor_kappa.df)), 1 / floor_kappa.value
+    return of_mean(sample, round(float(floor.sum())), len(floor), method=method, within=(-most, most))

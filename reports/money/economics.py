@@ -40,7 +40,7 @@ class ArmCost:
     hosted: Total
     """Part of it that hosted providers billed."""
     per_usable: float | None
-    """The metric `cost_per_usable`, the same number as everywhere."""
+    """The metric `cost`, the same number as everywhere."""
 
     @property
     def per_cell(self) -> float | None:
@@ -90,7 +90,7 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
     calls, cells = run.pipeline_calls, run.cells
     usable = cells["rating"].notna() & (cells["status"] == "ok")
     bad = set(cells.loc[~usable, "cell_id"])
-    per_usable = catalog.figures_by_arm(run, "cost_per_usable")
+    per_usable = catalog.figures_by_arm(run, "cost")
     costs = {}
     for arm, group in calls.groupby("arm", sort=False):
         mine = cells["arm"] == arm

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.metrics.registry import Metric
     from reports.stats.estimate import Estimate
 
-COST, TIME, QUALITY = "cost_per_usable", "service_p50", "similarity"
+COST, TIME, QUALITY = "cost", "service_p50", "same_rating"
 NO_FLOOR = "not drawn, since the noise floor was not measured"
 
 
@@ -165,7 +165,7 @@ def _why_not(arm: str, quantity: str, across: Estimate | None, quality: Estimate
     if _value_or_none(across) == 0:
         return f"not drawn, since the {quantity} is zero and the scale is logarithmic"
     if _value_or_none(quality) is None:
-        return NO_FLOOR if arm == findings.baseline else "not drawn, since the similarity was not measured"
+        return NO_FLOOR if arm == findings.baseline else "not drawn, since the agreement was not measured"
     return ""
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from reports.roles.swaps import Effect, SwapDesign
 
 MARGIN = 0.05
-"""Default margin for a loss of similarity, usable decisions or grounding."""
-GUARDED_METRICS = ("similarity", "usable", "grounding")
+"""Default margin for a loss of same rating, usable decisions or grounding."""
+GUARDED_METRICS = ("same_rating", "usable", "grounding")
 """Metrics that must not get worse."""
 MOVE, KEEP, OPEN = "move", "keep", "open"
 
@@ -54,8 +54,8 @@ class Hybrid:
     cost_now: Estimate
     cost: Estimate
     """Expected cost of a decision with the recommended lineup."""
-    similarity: Estimate
-    """Expected change of similarity from the swap design; unknown without one."""
+    same_rating: Estimate
+    """Expected change of same rating from the swap design; unknown without one."""
     support: str
     """The evidence, in one sentence."""
     asked_roles: frozenset[str]
@@ -114,7 +114,7 @@ def _of_design(run: Run, design: SwapDesign, replay: ReplayResult | None) -> Hyb
         margin,
         level,
         _shifted(level, saved) if moved else level,
-        design.together(moved, "similarity"),
+        design.together(moved, "same_rating"),
         support,
         _asked_roles(run, design.unchanged),
     )
@@ -248,7 +248,7 @@ def _asked_roles(run: Run, arm: str) -> frozenset[str]:
 
 
 def _margin(run: Run) -> float:
-    declared = run.settings.margins.get("similarity")
+    declared = run.settings.margins.get("same_rating")
     return MARGIN if declared is None else declared
 
 

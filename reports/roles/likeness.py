@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 MARGIN = 0.10
-"""Default margin, if the experiment declares none for similarity."""
+"""Default margin, if the experiment declares none for same_rating."""
 SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
 _DECISIONS = frozenset({"rating", "action"})
 """Form keys of deciding roles; the band of a sentiment role is not one."""
@@ -93,7 +93,7 @@ def likenesses(run: Run) -> list[Likeness]:
     names = [str(name) for name in dict.fromkeys(run.replays["arm"])]
     sides = [(name, *name.split(ARROW, 1)) for name in names]
     floors = {source: _decisions(run, name) for name, source, target in sides if is_floor(run, source, target)}
-    margin = run.settings.margins.get("similarity") or MARGIN
+    margin = run.settings.margins.get("same_rating") or MARGIN
     return [
         of_prompts(source, target, list(_asked(run, name, floors.get(source, {}))), margin)
         for name, source, target in sides

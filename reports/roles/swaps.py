@@ -17,7 +17,7 @@ from reports.stats.estimate import Estimate
 if TYPE_CHECKING:
     from reports.load import Run
 
-METRICS = ("similarity", "usable", "grounding", "cost")
+METRICS = ("same_rating", "usable", "grounding", "cost")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Effect:
 
     role: str
     by_metric: Mapping[str, Estimate]
-    """Metric -> difference; similarity is measured against the unchanged lineup."""
+    """Metric -> difference; same_rating is measured against the unchanged lineup."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SwapDesign:
     unchanged: str
     """Arm without a swap."""
     level: Mapping[str, Estimate]
-    """Metric -> figure of the unchanged arm; its similarity is over its own repeats."""
+    """Metric -> figure of the unchanged arm; its same_rating is over its own repeats."""
     effects: tuple[Effect, ...]
     weights: Mapping[str, Any]
     """role -> weight of each arm (in the order of `names`) in the role's effect."""
@@ -130,8 +130,10 @@ def _weights(swapped: Sequence[frozenset[str]], roles: Sequence[str]) -> dict[st
 
 
 def _values(facts: Facts, metric: str, unchanged: str) -> pd.DataFrame:
-    """Metric per case and arm; similarity is to the unchanged lineup, usable or not."""
-    if metric != "similarity":
+    """Metric per case and arm; same_rating is to the unchanged lineup, usable or not."""
+    if metric == "cost":
+        return facts.by_case(facts.cells["cost_usd"])
+    if metric != "same_rating":
         return _metric(facts, metric)
     agreement_by_arm = {}
     for arm in facts.arms:

@@ -28,6 +28,7 @@ class Sample(Protocol):
     def p_below(self, x: Numbers) -> Numbers: ...
     def flipped(self) -> Sample: ...
     def scaled(self, times: float) -> Sample: ...
+    def provable(self, level: float, power: float) -> Numbers: ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Estimate:
     missing: int = 0
     """Cases of this arm without a known value."""
     method: str = ""
+    confidence: float = 1 - LEVEL
+    """Of the interval, two-sided."""
 
 
 def of_mean(
@@ -54,11 +57,13 @@ def of_mean(
     missing: int = 0,
     method: str = "",
     scale: Callable[[Any], Any] = lambda value: value,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """Estimate from a sample; `scale` transforms it (exp for ratios)."""
+    """Estimate from a sample; `scale` transforms it (exp for ratios), and its interval stays inside what a figure can be."""
     low, high = sample.bounds(LEVEL)
     with np.errstate(over="ignore"):
         value, low, high = (float(scale(bound)) for bound in (sample.value, low, high))
+    low, high = (float(np.clip(bound, *within)) for bound in (low, high))
     return Estimate(value, low, high, cases, dates, missing, method or sample.method)
 
 

@@ -67,6 +67,14 @@ class Paired:
         """The same shares with `times` as many cases."""
         return Paired(self.gains * times, self.losses * times, self.cases * times, self.effective * times)
 
+    def provable(self, level: float, power: float) -> Numbers:
+        """Smallest margin beyond which a loss is excluded with this power at a one-sided level, if there is no difference:
+        the loss's bound of a sample with as many gains as losses, and the spread of their difference."""
+        half = (self.gains + self.losses) / 2
+        low, _ = Paired(half, half, self.cases, self.effective).bounds(2 * level)
+        spread = np.sqrt(2 * half / self.cases / self.effective)
+        return -low + special.ndtri(power) * spread
+
     def _level_where(self, is_rejected) -> Numbers:  # type: ignore[no-untyped-def]
         low, high = np.zeros(np.shape(self.value)), np.full(np.shape(self.value), 0.5)
         for _ in range(STEPS):

@@ -43,9 +43,14 @@ class Mean:
         """What the same truth would give on so many times the dates."""
         return Mean(self.value, self.se / np.sqrt(times), (self.df + 1) * times - 1)
 
+    def provable(self, level: float, power: float) -> Numbers:
+        """Smallest margin beyond which a loss is excluded with this power at a one-sided level, if there is no difference."""
+        return (special.stdtrit(self.df, 1 - level) + special.stdtrit(self.df, power)) * self.se
+
     def _t(self, x: Numbers) -> Numbers:
+        apart = np.subtract(self.value, x)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (self.value - x) / self.se
+            return np.where(apart == 0, 0.0, np.divide(apart, self.se))[()]
 
 
 def of_dates(date_means: Numbers) -> Mean:
@@ -58,6 +63,14 @@ def of_dates(date_means: Numbers) -> Mean:
         se = np.sqrt(squares / (count - 1) / count)
     df = np.maximum(count - 1, 0)
     return Mean(value, np.where(count > 1, se, np.nan)[()], np.where(count > 1, df, np.nan)[()])
+
+
+def log_ratio(first: Numbers, second: Numbers) -> Mean:
+    """Logarithm of the ratio of two means over dates (last axis), linearised, so that effects shared by a date cancel."""
+    top, bottom = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    mean_top, mean_bottom = top.mean(axis=-1), bottom.mean(axis=-1)
+    influence = of_dates(top / np.expand_dims(mean_top, -1) - bottom / np.expand_dims(mean_bottom, -1))
+    return Mean(np.log(mean_top / mean_bottom), influence.se, influence.df)
 
 
 def ratio(numerators: Numbers, denominators: Numbers) -> Mean:

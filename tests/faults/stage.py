@@ -45,6 +45,7 @@ class Stage:
             "name": "fault",
             "tickers": list(tickers),
             "dates": days,
+            "repeats": 1,
             "data": "demo",
             "models": {"gpt": self.model()},
             "budget": {"run_usd": 100.0},

@@ -27,6 +27,7 @@ TINY = """
 name: tiny
 tickers: [AAPL]
 dates: [2012-06-15]
+repeats: 1
 data: demo
 models: {tiny: {provider: llamacpp, model: smollm2-135m}}
 """

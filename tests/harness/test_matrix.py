@@ -22,6 +22,7 @@ BASE = """
 name: both
 tickers: [AAPL, MSFT]
 dates: [2012-06-15, 2012-07-16]
+repeats: 1
 data: demo
 models:
   big: {provider: openai, model: gpt-5}
@@ -38,6 +39,7 @@ ONE_ARM = """
 name: one
 tickers: [AAPL]
 dates: [2012-06-15]
+repeats: 1
 data: demo
 arms: {gpt: {all: gpt}}
 models:
@@ -117,17 +119,22 @@ def test_a_cell_survives_its_own_message(tmp_path: Path) -> None:
         assert Cell.from_json(cell.to_json()).cell_id == cell.cell_id
 
 
-def test_the_noise_floor_repeats_a_few_cases_and_no_rule(tmp_path: Path) -> None:
-    text = BASE + "repeats: {all_cases: 1, noise_floor: {cases: 1, repeats: 3}}\n"
-    found = cells(tmp_path, text)
-    repeated = {cell.case_id for cell in found if cell.repeat}
-    assert len(repeated) == 1
-    assert len(found) == 20 + 4 * 2
-    assert not any(cell.repeat for cell in found if cell.arm == "macd")
+def test_the_baseline_and_the_other_arms_have_their_own_repeats_and_a_rule_decides_once(tmp_path: Path) -> None:
+    found = cells(tmp_path, BASE.replace("repeats: 1", "repeats: {baseline: 3, arms: 2}"))
+    baseline = found[0].arm
+    repeats = {arm: {cell.repeat for cell in found if cell.arm == arm} for arm in {cell.arm for cell in found}}
+    assert repeats[baseline] == {0, 1, 2}
+    assert repeats.pop("macd") == {0}
+    assert all(each == {0, 1} for arm, each in repeats.items() if arm != baseline)
+
+
+def test_without_a_number_each_arm_decides_each_case_three_times(tmp_path: Path) -> None:
+    found = cells(tmp_path, BASE.replace("repeats: 1\n", ""))
+    assert {cell.repeat for cell in found} == {0, 1, 2}
 
 
 def test_seed_per_repeat_gives_each_repeat_its_own_seed(tmp_path: Path) -> None:
-    found = [cell for cell in cells(tmp_path, BASE + "repeats: 2\n") if cell.arm == "small"]
+    found = [cell for cell in cells(tmp_path, BASE.replace("repeats: 1", "repeats: 2")) if cell.arm == "small"]
     assert {cell.lineup["trader"].params["seed"] for cell in found} == {0, 1}
 
 

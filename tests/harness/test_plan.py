@@ -32,6 +32,7 @@ TEXT = """
 name: planned
 tickers: [AAPL, MSFT]
 dates: [2011-03-15, 2011-06-15, 2011-09-15]
+repeats: 1
 data: demo
 models:
   big: {provider: openai, model: gpt-5}
@@ -369,6 +370,7 @@ def test_a_model_that_no_table_knows_is_named_and_only_widens_intervals(tmp_path
 name: planned
 tickers: [AAPL]
 dates: [2011-03-15]
+repeats: 1
 data: demo
 prices: prices.yaml
 models:

@@ -18,6 +18,7 @@ EXPERIMENT = """
 name: pulled
 tickers: [AAPL]
 dates: [2012-06-15]
+repeats: 1
 data: demo
 models:
   llama: {provider: ollama, model: "llama3.1:8b", num_ctx: 4096}

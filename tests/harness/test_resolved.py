@@ -14,6 +14,7 @@ TEXT = """
 name: resolved
 tickers: [AAPL]
 dates: [2011-03-15]
+repeats: 1
 data: demo
 models: {big: {provider: openai, model: gpt-5}}
 """

@@ -29,6 +29,7 @@ TEXT = """
 name: last
 tickers: [AAPL]
 dates: [2012-06-15]
+repeats: 1
 data: demo
 models:
   big: {provider: openai, model: gpt-5%s}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -17,7 +18,7 @@ DESIGN = """
 name: gpt5_vs_llama
 tickers: [AAPL, MSFT, JPM]
 dates: {from: 2025-03-03, to: 2026-06-30, every_sessions: 21, non_session: refuse}
-repeats: {all_cases: 1, noise_floor: {cases: 10, repeats: 3}}
+repeats: {baseline: 3, arms: 2}
 data: {prices: yfinance, filings: edgar, news: archive, archive: ./news, mask: false, decision_time: close}
 pipeline: {analysts: [market, sentiment, news, fundamentals], depth: shallow, inputs: prefetch, budget_tokens: {news: 3000}}
 models:
@@ -31,7 +32,7 @@ arms:
   macd:        {rule: macd}
 compare:
   baseline: gpt-5
-  metrics: {usable: {margin: 2pp}, similarity: {margin: 5pp}, cost: {}, excess_return_5: {margin: 20bp}}
+  metrics: {usable: {margin: 2pp}, same_rating: {margin: 5pp}, cost: {}, excess_return_5: {margin: 20bp}}
 outcomes: {horizons: [1, 5, 20], benchmark: SPY}
 budget: {run_usd: 50, cell_usd: 2}
 cell_limit: {soft: 25m, hard: 30m}
@@ -80,10 +81,10 @@ def test_later_parts_are_valid_too(tmp_path: Path, more: str) -> None:
 
 
 @pytest.mark.parametrize("dates", ["[2025-03-03, 2025-04-01]", "{last_sessions: 240, every_sessions: 21}"])
-@pytest.mark.parametrize("repeats", ["2", "{all_cases: 2}"])
+@pytest.mark.parametrize("repeats", ["2", "{baseline: 2, arms: 2}"])
 def test_dates_and_repeats_have_short_forms(tmp_path: Path, dates: str, repeats: str) -> None:
     text = SMALL.replace("[2012-06-15]", dates) + f"repeats: {repeats}\n"
-    assert read(tmp_path, text).repeats.all_cases == 2
+    assert read(tmp_path, text).repeats.baseline == 2
 
 
 def test_a_resolved_experiment_loads_as_the_same_experiment(tmp_path: Path) -> None:
@@ -231,3 +232,28 @@ def test_endpoints_are_refused_in_a_file_with_the_new_name_and_read_in_the_folde
     resolved = experiment.resolved()
     resolved["compare"]["endpoints"] = resolved["compare"].pop("metrics")
     assert spec.Experiment.model_validate(resolved).at(experiment.folder) == experiment
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            "repeats: {all_cases: 1, noise_floor: {cases: 10, repeats: 3}}",
+            r"repeats\.noise_floor is gone.*\n.*write repeats: 3",
+        ),
+        ("compare: {metrics: {similarity: {margin: 5pp}}}", "similarity is now called same_rating"),
+        ("compare: {metrics: {cost_per_usable: {}}}", "cost_per_usable is now called cost"),
+        ("gates: {min_similarity: 0.5}", "min_similarity is now called min_same_rating"),
+    ],
+)
+def test_a_former_spelling_is_refused_with_the_new_one(tmp_path: Path, part: str, message: str) -> None:
+    assert re.search(message, refusal(tmp_path, SMALL + part))
+
+
+def test_former_spellings_are_read_in_the_folder_of_an_old_run(tmp_path: Path) -> None:
+    resolved = read(tmp_path, SMALL).resolved()
+    resolved["repeats"] = {"all_cases": 2, "noise_floor": {"cases": 10, "repeats": 3}}
+    resolved["compare"] = {"metrics": {"similarity": {"margin": 0.05}}}
+    resolved["gates"] = {"min_similarity": 0.5}
+    old = spec.Experiment.model_validate(resolved)
+    assert (old.repeats.arms, dict(old.compare.metrics)["same_rating"].margin, old.gates.min_same_rating) == (2, 0.05, 0.5)

@@ -332,16 +332,16 @@ def _experiment(
         "name": "synthetic",
         "tickers": world.tickers,
         "dates": [str(date) for date in world.dates],
-        "repeats": {"all_cases": repeats},
+        "repeats": repeats,
         "models": {name: {"provider": arm.provider, "model": arm.model} for name, arm in playing.items()},
         "arms": {name: {"rule": arm.rule} if arm.rule else {"all": name} for name, arm in arms.items()},
         "compare": dict(
             compare
             or {
                 "baseline": next(iter(arms)),
-                "endpoints": {
-                    "usable": {"margin": 0.02},
-                    "similarity": {"margin": 0.05},
+                "metrics": {
+                    "same_rating": {"margin": 0.10},
+                    "usable": {"margin": 0.10},
                     "cost": {},
                     "excess_return_5": {"margin": 0.002},
                 },

@@ -44,7 +44,7 @@ def test_json_holds_endpoints_verdicts_and_gates_with_null_for_the_unknown(run: 
     cost = next(one for one in told["endpoints"] if one["name"] == "cost")
     assert cost["arms"]["local|arm"]["value"] is None
     assert cost["arms"]["gpt-5"]["low"] < cost["arms"]["gpt-5"]["value"] < cost["arms"]["gpt-5"]["high"]
-    assert cost["comparisons"]["local|arm"]["verdict"]["word"] == "cannot tell"
+    assert cost["comparisons"]["local|arm"]["verdict"]["word"] == "undecided"
     assert {(g["name"], g["arm"]): g["passed"] for g in told["gates"]}["min_usable_share", "local|arm"] is False
 
 

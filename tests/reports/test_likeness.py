@@ -23,7 +23,7 @@ Rating = Callable[[int], str]
 
 def replayed(folder: Path, dates: int, recorded: Rating, again: Rating | None, **targets: Rating) -> Path:
     """A run of gpt-5 on three tickers, asked again by itself and by other models; only the portfolio manager has a form."""
-    terms = {"baseline": "gpt-5", "endpoints": {"similarity": {"margin": 0.10}}}
+    terms = {"baseline": "gpt-5", "endpoints": {"same_rating": {"margin": 0.10}}}
     made = make_run(folder / "r", arms=ARMS, dates=sessions("2025-09-02", dates), compare=terms)
     cells = load(made).cells.sort_values(["date", "ticker"])
     number = {cell_id: place for place, cell_id in enumerate(cells["cell_id"])}

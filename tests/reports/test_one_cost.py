@@ -44,11 +44,11 @@ def by_hand(run: Run) -> dict[str, float]:
 def test_every_number_comes_from_the_one_definition(run: Run, by_hand: dict[str, float]) -> None:
     found = find(run)
     told = {
-        "endpoint": {arm: one.value for arm, one in found.row("cost_per_usable").values.items()},
+        "endpoint": {arm: one.value for arm, one in found.row("cost").values.items()},
         "economics": {arm: cost.per_usable for arm, cost in economics.by_arm(run).items()},
         "gate": {str(gate.arm): gate.value for gate in check(run, found)},
         "json": {arm: one["value"] for arm, one in _json_row(run)["arms"].items()},
-        "csv": {row["arm"]: float(row["value"]) for row in _csv_rows(run) if row["endpoint"] == "cost_per_usable"},
+        "csv": {row["arm"]: float(row["value"]) for row in _csv_rows(run) if row["endpoint"] == "cost"},
     }
     assert told == dict.fromkeys(told, pytest.approx(by_hand))
 
@@ -66,7 +66,7 @@ def test_page_and_markdown_write_that_number(run: Run, by_hand: dict[str, float]
 
 def test_the_comparison_is_the_ratio_of_both_numbers_where_the_cases_are_the_same(tmp_path: Path) -> None:
     arms = {"a": FakeArm(repeats=2), "b": FakeArm(cost_usd=0.02, unparsed=0.4)}
-    row = find(load(make_tables(tmp_path / "r", arms=arms))).row("cost_per_usable")
+    row = find(load(make_tables(tmp_path / "r", arms=arms))).row("cost")
     assert row.comparisons["b"].estimate.value == pytest.approx(row.values["b"].value / row.values["a"].value)
 
 
@@ -75,13 +75,13 @@ def test_a_cell_of_unknown_cost_is_left_out_above_and_below_the_line(tmp_path: P
     cells = run.cells
     cells.loc[cells.index[0], "cost_usd"] = None
     known = cells["cost_usd"].dropna()
-    assert find(run).row("cost_per_usable").values["a"].value == pytest.approx(known.sum() / len(known))
+    assert find(run).row("cost").values["a"].value == pytest.approx(known.sum() / len(known))
     assert "without 1 of 48 cells, whose cost is unknown" in re.sub(r"<[^>]+>", "", page_html(Page(run)))
 
 
 def _json_row(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     rows = json.loads(export(run.path, "json"))["endpoints"]
-    return next(row for row in rows if row["name"] == "cost_per_usable")
+    return next(row for row in rows if row["name"] == "cost")
 
 
 def _csv_rows(run: Run) -> list[dict[str, str]]:

@@ -41,14 +41,14 @@ ODD: Mapping[str, Mapping[str, Any]] = {
 
 
 ONE_DATE = "cases of one date count as one, so nothing can be judged"
-NO_FLOOR = "Repeats of gpt-5 on 10 cases or more would separate similarity from noise; it has 0 cases with two usable repeats."
+NO_FLOOR = "How often gpt-5 agrees with itself is not known, since no case has two usable decisions of it: set repeats: 3."
 SAID: Mapping[str, Sequence[str]] = {
     "one date": (
         f"3 cases on 1 date: {ONE_DATE}",
         "This matrix carries no conclusion: 3 cases on 1 date",
         "on too little for an interval",
     ),
-    "one ticker": ("1 ticker × 3 dates = 3 cases", "too few cases for any difference", "3 cases on only 3 dates"),
+    "one ticker": ("1 ticker × 3 dates = 3 cases", "points worse", "3 cases on only 3 dates"),
     "one case": (f"1 case on 1 date: {ONE_DATE}", "This matrix carries no conclusion: 1 case on 1 date"),
     "one arm": (
         "What do the arms decide, and what does it cost?",
@@ -88,7 +88,10 @@ SAID: Mapping[str, Sequence[str]] = {
     ),
     "an arm that never ran": ("No cell of this arm has ended.", "0 of 9 are common to all"),
     "zero cost": ("local: costs $0.00 per usable decision, gpt-5 $0.00", "so it shows time"),
-    "unknown costs": ("the cost of 9 of 9 cells is unknown; unknown is never counted as $0.", "1,179 more cases, cost unknown"),
+    "unknown costs": (
+        "the cost of 9 of 9 cells is unknown; unknown is never counted as $0.",
+        "more cases if it is equal, cost unknown",
+    ),
     "no cell": ("No cell of this arm has ended.", "No cell has ended yet."),
 }
 """What a reader is told of each odd run."""

@@ -48,7 +48,7 @@ def test_the_one_role_that_matters_is_named(run: Path) -> None:
 
     assert design is not None
     assert design.kind == run.name
-    effects = {effect.role: effect.by_metric["similarity"] for effect in design.effects}
+    effects = {effect.role: effect.by_metric["same_rating"] for effect in design.effects}
     assert len(effects) == 12
     assert effects[MATTERS].high < -0.2
     assert min(effects, key=lambda role: effects[role].value) == MATTERS
@@ -96,7 +96,7 @@ def test_losses_that_are_small_alone_never_add_up_beyond_the_margin(tmp_path: Pa
     arms = {name: FakeArm(noise=0.3 if arm.roles else 0.0) for name, arm in lineups.items()}
     experiment = {
         "arms": {name: {"all": arm.all, **arm.roles} for name, arm in lineups.items()},
-        "compare": {"endpoints": {"similarity": {"margin": 0.4}}},
+        "compare": {"endpoints": {"same_rating": {"margin": 0.4}}},
     }
     dates = sessions("2025-03-03", 10)
     run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL", "MSFT"), dates=dates, experiment=experiment, texts=False)
@@ -105,7 +105,7 @@ def test_losses_that_are_small_alone_never_add_up_beyond_the_margin(tmp_path: Pa
 
     assert made.margin == 0.4
     assert 0 < len(made.moved) < 12
-    assert made.similarity.low >= -made.margin
+    assert made.same_rating.low >= -made.margin
     assert any("with those that move" in one.because for one in made.advices)
 
 

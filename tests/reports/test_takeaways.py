@@ -48,7 +48,7 @@ def test_there_are_three_to_six_and_each_has_a_number_and_a_row_that_proves_it(u
 
 def test_what_is_saved_stands_in_the_first_sentence_with_its_interval(usual: Findings) -> None:
     money = takeaways(usual)[0]
-    assert money.metric == "cost_per_usable"
+    assert money.metric == "cost"
     assert re.search(r"9\d % less \[\d+ to \d+ %\]", money.text)
 
 
@@ -61,7 +61,7 @@ def test_arms_that_behave_alike_are_not_said_to_differ(tmp_path: Path) -> None:
     arms = {"a": FakeArm(), "twin": FakeArm()}
     found = findings(tmp_path, arms=arms, repeats=2, dates=DATES)
     assert "no difference shown" in takeaways(found)[0].text
-    assert not any(" worse" in takeaway.text or " better" in takeaway.text for takeaway in takeaways(found))
+    assert not any(re.search(": (worse|better)", takeaway.text) for takeaway in takeaways(found))
 
 
 def test_an_arm_that_fails_half_the_time_is_called_worse(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_the_brief_says_what_an_arm_saves_and_where_it_is_worse_with_the_number(
     told = briefs(findings(tmp_path, arms=arms, dates=DATES))
 
     assert [one.arm for one in told] == ["b"]
-    assert told[0].word == "worse"
+    assert told[0].word == "not good enough"
     assert re.search(r"costs \$0\.0\d+ per usable decision, 8\d % less than a at \$0\.2\d+;", told[0].text)
-    assert re.search(r"worse on usable decisions \(.* pp \[.* pp\]\)", told[0].text)
+    assert re.search(r"not good enough: worse on usable decisions \(.* pp \[.* pp\]\)", told[0].text)
 
 
 def test_over_several_arms_one_sentence_answers_with_its_numbers(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_over_several_arms_one_sentence_answers_with_its_numbers(tmp_path: Path)
 
     assert re.fullmatch(
         r"Both arms cost less per usable decision than a at \$0\.2\d+, by \d+ to \d+ %; "
-        r"worse: bad; undecided after 60 cases: b\.",
+        r"not good enough: bad; undecided after 60 cases: b\.",
         told,
     )
 
@@ -116,7 +116,7 @@ def test_a_single_date_carries_no_takeaway(tmp_path: Path) -> None:
     assert takeaways(found) == ()
     assert any("cases of one date count as one" in caveat for caveat in caveats(found, run))
     verdicts = [one.verdict for row in found.declared for one in row.comparisons.values()]
-    assert {verdict.word for verdict in verdicts if verdict} == {"cannot tell"}
+    assert {verdict.word for verdict in verdicts if verdict} == {"undecided"}
 
 
 def test_an_unfinished_run_has_caveats_and_neither_verdict_nor_takeaway(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_no_return_is_claimed_from_cases_that_a_model_may_remember(tmp_path: Pat
     found = find(run)
     comparison = found.row("excess_return_5").comparisons["llama3.1-8b"]
     assert comparison.verdict is not None
-    assert comparison.verdict.word == "cannot tell"
+    assert comparison.verdict.word == "undecided"
     assert "90 days after the knowledge cutoff" in words(found, "excess_return_5", "llama3.1-8b")
     assert not any(takeaway.metric.startswith(("excess", "hit", "rank")) for takeaway in takeaways(found))
     assert any("no return is claimed" in caveat for caveat in caveats(found, run))
@@ -171,22 +171,26 @@ def test_outcomes_that_are_pending_are_counted(tmp_path: Path) -> None:
 
 def test_without_repeats_of_the_baseline_there_is_no_noise_floor_and_the_page_says_how_to_get_one(tmp_path: Path) -> None:
     found = findings(tmp_path)
-    assert "has no repeats" in words(found, "similarity", "llama3.1-8b")
-    assert any("Repeats of gpt-5 on 10 cases or more" in change for change in what_would_change(found))
+    assert "was asked once per case" in words(found, "same_rating", "llama3.1-8b")
+    assert any("set repeats: 3" in change for change in what_would_change(found))
 
 
-def test_what_would_change_the_conclusion_has_a_price_and_a_number_of_cases(usual: Findings) -> None:
+def test_what_would_change_the_conclusion_has_a_price_and_a_number_of_cases(usual: Findings, tmp_path: Path) -> None:
+    twins = findings(tmp_path, arms={"a": FakeArm(), "twin": FakeArm()}, repeats=3, dates=DATES[:8])
     assert any(
         re.search(r"gpt-5, \$0\.2\d+ per usable decision: less than \$0\.02", change) for change in what_would_change(usual)
     )
-    assert any(re.search(r"[\d,]+ more cases, about \$[\d,.]+", change) for change in what_would_change(usual))
+    assert any(
+        re.search(r"twin needs [\d,]+ more cases if it is equal, about \$[\d,.]+", change)
+        for change in what_would_change(twins)
+    )
 
 
 def test_unknown_costs_are_counted_and_never_zero(tmp_path: Path) -> None:
     run = synthetic(tmp_path, arms={"a": FakeArm(), "b": FakeArm(cost_usd=None)})
     found = find(run)
     assert "b: the cost of 24 of 24 cells is unknown; unknown is never counted as $0." in caveats(found, run)
-    assert all(takeaway.metric != "cost_per_usable" for takeaway in takeaways(found))
+    assert all(takeaway.metric != "cost" for takeaway in takeaways(found))
 
 
 def test_failures_and_different_cases_stand_in_the_caveats(tmp_path: Path) -> None:
