@@ -78,6 +78,7 @@ def load(
         "name": "one",
         "tickers": ["AAPL"],
         "dates": ["2012-06-15"],
+        "repeats": 1,
         "data": "demo",
         "models": {"m": {"provider": provider, "model": model, "server": name}},
     }

@@ -19,6 +19,7 @@ TEXT = """
 name: lanes
 tickers: [AAPL]
 dates: [2012-06-15]
+repeats: 1
 data: demo
 models:
   big: {provider: openai, model: gpt-6.1-sol, lane: batch}

@@ -18,6 +18,7 @@ def load(folder: Path, **arms: Any) -> Experiment:
         "name": "sweep",
         "tickers": ["AAPL"],
         "dates": ["2012-06-15"],
+        "repeats": 1,
         "data": "demo",
         "models": {
             "big": {"provider": "openai", "model": "gpt-5", "reasoning_effort": "low"},
