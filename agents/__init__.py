@@ -33,6 +33,7 @@ from agents.llms import (
     pull,
     request_fingerprint,
 )
+from agents.pipeline.cell_cache import Sharing
 from agents.pipeline.context import Context
 from agents.pipeline.custom import check as check_entry
 from agents.pipeline.decide import decide, preload
@@ -116,6 +117,7 @@ __all__ = [
     "Result",
     "Server",
     "ServerReport",
+    "Sharing",
     "Snapshot",
     "SnapshotError",
     "Source",

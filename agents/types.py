@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,8 @@ class Server:
     """The longest pause within a stream, including load and prefill."""
     api: Literal["responses", "chat"] | None = None
     """Which of OpenAI's APIs to use; default: Responses at api.openai.com, Chat Completions elsewhere."""
+    cache_marks: bool | None = None
+    """Whether its prompt cache takes breakpoints; default: the provider's own address does, for the models that know them."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,20 @@ class Part:
         return sha256((self.role + self.text).encode()).hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Caching:
+    """How a request uses a prompt cache; changes its price, never what is asked, and is part of no identity."""
+
+    marks: tuple[int, ...] = ()
+    """Numbers of leading parts after which the cache is read or written, ascending; at most four."""
+    is_long: bool = False
+    """Whether the prefixes are read again hours later."""
+    first_token: asyncio.Event | None = field(default=None, repr=False)
+    """Set at the first token of the answer, for requests that wait to read what this one writes."""
+    waited_s: float = 0.0
+    """Seconds that this request waited for another's first token."""
+
+
 SAMPLING = ("temperature", "top_p", "top_k", "seed")
 """What a single request may ask for; a model's parameters are set in the experiment."""
 
@@ -140,6 +157,8 @@ class Request:
     """Whether one answer may call several tools; default: the server's."""
     sampling: Mapping[str, float] = field(default_factory=dict)
     """Requested temperature, top_p, top_k or seed; the model's own parameters take precedence."""
+    caching: Caching | None = field(default=None, compare=False)
+    """Default: nothing is marked."""
     fingerprint: str = ""
     """Identifies a request whose text differs each time it is asked (see agents.request_fingerprint); default: its content."""
     dropped: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,8 @@ cacheable_share      input tokens that stand in the longest exact prefix, of 1,0
                      that was sent before it in the same cell, over all input tokens
 without_siblings     the same, but only calls that had ended before this one began count: the four analysts start together, so a
                      hosted cache may not have seen the first when the second arrives (a local server takes them in turn)
+input_usd            US dollars of input per decision for gpt-6.1-sol, at one and at three repeats: as an unmarked prompt pays
+                     (as_today), without a cache, ours, and the minimum over all placements (benchmarks/cache_costs.py)
 growth_when_roles_overrun  how often -> growth from depth 1 to 5 when free texts are so many times as long as asked for
 """
 
@@ -39,6 +41,7 @@ from agents import (
     open_sources,
     view,
 )
+from benchmarks import cache_costs
 from tests.fakes.scripted import OpenAdmission, ScriptedClients, fill, lineup
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -47,6 +50,7 @@ ROUNDS = {"1": "shallow", "3": "medium", "5": "deep"}
 CASES = (("AAPL", "2025-06-02"), ("JPM", "2025-04-15"), ("BA", "2025-07-01"))
 DEMO_CASES = (("AAPL", "2010-03-01"), ("IBM", "2005-06-01"), ("MSFT", "2012-09-04"))
 WORDS = {"report": 350, "argument": 180}
+REPEATS = (1, 3)
 OVERRUNS = (0.5, 1.25, 1.5, 2.0)
 _FACT = re.compile(r"\d[\d,]*\.?\d*")
 
@@ -63,8 +67,15 @@ def main(most: int | None = None) -> dict[str, Any]:
             "input_tokens": round(deep["input_tokens"] / shallow["input_tokens"], 3),
             "calls": round(deep["calls"] / shallow["calls"], 3),
         },
+        "input_usd": {str(repeats): input_usd(cases, repeats) for repeats in REPEATS},
         "growth_when_roles_overrun": {str(times): growth(cases[:1], times) for times in OVERRUNS if most is None},
     }
+
+
+def input_usd(cases: Sequence[Snapshot], repeats: int) -> dict[str, float]:
+    """Means over the cases."""
+    each = [cache_costs.input_usd(case, _talkative(case, 1.0), repeats) for case in cases]
+    return {way: _mean([usd[way] for usd in each]) for way in each[0]}
 
 
 def growth(cases: Sequence[Snapshot], times: float) -> float:

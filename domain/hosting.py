@@ -81,6 +81,13 @@ def is_own_address(provider: Provider, url: str | None) -> bool:
     return provider.url is not None and urlsplit(url).hostname == urlsplit(provider.url).hostname
 
 
+def takes_cache_marks(provider: Provider, url: str | None, declared: bool | None, model: str) -> bool:
+    """Whether a server's prompt cache takes breakpoints: as declared, else by the model at the provider's own address."""
+    if declared is not None:
+        return declared
+    return is_own_address(provider, url) and provider.has_marked_cache(model)
+
+
 def host_of(url: str) -> Host:
     """The host of an address. Raises ValueError for an address that cannot be one."""
     name = (urlsplit(url).hostname or "").rstrip(".")

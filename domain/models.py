@@ -251,6 +251,12 @@ def openai_defaults(name: str) -> dict[str, str]:
     return effort | ({"verbosity": "medium"} if sends_verbosity else {})
 
 
+def has_marked_cache(name: str) -> bool:
+    """Whether OpenAI keeps prefixes of its prompts only at breakpoints, and charges for writes: GPT-5.6 and later."""
+    version = re.match(r"gpt-(\d+)(?:\.(\d+))?(?=$|[-:@])", plain_name(name))
+    return version is not None and (int(version[1]), int(version[2] or 0)) >= (5, 6)
+
+
 def reasons_by_default(name: str) -> bool:
     """Whether its answers have hidden tokens when nothing is asked for; assumed of every model in a line that takes efforts."""
     family, line = family_of(name), line_of(name)

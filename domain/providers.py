@@ -90,6 +90,9 @@ class Provider:
     pull_command: str | None = None
     """Shell command that fetches `{model}`; None if models cannot be pulled."""
 
+    has_marked_cache: Callable[[str], bool] = lambda model: False
+    """Whether its own address keeps prompts of this model only where they are marked."""
+
     packages: tuple[str, ...] = ()
     """Distributions whose versions belong into a run's manifest."""
     sdk: str | None = None
@@ -144,6 +147,7 @@ _RECORDS = (
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         implies_model_defaults=True,
+        has_marked_cache=models.has_marked_cache,
         packages=("langchain-openai", "openai"),
         sdk="openai",
     ),

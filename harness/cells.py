@@ -10,7 +10,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from agents import Model, Pipeline
+from agents import Model, Pipeline, Sharing
 from domain.case import case_id
 
 IDENTITY = 1
@@ -47,6 +47,9 @@ class Cell:
     """Filled once the case is frozen."""
     recorded_key: str = ""
     """cell_key under which an earlier version recorded this very cell, where that is another one."""
+
+    sharing: Sharing = field(default_factory=Sharing)
+    """Prompts that other cells of the run send too; not part of the identity."""
 
     @property
     def case_id(self) -> str:
@@ -102,6 +105,7 @@ class Cell:
                 "date": dt.date.fromisoformat(raw["date"]),
                 "lineup": {role: Model(**model) for role, model in raw["lineup"].items()},
                 "pipeline": Pipeline(**pipeline),
+                "sharing": Sharing(**raw.get("sharing", {})),
             }
         )
 

@@ -85,6 +85,11 @@ _CELLS: tuple[_Column, ...] = (
         _REAL,
         "Seconds of service: wall_s without the time spent only waiting for a slot or a back-off.",
     ),
+    (
+        "cache_wait_s",
+        _REAL,
+        "Part of service_s that one analyst went first for the prompt cache; service_s - cache_wait_s is without that wait.",
+    ),
     ("wall_s", _REAL, "Seconds from start to end of the last attempt."),
     ("attempts", pa.int32(), "Executions of this cell, the last one included."),
     ("error_type", _TEXT, "Class or cause of what ended the cell, NULL when status is ok."),
@@ -158,6 +163,11 @@ _CALLS: tuple[_Column, ...] = (
     ("started_at", _TIME, "When the request left."),
     ("queued_s", _REAL, "Seconds waited for a slot before it."),
     ("backoff_s", _REAL, "Seconds waited after a failed request before it."),
+    (
+        "cache_wait_s",
+        _REAL,
+        "Seconds waited before it for another request's first token, to read what that one wrote to the prompt cache.",
+    ),
     ("ttft_s", _REAL, "Seconds to the first token."),
     ("duration_s", _REAL, "Seconds from request to whole answer or failure."),
     ("load_s", _REAL, "Seconds of loading the model, as reported by the server."),

@@ -12,7 +12,7 @@ from typing import Any
 from agents.errors import ModelCallError, PromptTooLong, Unsupported
 from agents.llms.failures import classify, without_keys
 from agents.llms.prompt_cuts import PromptCheck
-from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap
+from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap, takes_cache_marks
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import Wire, tapped
 from agents.types import Admission, Answer, Call, CallSite, Failure, Model, Permit, Request, Server, Timing, WorstCase
@@ -39,6 +39,10 @@ class Clients:
         if server.name not in self._providers:
             self._providers[server.name] = _build(server, self._owner)
         return self._providers[server.name]
+
+    def takes_cache_marks(self, model: Model) -> bool:
+        """Whether the prompt cache of a model's server keeps prefixes where a request marks them."""
+        return takes_cache_marks(self._server(model), model)
 
     def checked(self, request: Request, answer: Answer) -> Answer:
         """The answer, marked as truncated if its server cut the prompt."""
@@ -168,7 +172,8 @@ async def _send(site: CallSite, request: Request, permit: Permit, provider: Prov
         except Exception as error:  # noqa: BLE001 - whatever a client raises becomes a recorded failure
             failure = without_keys(classify(error, wire), provider.server.api_key)
         duration_s = time.perf_counter() - started
-    timing = _timing(answer, slot, started_at, duration_s)
+    ttft_s = wire.ttft_at - started if wire.ttft_at is not None else None
+    timing = _timing(answer, slot, started_at, duration_s, ttft_s)
     return Call(
         call_id=permit.call_id,
         site=site,
@@ -186,20 +191,21 @@ async def _send(site: CallSite, request: Request, permit: Permit, provider: Prov
 def _not_sent(request: Request, wire: Wire) -> dict[str, Any]:
     """Options of the request that are not in the body that was sent."""
     if not request.options or wire.sent is None:
-        return dict(request.dropped)
+        return {**request.dropped, **wire.refused}
     sent = {**wire.sent, **(wire.sent.get("options") or {})}
-    return dict(request.dropped) | {
+    return {**request.dropped, **wire.refused} | {
         name: value
         for name, value in request.options.items()
         if name not in sent or (name in request.sampling and sent[name] != value)
     }
 
 
-def _timing(answer: Answer | None, slot: Slot, started_at: float, duration_s: float) -> Timing:
+def _timing(answer: Answer | None, slot: Slot, started_at: float, duration_s: float, ttft_s: float | None) -> Timing:
     """Our own measurement around the server's. The duration includes loading, as on a server that loads on demand."""
     reported, loaded_s = answer.timing if answer else Timing(), slot.load_s or 0.0
     load_s = reported.load_s if reported.load_s is not None else slot.load_s
-    return replace(reported, started_at=started_at - loaded_s, duration_s=duration_s + loaded_s, load_s=load_s)
+    ttft_s = reported.ttft_s if reported.ttft_s is not None else ttft_s
+    return replace(reported, started_at=started_at - loaded_s, duration_s=duration_s + loaded_s, load_s=load_s, ttft_s=ttft_s)
 
 
 def _error(request: Request, failure: Failure | None) -> ModelCallError:

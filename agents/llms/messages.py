@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from agents.types import Part, ToolCall, ToolSpec
 from domain.text import decode_json
+
+_NO_MARKER: Mapping[str, Any] = MappingProxyType({})
 
 
 def join(parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -20,9 +23,36 @@ def join(parts: Sequence[Part]) -> tuple[Part, ...]:
     return tuple(messages)
 
 
-def langchain_messages(parts: Sequence[Part], *, parsed_arguments: bool) -> list[Any]:
-    """LangChain's messages. With `parsed_arguments` tool calls carry a dict (Ollama), else the model's text unchanged."""
-    return [_message(part, parsed_arguments) for part in join(parts)]
+def langchain_messages(
+    parts: Sequence[Part], *, parsed_arguments: bool, marks: Sequence[int] = (), marker: Mapping[str, Any] = _NO_MARKER
+) -> list[Any]:
+    """LangChain's messages. With `parsed_arguments` tool calls carry a dict (Ollama), else the model's text unchanged.
+
+    With `marks` (numbers of leading parts) each part is a content block of its own, so that equal prefixes are sent equal, and
+    the block before each mark carries `marker`. The text is the same.
+    """
+    if not marks:
+        return [_message(part, parsed_arguments) for part in join(parts)]
+    return list(_messages_in_blocks(parts, frozenset(marks), marker, parsed_arguments))
+
+
+def _messages_in_blocks(
+    parts: Sequence[Part], marks: frozenset[int], marker: Mapping[str, Any], parsed_arguments: bool
+) -> Iterator[Any]:
+    start = 0
+    for part in join(parts):
+        end = start + 1
+        while end < len(parts) and _is_joinable(parts[end - 1], parts[end]):
+            end += 1
+        message = _message(part, parsed_arguments)
+        if part.role != "assistant":
+            message.content = [
+                {"type": "text", "text": parts[at].text if at == start else f"\n\n{parts[at].text}"}
+                | (dict(marker) if at + 1 in marks else {})
+                for at in range(start, end)
+            ]
+        yield message
+        start = end
 
 
 def tool_spec(tool: ToolSpec) -> dict[str, Any]:

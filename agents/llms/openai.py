@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,17 @@ from urllib.parse import urlsplit
 
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
-from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, effective_params, no_wait, output_cap
+from agents.llms.openai_stream import whole_body
+from agents.llms.provider import (
+    ModelReport,
+    ServerReport,
+    Slot,
+    Warmth,
+    effective_params,
+    no_wait,
+    output_cap,
+    takes_cache_marks,
+)
 from agents.llms.wire import Wire, hooks, note_sent
 from agents.types import Answer, Model, Request, Server
 from domain import models
@@ -21,6 +32,8 @@ URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0
 CONNECT_TIMEOUT_S = 15.0
 PROBE_TIMEOUT_S = 4.0
+_BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+_log = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 10_000
 """Explicit because aiohttp turns None into 100; admission limits the requests in flight."""
 
@@ -34,6 +47,8 @@ class OpenAI:
         self._uses_responses = uses_responses(server)
         self._http: Any = None
         self._chats: dict[str, Any] = {}
+        self._refuses_marks: dict[str, str] = {}
+        """Model that answered 400 to cache breakpoints -> its message."""
 
     def context_window(self, model: Model) -> int | None:
         return model.params.get("num_ctx")
@@ -50,15 +65,40 @@ class OpenAI:
         return no_wait()
 
     async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
-        messages = langchain_messages(request.parts, parsed_arguments=False)
+        if not takes_cache_marks(self.server, request.model):
+            return await self._send(request, wire)
+        if refusal := self._refuses_marks.get(request.model.name):
+            wire.refused["prompt_cache_breakpoint"] = refusal
+            return await self._send(request, wire)
+        try:
+            return await self._send(request, wire, is_marked=True)
+        except Exception:
+            if wire.status != 400 or b"prompt_cache" not in (wire.body or b""):
+                raise
+        # An account or a gateway that does not know the markers yet: without them for the rest of this process.
+        refusal = (wire.body or b"")[:300].decode("utf-8", "replace")
+        self._refuses_marks[request.model.name] = wire.refused["prompt_cache_breakpoint"] = refusal
+        _log.warning("%s refuses cache breakpoints for %s: %s", self._url, request.model.name, refusal)
+        return await self._send(request, wire)
+
+    async def _send(self, request: Request, wire: Wire, *, is_marked: bool = False) -> Answer:
+        marks = request.caching.marks if is_marked and request.caching else ()
+        messages = langchain_messages(request.parts, parsed_arguments=False, marks=marks, marker=_BREAKPOINT)
         arguments = responses_arguments(request) if self._uses_responses else chat_arguments(request)
+        if is_marked:
+            is_long = request.caching is not None and request.caching.is_long
+            arguments["prompt_cache_options"] = {"mode": "explicit"} | ({"ttl": "12h"} if is_long else {})
+            wire.first_token = request.caching.first_token if request.caching else None
+        wire.body = None
         try:
             await self.prepare(request.model)
-            await _post(self._chats[request.model.name], messages, arguments)
+            await _post(self._chats[request.model.name], messages, arguments, is_streamed=wire.first_token is not None)
         except Exception:
             # The SDK may reject an answer that is complete and billed: the response on the wire decides.
             if wire.status is None or wire.status >= 400 or wire.body is None:
                 raise
+        if wire.first_token is not None:
+            wire.body = whole_body(wire)
         return responses_answer(wire) if self._uses_responses else chat_answer(wire)
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
@@ -116,7 +156,7 @@ def connect(server: Server, owner: str) -> OpenAI:
     return OpenAI(server)
 
 
-async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> None:
+async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], *, is_streamed: bool = False) -> None:
     """Send one request; the response is read from the wire. Raises what the SDK raises.
 
     LangChain composes the body and the SDK sends it. `ainvoke` would also convert request and answer to the types of both,
@@ -128,6 +168,8 @@ async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]
     extra = payload.pop("extra_body", None) or {}
     body = payload | extra
     note_sent(body)
+    if is_streamed:
+        body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
     # A complete address: the SDK would compose and parse it again for every request.
     base = str(chat.openai_api_base).rstrip("/")
     address = f"{base}/responses" if chat.use_responses_api else f"{base}/chat/completions"

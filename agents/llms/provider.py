@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from agents.llms.wire import Wire
 from agents.types import Answer, Model, Request, Server
+from domain import hosting
+from domain.providers import PROVIDERS
 
 UNCAPPED_OUTPUT_TOKENS = 128_000
 """The longest answer of any hosted model without a cap."""
@@ -110,6 +112,12 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+
+
+def takes_cache_marks(server: Server, model: Model) -> bool:
+    """Whether the prompt cache of this server keeps prefixes of this model's prompts where a request marks them."""
+    provider = PROVIDERS.get(server.provider)
+    return provider is not None and hosting.takes_cache_marks(provider, server.url, server.cache_marks, model.name)
 
 
 @asynccontextmanager

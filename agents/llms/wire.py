@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,8 +24,15 @@ class Wire:
     """The JSON body of the request, without the prompt and the tools."""
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """What the server was not sent because it had refused it -> its message."""
+    first_token: asyncio.Event | None = None
+    """Set when the first token of a streamed answer arrives."""
     body: bytes | None = None
     """The complete response body; None until it is read, and always None for a stream."""
+
+    ttft_at: float | None = None
+    """When the first token arrived, on the clock of time.perf_counter."""
 
     @property
     def request_id(self) -> str | None:
@@ -57,10 +66,38 @@ def hooks(*, stream: bool) -> dict[str, list[Any]]:
     async def on_response(response: Any) -> None:
         if wire := _CURRENT.get():
             wire.status, wire.headers = response.status_code, response.headers
+            if wire.first_token is not None and response.status_code < 400:
+                response.stream = _watching(type(response.stream))(response.stream, wire)
             if not stream or response.status_code >= 400:
                 wire.body = await response.aread()
 
     return {"response": [on_response]}
+
+
+def _watching(stream_class: type) -> Any:
+    """A streamed body that reports its first token while it is read whole; of the HTTP library that made this stream."""
+    base: Any = next(each for each in stream_class.__mro__ if each.__name__ == "AsyncByteStream")
+
+    class Watched(base):  # type: ignore[misc]
+        def __init__(self, stream: Any, wire: Wire) -> None:
+            self._stream, self._wire = stream, wire
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for chunk in self._stream:
+                if self._wire.ttft_at is None and any(sign in chunk for sign in _SIGNS_OF_A_TOKEN):
+                    self._wire.ttft_at = time.perf_counter()
+                    if self._wire.first_token is not None:
+                        self._wire.first_token.set()
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    return Watched
+
+
+_SIGNS_OF_A_TOKEN = (b"response.output_item.added", b"chat.completion.chunk", b"content_block_start")
+"""In the events of a stream: a server sends the first of them once it has read the prompt."""
 
 
 def note_sent(body: Mapping[str, Any]) -> None:

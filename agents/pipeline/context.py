@@ -14,7 +14,8 @@ from agents.inputs.snapshot import Snapshot
 from agents.inputs.views import instrument, view
 from agents.llms import Clients, ask
 from agents.pipeline import prompts
-from agents.types import Admission, Answer, CallSite, Kind, Lineup, Model, Part, Pipeline, Request, ToolSpec
+from agents.pipeline.cell_cache import CellCache, Sharing
+from agents.types import Admission, Answer, Caching, CallSite, Kind, Lineup, Model, Part, Pipeline, Request, ToolSpec
 
 _EXCERPT_CHARS = 4000
 """Length of a broken answer's excerpt in the repair request."""
@@ -38,13 +39,18 @@ class Context:
     clients: Clients = field(repr=False)
     case: Snapshot | None = field(default=None, repr=False)
     """None for replays and judges, whose prompts are recorded; pipelines read `snapshot`."""
+    sharing: Sharing = field(default_factory=Sharing, repr=False)
     reports: dict[str, str] = field(default_factory=dict, init=False)
     """role, or role/round -> text of its last answer, in the order of asking."""
     parsed: dict[str, str] = field(default_factory=dict, init=False)
     """CallSite.key -> JSON of the form that was read from that call's answer."""
     halt: Halt | None = field(default=None, init=False)
     """Why the cell must not continue, even if the pipeline has caught it."""
+    cache: CellCache = field(init=False, repr=False)
     _sites: set[CallSite] = field(default_factory=set, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.cache = CellCache(self)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -83,6 +89,7 @@ class Context:
         index: int = ...,
         max_output_tokens: int | None = ...,
         sampling: Mapping[str, float] = ...,
+        caching: Caching | None = ...,
     ) -> Reading: ...
 
     @overload
@@ -101,6 +108,7 @@ class Context:
         tools: Sequence[ToolSpec] = ...,
         tool_choice: str | None = ...,
         parallel_tool_calls: bool | None = ...,
+        caching: Caching | None = ...,
     ) -> Answer: ...
 
     async def ask(
@@ -133,6 +141,7 @@ class Context:
             _check_described(form, site, parts)
             options["schema"] = form.schema(cap)
         options = {name: tuple(value) if name == "tools" else value for name, value in options.items()}
+        options["caching"] = options.get("caching") or prompts.shared_prefix(parts, model.name)
         request = Request(model, parts, max_output_tokens=cap, cache_key=prompts.cache_key(parts), **options)
         self._reserve(site)
         outcome = await (self._fill_in(form, site, request) if form else self._send(site, request))

@@ -21,10 +21,11 @@ from agents.inputs.sheets import last_session
 from agents.inputs.snapshot import Snapshot
 from agents.inputs.text import Block, fit
 from agents.inputs.views import VIEWS, instrument
+from agents.llms.prompt_caching import LEAST_TOKENS, token_sums
 from agents.llms.tokens import estimate_tokens
 from agents.pipeline import flow, roles
 from agents.pipeline.flow import Turn, TurnResult
-from agents.types import CallSite, Part, Pipeline
+from agents.types import Caching, CallSite, Part, Pipeline
 
 _WORDS_PER_TOKEN = 0.6
 _TOKENS_PER_WORD = 1.4
@@ -49,6 +50,13 @@ def cache_key(parts: Sequence[Part]) -> str:
     """Equal for prompts that share a prefix: the leading parts marked as shared, else the first three."""
     marked = list(takewhile(lambda part: part.shared, parts))
     return sha256("\0".join(part.text for part in marked or parts[:3]).encode()).hexdigest()[:32]
+
+
+def shared_prefix(parts: Sequence[Part], model: str) -> Caching:
+    """Marks the leading parts that a user's pipeline says several prompts share; nothing where none is."""
+    depth = sum(1 for _ in takewhile(lambda part: part.shared, parts))
+    is_long_enough = depth > 0 and token_sums(parts[:depth], model)[-1] >= LEAST_TOKENS
+    return Caching((depth,) if is_long_enough else ())
 
 
 @cache
@@ -227,6 +235,8 @@ class PlannedPrompt:
     """One request of a cell, as far as it is known before the cell runs."""
 
     site: CallSite
+    step: int
+    """Requests of one step start together."""
     parts: tuple[Part, ...]
     output_tokens: int
     """Expected length of the answer: what the role is asked for, or its cap if that is lower."""
@@ -245,31 +255,40 @@ def prompts_of(snapshot: Snapshot, pipeline: Pipeline) -> tuple[PlannedPrompt, .
     """
     if pipeline.rule or pipeline.entry:
         return ()
-    earlier: list[TurnResult] = []
     planned: list[PlannedPrompt] = []
-    for step in flow.steps(pipeline):
-        step_prompts = [_plan(snapshot, pipeline, turn, earlier, planned) for turn in step]
-        planned += step_prompts
-        earlier += [
-            TurnResult(turn, _PLACEHOLDER * prompt.output_tokens) for turn, prompt in zip(step, step_prompts, strict=True)
-        ]
+    for step, turn, parts in upcoming(snapshot, pipeline, (), pipeline.output_cap):
+        planned.append(_plan(step, turn, parts, pipeline.output_cap(turn.role.name), [other.parts for other in planned]))
     return tuple(planned)
 
 
-def _plan(
-    snapshot: Snapshot,
-    pipeline: Pipeline,
-    turn: Turn,
-    earlier: Sequence[TurnResult],
-    earlier_prompts: Sequence[PlannedPrompt],
-) -> PlannedPrompt:
-    cap = pipeline.output_cap(turn.role.name)
-    parts = prompt(snapshot, pipeline, turn, earlier, cap)
+def upcoming(
+    snapshot: Snapshot, pipeline: Pipeline, earlier: Sequence[TurnResult], output_cap: Callable[[str], int | None]
+) -> Iterator[tuple[int, Turn, tuple[Part, ...]]]:
+    """(step, turn, prompt) of each turn that has no result yet, with placeholders for texts that are not written yet.
+
+    Analysts that call tools are left out: what they ask is not known beforehand.
+    """
+    results, taken = list(earlier), {result.turn.key for result in earlier}
+    for number, step in enumerate(flow.steps(pipeline)):
+        turns = [turn for turn in step if turn.key not in taken]
+        for turn in turns:
+            if pipeline.inputs != "tools" or "snapshot" not in turn.role.reads:
+                yield number, turn, prompt(snapshot, pipeline, turn, results, output_cap(turn.role.name))
+        results += [TurnResult(turn, _PLACEHOLDER * _expected_tokens(turn, output_cap(turn.role.name))) for turn in turns]
+
+
+def _expected_tokens(turn: Turn, cap: int | None) -> int:
     expected = int(turn.role.words * _TOKENS_PER_WORD) + (_FORM_TOKENS if turn.role.output in FORMS else 0)
-    cacheable = max((_common_prefix(parts, planned.parts) for planned in earlier_prompts), default=0)
+    return min(expected, cap or expected)
+
+
+def _plan(
+    step: int, turn: Turn, parts: tuple[Part, ...], cap: int | None, earlier_prompts: Sequence[Sequence[Part]]
+) -> PlannedPrompt:
+    cacheable = max((_common_prefix(parts, planned) for planned in earlier_prompts), default=0)
     handed = sum(len(match) // len(_PLACEHOLDER) for part in parts for match in _PLACEHOLDERS.findall(part.text))
     site = CallSite(turn.role.name, turn.round)
-    return PlannedPrompt(site, parts, min(expected, cap or expected), cap, cacheable, handed)
+    return PlannedPrompt(site, step, parts, _expected_tokens(turn, cap), cap, cacheable, handed)
 
 
 def _common_prefix(parts: Sequence[Part], other_parts: Sequence[Part]) -> int:

@@ -157,7 +157,8 @@ async def take_turn(ctx: Context, turn: Turn, earlier: Sequence[TurnResult]) -> 
     if ctx.pipeline.inputs == "tools" and "snapshot" in turn.role.reads:
         return await research(ctx, turn)
     parts = prompts.prompt(ctx.snapshot, ctx.pipeline, turn, earlier, ctx.output_cap(turn.role.name))
-    return await conclude(ctx, turn, parts)
+    async with ctx.cache.turn(turn, earlier) as caching:
+        return await conclude(ctx, turn, parts, caching=caching)
 
 
 async def research(ctx: Context, turn: Turn) -> TurnResult:
@@ -180,8 +181,11 @@ async def research(ctx: Context, turn: Turn) -> TurnResult:
 
 
 async def _ask(ctx: Context, turn: Turn, parts: Sequence[Part], tools: Sequence[ToolSpec], index: int) -> Answer:
+    caching = ctx.cache.tool_round(turn.role.name, parts, goes_on=index + 1 < ctx.pipeline.tool_rounds)
     try:
-        return await ctx.ask(turn.role.name, parts, tools=tools, round=turn.round, kind="tool_round", index=index)
+        return await ctx.ask(
+            turn.role.name, parts, tools=tools, round=turn.round, kind="tool_round", index=index, caching=caching
+        )
     except ModelCallError as error:
         if error.cause != "unsupported":
             raise

@@ -11,7 +11,7 @@ from agents.decisions.reading import Reading, unusable
 from agents.errors import AgentsError, PromptTooLong
 from agents.pipeline.context import Context, first_halt
 from agents.pipeline.flow import Turn, TurnResult
-from agents.types import Answer, Part, ToolSkill
+from agents.types import Answer, Caching, Part, ToolSkill
 
 NOTES = {
     "truncated": "Attention: this was cut off before its end; what is missing is unknown.",
@@ -25,12 +25,18 @@ NOTES = {
 T = TypeVar("T")
 
 
-async def conclude(ctx: Context, turn: Turn, parts: Sequence[Part], skill: ToolSkill = ToolSkill()) -> TurnResult:  # noqa: B008
+async def conclude(
+    ctx: Context,
+    turn: Turn,
+    parts: Sequence[Part],
+    skill: ToolSkill = ToolSkill(),  # noqa: B008
+    caching: Caching | None = None,
+) -> TurnResult:
     """Ask for the turn's form or free text with a complete prompt, and read the answer."""
     form = FORMS.get(turn.role.output)
     if form is None:
-        return free_text(turn, await ctx.ask(turn.role.name, parts, round=turn.round), skill)
-    reading = await ctx.ask(turn.role.name, parts, form=form, round=turn.round)
+        return free_text(turn, await ctx.ask(turn.role.name, parts, round=turn.round, caching=caching), skill)
+    reading = await ctx.ask(turn.role.name, parts, form=form, round=turn.round, caching=caching)
     return form_result(turn, form, reading, NOTES.get(reading.status, ""), skill)
 
 

@@ -120,6 +120,9 @@ class PipelinePart(ConfigModel):
     """Most tokens of one report, plan or statement that a later prompt carries; a cut is announced in the text."""
     tool_rounds: Whole = 6
     """Most rounds of tool calls of one analyst."""
+    first_request_first: bool | None = None
+    """Whether one analyst is asked first and the others at its first token, so that they read the shared material from the
+    prompt cache of GPT-5.6 and later. Default: where that saves more than 5 % of the input's cost. Not part of an identity."""
     entry: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """module:function of your own pipeline."""
     command: Texts | None = None

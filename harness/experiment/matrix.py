@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents import Model, Pipeline
+from agents import Model, Pipeline, Sharing
 from domain.case import Case
 from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell, digest_of
@@ -157,6 +157,8 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
     argued, data = pipeline(experiment, arm), data_of(experiment)
     program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
     fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
+    fingerprint = agents.fingerprint(argued)
+    sharing = Sharing(first_request_first=_part(experiment, arm).first_request_first)
     by_repeat: dict[int, dict[str, Model]] = {}
     repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms
     for case in cases:
@@ -174,6 +176,7 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
                 data=data,
                 fingerprint=fingerprint,
                 extra={"attached": program} if program else {},
+                sharing=sharing,
             )
 
 

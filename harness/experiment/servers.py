@@ -86,6 +86,9 @@ class ServerPart(LocalCost):
     cards: tuple[Name, ...] = ()
     """Hardware cards of this machine: names of files in `hardware/` beside this file. They give speed and power of the models
     that they name, until a run has measured them."""
+    cache_marks: bool | None = None
+    """Whether its prompt cache takes OpenAI's breakpoints (Azure, a gateway to GPT-5.6 or later); default: only the provider's
+    own address does."""
     hosted: bool | None = None
     """Whether it bills by token; default: as the provider does at its own address, else whether the address is public."""
 
@@ -125,6 +128,8 @@ class ServerSpec:
     """Why it is hosted or self-hosted."""
     warning: str = ""
     """What may surprise about that."""
+    cache_marks: bool | None = None
+    """Whether its prompt cache takes breakpoints, if declared."""
     cost: LocalCost = field(default_factory=LocalCost)
     """What its hardware costs, with the experiment's `local_cost` where servers.yaml is silent."""
 
@@ -165,7 +170,16 @@ class ServerSpec:
     def as_agents_server(self) -> Server:
         """Where an answer may take long, so may the silence before it: a slow machine spends most of it on the prompt."""
         silence_s = max(Server.idle_timeout_s, self.timeout_s / 2)
-        return Server(self.name, self.provider, self.url, self.api_key, self.slots, self.timeout_s, silence_s)
+        return Server(
+            self.name,
+            self.provider,
+            self.url,
+            self.api_key,
+            self.slots,
+            self.timeout_s,
+            silence_s,
+            cache_marks=self.cache_marks,
+        )
 
 
 def load(
@@ -256,6 +270,7 @@ def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str,
         unreachable_after_s=part.unreachable_after or UNREACHABLE_AFTER_S,
         is_hosted=hosting.is_hosted,
         why=hosting.why,
+        cache_marks=part.cache_marks,
         cost=_cost(part, experiment.local_cost),
     )
 

@@ -157,6 +157,7 @@ class Experiment(ConfigModel):
         plain["data"].pop("archive", None)
         for part in (plain["pipeline"], *(arm.get("pipeline", {}) for arm in plain.get("arms", {}).values())):
             part.pop("folder", None)
+            part.pop("first_request_first", None)
         if self.repeats.baseline != self.repeats.arms:
             plain["repeats"]["baseline_arm"] = self.baseline
         return digest_of(plain)

@@ -15,6 +15,7 @@ from harness import version_0_1_0
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
 from harness.experiment import matrix, spec
+from harness.experiment.shared_prompts import with_sharing
 from harness.runs import approval, finish, reuse
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -80,7 +81,7 @@ def _plan(options: RunOptions) -> RunPlan:
         snapshots=options.snapshots,
         now=options.clock(),
     ).require()
-    cells, chosen = (matrix.in_order(some, resolved.hosted) for some in (cells, chosen))
+    cells, chosen = (with_sharing(matrix.in_order(some, resolved.hosted)) for some in (cells, chosen))
     run = run_folder.resolve(_results(options), experiment.name, cells, resolved.digests, fresh=options.fresh)
     if run.made_by_0_1_0:
         cells, chosen = version_0_1_0.renamed(cells), version_0_1_0.renamed(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from statistics import median
@@ -10,7 +11,7 @@ from typing import Any
 
 from harness.storage.folder import Folder
 
-_COLUMNS = ("run_id", "server", "arm", "model_requested", "outcome", "ttft_s", "load_s", "prefill_s")
+_COLUMNS = ("run_id", "server", "arm", "model_requested", "outcome", "ttft_s", "load_s", "prefill_s", "not_sent")
 _FEWEST = 3
 _LOAD_S = 0.5
 """Ollama 0.17 reports up to 0.4 s of loading without a load."""
@@ -29,7 +30,19 @@ def of_run(folder: Folder, run_id: str) -> list[str]:
         return []
     rows = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pylist()
     timed = [row for row in rows if row["run_id"] == run_id and row["outcome"] == "answered" and row["prefill_s"] is not None]
-    return [*_queueing(timed), *_taking_turns(timed)]
+    return [*_refused_marks([row for row in rows if row["run_id"] == run_id]), *_queueing(timed), *_taking_turns(timed)]
+
+
+def _refused_marks(rows: Sequence[Row]) -> Iterator[str]:
+    for (server, model), calls in _groups(rows, "server", "model_requested"):
+        refusals = [
+            refusal for call in calls if (refusal := json.loads(call["not_sent"] or "{}").get("prompt_cache_breakpoint"))
+        ]
+        if refusals:
+            yield (
+                f"server {server} refuses cache breakpoints for {model}, so {len(refusals)} calls were sent without and may "
+                f"have paid for cache writes: {refusals[0]}. Set cache_marks: false for it in servers.yaml"
+            )
 
 
 def _queueing(rows: Sequence[Row]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import agents
 from agents import Call, CallSite, Model, Part, Result
 from domain.lanes import lane_served
 from domain.providers import PROVIDERS
@@ -187,6 +188,7 @@ def _timed(call: Call) -> Row:
         "started_at": moment(timing.started_at or call.timing.started_at),
         "queued_s": call.queued_s,
         "backoff_s": call.backoff_s,
+        "cache_wait_s": call.request.caching.waited_s if call.request.caching else 0.0,
         **spans,
     }
 
@@ -218,6 +220,7 @@ def _ended(ending: Ending, calls: Sequence[Row]) -> Row:
         "status": ending.status,
         "attempts": ending.attempts,
         "queued_s": sum(call["queued_s"] or 0.0 for call in calls),
+        "cache_wait_s": _cache_delay_s(calls),
         "service_s": ending.service_s,
         "wall_s": ending.finished_at - ending.started_at,
         "error_type": ending.error_type,
@@ -226,6 +229,19 @@ def _ended(ending: Ending, calls: Sequence[Row]) -> Row:
         "started_at": moment(ending.started_at),
         "finished_at": moment(ending.finished_at),
     }
+
+
+def _cache_delay_s(calls: Sequence[Row]) -> float:
+    """How much earlier the step would have ended if none of its requests had waited for another's first token."""
+    waits = {call["role"]: call.get("cache_wait_s") or 0.0 for call in calls if call["kind"] == "primary" and not call["round"]}
+    ends: dict[str, float] = {}
+    for call in calls:
+        if waits.get(call["role"]) or call["role"] in agents.analyst_roles():
+            end = call["started_at"].timestamp() + (call["duration_s"] or 0.0) if call["started_at"] else 0.0
+            ends[call["role"]] = max(end, ends.get(call["role"], 0.0))
+    if not ends or not any(waits.values()):
+        return 0.0
+    return max(0.0, max(ends.values()) - max(end - waits.get(role, 0.0) for role, end in ends.items()))
 
 
 def moment(unix: float | None) -> dt.datetime | None:

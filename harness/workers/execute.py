@@ -143,7 +143,7 @@ async def _decide(attempt: Attempt) -> Result:
     cell = attempt.cell
     async with attempt.clock.limited():
         gate = ClockedAdmission(attempt.gate, attempt.clock, attempt.is_draining)
-        ctx = partial(Context, cell.lineup, cell.pipeline, gate, attempt.clients)
+        ctx = partial(Context, cell.lineup, cell.pipeline, gate, attempt.clients, sharing=cell.sharing)
         if cell.kind == JUDGE:
             contests, hidden = await asyncio.to_thread(recorded.answer_pairs, attempt.store, cell), recorded.hidden_names(cell)
             return await agents.judge(contests, hidden, ctx())

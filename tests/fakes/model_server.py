@@ -19,9 +19,10 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes import ollama_wire, openai_rules, openai_wire
+from tests.fakes import marked_cache, ollama_wire, openai_rules, openai_wire
 from tests.fakes.answers import prompt_hash, prompt_tokens
 from tests.fakes.composing import Composed, PrefixCache, compose
+from tests.fakes.marked_cache import MarkedCache, is_marked
 from tests.fakes.script import Behaviour, Script
 from tests.fakes.truth import Heard, Truth
 
@@ -145,6 +146,7 @@ class FakeServer:
         self.listed = told.get("models", self.listed)
         self.shutdown_dates = told.get("shutdown_dates", self.shutdown_dates)
         self.n_ctx = told.get("n_ctx", self.n_ctx)
+        self._marked_cache.clock_s = told.get("clock_s", self._marked_cache.clock_s)
         return web.json_response({})
 
     async def ledger(self, request: web.Request) -> web.Response:
@@ -158,6 +160,7 @@ class FakeServer:
     def _forget(self) -> None:
         self.script, self.truth, self.memory, self._cache = Script(), Truth(), ollama_wire.Memory(), PrefixCache()
         self.script.defaults["latency_s"] = self._latency_s
+        self._marked_cache = MarkedCache()
         self._api_key = None
         self.listed = ["gpt-5", "gpt-5-mini", "fake-model"]
         self.shutdown_dates = {}
@@ -207,11 +210,22 @@ class FakeServer:
             composed = compose(
                 behaviour, heard.prompt + body["model"], heard.input_tokens, heard.cached_tokens, schema_of(body), cap
             )
+            if is_marked(body["model"]):
+                self._use_marked_cache(body, behaviour, composed)
             if body.get("stream"):
                 pieces = (event.encode() for event in events(body, behaviour, composed))
                 return await _stream(request, heard, behaviour, composed, pieces, "text/event-stream")
             await asyncio.sleep(behaviour.hang_s)
             return await _whole(request, heard, behaviour, composed, whole(body, behaviour, composed))
+
+    def _use_marked_cache(self, body: Body, behaviour: Behaviour, composed: Composed) -> None:
+        """From the first token on: requests that arrive before it do not find what this one writes."""
+        blocks = marked_cache.openai_blocks(body)
+        read, written = self._marked_cache.use(body["model"], blocks)
+        if behaviour.input_tokens is None and not behaviour.vocabulary:
+            composed.input_tokens = marked_cache.tokens_of(blocks)
+        composed.cached_tokens = read if behaviour.cached_tokens is None else behaviour.cached_tokens
+        composed.cache_write_tokens = written if behaviour.cache_write_tokens is None else behaviour.cache_write_tokens
 
     async def _ollama_answer(
         self,
@@ -310,6 +324,7 @@ def _cut(request: web.Request, heard: Heard, response: web.StreamResponse) -> we
 
 def _count(heard: Heard, composed: Composed) -> None:
     heard.input_tokens, heard.cached_tokens = composed.input_tokens, composed.cached_tokens
+    heard.cache_write_tokens = composed.cache_write_tokens or 0
     heard.output_tokens, heard.reasoning_tokens = composed.output_tokens, composed.reasoning_tokens
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tests.fakes.marked_cache import is_marked
+
 LEAST_OUTPUT_TOKENS = 16
 _PARAMETERS = frozenset(
     {
@@ -13,6 +15,8 @@ _PARAMETERS = frozenset(
         "model",
         "parallel_tool_calls",
         "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
         "reasoning",
         "service_tier",
         "store",
@@ -50,6 +54,8 @@ def complaint(body: Mapping[str, Any]) -> str | None:
 def _complaints(body: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(set(body) - _PARAMETERS):
         yield f"Unknown parameter: '{name}'."
+    if "prompt_cache_options" in body:
+        yield from _misplaced_cache_options(body)
     if (body.get("max_output_tokens") or LEAST_OUTPUT_TOKENS) < LEAST_OUTPUT_TOKENS:
         yield f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= {LEAST_OUTPUT_TOKENS}."
     if (body.get("reasoning") or {}).get("effort", "none") != "none":
@@ -64,6 +70,20 @@ def _complaints(body: Mapping[str, Any]) -> Iterator[str]:
     for at, tool in enumerate(body.get("tools") or ()):
         for name in sorted({"name", "parameters", "strict"} - set(tool)):
             yield f"Missing required parameter: 'tools[{at}].{name}'."
+
+
+def _misplaced_cache_options(body: Mapping[str, Any]) -> Iterator[str]:
+    if "prompt_cache_retention" in body:
+        yield "Only one of 'prompt_cache_options' and 'prompt_cache_retention' may be given."
+    if not is_marked(body["model"]):
+        yield f"Unsupported parameter: 'prompt_cache_options' is not supported with {body['model']}."
+    options = body["prompt_cache_options"]
+    if options.get("mode", "implicit") not in ("implicit", "explicit") or options.get("ttl", "30m") not in ("30m", "12h"):
+        yield f"Invalid value: 'prompt_cache_options' {options}."
+    for item in body.get("input") or ():
+        content = item.get("content") if isinstance(item, dict) and item.get("role") == "assistant" else None
+        if any("prompt_cache_breakpoint" in block for block in content or () if isinstance(block, dict)):
+            yield "Unknown parameter: 'prompt_cache_breakpoint' in output_text."
 
 
 def _breaches(schema: Mapping[str, Any], context: tuple[str, ...]) -> Iterator[str]:

@@ -234,7 +234,7 @@ def _item_text(item: Mapping[str, Any]) -> str:
     if item.get("type") == "function_call":
         return f"{item['name']}{item['arguments']}"
     if item.get("type") == "function_call_output":
-        return str(item["output"])
+        return _content(item["output"])
     return _content(item.get("content"))
 
 

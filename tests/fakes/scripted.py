@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents import Answer, Call, CallSite, Lineup, Model, Permit, Request, Server, Usage, WorstCase, role_names
+from domain.models import has_marked_cache
 
 Reply = Answer | str | Exception
 Script = Callable[[CallSite, Request], Reply]
@@ -90,6 +91,9 @@ class ScriptedClients:
         self.server = Server("script", "scripted")
         self.running = 0
         self.peak = 0
+
+    def takes_cache_marks(self, model: Model) -> bool:
+        return has_marked_cache(model.name)
 
     def provider(self, model: Model) -> Any:
         return self

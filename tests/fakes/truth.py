@@ -19,6 +19,7 @@ class Heard:
     at: float = field(default_factory=time.time)
     input_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     outcome: str = "open"
@@ -78,6 +79,7 @@ def _sums(heard: list[Heard]) -> dict[str, Any]:
         **{name: outcomes[name] for name in ("answered", "failed", "cut", "abandoned")},
         "input_tokens": sum(one.input_tokens for one in answered),
         "cached_tokens": sum(one.cached_tokens for one in answered),
+        "cache_write_tokens": sum(one.cache_write_tokens for one in answered),
         "output_tokens": sum(one.output_tokens for one in answered),
         "reasoning_tokens": sum(one.reasoning_tokens for one in answered),
     }
