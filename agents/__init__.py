@@ -33,7 +33,7 @@ from agents.llms import (
     pull,
     request_fingerprint,
 )
-from agents.pipeline.cell_cache import Sharing
+from agents.pipeline.cell_cache import Sharing, cached_shares
 from agents.pipeline.context import Context
 from agents.pipeline.custom import check as check_entry
 from agents.pipeline.decide import decide, preload
@@ -135,6 +135,7 @@ __all__ = [
     "analyst_names",
     "analyst_roles",
     "ask",
+    "cached_shares",
     "check_archive",
     "check_entry",
     "close_of",

@@ -22,6 +22,14 @@ from tests.fakes.scripted import OpenAdmission, ScriptedClients
 MODEL = Model("sol", "openai", "gpt-6.1-sol", {"reasoning_effort": "medium"}, "openai")
 
 
+def tokens(case: Snapshot, script: Callable[..., Any]) -> tuple[int, int, int]:
+    """Input tokens of one decision as we mark it: all, read from the cache, written to it."""
+    calls, ids = _calls(case, script, 0, 1), PrefixIds()
+    flow = _requests(calls, 0, ids)
+    used = usage(*_in_stages(flow, [call.request.caching.marks if call.request.caching else () for call in calls]))
+    return sum(request.tokens[-1] for request in flow), sum(read for read, _ in used), sum(written for _, written in used)
+
+
 def input_usd(case: Snapshot, script: Callable[..., Any], repeats: int) -> dict[str, float]:
     """US dollars per decision for the input, over `repeats` decisions of one case that follow each other."""
     cells = [_calls(case, script, repeat, repeats) for repeat in range(repeats)]

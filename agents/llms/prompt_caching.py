@@ -85,7 +85,7 @@ def place(flow: Sequence[CacheRequest], held: frozenset[int] = frozenset()) -> l
     for wave, later in _waves(flow):
         writing: set[int] = set()
         for request in wave:
-            marks = _marks(request, _readers(request, flow, later), held | _left_behind(flow), writing)
+            marks = _marks(request, _readers(request, flow, later), held | left_behind(flow), writing)
             writing |= {request.prefixes[depth - 1] for depth in marks}
             placed.append(marks)
         held = held | writing
@@ -141,7 +141,7 @@ def _waves(flow: Sequence[CacheRequest]) -> Iterator[tuple[list[CacheRequest], l
         yield wave, list(flow[start:])
 
 
-def _left_behind(flow: Sequence[CacheRequest]) -> frozenset[int]:
+def left_behind(flow: Sequence[CacheRequest]) -> frozenset[int]:
     """Prefixes that an earlier cell has marked: what its requests shared, and the whole prompts."""
     sent = [request for request in flow if request.was_sent]
     shared = {request.prefixes[depth - 1] for request in sent for other in sent if (depth := request.shared(other))}

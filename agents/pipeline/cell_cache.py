@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,17 +14,21 @@ from agents.llms.prompt_caching import (
     CacheRequest,
     Marks,
     PrefixIds,
+    left_behind,
     place,
     staged,
     staging_pays,
     token_sums,
+    usage,
 )
 from agents.pipeline import prompts
-from agents.types import Caching, Model, Part
+from agents.types import Caching, Lineup, Model, Part
+from domain.lanes import lane_of
 
 if TYPE_CHECKING:
     from agents.pipeline.context import Context
     from agents.pipeline.flow import Turn, TurnResult
+    from agents.pipeline.prompts import PlannedPrompt
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class CellCache:
         waited_s = await _wait(step.started[step.firsts[turn.key]]) if turn.key in step.firsts else 0.0
         first_token = step.started.get(turn.key)
         try:
-            yield Caching(step.marks[turn.key], self._ctx.sharing.is_long and not earlier, first_token, waited_s)
+            is_long = is_deferred(self._ctx.lineup) or (self._ctx.sharing.is_long and not earlier)
+            yield Caching(step.marks[turn.key], is_long, first_token, waited_s)
         finally:
             if first_token:
                 first_token.set()
@@ -100,13 +105,8 @@ class CellCache:
         upcoming = list(prompts.upcoming(self._ctx.snapshot, self._ctx.pipeline, earlier, self._ctx.output_cap))
         first_step = next(number for number, other, _ in upcoming if other.key == turn.key)
         flow = [self._request(2 * (number - first_step), other, parts) for number, other, parts in upcoming]
-        sharing = self._ctx.sharing
-        is_staged = sharing.first_request_first
-        if is_staged is None:
-            is_staged = not self._is_deferred() and staging_pays(flow, self._held)
-        ordered = staged(flow) if is_staged else flow
-        here = {request.name: (request, marks) for request, marks in zip(ordered, place(ordered, self._held), strict=True)}
-        here = {name: (request, marks) for name, (request, marks) in here.items() if request.wave <= 1}
+        placed = _placed(flow, self._held, self._ctx.lineup, self._ctx.sharing)
+        here = {request.name: (request, marks) for request, marks in placed if request.wave <= 1}
         firsts = _firsts([request for request, _ in here.values()])
         started = {first: asyncio.Event() for first in set(firsts.values())}
         step = _Step({name: marks for name, (_, marks) in here.items()}, firsts, started)
@@ -116,25 +116,58 @@ class CellCache:
     def _request(self, wave: int, turn: Turn, parts: Sequence[Part]) -> CacheRequest:
         role = turn.role.name
         model = self._ctx.model(role)
-        cache = cache_name(model) if self._takes_marks(role) else None
-        return CacheRequest(
-            turn.key,
-            self._ids.of(cache or "", parts),
-            token_sums(parts, model.name),
-            wave,
-            cache,
-            self._ctx.sharing.after.get(role, 0),
-            self._ctx.sharing.before.get(role, 0) > 0,
-        )
-
-    def _is_deferred(self) -> bool:
-        """Whether answers of this lineup come later: then a stage more costs hours."""
-        return any(model.params.get("lane") in ("background", "batch") for model in self._ctx.lineup.values())
+        return _request(turn.key, role, parts, wave, model, self._takes_marks(role), self._ids, self._ctx.sharing)
 
 
-def cache_name(model: Model) -> str:
-    """Requests to one model at one server share a cache, whatever their parameters."""
-    return f"{model.server or model.provider}/{model.name}"
+def cached_shares(
+    planned: Sequence[PlannedPrompt], lineup: Lineup, takes_marks: Callable[[Model], bool], sharing: Sharing
+) -> list[tuple[float, float]]:
+    """(share read from the cache, share written to it) of each planned prompt; zeros for a model without marks."""
+    ids, models = PrefixIds(), [lineup[prompt.site.role] for prompt in planned]
+    flow = [
+        _request(prompt.site.key, prompt.site.role, prompt.parts, 2 * prompt.step, model, takes_marks(model), ids, sharing)
+        for prompt, model in zip(planned, models, strict=True)
+    ]
+    placed = _placed(flow, frozenset(), lineup, sharing)
+    ordered = [request for request, _ in placed]
+    used = usage(ordered, [marks for _, marks in placed], left_behind(flow))
+    shares = {
+        request.name: (read / request.tokens[-1], written / request.tokens[-1])
+        for request, (read, written) in zip(ordered, used, strict=True)
+    }
+    return [shares[prompt.site.key] for prompt in planned]
+
+
+def _request(
+    name: str,
+    role: str,
+    parts: Sequence[Part],
+    wave: int,
+    model: Model,
+    takes_marks: bool,
+    ids: PrefixIds,
+    sharing: Sharing,
+) -> CacheRequest:
+    # Requests to one model at one server share a cache, whatever their parameters.
+    cache = f"{model.server or model.provider}/{model.name}" if takes_marks else None
+    prefixes, tokens = ids.of(cache or "", parts), token_sums(parts, model.name)
+    return CacheRequest(name, prefixes, tokens, wave, cache, sharing.after.get(role, 0), sharing.before.get(role, 0) > 0)
+
+
+def _placed(
+    flow: Sequence[CacheRequest], held: frozenset[int], lineup: Lineup, sharing: Sharing
+) -> list[tuple[CacheRequest, Marks]]:
+    """The flow in the order in which it is sent, with the marks of each request."""
+    is_staged = sharing.first_request_first
+    if is_staged is None:
+        is_staged = not is_deferred(lineup) and staging_pays(flow, held)
+    ordered = staged(flow) if is_staged else flow
+    return list(zip(ordered, place(ordered, held), strict=True))
+
+
+def is_deferred(lineup: Lineup) -> bool:
+    """Whether answers of this lineup come hours later: then one more stage costs hours, and so does each step."""
+    return any(lane_of(model.params).is_deferred for model in lineup.values())
 
 
 def _firsts(step: Sequence[CacheRequest]) -> dict[str, str]:

@@ -27,6 +27,7 @@ def plan(
 
     from harness.checking import preflight
     from harness.experiment import matrix, spec
+    from harness.experiment.shared_prompts import with_sharing
     from harness.money import repricing
     from harness.planning import experience, plan_text
     from harness.planning import plan as planning
@@ -44,7 +45,7 @@ def plan(
         wanted, experiment_dir=experiment.parent, servers_file=servers, results=results, snapshots=snapshots
     )
     resolved = looked.readable()
-    cells = matrix.in_order(chosen, resolved.hosted)[:limit]
+    cells = with_sharing(matrix.in_order(chosen, resolved.hosted))[:limit]
     where = planning.Where(results, snapshots)
     run = run_folder.resolve(open_folder(results), wanted.name, every_cell, resolved.digests)
     failed = experience.failed_results(run)

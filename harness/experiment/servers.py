@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, RootModel, ValidationError, model_va
 from agents import Server
 from domain.defaults import UNREACHABLE_AFTER_S
 from domain.hardware import Hardware
-from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only
+from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only, takes_cache_marks
 from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PROVIDERS, Provider
 from harness.errors import InvalidInput, Problem
 from harness.experiment import hardware_cards, matrix, yaml_file
@@ -141,6 +141,10 @@ class ServerSpec:
     def card_figures(self, model: str) -> CardFigures | None:
         """What its cards say about a model, by the name that the server knows."""
         return hardware_cards.figures_of(self.cards, model, self.slots)
+
+    def takes_marks(self, model: str) -> bool:
+        """Whether its prompt cache keeps prefixes of this model's prompts where a request marks them."""
+        return takes_cache_marks(PROVIDERS[self.provider], self.url, self.cache_marks, model)
 
     @property
     def hardware(self) -> Hardware:

@@ -165,7 +165,7 @@ _COLUMNS = (
         "message_ids",
         "lane",
     ),
-    *("input_tokens", "cached_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
+    *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
 )
 
 
@@ -187,8 +187,9 @@ class Experience:
 
     roles: Mapping[tuple[str, str], MeasuredCalls] = field(default_factory=dict)
     """(model key, role) -> what its calls used."""
-    inputs: Mapping[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
-    """(prompt fingerprint, model key, role) -> mean input tokens with the actual texts of earlier roles, and cached ones."""
+    inputs: Mapping[tuple[str, str, str], tuple[float, float, float]] = field(default_factory=dict)
+    """(prompt fingerprint, model key, role) -> mean input tokens with the actual texts of earlier roles, those read from a
+    cache and those written to one."""
     cells: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     """model key -> its cells, and the standard deviation of the log of their usage."""
     cached_share: Mapping[str, float] = field(default_factory=dict)
@@ -215,7 +216,7 @@ class Experience:
         mean_ratio = None if agents.counter_of(model).is_tokenizer else self.input_ratio.get("")
         return self.input_ratio.get(key_of(model.provider, model.name, model.params), mean_ratio)
 
-    def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float] | None:
+    def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float, float] | None:
         return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
 
     def extra_of(self, model: Model, role: str) -> tuple[int, int] | None:
@@ -332,9 +333,9 @@ def _measured(group: pd.DataFrame) -> MeasuredCalls:
     )
 
 
-def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, float]]:
+def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, float, float]]:
     complete = primary.dropna(subset=["input_tokens", "fingerprint"])
-    groups = complete.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens"]]
+    groups = complete.groupby(["fingerprint", "model", "role"])[["input_tokens", "cached_tokens", "cache_write_tokens"]]
     return {(str(prompts), str(model), str(role)): _read(group) for (prompts, model, role), group in groups}
 
 
@@ -347,8 +348,9 @@ def _scatter(group: pd.DataFrame) -> tuple[int, float]:
     return free + 1, math.sqrt(float((apart**2).sum()) / free) if free > 0 else 0.0
 
 
-def _read(group: pd.DataFrame) -> tuple[float, float]:
-    return float(group["input_tokens"].mean()), float(group["cached_tokens"].fillna(0).mean())
+def _read(group: pd.DataFrame) -> tuple[float, float, float]:
+    cached, written = (float(group[name].fillna(0).mean()) for name in ("cached_tokens", "cache_write_tokens"))
+    return float(group["input_tokens"].mean()), cached, written
 
 
 def _fingerprints(run: Folder) -> dict[str, str]:

@@ -114,6 +114,10 @@ class ArmForecast:
     """alias -> cost of one hosted model in all cells of the arm."""
     worst_calls_usd: tuple[float, ...]
     """Worst case of each hosted call of a cell, with the longest allowed output."""
+    cached_tokens: float = 0.0
+    """Part of input_tokens that prompt caches with marks are expected to serve."""
+    cache_write_tokens: float = 0.0
+    """Part of input_tokens that is written to them."""
     place: str = ""
     """Where its models answer: hosted, local or both; empty for a rule or if nothing is left to run."""
 
@@ -167,6 +171,8 @@ class Forecaster:
             model_draws=by_model or {},
             worst_calls_usd=self._worst(part),
             place=self._place(part),
+            cached_tokens=sum(call.cacheable_tokens for call in calls if call.is_marked) * cells,
+            cache_write_tokens=sum(call.cache_write_tokens for call in calls) * cells,
         )
 
     def seconds(self, part: CostPart) -> Draws:
@@ -220,7 +226,12 @@ class Forecaster:
         written = self._usd(call, server, Tokens(read, _SOME))
         if written is None or fresh is None or warm is None:
             return None
-        cached = (fresh - (fresh - warm) * self._cache_hit(call)) * self._input(call)
+        rewritten = self._usd(call, server, Tokens(read, 0, cache_write=min(read, int(call.cacheable_tokens))))
+        writing = self._usd(call, server, Tokens(read, 0, cache_write=min(read, int(call.cache_write_tokens))))
+        if not call.cache_write_tokens or rewritten is None or writing is None:
+            rewritten = writing = fresh
+        hit = self._cache_hit(call)
+        cached = (writing + (warm - fresh) * hit + (rewritten - fresh) * (1 - hit)) * self._input(call)
         return cached + self._output(call) * (written - fresh) / _SOME
 
     def _worst(self, part: CostPart) -> tuple[float, ...]:
@@ -269,8 +280,8 @@ class Forecaster:
         if call.counted.how == "measured":
             return 1.0
         key = _key(call.model)
-        if key not in self._experience.cached_share:
-            low, high = workload.CACHE_HIT
+        if call.is_marked or key not in self._experience.cached_share:
+            low, high = workload.MARKED_HIT if call.is_marked else workload.CACHE_HIT
             drawn: Draws = low + (high - low) * generator(f"{key} cache").random(COUNT)
             return drawn
         share = self._experience.cached_share[key]

@@ -298,7 +298,7 @@ def _learnt(resolved: ResolvedRun, where: Where) -> Experience:
 
 def _renderer(resolved: ResolvedRun, cells: Sequence[Cell], where: Where) -> rendering.Renderer:
     frozen = rendering.snapshots(cells, where.snapshots, resolved.archive) if any(cell.lineup for cell in cells) else []
-    return rendering.Renderer(frozen)
+    return rendering.Renderer(frozen, lambda model: resolved.servers[model.server or model.provider].takes_marks(model.name))
 
 
 def _parts(
@@ -311,8 +311,9 @@ def _parts(
     """One part per arm, in the order of the matrix' arms."""
     first = {cell.arm: cell for cell in reversed(cells)}
     left = Counter(cell.arm for cell in waiting)
+    by_arm = {name: [cell for cell in waiting if cell.arm == name] for name in first}
     names = [name for name in experiment.arms if name in first]
-    return [forecast.CostPart(name, left[name], workload.of_arm(first[name], renderer, learnt)) for name in names]
+    return [forecast.CostPart(name, left[name], workload.of_arm(first[name], renderer, learnt, by_arm[name])) for name in names]
 
 
 def _counted(parts: Sequence[forecast.CostPart]) -> dict[str, Counted]:
@@ -375,6 +376,8 @@ def _plain_arm(arm: ArmForecast) -> dict[str, Any]:
         "cells": arm.cells,
         "calls": arm.calls,
         "input_tokens": round(arm.input_tokens),
+        "cached_tokens": round(arm.cached_tokens),
+        "cache_write_tokens": round(arm.cache_write_tokens),
         "output_tokens": round(arm.output_tokens),
         "cost_usd": arm.cost.to_plain(),
         "api_cost_usd": arm.api_cost.to_plain(),

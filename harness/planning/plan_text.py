@@ -31,6 +31,11 @@ def input_lines(plan: Plan) -> Iterator[str]:
             by_words.setdefault(_words(how), []).append(name)
     for words, models in by_words.items():
         yield f"{', '.join(models)}: {words}"
+    for name, arm in plan.arms.items():
+        if arm.cached_tokens or arm.cache_write_tokens:
+            each = (arm.input_tokens, arm.cached_tokens, arm.cache_write_tokens)
+            total, read, written = (significant(tokens / arm.cells) for tokens in each)
+            yield f"{name}: of {total} input tokens a decision {read} are read from a prompt cache, {written} written to it"
 
 
 def _prompts(plan: Plan) -> Iterator[str]:

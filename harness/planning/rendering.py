@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents import Pipeline, PlannedPrompt, Snapshot, TokenCounter
+from agents import Model, Pipeline, PlannedPrompt, Sharing, Snapshot, TokenCounter
 from domain.data_kinds import DATA_KINDS
 from harness.cells import Cell
 from harness.storage.snapshots import CaseInputs, SnapshotLibrary
 
 RENDERED_CASES = 12
+CACHED_CASES = 3
+"""Cases over which reads and writes of a prompt cache are averaged."""
 SMALLEST_CACHED_PREFIX = 1024
 """Tokens below which hosted models cache nothing."""
 
@@ -81,8 +83,10 @@ class Prompts:
 class Renderer:
     """Renders a pipeline's prompts over a few snapshots, once however many arms share it, and counts them per tokenizer."""
 
-    def __init__(self, frozen: Sequence[Snapshot]) -> None:
+    def __init__(self, frozen: Sequence[Snapshot], takes_marks: Callable[[Model], bool] = lambda model: False) -> None:
+        """`takes_marks`: whether the prompt cache of a model keeps marked prefixes."""
         self._frozen = frozen
+        self.takes_marks = takes_marks
         self._rendered: dict[str, list[tuple[PlannedPrompt, ...]]] = {}
         self._summed: dict[tuple[str, str], Prompts | None] = {}
         self._counted: dict[tuple[str, str], int] = {}
@@ -93,6 +97,24 @@ class Renderer:
         if key not in self._summed:
             self._summed[key] = self._sum(self._cells(pipeline), replace(counter, count=self._once(counter)))
         return self._summed[key]
+
+    def cached_shares(self, cell: Cell, sharings: Sequence[tuple[Sharing, int]]) -> list[tuple[float, float]]:
+        """(share read, share written) of each request of a cell, over the cases and over what cells share with others."""
+        rendered = self._cells(cell.pipeline)
+        each = [
+            (times, agents.cached_shares(prompts, cell.lineup, self.takes_marks, sharing))
+            for prompts in rendered[:CACHED_CASES]
+            for sharing, times in sharings
+        ]
+        total = sum(times for times, _ in each)
+        columns = zip(*(shares for _, shares in each), strict=True)
+        return [
+            (
+                sum(times * read for (times, _), (read, _) in zip(each, column, strict=True)) / total,
+                sum(times * written for (times, _), (_, written) in zip(each, column, strict=True)) / total,
+            )
+            for column in columns
+        ]
 
     def _cells(self, pipeline: Pipeline) -> list[tuple[PlannedPrompt, ...]]:
         key = repr(pipeline)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import agents
-from agents import Model, Pipeline
+from agents import Model, Pipeline, Sharing
 from domain import models
 from harness.cells import Cell
 from harness.planning.experience import Experience, key_of
@@ -38,6 +39,8 @@ EXTRA_WEIGHT = 10.0
 """How many measured calls of a role that assumption is worth."""
 TOOL_ROUNDS = 2.0
 """Tool rounds of one analyst where inputs are tools."""
+MARKED_HIT = (0.8, 1.0)
+"""The same for a cache that keeps marked prefixes; what it does not find is written again."""
 CACHE_HIT = (0.0, 0.9)
 """Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest."""
 MEASURED_SPREAD = 0.05
@@ -124,6 +127,8 @@ class PlannedCall:
     cacheable_tokens: float
     """Part of the input that an earlier request of the cell sent too, where it is long enough to be cached; what a cache
     really gave, where the input is measured."""
+    cache_write_tokens: float
+    """Part of the input that is written to a cache which charges for it."""
     output_tokens: float
     output_cap: int | None
     seconds: float
@@ -135,6 +140,8 @@ class PlannedCall:
     """How its input tokens were counted."""
     handed_share: float
     """Part of its input that earlier roles will have written: as sure as their output."""
+    is_marked: bool = False
+    """Whether its cache keeps marked prefixes, so that reads and writes are known beforehand."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,8 @@ class Workload:
         return counts
 
 
-def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
-    """What a typical cell of this cell's arm asks; empty for a rule."""
+def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequence[Cell] = ()) -> Workload:
+    """What a typical cell of this cell's arm asks; empty for a rule. `cells`: those of the arm that are to run."""
     if not cell.lineup:
         return Workload((), 0.0, "a rule asks no model")
     if cell.is_attached:
@@ -171,26 +178,64 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     prompts = next(iter(by_role.values()))
     if prompts is None:
         return _assumed(cell, experience)
+    marked = {role for role, model in cell.lineup.items() if renderer.takes_marks(model)}
+    shares = renderer.cached_shares(cell, _sharings(cells or [cell])) if marked else [(0.0, 0.0)] * len(prompts.each)
     calls = tuple(
-        call(cell, (by_role.get(planned.role) or prompts).each[place], experience) for place, planned in enumerate(prompts.each)
+        call(
+            cell,
+            (by_role.get(planned.role) or prompts).each[place],
+            experience,
+            cached=shares[place] if planned.role in marked else None,
+        )
+        for place, planned in enumerate(prompts.each)
     )
     return Workload(_with_tools(calls, cell.pipeline), prompts.spread, rendered_counts(prompts.cases))
 
 
-def call(cell: Cell, prompt: Prompt, experience: Experience, *, is_rendered: bool = True) -> PlannedCall:
-    """One request of a role: measured in earlier runs, else assumed."""
+def _sharings(cells: Sequence[Cell]) -> list[tuple[Sharing, int]]:
+    """What the cells share with others, and how many cells do."""
+    by_content = {repr(cell.sharing): cell.sharing for cell in cells}
+    counts = Counter(repr(cell.sharing) for cell in cells)
+    return [(by_content[content], count) for content, count in counts.items()]
+
+
+def call(
+    cell: Cell,
+    prompt: Prompt,
+    experience: Experience,
+    *,
+    is_rendered: bool = True,
+    cached: tuple[float, float] | None = None,
+) -> PlannedCall:
+    """One request of a role: measured in earlier runs, else assumed.
+
+    `cached`: shares of the prompt that a cache with marks reads and writes; None for other caches."""
     model, role = cell.lineup[prompt.role], prompt.role
     cap = output_cap(model, prompt.output_cap)
     measured, read = experience.of(model, role), experience.input_of(cell.fingerprint, model, role)
     how = count_of_model(model, experience, is_measured=read is not None, is_rendered=is_rendered)
-    input_tokens, shared = read or (prompt.input_tokens * how.ratio, prompt.cacheable_tokens * how.ratio)
+    tokens = prompt.input_tokens * how.ratio
+    reads, writes = (cached[0] * tokens, cached[1] * tokens) if cached else (prompt.cacheable_tokens * how.ratio, 0.0)
+    input_tokens, shared, written = read or (tokens, reads, writes)
     output = measured.output_tokens if measured else output_tokens(model, prompt.asked_tokens, cap)
     speed = experience.speed(model)
     assumed_s = speed.overhead_s + input_tokens / speed.prefill + output / speed.decode
     seconds = measured.duration_s if measured and measured.duration_s is not None else assumed_s
     busy = measured.busy_s if measured and measured.busy_s is not None else seconds
     return PlannedCall(
-        role, model, input_tokens, shared, output, cap, seconds, busy, measured is not None, how, prompt.handed_share
+        role=role,
+        model=model,
+        input_tokens=input_tokens,
+        cacheable_tokens=shared,
+        cache_write_tokens=written,
+        output_tokens=output,
+        output_cap=cap,
+        seconds=seconds,
+        busy_s=busy,
+        is_measured=measured is not None,
+        counted=how,
+        handed_share=prompt.handed_share,
+        is_marked=cached is not None,
     )
 
 

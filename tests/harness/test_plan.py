@@ -115,7 +115,7 @@ def test_the_middle_of_a_measured_forecast_is_what_one_computes_by_hand(case: Ca
     roles = [call.role for call in case.workload("big").calls]
     learnt = Experience(
         roles={(key, role): MeasuredCalls(20, 500.0, 2.0, None) for role in roles},
-        inputs={(fingerprint, key, role): (1_000.0, 0.0) for role in roles},
+        inputs={(fingerprint, key, role): (1_000.0, 0.0, 0.0) for role in roles},
         extra_calls={(key, role): (60, 0) for role in roles},
         cells={key: (40, 0.05)},
     )
