@@ -45,7 +45,7 @@ def _sharing(cell: Cell, place: int, places: defaultdict[_Key, list[int]]) -> Sh
 
 def _prompts(cell: Cell) -> Iterator[tuple[str, _Key]]:
     """Each role that reads the snapshot, and what its prompt depends on."""
-    if cell.kind != "pipeline" or cell.pipeline.inputs == "tools":
+    if cell.kind != "pipeline" or cell.is_attached or cell.pipeline.entry or cell.pipeline.inputs == "tools":
         return
     budget = tuple(sorted(cell.pipeline.budget_tokens.items()))
     single_call = cell.pipeline.depth == "single_call"
