@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from agents.errors import PipelineError
 from domain.lanes import Lane, lane_of
@@ -199,9 +199,13 @@ CAUSES: tuple[str, ...] = (
     "auth",
     "not_found",
     "unsupported",
+    "expired",
+    "cancelled",
+    "uncertain",
 )
 """Why a request fails. `capacity` is the 429 of the flex tier; `quota` is an exhausted account (waiting does not help);
-`bad_answer` is an HTTP 200 whose body does not follow the documented format."""
+`bad_answer` is an HTTP 200 whose body does not follow the documented format. Of deferred calls: `expired` within the
+provider's window, `cancelled` by us, `uncertain` where the handle of a request was lost."""
 
 
 @dataclass(frozen=True)
@@ -313,6 +317,28 @@ class Admission(Protocol):
 
     async def discard(self, site: CallSite, permit: Permit) -> None:
         """The request was abandoned in flight (cancelled, or the process is ending) and may still be billed."""
+
+
+@dataclass(frozen=True)
+class ComposedRequest:
+    """A request as it goes over the wire, to be sent later."""
+
+    path: str
+    """/v1/responses or /v1/chat/completions."""
+    body: Mapping[str, Any]
+    params: Mapping[str, Any]
+    """The parameters in the body."""
+
+
+@runtime_checkable
+class DeferringAdmission(Protocol):
+    """An admission that also takes requests of deferred lanes."""
+
+    async def defer(self, site: CallSite, request: Request, worst_case: WorstCase, composed: ComposedRequest) -> Failure:
+        """Have a request sent later. Raises Suspended until `recall` has its answer.
+
+        Returns the last failure of a request that must not be sent again.
+        """
 
 
 @dataclass(frozen=True)

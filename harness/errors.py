@@ -9,7 +9,8 @@ agents.errors.Halt    raised by admission, through the pipeline
 ├── OverBudget        a budget is used up: the call is not sent, and its cell ends
 ├── LeaseLost         another worker holds this cell: stop before the next call
 ├── agents.Suspended  an answer comes later: the cell is queued again, its journal stays
-│   └── Deferred      a long back-off, or another worker holds the cell
+│   ├── Deferred      a long back-off, or another worker holds the cell
+│   └── AnsweredLater the cell waits for deferred calls: the runner queues it again when they are answered
 ├── Unserved          a server answers nobody, or has not the model: the cell is left for a later command
 ├── BrokerGone        Redis is away for too long: leave the cell unfinished
 └── Draining          the run or worker is stopping: leave the cell unfinished, its journal stays
@@ -97,6 +98,10 @@ class LeaseLost(Halt):
 
 class Deferred(Suspended):
     """Run again in `delay_s` seconds, after a long back-off or when the cell's holder may have died."""
+
+
+class AnsweredLater(Suspended):
+    """Run again when the deferred calls of the cell are answered."""
 
 
 class BrokerGone(Halt):

@@ -2,13 +2,19 @@
 
 from agents.llms.clients import Clients, ask, preload, probe, worst_case
 from agents.llms.ollama_server import pull
+from agents.llms.openai_later import MOST_BYTES, MOST_REQUESTS, BatchState, LaterState, OpenAILater, read_deferred
 from agents.llms.provider import ModelReport, ServerReport, Warmth
 from agents.llms.request_fingerprint import request_fingerprint
 from agents.llms.tokens import TokenCounter, counter_of, estimate_parts, estimate_request, estimate_tokens
 
 __all__ = [
+    "MOST_BYTES",
+    "MOST_REQUESTS",
+    "BatchState",
     "Clients",
+    "LaterState",
     "ModelReport",
+    "OpenAILater",
     "ServerReport",
     "TokenCounter",
     "Warmth",
@@ -20,6 +26,7 @@ __all__ = [
     "preload",
     "probe",
     "pull",
+    "read_deferred",
     "request_fingerprint",
     "worst_case",
 ]

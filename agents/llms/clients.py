@@ -12,10 +12,32 @@ from typing import Any
 from agents.errors import ModelCallError, PromptTooLong, Unsupported
 from agents.llms.failures import classify, without_keys
 from agents.llms.prompt_cuts import PromptCheck
-from agents.llms.provider import UNCAPPED_OUTPUT_TOKENS, Provider, ServerReport, Slot, Warmth, output_cap, takes_cache_marks
+from agents.llms.provider import (
+    UNCAPPED_OUTPUT_TOKENS,
+    ComposingProvider,
+    Provider,
+    ServerReport,
+    Slot,
+    Warmth,
+    output_cap,
+    takes_cache_marks,
+)
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import Wire, tapped
-from agents.types import Admission, Answer, Call, CallSite, Failure, Model, Permit, Request, Server, Timing, WorstCase
+from agents.types import (
+    Admission,
+    Answer,
+    Call,
+    CallSite,
+    DeferringAdmission,
+    Failure,
+    Model,
+    Permit,
+    Request,
+    Server,
+    Timing,
+    WorstCase,
+)
 from domain.providers import PROVIDERS
 
 _ESTIMATE_MARGIN = 1.25
@@ -124,6 +146,8 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
     provider = clients.provider(request.model)
     await provider.prepare(request.model)
     worst = worst_case(request, provider.context_window(request.model))
+    if request.model.lane.is_deferred:
+        raise _error(request, await _defer(site, request, worst, admission, provider))
     while True:
         permit = await admission.admit(site, request, worst)
         call = await _send_or_discard(site, request, permit, admission, provider)
@@ -135,6 +159,20 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
         if wait_s is None:
             raise _error(request, call.failure)
         await asyncio.sleep(wait_s)
+
+
+async def _defer(site: CallSite, request: Request, worst: WorstCase, admission: Admission, provider: Provider) -> Failure:
+    """Hand a request of a deferred lane over; returns only its last failure. Raises Suspended while there is no answer."""
+    model = request.model
+    if request.tools:
+        raise Unsupported(f"{model.alias!r} is in lane {model.lane.name}, hours from its next round of tools; use now or flex")
+    if not isinstance(provider, ComposingProvider):
+        raise Unsupported(f"provider {model.provider} offers no lane {model.lane.name}; use lane: now")
+    if not isinstance(admission, DeferringAdmission):
+        raise Unsupported(
+            f"{model.alias!r} is in lane {model.lane.name}, and its answer is needed at once here; use now or flex"
+        )
+    return await admission.defer(site, request, worst, await provider.compose(request))
 
 
 def worst_case(request: Request, window: int | None) -> WorstCase:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from agents.errors import Unsupported
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.openai_stream import whole_body
@@ -23,8 +24,8 @@ from agents.llms.provider import (
     output_cap,
     takes_cache_marks,
 )
-from agents.llms.wire import Wire, hooks, note_sent
-from agents.types import Answer, Model, Request, Server
+from agents.llms.wire import Wire, hooks, note_sent, sent_params
+from agents.types import Answer, ComposedRequest, Model, Request, Server
 from domain import models
 from domain.providers import PROVIDERS
 
@@ -82,12 +83,8 @@ class OpenAI:
         return await self._send(request, wire)
 
     async def _send(self, request: Request, wire: Wire, *, is_marked: bool = False) -> Answer:
-        marks = request.caching.marks if is_marked and request.caching else ()
-        messages = langchain_messages(request.parts, parsed_arguments=False, marks=marks, marker=_BREAKPOINT)
-        arguments = responses_arguments(request) if self._uses_responses else chat_arguments(request)
+        messages, arguments = self._input(request, is_marked=is_marked)
         if is_marked:
-            is_long = request.caching is not None and request.caching.is_long
-            arguments["prompt_cache_options"] = {"mode": "explicit"} | ({"ttl": "12h"} if is_long else {})
             wire.first_token = request.caching.first_token if request.caching else None
         wire.body = None
         try:
@@ -100,6 +97,32 @@ class OpenAI:
         if wire.first_token is not None:
             wire.body = whole_body(wire)
         return responses_answer(wire) if self._uses_responses else chat_answer(wire)
+
+    def _input(self, request: Request, *, is_marked: bool) -> tuple[list[Any], dict[str, Any]]:
+        """The messages, and the arguments besides them; with breakpoints of the prompt cache if `is_marked`."""
+        marks = request.caching.marks if is_marked and request.caching else ()
+        messages = langchain_messages(request.parts, parsed_arguments=False, marks=marks, marker=_BREAKPOINT)
+        arguments = responses_arguments(request) if self._uses_responses else chat_arguments(request)
+        if is_marked:
+            is_long = request.caching is not None and request.caching.is_long
+            arguments["prompt_cache_options"] = {"mode": "explicit"} | ({"ttl": "12h"} if is_long else {})
+        return messages, arguments
+
+    async def compose(self, request: Request) -> ComposedRequest:
+        await self.prepare(request.model)
+        is_marked = takes_cache_marks(self.server, request.model) and request.model.name not in self._refuses_marks
+        messages, arguments = self._input(request, is_marked=is_marked)
+        path, body = _body(self._chats[request.model.name], messages, arguments)
+        lane = request.model.lane
+        if lane.name.startswith("background"):
+            if not self._uses_responses:
+                raise Unsupported(
+                    f"lane {lane.name} of {request.model.alias!r} needs the Responses API, and server {self.server.name!r} is "
+                    "used by Chat Completions; use lane: batch, flex or now, or set api: responses for the server"
+                )
+            # Without `store` the answer would be deleted about ten minutes after it ended.
+            body |= {"background": True, "background_options": {"completion_window": lane.window}, "store": True}
+        return ComposedRequest(f"/v1{path}", body, sent_params(body))
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         return await _probe(self.server, self._url, models)
@@ -156,6 +179,13 @@ def connect(server: Server, owner: str) -> OpenAI:
     return OpenAI(server)
 
 
+def _body(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Path under the base URL, and the JSON body, as LangChain composes it."""
+    payload = chat._get_request_payload(list(messages), **arguments)
+    extra = payload.pop("extra_body", None) or {}
+    return "/responses" if chat.use_responses_api else "/chat/completions", payload | extra
+
+
 async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], *, is_streamed: bool = False) -> None:
     """Send one request; the response is read from the wire. Raises what the SDK raises.
 
@@ -164,15 +194,12 @@ async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]
     """
     import httpx2
 
-    payload = chat._get_request_payload(list(messages), **arguments)
-    extra = payload.pop("extra_body", None) or {}
-    body = payload | extra
+    path, body = _body(chat, messages, arguments)
     note_sent(body)
     if is_streamed:
         body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
     # A complete address: the SDK would compose and parse it again for every request.
-    base = str(chat.openai_api_base).rstrip("/")
-    address = f"{base}/responses" if chat.use_responses_api else f"{base}/chat/completions"
+    address = str(chat.openai_api_base).rstrip("/") + path
     await chat.root_async_client.post(address, cast_to=httpx2.Response, body=body)
 
 

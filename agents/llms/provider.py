@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agents.llms.wire import Wire
-from agents.types import Answer, Model, Request, Server
+from agents.types import Answer, ComposedRequest, Model, Request, Server
 from domain import hosting
 from domain.providers import PROVIDERS
 
@@ -79,6 +79,14 @@ class ServerReport:
     """What works, but badly; `fix` says what is better."""
     models: Mapping[str, ModelReport] = field(default_factory=dict)
     """Model alias -> report."""
+
+
+@runtime_checkable
+class ComposingProvider(Protocol):
+    """A provider with deferred lanes."""
+
+    async def compose(self, request: Request) -> ComposedRequest:
+        """The request as `send` would send it. Raises Unsupported."""
 
 
 class Provider(Protocol):

@@ -103,7 +103,12 @@ _SIGNS_OF_A_TOKEN = (b"response.output_item.added", b"chat.completion.chunk", b"
 def note_sent(body: Mapping[str, Any]) -> None:
     """Record the parameters of a request body at the moment it is sent."""
     if wire := _CURRENT.get():
-        wire.sent = {key: _abridged(key, value) for key, value in body.items() if key not in _OMITTED}
+        wire.sent = sent_params(body)
+
+
+def sent_params(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a request body, without the prompt and the tools."""
+    return {key: _abridged(key, value) for key, value in body.items() if key not in _OMITTED}
 
 
 def token_count(value: Any) -> int | None:

@@ -7,16 +7,18 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from agents import Answer, Call, CallSite, Failure, Part, Permit, Request, Timing, WorstCase
+from agents import Answer, Call, CallSite, ComposedRequest, Failure, Part, Permit, Request, Suspended, Timing, WorstCase
 from harness.admission import journal
+from harness.admission.deferring import MONEY_RETRY_S, DeferredCalls
 from harness.admission.journal import JournalEntry
 from harness.admission.lease import RECHECK_S, Lease
-from harness.admission.ledger import pico
+from harness.admission.ledger import Caps, pico
 from harness.admission.retries import DEFER_OVER_S, RETRIES, is_away, pause_s
+from harness.deferred.mailbox import Outcome, SuspendedCell, decoded
 from harness.errors import Deferred, Draining, LeaseLost, OverBudget, Unserved
 from harness.money import pricing
 from harness.money.pricing import Priced
@@ -60,15 +62,22 @@ class CellSession:
         lease: Lease,
         journalled: Mapping[bytes, bytes],
         recorded: Iterable[Row] = (),
+        suspended: SuspendedCell | None = None,
+        outcomes: Sequence[Outcome] = (),
     ) -> None:
-        """`recorded`: calls of attempts that ended before; an answer among them that fits a request is used again."""
+        """`recorded`: calls of attempts that ended before; an answer among them that fits a request is used again.
+
+        `suspended`: what the cell left when it was suspended; `outcomes`: what came back since.
+        """
         self._context = context
         self._cell = cell
         self.lease = lease
-        entries = journal.decode_entries(journalled, CALLS.names)
+        kept = {key.encode(): decoded(entry) for key, entry in suspended.entries.items()} if suspended else {}
+        entries = journal.decode_entries(kept | dict(journalled), CALLS.names)
         self._entries = {key: entry for key, entry in entries.items() if entry.row["cell_id"] == cell.cell_id}
         self._borrowed = {row["call_id"]: JournalEntry(row, row["request_hash"] or "") for row in recorded}
         self._borrowed |= {key: entry for key, entry in entries.items() if key not in self._entries}
+        self.deferred = DeferredCalls(context, cell, lease, self._entries, suspended, outcomes)
         self._parts: dict[str, Part] = {}
         self._out: dict[str, _InFlight] = {}
         self._failed_at: dict[str, float] = {}
@@ -80,7 +89,13 @@ class CellSession:
     @property
     def calls(self) -> list[Row]:
         """Rows of all journalled calls of the cell, those of earlier attempts included, in the order they were sent."""
-        return [entry.row for entry in sorted(self._entries.values(), key=lambda entry: entry.row["started_at"])]
+        recorded = [entry.row for entry in self._entries.values()]
+        return sorted([*recorded, *self.deferred.unknown_rows], key=lambda row: row["started_at"])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some call is answered later."""
+        return self.deferred.is_waiting
 
     @property
     def messages(self) -> list[Row]:
@@ -168,6 +183,39 @@ class CellSession:
             entry = self._local_killed(permit, place, out)
         await _uncancelled(self._keep(permit.call_id, entry, out, "", None, is_cut_off=True))
 
+    async def defer(self, place: CallSite, request: Request, worst_case: WorstCase, composed: ComposedRequest) -> Failure:
+        """Reserve money for a request that is sent later, and raise Suspended; or return why it must not be sent again."""
+        request_hash = journal.request_hash(request)
+        self.deferred.check_not_waiting(place, request_hash)
+        await self._stop_if_halted()
+        failure, pause = self._last_failure(place)
+        if failure is not None and pause is None:
+            return failure
+        call = Call(uuid.uuid4().hex, place, request, Timing(time.time()), params=composed.params)
+        worst_usd = self._context.worst_case_usd(request, worst_case)
+        killed = self._entry(call, request_hash, "killed", self._worst_price(request.model, worst_usd))
+        reply, *details = await self.deferred.reserve(place, request, composed, killed, pico(worst_usd), pause or 0.0)
+        if reply == b"ok" or (reply == b"over" and self.deferred.is_waiting):
+            raise Suspended(f"{place.key} is answered later")
+        if reply == b"money":
+            raise Deferred(f"{place.key} waits for money that is reserved by other calls", delay_s=MONEY_RETRY_S)
+        self._halt = self._halt or _halt_for(reply, details, self._cell, request.model)
+        await self._stop_if_halted()
+        raise self._halt
+
+    def _last_failure(self, place: CallSite) -> tuple[Failure | None, float | None]:
+        """The last failure at a call site, and the back-off after it; no back-off if it must not be repeated."""
+        failed = [
+            entry.row
+            for entry in self._entries.values()
+            if entry.call_site_key == place.key and entry.row["outcome"] == "failed"
+        ]
+        if not failed:
+            return None, None
+        last = max(failed, key=lambda row: row["started_at"])
+        failure = Failure(last["error_type"], last["error"] or "", "Deferred", last["http_status"])
+        return failure, pause_s(failure, Counter(row["error_type"] for row in failed))
+
     async def is_still_held(self) -> bool:
         """Whether the lease is held; also picks up late results of an earlier holder's requests."""
         reply: Any = await self._context.run("confirm", self._cell.cell_id, "", [self.lease.token])
@@ -177,9 +225,9 @@ class CellSession:
         self._entries.update(journal.decode_entries(late, CALLS.names))
         return True
 
-    async def close(self, *, ended: bool) -> None:
-        """Release the lease; the journal is deleted once the cell has its receipt (`ended`), else kept."""
-        outcome = "ended" if ended else "released"
+    async def close(self, *, ended: bool, suspended: bool = False) -> None:
+        """Release the lease; the journal is deleted once the cell has its receipt (`ended`) or a file has it, else kept."""
+        outcome = "ended" if ended else "suspended" if suspended else "released"
         await _uncancelled(self._context.run("close", self._cell.cell_id, "", [self.lease.token, outcome]))
 
     async def _enter(self, call_id: str, out: _InFlight) -> None:
@@ -280,14 +328,15 @@ class CellSession:
         await self._context.run("withdraw", self._cell.cell_id, self._limit(model).key, args)
 
     def _prepare(self, call_id: str, place: CallSite, request: Request, worst_case: WorstCase) -> _InFlight:
-        server, prices = self._server(request.model), self._context.prices
         worst_usd = self._context.worst_case_usd(request, worst_case)
         now, request_hash = time.time(), journal.request_hash(request)
-        estimate = (
-            Priced(worst_usd, "estimate", prices.version) if server.is_hosted and worst_usd is not None else pricing.UNKNOWN
-        )
+        estimate = self._worst_price(request.model, worst_usd)
         killed = self._entry(Call(call_id, place, request, Timing(now)), request_hash, "killed", estimate)
         return _InFlight(request, request_hash, killed, worst_usd, now)
+
+    def _worst_price(self, model: Model, worst_usd: float | None) -> Priced:
+        is_known = self._server(model).is_hosted and worst_usd is not None
+        return Priced(worst_usd, "estimate", self._context.prices.version) if is_known else pricing.UNKNOWN
 
     def _local_killed(self, permit: Permit, place: CallSite, out: _InFlight) -> JournalEntry:
         timing = Timing(out.sent_at, duration_s=time.time() - out.sent_at)
@@ -361,14 +410,22 @@ async def _uncancelled(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def open_session(
-    context: AdmissionContext, cell: Cell, attempts_before: int = 0, recorded: Iterable[Row] = ()
+    context: AdmissionContext,
+    cell: Cell,
+    attempts_before: int = 0,
+    recorded: Iterable[Row] = (),
+    suspended: SuspendedCell | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> CellSession:
     """Take the cell's lease and its journal; `recorded`: calls of its attempts that ended before.
 
     Raises Deferred while another worker holds it, OverBudget if a budget is used up and the cell has no paid call yet.
     """
     models = frozenset(model.alias for model in cell.lineup.values())
-    args = [context.holder, uuid.uuid4().hex, attempts_before, *context.caps.of_cell(models)]
+    # A suspended cell has begun, although its journal is not in Redis: it may go on while it fits.
+    caps = Caps().of_cell(frozenset()) if suspended else context.caps.of_cell(models)
+    attempts_before = max(attempts_before, suspended.attempt) if suspended else attempts_before
+    args = [context.holder, uuid.uuid4().hex, attempts_before, *caps]
     reply, *rest = await context.run("open", cell.cell_id, "", args)
     if reply == b"held":
         raise Deferred(f"cell {cell.cell_id[:12]} is held by {rest[0].decode()}", delay_s=RECHECK_S)
@@ -378,4 +435,5 @@ async def open_session(
         raise OverBudget(f"the budget of the {capped} is used up; raise budget.{scope}_usd", scope=scope)
     token, attempt, entries = rest
     journalled = dict(zip(entries[::2], entries[1::2], strict=True))
-    return CellSession(context, cell, Lease(cell.cell_id, int(token), int(attempt)), journalled, recorded)
+    lease = Lease(cell.cell_id, int(token), int(attempt))
+    return CellSession(context, cell, lease, journalled, recorded, suspended, outcomes)

@@ -43,6 +43,9 @@ RETRIES: Mapping[str, Retry] = {
     "auth": Retry(tries=1),
     "not_found": Retry(tries=1),
     "unsupported": Retry(tries=1),
+    "expired": Retry(tries=3, first_s=1.0, longest_s=60.0),
+    "cancelled": Retry(tries=FAILURES_AT_ONE_CALL_SITE, first_s=0.5, longest_s=5.0),
+    "uncertain": Retry(tries=3, first_s=1.0, longest_s=60.0, billed=True),
 }
 
 

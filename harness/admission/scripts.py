@@ -28,6 +28,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "poll": ("slots",),
     "confirm": (),
     "close": (),
+    "defer": (),
+    "hold": (),
 }
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Scripts:
     def __init__(self, redis: Redis, patience_s: float = PATIENCE_S) -> None:
         self.redis = redis
         self._patience_s = patience_s
-        self._scripts = {name: redis.register_script(_source(name)) for name in _PARTS}
+        self._scripts = {name: redis.register_script(source(name)) for name in _PARTS}
 
     async def run(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> Any:
         """Run a script, again while Redis is away; every script is idempotent. Raises BrokerGone."""
@@ -63,6 +65,7 @@ class Scripts:
 
 
 @cache
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """The whole text of a script."""
     folder = Path(__file__).parent / "lua"
     return "\n".join((folder / f"{part}.lua").read_text() for part in ("prelude", *_PARTS[name], name))

@@ -78,6 +78,7 @@ def _list(seen: Sequence[RunStatus], results: str) -> None:
 def _show(seen: RunStatus) -> None:
     from rich.console import Console
 
+    from harness.runs import answered_later
     from harness.runs.display import line, table
 
     console = Console()
@@ -87,5 +88,5 @@ def _show(seen: RunStatus) -> None:
         busy = "" if usage["busy"] is None else f", busy {usage['busy']:.0%}"
         text = f"{name}: {usage['slots_held']} of {usage['window']:.0f} slots, {usage['waiting']} waiting{busy}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    for note in seen.progress.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    for sentence in (*answered_later.lines(seen.progress.deferred), *seen.progress.notes):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, RootModel, ValidationError, model_validator
@@ -89,6 +89,8 @@ class ServerPart(LocalCost):
     cache_marks: bool | None = None
     """Whether its prompt cache takes OpenAI's breakpoints (Azure, a gateway to GPT-5.6 or later); default: only the provider's
     own address does."""
+    api: Literal["responses", "chat"] | None = None
+    """Which of OpenAI's APIs to use; default: responses at api.openai.com, chat elsewhere."""
     hosted: bool | None = None
     """Whether it bills by token; default: as the provider does at its own address, else whether the address is public."""
 
@@ -122,6 +124,7 @@ class ServerSpec:
     """As declared; None: found at run time."""
     timeout_s: float = 600.0
     unreachable_after_s: float = UNREACHABLE_AFTER_S
+    api: Literal["responses", "chat"] | None = None
     is_hosted: bool = False
     """Whether it bills by token; the others cost hardware time. Consent, caps, queue, price, limit and report follow it."""
     why: str = ""
@@ -182,6 +185,7 @@ class ServerSpec:
             self.slots,
             self.timeout_s,
             silence_s,
+            self.api,
             cache_marks=self.cache_marks,
         )
 
@@ -272,6 +276,7 @@ def _spec(name: str, part: ServerPart, experiment: Experiment, env: Mapping[str,
         parallel=part.parallel,
         timeout_s=part.timeout or _timeout_s(name, provider, experiment, is_hosted=hosting.is_hosted),
         unreachable_after_s=part.unreachable_after or UNREACHABLE_AFTER_S,
+        api=part.api,
         is_hosted=hosting.is_hosted,
         why=hosting.why,
         cache_marks=part.cache_marks,

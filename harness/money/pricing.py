@@ -156,7 +156,10 @@ def local_usd(seconds: float, hardware: Hardware) -> float | None:
 
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", ""})
 REJECTED = frozenset(
-    {"rate_limited", "capacity", "quota", "server_error", "bad_request", "too_long", "auth", "not_found", "unsupported"}
+    {
+        *("rate_limited", "capacity", "quota", "server_error", "bad_request", "too_long", "auth", "not_found", "unsupported"),
+        *("expired", "cancelled"),
+    }
 )
 """Causes with which the server refused the request: nothing was computed, nothing is billed. Not so behind HTTP 200, where
 a response broke that had begun."""

@@ -47,15 +47,16 @@ NOT_RUN = "not_run"
 UNFINISHED = "unfinished"
 UNSERVED = "unserved"
 """Left for a later command, because a server answers nobody or does not have a model."""
+SUSPENDED = "suspended"
 
 
 @dataclass(frozen=True)
 class CellEvent:
-    """A cell that left a worker: ended with a status, not run for lack of budget, or unfinished."""
+    """A cell that left a worker: ended with a status, not run for lack of budget, unfinished, or waiting for answers."""
 
     cell_id: str
     outcome: str
-    """One of reports.tables.STATUSES, NOT_RUN, UNSERVED or UNFINISHED."""
+    """One of reports.tables.STATUSES, NOT_RUN, UNSERVED, UNFINISHED or SUSPENDED."""
     detail: str = ""
     """Which budget was used up, for NOT_RUN; an Unserved as JSON, for UNSERVED."""
 

@@ -20,6 +20,8 @@ MOST_UNWRITTEN = 3
 """Attempts whose receipt cannot be written after which a cell is given up."""
 POISON_DEATHS = 2
 """Deaths alone after which a cell is given up."""
+MOST_SUSPENSIONS = 100
+"""Times in a row that a pipeline may suspend its cell without a new answer, after which the cell is given up."""
 SILENT_DEATHS = 3
 """Deaths that no supervisor reported (the machine went down) until a cell runs alone."""
 _LEAVE = "return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])"
@@ -56,6 +58,10 @@ def _alone_key(run_id: str) -> str:
 
 def _deaths_key(run_id: str, *, alone: bool) -> str:
     return f"tah:{run_id}:deaths" + (":alone" if alone else "")
+
+
+def _suspended_key(run_id: str) -> str:
+    return f"tah:{run_id}:suspended"
 
 
 def _unwritten_key(run_id: str) -> str:
@@ -98,6 +104,20 @@ async def _count_death(redis: AsyncRedis, run_id: str, cell_id: str, *, alone: b
 async def count_unwritten(redis: AsyncRedis, run_id: str, cell_id: str) -> int:
     """Count an attempt whose receipt could not be written; returns how many there were."""
     return int(await redis.hincrby(_unwritten_key(run_id), cell_id, 1))
+
+
+_COUNT_SUSPENSION = """
+local calls, count = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+)|(%d+)$')
+count = calls == ARGV[2] and tonumber(count) + 1 or 1
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. '|' .. count)
+return count
+"""
+
+
+async def count_suspension(redis: AsyncRedis, run_id: str, cell_id: str, calls: int) -> int:
+    """Count a suspension; returns how many there were in a row with this number of recorded calls."""
+    counted: Any = await redis.eval(_COUNT_SUSPENSION, 1, _suspended_key(run_id), cell_id, calls)
+    return int(counted)
 
 
 def new_entry(worker: str, holder: str, arm: str, *, alone: bool) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from harness.runs import answered_later
 from harness.runs.progress import ArmProgress, Progress
 from harness.terminal import FigureRows
 
@@ -58,7 +59,7 @@ class Display:
                 self._noted.add(note)
                 self.say(note)
         if now or time.monotonic() - self._printed_at >= PLAIN_EVERY_S:
-            self._print_new(line(progress))
+            self._print_new("\n".join([line(progress), *answered_later.lines(progress.deferred)]))
 
     def say(self, sentence: str) -> None:
         """Print a line that stays."""
@@ -168,5 +169,6 @@ def _page(title: str, progress: Progress) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    later = [Text(sentence, overflow="ellipsis", no_wrap=True) for sentence in answered_later.lines(progress.deferred)]
     notes = [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in progress.notes]
-    return Group(table(progress, title), Text(line(progress).rpartition(" | ")[0]), *notes)
+    return Group(table(progress, title), Text(line(progress).rpartition(" | ")[0]), *later, *notes)

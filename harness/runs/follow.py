@@ -14,12 +14,14 @@ from redis import Redis, RedisError
 from harness.admission import lease, ledger
 from harness.errors import Unserved
 from harness.queue import control, in_flight, registry
-from harness.queue.control import NOT_RUN, UNFINISHED, UNSERVED, CellEvent
+from harness.queue.control import NOT_RUN, SUSPENDED, UNFINISHED, UNSERVED, CellEvent
+from harness.runs import answered_later
 from harness.runs.progress import RunOutcome
 from harness.workers.local_workers import MOST_STARTS
 
 if TYPE_CHECKING:
     from harness.cells import Cell
+    from harness.deferred.coordinator import Coordinator
     from harness.queue.feed import Feed
     from harness.queue.registry import RunInfo
     from harness.runs.display import Display
@@ -34,6 +36,7 @@ _RESEND_S = 5.0
 _LOST_ROLL_S = 10.0
 _SAME_SIGNAL_S = 0.5
 _NO_REDIS_S = 5.0
+_CANCEL_S = 30.0
 
 
 class Follower:
@@ -49,8 +52,10 @@ class Follower:
         display: Display,
         workers: LocalWorkers | None,
         cells: Mapping[str, Cell],
+        deferring: Coordinator | None = None,
     ) -> None:
         self._client = client
+        self._deferring = deferring
         self._info = info
         self._store = store
         self._feed = feed
@@ -77,9 +82,35 @@ class Follower:
                 self._workers.kill()
             with contextlib.suppress(RedisError):
                 self._look()
+            if self._deferring:
+                self._leave_deferred(self._deferring)
             self._display.show(self._progress, now=True)
         unserved = {reason: len(cell_ids) for reason, cell_ids in self._unserved.values()}
         return RunOutcome(self._is_stopping, len(self._not_run) + self._undone(), unserved)
+
+    def _leave_deferred(self, deferring: Coordinator) -> None:
+        """Cancel what is with the provider if the user stopped the run; else it stays there. Say what that costs."""
+        if not deferring.calls_out:
+            return
+        calls = f"{deferring.calls_out} requests are with the provider"
+        if self._interrupts:
+            self._display.say(f"{calls}; the same command fetches their answers, `python -m harness stop RUN` cancels them")
+            return
+        deferring.cancel()
+        deferring.wait_cancelled(_CANCEL_S)
+        self._display.say(
+            f"cancelled: {calls}; what it has begun is still billed, at most ${deferring.reserved_usd:.4f}, "
+            "and the same command fetches it"
+        )
+
+    def _resume_answered(self, deferring: Coordinator) -> None:
+        """Queue cells whose deferred calls are answered."""
+        if deferring.error is not None:
+            raise deferring.error
+        for cell_id in deferring.take_ready():
+            if cell_id in self._cells:
+                self._feed.add(cell_id, self._cells[cell_id])
+        answered_later.see(self._progress, deferring)
 
     def _undone(self) -> int:
         """Cells that were never started because the budget was used up."""
@@ -92,6 +123,8 @@ class Follower:
         try:
             if self._interrupts and self._request != control.STOP:
                 self._stop()
+            if self._deferring:
+                self._resume_answered(self._deferring)
             if self._request == control.RUN:
                 self._feed.fill()
             for event in control.read_events(self._client, self._info.run_id, wait_s=TICK_S):
@@ -132,6 +165,11 @@ class Follower:
     def _handle(self, event: CellEvent) -> None:
         self._quiet_since = time.monotonic()
         self._feed.ended(event.cell_id)
+        if event.outcome == SUSPENDED and self._deferring:
+            self._deferring.suspended(event.cell_id)
+            return
+        if self._deferring:
+            self._deferring.ended(event.cell_id)
         if event.outcome == NOT_RUN:
             self._capped(event)
         elif event.outcome == UNSERVED:
@@ -195,7 +233,7 @@ class Follower:
             return True  # killed, or a machine that shuts down, which ends Redis too
         if self._request == control.STOP:
             return self._is_drained()
-        return self._feed.left == 0
+        return self._feed.left == 0 and not (self._deferring and self._deferring.left)
 
     def _is_drained(self) -> bool:
         """Whether no process that lives has a cell of this run: a cell of a dead one will not end."""

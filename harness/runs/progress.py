@@ -69,6 +69,8 @@ class Progress:
     not_run: int = 0
     seen: dict[str, Row] = field(default_factory=dict)
     """cell_id -> receipt that was counted."""
+    deferred: dict[str, Any] = field(default_factory=dict)
+    """What is with a provider and answered later: see harness.deferred.coordinator."""
     notes: list[str] = field(default_factory=list)
     """The last problems, one sentence each."""
 
@@ -207,6 +209,7 @@ class Progress:
             "reused_api_usd": self.reused_api_usd,
             "left_s": self.left_s,
             "arms": {name: _arm_json(arm) for name, arm in self.arms.items()},
+            "deferred": self.deferred,
             "notes": list(self.notes),
         }
 

@@ -16,7 +16,7 @@ from harness.experiment.matrix import pool_of
 from harness.queue import control, in_flight, registry
 from harness.queue.private_redis import private_redis
 from harness.queue.registry import RunInfo
-from harness.runs import reuse
+from harness.runs import answered_later, reuse
 from harness.runs.progress import Progress
 from harness.workers.local_workers import LocalWorkers
 
@@ -128,7 +128,11 @@ def run_cells(
     info = _info(plan)
     wanted = Counter(cell.arm for cell in cells.values())
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells], info.run_id)
-    feed = Feed(make_broker(url), info, unfinished_cells(cells, ended))
+    left = unfinished_cells(cells, ended)
+    deferring = answered_later.coordinator(plan.run.store, plan.resolved.servers, info.run_id, left)
+    waiting = deferring.start() if deferring else set()
+    answered_later.restore_ledger(client, info.run_id, plan.run.store, waiting)
+    feed = Feed(make_broker(url), info, {cell_id: cell for cell_id, cell in left.items() if cell_id not in waiting})
     feed.clear_queues()
     control.clear_events(client, info.run_id)
     in_flight.reset(client, info.run_id, no_worker_lives=plan.options.broker is None)
@@ -136,8 +140,10 @@ def run_cells(
     slots.reopen(client, plan.resolved.servers.values())
     registry.announce(client, info)
     try:
-        return Follower(client, info, plan.run.store, feed, progress, display, workers, cells).follow()
+        return Follower(client, info, plan.run.store, feed, progress, display, workers, cells, deferring).follow()
     finally:
+        if deferring:
+            deferring.close()
         with contextlib.suppress(RedisError):
             registry.withdraw(client, info.run_id)
             feed.clear_queues()

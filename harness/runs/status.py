@@ -12,6 +12,7 @@ from typing import Any
 from redis import Redis, RedisError
 
 from harness.admission import lease, ledger, slots
+from harness.deferred.mailbox import Mailbox
 from harness.queue import control, in_flight
 from harness.queue.private_redis import url_of
 from harness.runs import reuse
@@ -95,6 +96,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
         wanted.setdefault(arm, count)
     progress = Progress.of(wanted, receipts.values(), str(manifest.get("run_id", run.run_id)))
     progress.see_receipts()
+    progress.deferred = Mailbox(run.store.folder).progress() or {}
     return progress
 
 

@@ -15,18 +15,18 @@ from typing import Protocol
 from redis import RedisError
 
 import agents
-from agents import Admission, Clients, Context, ModelCallError, Result, Snapshot
+from agents import Clients, Context, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget, StoreError
 from harness.experiment.attached import Attached
 from harness.experiment.replay_cells import JUDGE, REPLAY
 from harness.gateway.attached import AttachedPrograms
-from harness.queue.in_flight import MOST_UNWRITTEN, POISON_DEATHS
+from harness.queue.in_flight import MOST_SUSPENSIONS, MOST_UNWRITTEN, POISON_DEATHS
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
 from harness.storage.store import Store, files_of
 from harness.workers import recorded
-from harness.workers.service_clock import ClockedAdmission, ServiceClock
+from harness.workers.service_clock import CellGate, ClockedAdmission, ServiceClock
 
 _WHOLE_RUN = ("run", "model")
 _TEXTS = ("response", "reasoning", "tool_calls", "parsed", "params", "error")
@@ -34,12 +34,16 @@ PASSING = (agents.Halt, RedisError, StoreError, OSError)
 """Raised through `execute`: none of them is the cell's failure, and the cell runs again."""
 
 
-class CellAdmission(Admission, Protocol):
+class CellAdmission(CellGate, Protocol):
     """Admission of a cell that keeps the rows of its calls."""
 
     @property
     def calls(self) -> list[Row]:
         """Rows of the cell's journalled calls, those of earlier attempts included."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some call is answered later."""
 
     @property
     def messages(self) -> list[Row]:
@@ -106,6 +110,12 @@ async def give_up_unwritten(attempt: Attempt, error: Exception) -> CellEnded:
     """End a cell whose receipt cannot be written as failed, with as much of its calls as can be. Raises LeaseLost."""
     message = f"its results could not be written in {MOST_UNWRITTEN} attempts: {type(error).__name__}: {_sentence(error)}"
     return await _give_up(attempt, "receipt", message.encode(errors="replace").decode())
+
+
+async def give_up_suspended(attempt: Attempt, reason: Exception) -> CellEnded:
+    """End a cell that is suspended again and again without a new answer as failed. Raises LeaseLost."""
+    message = f"it was suspended {MOST_SUSPENSIONS} times in a row without a new answer: {_sentence(reason)}"
+    return await _give_up(attempt, "suspended", message)
 
 
 async def _give_up(attempt: Attempt, error_type: str, message: str) -> CellEnded:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
-from agents import Admission, Answer, Call, CallSite, Permit, Request, WorstCase
+from agents import Admission, Answer, Call, CallSite, ComposedRequest, DeferringAdmission, Failure, Permit, Request, WorstCase
 from harness.errors import Draining
 
 
@@ -84,10 +85,14 @@ class ServiceClock:
         return asyncio.get_running_loop().time()
 
 
+class CellGate(Admission, DeferringAdmission, Protocol):
+    """The admission of a cell, for requests that are sent now or later."""
+
+
 class ClockedAdmission:
     """Reports to the clock when requests of a cell wait and when they are in flight."""
 
-    def __init__(self, gate: Admission, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, gate: CellGate, clock: ServiceClock, is_draining: Callable[[], bool]) -> None:
         """`is_draining`: whether this process is shutting down."""
         self._gate = gate
         self._clock = clock
@@ -96,6 +101,10 @@ class ClockedAdmission:
 
     async def recall(self, place: CallSite, request: Request) -> Answer | None:
         return await self._gate.recall(place, request)
+
+    async def defer(self, place: CallSite, request: Request, worst_case: WorstCase, composed: ComposedRequest) -> Failure:
+        await self._leave_if_draining()
+        return await self._gate.defer(place, request, worst_case, composed)
 
     async def admit(self, place: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         if place.key not in self._backing_off:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Self
 from redis import RedisError
 
 from agents import Clients, Suspended
+from domain.lanes import LANES
 from harness.admission.cell_session import open_session
 from harness.admission.context import AdmissionContext
 from harness.admission.ledger import Caps
 from harness.cells import Cell
-from harness.errors import BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError, Unserved
+from harness.deferred.mailbox import Mailbox, Outcome, SuspendedCell
+from harness.errors import AnsweredLater, BrokerGone, Deferred, Draining, LeaseLost, OverBudget, StoreError, Unserved
 from harness.experiment import matrix, servers
 from harness.experiment.attached import Attached
 from harness.experiment.servers import ServerSpec
@@ -34,7 +36,16 @@ from harness.storage.snapshots import SnapshotCache
 from harness.storage.store import Store
 from harness.workers import worker_log
 from harness.workers.config import WorkerConfig
-from harness.workers.execute import PASSING, Attempt, CellEnded, NotRun, execute, give_up_poison, give_up_unwritten
+from harness.workers.execute import (
+    PASSING,
+    Attempt,
+    CellEnded,
+    NotRun,
+    execute,
+    give_up_poison,
+    give_up_suspended,
+    give_up_unwritten,
+)
 from harness.workers.model_loading import ModelLoader
 from harness.workers.service_clock import ServiceClock
 
@@ -124,6 +135,7 @@ class ServedRun:
         self._model_loader = ModelLoader(self._clients)
         self._start_throttle = StartThrottle()
         self._snapshots = SnapshotCache(self.store.snapshots)
+        self._mailbox = Mailbox(self.store.folder) if _defers(experiment, self.store) else None
         self._hosted = servers.hosted_names(self._servers)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
         self._context = AdmissionContext(config.broker, info.run_id, self._servers, prices, caps)
@@ -151,6 +163,9 @@ class ServedRun:
         start_slot = await self._start_throttle.enter()
         try:
             return await self._take(queue, cell, start_slot)
+        except AnsweredLater:
+            await self._publish(cell, control.SUSPENDED)
+            return None
         except Suspended as suspended:
             return Requeue(queue, suspended.delay_s)
         except Draining:
@@ -171,28 +186,32 @@ class ServedRun:
             start_slot.leave()
 
     async def _take(self, queue: str, cell: Cell, start_slot: StartSlot) -> Requeue | None:
-        receipt, attempts, recorded = await asyncio.to_thread(self._look_up, cell.cell_id)
+        receipt, attempts, recorded, suspended, outcomes = await asyncio.to_thread(self._look_up, cell.cell_id)
         if receipt is not None:
             await self._publish(cell, receipt["status"])
             return None
         if unserved := await self._context.unserved({model.alias: model for model in cell.lineup.values()}.values()):
             raise unserved
         try:
-            gate = await open_session(self._context, cell, attempts, recorded)
+            gate = await open_session(self._context, cell, attempts, recorded, suspended, outcomes)
         except Deferred as held:
             return await self._wait_behind_holder(queue, cell, held.delay_s)
         return await self._run(queue, cell, gate, start_slot)
 
-    def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int, list[rows.Row]]:
-        """Its receipt; without one, the number of its earlier attempts with calls, and those calls."""
+    def _look_up(self, cell_id: str) -> tuple[rows.Row | None, int, list[rows.Row], SuspendedCell | None, list[Outcome]]:
+        """Its receipt; without one, the number of its earlier attempts with calls, those calls, and its deferred calls."""
         receipt = self.store.receipt(cell_id)
         attempts = 0 if receipt else self.store.next_attempt(cell_id) - 1
-        return receipt, attempts, self.store.earlier_calls(cell_id, attempts + 1)
+        suspended = self._mailbox.read_cell(cell_id) if self._mailbox and not receipt else None
+        outcomes = self._mailbox.outcomes(cell_id) if self._mailbox and suspended else []
+        return receipt, attempts, self.store.earlier_calls(cell_id, attempts + 1), suspended, outcomes
 
     async def _run(self, queue: str, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Requeue | None:
         """Run the cell while holding its lease and its in-flight entry; both are given back in any case."""
         ended, entry = False, self._new_entry(cell)
         try:
+            if self._mailbox:
+                await gate.deferred.take_answers()
             past, has_ended = await self._enter(cell, entry)
             if has_ended:
                 ended = True
@@ -210,10 +229,25 @@ class ServedRun:
             try:
                 await in_flight.leave(self._redis, self.info.run_id, cell.cell_id, entry)
             finally:
-                await gate.close(ended=ended)
+                await self._leave(cell, gate, ended=ended)
         await self._publish(cell, result.receipt["status"])
         self._log_receipt(result.receipt)
         return None
+
+    async def _leave(self, cell: Cell, gate: CellSession, *, ended: bool) -> None:
+        """Give the lease back; what a suspended cell waits for is kept in a file first."""
+        mailbox = self._mailbox
+        is_suspended = not ended and mailbox is not None and gate.deferred.is_waiting
+        # A holder that lost the cell must not replace what the next one wrote.
+        if is_suspended and mailbox is not None and await gate.is_still_held():
+            try:
+                await asyncio.to_thread(mailbox.suspend, gate.deferred.suspension())
+            except StoreError:
+                await gate.close(ended=False)
+                raise
+        await gate.close(ended=ended, suspended=is_suspended)
+        if ended and mailbox is not None:
+            await asyncio.to_thread(mailbox.remove, cell.cell_id)
 
     def _new_entry(self, cell: Cell) -> str:
         return in_flight.new_entry(self._worker, self._context.holder, cell.arm, alone=self._alone)
@@ -234,12 +268,23 @@ class ServedRun:
         self.beat()
         try:
             return await execute(attempt)
+        except Suspended as suspended:
+            return await self._suspended(attempt, suspended)
         except PASSING:
             raise
         except Exception as error:  # noqa: BLE001 - the cell would be delivered again for ever
             return await self._unwritten(attempt, error)
         finally:
             del self.active[attempt.cell.cell_id]
+
+    async def _suspended(self, attempt: Attempt, suspended: Suspended) -> CellEnded:
+        """Raises the suspension, unless a pipeline suspended its cell too often without a new answer."""
+        if isinstance(suspended, Deferred) or attempt.gate.is_waiting:
+            raise (AnsweredLater(str(suspended)) if attempt.gate.is_waiting else suspended)
+        cell_id, calls = attempt.cell.cell_id, len(attempt.gate.calls)
+        if await in_flight.count_suspension(self._redis, self.info.run_id, cell_id, calls) < in_flight.MOST_SUSPENSIONS:
+            raise suspended
+        return await give_up_suspended(attempt, suspended)
 
     async def _unwritten(self, attempt: Attempt, error: Exception) -> CellEnded:
         """Give up a cell whose receipt could not be written too often. Raises Deferred before that."""
@@ -301,6 +346,12 @@ class ServedRun:
 
     async def _publish(self, cell: Cell, outcome: str, detail: str = "") -> None:
         await control.publish(self._redis, self.info.run_id, CellEvent(cell.cell_id, outcome, detail))
+
+
+def _defers(experiment: Experiment, store: Store) -> bool:
+    """Whether some model is in a deferred lane, or was when a cell of this run was suspended."""
+    lanes = {model.lane for model in experiment.models.values()}
+    return any(lane and LANES[lane].is_deferred for lane in lanes) or Mailbox(store.folder).is_used()
 
 
 def _billed_alike(specs: Mapping[str, ServerSpec], hosted: Collection[str]) -> dict[str, ServerSpec]:

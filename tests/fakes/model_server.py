@@ -2,8 +2,8 @@
 
     python -m tests.fakes.model_server --port 0 [--latency-s 0.5]      prints {"url": ...} on its first line
 
-POST /control takes {defaults, rules, ollama, api_key} (script.py, ollama_wire.py), GET /ledger[?full=1] tells the truth about
-every request, POST /reset forgets both.
+POST /control takes {defaults, rules, ollama, api_key, later} (script.py, ollama_wire.py, openai_later.py), GET
+/ledger[?full=1] tells the truth about every request, POST /reset forgets both.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -23,10 +24,19 @@ from tests.fakes import marked_cache, ollama_wire, openai_rules, openai_wire
 from tests.fakes.answers import prompt_hash, prompt_tokens
 from tests.fakes.composing import Composed, PrefixCache, compose
 from tests.fakes.marked_cache import MarkedCache, is_marked
+from tests.fakes.openai_later import LaterServer
 from tests.fakes.script import Behaviour, Script
 from tests.fakes.truth import Heard, Truth
 
 Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Unsent:
+    """Stands for the HTTP request of a request that came in a file."""
+
+    path: str
+    headers: Mapping[str, str] = field(default_factory=lambda: {"authorization": "as the batch"})
 
 
 class FakeServer:
@@ -41,7 +51,7 @@ class FakeServer:
         self._forget()
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=1 << 26)
+        app = web.Application(client_max_size=1 << 28)
         app.add_routes(
             [
                 web.post("/v1/chat/completions", self.chat),
@@ -57,9 +67,18 @@ class FakeServer:
                 web.post("/control", self.control),
                 web.get("/ledger", self.ledger),
                 web.post("/reset", self.reset),
+                *self._later_routes(),
             ]
         )
         return app
+
+    def _later_routes(self) -> list[web.RouteDef]:
+        """Routes to the current LaterServer, which `reset` replaces."""
+
+        def handler(name: str) -> Any:
+            return lambda request: getattr(self.later, name)(request)
+
+        return [web.route(route.method, route.path, handler(route.handler.__name__)) for route in self.later.routes()]
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -69,6 +88,8 @@ class FakeServer:
 
     async def responses(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if body.get("background") and self._allowed(request) and openai_rules.complaint(body) is None:
+            return await self.later.start_response(request, body)
         wire = (openai_wire.responses_schema, openai_wire.responses_body, openai_wire.responses_events)
         messages = openai_wire.responses_messages(body)
         return await self._openai(request, body, messages, body.get("max_output_tokens"), *wire)
@@ -142,6 +163,7 @@ class FakeServer:
         except (ValueError, TypeError, KeyError) as error:
             return web.json_response({"error": str(error)}, status=400)
         self.memory.change(told.get("ollama", {}))
+        self.later.change(told.get("later", {}))
         self._api_key = told.get("api_key", self._api_key)
         self.listed = told.get("models", self.listed)
         self.shutdown_dates = told.get("shutdown_dates", self.shutdown_dates)
@@ -151,7 +173,7 @@ class FakeServer:
 
     async def ledger(self, request: web.Request) -> web.Response:
         told = self.truth.summary(full="full" in request.query)
-        return web.json_response(told | {"ollama_loads": self.memory.loads})
+        return web.json_response(told | {"ollama_loads": self.memory.loads, "later": self.later.summary()})
 
     async def reset(self, request: web.Request) -> web.Response:
         self._forget()
@@ -161,21 +183,45 @@ class FakeServer:
         self.script, self.truth, self.memory, self._cache = Script(), Truth(), ollama_wire.Memory(), PrefixCache()
         self.script.defaults["latency_s"] = self._latency_s
         self._marked_cache = MarkedCache()
+        self.later = LaterServer(self._answer_later, self._allowed)
         self._api_key = None
         self.listed = ["gpt-5", "gpt-5-mini", "fake-model"]
         self.shutdown_dates = {}
         self.n_ctx = None
+
+    async def _answer_later(self, path: str, body: Body, lane: str) -> tuple[int, Mapping[str, Any]]:
+        """A line of a batch or a background response, answered and billed as the same request sent alone."""
+        is_responses = path.endswith("/responses")
+        messages = openai_wire.responses_messages(body) if is_responses else openai_wire.chat_messages(body)
+        async with self._heard(_Unsent(path), body, messages) as (heard, behaviour):
+            heard.lane = lane
+            why = openai_rules.complaint(body) if is_responses else None
+            if why or behaviour.status >= 400:
+                heard.outcome, heard.status = "failed", 400 if why else behaviour.status
+                error = {"message": why, "type": "invalid_request_error", "param": None, "code": None}
+                return heard.status, {"error": error} if why else openai_wire.error_body(behaviour)
+            schema = (openai_wire.responses_schema if is_responses else openai_wire.chat_schema)(body)
+            cap = body.get("max_output_tokens") or body.get("max_completion_tokens") or body.get("max_tokens")
+            seed = heard.prompt + body["model"]
+            composed = compose(behaviour, seed, heard.input_tokens, heard.cached_tokens, schema, cap)
+            if is_marked(body["model"]):
+                self._use_marked_cache(body, behaviour, composed)
+            _count(heard, composed)
+            heard.outcome, heard.status = "answered", 200
+            whole = openai_wire.responses_body if is_responses else openai_wire.chat_body
+            return 200, whole(body, behaviour, composed)
 
     def _allowed(self, request: web.Request) -> bool:
         return self._api_key is None or request.headers.get("authorization") == f"Bearer {self._api_key}"
 
     @asynccontextmanager
     async def _heard(
-        self, request: web.Request, body: Body, messages: list[tuple[str, str]]
+        self, request: web.Request | _Unsent, body: Body, messages: list[tuple[str, str]]
     ) -> AsyncIterator[tuple[Heard, Behaviour]]:
         prompt = "\n".join(text for _, text in messages)
         heard = self.truth.begin(Heard(request.path, body["model"], prompt_hash(messages)))
         heard.authorization = "authorization" in request.headers
+        heard.lane = body.get("service_tier") or "default"
         heard.input_tokens = prompt_tokens(prompt)
         heard.cached_tokens = self._cache.cached_tokens(body["model"], prompt)
         behaviour = self.script.behaviour(request.path, body["model"], prompt)

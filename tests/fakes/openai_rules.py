@@ -10,6 +10,8 @@ from tests.fakes.marked_cache import is_marked
 LEAST_OUTPUT_TOKENS = 16
 _PARAMETERS = frozenset(
     {
+        "background",
+        "background_options",
         "input",
         "max_output_tokens",
         "model",

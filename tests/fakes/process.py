@@ -24,7 +24,7 @@ class FakeModels:
     url: str
 
     def control(self, **told: Any) -> None:
-        """Behaviour from now on: defaults={...}, rules=[{...}], ollama={...}, api_key=..., models=[...],
+        """Behaviour from now on: defaults={...}, rules=[{...}], ollama={...}, api_key=..., models=[...], later={...},
         shutdown_dates={model: date} (None: a list without that field)."""
         self._ask("/control", told)
 

@@ -26,6 +26,8 @@ class Heard:
     """answered | failed | cut | abandoned (the client went away) | open."""
     status: int = 0
     authorization: bool = False
+    lane: str = "default"
+    """Service tier as requested, batch or background_WINDOW."""
     seconds: float = 0.0
 
 
@@ -63,6 +65,10 @@ class Truth:
             "models": {
                 model: _sums([one for one in self.heard if one.model == model]) | {"peak_concurrency": self._peaks[model]}
                 for model in sorted({one.model for one in self.heard})
+            },
+            "lanes": {
+                f"{model}|{lane}": _sums([one for one in self.heard if (one.model, one.lane) == (model, lane)])
+                for model, lane in sorted({(one.model, one.lane) for one in self.heard})
             },
             "distinct_prompts": len(prompts),
             "answered_twice": sum(count - 1 for count in prompts.values()),

@@ -22,33 +22,10 @@ if redis.call('GET', CONTROL) == 'stop' then
   return {'stop'}
 end
 
-local function spent_of(scope)
-  local key = scope == 'cell' and CELL or LEDGER
-  local name = scope == 'model' and 'model:' .. model or scope
-  local f = redis.call('HMGET', key, name .. '|settled', name .. '|estimated', name .. '|reserved')
-  return number(f[1]) + number(f[2]), number(f[3]), name
-end
-
-local wanted = number(worst)
-if wanted > 0 then
-  if caps.call ~= '' and wanted > number(caps.call) then
-    give_back()
-    return {'over', 'call', caps.call, '0'}
-  end
-  for _, scope in ipairs({'cell', 'model', 'run'}) do
-    local cap = caps[scope]
-    if cap ~= '' then
-      local spent, reserved, name = spent_of(scope)
-      if spent + wanted > number(cap) then
-        give_back()
-        if scope ~= 'cell' then redis.call('HSET', LEDGER, 'met|' .. name, cap) end
-        return {'over', scope, cap, whole(spent)}
-      elseif spent + reserved + wanted > number(cap) then
-        give_back()
-        return {'money', scope, cap, whole(spent)}
-      end
-    end
-  end
+local refusal = refuse_money(model, number(worst), caps)
+if refusal then
+  give_back()
+  return refusal
 end
 
 local kind, text = unserved(weights, number(ARGV[17]))

@@ -18,7 +18,7 @@ if redis.call('EXISTS', JOURNAL) == 0 then
   end
 end
 
-bill_killed()
+bill_killed('h')
 local token = redis.call('HINCRBY', LEDGER, 'fence', 1)
 local attempt = math.max(number(f[3]), before) + 1
 redis.call('HSET', CELL, 'token', token, 'holder', holder, 'attempt', attempt, 'opening', opening)

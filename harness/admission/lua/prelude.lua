@@ -30,11 +30,34 @@ end
 -- A request in flight is kept as worst|model|entry under 'h:' .. call_id of the cell, a killed one as K .. the same in the journal.
 local function parse_hold(hold) return string.match(hold, '^(%d+)|([^|]*)|(.*)$') end
 
+-- Whether this much more fits all caps: nil, or {'over' | 'money', scope, cap, spent}.
+local function refuse_money(model, wanted, caps)
+  if wanted <= 0 then return nil end
+  if caps.call ~= '' and wanted > number(caps.call) then return {'over', 'call', caps.call, '0'} end
+  for _, scope in ipairs({'cell', 'model', 'run'}) do
+    local cap = caps[scope]
+    if cap ~= '' then
+      local key = scope == 'cell' and CELL or LEDGER
+      local name = scope == 'model' and 'model:' .. model or scope
+      local f = redis.call('HMGET', key, name .. '|settled', name .. '|estimated', name .. '|reserved')
+      local spent = number(f[1]) + number(f[2])
+      if spent + wanted > number(cap) then
+        if scope ~= 'cell' then redis.call('HSET', LEDGER, 'met|' .. name, cap) end
+        return {'over', scope, cap, whole(spent)}
+      elseif spent + number(f[3]) + wanted > number(cap) then
+        return {'money', scope, cap, whole(spent)}
+      end
+    end
+  end
+  return nil
+end
+
 -- Requests in flight of a holder that is gone: they may have been billed, so their worst case becomes an estimate.
-local function bill_killed()
+-- `mark`: h for requests in flight, d for deferred ones.
+local function bill_killed(mark)
   local fields = redis.call('HGETALL', CELL)
   for i = 1, #fields, 2 do
-    local call_id = string.match(fields[i], '^h:(.*)$')
+    local call_id = string.match(fields[i], '^' .. mark .. ':(.*)$')
     if call_id then
       local worst, model = parse_hold(fields[i + 1])
       move('reserved', model, '-' .. worst)

@@ -5,11 +5,12 @@
 -- all the same. Reporting it again is safe.
 local token, call_id, entry, model, cost, kind, lesson, retry_after_ms = unpack(ARGV, 2, 9)
 local fresh = true
-local held = redis.call('HGET', CELL, 'h:' .. call_id)
+local field = redis.call('HEXISTS', CELL, 'd:' .. call_id) == 1 and 'd:' .. call_id or 'h:' .. call_id
+local held = redis.call('HGET', CELL, field)
 if held then
   local worst, held_model = parse_hold(held)
   move('reserved', held_model, '-' .. worst)
-  redis.call('HDEL', CELL, 'h:' .. call_id)
+  redis.call('HDEL', CELL, field)
   redis.call('HSET', JOURNAL, call_id, entry)
   -- Another attempt may have begun while this request was out; it asks before it ends whether something came late.
   if redis.call('HGET', CELL, 'token') ~= token then redis.call('HINCRBY', CELL, 'late', 1) end

@@ -1,0 +1,1 @@
+"""Deferred calls: requests that are handed to a provider now and answered minutes or hours later."""

@@ -1,0 +1,81 @@
+"""Cells of a run that wait for deferred calls: who sends them, and what must be known of them after Redis was lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from domain.lanes import LANES
+from harness.admission.keys import SHARED, Keys
+from harness.admission.ledger import pico
+from harness.admission.scripts import source
+from harness.deferred.coordinator import Coordinator, Pace
+from harness.deferred.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from harness.cells import Cell
+    from harness.experiment.servers import ServerSpec
+    from harness.runs.progress import Progress
+    from harness.storage.store import Store
+
+
+def coordinator(
+    store: Store, servers: Mapping[str, ServerSpec], run_id: str, unfinished: Mapping[str, Cell]
+) -> Coordinator | None:
+    """Who sends the deferred calls of these cells; None if no model is in a deferred lane, and none was."""
+    mailbox = Mailbox(store.folder)
+    deferring = {cell_id for cell_id, cell in unfinished.items() if is_deferring(cell)}
+    deferring |= set(mailbox.suspended_ids()) & unfinished.keys()
+    if not deferring and not any(True for _ in mailbox.submissions()):
+        return None
+    reached = {name: spec.as_agents_server() for name, spec in servers.items() if spec.is_hosted}
+    return Coordinator(mailbox, reached, Pace.of(os.environ), run_id, deferring)
+
+
+def is_deferring(cell: Cell) -> bool:
+    """Whether some role of the cell is played by a model in a deferred lane."""
+    return any(LANES[str(model.params.get("lane") or "now")].is_deferred for model in cell.lineup.values())
+
+
+def restore_ledger(client: Redis, run_id: str, store: Store, waiting: Iterable[str]) -> None:
+    """Count what the run's files say was paid, and reserve for what is with the provider, if Redis has lost the ledger."""
+    keys, mailbox = Keys(run_id), Mailbox(store.folder)
+    if client.exists(keys.ledger):
+        return
+    receipts = store.receipts().values()
+    paid_usd = sum((row["api_cost_usd"] or 0.0) - (row["reused_api_usd"] or 0.0) for row in receipts)
+    if paid_usd > 0:
+        client.hset(keys.ledger, "run|settled", pico(paid_usd))
+    script: Any = client.register_script(source("hold"))
+    for cell_id in waiting:
+        cell = mailbox.read_cell(cell_id)
+        calls = cell.waiting if cell else ()
+        held = [word for call in calls for word in (call.call_id, call.worst_pico, call.model_alias)]
+        script(keys.of_call(cell_id, ""), [SHARED, "", *held])
+
+
+def lines(deferred: Mapping[str, Any]) -> list[str]:
+    """Stage by stage what is with the provider, as sentences."""
+    sentences = []
+    for stage in deferred.get("stages") or ():
+        roles = ", ".join(role.replace("_", " ") for role in stage["roles"])
+        submitted, back = stage["submitted"], stage["back"]
+        sentences.append(
+            f"{roles}: {submitted} submitted to {stage['lane']} of {stage['model']}, {back} back ({stage['status']})"
+        )
+    if deferred.get("collecting"):
+        sentences.append(f"{deferred['collecting']} calls wait until the other cells have reached their next call")
+    if deferred.get("oldest_s") is not None:
+        next_s = deferred.get("next_poll_s") or 0.0
+        sentences.append(f"{deferred['cells']} cells wait; oldest {deferred['oldest_s']:.0f} s, next look in {next_s:.0f} s")
+    return sentences
+
+
+def see(progress: Progress, deferring: Coordinator) -> None:
+    """Take what the coordinator reports into the progress of the run."""
+    progress.deferred = dict(deferring.progress)
+    for note in list(deferring.notes):
+        progress.note(note)
