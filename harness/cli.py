@@ -26,6 +26,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("run", "run"),
     ("plan", "plan"),
     ("doctor", "doctor"),
+    ("check", "check"),
+    ("roles", "roles"),
     ("pull", "pull"),
     ("worker", "worker"),
     ("status", "status"),

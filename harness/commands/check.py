@@ -1,0 +1,54 @@
+"""`check`: one case of an attached program against canned answers, before any model is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment with an attached program.")],
+    arm: Annotated[str | None, typer.Option(help="Arm to check; default: the first with an attached program.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run the attached program once against canned answers: do its calls reach us, who speaks, what decides? Costs nothing."""
+    import asyncio
+    import json
+    from dataclasses import asdict
+
+    from dotenv import load_dotenv
+    from rich.console import Console
+    from rich.markup import escape
+
+    from harness.errors import InvalidInput, Problem
+    from harness.experiment import matrix, spec
+    from harness.gateway import check as checking
+
+    loaded = spec.load(experiment)
+    arms = {name: each for name, each in matrix.arms(loaded).items() if matrix.is_attached(loaded, each)}
+    if not arms or (arm and arm not in arms):
+        fix = f"name one of: {', '.join(arms)}" if arms else "add pipeline: {command: [...], folder: ...}; see docs/attach.md"
+        raise InvalidInput([Problem(str(experiment), "no arm with an attached program" if not arm else f"no arm {arm!r}", fix)])
+    name = arm or next(iter(arms))
+    load_dotenv(loaded.folder / ".env")
+    program = matrix.attached(loaded, arms[name], loaded.folder)
+    cell = next(cell for cell in matrix.expand(loaded) if cell.arm == name)
+    result, answers = asyncio.run(checking.run(program, cell))
+    findings = list(checking.findings(result, answers))
+    is_ready = not any(finding.status == "fail" for finding in findings)
+    if as_json:
+        print(json.dumps({"ready": is_ready, "findings": list(map(asdict, findings)), "program": result.program}, indent=2))
+    else:
+        console = Console()
+        marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+        console.print(f"{escape(name)}, {cell.case_id}: {escape(' '.join(program.command))} in {escape(str(program.folder))}")
+        for finding in findings:
+            console.print(f"{marks[finding.status]} {finding.name}: {escape(finding.found)}", soft_wrap=True)
+            if finding.fix:
+                console.print(f"       fix: {escape(finding.fix)}", soft_wrap=True)
+        if not is_ready and (output := str(result.program.get("stderr") or result.program.get("stdout") or "").strip()):
+            console.print(f"the end of its output:\n{escape(output[-1500:])}", soft_wrap=True)
+    if not is_ready:
+        raise typer.Exit(2)

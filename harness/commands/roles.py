@@ -1,0 +1,28 @@
+"""`roles suggest`: rules for the roles of an attached program, from the prompts that a run recorded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Rules that name the roles of an attached program.")
+
+
+@app.callback()
+def _roles() -> None:
+    """Rules that name the roles of an attached program."""
+
+
+@app.command()
+def suggest(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT or EXPERIMENT/RUN_ID.")],
+    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+) -> None:
+    """Propose rules for the calls that no rule named, as YAML for pipeline.roles."""
+    from harness.gateway import suggesting
+    from harness.storage import run_folder
+
+    store = run_folder.find(results, run).store
+    calls, messages = store.rows_of("calls"), store.rows_of("messages")
+    print(suggesting.as_yaml(suggesting.suggestions(calls, messages), calls), end="")

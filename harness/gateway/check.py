@@ -1,0 +1,168 @@
+"""One case of an attached program against canned answers: what reached the gateway, and what the program made of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents import Answer, Call, CallSite, Clients, Permit, Request, Result, ToolCall, Usage, WorstCase, estimate_tokens
+from harness.cells import Cell
+from harness.experiment.attached import OTHER, Attached
+from harness.gateway.attached import AttachedPrograms
+
+RATING = "Overweight"
+"""What every canned answer decides; a program that says Hold decides by itself."""
+_PROSE = (
+    "The trend is up, margins hold and the price is fair; the risk is a weaker quarter. I expect a moderate rise.\n\n"
+    f"Rating: {RATING}\n\nFINAL TRANSACTION PROPOSAL: **BUY**"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the check."""
+
+    name: str
+    status: str
+    """ok | warn | fail."""
+    found: str
+    fix: str = ""
+
+
+class CannedAnswers:
+    """Implements agents.Admission: every request is answered at once, and nothing is sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[CallSite, Request]] = []
+
+    async def recall(self, site: CallSite, request: Request) -> Answer:
+        self.requests.append((site, request))
+        tokens = sum(estimate_tokens(part.text) for part in request.parts)
+        return canned(site, request, Usage(input_tokens=tokens, output_tokens=40))
+
+    async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
+        raise AssertionError("every request is recalled")
+
+    async def record(self, call: Call) -> float | None:
+        raise AssertionError("nothing is sent")
+
+    async def discard(self, site: CallSite, permit: Permit) -> None:
+        raise AssertionError("nothing is sent")
+
+
+def canned(site: CallSite, request: Request, usage: Usage) -> Answer:
+    """The forced tool's arguments, each tool once in the first round, a form, or prose."""
+    if request.schema is not None:
+        return Answer(json.dumps(example(request.schema)), usage=usage)
+    forced = [tool for tool in request.tools if tool.name == request.tool_choice]
+    is_first = not any(part.role == "tool" for part in request.parts)
+    called = forced or (request.tools if is_first else ())
+    if called:
+        calls = tuple(
+            ToolCall(f"call_{place}", tool.name, json.dumps(example(tool.parameters))) for place, tool in enumerate(called)
+        )
+        return Answer("", tool_calls=calls, finish_reason="tool_calls", usage=usage)
+    return Answer(_PROSE, usage=usage)
+
+
+def example(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+    """A value that a JSON schema accepts; our rating, wherever it is allowed."""
+    root = root or schema
+    if "$ref" in schema:
+        target: Any = root
+        for step in str(schema["$ref"]).removeprefix("#/").split("/"):
+            target = target[step]
+        return example(target, root)
+    if "default" in schema and schema["default"] is not None:
+        return schema["default"]
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return next((word for word in (RATING, "Buy", "BUY", "bullish") if word in schema["enum"]), schema["enum"][0])
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in schema:
+            return example(schema[several][0], root)
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        return {name: example(part, root) for name, part in schema.get("properties", {}).items()}
+    plain = {"array": [], "integer": schema.get("minimum", 7), "number": schema.get("minimum", 0.5), "boolean": True}
+    return plain.get(kind, _PROSE)
+
+
+async def run(program: Attached, cell: Cell) -> tuple[Result, CannedAnswers]:
+    """Run the program for one case; asks no model."""
+    answers, programs = CannedAnswers(), AttachedPrograms()
+    try:
+        async with Clients({}) as clients:
+            return await programs.decide(program, cell, answers, clients, ()), answers
+    finally:
+        await programs.aclose()
+
+
+def findings(result: Result, answers: CannedAnswers) -> Iterator[Finding]:
+    """What the case shows, most important first."""
+    described, requests = result.program, [request for _, request in answers.requests]
+    calls = int(described.get("calls", 0))
+    if result.error is not None:
+        yield Finding("program", "fail", str(result.error), _fix(calls, str(described.get("stderr", ""))))
+    if calls == 0:
+        return
+    yield Finding("calls", "ok", f"{calls} calls reached the gateway ({_counted(described['roles'])})")
+    yield _named(described, answers)
+    yield Finding("wires", "ok", _counted(described["wires"]))
+    yield Finding("models", "ok", f"the program asks for {_counted(described['asked_models'])}")
+    yield from _dropped(requests)
+    yield from _changed(requests)
+    yield _decision(result)
+
+
+def _fix(calls: int, stderr: str) -> str:
+    if calls:
+        return "see the program's output below"
+    if "api.openai.com" in stderr or "Connection" in stderr:
+        return "pass the variable BACKEND_URL to the program's configuration (config['backend_url'] in TradingAgents)"
+    return "let the program read OPENAI_BASE_URL or OLLAMA_HOST, or pass BACKEND_URL to its configuration in a driver"
+
+
+def _named(described: Mapping[str, Any], answers: CannedAnswers) -> Finding:
+    calls, named = described["calls"], described["named"]
+    found = f"{named} of {calls} calls named"
+    if named == calls:
+        return Finding("roles", "ok", found)
+    starts = {_start(request) for site, request in answers.requests if site.role == OTHER}
+    quoted = "; ".join(f"{start!r}" for start in sorted(starts)[:5])
+    return Finding("roles", "warn", f"{found}; unnamed prompts begin {quoted}", "add rules: pipeline.roles, see docs/attach.md")
+
+
+def _start(request: Request) -> str:
+    return request.parts[0].text[:80].replace("\n", " ")
+
+
+def _dropped(requests: Sequence[Request]) -> Iterator[Finding]:
+    names = Counter(name for request in requests for name in request.dropped)
+    if names:
+        fix = "set it on the models of the arms, so that it counts for every call"
+        yield Finding("parameters", "warn", f"asked and not sent: {_counted(names)}", fix)
+
+
+def _changed(requests: Sequence[Request]) -> Iterator[Finding]:
+    changes = Counter(text for request in requests for text in request.program.get("changed", ()))
+    if changes:
+        yield Finding("changes", "warn", "; ".join(f"{text} ({count})" for text, count in changes.items()))
+
+
+def _decision(result: Result) -> Finding:
+    described, word = result.program, result.program.get("word")
+    said = f"; the program says {word!r}" if word else ""
+    if result.decision is None:
+        fix = "name the deciding role in the role rules (decides: true), or pipeline.result, or print a JSON line"
+        return Finding("decision", "fail", f"none could be read ({result.decision_status}){said}", fix)
+    return Finding("decision", "ok", f"{result.decision.rating}, from the {described['source']}{said}")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" if count > 1 else name for name, count in counts.items())

@@ -1,0 +1,192 @@
+"""What the gateway refuses, what a retry costs, and what it hands on to the server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from langchain_core.tools import tool
+from langchain_ollama import ChatOllama
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+
+from tests.fakes.process import FakeModels
+from tests.gateway.served import Served, served
+
+USER = [{"role": "user", "content": "What moves AAPL?"}]
+RATE = {
+    "type": "function",
+    "function": {
+        "name": "PortfolioDecision",
+        "description": "The decision",
+        "parameters": {"type": "object", "properties": {"rating": {"enum": ["Buy", "Sell"]}}, "required": ["rating"]},
+    },
+}
+FORCED: Any = {"type": "function", "function": {"name": "PortfolioDecision"}}
+
+
+@pytest.fixture
+def case(fake_models: FakeModels) -> Iterator[Served]:
+    with served(fake_models.compatible(), {"quick-model": "quick"}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(case: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=2) as made:
+        yield made
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
+    "several answers": ("chat/completions", {"messages": USER, "n": 4}, 400, "n=4"),
+    "log probabilities": ("chat/completions", {"messages": USER, "logprobs": True}, 400, "logprobs"),
+    "an image": (
+        "chat/completions",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        400,
+        "image_url",
+    ),
+    "a built-in tool": ("responses", {"input": "Hi", "tools": [{"type": "web_search"}]}, 400, "web_search"),
+    "an earlier response": ("responses", {"input": "Hi", "previous_response_id": "resp_1"}, 400, "previous_response_id"),
+    "an unmapped model": ("chat/completions", {"messages": USER, "model": "gpt-99"}, 404, "pipeline.models"),
+    "no messages": ("chat/completions", {"messages": []}, 400, "messages"),
+    "an unmapped embedding": ("embeddings", {"input": "x"}, 404, "embedding"),
+    "another API": ("messages", {"messages": USER}, 404, "Anthropic"),
+    "images of Ollama": ("../api/chat", {"messages": [{"role": "user", "content": "x", "images": ["x"]}]}, 400, "images"),
+    "a pull": ("../api/pull", {"model": "x"}, 404, "not carried"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_not_carried_is_refused_with_a_reason_and_no_second_try(what: str, case: Served) -> None:
+    path, body, status, reason = REFUSED[what]
+    answer = httpx.post(f"{case.v1}/{path}", json={"model": "quick-model", **body})
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (status, "false")
+    assert reason in answer.text
+    assert not case.admission.calls
+
+
+def test_only_the_token_and_a_local_host_name_open_the_gateway(case: Served) -> None:
+    token = case.root.rpartition("/")[2]
+    request = {"model": "quick-model", "messages": USER}
+    assert httpx.post(f"{case.v1}/chat/completions".replace(token, "x" * 43), json=request).status_code == 401
+    foreign = httpx.post(f"{case.v1}/chat/completions", json=request, headers={"host": "evil.example"})
+    assert foreign.status_code == 403
+    assert "access-control-allow-origin" not in foreign.headers
+    assert httpx.post(f"{case.v1}/chat/completions", content=b"x" * (17 << 20)).status_code == 413
+    assert httpx.post(f"{case.v1}/chat/completions", content=b"{").status_code == 400
+    assert not case.admission.calls
+
+
+def test_an_address_works_with_and_without_v1_and_lists_the_programs_models(case: Served) -> None:
+    for root in (case.root, case.v1, f"{case.v1}/v1"):
+        answer = httpx.post(f"{root}/chat/completions", json={"model": "quick-model", "messages": USER})
+        assert answer.json()["model"] == "quick-model"
+    assert [model["id"] for model in httpx.get(f"{case.v1}/models").json()["data"]] == ["quick-model"]
+    assert httpx.get(f"{case.root}/api/tags").json()["models"][0]["name"] == "quick-model"
+    assert httpx.get(case.root).text == "Ollama is running"
+    assert httpx.post(f"{case.root}/api/show", json={"model": "quick-model"}).json()["capabilities"] == ["completion", "tools"]
+
+
+def test_a_retry_after_a_timeout_waits_for_the_answer_that_is_paid_for(fake_models: FakeModels, case: Served) -> None:
+    fake_models.control(defaults={"latency_s": 1.5})
+    with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=4, timeout=0.7) as impatient:
+        answer = impatient.chat.completions.create(model="quick-model", messages=USER)  # type: ignore[arg-type]
+    assert answer.choices[0].message.content
+    assert fake_models.ledger()["calls"] == 1
+
+
+def test_the_next_equal_request_gets_the_answer_that_nobody_waited_for(fake_models: FakeModels, case: Served) -> None:
+    fake_models.control(defaults={"latency_s": 1.0})
+    request = {"model": "quick-model", "messages": USER}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{case.v1}/chat/completions", json=request, timeout=0.3)
+    time.sleep(0.1)
+    assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=20).status_code == 200
+    assert fake_models.ledger()["calls"] == 1
+    assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=20).status_code == 200
+    assert fake_models.ledger()["calls"] == 2, "a delivered answer is not given again: equal requests are samples"
+
+
+def test_equal_requests_side_by_side_are_samples(case: Served, fake_models: FakeModels) -> None:
+    fake_models.control(defaults={"latency_s": 0.5})
+    request = {"model": "quick-model", "messages": USER}
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: httpx.post(f"{case.v1}/chat/completions", json=request, timeout=20), range(3)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert fake_models.ledger()["calls"] == 3
+
+
+def test_a_failed_call_is_noted_and_not_tried_again(case: Served, client: openai.OpenAI, fake_models: FakeModels) -> None:
+    fake_models.rule(status=400, error="no such thing")
+    with pytest.raises(openai.BadRequestError, match="no such thing"):
+        client.chat.completions.create(model="quick-model", messages=USER)  # type: ignore[arg-type]
+    assert fake_models.ledger()["calls"] == 1
+    ((role, message),) = case.conversation.failures
+    assert (role, "no such thing" in message) == ("other", True)
+
+
+def test_what_was_asked_and_not_sent_is_recorded(case: Served, client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"stop": ["\n"], "temperature": 0.3, "reasoning_effort": "low", "max_tokens": 50}
+    client.chat.completions.create(model="quick-model", messages=USER, **asked)  # type: ignore[call-overload]
+    (call,) = case.admission.calls
+    assert call.not_sent == {"stop": ["\n"], "reasoning_effort": "low"}
+    assert (call.params["temperature"], call.params["max_tokens"]) == (0.3, 50)
+    assert call.request.program["model"] == "quick-model"
+
+
+def test_a_forced_tool_of_ollama_is_asked_for_as_json_and_comes_back_as_a_call(fake_models: FakeModels) -> None:
+    with served(fake_models.ollama(), name="qwen3:8b", num_ctx=8192) as case:
+        with openai.OpenAI(base_url=case.v1, api_key="any") as client:
+            request: dict[str, Any] = {"messages": USER, "tools": [RATE], "tool_choice": FORCED}
+            message = client.chat.completions.create(model="any", **request).choices[0].message
+            (call,) = message.tool_calls or []
+            assert json.loads(call.function.arguments)["rating"] in ("Buy", "Sell")  # type: ignore[union-attr]
+            cut = client.chat.completions.create(model="any", max_tokens=1, **request).choices[0]
+        assert (cut.finish_reason, cut.message.tool_calls) == ("length", None), "a cut answer is never a call"
+        assert "forced tool PortfolioDecision" in case.admission.calls[0].request.program["changed"][0]
+
+
+def test_a_long_wait_is_bridged(fake_models: FakeModels, case: Served) -> None:
+    fake_models.control(defaults={"latency_s": 2.5})
+    with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=0, timeout=1.0) as client:
+        answer = client.chat.completions.create(model="quick-model", messages=USER)  # type: ignore[arg-type]
+    assert answer.choices[0].message.content, "blanks before the body keep a client past its read timeout"
+
+
+@tool
+def get_prices(ticker: str) -> str:
+    """Closing prices."""
+    return f"{ticker}: 101.25"
+
+
+@pytest.mark.parametrize("kind", ["chat", "responses", "ollama"])
+def test_langgraph_agents_run_through_the_gateway(kind: str, fake_models: FakeModels) -> None:
+    server, name = (fake_models.ollama(), "qwen3:8b") if kind == "ollama" else (fake_models.compatible(), "tiny")
+    calls = [{"name": "get_prices", "arguments": '{"ticker": "AAPL"}'}]
+    fake_models.control(rules=[{"contains": "101.25", "do": {"text": "It rises."}}, {"do": {"tool_calls": calls}}])
+    with served(server, name=name, num_ctx=8192) as case:
+        model: Any = (
+            ChatOllama(model="any", base_url=case.root)
+            if kind == "ollama"
+            else ChatOpenAI(model="any", base_url=case.v1, api_key="k", use_responses_api=kind == "responses")  # type: ignore[arg-type]
+        )
+        bound = model.bind_tools([get_prices])
+        graph = StateGraph(MessagesState)
+        graph.add_node("agent", lambda state: {"messages": [bound.invoke(state["messages"])]})
+        graph.add_node("tools", ToolNode([get_prices]))
+        graph.add_edge(START, "agent")
+        graph.add_conditional_edges("agent", tools_condition)
+        graph.add_edge("tools", "agent")
+        said = graph.compile().invoke({"messages": [("user", "What moves AAPL?")]})["messages"]
+        (model._client if kind == "ollama" else model.root_client).close()
+        assert [message.type for message in said] == ["human", "ai", "tool", "ai"]
+        assert said[-1].text == "It rises."
+        assert case.admission.calls[1].request.program["results"][0][:2] == ("get_prices", '{"ticker": "AAPL"}')
