@@ -172,4 +172,4 @@ def test_a_report_shows_a_new_metric_section_and_gate(extended: Extended) -> Non
 
 
 def test_a_new_command_answers(extended: Extended) -> None:
-    assert extended.harness("roles").split()[-2:] == ["quant", "portfolio_manager"]
+    assert extended.harness("flow").split()[-2:] == ["quant", "portfolio_manager"]

@@ -20,7 +20,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from tests.fakes.process import FakeModels
 from tests.gateway.served import Served, served
 
-USER = [{"role": "user", "content": "What moves AAPL?"}]
+USER: Any = [{"role": "user", "content": "What moves AAPL?"}]
 RATE = {
     "type": "function",
     "function": {
@@ -98,7 +98,7 @@ def test_an_address_works_with_and_without_v1_and_lists_the_programs_models(case
 def test_a_retry_after_a_timeout_waits_for_the_answer_that_is_paid_for(fake_models: FakeModels, case: Served) -> None:
     fake_models.control(defaults={"latency_s": 1.5})
     with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=4, timeout=0.7) as impatient:
-        answer = impatient.chat.completions.create(model="quick-model", messages=USER)  # type: ignore[arg-type]
+        answer = impatient.chat.completions.create(model="quick-model", messages=USER)
     assert answer.choices[0].message.content
     assert fake_models.ledger()["calls"] == 1
 
@@ -127,7 +127,7 @@ def test_equal_requests_side_by_side_are_samples(case: Served, fake_models: Fake
 def test_a_failed_call_is_noted_and_not_tried_again(case: Served, client: openai.OpenAI, fake_models: FakeModels) -> None:
     fake_models.rule(status=400, error="no such thing")
     with pytest.raises(openai.BadRequestError, match="no such thing"):
-        client.chat.completions.create(model="quick-model", messages=USER)  # type: ignore[arg-type]
+        client.chat.completions.create(model="quick-model", messages=USER)
     assert fake_models.ledger()["calls"] == 1
     ((role, message),) = case.conversation.failures
     assert (role, "no such thing" in message) == ("other", True)
@@ -135,7 +135,7 @@ def test_a_failed_call_is_noted_and_not_tried_again(case: Served, client: openai
 
 def test_what_was_asked_and_not_sent_is_recorded(case: Served, client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"stop": ["\n"], "temperature": 0.3, "reasoning_effort": "low", "max_tokens": 50}
-    client.chat.completions.create(model="quick-model", messages=USER, **asked)  # type: ignore[call-overload]
+    client.chat.completions.create(model="quick-model", messages=USER, **asked)
     (call,) = case.admission.calls
     assert call.not_sent == {"stop": ["\n"], "reasoning_effort": "low"}
     assert (call.params["temperature"], call.params["max_tokens"]) == (0.3, 50)
@@ -148,7 +148,7 @@ def test_a_forced_tool_of_ollama_is_asked_for_as_json_and_comes_back_as_a_call(f
             request: dict[str, Any] = {"messages": USER, "tools": [RATE], "tool_choice": FORCED}
             message = client.chat.completions.create(model="any", **request).choices[0].message
             (call,) = message.tool_calls or []
-            assert json.loads(call.function.arguments)["rating"] in ("Buy", "Sell")  # type: ignore[union-attr]
+            assert json.loads(call.function.arguments)["rating"] in ("Buy", "Sell")
             cut = client.chat.completions.create(model="any", max_tokens=1, **request).choices[0]
         assert (cut.finish_reason, cut.message.tool_calls) == ("length", None), "a cut answer is never a call"
         assert "forced tool PortfolioDecision" in case.admission.calls[0].request.program["changed"][0]
@@ -157,7 +157,7 @@ def test_a_forced_tool_of_ollama_is_asked_for_as_json_and_comes_back_as_a_call(f
 def test_a_long_wait_is_bridged(fake_models: FakeModels, case: Served) -> None:
     fake_models.control(defaults={"latency_s": 2.5})
     with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=0, timeout=1.0) as client:
-        answer = client.chat.completions.create(model="quick-model", messages=USER)  # type: ignore[arg-type]
+        answer = client.chat.completions.create(model="quick-model", messages=USER)
     assert answer.choices[0].message.content, "blanks before the body keep a client past its read timeout"
 
 
@@ -185,7 +185,8 @@ def test_langgraph_agents_run_through_the_gateway(kind: str, fake_models: FakeMo
         graph.add_edge(START, "agent")
         graph.add_conditional_edges("agent", tools_condition)
         graph.add_edge("tools", "agent")
-        said = graph.compile().invoke({"messages": [("user", "What moves AAPL?")]})["messages"]
+        question: Any = {"messages": [("user", "What moves AAPL?")]}
+        said = graph.compile().invoke(question)["messages"]
         (model._client if kind == "ollama" else model.root_client).close()
         assert [message.type for message in said] == ["human", "ai", "tool", "ai"]
         assert said[-1].text == "It rises."

@@ -66,7 +66,7 @@ def test_own_rules_come_first_and_wrong_ones_are_refused(tmp_path: Path) -> None
             roles_of(file)
 
 
-SCALES = {
+SCALES: dict[tuple[object, float | None], str | None] = {
     ("BUY", None): "Buy",
     ("**Sell**", None): "Sell",
     ("strong_buy", None): "Buy",
@@ -84,7 +84,7 @@ SCALES = {
 
 
 @pytest.mark.parametrize("stated", SCALES)
-def test_other_scales_are_mapped_once(stated: tuple[object, object]) -> None:
+def test_other_scales_are_mapped_once(stated: tuple[object, float | None]) -> None:
     assert scales.rating_of(*stated) == SCALES[stated]
 
 
