@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -167,8 +168,8 @@ class Attached:
         return [compiled(text, "pipeline.volatile") for text in self.volatile_texts]
 
     def words(self, values: Mapping[str, str]) -> list[str]:
-        """The command with {ticker}, {date}, {repeat} and {experiment} filled in."""
-        filled = {**values, "experiment": str(self.experiment_dir)}
+        """The command with {ticker}, {date}, {repeat}, {experiment} and {python} (that of the harness) filled in."""
+        filled = {**values, "experiment": str(self.experiment_dir), "python": sys.executable}
         return [_filled(word, filled) for word in self.command]
 
     def cache_folders(self) -> dict[str, Path]:

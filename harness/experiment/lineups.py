@@ -126,8 +126,8 @@ class PipelinePart(ConfigModel):
     entry: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """module:function of your own pipeline."""
     command: Texts | None = None
-    """Command of your own program, started once per case in `folder`; {ticker}, {date}, {repeat} and {experiment} (the folder
-    of this file) are filled in."""
+    """Command of your own program, started once per case in `folder`; {ticker}, {date}, {repeat}, {experiment} (the folder of
+    this file) and {python} (that of this project) are filled in."""
     folder: str | None = None
     """Folder of the attached program, relative to this file."""
     models: dict[str, AttachedTarget] | None = None

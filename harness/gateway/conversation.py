@@ -93,6 +93,7 @@ class Conversation:
         self._patterns = program.patterns()
         self._recorded = [row for row in recorded if row["outcome"] == "answered"]
         self._sites: set[CallSite] = set()
+        self._places = Counter[tuple[str, bool]]()
         self._asked = Counter[str]()
         self._debaters, self._deep = program.roles.debaters, frozenset(agents.deep_roles())
 
@@ -202,12 +203,16 @@ class Conversation:
     def _free_site(self, exchange: Exchange) -> CallSite:
         """The next place of this role: rounds of a debate, else positions."""
         asked, role = exchange.asked, exchange.role
-        if asked.tools and not asked.forced_tool:
-            return next(site for index in range(1 << 20) if (site := CallSite(role, 0, "tool_round", index)) not in self._sites)
-        places = (
-            CallSite(role, place + 1) if role in self._debaters else CallSite(role, index=place) for place in range(1 << 20)
-        )
-        return next(site for site in places if site not in self._sites)
+        is_tool_round = bool(asked.tools) and not asked.forced_tool
+        while True:
+            place = self._places[role, is_tool_round]
+            self._places[role, is_tool_round] += 1
+            if is_tool_round:
+                site = CallSite(role, 0, "tool_round", place)
+            else:
+                site = CallSite(role, place + 1) if role in self._debaters else CallSite(role, index=place)
+            if site not in self._sites:
+                return site
 
 
 def _request(asked: Asked, model: Model, cap: int | None) -> tuple[Request, bool]:

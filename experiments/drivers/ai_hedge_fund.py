@@ -1,0 +1,9 @@
+"""One case of ai-hedge-fund: its own command, which prints JSON. python ai_hedge_fund.py TICKER DATE"""
+
+import os
+import sys
+from pathlib import Path
+
+aihf = str(Path(sys.executable).with_name("aihf"))
+mandate = os.environ.get("MANDATE", "value")
+os.execv(aihf, [aihf, mandate, "--tickers", sys.argv[1], "--date", sys.argv[2], "--model", "gpt-5.5"])
