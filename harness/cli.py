@@ -46,6 +46,9 @@ COMMANDS: tuple[tuple[str, str], ...] = (
 )
 """command -> its module in harness/commands, with a function of that name or, for subcommands, a Typer `app`."""
 
+SHOWN_FIRST = frozenset({"doctor", "plan", "run", "find", "status", "report", "replay"})
+"""Commands that `--help` shows first; it lists the others under "More"."""
+
 
 def build() -> typer.Typer:
     """Build the application; command modules import little, so that --help is fast."""
@@ -75,10 +78,11 @@ def _harness(
 
 def _register(app: typer.Typer, name: str, module: object) -> None:
     sub = getattr(module, "app", None)
+    panel = "Commands" if name in SHOWN_FIRST else "More"
     if isinstance(sub, typer.Typer):
-        app.add_typer(sub, name=name)
+        app.add_typer(sub, name=name, rich_help_panel=panel)
     else:
-        app.command(name)(getattr(module, name))
+        app.command(name, rich_help_panel=panel)(getattr(module, name))
 
 
 def main() -> None:

@@ -1,0 +1,166 @@
+"""python docs/build.py [FOLDER]
+
+Builds the documentation site into FOLDER/site (default: build/docs): the pages of docs/ and the reference, which is generated
+from the schema, the result tables and the command line. Fails on every warning, broken internal links included.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import typer.main
+
+from harness import cli
+from harness.experiment import servers, spec
+from reports.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")
+"""Pages outside docs/."""
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "docs"
+    stage(folder)
+    zensical = Path(sys.executable).with_name("zensical")
+    built = subprocess.run([zensical, "build", "--strict", "--config-file", folder / "zensical.toml"], check=False)
+    sys.exit(built.returncode)
+
+
+def stage(folder: Path) -> None:
+    """Write everything that the site is built from into an empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    pages = folder / "docs"
+    (pages / "reference").mkdir(parents=True)
+    shutil.copy(DOCS / "zensical.toml", folder)
+    shutil.copytree(DOCS / "images", pages / "images")
+    shutil.copytree(ROOT / "experiments", pages / "experiments")
+    for page in (*DOCS.glob("*.md"), *(ROOT / name for name in BESIDE)):
+        text = re.sub(r"\]\((?:\.\./|docs/)", "](", page.read_text(encoding="utf-8"))
+        (pages / page.name).write_text(text, encoding="utf-8")
+    for name, text in reference().items():
+        (pages / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def reference() -> Mapping[str, str]:
+    """Name -> text of the generated pages."""
+    return {
+        "experiment": "\n".join(_experiment()),
+        "servers": "\n".join(_servers()),
+        "tables": "\n".join(_tables()),
+        "commands": "\n".join(_commands()),
+    }
+
+
+# --- experiment file and servers.yaml -----------------------------------------------------------------------------------
+
+
+def _experiment() -> Iterator[str]:
+    schema = spec.schema()
+    yield "# Experiment file\n\nEvery key of an experiment file. Editors complete it with `experiments/schema.json`.\n"
+    yield from _part(schema)
+    for name, part in schema["$defs"].items():
+        if part.get("properties"):
+            yield f"## {name}\n"
+            yield f"{part.get('description', '')}\n"
+            yield from _part(part)
+
+
+def _servers() -> Iterator[str]:
+    yield "# servers.yaml\n\nName of a server -> these keys. Nothing of it is part of a result's identity.\n"
+    yield from _part(servers.ServerPart.model_json_schema(by_alias=True))
+
+
+def _part(schema: Mapping[str, Any]) -> Iterator[str]:
+    yield "| key | type | default | meaning |\n| -- | -- | -- | -- |"
+    required = schema.get("required", ())
+    for name, field in schema["properties"].items():
+        has_default = isinstance(field.get("default"), str | int | float) and field["default"] != ""
+        default = "required" if name in required else _code(field["default"]) if has_default else ""
+        yield f"| `{name}` | {_cell(_type(field))} | {default} | {_cell(field.get('description', ''))} |"
+    yield ""
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    """A short name of a JSON schema: an object's name links to its table."""
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    for choice in ("anyOf", "oneOf", "allOf"):
+        if choice in field:
+            return " or ".join(dict.fromkeys(_type(each) for each in field[choice] if each.get("type") != "null"))
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    kind = field.get("type", "any")
+    if kind == "array" and isinstance(field.get("items"), dict):
+        return f"list of {_type(field['items'])}"
+    if kind == "object" and isinstance(field.get("additionalProperties"), dict):
+        return f"name: {_type(field['additionalProperties'])}"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _code(value: object) -> str:
+    return f"`{_cell(str(value))}`"
+
+
+def _cell(text: str) -> str:
+    """Text that stays inside its cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+# --- result tables --------------------------------------------------------------------------------------------------------
+
+
+def _tables() -> Iterator[str]:
+    yield "# Result tables\n\nThe Parquet tables of a run folder. Unknown is NULL, never 0.\n"
+    for name, schema in TABLES.items():
+        yield f"## {name}\n\n| column | type | meaning |\n| -- | -- | -- |"
+        for column in schema:
+            yield f"| `{column.name}` | {_cell(str(column.type))} | {_cell(column.metadata[b'doc'].decode())} |"
+        yield ""
+
+
+# --- commands -------------------------------------------------------------------------------------------------------------
+
+
+def _commands() -> Iterator[str]:
+    yield "# Commands\n\n`python -m harness COMMAND ...`; an installed package also has `harness COMMAND ...`.\n"
+    yield from _group(typer.main.get_command(cli.build()), "")
+
+
+def _group(group: Any, prefix: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _group(command, f"{prefix}{name} ")
+            continue
+        yield f"## {prefix}{name}\n\n{_cell(command.help or '')}\n"
+        yield "| argument or option | default | meaning |\n| -- | -- | -- |"
+        for parameter in command.params:
+            yield from _parameter(parameter)
+        yield ""
+
+
+def _parameter(parameter: Any) -> Iterator[str]:
+    if parameter.name == "help":
+        return
+    is_option = isinstance(parameter, click.Option) or parameter.param_type_name == "option"
+    shown = (
+        ", ".join(f"`{name}`" for name in parameter.opts) if is_option else f"`{parameter.metavar or parameter.name.upper()}`"
+    )
+    default = parameter.default
+    has_default = isinstance(default, str | int | float) and not isinstance(default, bool)
+    yield f"| {shown} | {_code(default) if has_default else ''} | {_cell(getattr(parameter, 'help', None) or '')} |"
+
+
+if __name__ == "__main__":
+    main()
