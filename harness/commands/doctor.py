@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.checking.checks import Check
 
 
 def doctor(
@@ -14,11 +18,14 @@ def doctor(
     broker: Annotated[str | None, typer.Option(help="Redis to check; default: a private one.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
+    repo: Annotated[
+        Path | None, typer.Option(help="Only look for committed results, keys and large files in this git repository.")
+    ] = None,
+    staged: Annotated[bool, typer.Option(help="With --repo: only what the next commit holds, for a pre-commit hook.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""
     import json
-    from dataclasses import replace
 
     from harness.checking import packages
 
@@ -30,11 +37,14 @@ def doctor(
         ]
         print(json.dumps({"ready": False, "checks": plain}, indent=2) if as_json else "\n".join(map(str, foreign)))
         raise typer.Exit(2)
-    from harness.checking import checks, preflight
+    from harness.checking import checks, preflight, repository
     from harness.errors import InvalidInput
     from harness.experiment import matrix, spec
     from harness.planning import plan as planning
 
+    if repo is not None:
+        _end(repository.checks(repo, only_staged=staged), as_json=as_json)
+        return
     wanted, broken = None, []
     try:
         wanted = spec.load(experiment, spec.of_archive(archive)) if experiment else None
@@ -46,30 +56,29 @@ def doctor(
         broken += planning.context_checks(
             looked.resolved, matrix.expand(looked.resolved.experiment), planning.Where(results), looked.windows
         )
-    preflight_result = replace(looked, checks=(*broken, *looked.checks))
+    _end((*broken, *looked.checks), as_json=as_json)
+
+
+def _end(checks: Sequence[Check], *, as_json: bool) -> None:
+    """Print the checks; exit code 2 if one failed."""
+    import json
+
+    is_ready = all(check.status != "fail" for check in checks)
     if as_json:
-        print(
-            json.dumps(
-                {"ready": preflight_result.is_ready, "checks": [check.to_plain() for check in preflight_result.checks]},
-                indent=2,
-            )
-        )
+        print(json.dumps({"ready": is_ready, "checks": [check.to_plain() for check in checks]}, indent=2))
     else:
-        _show(preflight_result.checks)
-    if not preflight_result.is_ready:
+        _show(checks)
+    if not is_ready:
         raise typer.Exit(2)
 
 
-def _show(checks: tuple[object, ...]) -> None:
+def _show(checks: Sequence[Check]) -> None:
     from rich.console import Console
     from rich.markup import escape
-
-    from harness.checking.checks import Check
 
     console = Console()
     marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     for check in checks:
-        assert isinstance(check, Check)
         console.print(f"{marks[check.status]} {escape(check.name)}: {escape(check.found)}", soft_wrap=True)
         if check.fix:
             console.print(f"       fix: {escape(check.fix)}", soft_wrap=True)
