@@ -1,8 +1,8 @@
 """Deferred calls in files of the run folder: suspended cells, what was sent for them, and what came back.
 
-    deferred/cells/CELL.z                  a suspended cell: its recorded calls, and the calls that it waits for
-    deferred/sent/SUBMISSION.json          a batch or a background response, written before it is sent
-    deferred/answers/CELL/SUBMISSION.z     outcomes of calls of one cell
+    deferred/cells/CELL.cell.z                   a suspended cell: its recorded calls, and the calls that it waits for
+    deferred/sent/SUBMISSION.sent.json           a batch or a background response, written before it is sent
+    deferred/answers/CELL/SUBMISSION.answer.z    outcomes of calls of one cell
 
 Every file is written atomically and may be written again. Redis holds none of this, so it may be lost.
 """
@@ -22,7 +22,7 @@ from harness.storage.folder import Folder
 
 FOLDER = "deferred"
 PROGRESS = "progress.json"
-_SUFFIX = ".z"
+_CELL, _SENT, _ANSWER = ".cell.z", ".sent.json", ".answer.z"
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,13 @@ class Mailbox:
     def suspend(self, cell: SuspendedCell) -> None:
         """Raises StoreError."""
         plain = asdict(cell)
-        self._cells.write(cell.cell_id + _SUFFIX, _packed(plain))
+        self._cells.write(cell.cell_id + _CELL, _packed(plain))
 
     def suspended_ids(self) -> list[str]:
-        return [name.removesuffix(_SUFFIX) for name in self._cells.files() if name.endswith(_SUFFIX)]
+        return [name.removesuffix(_CELL) for name in self._cells.files() if name.endswith(_CELL)]
 
     def read_cell(self, cell_id: str) -> SuspendedCell | None:
-        raw = self._cells.read_if_there(cell_id + _SUFFIX)
+        raw = self._cells.read_if_there(cell_id + _CELL)
         if raw is None:
             return None
         plain = _unpacked(raw)
@@ -151,16 +151,16 @@ class Mailbox:
     def outcomes(self, cell_id: str) -> list[Outcome]:
         """What came back for a cell so far."""
         folder = self._answers.at(cell_id)
-        raws = [folder.read_if_there(name) for name in sorted(folder.files()) if name.endswith(_SUFFIX)]
+        raws = [folder.read_if_there(name) for name in sorted(folder.files()) if name.endswith(_ANSWER)]
         return [Outcome(**outcome) for raw in raws if raw is not None for outcome in _unpacked(raw)]
 
     def answer(self, cell_id: str, submission_id: str, outcomes: Iterable[Outcome]) -> None:
         """Store what came back for one cell. Raises StoreError."""
-        self._answers.at(cell_id).write(submission_id + _SUFFIX, _packed([asdict(outcome) for outcome in outcomes]))
+        self._answers.at(cell_id).write(submission_id + _ANSWER, _packed([asdict(outcome) for outcome in outcomes]))
 
     def remove(self, cell_id: str) -> None:
         """Forget a cell that has its receipt."""
-        self._cells.delete(cell_id + _SUFFIX)
+        self._cells.delete(cell_id + _CELL)
         folder = self._answers.at(cell_id)
         for name in folder.files():
             folder.delete(name)
@@ -168,16 +168,16 @@ class Mailbox:
             folder.local.rmdir()
 
     def keep(self, submission: Submission) -> None:
-        self._sent.write(f"{submission.submission_id}.json", json.dumps(asdict(submission)).encode())
+        self._sent.write(submission.submission_id + _SENT, json.dumps(asdict(submission)).encode())
 
     def forget(self, submission: Submission) -> None:
         """Its answers are stored, or it will never be sent."""
-        self._sent.delete(f"{submission.submission_id}.json")
+        self._sent.delete(submission.submission_id + _SENT)
 
     def submissions(self) -> Iterator[Submission]:
         """Everything that was sent, or may have been, and whose answers are not stored yet."""
         for name in sorted(self._sent.files()):
-            if name.endswith(".json") and (raw := self._sent.read_if_there(name)) is not None:
+            if name.endswith(_SENT) and (raw := self._sent.read_if_there(name)) is not None:
                 plain = json.loads(raw)
                 yield Submission(**plain | {"calls": {key: tuple(value) for key, value in plain["calls"].items()}})
 
