@@ -16,7 +16,7 @@ from harness.admission import journal
 from harness.admission.deferring import MONEY_RETRY_S, DeferredCalls
 from harness.admission.journal import JournalEntry
 from harness.admission.lease import RECHECK_S, Lease
-from harness.admission.ledger import Caps, pico
+from harness.admission.ledger import Caps, pace_name, pico
 from harness.admission.retries import DEFER_OVER_S, RETRIES, is_away, pause_s
 from harness.deferred.mailbox import Outcome, SuspendedCell, decoded
 from harness.errors import Deferred, Draining, LeaseLost, OverBudget, Unserved
@@ -314,6 +314,8 @@ class CellSession:
             "-" if is_cut_off else failure.cause if failure else "",
             _trouble(failure),
             model.name,
+            "" if is_cut_off else pace_name(row["arm"], row["role"]),
+            round(1000 * (row["duration_s"] or 0.0)),
         ]
         self._entries[call_id] = entry
         try:

@@ -63,6 +63,25 @@ class Money:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Ended requests of one role in one arm, and how long they took together."""
+
+    calls: int
+    seconds: float
+
+    def since(self, earlier: Pace | None) -> Pace:
+        return Pace(self.calls - earlier.calls, self.seconds - earlier.seconds) if earlier else self
+
+
+_PACE, _MARK = "pace", "\x1f"
+
+
+def pace_name(arm: str, role: str) -> str:
+    """Name of a pace in the ledger."""
+    return _MARK.join((_PACE, arm, role))
+
+
+@dataclass(frozen=True)
 class LedgerTotals:
     """Ended requests of a run, their tokens, and the money of its hosted models."""
 
@@ -70,6 +89,8 @@ class LedgerTotals:
     input_tokens: int
     output_tokens: int
     money: Money
+    paces: Mapping[tuple[str, str], Pace] = field(default_factory=dict)
+    """(arm, role) -> pace."""
 
 
 def totals(client: Redis, run_id: str) -> LedgerTotals:
@@ -78,7 +99,13 @@ def totals(client: Redis, run_id: str) -> LedgerTotals:
     fields = {key.decode(): int(value) for key, value in raw.items() if value.lstrip(b"-").isdigit()}
     calls, input_tokens, output_tokens = (fields.get(f"run|{name}", 0) for name in ("calls", "input_tokens", "output_tokens"))
     money = Money(*(fields.get(f"run|{kind}", 0) / PICO for kind in ("settled", "estimated", "reserved")))
-    return LedgerTotals(calls, input_tokens, output_tokens, money)
+    return LedgerTotals(calls, input_tokens, output_tokens, money, _paces(fields))
+
+
+def _paces(fields: Mapping[str, int]) -> dict[tuple[str, str], Pace]:
+    names = {name.rpartition("|")[0] for name in fields if name.startswith(_PACE + _MARK)}
+    by_name = {name: Pace(fields.get(f"{name}|calls", 0), fields.get(f"{name}|ms", 0) / 1000) for name in names}
+    return {(arm, role): pace for name, pace in by_name.items() for _, arm, role in [name.split(_MARK)]}
 
 
 def _cap(usd: float | None) -> str | int:

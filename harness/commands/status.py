@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+_WATCH_S = 2.0
+
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
     from harness.runs.status import RunStatus
 
 
@@ -28,6 +32,9 @@ def status(
     """Show cells, calls, tokens, cost and time left of a run; without RUN, list all runs, newest first."""
     import time
 
+    from rich.console import Console
+    from rich.live import Live
+
     from harness.runs import status as engine
     from harness.storage import run_folder
 
@@ -36,12 +43,20 @@ def status(
         _print([status_now.as_json() for status_now in seen]) if as_json else _list(seen, results)
         return
     recorded_run = run_folder.find(results, run)
-    while True:
-        status_now = engine.read_status(recorded_run, broker)
-        _print(status_now.as_json()) if as_json else _show(status_now)
-        if not watch or status_now.wish is None:
-            return
-        time.sleep(2.0)
+    status_now = engine.read_status(recorded_run, broker)
+    console = Console()
+    if as_json or not watch or not console.is_terminal:
+        while True:
+            _print(status_now.as_json()) if as_json else _show(status_now, console)
+            if not watch or status_now.wish is None:
+                return
+            time.sleep(_WATCH_S)
+            status_now = engine.read_status(recorded_run, broker)
+    with Live(_view(status_now), console=console, auto_refresh=False) as live:
+        while status_now.wish is not None:
+            time.sleep(_WATCH_S)
+            status_now = engine.read_status(recorded_run, broker)
+            live.update(_view(status_now), refresh=True)
 
 
 def _print(value: object) -> None:
@@ -75,18 +90,35 @@ def _list(seen: Sequence[RunStatus], results: str) -> None:
     Console().print(runs_table)
 
 
-def _show(seen: RunStatus) -> None:
-    from rich.console import Console
+def _view(seen: RunStatus) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
 
-    from harness.runs import answered_later
-    from harness.runs.display import line, table
+    return Group(_table(seen), *map(Text, _lines(seen)))
 
-    console = Console()
-    console.print(table(seen.progress, f"{seen.run.experiment}/{seen.run.run_id}: {seen.state}"))
-    console.print(line(seen.progress), markup=False, highlight=False, soft_wrap=True)
-    for name, usage in seen.limits.items():
-        busy = "" if usage["busy"] is None else f", busy {usage['busy']:.0%}"
-        text = f"{name}: {usage['slots_held']} of {usage['window']:.0f} slots, {usage['waiting']} waiting{busy}"
+
+def _show(seen: RunStatus, console: Console) -> None:
+    console.print(_table(seen))
+    for text in _lines(seen):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    for sentence in (*answered_later.lines(seen.progress.deferred), *seen.progress.notes):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(seen: RunStatus) -> RenderableType:
+    from harness.runs.display import table
+
+    return table(seen.progress, f"{seen.run.experiment}/{seen.run.run_id}: {seen.state}")
+
+
+def _lines(seen: RunStatus) -> list[str]:
+    from harness.runs import answered_later
+    from harness.runs.display import line
+
+    progress = seen.progress
+    usages = map(_usage, seen.limits, seen.limits.values())
+    return [line(progress), *usages, *answered_later.lines(progress.deferred), *progress.notes]
+
+
+def _usage(name: str, usage: Mapping[str, Any]) -> str:
+    busy = "" if usage["busy"] is None else f", busy {usage['busy']:.0%}"
+    trouble = f"; it does not answer now ({usage['trouble']})" if usage["trouble"] else ""
+    return f"{name}: {usage['slots_held']} of {usage['window']:.0f} slots, {usage['waiting']} waiting{busy}{trouble}"

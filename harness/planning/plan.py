@@ -184,6 +184,8 @@ class Plan:
     cards: Mapping[str, str] = field(default_factory=dict)
     """Name of a model in the experiment -> what the hardware cards of its server say about it."""
     """Names that the table of models does not know; their intervals are wider."""
+    planned_calls: Mapping[str, tuple[PlannedCall, ...]] = field(default_factory=dict)
+    """arm -> the requests of a typical cell."""
     failed: int = 0
     """Cells that failed in the run that would be continued."""
     exchanged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -279,6 +281,7 @@ def make(
         runs_learnt_from=learnt.runs,
         price_version=resolved.prices.version,
         checks=(*checks, *_too_long(parts, windows or {})),
+        planned_calls={part.arm: part.workload.calls for part in parts},
         unknown_models=_unknown_models([*parts, *later]),
         model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
         cards={alias: figures.describe() for alias, figures in learnt.cards.items()},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,25 @@ def is_running(client: Redis, run_id: str) -> bool:
 def reopen_key(run_id: str) -> str:
     """List of cell ids that `retry` asks a run in progress to run again."""
     return f"tah:{run_id}:reopen"
+
+
+def _left_key(run_id: str) -> str:
+    """String that expires: arm -> seconds left, as JSON."""
+    return f"tah:{run_id}:left"
+
+
+_LEFT_MS = 60_000
+
+
+def publish_left(client: Redis, run_id: str, left_s: Mapping[str, float]) -> None:
+    """Let `status` show what the runner estimates."""
+    client.set(_left_key(run_id), json.dumps(left_s), px=_LEFT_MS)
+
+
+def left(client: Redis, run_id: str) -> dict[str, float]:
+    """arm -> seconds that its cells still take, as far as the runner knows."""
+    stored: Any = client.get(_left_key(run_id))
+    return dict(json.loads(stored)) if stored else {}
 
 
 NOT_RUN = "not_run"

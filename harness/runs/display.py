@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 PLAIN_EVERY_S = 5.0
-_HEADINGS = ("ended", "running", "ok", "failed", "timeout", "over budget", "calls", "tokens", "paid", "reused")
-_ALWAYS = frozenset({"ended", "ok", "failed", "calls", "tokens", "paid"})
+_HEADINGS = ("ended", "usable", "running", "failed", "timeout", "over budget", "calls", "tokens", "paid", "reused", "left")
+_ALWAYS = frozenset({"ended", "usable", "failed", "calls", "tokens", "paid"})
 """The others are shown only if they are not all 0, so that the table fits 80 columns."""
 
 
@@ -144,17 +144,19 @@ def duration(seconds: float | None) -> str:
 
 def _cells(arm: ArmProgress) -> dict[str, str]:
     """heading -> text."""
-    counts = [arm.by_status[status] for status in ("ok", "failed", "timeout", "over_budget")]
+    counts = [arm.by_status[status] for status in ("failed", "timeout", "over_budget")]
     paid = "unknown" if arm.unpriced else money(arm.paid_usd)
     reused = money(arm.reused_usd) if arm.reused_usd else "0"
     texts = [
         f"{arm.ended}/{arm.wanted}",
+        str(arm.usable),
         str(arm.running),
         *map(str, counts),
         f"{arm.calls:,}",
         f"{arm.tokens:,}",
         paid,
         reused,
+        "0" if arm.ended >= arm.wanted else duration(arm.left_s),
     ]
     return dict(zip(_HEADINGS, texts, strict=True))
 

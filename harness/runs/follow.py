@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisError
 
-from harness.admission import lease, ledger
+from harness.admission import lease, ledger, slots
 from harness.errors import Unserved
 from harness.queue import control, in_flight, registry
 from harness.queue.control import NOT_RUN, SUSPENDED, UNFINISHED, UNSERVED, CellEvent
@@ -206,6 +206,7 @@ class Follower:
         self._request = control.requested(self._client, run_id)
         self._progress.see_running(lease.held(self._client, run_id, in_flight.running(self._client, run_id)))
         self._progress.see_ledger(ledger.totals(self._client, run_id))
+        control.publish_left(self._client, run_id, self._progress.left_by_arm)
         self._reopened()
 
     def _reopened(self) -> None:
@@ -221,6 +222,9 @@ class Follower:
         """Every few seconds: extend the heartbeat, and queue lost cells again."""
         self._resent_at = time.monotonic()
         registry.keep_alive(self._client, self._info)
+        for name, usage in slots.slot_usage(self._client, self._info.run_id).items():
+            if usage.trouble:
+                self._progress.note(f"{name.partition('@')[0]} does not answer ({usage.trouble}): its cells wait for it")
         if self._workers is None and self._feed.out and not lease.holders(self._client, self._info.run_id):
             self._progress.note("no worker serves this run yet: `python -m harness worker --broker URL --results ...` does")
         if time.monotonic() - self._quiet_since > _LOST_ROLL_S and self._feed.out and (resent := self._feed.resend_lost()):

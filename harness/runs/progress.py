@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.admission.ledger import LedgerTotals
+from harness.admission.ledger import LedgerTotals, Pace
 from harness.errors import Unserved
 from harness.queue.control import NOT_RUN
+from harness.runs.time_left import ArmCells, TimeLeft
 from harness.storage.rows import Row
 
 FAILED = ("failed", "timeout", "over_budget")
@@ -32,6 +33,12 @@ class ArmProgress:
     """By the runs that answered the calls which this run uses again."""
     unpriced: int = 0
     """Ended cells of unknown cost."""
+    usable: int = 0
+    """Ended cells with a decision that can be used."""
+    ended_before: int = 0
+    """When this session began."""
+    calls_before: int = 0
+    left_s: float | None = None
 
     @property
     def ended(self) -> int:
@@ -40,6 +47,10 @@ class ArmProgress:
     @property
     def failed(self) -> int:
         return sum(self.by_status[status] for status in FAILED)
+
+    @property
+    def session(self) -> ArmCells:
+        return ArmCells(max(0, self.wanted - self.ended), self.ended - self.ended_before, self.calls - self.calls_before)
 
 
 @dataclass
@@ -66,6 +77,9 @@ class Progress:
     """Input and output tokens of ended cells."""
     ledger_calls: int = 0
     """Ended requests in the ledger."""
+    time_left: TimeLeft | None = None
+    """What was planned, if that is known."""
+    _paces_before: Mapping[tuple[str, str], Pace] = field(default_factory=dict)
     not_run: int = 0
     seen: dict[str, Row] = field(default_factory=dict)
     """cell_id -> receipt that was counted."""
@@ -80,6 +94,8 @@ class Progress:
         for receipt in receipts:
             progress.add(receipt)
         progress.ended_before, progress.calls_before = progress.ended, progress.calls
+        for arm in progress.arms.values():
+            arm.ended_before, arm.calls_before = arm.ended, arm.calls
         return progress
 
     @property
@@ -113,10 +129,23 @@ class Progress:
         return time.monotonic() - self.started_at
 
     @property
+    def left_by_arm(self) -> dict[str, float]:
+        """Seconds that the cells of each arm still take, where known."""
+        return {name: arm.left_s for name, arm in self.arms.items() if arm.left_s is not None}
+
+    def see_left(self, left_s: Mapping[str, float]) -> None:
+        """What the runner estimates, in the process of another command."""
+        for name, seconds in left_s.items():
+            if name in self.arms:
+                self.arms[name].left_s = seconds
+
+    @property
     def left_s(self) -> float | None:
-        """Remaining seconds at the pace of this session's calls; None until a cell with calls has ended."""
+        """Remaining seconds at the pace of this session's calls; None until that is known."""
         if self.ended >= self.wanted:
             return 0.0
+        if self.left_by_arm or self.time_left is not None:
+            return max(self.left_by_arm.values(), default=None)
         expected, calls = self._calls_expected(), self.ledger_calls - (self.ledger_calls_before or 0)
         if expected is None:
             return None
@@ -165,6 +194,7 @@ class Progress:
         self.tokens_ended = (self.tokens_ended[0] + by * tokens[0], self.tokens_ended[1] + by * tokens[1])
         arm = self.arms.setdefault(receipt["arm"], ArmProgress())
         arm.by_status[receipt["status"]] += by
+        arm.usable += by * _is_usable(receipt)
         arm.calls += by * (receipt["llm_calls"] or 0)
         arm.tokens += by * sum(tokens)
         reused_usd = reused_part(receipt, "cost_usd", "reused_usd", self.run_id) or 0.0
@@ -182,10 +212,22 @@ class Progress:
 
     def see_ledger(self, totals: LedgerTotals) -> None:
         if self.ledger_calls_before is None:
-            self.ledger_calls_before = totals.calls
+            self.ledger_calls_before, self._paces_before = totals.calls, totals.paces
         self.ledger_calls = totals.calls
         self.ledger_tokens = totals.input_tokens, totals.output_tokens
         self.spent_usd = totals.money.spent_usd
+        if self.time_left is not None:
+            self._see_paces(self.time_left, totals.paces)
+
+    def _see_paces(self, time_left: TimeLeft, paces: Mapping[tuple[str, str], Pace]) -> None:
+        new = {name: pace.since(self._paces_before.get(name)) for name, pace in paces.items()}
+        new = {name: pace for name, pace in new.items() if pace.calls > 0}
+        if not new:
+            return
+        cells = {name: arm.session for name, arm in self.arms.items()}
+        left_s = time_left.by_arm(cells, new, time.monotonic())
+        for name, arm in self.arms.items():
+            arm.left_s = 0.0 if arm.ended >= arm.wanted else left_s.get(name)
 
     def see_running(self, running_cells: Mapping[str, Mapping[str, Any]]) -> None:
         counts = Counter(str(entry["arm"]) for entry in running_cells.values())
@@ -221,12 +263,20 @@ def reused_part(receipt: Row, cost: str, reused: str, run_id: str) -> float | No
     return float(receipt[cost]) if receipt.get("run_id") not in (None, run_id) else 0.0
 
 
+def _is_usable(receipt: Row) -> bool:
+    """Whether the cell has a rating; a replay or judgement only has to end."""
+    is_decision = (receipt.get("kind") or "pipeline") == "pipeline"
+    return receipt["status"] == "ok" and (not is_decision or receipt.get("rating") is not None)
+
+
 def _arm_json(arm: ArmProgress) -> dict[str, Any]:
     return {
         "wanted": arm.wanted,
         "ended": arm.ended,
         "running": arm.running,
         **{status: arm.by_status[status] for status in ("ok", *FAILED)},
+        "usable": arm.usable,
+        "left_s": arm.left_s,
         "calls": arm.calls,
         "tokens": arm.tokens,
         "cost_usd": None if arm.unpriced else arm.paid_usd + arm.reused_usd,

@@ -59,7 +59,7 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
             ask_before_spending(plan, left.values(), console)
             workers = workers or start_workers(plan, url, stack)
             write_start(plan, client, cells.values())
-            outcome = run_cells(plan, cells, ended, url, client, display, workers)
+            outcome = run_cells(plan, cells, ended, url, client, display, workers, forecast)
         else:
             if plan.run.is_new:
                 write_start(plan, client, cells.values())

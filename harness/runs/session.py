@@ -18,6 +18,7 @@ from harness.queue.private_redis import private_redis
 from harness.queue.registry import RunInfo
 from harness.runs import answered_later, reuse
 from harness.runs.progress import Progress
+from harness.runs.time_left import TimeLeft
 from harness.workers.local_workers import LocalWorkers
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.checking.resolved import ResolvedRun
     from harness.experiment.spec import Experiment
+    from harness.planning.plan import Plan
     from harness.runs.display import Display
     from harness.runs.progress import RunOutcome
     from harness.storage.rows import Row
@@ -117,8 +119,11 @@ def run_cells(
     client: Redis,
     display: Display,
     workers: LocalWorkers | None,
+    forecast: Plan | None = None,
 ) -> RunOutcome:
-    """Run the cells that have no receipt among `ended`; returns when all have ended or the run is stopped."""
+    """Run the cells that have no receipt among `ended`; returns when all have ended or the run is stopped.
+
+    `forecast`: the plan of these cells, from which the time left is estimated."""
     from redis import RedisError
 
     from harness.queue.broker import make_broker
@@ -128,6 +133,9 @@ def run_cells(
     info = _info(plan)
     wanted = Counter(cell.arm for cell in cells.values())
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells], info.run_id)
+    if forecast:
+        order = dict.fromkeys(cell.arm for cell in cells.values())
+        progress.time_left = TimeLeft({arm: forecast.planned_calls.get(arm, ()) for arm in order}, plan.resolved.servers)
     left = unfinished_cells(cells, ended)
     deferring = answered_later.coordinator(plan.run.store, plan.resolved.servers, info.run_id, left)
     waiting = deferring.start() if deferring else set()

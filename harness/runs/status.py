@@ -104,6 +104,7 @@ def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
     with contextlib.suppress(RedisError):
         progress.see_running(lease.held(client, run_id, in_flight.running(client, run_id)))
         progress.see_ledger(ledger.totals(client, run_id))
+        progress.see_left(control.left(client, run_id))
         return control.requested(client, run_id) if control.is_running(client, run_id) else None
     return None
 

@@ -28,6 +28,7 @@ OVERVIEW = (
     "kind",
     "status",
     "decision_status",
+    "rating",
     "llm_calls",
     "input_tokens",
     "output_tokens",

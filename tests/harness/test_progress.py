@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-from harness.admission.ledger import LedgerTotals, Money
+import pytest
+
+from agents import Model
+from harness.admission.ledger import LedgerTotals, Money, Pace
+from harness.experiment.servers import ServerSpec
 from harness.runs.progress import Progress
+from harness.runs.time_left import ArmCells, TimeLeft
 
 
 def receipt(arm: str, number: int, calls: int) -> dict[str, Any]:
@@ -54,3 +60,42 @@ def test_a_replay_is_not_done_because_its_run_made_calls_before() -> None:
     progress.add(receipt("gpt > llama", 0, 12))
     progress.see_ledger(LedgerTotals(512, 5120, 512, Money()))
     assert after(60.0, progress) == 60
+
+
+ROLES = [f"role{number}" for number in range(12)]
+
+
+def planned(alias: str, server: str, seconds: float) -> list[Any]:
+    model = Model(alias, "openai_compatible", alias, {}, server=server)
+    return [SimpleNamespace(role=role, model=model, seconds=seconds) for role in ROLES]
+
+
+def test_a_tenth_of_the_calls_tells_the_time_left_although_the_arms_differ_in_speed() -> None:
+    """A fast hosted arm has ended while a slow one on a machine with one slot has begun: the mean of all calls says 47 s."""
+    servers = {
+        "cloud": ServerSpec("cloud", "openai", is_hosted=True),
+        "box": ServerSpec("box", "ollama", parallel=1),
+    }
+    time_left = TimeLeft({"gpt": planned("gpt", "cloud", 3.0), "own": planned("own", "box", 1.0)}, servers)
+    fast = {("gpt", role): Pace(3, 3 * 0.5) for role in ROLES}
+    slow = {("own", role): Pace(1, 2.5) for role in ROLES[:4]}
+    cells = {"gpt": ArmCells(left=0, ended=3, calls_ended=36), "own": ArmCells(left=10, ended=0, calls_ended=0)}
+
+    left_s = time_left.by_arm(cells, fast | slow, now=10.0)
+
+    assert left_s["gpt"] == 0.0
+    assert left_s["own"] == pytest.approx((10 * 12 - 4) * 2.5)
+
+
+def test_an_arm_that_has_not_begun_is_as_slow_against_its_plan_as_the_others_on_its_server() -> None:
+    servers = {"box": ServerSpec("box", "ollama", parallel=2)}
+    time_left = TimeLeft({"small": planned("small", "box", 1.0), "large": planned("large", "box", 5.0)}, servers)
+    cells = {"small": ArmCells(left=1, ended=1, calls_ended=12), "large": ArmCells(left=2, ended=0, calls_ended=0)}
+    paces = {("small", role): Pace(1, 3.0) for role in ROLES}
+
+    left_s = time_left.by_arm(cells, paces, now=100.0)
+    later_s = time_left.by_arm(cells, paces, now=133.0)
+
+    assert left_s["small"] == pytest.approx(12 * 3.0 / 2), "both slots were busy"
+    assert left_s["large"] - left_s["small"] == pytest.approx(2 * 12 * 15.0 / 2)
+    assert later_s["small"] == pytest.approx(12 * 3.0), "36 s of work in 36 s: one slot was busy"

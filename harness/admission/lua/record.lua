@@ -1,6 +1,7 @@
 -- What a request became: journal, settled money, a free slot and the limit's lesson, in one step.
 -- ARGV: prefix, token, call_id, entry, model, cost, kind (settled | estimated), lesson, retry_after_ms, input and output tokens,
--- cause of a failure ('' for an answer, '-' if it was cut off here), its text, and the name of the weights.
+-- cause of a failure ('' for an answer, '-' if it was cut off here), its text, the name of the weights,
+-- name of the pace (arm and role; '' for none) and duration in ms.
 -- Returns {'ok' or 'lost', when the server last answered in ms}; 'lost' when another holder has the cell: what was paid is kept
 -- all the same. Reporting it again is safe.
 local token, call_id, entry, model, cost, kind, lesson, retry_after_ms = unpack(ARGV, 2, 9)
@@ -28,6 +29,10 @@ end
 if fresh then
   move(kind, model, cost)
   redis.call('HINCRBY', LEDGER, 'run|calls', 1)
+  if ARGV[15] ~= '' then
+    redis.call('HINCRBY', LEDGER, ARGV[15] .. '|calls', 1)
+    redis.call('HINCRBY', LEDGER, ARGV[15] .. '|ms', ARGV[16])
+  end
   if ARGV[10] ~= '' then redis.call('HINCRBY', LEDGER, 'run|input_tokens', ARGV[10]) end
   if ARGV[11] ~= '' then redis.call('HINCRBY', LEDGER, 'run|output_tokens', ARGV[11]) end
 end
