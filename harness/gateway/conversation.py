@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import agents
@@ -147,9 +148,26 @@ class Conversation:
         self._asked[fingerprint] += 1
         exchange = Exchange(asked, role, fingerprint, number, is_forced_by_schema)
         site = self._site(exchange)
-        exchange.task = asyncio.create_task(self._ask(site, replace(request, fingerprint=fingerprint), role))
+        program = dict(request.program) | self._inputs(asked)
+        recorded_request = replace(request, fingerprint=fingerprint, program=program)
+        exchange.task = asyncio.create_task(self._ask(site, recorded_request, role))
         self.exchanges.append(exchange)
         return exchange
+
+    def _inputs(self, asked: Asked) -> dict[str, Any]:
+        """Hashes of what the program handed in, without volatile text: equal for arms that read the same."""
+        texts = {part.message_id: part.text for part in asked.parts if part.role == "tool"}
+        results = [
+            {"tool": tool, "arguments": arguments, "message_id": message_id, "content": self._hash(texts[message_id])}
+            for tool, arguments, message_id in asked.results()
+        ]
+        prompt = {"prompt": self._hash("\0".join(part.role + part.text for part in asked.parts))}
+        return prompt | ({"results": results} if results else {})
+
+    def _hash(self, text: str) -> str:
+        for pattern in self._patterns:
+            text = pattern.sub("", text)
+        return sha256(text.encode()).hexdigest()[:16]
 
     def _abandoned(self, fingerprint: str, *, is_retry: bool) -> Exchange | None:
         """An equal request whose client hung up; to a request that calls itself a retry also one in flight."""
@@ -225,8 +243,6 @@ def _request(asked: Asked, model: Model, cap: int | None) -> tuple[Request, bool
         "dropped": asked.dropped,
     }
     program: dict[str, Any] = {"model": asked.model, "wire": asked.wire, "stream": asked.stream}
-    if results := asked.results():
-        program["results"] = results
     forces = PROVIDERS[model.provider].forces_tools if model.provider in PROVIDERS else True
     if asked.forced_tool and not forces:
         program["changed"] = [f"the forced tool {asked.forced_tool} is asked for as JSON of its arguments"]

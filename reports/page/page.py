@@ -20,6 +20,8 @@ from reports.page.money_view import EconomicsView, MoneyView
 from reports.page.ratings_view import RatingsView
 from reports.page.returns_view import ReturnsView
 from reports.page.roles_view import RolesView
+from reports.trust import programs
+from reports.trust.programs import AttachedPrograms
 
 if TYPE_CHECKING:
     from reports.answer.findings import Findings
@@ -131,6 +133,11 @@ class Page:
     @cached_property
     def trust(self) -> TrustView:
         return TrustView(self.run)
+
+    @cached_property
+    def programs(self) -> AttachedPrograms | None:
+        """What is known of an attached program's cases; None if the run has none."""
+        return programs.of_run(self.run)
 
     @cached_property
     def slots(self) -> dict[str, int]:

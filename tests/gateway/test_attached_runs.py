@@ -42,6 +42,8 @@ def test_a_program_is_run_unmodified_with_every_lineup(desk: Lab) -> None:
     places = [(row["role"], row["round"], row["kind"], row["index"]) for row in calls if row["arm"] == "paid"]
     assert ("market_analyst", 0, "tool_round", 1) in places
     assert ("bull", 2, "primary", 0) in places
+    page = (desk.runs[-1] / "report.html").read_text()
+    assert "1 of 1 cases: all arms read the same data" in page, "time stamps in tool results do not count"
 
 
 def arm_of(how: str, **more: Any) -> dict[str, Any]:

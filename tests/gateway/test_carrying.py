@@ -190,4 +190,5 @@ def test_langgraph_agents_run_through_the_gateway(kind: str, fake_models: FakeMo
         (model._client if kind == "ollama" else model.root_client).close()
         assert [message.type for message in said] == ["human", "ai", "tool", "ai"]
         assert said[-1].text == "It rises."
-        assert case.admission.calls[1].request.program["results"][0][:2] == ("get_prices", '{"ticker": "AAPL"}')
+        (result,) = case.admission.calls[1].request.program["results"]
+        assert (result["tool"], result["arguments"]) == ("get_prices", '{"ticker": "AAPL"}')
