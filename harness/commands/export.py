@@ -10,21 +10,38 @@ import typer
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
-    format: Annotated[str, typer.Option(help="csv, json, junit, or md (fits a pull request comment).")] = "json",
+    format: Annotated[
+        str, typer.Option(help="csv, json, junit, md (fits a pull request comment), or zip (page and case pages).")
+    ] = "json",
     table: Annotated[str, typer.Option(help="For csv: cells, calls, messages, outcomes, daily, or endpoints.")] = "cells",
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of printing; zip: default RUN_ID.zip.")
+    ] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
 ) -> None:
-    """Export a run as CSV, JSON, JUnit or Markdown."""
+    """Export a run as CSV, JSON, JUnit, Markdown, or its report as one zip file."""
     from harness.errors import InvalidInput, Problem
     from harness.storage import run_folder
     from reports import exports as exporting
 
     with run_folder.readable_errors(run):
+        folder = run_folder.with_tables(results, run)
+        if format == "zip":
+            print(_packed(folder, output))
+            return
         try:
-            text = exporting.export(run_folder.with_tables(results, run), format, table)
+            text = exporting.export(folder, format, table)
         except exporting.UnknownExport as error:
             raise InvalidInput([Problem("--format or --table", str(error), "choose a known one")]) from error
         if output is not None:
             output.write_text(text, encoding="utf-8")
     print(text if output is None else output, end="" if output is None else "\n")
+
+
+def _packed(folder: str, output: Path | None) -> Path:
+    from reports.format import slug
+    from reports.page import render
+
+    target = output or Path(f"{slug(folder.rstrip('/').rpartition('/')[2])}.zip")
+    render.pack(folder, target)
+    return target

@@ -12,6 +12,9 @@ def report(
     other: Annotated[str | None, typer.Argument(metavar="[RUN_B]", help="A later run: show what changed since RUN.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
     cases: Annotated[str, typer.Option(help="Case pages to write: a number, all, or none.")] = "500",
+    full: Annotated[
+        bool, typer.Option("--full", help="With two runs: also list versions, hashes and figures of each.")
+    ] = False,
 ) -> None:
     """Write report.html and the case pages of a run; with two runs, what changed between them."""
     from harness.storage import run_folder
@@ -26,7 +29,7 @@ def report(
             return
         second = run_folder.with_tables(results, other)
         changes = run_changes.between(first, second)
-        print(run_changes.as_text(changes))
+        print(run_changes.as_text(changes, full))
         print(render.render_changes(second, changes))
 
 

@@ -50,7 +50,7 @@ def export(path: str, format: str, table: str = "cells") -> str:
         "md": to_markdown,
     }
     if format not in writers:
-        raise UnknownExport(f"unknown format {format!r}; known: {', '.join(writers)}")
+        raise UnknownExport(f"unknown format {format!r}; known: {', '.join((*writers, 'zip'))}")
     return writers[format](load(path))
 
 

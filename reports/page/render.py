@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
 
+from reports.answer import paired_runs
 from reports.format import slug
 from reports.load import load, write_file
 from reports.page import cases
@@ -151,9 +152,27 @@ def write_page(page: Page, cases: int | None = MOST_CASES) -> str:
     return written
 
 
+def pack(path: str | Path, target: Path, cases: int | None = MOST_CASES) -> None:
+    """Write the page and its case pages as one zip file that works where it is unpacked. Raises NoRun."""
+    import zipfile
+
+    page = Page(load(path))
+    write_page(page, cases)
+    names = ["report.html", "cases/here.svg", *(f"cases/{slug(case_id)}.html" for case_id in sorted(page.case_ids or ()))]
+    part = target.with_name(f"{target.name}.part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in names:
+            # One date for all: the same page gives the same bytes.
+            entry = zipfile.ZipInfo(f"{page.run.run_id}/{name}", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, page.run.read_text(name) or "")
+    part.replace(target)
+
+
 def render_changes(path: str | Path, changes: Changes) -> str:
     """Write the page of changes since an earlier run into this run's folder; return its path."""
-    html = environment().get_template("changes.html").render(found=changes, assets=assets("changes"))
+    html = environment().get_template("changes.html").render(found=changes, notes=paired_runs, assets=assets("changes"))
     return write_file(load(path), f"changes-since-{slug(changes.before)}.html", html)
 
 

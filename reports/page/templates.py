@@ -49,8 +49,12 @@ class Assets:
         return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
 
 
-STYLES = {"page": ("base", "ratings", "report", "evidence"), "case": ("base", "ratings", "case"), "changes": ("base",)}
-SCRIPTS = {"page": ("base", "hover", "grid"), "case": ("base", "hover", "case"), "changes": ("base",)}
+STYLES = {
+    "page": ("base", "ratings", "report", "evidence"),
+    "case": ("base", "ratings", "case"),
+    "changes": ("base", "ratings"),
+}
+SCRIPTS = {"page": ("base", "hover", "grid", "csv"), "case": ("base", "hover", "case"), "changes": ("base", "csv")}
 
 
 @cache

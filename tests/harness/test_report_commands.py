@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_an_experiments_name_means_its_latest_run(results: str, capsys: pytest.C
 def test_two_runs_tell_what_changed(results: str, capsys: pytest.CaptureFixture[str]) -> None:
     report("synthetic/20260101-000000-aaaa", "synthetic", results=results)
     out = capsys.readouterr().out
-    assert "what changed from 20260101-000000-aaaa to 20260201-000000-bbbb" in out
+    assert out.startswith("synthetic: 20260201-000000-bbbb against 20260101-000000-aaaa\n2 cases are in both runs")
     assert Path(out.splitlines()[-1]).is_file()
 
 
@@ -56,3 +57,20 @@ def test_an_export_goes_to_a_file_or_to_the_terminal(results: str, tmp_path: Pat
     assert json.loads(capsys.readouterr().out)["baseline"] == "gpt-5"
     export("synthetic", format="md", output=tmp_path / "comment.md", results=results)
     assert "### Takeaways" in (tmp_path / "comment.md").read_text()
+
+
+def test_a_zip_holds_the_page_and_its_cases_and_is_the_same_twice(results: str, tmp_path: Path) -> None:
+    files = [tmp_path / "first.zip", tmp_path / "second.zip"]
+    for file in files:
+        export("synthetic", format="zip", output=file, results=results)
+    with zipfile.ZipFile(files[0]) as packed:
+        names = packed.namelist()
+        page = packed.read("20260201-000000-bbbb/report.html").decode()
+    assert [name for name in names if name.endswith(".html")] == [
+        "20260201-000000-bbbb/report.html",
+        "20260201-000000-bbbb/cases/AAPL@2025-09-02.html",
+        "20260201-000000-bbbb/cases/AAPL@2025-10-01.html",
+    ]
+    assert "20260201-000000-bbbb/cases/here.svg" in names
+    assert "Every decision" in page
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -299,6 +301,34 @@ def test_seven_arms_and_three_repeats_fit_the_screen_and_take_two_lines_on_a_pho
     assert row is not None
     assert row["height"] < 66
     assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def _downloaded(browser: Any, table: str) -> list[list[str]]:
+    with browser.expect_download() as download:
+        browser.locator(f"button.csv[aria-label='download CSV: {table}']").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    return list(csv.reader(text.splitlines()))
+
+
+def test_every_table_can_be_downloaded_and_the_grid_as_filtered(page: Path, open_page: Open) -> None:
+    seen = open_page(page, "#search=AAPL")
+    tables_of_page = seen.page.locator("main .scroll > table").count()
+    assert seen.page.locator("button.csv").count() >= tables_of_page > 5
+    rows = _downloaded(seen.page, "decisions")
+    assert rows[0] == ["ticker", "date", *ARMS, "excess return", "spread"]
+    assert {row[0] for row in rows[1:]} == {"AAPL"}
+    assert set(" / ".join(row[2] for row in rows[1:]).split(" / ")) <= {"Buy", "Overweight", "Hold", "Underweight", "Sell"}
+    assert [url for url in seen.requests if not url.startswith("blob:")] == [page.as_uri()]
+    assert seen.problems == []
+
+
+def test_a_downloaded_table_runs_nothing_in_a_spreadsheet(tmp_path: Path, open_page: Open) -> None:
+    attack = "=HYPERLINK(1)"
+    arms = {"gpt-5": FakeArm(), attack: FakeArm("m", "openai", 0.1)}
+    browser = open_page(Path(render(make_tables(tmp_path / "r1", arms=arms, repeats=2), 0))).page
+    rows = _downloaded(browser, "ratings-by-arm")
+    assert any(row[0] == f"'{attack}" for row in rows)
+    assert not any(field.startswith(("=", "@")) for row in rows for field in row)
 
 
 def test_ratings_differ_in_lightness_in_light_dark_and_print(page: Path, open_page: Open) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from reports.answer import run_changes
@@ -23,19 +24,51 @@ def _group(found: run_changes.Changes, title: str) -> run_changes.Group:
 
 def test_the_same_run_twice_has_changed_in_nothing_but_its_name(tmp_path: Path) -> None:
     found = run_changes.between(_run(tmp_path / "a", "llama3.1:8b"), _run(tmp_path / "b", "llama3.1:8b"))
-    for title in ("Verdicts", "Figures", "Models as they answered", "Prices", "Prompts and flow", "Terms of the experiment"):
-        assert _group(found, title).changes == ()
-    assert "The same models answered" in run_changes.as_text(found)
+    assert [group.title for group in found.groups if group.changes] == []
+    assert found.summary.startswith("9 cases are in both runs (9 before, 9 after); no verdict changed; the same: ")
+    assert all(line.difference.startswith("0 ") and line.p == 1.0 for line in found.paired if line.title != "same answers")
 
 
-def test_another_model_shows_in_models_terms_and_decisions(tmp_path: Path) -> None:
+def test_another_model_shows_in_models_and_settings(tmp_path: Path) -> None:
     found = run_changes.between(_run(tmp_path / "a", "llama3.1:8b"), _run(tmp_path / "b", "llama3.2:3b", seed=2))
-    assert {change.what for change in _group(found, "Models as they answered").changes} == {
-        "local, llama3.1:8b",
-        "local, llama3.2:3b",
-    }
-    assert any("llama3.2:3b" in change.after for change in _group(found, "Terms of the experiment").changes)
-    assert any("have another rating" in change.after for change in _group(found, "Decisions").changes)
+    assert _group(found, "Models as they answered").changes == (run_changes.Change("local", "llama3.1:8b", "llama3.2:3b"),)
+    assert any("llama3.2:3b" in change.after for change in _group(found, "Settings of the experiment").changes)
+    assert "different: models as they answered, settings of the experiment" in found.summary
+
+
+def test_differences_are_paired_over_the_common_cases_and_tested(tmp_path: Path) -> None:
+    days = sessions("2025-09-02", 16)
+    cheap, dear = (FakeArm("llama3.1:8b", "ollama", cost) for cost in (0.01, 0.02))
+    first = make_tables(tmp_path / "a", arms={"gpt-5": FakeArm(), "local": dear}, dates=days[:14])
+    second = make_tables(tmp_path / "b", arms={"gpt-5": FakeArm(), "local": cheap}, dates=days[2:], seed=2)
+    found = run_changes.between(str(first), str(second))
+    cost = next(line for line in found.paired if (line.arm, line.title[:4]) == ("local", "cost"))
+    assert found.summary.startswith("36 cases are in both runs (42 before, 42 after)")
+    assert cost.cases == 36
+    assert cost.p < 0.001
+    assert -55 < float(cost.difference.split()[0].replace("−", "-")) < -45
+    dates = next(change for change in _group(found, "Settings of the experiment").changes if change.what == "dates")
+    assert dates.before.startswith("12 in both and 2025-09-02")
+
+
+def test_runs_without_a_common_case_say_so(tmp_path: Path) -> None:
+    one, two = (
+        make_tables(tmp_path / ticker, arms={"gpt-5": FakeArm()}, tickers=(ticker,), dates=DAYS) for ticker in ("A", "B")
+    )
+    found = run_changes.between(str(one), str(two))
+    assert found.paired == ()
+    assert "No case is in both runs" in run_changes.as_text(found)
+
+
+def test_hashes_are_listed_only_when_asked_for(tmp_path: Path) -> None:
+    first, second = _run(tmp_path / "a", "llama3.1:8b"), _run(tmp_path / "b", "llama3.1:8b")
+    for folder, sha in ((first, "a" * 64), (second, "b" * 64)):
+        manifest = Path(folder) / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"snapshots": {"AAPL@2025-09-02": sha}}))
+    found = run_changes.between(first, second)
+    assert "b" * 64 not in run_changes.as_text(found)
+    assert "1 more line on figures of each run, versions and hashes: --full" in run_changes.as_text(found)
+    assert "b" * 64 in run_changes.as_text(found, is_full=True)
 
 
 def test_the_page_of_changes_leads_back_to_the_report(tmp_path: Path, open_page: Open) -> None:

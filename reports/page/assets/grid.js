@@ -158,6 +158,14 @@
     $("f-count").textContent = kept.length === cases.length ? `${cases.length} cases` : `${kept.length} of ${cases.length} cases`;
   }
 
+  grid.csv = () => [
+    ["ticker", "date", ...data.arms.map((arm) => arm.name), "excess return", "spread"],
+    ...kept.map((item) => [
+      item.ticker, item.date, ...data.arms.map((_, slot) => given(item, slot).map(word).join(" / ")),
+      item.outcome === null ? "" : String(item.outcome), String(item.spread),
+    ]),
+  ];
+
   // Filters live in the address, next to what other parts of the page keep there: #search=AAPL&show=differ
   const names = ["search", "show", "answer", "arm"];
   const params = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
