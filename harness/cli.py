@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("meter", "meter"),
     ("snapshot", "snapshot"),
     ("schema", "schema"),
+    ("init", "init"),
 )
 """command -> its module in harness/commands, with a function of that name or, for subcommands, a Typer `app`."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agents.errors import Unsupported
 
-INSTALL = "make models"
+INSTALL = "make models` in a checkout, or `pip install 'tradingagents-harness[tiny]'"
 _BLOCK = 1 << 20
 _GEMMA_TURNS = (
     "{{ bos_token }}{% for message in messages %}"
