@@ -1,4 +1,4 @@
-"""python -m benchmarks.sequential (also as python benchmarks/sequential.py)
+"""python -m benchmarks.sequential (after `make demo`)
 
 Simulates the rule by which `find` stops, on arms whose truth is known, as JSON: wrong claims, wrong recommendations, and the
 share of the dates that is used. The looks, the boundary and the tests are the product's own code (reports.stats). Seeded.
@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import worlds
+from benchmarks.worlds import EQUAL, FAR, FIVE, MARGIN, OWN, Truth
 from reports.roles import screening
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
@@ -31,41 +29,10 @@ from reports.stats.sequential import Gate
 
 RUNS = 4_000
 FIELDS = 400
-FLOOR = 0.65
-"""How often the baseline agrees with itself."""
-SLIPS = 0.04
-"""Draws that are any rating at all."""
-SHARES = (0.15, 0.2, 0.3, 0.2, 0.15)
-"""How often each of the five ratings is given."""
 STANCES, STANCE_FLOOR = 12, 0.75
 """Prompts with a stance in a case of the screen (three repeats of four roles), and how often the own model repeats it."""
-UNUSABLE = 0.01
-GROUNDING_SD = 0.1
-"""Of the difference of one case."""
 STANDARD = Gate(("same_rating", "usable", "grounding"), (0.10, 0.10, 0.05), (0.025, 0.04, 0.04))
 QUICK = Gate(("same_rating", "usable", "grounding"), (0.15, 0.15, 0.10), (0.025, 0.04, 0.04))
-
-
-@dataclass(frozen=True)
-class Truth:
-    """An arm: how much less often it gives the baseline's rating than the baseline itself does."""
-
-    same: float
-    is_twin: bool = False
-    """Whether it draws from the baseline's own distribution; else it has its own view."""
-    noise: float = 0.75
-    """Its noise as a share of the baseline's."""
-    grounding: float = 0.0
-    """Its grounding against the baseline's: an arm that is far worse on one metric is rarely fine on the others."""
-
-
-EQUAL, OWN, FIVE, MARGIN, FAR = (
-    Truth(0.0, True),
-    Truth(0.0),
-    Truth(-0.05),
-    Truth(-0.10),
-    Truth(-0.25, noise=2.0, grounding=-0.1),
-)
 
 
 @dataclass(frozen=True)
@@ -96,69 +63,6 @@ class Course:
     pick: Any
 
 
-# --- worlds ------------------------------------------------------------------------------------------------------------
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], icc: float) -> Any:
-    """Unit normals (runs, dates, tickers, ...) of which a share of the variance is common to all tickers of a date."""
-    common = rng.normal(size=(shape[0], shape[1], 1, *shape[3:]))
-    return math.sqrt(icc) * common + math.sqrt(1 - icc) * rng.normal(size=shape)
-
-
-def _ratings(rng: np.random.Generator, view: Any, noise_sd: float, repeats: int, icc: float) -> Any:
-    """Ratings 0 to 4 (runs, dates, tickers, repeats)."""
-    noise = _normal(rng, (*view.shape, repeats), icc)
-    latent = (view[..., None] + noise_sd * noise) / math.sqrt(1 + noise_sd**2)
-    ratings = np.searchsorted(special.ndtri(np.cumsum(SHARES)[:-1]), latent)
-    return np.where(rng.random(ratings.shape) < SLIPS, rng.integers(0, 5, ratings.shape), ratings)
-
-
-@cache
-def noise_of_baseline() -> float:
-    """The noise at which the baseline agrees with itself as often as FLOOR."""
-    return _root(lambda noise: _agreement(1.0, noise, noise) - FLOOR, 0.01, 2.0)
-
-
-@cache
-def view_of(truth: Truth) -> tuple[float, float]:
-    """Correlation of an arm's view with the baseline's, and its noise."""
-    noise = noise_of_baseline()
-    if truth.is_twin:
-        return 1.0, noise
-    own_noise = noise * truth.noise
-    wanted = FLOOR + truth.same
-    return _root(lambda view: wanted - _agreement(view, noise, own_noise), 0.2, 1.0), own_noise
-
-
-def _agreement(view: float, noise: float, own_noise: float) -> float:
-    """Chance of the same rating, by quadrature over the two latent values."""
-    correlation = view / math.sqrt((1 + noise**2) * (1 + own_noise**2))
-    cuts = np.concatenate([[-8.0], special.ndtri(np.cumsum(SHARES)[:-1]), [8.0]])
-    nodes, weights = _nodes()
-    total = 0.0
-    for low, high in pairwise(cuts):
-        values = low + (high - low) / 2 * (nodes + 1)
-        density = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi) * weights * (high - low) / 2
-        spread = math.sqrt(1 - correlation**2)
-        inside = special.ndtr((high - correlation * values) / spread) - special.ndtr((low - correlation * values) / spread)
-        total += float(density @ inside)
-    both_meant = (1 - SLIPS) ** 2
-    return both_meant * total + (1 - both_meant) / 5
-
-
-@cache
-def _nodes() -> Any:
-    return np.polynomial.legendre.leggauss(200)
-
-
-def _root(rises: Any, low: float, high: float) -> float:
-    """Where a function that falls crosses zero."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rises(middle) > 0 else (low, middle)
-    return (low + high) / 2
-
-
 # --- one field of arms -------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +72,14 @@ def play(
     """Simulate the rule; `truths` in ascending order of cost.
 
     `to_the_pick`: an arm goes on as in `find`, else until it is settled; `is_in`: arms that passed the screen."""
-    same, gains, losses, grounding = _differences(rng, design, truths, runs)
+    measured = worlds.measure(
+        rng,
+        (runs, design.dates, design.tickers),
+        list(truths),
+        design.icc,
+        baseline_repeats=design.baseline_repeats,
+        arm_repeats=design.arm_repeats,
+    )
     gate, looks = design.gate, design.looks
     standing = sequential.before_any_look((runs, len(truths)), gate)
     is_started = np.ones((runs, len(truths)), bool) if is_in is None else is_in
@@ -180,9 +91,9 @@ def play(
         until = look * design.dates_of_block
         cases = np.full((*is_open.shape, until), float(design.tickers))
         samples: tuple[Sample, ...] = (
-            means.of_dates(same[..., :until]),
-            exact.paired(gains[..., :until], losses[..., :until], cases),
-            means.of_dates(grounding[..., :until]),
+            means.of_dates(measured.same[..., :until]),
+            exact.paired(measured.gains[..., :until], measured.losses[..., :until], cases),
+            means.of_dates(measured.grounding[..., :until]),
         )
         p = np.stack([sample.p_above(-margin) for sample, margin in zip(samples, gate.margins, strict=True)], axis=-1)
         estimates = np.stack([sample.value for sample in samples], axis=-1)
@@ -194,36 +105,6 @@ def play(
         )
         is_open = is_open & going_on
     return Course(standing.is_good, shares, baseline_share, sequential.recommended(standing, gate, is_started))
-
-
-def _differences(rng: np.random.Generator, design: Design, truths: Sequence[Truth], runs: int) -> tuple[Any, Any, Any, Any]:
-    """(runs, arms, dates): mean difference to the floor, cases gained and lost on usable, mean difference of grounding."""
-    shape = (runs, design.dates, design.tickers)
-    view = _normal(rng, shape, design.icc)
-    counts = _counts(_ratings(rng, view, noise_of_baseline(), design.baseline_repeats, design.icc))
-    repeats = design.baseline_repeats
-    floor = (counts * (counts - 1)).sum(axis=-1) / (repeats * (repeats - 1))
-    usable = _usable(rng, shape)
-    same, gains, losses, grounding = [], [], [], []
-    for truth in truths:
-        correlation, noise = view_of(truth)
-        own_view = correlation * view + math.sqrt(1 - correlation**2) * _normal(rng, shape, design.icc)
-        of_arm = _counts(_ratings(rng, own_view, noise, design.arm_repeats, design.icc))
-        agreement = (of_arm * counts).sum(axis=-1) / (repeats * design.arm_repeats)
-        same.append((agreement - floor).mean(axis=2))
-        apart = _usable(rng, shape) - usable
-        gains.append(np.maximum(apart, 0.0).sum(axis=2))
-        losses.append(np.maximum(-apart, 0.0).sum(axis=2))
-        grounding.append((truth.grounding + GROUNDING_SD * _normal(rng, shape, design.icc)).mean(axis=2))
-    return tuple(np.stack(values, axis=1) for values in (same, gains, losses, grounding))  # type: ignore[return-value]
-
-
-def _counts(ratings: Any) -> Any:
-    return (ratings[..., None] == np.arange(5)).sum(axis=-2)
-
-
-def _usable(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    return (rng.random((*shape, 3)) >= UNUSABLE).mean(axis=-1)
 
 
 def is_screened_out(rng: np.random.Generator, truths: Sequence[Truth], runs: int) -> Any:

@@ -1,4 +1,4 @@
-"""python benchmarks/statistics.py (after `make demo`) runs benchmarks/verdicts.py.
+"""python benchmarks/statistics.py (after `make demo`) runs benchmarks/answers.py, and with --methods benchmarks/verdicts.py.
 
 A script of this folder has the folder first on its path: what imports `statistics` there gets Python's own module.
 """
@@ -18,6 +18,10 @@ if __name__ == "statistics":
     found.loader.exec_module(sys.modules[__name__])
 
 if __name__ == "__main__":
-    from benchmarks import verdicts
+    from benchmarks import answers, verdicts
 
-    verdicts.main()
+    if "--methods" in sys.argv:
+        sys.argv.remove("--methods")
+        verdicts.main()
+    else:
+        answers.main()

@@ -149,7 +149,7 @@ def typed(facts: Facts) -> Frame:
     return facts.by_case(facts.cells["decision_status"].isin(["typed", "rule"]) & facts.usable)
 
 
-@metric("stability over repeats", group="reliability", unit="share", better="higher")
+@metric("stability over repeats", group="reliability", unit="share", better="higher", kind="agreement")
 def stability(facts: Facts) -> Frame:
     """Chance that two repeats of the same case by the same arm give the same rating; cases with two usable repeats or
     more."""
@@ -159,7 +159,7 @@ def stability(facts: Facts) -> Frame:
 # --- agreement -----------------------------------------------------------------------------------------------------
 
 
-@metric("same rating as the baseline", group="agreement", unit="share", better="higher", level=0.025)
+@metric("same rating as the baseline", group="agreement", unit="share", better="higher", kind="agreement", level=0.025)
 def same_rating(facts: Facts) -> Frame:
     """Chance that the arm and the baseline give the same rating to a case, over all pairs of their usable repeats. The
     baseline's own figure is the noise floor: how often two of its repeats agree. Arm and floor are over the cases that the
@@ -168,7 +168,14 @@ def same_rating(facts: Facts) -> Frame:
     return _like_baseline(facts, case_values.agreements)
 
 
-@metric("same rating, unusable counted as different", group="agreement", unit="share", better="higher", level=0.025)
+@metric(
+    "same rating, unusable counted as different",
+    group="agreement",
+    unit="share",
+    better="higher",
+    kind="agreement",
+    level=0.025,
+)
 def same_rating_of_all(facts: Facts) -> Frame:
     """As same rating, over all cells: a decision that is not usable agrees with nothing (intent to treat)."""
     return _like_baseline(facts, case_values.agreements, of_all=True)

@@ -17,8 +17,10 @@ from reports.stats.estimate import Estimate, Sample
 Mask = Any
 """A boolean per case of facts.dates, or None for all."""
 NO_SPREAD = 1e-9
-RARE_FROM_DATES, RARE_FROM_CASES, RARE_LEVEL = 27, 80, 0.01
-"""From these sizes on, a rare share is tested by t at this level; below them its exact test is the honest one."""
+T_FROM = {"agreement": (12, 36), "rare": (27, 80)}
+"""Kind -> dates and cases from which t on date means is honest for shares of pairs; below them the exact test is."""
+RARE_LEVEL = 0.01
+"""One-sided level of that t for what seldom happens."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class MetricData:
 
     def _figure(self, by_date: ByDate, missing: int = 0, *, by_means: bool | None = None) -> Estimate:
         """A mean of date means, or a share of all cases with its exact interval."""
-        by_means = self.metric.kind == "mean" if by_means is None else by_means
+        by_means = self._is_by_means(by_date) if by_means is None else by_means
         sample: Any = means.of_dates(by_date.means)
         if not by_means or self._lacks_spread(sample):
             sample = exact.share(by_date.sums, by_date.counts)
@@ -105,9 +107,7 @@ class MetricData:
             sample = means.log_ratio(own.means, base.means)
             published = estimate.of_mean(sample, own.cases, own.dates, scale=np.exp)
             return PairedTest("ratio", sample, published, self._figure(own), self._figure(base), self.metric.level)
-        by_means = self.metric.kind == "mean" or (
-            self.metric.kind == "rare" and apart.dates >= RARE_FROM_DATES and apart.cases >= RARE_FROM_CASES
-        )
+        by_means = self._is_by_means(apart)
         level = RARE_LEVEL if by_means and self.metric.kind == "rare" else self.metric.level
         difference = self._mean_difference(apart) if by_means else apart.paired()
         within = self.metric.range_of_differences
@@ -119,6 +119,11 @@ class MetricData:
         """t on date means; exact where no date differs from another, since no spread seen is not no spread."""
         sample = means.of_dates(apart.means)
         return apart.paired() if self._lacks_spread(sample) else sample
+
+    def _is_by_means(self, by_date: ByDate) -> bool:
+        """Whether t on date means is honest for so many dates and cases."""
+        dates, cases = T_FROM.get(self.metric.kind, (0, 0))
+        return self.metric.kind != "share" and by_date.dates >= dates and by_date.cases >= cases
 
     def _lacks_spread(self, sample: means.Mean) -> bool:
         return self.metric.unit == "share" and float(sample.se) < NO_SPREAD

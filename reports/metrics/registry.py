@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["mean", "share", "rare", "quantile", "per_unit"]
+Kind = Literal["mean", "share", "agreement", "rare", "quantile", "per_unit"]
 Scale = Literal["difference", "ratio"]
 
 
@@ -26,8 +26,8 @@ class Metric:
     better: Literal["higher", "lower"] | None
     """None if neither direction is better: such a metric has an interval but no verdict."""
     kind: Kind
-    """mean (case values) | share (of 0 and 1, exact) | rare (a share that seldom happens) | quantile (of cells) | per_unit
-    (sum over sum)."""
+    """mean (case values) | share (of 0 and 1, exact) | agreement (share of pairs of repeats) | rare (the same, of what seldom
+    happens) | quantile (of cells) | per_unit (sum over sum)."""
     scale: Scale
     """How arms are compared."""
     footnote: str
