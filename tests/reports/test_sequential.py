@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import sequential as simulation
+from benchmarks import worlds
 from reports.roles import screening
 from reports.stats import sequential
 from reports.stats.sequential import Gate
@@ -105,7 +106,7 @@ def test_simulated_wrong_claims_stay_below_five_per_cent_and_far_worse_arms_stop
 
 
 def test_the_screen_drops_hopeless_models_and_keeps_good_ones() -> None:
-    dropped = simulation.is_screened_out(np.random.default_rng(1), [simulation.EQUAL, simulation.FAR], 2_000).mean(axis=0)
+    dropped = simulation.is_screened_out(np.random.default_rng(1), [worlds.EQUAL, worlds.FAR], 2_000).mean(axis=0)
     assert dropped[0] < 0.02
     assert dropped[1] > 0.88
 
