@@ -1,7 +1,7 @@
 -- What a request became: journal, settled money, a free slot and the limit's lesson, in one step.
 -- ARGV: prefix, token, call_id, entry, model, cost, kind (settled | estimated), lesson, retry_after_ms, input and output tokens,
 -- cause of a failure ('' for an answer, '-' if it was cut off here), its text, the name of the weights,
--- name of the pace (arm and role; '' for none) and duration in ms.
+-- name of the pace (arm and role; '' for none) and duration in ms; the last five are left out for an answer that came later.
 -- Returns {'ok' or 'lost', when the server last answered in ms}; 'lost' when another holder has the cell: what was paid is kept
 -- all the same. Reporting it again is safe.
 local token, call_id, entry, model, cost, kind, lesson, retry_after_ms = unpack(ARGV, 2, 9)
@@ -29,7 +29,7 @@ end
 if fresh then
   move(kind, model, cost)
   redis.call('HINCRBY', LEDGER, 'run|calls', 1)
-  if ARGV[15] ~= '' then
+  if (ARGV[15] or '') ~= '' then
     redis.call('HINCRBY', LEDGER, ARGV[15] .. '|calls', 1)
     redis.call('HINCRBY', LEDGER, ARGV[15] .. '|ms', ARGV[16])
   end
@@ -45,7 +45,7 @@ if slot then
   redis.call('HSET', LIMIT, 'freed_at', whole(NOW))
   learn(lesson, granted_at, number(retry_after_ms))
 end
-if fresh and ARGV[12] ~= '-' then observe(ARGV[12], ARGV[13], ARGV[14], granted_at) end
+if fresh and (ARGV[12] or '-') ~= '-' then observe(ARGV[12], ARGV[13], ARGV[14], granted_at) end
 grant(nil)
 local answered_at = redis.call('HGET', LIMIT, 'answered_at') or '0'
 return {redis.call('HGET', CELL, 'token') == token and 'ok' or 'lost', answered_at}
