@@ -24,6 +24,7 @@ import typer
 
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("run", "run"),
+    ("find", "find"),
     ("plan", "plan"),
     ("doctor", "doctor"),
     ("check", "check"),

@@ -132,6 +132,12 @@ class Run:
             return self.cells
         return self.cells[self.cells["case_id"].isin(self.whole_cases)]
 
+    def with_cells(self, cells: pd.DataFrame) -> Run:
+        """This run as if these pipeline cells were all that was asked for: complete, and measured over all of them."""
+        part = Run(self.path, self.experiment, self.manifest, self.filesystem)
+        part.__dict__ |= {"cells": cells, "measured_cells": cells, "is_interim": False}
+        return part
+
     def table(self, name: str, columns: Sequence[str] | None = None, where: Any = None) -> pd.DataFrame:
         """One table as a frame (empty if missing). `columns` may name heavy ones; `where` is a pyarrow dataset filter."""
         from reports import tables

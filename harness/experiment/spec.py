@@ -22,6 +22,7 @@ from harness.experiment.terms import (
     CellLimit,
     Compare,
     ConfigModel,
+    FindTerms,
     Gates,
     JudgeTerms,
     LocalCost,
@@ -32,7 +33,7 @@ from harness.experiment.terms import (
     distinct,
 )
 
-NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "local_cost", "allow_unpriced", "prices")
+NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "find", "local_cost", "allow_unpriced", "prices")
 """Keys that do not affect requests to models: changing them starts no new run."""
 
 
@@ -78,6 +79,8 @@ class Experiment(ConfigModel):
     """Caps on the cost of hosted models."""
     cell_limit: CellLimit = CellLimit()
     """Time limits of one cell."""
+    find: FindTerms = FindTerms()
+    """How `find` tests candidates."""
     gates: Gates = Gates()
     """Thresholds checked at the end, for CI."""
     local_cost: LocalCost | None = None

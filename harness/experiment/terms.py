@@ -196,6 +196,13 @@ class Gates(ConfigModel):
     """Most that the whole run may have cost."""
 
 
+class FindTerms(ConfigModel):
+    """How `find` tests candidates, fixed before the first answer."""
+
+    blocks: Annotated[int, Field(strict=True, ge=2, le=7)] | None = None
+    """Blocks of dates, with a look after each. Default: 4 from 20 tested dates on, 3 from 9 on, else 2."""
+
+
 class LocalCost(ConfigModel):
     """What a second of local hardware costs, if servers.yaml does not set it; else local cost is unknown."""
 

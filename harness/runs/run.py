@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import agents
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.storage.rows import Row
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def run(options: RunOptions, console: Console, followed_since: dt.datetime | None = None) -> int:
@@ -168,8 +171,8 @@ def _is_done(plan: RunPlan) -> bool:
     return bool(plan.run.store.manifest().get("state") == run_folder.DONE)
 
 
-def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
-    """Record in the run folder what is about to be executed."""
+def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell], more: Mapping[str, Any] = _NOTHING) -> None:
+    """Record in the run folder what is about to be executed; `more`: fields of the manifest that another command decides."""
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")
@@ -198,7 +201,7 @@ def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell]) -> None:
         "sessions": [*old.get("sessions", []), now],
     }
     store.folder.write("experiment.yaml", plan.experiment.to_yaml().encode())
-    store.write_manifest(old | fields | manifest.describe(info))
+    store.write_manifest(old | fields | manifest.describe(info) | dict(more))
 
 
 def _changed_servers(plan: RunPlan) -> Iterator[str]:

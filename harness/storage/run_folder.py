@@ -29,20 +29,30 @@ class RunFolder:
     """Whether its cells have the ids of version 0.1.0."""
 
 
-def asked_of(cells: Iterable[Cell], digests: Mapping[str, str | None]) -> str:
-    """Hash of the matrix and the model digests: the same hash continues the same run."""
-    return digest_of([sorted([cell.arm, cell.cell_key] for cell in cells), dict(digests)])
+def asked_of(cells: Iterable[Cell], digests: Mapping[str, str | None], purpose: str = "") -> str:
+    """Hash of the matrix and the model digests: the same hash continues the same run. `purpose`: set by commands other than
+    `run`, which do not share its folders."""
+    asked = [sorted([cell.arm, cell.cell_key] for cell in cells), dict(digests)]
+    return digest_of([*asked, purpose] if purpose else asked)
 
 
 def resolve(
-    results: Folder, experiment: str, cells: Sequence[Cell], digests: Mapping[str, str | None], *, fresh: bool = False
+    results: Folder,
+    experiment: str,
+    cells: Sequence[Cell],
+    digests: Mapping[str, str | None],
+    *,
+    fresh: bool = False,
+    purpose: str = "",
 ) -> RunFolder:
-    """The newest run of the same matrix, else a new one."""
-    matrix_hash, old_matrix_hash = asked_of(cells, digests), None
+    """The newest run of the same matrix and purpose, else a new one."""
+    matrix_hash, old_matrix_hash = asked_of(cells, digests, purpose), None
     for run in () if fresh else runs(results, experiment):
         manifest = run.store.manifest()
         if manifest.get("asked") == matrix_hash:
             return run
+        if purpose:
+            continue
         if version_0_1_0.made(manifest) and old_matrix_hash is None:
             old_cells = version_0_1_0.renamed(cells)
             old_matrix_hash = asked_of(old_cells, digests) if old_cells else ""

@@ -12,10 +12,12 @@ from reports.answer import gates
 from reports.answer.findings import find
 from reports.format import slug, visible
 from reports.metrics.facts import Facts
-from reports.page import decisions_view
+from reports.page import decisions_view, find_view
 from reports.page.answer_view import AnswerView
+from reports.page.cascade_view import CascadeView
 from reports.page.decisions_view import ArmCard, DecisionsView
 from reports.page.evidence_view import TrustView
+from reports.page.find_view import FindView
 from reports.page.money_view import EconomicsView, MoneyView
 from reports.page.ratings_view import RatingsView
 from reports.page.returns_view import ReturnsView
@@ -88,7 +90,19 @@ class Page:
     @cached_property
     def findings(self) -> Findings | None:
         """Numbers and verdicts; None if no cell has ended."""
-        return find(self.run, self.facts) if len(self.run.measured_cells) else None
+        if not len(self.run.measured_cells):
+            return None
+        return find_view.adjusted(find(self.run, self.facts), self.search.found if self.search else None)
+
+    @cached_property
+    def cascades(self) -> CascadeView | None:
+        """Data of the section on cascades; None for an unfinished run."""
+        return CascadeView(self.facts) if self.findings and not self.interim else None
+
+    @cached_property
+    def search(self) -> FindView | None:
+        """Data of the section on a search; None if `find` did not make this run."""
+        return find_view.of_run(self.run, self.slots)
 
     @cached_property
     def gates(self) -> list[Gate]:

@@ -45,9 +45,16 @@ def prose(seed: str, length: int) -> str:
     return (" ".join(words)[: length * 4].strip() or "hold").capitalize()
 
 
-def instance(schema: Mapping[str, Any], seed: str) -> str:
-    """A JSON text that the schema accepts."""
-    return json.dumps(_value(schema, chance(seed), schema))
+def instance(schema: Mapping[str, Any], seed: str, opinion: float | None = None) -> str:
+    """A JSON text that the schema accepts; `opinion`: where on each scale its choices lie, 0 to 1, default: by chance. With
+    an opinion, its texts have a figure."""
+    value = _value(schema, chance(seed), schema)
+    if opinion is not None:
+        scales = {name: part["enum"] for name, part in schema.get("properties", {}).items() if "enum" in part}
+        value |= {name: scale[int(opinion * len(scale))] for name, scale in scales.items()}
+        texts = {name for name, part in schema["properties"].items() if part.get("type") == "string" and name not in scales}
+        value |= {name: f"987654.321 {value[name]}"[: schema["properties"][name].get("maxLength", 200)] for name in texts}
+    return json.dumps(value)
 
 
 def _value(schema: Mapping[str, Any], dice: random.Random, root: Mapping[str, Any]) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fakes.answers import instance, prose, tokens
+from tests.fakes.answers import chance, instance, prose, tokens
 from tests.fakes.script import Behaviour
 
 
@@ -35,7 +37,7 @@ def compose(
     """A scripted text, else a valid instance of the schema, else prose; cut at the cap as a real server does."""
     text = behaviour.text
     if text is None:
-        text = instance(schema, seed) if schema is not None else prose(seed, behaviour.output_tokens)
+        text = prose(seed, behaviour.output_tokens) if schema is None else instance(schema, seed, _opinion(behaviour, seed))
     if behaviour.tool_calls:
         text = behaviour.text or ""
     thought = behaviour.reasoning_tokens or tokens(behaviour.thinking)
@@ -52,6 +54,25 @@ def compose(
         reasoning_tokens=thought,
         length=is_long,
     )
+
+
+_ASKED: Counter[str] = Counter()
+"""How often each prompt was asked: a model that wavers answers it differently each time, the same in each order."""
+_TICKER, _DATE = re.compile(r"\b(AAPL|FB|GOOG|IBM|MSFT)\b"), re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
+
+
+def _opinion(behaviour: Behaviour, prompt: str) -> float | None:
+    """Where on every scale of a form the answer lies, 0 to 1; None for a model without a view."""
+    if not behaviour.view:
+        return None
+    dates = _DATE.findall(prompt)
+    case = f"{(_TICKER.findall(prompt) or ['?'])[0]} {max(dates, default='?')}"
+    asked = f"{behaviour.view} {prompt}"
+    _ASKED[asked] += 1
+    if chance(f"{asked} {_ASKED[asked]}").random() < behaviour.wavers:
+        return chance(f"{asked} {_ASKED[asked]} any").random()
+    strays = chance(f"{behaviour.view} {case} strays").random() < behaviour.strays
+    return chance(f"{behaviour.view if strays else behaviour.view.split('/')[0]} {case}").random()
 
 
 class PrefixCache:

@@ -25,6 +25,12 @@ class Behaviour:
     cut: bool = False
     """The connection ends in the middle of the body."""
     text: str | None = None
+    view: str = ""
+    """Choices of a form follow from this text and the prompt's ticker and date, not from the rest of the prompt."""
+    strays: float = 0.0
+    """Share of cases in which a model with a view has another one."""
+    wavers: float = 0.0
+    """Chance that an answer of a model with a view has random choices."""
     output_tokens: int = 60
     """Length of a free answer; a scripted text or a schema has its own."""
     thinking: str = ""

@@ -85,6 +85,10 @@ class Stage:
         arguments = ["run", "fault.yaml", "--yes", *options]
         return self._spawn([*prefix, sys.executable, "-m", "harness", *arguments], "run.log")
 
+    def start_find(self, *options: str) -> subprocess.Popen[str]:
+        """`harness find` in a process group of its own."""
+        return self._spawn([sys.executable, "-m", "harness", "find", "fault.yaml", *options], "run.log")
+
     def start_worker(self, broker: str, *options: str) -> subprocess.Popen[str]:
         """`harness worker` as on another machine."""
         return self._spawn([sys.executable, "-m", "harness", "worker", "--broker", broker, *options], "worker.log")

@@ -1,0 +1,146 @@
+"""The design of a `find`, fixed before the first answer: candidates, margins, cases of the screen, and blocks of dates."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from domain import units
+from domain.case import case_id
+from harness.errors import InvalidInput, Problem
+from harness.experiment import cases, matrix
+from harness.experiment.spec import Experiment
+from harness.experiment.yaml_file import closest_name
+from reports.finding import Design, Finding
+from reports.roles import screening
+from reports.stats import sequential
+from reports.stats.sequential import Gate
+from reports.verdict import GATE, MARGINS, PICK_LEVEL
+
+FEWEST_DATES = 2
+"""Dates of a block: one date has no spread."""
+ENOUGH_DATES = 12
+"""Below this many tested dates the t test is too bold, and the terminal says so."""
+
+
+def make(experiment: Experiment, margins: str | None, now: dt.datetime | None = None) -> Design:
+    """The design of this experiment. Raises InvalidInput with every reason why it cannot be tested."""
+    baseline, candidates = experiment.baseline or "", candidates_of(experiment)
+    gate = _gate(experiment, margins)
+    dates = sequential.shuffled(date.isoformat() for date in cases.decision_dates(experiment.dates, now))
+    tickers, looks = experiment.tickers, experiment.find.blocks
+    screen_dates = -(-screening.CASES // len(tickers))
+    tested = dates[screen_dates:]
+    looks = looks or (4 if len(tested) >= 20 else 3 if len(tested) >= 9 else 2)
+    problems = [*_problems(experiment, baseline, candidates), *_too_few(len(dates), screen_dates, looks)]
+    if problems:
+        raise InvalidInput(problems)
+    screened = [case_id(ticker, dt.date.fromisoformat(date)) for date in dates[:screen_dates] for ticker in tickers]
+    return Design(
+        baseline=baseline,
+        candidates=candidates,
+        gate=gate,
+        screen_cases=tuple(screened[: screening.CASES]),
+        blocks=tuple(sequential.blocks(tested, looks)),
+        tickers=tickers,
+        baseline_repeats=experiment.repeats.baseline,
+        arm_repeats=experiment.repeats.arms,
+    )
+
+
+def candidates_of(experiment: Experiment) -> tuple[str, ...]:
+    """Arms with models, except the baseline."""
+    arms = matrix.arms(experiment)
+    return tuple(name for name, arm in arms.items() if name != experiment.baseline and not arm.rule)
+
+
+def _problems(experiment: Experiment, baseline: str, candidates: tuple[str, ...]) -> list[Problem]:
+    arms, problems = matrix.arms(experiment), []
+    if baseline not in arms:
+        problems.append(Problem("compare.baseline", f"unknown arm {baseline!r}", closest_name(baseline, arms)))
+    elif arms[baseline].rule:
+        what = f"the baseline {baseline!r} is a rule, which always agrees with itself"
+        problems.append(Problem("compare.baseline", what, "name an arm with models"))
+    if not candidates:
+        what = f"there is no candidate: {baseline!r} is the only arm with models"
+        problems.append(Problem("arms", what, "add an arm, or a sweep: arms: {sweep: {model: M, reasoning_effort: [...]}}"))
+    if experiment.repeats.baseline < 2:
+        what = f"the baseline {baseline!r} decides each case once, so how often it agrees with itself stays unknown"
+        problems.append(Problem("repeats", what, "set repeats to 3"))
+    return problems
+
+
+def _too_few(dates: int, screen_dates: int, looks: int) -> list[Problem]:
+    needed = screen_dates + looks * FEWEST_DATES
+    if dates >= needed:
+        return []
+    what = (
+        f"{dates} dates are too few for {looks} looks: the screen takes {screen_dates} of them ({screening.CASES} cases), and "
+        f"each of {looks} blocks needs {FEWEST_DATES}"
+    )
+    return [Problem("dates", what, f"give at least {needed} dates; 12 tested dates or more make the test honest")]
+
+
+def _gate(experiment: Experiment, margins: str | None) -> Gate:
+    """Margins: of --margin, else of compare.metrics, else the defaults of "good enough"."""
+    given = _read_margins(margins)
+    declared = {name: terms.margin for name, terms in experiment.compare.metrics.items() if terms.margin is not None}
+    chosen = dict(MARGINS) | {name: margin for name, margin in declared.items() if name in MARGINS} | given
+    levels = [round(PICK_LEVEL / term.weight, 6) for term in GATE]
+    return Gate(tuple(MARGINS), tuple(chosen[name] for name in MARGINS), tuple(levels))
+
+
+def _read_margins(margins: str | None) -> dict[str, float]:
+    """same_rating=10pp,usable=10pp -> fractions. Raises InvalidInput."""
+    known, given, problems = list(MARGINS), {}, []
+    for pair in filter(None, (margins or "").split(",")):
+        name, _, text = (part.strip() for part in pair.partition("="))
+        if name not in known:
+            what = f"unknown metric {name!r}; known: {', '.join(known)}"
+            problems.append(Problem("--margin", what, "write --margin " + ",".join(f"{metric}=10pp" for metric in known)))
+            continue
+        try:
+            given[name] = units.share(text)
+        except ValueError as error:
+            problems.append(Problem("--margin", str(error), f"write {name}=10pp"))
+            continue
+        if not 0 < given[name] < 1:
+            problems.append(
+                Problem("--margin", f"{pair}: a margin is more than 0 and less than 100 points", f"write {name}=10pp")
+            )
+    if problems:
+        raise InvalidInput(problems)
+    return given
+
+
+def settle(wanted: Design, recorded: Finding | None) -> Finding:
+    """The finding to go on with. Raises InvalidInput if the design was changed after a look, or after the screen.
+
+    Margins may move before the first look, since nothing was compared yet."""
+    if recorded is None:
+        return Finding(wanted)
+    design = recorded.design
+    differences = _differences(design, wanted)
+    if not recorded.looks:
+        differences.pop("the margins", None)
+        design = wanted if not differences else design
+    if differences:
+        changed = "; ".join(f"{name} were {before}, now {after}" for name, (before, after) in differences.items())
+        seen = f"after {len(recorded.looks)} looks" if recorded.looks else "after its design was fixed"
+        fix = "go on with what was fixed, or start again with --fresh (answers that were paid for are used again)"
+        raise InvalidInput([Problem("find", f"this run cannot change {seen}: {changed}", fix)])
+    return Finding(design, recorded.screened, recorded.looks)
+
+
+def _differences(before: Design, after: Design) -> dict[str, tuple[str, str]]:
+    described, wanted = _described(before), _described(after)
+    return {name: (text, wanted[name]) for name, text in described.items() if text != wanted[name]}
+
+
+def _described(design: Design) -> dict[str, str]:
+    margins = zip(design.gate.metrics, design.gate.margins, strict=True)
+    return {
+        "the margins": ", ".join(f"{name} {margin:g}" for name, margin in margins),
+        "the blocks": f"{design.looks} of {len(design.blocks[0])} dates",
+        "the candidates": ", ".join(design.candidates),
+        "the baseline": design.baseline,
+    }

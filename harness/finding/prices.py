@@ -1,0 +1,96 @@
+"""What the next block costs and how long it takes, from the cells that have ended; before the first one, from the plan."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domain import units
+from harness.errors import InvalidInput, Problem
+from harness.planning import plan as planning
+
+if TYPE_CHECKING:
+    from harness.cells import Cell
+    from harness.runs.session import RunPlan
+    from harness.storage.rows import Row
+
+
+@dataclass(frozen=True)
+class BlockPrices:
+    """Means of the ended cells of a run."""
+
+    usd: Mapping[str, float]
+    """Arm -> what hosted models billed for one of its cells."""
+    spent_usd: float
+    """What this run has paid."""
+    ended: int
+
+    @classmethod
+    def of(cls, receipts: Iterable[Row]) -> BlockPrices:
+        by_arm: dict[str, list[float]] = {}
+        spent, ended = 0.0, 0
+        for receipt in receipts:
+            billed = receipt["api_cost_usd"]
+            spent += (billed or 0.0) - (receipt.get("reused_api_usd") or 0.0)
+            ended += 1
+            if billed is not None:
+                by_arm.setdefault(str(receipt["arm"]), []).append(float(billed))
+        return cls({arm: sum(costs) / len(costs) for arm, costs in by_arm.items()}, spent, ended)
+
+    def of_cells(self, cells: Sequence[Cell]) -> float | None:
+        """Dollars of these cells; None if an arm has no cell of known cost yet."""
+        costs = [self.usd.get(cell.arm) for cell in cells]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+    def too_dear(self, cells: Sequence[Cell], cap: float | None) -> str:
+        """Why these cells do not fit the budget; empty if they do, or if that is not known."""
+        needed = self.of_cells(cells)
+        if cap is None or needed is None or self.spent_usd + needed <= cap:
+            return ""
+        left = cap - self.spent_usd
+        return f"the next block costs about ${needed:,.2f}, and ${max(left, 0.0):,.2f} of the budget of ${cap:,.2f} are left"
+
+    def seconds(self, cells: Sequence[Cell], spent_s: float) -> float | None:
+        """Seconds that these cells take at the pace of those that have ended."""
+        return spent_s / self.ended * len(cells) if self.ended else None
+
+
+def seconds_left(within: str | None, by: str | None, now: dt.datetime | None = None) -> float | None:
+    """Seconds of --within (12h) or until --by (08:00, today or tomorrow); None without either. Raises InvalidInput."""
+    if within and by:
+        raise InvalidInput([Problem("--by", "--within and --by both set the time", "pass one of them")])
+    if within:
+        try:
+            return units.seconds(within)
+        except ValueError as error:
+            raise InvalidInput([Problem("--within", str(error), "write --within 12h")]) from error
+    if not by:
+        return None
+    now = now or dt.datetime.now().astimezone()
+    try:
+        end = dt.datetime.combine(now.date(), dt.time.fromisoformat(by), now.tzinfo)
+    except ValueError as error:
+        raise InvalidInput([Problem("--by", f"{by!r} is no time of day", "write --by 08:00")]) from error
+    return (end - now + dt.timedelta(days=end <= now)).total_seconds()
+
+
+def refuse_too_little(plan: RunPlan, cells: Sequence[Cell], within_s: float | None) -> None:
+    """Raises InvalidInput if budget or time are below the forecast of these cells, the least that tells anything."""
+    cap = plan.experiment.budget.run_usd
+    if cap is None and within_s is None:
+        return
+    where = planning.Where(plan.options.results, plan.options.snapshots)
+    forecast = planning.make(plan.resolved, cells, where)
+    problems = []
+    cost, time = forecast.total_api_cost, forecast.total_time
+    if cap is not None and cost.low is not None and cost.low > cap:
+        what = f"${cap:,.2f} do not pay for the screen and one block: that costs ${cost.low:,.2f} to ${cost.high:,.2f} (80 %)"
+        problems.append(Problem("budget", what, f"pass --budget {cost.high:.2f} or more, or test fewer candidates or tickers"))
+    if within_s is not None and time.low is not None and time.low > within_s:
+        what = f"{within_s / 3600:.1f} hours are too short for the screen and one block: at least {time.low / 3600:.1f} hours"
+        problems.append(Problem("--within", what, "allow more time, or test fewer candidates or tickers"))
+    if problems:
+        raise InvalidInput(problems)

@@ -1,0 +1,68 @@
+"""Sentences about a search, for the terminal and the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from reports.finding import SCREENED_OUT, ArmLook, Finding
+
+
+def title(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def points(share: float) -> str:
+    return "unknown" if math.isnan(share) else f"{share * 100:+.1f} points"
+
+
+def bounds(finding: Finding, shown: ArmLook) -> Iterator[str]:
+    """Each metric with its bound at the level of that look."""
+    gate = finding.design.gate
+    for place, name in enumerate(gate.metrics):
+        low, estimate = shown.at_least[place], shown.estimates[place]
+        worst = "not known" if math.isnan(low) else f"at most {min(max(-low * 100, 0), 100):.1f} points worse"
+        seen = "" if math.isnan(estimate) else f" (seen {points(estimate)}, margin -{gate.margins[place] * 100:g})"
+        yield f"{title(name)} {worst}{seen}"
+
+
+def standing(shown: ArmLook) -> str:
+    """Where an arm stands after a look."""
+    if shown.is_claimed:
+        return "good enough, also after correcting for all candidates"
+    if shown.is_good:
+        return "good enough on its own" + (", goes on to be recommended" if shown.goes_on else "")
+    if shown.is_dropped:
+        return "stopped: too far below a margin to catch up"
+    return "open" if shown.goes_on else "not settled"
+
+
+def screening(finding: Finding, arm: str) -> str:
+    """What the screen said of a candidate."""
+    found = (finding.screened or {}).get(arm)
+    if found is None:
+        return "cannot be screened by replay (another pipeline, or no role with a form is played by another model)"
+    if found.is_dropped:
+        return f"dropped by the screen: {'; '.join(found.reasons)}"
+    return f"passed the screen ({points(found.alike - found.floor)} against the floor, {found.prompts} prompts)"
+
+
+def answer(finding: Finding) -> str:
+    """The recommendation, or why there is none."""
+    if finding.pick:
+        look, baseline = finding.looks[-1], finding.design.baseline
+        price, base = look.arms[finding.pick].usd_per_decision, look.baseline_usd_per_decision
+        share = "" if price is None or not base else f", at {price / base:.0%} of its cost"
+        odds = "such an answer is wrong in at most 5 of 100 searches"
+        return f"{finding.pick} is the cheapest arm that is good enough against {baseline}{share} ({odds})"
+    if finding.screened is not None and not finding.started:
+        return "no candidate passed the screen"
+    return "no candidate could be shown to be good enough" if finding.is_over else "there is no answer yet"
+
+
+def unsettled(finding: Finding) -> Iterator[str]:
+    """Candidates without a recommendation, with what is known of them."""
+    for arm in finding.design.candidates:
+        shown = finding.last(arm)
+        if shown is not None and finding.state(arm) != SCREENED_OUT and not shown.is_claimed:
+            yield f"{arm}: {standing(shown)}; {'; '.join(bounds(finding, shown))}"

@@ -1,0 +1,197 @@
+"""The section on a search: its funnel, money, each candidate's intervals look by look; and verdicts adjusted for the looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from reports import finding, finding_wording, verdict
+from reports.finding import RECOMMENDED, SCREENED_OUT, ArmLook, Finding
+from reports.page import svg
+from reports.stats import sequential
+from reports.verdict import GoodEnough, Pick, Verdict
+
+if TYPE_CHECKING:
+    from reports.answer.findings import Findings
+    from reports.load import Run
+
+WIDTH, HEIGHT = 250, 120
+LEFT, RIGHT, TOP, BOTTOM = 44, 240, 8, 96
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the funnel."""
+
+    title: str
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate in the section."""
+
+    name: str
+    slot: int
+    state: str
+    words: str
+    usd: float | None
+    cells: int
+    charts: tuple[tuple[str, Markup], ...]
+    """Metric -> its intervals look by look."""
+
+
+class FindView:
+    """Data of the section."""
+
+    def __init__(self, run: Run, found: Finding, slots: Mapping[str, int]) -> None:
+        self._run, self.found, self._slots = run, found, slots
+        self.answer = finding_wording.answer(found)
+        self.unsettled = tuple(finding_wording.unsettled(found)) if found.pick is None else ()
+        self.design = found.design
+
+    @property
+    def funnel(self) -> tuple[Stage, ...]:
+        """Candidates by how far they came, the fewest last."""
+        found, last = self.found, self.found.looks[-1].arms if self.found.looks else {}
+        return (
+            Stage("candidates", found.design.candidates),
+            Stage("passed the screen", found.started if found.screened is not None else ()),
+            Stage("not stopped for a loss", tuple(arm for arm, shown in last.items() if not shown.is_dropped)),
+            Stage("good enough, each on its own", tuple(arm for arm, shown in last.items() if shown.is_good)),
+            Stage("good enough after correction", tuple(arm for arm, shown in last.items() if shown.is_claimed)),
+        )
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        return tuple(self._candidate(arm) for arm in self.found.design.candidates)
+
+    def _candidate(self, arm: str) -> Candidate:
+        found, shown = self.found, self.found.last(arm)
+        words = finding_wording.screening(found, arm) if shown is None else finding_wording.standing(shown)
+        if shown is not None and found.state(arm) != SCREENED_OUT:
+            words += "; " + "; ".join(finding_wording.bounds(found, shown))
+        gate = found.design.gate
+        charts = tuple(
+            (finding_wording.title(name), looks_chart(_looks_of(found, arm), place, gate.margins[place], found.design.looks))
+            for place, name in enumerate(gate.metrics)
+        )
+        slot = self._slots.get(arm, len(self._slots))
+        drawn = charts if shown is not None else ()
+        return Candidate(arm, slot, found.state(arm), words, shown.usd_per_decision if shown else None, self._cells(arm), drawn)
+
+    def _cells(self, arm: str) -> int:
+        return self.found.looks_of(arm) * self.design.cases_of_block * self.design.arm_repeats
+
+    @property
+    def cells_used(self) -> int:
+        return self.found.cells_used
+
+    @property
+    def share_of_fixed(self) -> float:
+        return self.cells_used / self.design.fixed_cells
+
+    @cached_property
+    def usd(self) -> tuple[float, float] | None:
+        """Dollars of the cells compared, and of the whole matrix at the same prices; None if a price is unknown."""
+        if not self.found.looks:
+            return None
+        cells = self._run.cells
+        means = cells.groupby("arm")["cost_usd"].mean()
+        per_arm = {arm: float(means[arm]) for arm in means.index}
+        looked = [arm for arm in self.design.candidates if arm in per_arm]
+        if self.design.baseline not in per_arm or cells["cost_usd"].isna().any() or len(looked) < len(self.design.candidates):
+            return None
+        cases = self.design.cases_of_block * self.design.looks
+        fixed = cases * self.design.baseline_repeats * per_arm[self.design.baseline]
+        fixed += sum(cases * self.design.arm_repeats * per_arm[arm] for arm in looked)
+        return float(cells["cost_usd"].sum()), fixed
+
+    @property
+    def recommended(self) -> str | None:
+        """The recommended experiment, as YAML."""
+        return self._run.read_text(RECOMMENDED) if self.found.pick else None
+
+
+def of_run(run: Run, slots: Mapping[str, int]) -> FindView | None:
+    """The section's data; None if `find` did not make this run."""
+    found = finding.read(run)
+    return None if found is None else FindView(run, found, slots)
+
+
+def _looks_of(found: Finding, arm: str) -> list[tuple[int, ArmLook]]:
+    return [(look.number, look.arms[arm]) for look in found.looks if arm in found.compared_at(look.number)]
+
+
+def looks_chart(looks: Sequence[tuple[int, ArmLook]], place: int, margin: float, planned: int) -> Markup:
+    """Estimate and interval of one metric after each look, with the margin as a line."""
+    known = [(number, shown) for number, shown in looks if not math.isnan(shown.estimates[place])]
+    reach = max([2 * margin, *(abs(shown.estimates[place]) * 1.2 for _, shown in known)])
+    y, x = svg.scale(reach, -reach, TOP, BOTTOM), svg.scale(0.5, planned + 0.5, LEFT, RIGHT)
+    parts = [
+        svg.y_tick(value, y(value), LEFT, RIGHT, f"{value * 100:+.0f}" if value else "0") for value in (reach, 0.0, -reach)
+    ]
+    parts.append(svg.line(LEFT, y(-margin), RIGHT, y(-margin), "margin-line"))
+    parts += [svg.text(str(number), x(number), BOTTOM + 16, "middle") for number in range(1, planned + 1)]
+    for number, shown in known:
+        low, high = max(shown.at_least[place], -reach), min(shown.at_most[place], reach)
+        kind = "look-shown" if shown.flags[place] else "look-open"
+        parts.append(svg.line(x(number), y(low), x(number), y(high), kind))
+        parts.append(Markup('<g class="{}">{}</g>').format(kind, svg.marker(0, x(number), y(shown.estimates[place]), 3.5)))
+    label = "; ".join(
+        f"look {number}: {shown.estimates[place] * 100:+.1f} points, at least {shown.at_least[place] * 100:+.1f}"
+        for number, shown in known
+    )
+    return svg.svg(WIDTH, HEIGHT, parts, f"{label or 'not known'}; the margin is -{margin * 100:g} points", "looks")
+
+
+# --- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+def adjusted(findings: Findings, found: Finding | None) -> Findings:
+    """The findings with the words of the search, whose levels count every look, for "good enough" and the pick."""
+    if found is None or not found.looks:
+        return findings
+    looked = found.looks[-1].arms
+    good = {arm: _good_enough(findings, found, arm, shown) for arm, shown in looked.items()}
+    claimed = [arm for arm, shown in looked.items() if shown.is_claimed]
+    by_cost = sorted(claimed, key=lambda arm: (looked[arm].usd_per_decision is None, looked[arm].usd_per_decision or 0.0))
+    p = {arm: good[arm].p for arm in good}
+    return replace(findings, good_enough=dict(findings.good_enough) | good, pick=Pick(found.pick, tuple(by_cost), p))
+
+
+def _good_enough(findings: Findings, found: Finding, arm: str, shown: ArmLook) -> GoodEnough:
+    gate = found.design.gate
+    number = max(found.looks_of(arm), 1)
+    verdicts = {
+        name: _verdict(
+            findings.verdict(name, arm), shown, place, gate.margins[place], gate.levels[place], number, found.design.looks
+        )
+        for place, name in enumerate(gate.metrics)
+    }
+    failing = tuple(name for name, shown_verdict in verdicts.items() if shown_verdict.word == verdict.WORSE)
+    undecided = tuple(name for place, name in enumerate(gate.metrics) if not shown.flags[place] and name not in failing)
+    word = verdict.GOOD_ENOUGH if shown.is_good else verdict.NOT_GOOD_ENOUGH if failing else verdict.UNDECIDED
+    weights = (gate.pick_level / level for level in gate.levels)
+    p = max(smallest * weight for smallest, weight in zip(shown.smallest_p, weights, strict=True))
+    return GoodEnough(arm, word, verdicts, failing, undecided, min(p, 1.0))
+
+
+def _verdict(
+    fixed: Verdict | None, shown: ArmLook, place: int, margin: float, level: float, number: int, looks: int
+) -> Verdict:
+    """The verdict of a fixed design with bound, level and word of the last look."""
+    low, high = shown.at_least[place], shown.at_most[place]
+    if fixed is None or math.isnan(low):
+        return Verdict(verdict.UNDECIDED, margin, reason="no case has a known value of both arms")
+    nominal = sequential.look_levels(level, looks)[number - 1]
+    word = verdict.NOT_WORSE if shown.flags[place] else verdict.WORSE if high < -margin else verdict.UNDECIDED
+    return replace(
+        fixed, word=word, margin=margin, bound=low, loss=max(-low, 0.0), level=nominal, low=low, high=high,
+        confidence=1 - 2 * nominal, p=shown.p[place],
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""A search that is killed at any step: it goes on, pays nothing twice, and decides what the rule says about its answers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from domain.ratings import RATINGS
+from reports.stats import exact, means, sequential
+from reports.stats.sequential import Gate
+from tests.faults.stage import Stage
+from tests.harness.finding_lab import DATES, TICKERS
+
+MARGINS = {"same_rating": 0.5, "usable": 0.5, "grounding": 0.5}
+ARMS = ("twin", "near", "far")
+
+
+def test_a_search_killed_at_random_steps_pays_each_answer_once_and_decides_by_the_rule(on_stage: Stage, chance: Random) -> None:
+    _describe(on_stage, seed=chance.randint(1, 10**6))
+    for _ in range(3):
+        answered = on_stage.models.ledger()["answered"]
+        search = on_stage.start_find("--yes")
+        on_stage.answered(answered + chance.randint(5, 60))
+        on_stage.kill_all()
+        search.wait()
+        on_stage.until(lambda: not on_stage.processes(), "an empty stage")
+    on_stage.end(on_stage.start_find("--yes"))
+
+    calls = pd.DataFrame(on_stage.table("calls"))
+    answers = calls[calls["outcome"] == "answered"]
+    places = answers[["cell_id", "role", "round", "kind", "index"]]
+    assert not places.duplicated().any(), "an answered call was paid again"
+    cut_off = on_stage.models.ledger()["answered"] - len(answers)
+    assert cut_off <= 3 * 40, "more answers were lost than requests could have been in flight at three deaths"
+    _check_decisions(on_stage.run, pd.DataFrame(on_stage.table("cells")))
+
+
+def _describe(stage: Stage, seed: int) -> None:
+    names = ("gpt-5", *ARMS)
+    local = {"provider": "openai_compatible", "server": "box"}
+    models = {"gpt": stage.model()} | {name: local | {"model": name} for name in ARMS}
+    stage.describe(
+        tickers=TICKERS,
+        models=models,
+        repeats=3,
+        pipeline={"depth": "single_call"},
+        compare={"baseline": "gpt", "metrics": {name: {"margin": margin} for name, margin in MARGINS.items()}},
+        find={"blocks": 2},
+        local_cost={"usd_per_cpu_hour": 0.05},
+    )
+    described = yaml.safe_load((stage.folder / "fault.yaml").read_text())
+    (stage.folder / "fault.yaml").write_text(yaml.safe_dump(described | {"dates": DATES[:6]}, sort_keys=False))
+    box = {"provider": "openai_compatible", "url": f"{stage.models.url}/v1", "hosted": False, "parallel": 8}
+    servers = yaml.safe_load((stage.folder / "servers.yaml").read_text())
+    (stage.folder / "servers.yaml").write_text(yaml.safe_dump(servers | {"box": box}))
+    views = {"gpt-5": 0.0, "twin": 0.0, "near": 0.2, "far": 1.0}
+    rules = [
+        {"model": name, "do": {"view": f"{seed}/{name}", "strays": views[name], "wavers": 0.2, "latency_s": 0.02}}
+        for name in names
+    ]
+    stage.models.control(models=list(names), rules=rules)
+
+
+def _check_decisions(run: Path, cells: pd.DataFrame) -> None:
+    """The recorded looks against the rule, applied to the answers by code of this test."""
+    found = json.loads((run / "find.json").read_text())
+    gate = found["design"]["gate"]
+    assert gate["margins"] == list(MARGINS.values())
+    started = [arm for arm in ARMS if not (found["screened"][arm] and _is_dropped(found["screened"][arm]))]
+    two = Gate(tuple(gate["metrics"][:2]), tuple(gate["margins"][:2]), tuple(gate["levels"][:2]))
+    looks, live = len(found["design"]["blocks"]), list(started)
+    standing = sequential.before_any_look((len(started),), two)
+    for number, look in enumerate(found["looks"], start=1):
+        dates = [date for block in found["design"]["blocks"][:number] for date in block]
+        tests = {arm: _tests(cells, arm, dates) for arm in live}
+        p = np.array(
+            [
+                [tests[arm][place].p_above(-two.margins[place]) if arm in tests else np.nan for place in (0, 1)]
+                for arm in started
+            ]
+        )
+        seen = np.array([[tests[arm][place].value if arm in tests else np.nan for place in (0, 1)] for arm in started])
+        standing = sequential.after_look(standing, two, p, seen, np.array([arm in live for arm in started]), number, looks)
+        for place, arm in enumerate(started):
+            assert look["arms"][arm]["flags"][:2] == standing.flags[place].tolist(), (number, arm)
+            if arm in live:
+                assert np.allclose(look["arms"][arm]["estimates"][:2], seen[place]), (number, arm)
+        live = [arm for arm in started if look["arms"][arm]["goes_on"]]
+    pipeline = cells[cells["kind"] == "pipeline"]
+    assert Counter(pipeline["arm"]).keys() <= {"gpt", *started}
+
+
+def _is_dropped(screened: dict[str, Any]) -> bool:
+    return bool(screened["floor"] - screened["alike"] > 0.15 or screened["readable"] < 0.9 or screened["unreadable_roles"])
+
+
+def _tests(cells: pd.DataFrame, arm: str, dates: list[str]) -> tuple[Any, Any]:
+    """Same rating over all pairs of repeats less the floor, and usable, per date."""
+    tested = cells[cells["date"].astype(str).isin(dates) & (cells["kind"] == "pipeline")]
+    counts = {name: _counts(tested[tested["arm"] == name]) for name in ("gpt", arm)}
+    base, other = counts["gpt"], counts[arm].reindex(counts["gpt"].index).fillna(0)
+    repeats, own = base.sum(axis=1), other.sum(axis=1)
+    floor = (base * (base - 1)).sum(axis=1) / (repeats * (repeats - 1))
+    apart = (base * other).sum(axis=1) / (repeats * own) - floor
+    by_date = apart.groupby([case.partition("@")[2] for case in apart.index]).mean()
+    size = np.array([len(TICKERS)] * len(by_date))
+    return means.of_dates(by_date.to_numpy()), exact.paired(np.zeros(len(size)), np.zeros(len(size)), size)
+
+
+def _counts(cells: pd.DataFrame) -> pd.DataFrame:
+    counted = cells.groupby(["case_id", "rating"]).size().unstack("rating").reindex(columns=list(RATINGS)).fillna(0)
+    return counted.sort_index()

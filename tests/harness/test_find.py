@@ -1,0 +1,113 @@
+"""`find`: what it refuses before anything is paid, what it decides, and that nothing is paid twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import InvalidInput
+from harness.experiment import spec
+from harness.finding import design, prices
+from tests.fakes.process import FakeModels
+from tests.fixtures.runs import Lab
+from tests.harness.finding_lab import DATES, TICKERS, find, search
+
+MARGINS = "same_rating=50pp,usable=45pp,grounding=45pp"
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Iterator[Lab]:
+    """A finished search with a good candidate and a hopeless one."""
+    fake_models_process.reset()
+    lab = Lab(tmp_path_factory.mktemp("searched"), fake_models_process)
+    search(lab, days=8, arms={"paid": {"all": "paid"}, "far": {"all": "far"}, "twin": {"all": "twin"}}, find={"blocks": 2})
+    (lab.folder / "said").write_text(find(lab, "--margin", MARGINS))
+    yield lab
+    lab.close()
+
+
+def record(lab: Lab) -> dict[str, Any]:
+    return dict(json.loads((lab.runs[0] / "find.json").read_text()))
+
+
+def test_the_good_candidate_is_recommended_and_the_hopeless_one_never_starts(searched: Lab) -> None:
+    found = record(searched)
+
+    assert "answer: twin is the cheapest arm that is good enough against paid" in (searched.folder / "said").read_text()
+    assert found["looks"][-1]["pick"] == "twin"
+    cells = [cell for cell in searched.rows("cells") if cell["kind"] == "pipeline"]
+    assert {cell["arm"] for cell in cells} == {"paid", "twin"}, "far was dropped by replay"
+    screen_dates = {case.partition("@")[2] for case in found["design"]["screen_cases"]}
+    tested_dates = {date for block in found["design"]["blocks"] for date in block}
+    assert len(found["design"]["screen_cases"]) == 8
+    assert not screen_dates & tested_dates
+    assert {str(cell["date"]) for cell in cells if cell["arm"] == "twin"} <= tested_dates
+
+
+def test_a_second_search_pays_nothing_and_a_moved_margin_is_refused(searched: Lab) -> None:
+    paid = searched.paid()["calls"]
+
+    assert "answer: twin" in find(searched, "--margin", MARGINS)
+    refused = find(searched, "--margin", "same_rating=40pp", expect=2)
+    assert "this run cannot change after" in refused
+    assert "the margins were" in refused
+    assert searched.paid()["calls"] == paid
+
+
+def test_a_run_of_the_recommended_experiment_finds_every_cell_paid(searched: Lab) -> None:
+    paid = searched.paid()["calls"]
+    (searched.folder / "recommended.yaml").write_text((searched.runs[0] / "recommended.yaml").read_text())
+
+    searched.harness("run", "recommended.yaml", "--yes")
+    assert searched.paid()["calls"] == paid
+    assert {cell["arm"] for cell in searched.rows("cells")} == {"paid", "twin"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "margins", "problem"),
+    [
+        ({"arms": {"paid": {"all": "paid"}}}, None, "there is no candidate"),
+        ({"repeats": 1}, None, "how often it agrees with itself stays unknown"),
+        ({"dates": DATES[:4]}, None, "4 dates are too few for 2 looks"),
+        ({"tickers": TICKERS[:1]}, None, "are too few for 2 looks: the screen takes 8"),
+        ({"compare": {"baseline": "macd"}, "arms": {"macd": {"rule": "macd"}, "twin": {"all": "twin"}}}, None, "is a rule"),
+        ({}, "same=10pp", "unknown metric 'same'"),
+        ({}, "usable=0", "more than 0"),
+        ({}, "usable=much", "is no margin"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused(lab: Lab, changes: Any, margins: str | None, problem: str) -> None:
+    search(lab, **changes)
+    with pytest.raises(InvalidInput, match=problem):
+        design.make(spec.load(lab.folder / "lab.yaml"), margins)
+
+
+@pytest.mark.parametrize(("limit", "problem"), [(("--budget", "0.0001"), "budget"), (("--within", "1s"), "--within")])
+def test_too_little_money_or_time_for_one_block_is_refused_before_anything_is_paid(
+    lab: Lab, limit: tuple[str, str], problem: str
+) -> None:
+    search(lab)
+    refused = find(lab, *limit, expect=2)
+    assert f"{problem}: " in refused
+    assert "the screen and one block" in refused
+    assert lab.paid()["calls"] == 0
+
+
+def test_the_time_left_is_read_from_a_duration_or_a_time_of_day() -> None:
+    evening = dt.datetime(2026, 11, 27, 20, 30, tzinfo=dt.UTC)
+    assert prices.seconds_left("90m", None) == 5400
+    assert prices.seconds_left(None, "08:00", evening) == 11.5 * 3600
+    assert prices.seconds_left(None, "21:00", evening) == 1800
+    assert prices.seconds_left(None, None) is None
+    for within, by in (("soon", None), (None, "noon"), ("2h", "08:00")):
+        with pytest.raises(InvalidInput):
+            prices.seconds_left(within, by)
+
+
+def test_the_recommended_file_is_kept_beside_the_page(searched: Lab) -> None:
+    assert {"find.json", "recommended.yaml", "report.html"} <= {path.name for path in Path(searched.runs[0]).iterdir()}
