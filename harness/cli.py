@@ -29,6 +29,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("doctor", "doctor"),
     ("check", "check"),
     ("roles", "roles"),
+    ("proxy", "proxy"),
     ("pull", "pull"),
     ("worker", "worker"),
     ("status", "status"),

@@ -102,6 +102,7 @@ def look(
             *_cards(experiment, specs, reports),
             *models,
             *_entries(experiment),
+            *_programs(experiment),
             *dated,
             *map(checks.of_problem, price_problems),
             *priced,
@@ -139,6 +140,21 @@ def _entries(experiment: Experiment) -> Iterator[Check]:
             agents.check_entry(entry)
         except agents.PipelineError as error:
             yield fail("pipeline.entry", str(error), "change the function as docs/own-pipeline.md shows")
+
+
+def _programs(experiment: Experiment) -> Iterator[Check]:
+    """Attached programs that cannot be started here."""
+    seen: set[Path] = set()
+    for arm in matrix.arms(experiment).values():
+        if not matrix.is_attached(experiment, arm):
+            continue
+        program = matrix.attached(experiment, arm, experiment.folder)
+        if not program.folder.is_dir() and program.folder not in seen:
+            seen.add(program.folder)
+            yield fail("pipeline.folder", f"{program.folder} is no folder", "clone the program there, or correct the path")
+        elif program.folder not in seen:
+            seen.add(program.folder)
+            yield ok("attached program", f"{' '.join(program.command)} in {program.folder}")
 
 
 def _are_frozen(resolved: ResolvedRun, snapshots: Path) -> bool:

@@ -68,7 +68,7 @@ class Gateway:
         headers: Headers = dict(scope["headers"])
         try:
             self._check_host(headers)
-            conversation, path = self._find(scope["path"], headers)
+            conversation, path = await self._find(scope["path"], headers)
             await _Call(scope["method"], path, headers, receive, send).serve(conversation)
         except Refused as refusal:
             await _send_error(send, scope["path"], refusal)
@@ -79,17 +79,21 @@ class Gateway:
         if name not in self._names:
             raise Refused(403, f"host {name!r} is not this gateway; known: {', '.join(sorted(self._names))}")
 
-    def _find(self, path: str, headers: Headers) -> tuple[Conversation, str]:
+    async def _find(self, path: str, headers: Headers) -> tuple[Conversation, str]:
+        token, rest = self._token_and_rest(path)
+        for known, conversation in self._conversations.items():
+            if hmac.compare_digest(known.encode(), token.encode()):
+                return conversation, route(rest)
+        raise Refused(401, "unknown token, or its case has ended")
+
+    def _token_and_rest(self, path: str) -> tuple[str, str]:
         _, prefix, token, *rest = [*path.split("/", 3), "", ""]
         if prefix != "c":
             raise Refused(404, "addresses of this gateway begin with /c/TOKEN")
-        for known, conversation in self._conversations.items():
-            if hmac.compare_digest(known.encode(), token.encode()):
-                return conversation, _route("/" + rest[0])
-        raise Refused(401, "unknown token, or its case has ended")
+        return token, "/" + rest[0]
 
 
-def _route(path: str) -> str:
+def route(path: str) -> str:
     """The path without the /v1 that some programs add by themselves."""
     while path == "/v1" or path.startswith("/v1/"):
         path = path[3:]

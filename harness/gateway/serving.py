@@ -1,0 +1,179 @@
+"""Start a proxy from the options of its command line, and serve it until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+import secrets
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from domain import models as known_models
+from domain import units
+from domain.providers import PROVIDERS
+from harness.checking import preflight
+from harness.checking.resolved import ResolvedRun
+from harness.errors import InvalidInput, Problem
+from harness.experiment import models_file
+from harness.experiment.attached import TIERS, Attached, roles_of
+from harness.experiment.spec import Experiment
+from harness.gateway.proxy import Proxy, ProxyTerms, manifest
+from harness.gateway.server import LocalServer
+from harness.queue.private_redis import private_redis
+from harness.storage.folder import open_folder
+from harness.storage.store import Store
+
+_PLACEHOLDER_DATE = "2000-01-03"
+"""An experiment has dates; the cases of a proxy bring their own."""
+
+
+@dataclass(frozen=True)
+class ProxyOptions:
+    """The options of `harness proxy`."""
+
+    name: str
+    models: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    models_file: Path | None = None
+    servers_file: Path | None = None
+    roles_file: Path | None = None
+    prices_file: Path | None = None
+    monthly_usd: float | None = None
+    silence: str = "10m"
+    token: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8091
+    host_names: tuple[str, ...] = ()
+    results: str = "results"
+
+
+def serve(options: ProxyOptions, say: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. Raises InvalidInput with what must be fixed."""
+    resolved = preflight.look(
+        experiment(options),
+        experiment_dir=Path.cwd(),
+        servers_file=options.servers_file,
+        results=options.results,
+        freezes=False,
+    ).require()
+    if resolved.hosted and options.monthly_usd is None:
+        hosted = ", ".join(sorted(resolved.hosted))
+        raise InvalidInput(
+            [Problem("--monthly-usd", f"{hosted} bills by token, and no cap is set", "pass --monthly-usd AMOUNT")]
+        )
+    token = options.token or secrets.token_urlsafe(32)
+    program = Attached(
+        ("proxy",),
+        Path.cwd(),
+        Path.cwd(),
+        models={"deep": "deep", "quick": "quick", "*": "role", **_pairs("--map", options.names, TIERS)},
+        roles=roles_of(options.roles_file),
+    )
+    terms = ProxyTerms(options.name, token, program, units.seconds(options.silence), frozenset(options.host_names))
+    while _serve_month(_month(), terms, options, resolved, say):
+        say("a new month begins: a new run, and a new cap")
+    return 0
+
+
+def _month() -> str:
+    return f"{dt.datetime.now(dt.UTC):%Y-%m}"
+
+
+def _serve_month(
+    month: str, terms: ProxyTerms, options: ProxyOptions, resolved: ResolvedRun, say: Callable[[str], None]
+) -> bool:
+    """Serve one month, which is one run with one cap; returns whether it ended because the month is over."""
+    store = Store(open_folder(options.results).at(f"{options.name}/{month}"))
+    store.folder.write("experiment.yaml", resolved.experiment.to_yaml().encode())
+    store.write_manifest(store.manifest() | manifest(terms, resolved, month))
+    with private_redis(_redis_folder(options.results, store)) as broker:
+        return asyncio.run(_serve(terms, options, resolved, store, month, broker, say))
+
+
+async def _serve(
+    terms: ProxyTerms,
+    options: ProxyOptions,
+    resolved: ResolvedRun,
+    store: Store,
+    month: str,
+    broker: str,
+    say: Callable[[str], None],
+) -> bool:
+    stopped = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+    proxy = Proxy(terms, resolved, store, month, broker)
+    server = LocalServer(proxy, options.host, options.port)
+    await server.start()
+    address = f"{server.url}/c/{terms.token}"
+    say(f"OPENAI_BASE_URL={address}/v1\nBACKEND_URL={address}/v1\nOLLAMA_BASE_URL={address}/v1\nOLLAMA_HOST={address}")
+    say(f"results: {store.folder.url}; name a case by the header X-Case or by the path: {address}/TICKER@DATE/v1")
+    try:
+        await proxy.run(stopped, lambda: _month() != month)
+    finally:
+        await server.stop()
+    return not stopped.is_set()
+
+
+def experiment(options: ProxyOptions) -> Experiment:
+    """One arm with the proxy's models. Raises InvalidInput."""
+    file = models_file.load(options.models_file) if options.models_file else None
+    declared = {name: part.model_dump(exclude_none=True) for name, part in file.models.items()} if file else {}
+    tiers = _pairs("--model", options.models)
+    if unknown := set(tiers) - {"deep", "quick", "all"}:
+        raise InvalidInput(
+            [Problem("--model", f"unknown tier {', '.join(sorted(unknown))}; known: deep, quick, all", "write deep=MODEL")]
+        )
+    parts = {name: declared.get(name) or _model(name) for name in tiers.values()}
+    one_for_all = next(iter(tiers.values())) if len(tiers) == 1 else None
+    plain: dict[str, Any] = {
+        "name": options.name,
+        "tickers": ["PROXY"],
+        "dates": [_PLACEHOLDER_DATE],
+        "models": {_alias(name): part for name, part in parts.items()},
+        "arms": {options.name: {"all": _alias(one_for_all)} if one_for_all else {t: _alias(n) for t, n in tiers.items()}},
+        "pipeline": {"command": ["proxy"], "folder": "."},
+        "prices": str(options.prices_file) if options.prices_file else None,
+        "budget": {} if options.monthly_usd is None else {"run_usd": options.monthly_usd},
+    }
+    try:
+        return Experiment.model_validate(plain).at(Path.cwd())
+    except ValidationError as error:
+        problems = [Problem(".".join(map(str, each["loc"])), each["msg"], "correct the option") for each in error.errors()]
+        raise InvalidInput(problems) from error
+
+
+def _model(text: str) -> dict[str, Any]:
+    """`provider/model`, or a name alone: OpenAI's if it is known as such, else a tag of Ollama."""
+    provider, slash, name = text.partition("/")
+    if slash and provider in PROVIDERS:
+        return {"provider": provider, "model": name}
+    line = known_models.line_of(text)
+    return {"provider": "openai" if line and text.startswith(("gpt-", "o")) else "ollama", "model": text}
+
+
+def _alias(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._:+-]", "-", name)[:64]
+
+
+def _pairs(option: str, texts: tuple[str, ...], allowed: tuple[str, ...] = ()) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    for left, right in pairs.items():
+        if not right or (allowed and right not in allowed):
+            known = f"; known: {', '.join(allowed)}" if allowed else ""
+            raise InvalidInput([Problem(option, f"cannot read {left}={right}{known}", f"write {option} NAME=VALUE")])
+    return pairs
+
+
+def _redis_folder(results: str, store: Store) -> Path:
+    """Next to the results, or in a temporary folder where these are elsewhere."""
+    if "://" in results:
+        return Path(tempfile.gettempdir()) / f"harness-proxy-{store.folder.url.rpartition('/')[2]}"
+    return Path(store.folder.url) / "redis"

@@ -1,0 +1,78 @@
+"""The proxy meters programs that run elsewhere: cases by header, path or silence, and a cap of the month."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.fixtures.runs import HOSTED, Lab
+
+BULL = [{"role": "user", "content": "You are a Bull Analyst. Speak."}]
+
+
+@pytest.fixture
+def proxied(lab: Lab) -> Lab:
+    lab.experiment()
+    paid = {"provider": "openai", "model": HOSTED, "server": "cloud", "reasoning_effort": "low"}
+    own = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
+    (lab.folder / "models.yaml").write_text(yaml.safe_dump({"models": {"paid": paid, "own": own}}))
+    return lab
+
+
+def start(lab: Lab, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A proxy with both models; its process and the address of its token."""
+    fixed = ["--name", "lab", "--models", "models.yaml", "--model", "deep=paid", "--model", "quick=own"]
+    process = lab.start("proxy", *fixed, "--prices", "prices.yaml", "--port", "0", "--token", "secret", *arguments)
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    assert line.startswith("OPENAI_BASE_URL=http://127.0.0.1:"), line + process.stdout.read()
+    return process, line.removeprefix("OPENAI_BASE_URL=").removesuffix("/v1")
+
+
+def ask(address: str, model: str = "quick", **headers: str) -> httpx.Response:
+    body: dict[str, Any] = {"model": model, "messages": BULL}
+    return httpx.post(f"{address}/v1/chat/completions", json=body, headers={"x-case": "", **headers}, timeout=30)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_calls_of_any_program_become_cases_with_costs_and_roles(proxied: Lab) -> None:
+    process, address = start(proxied, "--monthly-usd", "5", "--silence", "1s")
+    assert ask(address, **{"x-case": "AAPL@2026-11-02"}).status_code == 200
+    assert ask(f"{address}/MSFT@2026-11-03", "deep").status_code == 200
+    assert ask(address).status_code == 200
+    assert ask(address, "gpt-anything").status_code == 200
+    assert ask(address.replace("secret", "guess")).status_code == 401
+    stop(process)
+    proxied.harness("report", "lab")
+    cells = {row["ticker"]: row for row in proxied.rows("cells")}
+    assert {(row["case_id"], row["llm_calls"]) for row in cells.values() if "@2026-11-0" in row["case_id"]} == {
+        ("AAPL@2026-11-02", 1),
+        ("MSFT@2026-11-03", 1),
+    }
+    assert cells["LAB"]["llm_calls"] == 2, "calls without a label are one case until a silence"
+    calls = proxied.rows("calls")
+    assert {row["role"] for row in calls} == {"bull"}
+    assert [row["server"] for row in calls].count("cloud") == 1
+    assert json.loads(cells["MSFT"]["program"])["calls"] == 1
+
+
+def test_a_hosted_model_needs_a_cap_and_the_cap_holds(proxied: Lab) -> None:
+    fixed = ["--name", "lab", "--models", "models.yaml", "--model", "all=paid"]
+    assert "no price known for hosted-1" in proxied.harness("proxy", *fixed, "--monthly-usd", "5", expect=2)
+    assert "pass --monthly-usd" in proxied.harness("proxy", *fixed, "--prices", "prices.yaml", expect=2)
+    process, address = start(proxied, "--monthly-usd", "0.041")
+    statuses = [ask(address, "deep").status_code for _ in range(4)]
+    assert statuses[0] == 200
+    assert statuses[-1] in (429, 503)
+    assert proxied.paid()["calls"] < 4
+    stop(process)
