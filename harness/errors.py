@@ -4,6 +4,7 @@ HarnessError
 ├── InvalidInput      the experiment, the arguments or the environment must be fixed: exit code 2, all problems at once
 ├── Stopped           stopped early and resumable (budget, interrupt): exit code 3
 ├── ProgramFailed     an attached program's case cannot count: its cell ends as failed
+├── BrokenFile        a result file is damaged: exit code 2; its cell fails
 └── StoreError        the results folder cannot be read or written; the message names the path and the fix
 agents.errors.Halt    raised by admission, through the pipeline
 ├── OverBudget        a budget is used up: the call is not sent, and its cell ends
@@ -67,6 +68,12 @@ class ProgramFailed(HarnessError):
 
 class StoreError(HarnessError):
     """Results cannot be read or written."""
+
+    exit_code = 2
+
+
+class BrokenFile(HarnessError):
+    """A result file is damaged."""
 
     exit_code = 2
 

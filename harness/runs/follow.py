@@ -147,14 +147,14 @@ class Follower:
         return self._request == control.STOP or self._interrupts > 0
 
     def _workers_ended(self, workers: LocalWorkers) -> None:
-        """Start workers again that were killed; stop the run if they were asked to end, or are killed again and again."""
-        signum = workers.killed_by
-        if signum is None:
+        """Start workers again that died; stop the run if they were asked to end, or die again and again."""
+        cause = workers.died_of
+        if cause is None:
             self._interrupt()
         elif workers.restart():
-            self._progress.note(f"the worker processes were killed (signal {signum}) and are started again")
+            self._progress.note(f"the worker processes ended ({cause}) and are started again")
         else:
-            self._progress.note(f"the worker processes were killed {MOST_STARTS} times; not enough memory? The run stops here")
+            self._progress.note(f"the worker processes ended {MOST_STARTS} times ({cause}): the run stops here")
             self._interrupt()
 
     def _stop(self) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import BrokenFile
 from harness.storage import machine_cost
 from harness.storage.folder import Folder
 from harness.storage.rows import Row
@@ -166,12 +167,24 @@ class Store:
         schema = tables.TABLES[table]
         suffix = RECEIPT if table == "cells" else f".{table}.parquet"
         names = [name for name in files if name.endswith(suffix)]
-        parts = [_fit(part, schema) for part in _each(lambda name: decode(self.parts.read(name)), names)]
+        parts = [_fit(part, schema) for part in _each(lambda name: self._decode(name, self.parts.read(name)), names)]
         return _newest_each(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
 
     def _rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         raw = self.parts.read_if_there(name)
-        return [] if raw is None else list(decode(raw, columns).to_pylist())
+        return [] if raw is None else list(self._decode(name, raw, columns).to_pylist())
+
+    def _decode(self, name: str, raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+        """Raises BrokenFile."""
+        import pyarrow as pa
+
+        try:
+            return decode(raw, columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BrokenFile(
+                f"{self.parts.url}/{name} is damaged ({error}); restore it from a copy, or delete it and run the same command "
+                "again: its answers are then asked for once more"
+            ) from error
 
     def _derived(self) -> tuple[dict[str, Row], float]:
         raw = self.folder.read_if_there("cells.parquet")

@@ -118,6 +118,16 @@ async def give_up_suspended(attempt: Attempt, reason: Exception) -> CellEnded:
     return await _give_up(attempt, "suspended", message)
 
 
+async def give_up_unstarted(cell: Cell, store: Store, error: Exception, worker: str, run_id: str) -> Row:
+    """End a cell that fails before its attempt begins as failed, without a lease; its recorded calls stay for a retry."""
+    now, number = time.time(), await asyncio.to_thread(store.next_attempt, cell.cell_id)
+    message = f"it could not be started in {MOST_UNWRITTEN} attempts: {type(error).__name__}: {_sentence(error)}"
+    ending = Ending("failed", number, now, now, 0.0, worker, error_type="start", error=message)
+    receipt = rows.cell_row(cell, ending, [], run_id=run_id, hosted=())
+    await asyncio.to_thread(store.put, files_of(cell.cell_id, number, [], [], receipt))
+    return receipt
+
+
 async def _give_up(attempt: Attempt, error_type: str, message: str) -> CellEnded:
     now = time.time()
     ending = Ending("failed", attempt.number, now, now, 0.0, attempt.worker, error_type=error_type, error=message)

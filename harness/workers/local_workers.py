@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import HarnessError
 from harness.queue.in_flight import POISON_DEATHS, SILENT_DEATHS
 from harness.queue.process import die_with_parent
 
@@ -48,18 +47,18 @@ class LocalWorkers:
         return self._process.poll() is None
 
     @property
-    def killed_by(self) -> int | None:
-        """The signal that ended them, unless it was a request to stop. Raises HarnessError if they failed."""
+    def died_of(self) -> str | None:
+        """Why they ended, in words; None after a request to stop."""
         code = self._process.returncode
         if code is None or code in _STOPPED:
             return None
         if code < 0:
-            return -code
-        lines = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise HarnessError(f"the workers ended unexpectedly (exit code {code}): {' / '.join(lines)}; log: {self._log}")
+            return f"signal {-code}"
+        lines = self._log.read_text(errors="replace").strip().splitlines()[-1:]
+        return f"exit code {code}: {' / '.join(lines)}; log: {self._log}"
 
     def restart(self) -> bool:
-        """Start them again after they were killed; False if that happened too often."""
+        """Start them again after they died; False if that happened too often."""
         if self._starts >= MOST_STARTS:
             return False
         self._process = self._start()

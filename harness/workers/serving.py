@@ -44,6 +44,7 @@ from harness.workers.execute import (
     execute,
     give_up_poison,
     give_up_suspended,
+    give_up_unstarted,
     give_up_unwritten,
 )
 from harness.workers.model_loading import ModelLoader
@@ -182,8 +183,20 @@ class ServedRun:
         except (StoreError, BrokerGone, RedisError, OSError) as error:
             _log.warning("cell %s of %s waits %.0f s: %s", cell.cell_id[:12], cell.arm, TROUBLE_RETRY_S, error)
             return Requeue(queue, TROUBLE_RETRY_S)
+        except Exception as error:  # noqa: BLE001 - the cell would be delivered again for ever
+            return await self._could_not_start(queue, cell, error)
         finally:
             start_slot.leave()
+
+    async def _could_not_start(self, queue: str, cell: Cell, error: Exception) -> Requeue | None:
+        """Run the cell again after an unexpected error around its attempt; end it as failed if that happens too often."""
+        _log.error("cell %s of %s cannot be started: %s", cell.cell_id[:12], cell.arm, error, exc_info=error)
+        if await in_flight.count_unwritten(self._redis, self.info.run_id, cell.cell_id) < in_flight.MOST_UNWRITTEN:
+            return Requeue(queue, UNWRITTEN_RETRY_S)
+        receipt = await give_up_unstarted(cell, self.store, error, self._worker, self.info.run_id)
+        await self._publish(cell, receipt["status"])
+        self._log_receipt(receipt)
+        return None
 
     async def _take(self, queue: str, cell: Cell, start_slot: StartSlot) -> Requeue | None:
         receipt, attempts, recorded, suspended, outcomes = await asyncio.to_thread(self._look_up, cell.cell_id)

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from random import Random
 
+from harness.workers.local_workers import MOST_STARTS, LocalWorkers
 from tests.faults.stage import Promise, Stage, read_ledger
 
 CELLS = 6
@@ -36,7 +38,7 @@ def test_a_killed_supervisor_is_started_again(on_stage: Stage, broker: str, chan
     runner = _started(on_stage, broker, chance)
     _kill(_supervisor(on_stage))
     on_stage.end(runner)
-    assert "the worker processes were killed (signal 9) and are started again" in on_stage.said()
+    assert "the worker processes ended (signal 9) and are started again" in on_stage.said()
     Promise(CELLS).check(on_stage, read_ledger(broker))
 
 
@@ -83,3 +85,16 @@ def _supervisor(on_stage: Stage) -> int:
 
 def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def test_workers_that_exit_with_an_error_are_started_again_and_their_last_message_is_kept(tmp_path: Path) -> None:
+    workers = LocalWorkers(["--broker", "redis://127.0.0.1:1", "--results", str(tmp_path)], tmp_path / "workers.log")
+    starts = 0
+    while starts == 0 or workers.restart():
+        starts += 1
+        assert workers.wait(60)
+        cause = workers.died_of
+        assert cause is not None
+        assert cause.startswith("exit code 2: ")
+        assert str(tmp_path / "workers.log") in cause
+    assert starts == MOST_STARTS

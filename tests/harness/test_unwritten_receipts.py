@@ -31,3 +31,24 @@ def test_a_receipt_that_cannot_be_written_ends_its_cell_after_three_attempts_and
     assert whole["status"] == "ok"
     assert lab.paid()["calls"] == 2 * 12 == len(lab.rows("calls"))
     assert broken["llm_calls"] == 12
+
+
+def test_a_cell_that_cannot_be_started_ends_after_three_attempts_and_names_the_damaged_file(lab: Lab) -> None:
+    lab.experiment(dates=2, pipeline={"depth": "single_call"}, models={"own": OWN})
+    lab.fake.rule(status=400, error="no such field")
+    lab.run()
+    lab.harness("retry", "lab")
+    lab.fake.control(rules=[])
+    damaged, *_ = sorted((lab.runs[0] / "parts").glob("*.1.calls.parquet"))
+    damaged.write_bytes(b"PAR1 half a file")
+
+    output = lab.run(expect=2)
+
+    assert f"parts/{damaged.name} is damaged" in output
+    assert "delete it and run the same command again" in output
+    assert lab.log.count("cannot be started") == 3
+
+    damaged.unlink()
+    lab.harness("retry", "lab")
+    lab.run()
+    assert [cell["status"] for cell in lab.rows("cells")] == ["ok", "ok"]
