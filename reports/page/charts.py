@@ -14,7 +14,7 @@ from reports.answer import wording
 from reports.format import known, seconds_text
 from reports.money import breakdown
 from reports.money.breakdown import Spend
-from reports.page.svg import arrow, line, marker, rect, scale, svg, text, ticks
+from reports.page.svg import arrow, line, marker, rect, scale, svg, text, ticks, tipped
 
 if TYPE_CHECKING:
     from reports.answer.findings import Comparison, MetricRow
@@ -28,6 +28,8 @@ class Piece:
     size: float
     start: float | None = None
     """Start position; None: after the previous piece."""
+    tip: str = ""
+    """What it shows to the pointer and the keyboard."""
 
 
 def forest_line(
@@ -60,9 +62,8 @@ def bar(pieces: Sequence[Piece], full_length: float, label: str, height: int = 1
         begin = at if piece.start is None else piece.start
         at = begin + piece.size
         if piece.size > 0 and full_length > 0:
-            parts.append(
-                rect(begin / full_length * width, 0, max(piece.size / full_length * width, 0.6), height, f"k-{piece.kind}")
-            )
+            box = (begin / full_length * width, 0, max(piece.size / full_length * width, 0.6), height)
+            parts.append(tipped(rect(*box, f"k-{piece.kind}"), piece.tip))
     return svg(int(width), height, parts, label, "bar", stretch=True)
 
 
@@ -89,10 +90,16 @@ def waterfall(tracks: Sequence[Track]) -> Markup:
     for index, track in enumerate(tracks):
         y = 6 + index * row
         parts.append(text(track.label, left - 10, y + 11, "end", "strong" if not track.failed else "strong bad"))
-        parts += [_piece(piece, x_of, y) for piece in track.pieces if piece.size > 0]
+        drawn = Markup("").join(_piece(piece, x_of, y) for piece in track.pieces if piece.size > 0)
+        parts.append(tipped(drawn, _track_tip(track)))
         parts.append(text(track.note, x_of(track.end) + 6, y + 11, "start"))
     label = f"Waterfall of {len(tracks)} calls over {seconds_text(duration)}; the table below holds the same numbers"
     return svg(width, height, parts, label, "waterfall")
+
+
+def _track_tip(track: Track) -> str:
+    sizes = [f"{piece.kind} {seconds_text(piece.size)}" for piece in track.pieces if piece.size > 0]
+    return "\n".join([f"{track.label}{' (failed)' if track.failed else ''}", *sizes, *([track.note] if track.note else [])])
 
 
 def _piece(piece: Piece, x_of: Callable[[float], float], y: float) -> Markup:
@@ -140,7 +147,7 @@ def _bars(
     for arm, sizes in parts.items():
         length = sum(size for _, size in sizes)
         label = f"{arm}: " + ", ".join(f"{kind} {write(size)}" for kind, size in sizes if size) + f" {unit}"
-        pieces = tuple(Piece(kind, size) for kind, size in sizes)
+        pieces = tuple(Piece(kind, size, tip=f"{kind}: {write(size)} {unit}") for kind, size in sizes)
         lines.append(StackedBar(slots[arm], arm, pieces, longest, Markup("{}").format(write(length)), label))
     return lines
 

@@ -46,6 +46,11 @@ def rect(x: float, y: float, width: float, height: float, kind: str) -> Markup:
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(kind, *map(short, box))
 
 
+def tipped(drawn: Markup, tip: str) -> Markup:
+    """Marks that show their values to the pointer and the keyboard."""
+    return Markup('<g data-tip="{}">{}</g>').format(tip, drawn) if tip else drawn
+
+
 def arrow(x: float, y: float, way: int) -> Markup:
     return Markup('<path d="M{} {} l{} -5 v10 z"/>').format(short(x + way * 9), short(y), -way * 8)
 
