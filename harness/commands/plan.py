@@ -18,9 +18,12 @@ def plan(
     lane: Annotated[str | None, typer.Option(help="Forecast this lane for all hosted models.")] = None,
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
     what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
+    by: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends by then: 08:00, or a date and time.")] = None,
+    within: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends within this time: 12h.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Forecast what a run would do, cost, take and prove; needs no key and makes no call."""
+    import datetime as dt
     import json
 
     from rich.console import Console
@@ -29,11 +32,12 @@ def plan(
     from harness.experiment import matrix, spec
     from harness.experiment.shared_prompts import with_sharing
     from harness.money import repricing
-    from harness.planning import experience, plan_text
+    from harness.planning import experience, lanes, plan_text
     from harness.planning import plan as planning
     from harness.storage import run_folder
     from harness.storage.folder import open_folder
 
+    within_s = lanes.seconds_left(by, within, dt.datetime.now().astimezone())
     wanted = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
     if what_if:
         repriced = repricing.what_if(results, wanted.name, what_if)
@@ -51,6 +55,7 @@ def plan(
     failed = experience.failed_results(run)
     forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed)
     if as_json:
-        print(json.dumps(forecast.to_plain(), indent=2))
+        picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None
+        print(json.dumps(forecast.to_plain() | {"lane": picked.lane if picked else None}, indent=2))
     else:
-        plan_text.show(forecast, Console())
+        plan_text.show(forecast, Console(), within_s)

@@ -181,6 +181,11 @@ class Mailbox:
                 plain = json.loads(raw)
                 yield Submission(**plain | {"calls": {key: tuple(value) for key, value in plain["calls"].items()}})
 
+    def sweep(self) -> None:
+        """Remove temporary files of killed writers; only while nothing writes."""
+        for folder in (self._root, self._cells, self._sent, *(self._answers.at(name) for name in self._answers.folders())):
+            folder.sweep()
+
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         self._root.write(PROGRESS, json.dumps(dict(progress) | {"written_at": time.time()}).encode())
 

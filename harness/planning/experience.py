@@ -143,6 +143,7 @@ def _read_cells(raw: bytes) -> list[dict[str, Any]]:
     return rows
 
 
+_LEAST_MEASURED = 20
 _OTHER_LANES = tuple(name for name in LANES if name != "now")
 """Their latency says nothing about `now`."""
 _AS_UNSAID = (None, True, "default", "auto")
@@ -200,6 +201,8 @@ class Experience:
     """joined model keys of an arm -> log(cost / forecast) of forecasts from measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
     """model key -> reported / locally counted input tokens; under "" over all models without a tokenizer."""
+    lanes: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
+    """Deferred lane -> answered calls, the median seconds of their answers, and the standard deviation of the log."""
     runs: int = 0
     cards: Mapping[str, CardFigures] = field(default_factory=dict)
     """alias of a model -> what the hardware cards of its server say about it."""
@@ -254,6 +257,7 @@ def of_calls(calls: pd.DataFrame, runs: int, biases: Mapping[str, tuple[float, .
         cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
         extra_calls={(str(key), str(role)): _extra(group) for (key, role), group in calls.groupby(["model", "role"])},
         biases=biases,
+        lanes=_lanes(answered),
         input_ratio=settled_ratios(answered[answered["is_whole"]]),
         runs=runs,
     )
@@ -331,6 +335,19 @@ def _measured(group: pd.DataFrame) -> MeasuredCalls:
         duration_s=None if duration_s != duration_s else duration_s,
         busy_s=None if busy != busy else float(busy),
     )
+
+
+def _lanes(answered: pd.DataFrame) -> dict[str, tuple[int, float, float]]:
+    """How long deferred answers took, where enough of them were measured."""
+    if "lane" not in answered:
+        return {}
+    deferred = answered[answered["lane"].isin([name for name, lane in LANES.items() if lane.is_deferred])]
+    groups = deferred.dropna(subset=["duration_s"]).groupby("lane")["duration_s"]
+    measured = {str(lane): seconds.clip(lower=1.0) for lane, seconds in groups if len(seconds) >= _LEAST_MEASURED}
+    return {
+        lane: (len(seconds), float(seconds.median()), float(seconds.map(math.log).std(ddof=1)))
+        for lane, seconds in measured.items()
+    }
 
 
 def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, float, float]]:

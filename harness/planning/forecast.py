@@ -122,6 +122,23 @@ class ArmForecast:
     """Where its models answer: hosted, local or both; empty for a rule or if nothing is left to run."""
 
 
+STAGE_PRIORS: Mapping[str, tuple[float, float]] = {
+    "batch": (3600.0, 1.2),
+    "background_2h": (2700.0, 0.8),
+    "background_8h": (7200.0, 1.0),
+}
+"""Deferred lane -> median seconds until a stage is answered, and the standard deviation of its log, until a run has measured
+them. OpenAI states only the windows (24 h, 2 h, 8 h), and that most batches take minutes to hours."""
+FLEX_SLOWER = (2.0, 0.6)
+"""Median factor on the time of a flex answer, and the standard deviation of its log."""
+
+
+def stages(calls: Sequence[PlannedCall]) -> int:
+    """How many calls of a cell follow one another: its analysts report at the same time."""
+    analysts = sum(call.role.endswith("_analyst") for call in calls)
+    return len(calls) - max(0, analysts - 1)
+
+
 @dataclass(frozen=True)
 class CostPart:
     """One arm to be forecast."""
@@ -185,7 +202,35 @@ class Forecaster:
             spent = call.seconds * self._speed(call)
             work += spent * self._extra(call) * part.cells / self._slots(call)
             paths += spent * CRITICAL_SHARE
-        return np.maximum(work, paths)
+        return np.maximum(np.maximum(work, paths), self._later_s(part))
+
+    def seconds_of_step(self, parts: Sequence[CostPart]) -> Draws:
+        """Servers work in parallel, arms on one server in sequence."""
+        import numpy as np
+
+        by_server: dict[str, Draws] = {}
+        for part in parts:
+            for server, seconds in self.work_s(part).items():
+                by_server[server] = by_server.get(server, 0.0) + seconds
+        longest = [self.seconds(part) for part in parts if part.cells]
+        return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(COUNT)
+
+    def _later_s(self, part: CostPart) -> Draws | float:
+        """Time that a cell waits for deferred answers, stage by stage; all cells of an arm wait together."""
+        import numpy as np
+
+        deferred = [call for call in part.workload.calls if call.model.lane.is_deferred]
+        if not deferred or not part.cells:
+            return 0.0
+        lane = max((call.model.lane for call in deferred), key=lambda lane: lane.window_s)
+        count, median_s, spread = self._experience.lanes.get(lane.name, (0, *STAGE_PRIORS[lane.name]))
+        waits = [
+            np.minimum(median_s * lognormal(f"{lane.name} stage {number}", spread), lane.window_s)
+            for number in range(stages(deferred))
+        ]
+        common = lognormal(f"{lane.name} provider", 0.5 if count == 0 else 0.2)
+        total: Draws = np.minimum(np.sum(waits, axis=0) * common, lane.window_s * len(waits))
+        return total
 
     def work_s(self, part: CostPart) -> dict[str, Draws]:
         """server -> seconds of wall time for this arm."""
@@ -274,6 +319,12 @@ class Forecaster:
         return self._factor(call.model, "output", spread)
 
     def _speed(self, call: PlannedCall) -> Draws:
+        if call.model.lane.name == "flex":
+            median, spread = FLEX_SLOWER
+            return median * self._factor(call.model, "flex", spread) * self._at_once(call)
+        return self._at_once(call)
+
+    def _at_once(self, call: PlannedCall) -> Draws:
         return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else workload.SPEED_SPREAD)
 
     def _cache_hit(self, call: PlannedCall) -> Draws | float:

@@ -18,9 +18,10 @@ from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
 from harness.experiment.terms import Budget
-from harness.planning import experience, forecast, rendering, workload
+from harness.planning import experience, forecast, lanes, rendering, workload
 from harness.planning.experience import Experience, Reused
 from harness.planning.forecast import ArmForecast, CostPart, Forecaster, Interval
+from harness.planning.lanes import LaneForecast
 from harness.planning.rendering import Prompt, Renderer
 from harness.planning.workload import Counted, PlannedCall, Workload
 from harness.storage.folder import open_folder
@@ -181,6 +182,8 @@ class Plan:
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Where the models answer, and which of these servers bill by token."""
     unknown_models: tuple[str, ...] = ()
+    lanes: tuple[LaneForecast, ...] = ()
+    """All hosted models in each lane that they offer, in place of the declared ones."""
     cards: Mapping[str, str] = field(default_factory=dict)
     """Name of a model in the experiment -> what the hardware cards of its server say about it."""
     """Names that the table of models does not know; their intervals are wider."""
@@ -213,6 +216,7 @@ class Plan:
             "again": {name: _plain_arm(arm) for name, arm in self.again.items()},
             "exchanged": {name: list(roles) for name, roles in self.exchanged.items()},
             "servers": {name: _plain_server(spec) for name, spec in self.servers.items()},
+            "lanes": lanes.to_plain(self.lanes),
             "caps": [cap.to_plain() for cap in self.caps],
             "models": {name: value.to_plain() for name, value in self.counted.items()},
             "unknown_models": list(self.unknown_models),
@@ -269,7 +273,7 @@ def make(
         arms=arms,
         total_cost=forecast.interval(cost),
         total_api_cost=forecast.interval(api),
-        total_time=forecast.interval(_time(forecaster, parts) + _time(forecaster, later)),
+        total_time=forecast.interval(forecaster.seconds_of_step(parts) + forecaster.seconds_of_step(later)),
         again=again,
         servers=resolved.servers,
         exchanged=lineups.swapped_roles(experiment.arms or {}),
@@ -282,6 +286,7 @@ def make(
         price_version=resolved.prices.version,
         checks=(*checks, *_too_long(parts, windows or {})),
         planned_calls={part.arm: part.workload.calls for part in parts},
+        lanes=lanes.options(forecaster, [parts, later], resolved.hosted),
         unknown_models=_unknown_models([*parts, *later]),
         model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
         cards={alias: figures.describe() for alias, figures in learnt.cards.items()},
@@ -356,18 +361,6 @@ def _too_long(parts: Sequence[forecast.CostPart], windows: Mapping[str, int]) ->
 
 def _whole_tokens(call: PlannedCall) -> float:
     return call.input_tokens + (call.output_cap or call.output_tokens)
-
-
-def _time(forecaster: Forecaster, parts: Sequence[forecast.CostPart]) -> Any:
-    """Servers work in parallel, arms on one server in sequence."""
-    import numpy as np
-
-    by_server: dict[str, Any] = {}
-    for part in parts:
-        for server, seconds in forecaster.work_s(part).items():
-            by_server[server] = by_server.get(server, 0.0) + seconds
-    longest = [forecaster.seconds(part) for part in parts if part.cells]
-    return np.max([*by_server.values(), *longest], axis=0) if longest else np.zeros(forecast.COUNT)
 
 
 def _plain_server(spec: ServerSpec) -> dict[str, Any]:

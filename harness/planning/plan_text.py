@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from harness.planning import plan
+from harness.planning import lanes, plan
 from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
 from harness.planning.plan import CapForecast, Plan
 from harness.planning.workload import ASSUMED, Counted
@@ -150,22 +150,37 @@ Line = tuple[str, str]
 """Heading and text."""
 
 
-def show(plan: Plan, console: Console) -> None:
-    """Print a plan within the width of the terminal; nothing is cut."""
+def show(plan: Plan, console: Console, within_s: float | None = None) -> None:
+    """Print a plan within the width of the terminal; nothing is cut. `within_s`: time that is left for the run."""
     from rich.table import Table
     from rich.text import Text
 
     headings = ("cells", "calls", "in", "out", "cost, 80 %", "time, 80 %")
     rows = {_short_name(name): _figures(arm) for name, arm in {**plan.arms, **plan.again}.items()}
     console.print(FigureRows(f"plan of {plan.experiment}", "arm", headings, rows))
+    if plan.lanes and plan.calls:
+        in_lanes = {lane.lane: lanes.describe(lane, usd) for lane in plan.lanes}
+        of_lane = ("API cost, 80 %", "time, 80 %", "price", "stages")
+        console.print(FigureRows("all hosted models in one lane", "lane", of_lane, in_lanes))
     below = Table.grid(padding=(0, 2, 0, 0))
     below.add_column(no_wrap=True, style="bold")
     below.add_column(overflow="fold")
     above = ""
-    for heading, text in lines(plan):
+    for heading, text in (*_lane_lines(plan, within_s), *lines(plan)):
         below.add_row("" if heading == above else heading, Text(text))
         above = heading
     console.print(below)
+
+
+def _lane_lines(plan: Plan, within_s: float | None) -> Iterator[Line]:
+    if not (plan.lanes and plan.calls):
+        return
+    if within_s is not None:
+        yield "lane", lanes.advice(plan.lanes, within_s, usd)
+    if any(arm.place in (LOCAL, MIXED) for arm in plan.arms.values()):
+        yield "lane", "time: until the last answer, those of self-hosted models in the same run included"
+    if any(lane.lane.startswith("background") for lane in plan.lanes):
+        yield "lane", "background lanes: OpenAI keeps each answer until it is recorded here, for 30 days at most"
 
 
 def _figures(arm: ArmForecast) -> list[str]:

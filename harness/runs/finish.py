@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import agents
+from harness.deferred.mailbox import Mailbox
 from harness.planning import settling
 from harness.runs import closing, server_warnings
 from harness.runs.progress import RunOutcome
@@ -51,6 +52,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     """Derive tables, outcomes and page; check the gates; returns the exit code of `run`."""
     run = plan.run
     run.store.sweep()
+    Mailbox(run.store.folder).sweep()
     run.store.compact()
     receipts = list(run.store.receipts().values())
     state = _state(receipts, plan.matrix, outcome)
