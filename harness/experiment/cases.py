@@ -14,11 +14,13 @@ from harness.errors import InvalidInput, Problem
 from harness.experiment.references import known_sources, refused, require
 from harness.experiment.terms import ConfigModel, Whole, distinct
 
-Ticker = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.^=-]{0,14}$")]
+Ticker = Annotated[str, Field(pattern=r"^\^?[A-Z0-9][A-Z0-9.^=-]{0,14}$")]
+"""As Yahoo writes them, indices such as ^GSPC included."""
 
 
 class Dates(ConfigModel):
-    """Decision dates by rule instead of by list: `from` and `to`, or the last sessions before today."""
+    """Decision dates by rule instead of by list: `from` and `to`, or the last sessions before today. Sessions and closes are
+    those of New York."""
 
     from_: dt.date | None = Field(default=None, alias="from")
     """First day that may be a decision date."""
@@ -43,6 +45,14 @@ class Dates(ConfigModel):
         if self.from_ and self.to and self.from_ > self.to:
             raise ValueError(f"from {self.from_} is after to {self.to}")
         return self
+
+
+class CaseTerms(ConfigModel):
+    """What happens to cases that a source does not have."""
+
+    skip_unavailable: bool = False
+    """Leave out a case that cannot be frozen (before the listing of its ticker, for example) and name it, instead of refusing
+    the run."""
 
 
 class Repeats(ConfigModel):
@@ -87,7 +97,7 @@ class Data(ConfigModel):
     mask: bool = False
     """Neuter ticker, names and dates, and rescale prices to 100, so that memorised history helps less."""
     decision_time: Literal["close", "open"] = "close"
-    """When the decision is taken on its date."""
+    """When the decision is taken on its date: at the close or the open in New York."""
 
     @field_validator(*DATA_KINDS)
     @classmethod
@@ -146,7 +156,7 @@ def decision_dates(rule: Dates, now: dt.datetime | None = None) -> tuple[dt.date
 
 def _late(rule: Dates, last: dt.date) -> list[Problem]:
     days = [day for day in (*(rule.days or ()), *([rule.to] if rule.to else [])) if day > last]
-    problem = f"{', '.join(map(str, days))}: this session has not closed yet; the last closed one is {last}"
+    problem = f"{', '.join(map(str, days))}: this session has not closed in New York yet; the last closed one is {last}"
     return [Problem("dates", problem, "decide on past dates only")] if days else []
 
 
@@ -166,7 +176,7 @@ def _no_session(day: dt.date) -> Problem:
         near = f"known: {agents.previous_session(day)}, {agents.next_session(day)}"
     except ValueError as error:
         return Problem("dates", str(error), "take a later date")
-    problem = f"{day} ({day:%A}) is not a session of the exchange; {near}"
+    problem = f"{day} ({day:%A}) is not a session of the New York Stock Exchange; {near}"
     return Problem("dates", problem, "use one of them, or set dates: {days: [...], non_session: previous}")
 
 

@@ -157,7 +157,6 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
     argued, data = pipeline(experiment, arm), data_of(experiment)
     program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
     fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
-    fingerprint = agents.fingerprint(argued)
     sharing = Sharing(first_request_first=_part(experiment, arm).first_request_first)
     by_repeat: dict[int, dict[str, Model]] = {}
     repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms

@@ -15,7 +15,7 @@ from domain.providers import PROVIDERS
 from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import lineups, references, yaml_file
-from harness.experiment.cases import SHORTHANDS, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
+from harness.experiment.cases import SHORTHANDS, CaseTerms, Data, DataPart, DatesPart, Repeats, RepeatsPart, Ticker
 from harness.experiment.lineups import Arm, ModelPart, PipelinePart, Swap, Sweep
 from harness.experiment.terms import (
     Budget,
@@ -59,7 +59,9 @@ class Experiment(ConfigModel):
     tickers: Annotated[tuple[Ticker, ...], BeforeValidator(distinct), BeforeValidator(as_list), Field(min_length=1)]
     """Tickers to decide on."""
     dates: DatesPart
-    """Decision dates: a list, or a rule."""
+    """Decision dates (sessions of the New York Stock Exchange): a list, or a rule."""
+    cases: CaseTerms = CaseTerms()
+    """What happens to cases that cannot be frozen."""
     repeats: RepeatsPart = Repeats()
     """Decisions per case and arm: a number, or `baseline` and `arms` where they differ. From 2 on, verdicts are possible."""
     data: DataPart = Data()

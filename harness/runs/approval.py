@@ -31,10 +31,11 @@ def show_plan(
     console: Console,
     *,
     left: Iterable[Cell] | None = None,
+    windows: Mapping[str, int] | None = None,
 ) -> planning.Plan:
-    """Print the forecast of these cells; `left`: those that still have to run."""
+    """Print the forecast of these cells; `left`: those that still have to run; `windows`: contexts of running servers."""
     keys = None if left is None else frozenset(cell.cell_key for cell in left)
-    plan = planning.make(resolved, cells, planning.Where(options.results, options.snapshots), left=keys)
+    plan = planning.make(resolved, cells, planning.Where(options.results, options.snapshots), left=keys, windows=windows)
     plan_text.show(plan, console)
     return plan
 

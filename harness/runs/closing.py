@@ -37,6 +37,13 @@ def failure_lines(run: RunFolder, receipts: Iterable[Row], command: str) -> Iter
     yield f"    {retry_command(run)} && {command}"
 
 
+def skipped_lines(run: RunFolder) -> Iterator[str]:
+    """The cases that were left out because they cannot be frozen."""
+    if skipped := run.store.manifest().get("skipped_cases"):
+        cases = "1 case was" if len(skipped) == 1 else f"{len(skipped)} cases were"
+        yield f"{cases} left out (cases.skip_unavailable): {', '.join(skipped)}"
+
+
 def unserved_lines(unserved: Mapping[Unserved, int], servers: Mapping[str, ServerSpec]) -> Iterator[str]:
     """Why cells were left for a later command, each with its fix."""
     for reason, cells in unserved.items():

@@ -55,7 +55,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     Mailbox(run.store.folder).sweep()
     run.store.compact()
     receipts = list(run.store.receipts().values())
-    state = _state(receipts, plan.matrix, outcome)
+    state = _state(receipts, plan.available, outcome)
     _write_state(run, plan.experiment, state)
     settling.settle(open_folder(plan.options.results), run.store.folder, run.run_id)
     gates: list[Gate] = []
@@ -141,7 +141,7 @@ def _write_state(run: RunFolder, experiment: Experiment, state: str) -> None:
 def _outcomes(plan: RunPlan, display: Display) -> None:
     terms, folder = plan.experiment.outcomes, plan.run.store.folder
     try:
-        write_outcomes(plan.matrix, folder, terms.horizons, terms.benchmark, plan.options.snapshots, plan.resolved.archive)
+        write_outcomes(plan.available, folder, terms.horizons, terms.benchmark, plan.options.snapshots, plan.resolved.archive)
     except agents.SnapshotError as error:
         display.say(f"no outcomes yet: {error}; run the same command again to ask for them")
 
@@ -175,6 +175,7 @@ def _report(ended: _Ended, display: Display) -> None:
 
 def _what_is_left(ended: _Ended) -> Iterator[str]:
     """What failed, what was not run, and the command that goes on."""
+    yield from closing.skipped_lines(ended.run)
     yield from closing.failure_lines(ended.run, ended.receipts, ended.command)
     yield from closing.unserved_lines(ended.outcome.unserved, ended.servers)
     if ended.state == STOPPED:

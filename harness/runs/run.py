@@ -57,7 +57,9 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
         ended = take_over(plan, cells, client, display)
         left = unfinished_cells(cells, ended)
         if left:
-            forecast = approval.show_plan(plan.resolved, plan.chosen, options, console, left=left.values())
+            forecast = approval.show_plan(
+                plan.resolved, list(cells.values()), options, console, left=left.values(), windows=plan.windows
+            )
             approval.keep_plan(plan.run, forecast)
             ask_before_spending(plan, left.values(), console)
             workers = workers or start_workers(plan, url, stack)
@@ -75,7 +77,7 @@ def _plan(options: RunOptions) -> RunPlan:
     experiment = spec.load(options.path, options.overrides)
     cells = matrix.expand(experiment)
     chosen = matrix.select(cells, options.only)
-    resolved = preflight.look(
+    looked = preflight.look(
         experiment,
         experiment_dir=options.experiment_dir,
         servers_file=options.servers,
@@ -83,12 +85,14 @@ def _plan(options: RunOptions) -> RunPlan:
         broker=options.broker,
         snapshots=options.snapshots,
         now=options.clock(),
-    ).require()
+    )
+    resolved = looked.require()
     cells, chosen = (with_sharing(matrix.in_order(some, resolved.hosted)) for some in (cells, chosen))
     run = run_folder.resolve(_results(options), experiment.name, cells, resolved.digests, fresh=options.fresh)
     if run.made_by_0_1_0:
         cells, chosen = version_0_1_0.renamed(cells), version_0_1_0.renamed(chosen)
-    return RunPlan(options, replace(resolved, matrix=tuple(cells)), chosen[: options.limit], run)
+    skipped = dict(run.store.manifest().get("skipped_cases") or {}) if experiment.cases.skip_unavailable else {}
+    return RunPlan(options, replace(resolved, matrix=tuple(cells)), chosen[: options.limit], run, looked.windows, skipped)
 
 
 def _results(options: RunOptions) -> Folder:
@@ -99,11 +103,19 @@ def freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
     """Freeze missing cases; returns the chosen cells with their snapshots, by cell id, in order."""
     names = _frozen_before(plan)
     new = [cell for cell in plan.chosen if cell.case_id not in names]
+    skipped: dict[str, str] | None = {} if plan.experiment.cases.skip_unavailable else None
     if new:
         display.say(f"freezing {len({cell.case_id for cell in new})} cases")
-        store, resolved = plan.run.store.folder, plan.resolved
-        names |= snapshots.freeze_cells(new, store, plan.options.snapshots, resolved.archive, contact=resolved.contact)
-    frozen = [cell.frozen(names[cell.case_id], plan.resolved.digests) for cell in plan.chosen]
+        store, shared, resolved = plan.run.store.folder, plan.options.snapshots, plan.resolved
+        names |= snapshots.freeze_cells(new, store, shared, resolved.archive, contact=resolved.contact, skipped=skipped)
+    if skipped:
+        display.say(f"skipped {len(skipped)} cases that cannot be frozen (cases.skip_unavailable):")
+        for case_id, reason in skipped.items():
+            display.say(f"    {case_id}: {reason}")
+    for case_id in names:
+        plan.skipped.pop(case_id, None)
+    plan.skipped.update(skipped or {})
+    frozen = [cell.frozen(names[cell.case_id], plan.resolved.digests) for cell in plan.chosen if cell.case_id in names]
     return {cell.cell_id: cell for cell in frozen}
 
 
@@ -162,7 +174,8 @@ def _is_finished(plan: RunPlan) -> bool:
     names, receipts = _frozen_before(plan), plan.run.store.receipts()
     ended = {cell_id for cell_id, receipt in receipts.items() if receipt["status"] != "over_budget"}
     return all(
-        cell.case_id in names and cell.frozen(names[cell.case_id], plan.resolved.digests).cell_id in ended
+        cell.case_id in plan.skipped
+        or (cell.case_id in names and cell.frozen(names[cell.case_id], plan.resolved.digests).cell_id in ended)
         for cell in plan.chosen
     )
 
@@ -184,8 +197,9 @@ def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell], more: Mappi
         "state": "running",
         "command": re.sub(r"://[^/@\s]+@", "://...@", plan.options.command),
         "fresh": old.get("fresh", False) if old else plan.options.fresh,
-        "cells": len(plan.matrix),
-        "cells_by_arm": dict(Counter(cell.arm for cell in plan.matrix)),
+        "cells": len(plan.available),
+        "cells_by_arm": dict(Counter(cell.arm for cell in plan.available)),
+        "skipped_cases": dict(plan.skipped),
         "digests": plan.resolved.digests,
         "server_versions": _server_versions(plan, old),
         "snapshots": (old.get("snapshots") or {}) | {cell.case_id: cell.snapshot_sha256 for cell in cells},

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,15 @@ class RunPlan:
     chosen: Sequence[Cell]
     """The cells selected by --only and --limit."""
     run: RunFolder
+    windows: Mapping[str, int] = field(default_factory=dict)
+    """Model's name in the experiment -> context that its server was started with."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Cases that cannot be frozen -> why; filled while cases are frozen."""
+
+    @property
+    def available(self) -> list[Cell]:
+        """The cells of the experiment without those of skipped cases."""
+        return [cell for cell in self.matrix if cell.case_id not in self.skipped]
 
     @property
     def experiment(self) -> Experiment:

@@ -45,8 +45,11 @@ def freeze_cells(
     archive: str | None = None,
     progress: OnProgress = _no_progress,
     contact: str | None = None,
+    skipped: dict[str, str] | None = None,
 ) -> dict[str, str]:
-    """Put the snapshot of every case into the run folder; returns case_id -> sha256. Raises InvalidInput."""
+    """Put the snapshot of every case into the run folder; returns case_id -> sha256. Raises InvalidInput.
+
+    `skipped` gets the cases that no source has, with the reason, unless that is every case; without it they are a problem."""
     cases = {cell.case_id: CaseInputs(cell.ticker, cell.date, cell.data) for cell in cells}
     library = SnapshotLibrary(shared, archive, contact)
     names: dict[str, str] = {}
@@ -62,8 +65,10 @@ def freeze_cells(
             fix = "run again later; finished snapshots are kept" if isinstance(problem, agents.SourceFailed) else ""
             raise InvalidInput([Problem(case_id, str(problem), fix)]) from problem
         progress(len(names) + len(problems), len(cases))
-    if problems:
+    if problems and (skipped is None or not names):
         raise InvalidInput(_shortened(problems))
+    if skipped is not None:
+        skipped |= {problem.where: problem.what for problem in problems}
     return names
 
 

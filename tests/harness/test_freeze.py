@@ -17,6 +17,7 @@ from harness.errors import InvalidInput
 from harness.storage.folder import Folder, open_folder
 from harness.storage.snapshots import freeze_cells
 from tests.agents import archives
+from tests.fixtures.runs import DATES, Lab
 
 DAYS = (dt.date(2012, 6, 20), dt.date(2012, 7, 20))
 DEMO = {"prices": "demo", "mask": False, "decision_time": "close"}
@@ -116,3 +117,20 @@ def test_the_index_says_what_each_snapshot_is(tmp_path: Path) -> None:
     entry = json.loads((tmp_path / "shared" / "index.jsonl").read_text())
     assert entry["case"] == "AAPL@2012-06-20"
     assert entry["sha256"] == names["AAPL@2012-06-20"]
+
+
+def test_skip_unavailable_leaves_out_the_cases_that_cannot_be_frozen_and_names_them(lab: Lab) -> None:
+    """FB was listed in 2012."""
+    file = lab.experiment(tickers=["AAPL", "FB"], pipeline={"depth": "single_call"})
+    file.write_text(file.read_text().replace(DATES[0], "2011-06-20"))
+    assert "FB@2011-06-20" in lab.run(expect=2)
+
+    file.write_text(file.read_text() + "cases: {skip_unavailable: true}\n")
+    output = lab.run()
+
+    assert "FB@2011-06-20: " in output
+    assert "1 case was left out (cases.skip_unavailable): FB@2011-06-20" in output
+    assert {(cell["case_id"], cell["status"]) for cell in lab.rows("cells")} == {("AAPL@2011-06-20", "ok")}
+    again = lab.run()
+    assert "nothing left to do" in again
+    assert "1 case was left out (cases.skip_unavailable): FB@2011-06-20" in again

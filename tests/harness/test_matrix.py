@@ -150,6 +150,11 @@ def test_analysts_that_do_not_report_have_no_model(tmp_path: Path) -> None:
     assert "news_analyst" not in tiny.lineup
 
 
+@pytest.mark.parametrize("ticker", ["^GSPC", "BRK.B", "EURUSD=X", "600519.SS"])
+def test_tickers_are_written_as_yahoo_writes_them(tmp_path: Path, ticker: str) -> None:
+    assert {cell.ticker for cell in cells(tmp_path, BASE.replace("[AAPL, MSFT]", f'["{ticker}"]'))} == {ticker}
+
+
 def test_two_arms_with_one_identity_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="'big' and 'again' ask the same models the same"):
         cells(tmp_path, BASE + "  again: {deep: big, quick: big}\n")
@@ -158,10 +163,10 @@ def test_two_arms_with_one_identity_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dates", "said"),
     [
-        ("[2012-06-16]", "is not a session of the exchange; known: 2012-06-15, 2012-06-18"),
-        ("[2031-06-16]", "has not closed yet; the last closed one is 2026-11-20"),
+        ("[2012-06-16]", "is not a session of the New York Stock Exchange; known: 2012-06-15, 2012-06-18"),
+        ("[2031-06-16]", "has not closed in New York yet; the last closed one is 2026-11-20"),
         ("{from: 2012-06-16, to: 2012-06-17}", "no session in this range"),
-        ("{from: 2012-06-16, to: 2032-06-17}", "has not closed yet"),
+        ("{from: 2012-06-16, to: 2032-06-17}", "has not closed in New York yet"),
         ("[1950-01-03]", "calendar"),
     ],
 )
