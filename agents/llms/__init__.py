@@ -1,6 +1,7 @@
 """The model client: providers, the servers that they reach, and `ask`."""
 
 from agents.llms.clients import Clients, ask, preload, probe, worst_case
+from agents.llms.embeddings import embed
 from agents.llms.ollama_server import pull
 from agents.llms.openai_later import MOST_BYTES, MOST_REQUESTS, BatchState, LaterState, OpenAILater, read_deferred
 from agents.llms.provider import ModelReport, ServerReport, Warmth
@@ -20,6 +21,7 @@ __all__ = [
     "Warmth",
     "ask",
     "counter_of",
+    "embed",
     "estimate_parts",
     "estimate_request",
     "estimate_tokens",

@@ -147,7 +147,7 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
     await provider.prepare(request.model)
     worst = worst_case(request, provider.context_window(request.model))
     if request.model.lane.is_deferred:
-        raise _error(request, await _defer(site, request, worst, admission, provider))
+        raise error_of(request, await _defer(site, request, worst, admission, provider))
     while True:
         permit = await admission.admit(site, request, worst)
         call = await _send_or_discard(site, request, permit, admission, provider)
@@ -157,7 +157,7 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
         if call.answer is not None:
             return call.answer
         if wait_s is None:
-            raise _error(request, call.failure)
+            raise error_of(request, call.failure)
         await asyncio.sleep(wait_s)
 
 
@@ -246,7 +246,8 @@ def _timing(answer: Answer | None, slot: Slot, started_at: float, duration_s: fl
     return replace(reported, started_at=started_at - loaded_s, duration_s=duration_s + loaded_s, load_s=load_s, ttft_s=ttft_s)
 
 
-def _error(request: Request, failure: Failure | None) -> ModelCallError:
+def error_of(request: Request, failure: Failure | None) -> ModelCallError:
+    """The error for a call that admission allows no further attempt at."""
     failure = failure or Failure("bad_answer", "no answer and no failure", "Nothing")
     return ModelCallError(
         f"{request.model.alias} ({request.model.name}): {failure.message}",

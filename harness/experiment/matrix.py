@@ -105,6 +105,16 @@ def _attached_aliases(experiment: Experiment, arm: Arm) -> dict[str, str]:
     return tiers | dict(arm.roles) | fixed
 
 
+def played_roles(experiment: Experiment, arm: Arm) -> dict[str, Model]:
+    """role -> model, of the roles whose recorded prompts can be asked again; of an attached program those that are named
+    like built-in ones, by their tier."""
+    players = lineup(experiment, arm)
+    if not is_attached(experiment, arm):
+        return players
+    tiers = {role: "deep" if role in references.known_deep_roles() else "quick" for role in references.known_roles()}
+    return {role: players.get(role) or players[tier] for role, tier in tiers.items()}
+
+
 def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
     """A configured model as the pipeline takes it, with every parameter explicit."""
     part: ModelPart = experiment.models[alias]

@@ -161,7 +161,7 @@ def per_arm(cells: Iterable[Cell]) -> Counter[str]:
 
 def _asked(experiment: Experiment, wish: ReplayRequest) -> dict[str, Model]:
     """role -> the source's own model, of the replayed roles. Raises InvalidInput for a role that the arm does not have."""
-    lineup = matrix.lineup(experiment, matrix.arms(experiment)[wish.source])
+    lineup = matrix.played_roles(experiment, matrix.arms(experiment)[wish.source])
     play = f"in arm {wish.source!r}; there play: {', '.join(lineup)}"
     if absent := [role for role in wish.roles if role not in lineup]:
         raise InvalidInput([Problem("--roles", f"role {role!r} does not play {play}", "leave it out") for role in absent])

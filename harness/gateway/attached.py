@@ -85,6 +85,7 @@ def result(attached: Attached, conversation: Conversation, ended: Ended | None) 
         decision_status=read.status if counts or error is None else "missing",
         reports=_reports(conversation),
         stage_ratings={**ratings, final_role(): counts.rating if counts else None},
+        parsed={exchange.site.key: text for exchange in exchanges if (text := decision.rated(exchange))},
         error=error,
         program=_described(conversation, read, ended),
     )

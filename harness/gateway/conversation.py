@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -18,6 +18,8 @@ from harness.gateway.asked import Asked, Refused
 from harness.storage.rows import Row
 
 MOST_IN_FLIGHT = 64
+EMBEDDINGS = "embeddings"
+"""Role of the calls that ask for vectors."""
 _STATUS = {"rate_limited": 429, "capacity": 429, "quota": 429, "timeout": 504, "bad_request": 400, "too_long": 400}
 _DIED = "this case has ended: its calls are not carried any more"
 
@@ -32,6 +34,7 @@ class Exchange:
     number: int
     """How often this very request was asked before."""
     is_forced_by_schema: bool
+    site: CallSite = field(init=False)
     task: asyncio.Task[Answer] = field(init=False)
     waiters: int = 0
     is_delivered: bool = False
@@ -94,8 +97,9 @@ class Conversation:
         self._patterns = program.patterns()
         self._recorded = [row for row in recorded if row["outcome"] == "answered"]
         self._sites: set[CallSite] = set()
+        self._in_flight = 0
         self._places = Counter[tuple[str, bool]]()
-        self._asked = Counter[str]()
+        self._alike: dict[str, list[Exchange]] = defaultdict(list)
         self._debaters, self._deep = program.roles.debaters, frozenset(agents.deep_roles())
 
     @property
@@ -142,16 +146,16 @@ class Conversation:
         fingerprint = agents.request_fingerprint(request, self._patterns)
         if waiting := self._abandoned(fingerprint, is_retry=is_retry):
             return waiting
-        if sum(not exchange.task.done() for exchange in self.exchanges) >= MOST_IN_FLIGHT:
+        if self._in_flight >= MOST_IN_FLIGHT:
             raise Refused(429, f"{MOST_IN_FLIGHT} requests of this case are in flight already")
-        number = self._asked[fingerprint]
-        self._asked[fingerprint] += 1
+        number = len(self._alike[fingerprint])
         exchange = Exchange(asked, role, fingerprint, number, is_forced_by_schema)
-        site = self._site(exchange)
+        site = exchange.site = self._site(exchange)
         program = dict(request.program) | self._inputs(asked)
         recorded_request = replace(request, fingerprint=fingerprint, program=program)
         exchange.task = asyncio.create_task(self._ask(site, recorded_request, role))
         self.exchanges.append(exchange)
+        self._alike[fingerprint].append(exchange)
         return exchange
 
     def _inputs(self, asked: Asked) -> dict[str, Any]:
@@ -171,14 +175,15 @@ class Conversation:
 
     def _abandoned(self, fingerprint: str, *, is_retry: bool) -> Exchange | None:
         """An equal request whose client hung up; to a request that calls itself a retry also one in flight."""
-        for exchange in self.exchanges:
-            if exchange.fingerprint != fingerprint or exchange.is_delivered:
+        for exchange in self._alike[fingerprint]:
+            if exchange.is_delivered:
                 continue
             if exchange.waiters == 0 or (is_retry and not exchange.task.done()):
                 return exchange
         return None
 
     async def _ask(self, site: CallSite, request: Request, role: str) -> Answer:
+        self._in_flight += 1
         try:
             return await agents.ask(site, request, self._admission, self._clients)
         except Halt as halt:
@@ -190,6 +195,28 @@ class Conversation:
         except Exception as error:
             self.stop(error)
             raise
+        finally:
+            self._in_flight -= 1
+
+    async def embed(self, name: str, texts: Sequence[str]) -> list[list[float]]:
+        """Vectors of a mapped embedding model. Raises Refused; an unmapped one is no failure of the case."""
+        target = self.program.models.get(name)
+        if target is None or f"model:{target}" not in self._lineup:
+            raise Refused(404, f"no embedding model is mapped for {name!r}; add it to pipeline.models", "model_not_found")
+        if self.halt is not None or self.ended.is_set():
+            raise Refused(503, str(self.halt or _DIED))
+        fingerprint = sha256(json.dumps([name, target, list(texts)]).encode()).hexdigest()[:32]
+        site = CallSite(EMBEDDINGS, index=self._places[EMBEDDINGS, False])
+        self._places[EMBEDDINGS, False] += 1
+        try:
+            model = self._lineup[f"model:{target}"]
+            return await agents.embed(site, model, texts, self._admission, self._clients, fingerprint)
+        except Halt as halt:
+            self.stop(halt)
+            raise Refused(503, str(halt)) from halt
+        except agents.AgentsError as error:
+            self.refuse(EMBEDDINGS, str(error))
+            raise Refused(502, str(error)) from error
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Carry no further call."""

@@ -82,6 +82,13 @@ def text_of(exchange: Exchange) -> str:
     return answer.text or (answer.tool_calls[0].arguments if exchange.asked.forced_tool and answer.tool_calls else "")
 
 
+def rated(exchange: Exchange) -> str | None:
+    """JSON of the arguments of a forced tool, with the rating on our scale, where they state one."""
+    answer, rating = answered(exchange), stage_rating(exchange)
+    stated = _arguments(answer) if answer and rating else None
+    return json.dumps({**stated, "rating": rating}, ensure_ascii=False) if stated else None
+
+
 def stage_rating(exchange: Exchange) -> str | None:
     """The rating that a role gave with a forced tool, if it gave one."""
     answer = answered(exchange)

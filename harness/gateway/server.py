@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hmac
 import json
 import secrets
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from agents import Answer
 from harness.gateway import chat_wire, ollama_wire, responses_wire
-from harness.gateway.asked import Asked, Refused
+from harness.gateway.asked import Asked, Refused, need_model
 from harness.gateway.conversation import Conversation, Exchange
 
 Receive = Callable[[], Awaitable[Any]]
@@ -39,10 +41,8 @@ _WIRES: Mapping[str, tuple[Read, Whole, Pieces, bytes]] = {
 }
 _NOT_CARRIED = {
     "/messages": "Anthropic's Messages API is not carried; point the program to an OpenAI or Ollama address",
-    "/embeddings": "no embedding model is mapped; add the program's embedding model to pipeline.models",
-    "/api/embed": "no embedding model is mapped; add the program's embedding model to pipeline.models",
-    "/api/embeddings": "no embedding model is mapped; add the program's embedding model to pipeline.models",
 }
+_EMBEDDINGS = frozenset({"/embeddings", "/api/embed", "/api/embeddings"})
 
 
 class Gateway:
@@ -111,6 +111,8 @@ class _Call:
     async def serve(self, conversation: Conversation) -> None:
         if self._method == "POST" and self._path in _WIRES:
             await self._ask(conversation)
+        elif self._method == "POST" and self._path in _EMBEDDINGS:
+            await self._embed(conversation)
         elif self._method in ("GET", "HEAD") and self._path == "":
             await self._send_body(200, b"Ollama is running", b"text/plain")
         elif (listed := _lists(conversation, self._method, self._path)) is not None:
@@ -147,6 +149,25 @@ class _Call:
         finally:
             exchange.waiters -= 1
             gone.cancel()
+
+    async def _embed(self, conversation: Conversation) -> None:
+        body = await self._body()
+        name = need_model(body)
+        given = body.get("input", body.get("prompt"))
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise Refused(400, "input is a text or a list of texts; token ids are not carried")
+        vectors = await conversation.embed(name, texts)
+        if self._path == "/api/embeddings":
+            return await self._json(200, {"embedding": vectors[0]})
+        if self._path == "/api/embed":
+            return await self._json(200, {"model": name, "embeddings": vectors})
+        is_packed = body.get("encoding_format") == "base64"
+        data = [
+            {"object": "embedding", "index": index, "embedding": _packed(vector) if is_packed else vector}
+            for index, vector in enumerate(vectors)
+        ]
+        await self._json(200, {"object": "list", "model": name, "data": data, "usage": {"prompt_tokens": 0, "total_tokens": 0}})
 
     async def _wait(self, exchange: Exchange, gone: asyncio.Future[None], kind: bytes) -> None:
         """Wait for the answer with signs of life, until the client hangs up."""
@@ -251,6 +272,11 @@ def _shown(conversation: Conversation, body: Any) -> dict[str, Any]:
     info = {"general.architecture": "gateway"} | ({"gateway.context_length": window} if window else {})
     details = {"family": "gateway", "format": "", "parameter_size": "", "quantization_level": ""}
     return {"details": details, "model_info": info, "capabilities": ["completion", "tools"]}
+
+
+def _packed(vector: list[float]) -> str:
+    """A vector as the official client asks for it: little-endian floats in base64."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 async def _disconnected(receive: Receive) -> None:

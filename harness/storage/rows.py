@@ -68,7 +68,9 @@ def call_row(
 
 def with_parsed(calls: Iterable[Row], parsed: Mapping[str, str]) -> list[Row]:
     """The rows with the object parsed from each answer; `parsed`: call site key -> JSON."""
-    return [call | {"parsed": parsed.get(place_of(call).key)} if call["response"] else call for call in calls]
+    return [
+        call | {"parsed": parsed.get(place_of(call).key)} if call["response"] or call["tool_calls"] else call for call in calls
+    ]
 
 
 def place_of(call: Row) -> CallSite:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import agents
-from agents import Contest, Contestant, Hidden, Part, Recorded
+from agents import Contest, Contestant, Hidden, Part, Recorded, ToolCall
 from harness.cells import Cell
 from harness.errors import InvalidInput, Problem
 from harness.experiment.replay_cells import ReplaySource
@@ -37,14 +38,16 @@ def is_replayed(store: Store, arm: str, wanted: Iterable[ReplaySource], roles: I
 def recorded_prompts(store: Store, cell: Cell) -> list[Recorded]:
     """The first request of each turn of the source cell, in order. Raises PipelineError if it left none.
 
-    Turns that used tools are left out: their prompts contain calls of the model that made them.
+    Turns of the built-in pipeline that used tools are left out: their prompts contain calls of the model that made them. Of an
+    attached program the last request of such a turn is asked again, with the recorded results of the tools.
     """
     source = str(cell.extra["source_cell"])
     texts = {row["message_id"]: row for row in store.parts_of(source, "messages")}
+    calls = store.parts_of(source, "calls")
     prompts = {
         turn: Recorded(*turn, parts)
         for turn, row in answers(store, source, "primary").items()
-        if row["role"] in cell.lineup and (parts := _message_parts(row["message_ids"], texts))
+        if row["role"] in cell.lineup and (parts := _prompt(row, calls, texts))
     }
     if not prompts:
         raise agents.PipelineError(f"cell {source[:12]} left no recorded prompts of {', '.join(sorted(cell.lineup))}")
@@ -53,8 +56,40 @@ def recorded_prompts(store: Store, cell: Cell) -> list[Recorded]:
 
 def answers(store: Store, cell_id: str, kind: str) -> dict[tuple[str, int], Row]:
     """(role, round) -> the answered request of this kind, in the order they were sent."""
-    rows = [row for row in store.parts_of(cell_id, "calls") if row["kind"] == kind and row["outcome"] == "answered"]
+    rows = [row for row in store.parts_of(cell_id, "calls") if _is_of_kind(row, kind) and row["outcome"] == "answered"]
     return {(row["role"], row["round"]): row for row in sorted(rows, key=_order)}
+
+
+def _is_of_kind(row: Row, kind: str) -> bool:
+    """An attached program's report may be the last answer of its tool rounds."""
+    is_report = bool(row.get("program")) and row["kind"] == "tool_round" and not row["tool_calls"]
+    return row["kind"] == kind or (kind == "primary" and is_report)
+
+
+def _prompt(row: Row, calls: Iterable[Row], texts: Mapping[str, Row]) -> tuple[Part, ...]:
+    if not row.get("program"):
+        return _message_parts(row["message_ids"], texts)
+    earlier = [call for call in calls if call["role"] == row["role"] and call["tool_calls"] and _order(call) < _order(row)]
+    return _program_parts(row, sorted(earlier, key=_order), texts)
+
+
+def _program_parts(row: Row, earlier: Iterable[Row], texts: Mapping[str, Row]) -> tuple[Part, ...]:
+    """The messages of an attached program's request, its tool calls taken from the answers that made them."""
+    answered, waiting = iter(earlier), list[ToolCall]()
+    parts: list[Part] = []
+    for name in row["message_ids"]:
+        message = texts.get(name)
+        if message is None:
+            return ()
+        made: tuple[ToolCall, ...] = ()
+        if message["role"] == "assistant" and (call := next(answered, None)):
+            made = tuple(ToolCall(**each) for each in json.loads(call["tool_calls"]))
+            waiting = list(made)
+        answers_call = waiting.pop(0).id if message["role"] == "tool" and waiting else None
+        if message["role"] == "tool" and answers_call is None:
+            return ()
+        parts.append(Part(message["role"], message["text"], made, answers_call, joined=False))
+    return tuple(parts)
 
 
 def _is_first(row: Row) -> bool:

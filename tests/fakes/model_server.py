@@ -56,6 +56,7 @@ class FakeServer:
             [
                 web.post("/v1/chat/completions", self.chat),
                 web.post("/v1/responses", self.responses),
+                web.post("/v1/embeddings", self.embeddings),
                 web.get("/v1/models", self.models),
                 web.post("/api/chat", self.ollama_chat),
                 web.post("/api/generate", self.ollama_generate),
@@ -93,6 +94,17 @@ class FakeServer:
         wire = (openai_wire.responses_schema, openai_wire.responses_body, openai_wire.responses_events)
         messages = openai_wire.responses_messages(body)
         return await self._openai(request, body, messages, body.get("max_output_tokens"), *wire)
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        """One vector per text: its length, and its first letter."""
+        body = await request.json()
+        heard = self.truth.begin(Heard(request.path, body["model"], prompt_hash([("user", text) for text in body["input"]])))
+        heard.outcome, heard.status = "answered", 200
+        self.truth.end(heard)
+        vectors = [[len(text) / 100, ord(text[:1] or " ") / 1000] for text in body["input"]]
+        data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": 7, "total_tokens": 7}
+        return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
     async def models(self, request: web.Request) -> web.Response:
         if not self._allowed(request):

@@ -54,7 +54,8 @@ def served(server: Server, models: Mapping[str, str] | None = None, name: str = 
 
     async def opened() -> Conversation:
         await local.start()
-        return Conversation(program, {"deep": model, "quick": model}, Pipeline(), admission, clients)
+        lineup = {"deep": model, "quick": model, "model:vectors": model}
+        return Conversation(program, lineup, Pipeline(), admission, clients)
 
     conversation = wait(opened())
     try:

@@ -17,11 +17,12 @@ ARMS = {"paid": {"all": "paid"}, "hybrid": {"deep": "paid", "quick": "own"}}
 
 
 def programs(lab: Lab) -> dict[str, dict[str, Any]]:
-    return {row["arm"]: row | {"program": json.loads(row["program"])} for row in lab.rows("cells")}
+    cells = [row for row in lab.rows("cells") if row["kind"] == "pipeline"]
+    return {row["arm"]: row | {"program": json.loads(row["program"])} for row in cells}
 
 
 def test_a_program_is_run_unmodified_with_every_lineup(desk: Lab) -> None:
-    desk.experiment(pipeline=attached(), arms=ARMS)
+    desk.experiment(pipeline=attached(), arms=ARMS, replay={"from": "paid", "to": ["own"], "noise_floor": 0})
     desk.run("--yes")
     cells = programs(desk)
     assert {arm: (row["status"], row["rating"], row["decision_status"]) for arm, row in cells.items()} == {
@@ -42,6 +43,13 @@ def test_a_program_is_run_unmodified_with_every_lineup(desk: Lab) -> None:
     places = [(row["role"], row["round"], row["kind"], row["index"]) for row in calls if row["arm"] == "paid"]
     assert ("market_analyst", 0, "tool_round", 1) in places
     assert ("bull", 2, "primary", 0) in places
+    replayed = {(row["role"], row["round"]) for row in calls if row["kind"] == "replay"}
+    assert replayed == {
+        *(("bull", round_) for round_ in (1, 2)),
+        *(("bear", round_) for round_ in (1, 2)),
+        ("market_analyst", 0),
+        ("portfolio_manager", 0),
+    }
     page = (desk.runs[-1] / "report.html").read_text()
     assert "1 of 1 cases: all arms read the same data" in page, "time stamps in tool results do not count"
 

@@ -133,6 +133,20 @@ def test_a_failed_call_is_noted_and_not_tried_again(case: Served, client: openai
     assert (role, "no such thing" in message) == ("other", True)
 
 
+def test_embeddings_of_a_mapped_model_are_passed_through_and_recorded(fake_models: FakeModels) -> None:
+    mapped = {"text-embedding-3-small": "vectors", "*": "quick"}
+    with served(fake_models.compatible(), mapped) as case, openai.OpenAI(base_url=case.v1, api_key="any") as client:
+        answer = client.embeddings.create(model="text-embedding-3-small", input=["AAPL rose", "MSFT"])
+        assert [round(entry.embedding[0], 4) for entry in answer.data] == [0.09, 0.04]
+        native = httpx.post(f"{case.root}/api/embed", json={"model": "text-embedding-3-small", "input": "MSFT"})
+        assert native.json()["embeddings"] == [[0.04, 0.077]]
+        (first, _) = case.admission.calls
+        assert (first.site.role, first.answer and first.answer.usage.input_tokens) == ("embeddings", 7)
+        with pytest.raises(openai.NotFoundError, match=r"pipeline\.models"):
+            client.embeddings.create(model="other", input="x")
+        assert not case.conversation.failures, "a program that goes on without vectors may count"
+
+
 def test_what_was_asked_and_not_sent_is_recorded(case: Served, client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"stop": ["\n"], "temperature": 0.3, "reasoning_effort": "low", "max_tokens": 50}
     client.chat.completions.create(model="quick-model", messages=USER, **asked)
