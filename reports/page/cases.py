@@ -159,7 +159,9 @@ def case_pages(run: Run, case_ids: Sequence[str]) -> Iterator[CasePage]:
     ids = {str(i) for parts in calls["message_ids"] if parts is not None for i in parts}
     messages = run.table("messages", None, among(list(ids), "message_id"))
     texts = {i: (r, t) for i, r, t in zip(messages["message_id"], messages["role"], messages["text"], strict=True)}
-    by_cell = {str(cell): group.to_dict("records") for cell, group in calls.sort_values("started_at").groupby("cell_id")}
+    by_cell: dict[str, list[Any]] = {}
+    for call in calls.sort_values("started_at").to_dict("records"):
+        by_cell.setdefault(str(call["cell_id"]), []).append(call)
     marks = grounding_of_run.marks(run, list(cells["cell_id"]))
     replayed = replay_view.replayed_prompts(run, case_ids)
     for case_id, group in cells.groupby("case_id", sort=False):

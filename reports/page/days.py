@@ -97,11 +97,11 @@ def day_label(day: dt.date) -> str:
     return f"{day.day} {day:%b}"
 
 
-def _framed(days: Sequence[dt.date], values: Sequence[float], height: int) -> Frame:
-    """A frame with room above and below the values."""
+def _framed(days: Sequence[dt.date], values: Sequence[float], height: int, above: float = 0.06) -> Frame:
+    """A frame with room below and above the values, as a share of their range."""
     low, high = min(values), max(values)
-    pad = (high - low) * 0.06 or abs(high) * 0.01 or 0.01
-    return Frame(days, low - pad, high + pad, height)
+    size = high - low or abs(high) * 0.15 or 0.15
+    return Frame(days, low - size * 0.06, high + size * above, height)
 
 
 def price_chart(run: Run, ticker: str, date: str, shown: Mapping[str, float]) -> Markup:
@@ -159,7 +159,7 @@ Luck = tuple[Sequence[float], Sequence[float]]
 
 def value_chart(days: Sequence[dt.date], lines: Sequence[ValueLine], luck: Luck) -> Markup:
     """Gains since the first session, with the band of random trades."""
-    frame = _framed(days, [1.0, *luck[0], *luck[1], *(value for drawn in lines for value in drawn.values)], 340)
+    frame = _framed(days, [1.0, *luck[0], *luck[1], *(value for drawn in lines for value in drawn.values)], 340, above=0.18)
     curves = [frame.band(*luck, "luck")] if len(luck[0]) else []
     curves += [frame.path(drawn.values, f"line {drawn.kind}{' main' if drawn.is_main else ''}") for drawn in lines]
     heights = spread([frame.y(drawn.values[-1]) for drawn in lines], 15)

@@ -66,7 +66,7 @@ def shift(similarity: Similarity) -> Markup:
     """Whether two arms use the ratings equally often."""
     if not known(similarity.shift_p):
         return unknown("too few cases", "not measured")
-    answer = "no" if similarity.shift_p < 0.05 else "no difference shown"
+    answer = "differs" if similarity.shift_p < 0.05 else "no difference shown"
     p = "p < 0.001" if similarity.shift_p < 0.001 else f"p = {similarity.shift_p:.2g}"
     return Markup('{} <span class="ci">{}</span>').format(answer, p)
 

@@ -87,6 +87,16 @@ def test_replayed_pairs_show_the_input_once_and_both_outputs(case_page: Path, op
     assert seen.problems == []
 
 
+def test_replayed_pairs_show_word_differences_and_name_the_parts_of_their_prompt(case_page: Path, open_page: Open) -> None:
+    browser = open_page(case_page, "#again").page
+    pair = browser.locator(".again-pair", has_text="bull").first
+    pair.locator("button.diff", has_text="differences from big").click()
+    assert pair.locator("ins").count() > 0
+    titles = pair.locator("a.again").all_inner_texts()
+    assert titles[0].startswith("You are the bull")
+    assert not any(title.startswith("part ") for title in titles)
+
+
 def test_a_figure_tells_its_source_to_the_pointer(case_page: Path, open_page: Open) -> None:
     pair = open_page(case_page, "#again").page.locator(".again-pair", has_text="bull").first
     invented = pair.locator("span.bad-fig", has_text="777.77")

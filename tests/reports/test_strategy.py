@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from reports import __main__
+from reports import __main__, tables
 from reports.load import load
 from reports.returns import strategy
 from tests.reports.synthetic import FakeArm, make_run
@@ -158,3 +160,13 @@ def test_random_trades_of_an_arm_that_always_buys_are_its_own_value(tmp_path: Pa
     followed = strategy.strategies(run)[0].value.tolist()
     assert low == pytest.approx(followed)
     assert high == pytest.approx(followed)
+
+
+def test_a_benchmark_with_daily_prices_is_a_line_of_its_own(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r1", tickers=["AAPL"], arms={"gpt-5": FakeArm()}, texts=False)
+    daily = pq.read_table(folder / "daily.parquet").to_pylist()
+    doubled = [day | {"ticker": "SPY", "open": 100.0 * (1 + i / len(daily))} for i, day in enumerate(daily)]
+    pq.write_table(pa.Table.from_pylist([*daily, *doubled], schema=tables.DAILY), folder / "daily.parquet")
+    lines = strategy.strategies(load(folder))
+    assert [line.name for line in lines] == ["gpt-5", "always buy", "SPY"]
+    assert 0.2 < lines[-1].total_return < 1.0
