@@ -16,9 +16,6 @@ from reports.grounding.sentences import sentences
 _THRESHOLDS = {
     "rsi": frozenset({20.0, 25.0, 30.0, 50.0, 70.0, 75.0, 80.0}),
     "current_ratio": frozenset({1.0, 1.5, 2.0}),
-    "debt_to_equity": frozenset({1.0, 2.0}),
-    "pb": frozenset({1.0}),
-    "macd": frozenset({0.0}),
 }
 _SIGNED = frozenset(
     {

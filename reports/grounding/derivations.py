@@ -35,7 +35,6 @@ _MANY = 1e6
 _DIFFERENCE = (Step(lambda a, b: a - b, "{a:g} - {b:g}"),)
 _SUMS = (
     *_DIFFERENCE,
-    Step(lambda a, b: a + b, "{a:g} + {b:g}"),
     Step(lambda a, b: (a + b) / 2, "average of {a:g} and {b:g}"),
 )
 """Sums and averages only of nearby figures: among all inputs, chance finds some."""
@@ -145,8 +144,6 @@ _CHANGES: dict[str, tuple[tuple[float, tuple[str, ...], str], ...]] = {
     "cents": ((100.0, ("", "$"), "x 100"),),
     "": (
         (0.01, ("%",), "/ 100"),
-        (1e-3, ("", "$"), "in thousands"),
-        (1e-6, ("", "$"), "in millions"),
         (1e-9, ("", "$"), "in billions"),
     ),
     "$": ((1e-6, ("", "$"), "in millions"), (1e-9, ("", "$"), "in billions"), (0.01, ("cents",), "/ 100")),

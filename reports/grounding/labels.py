@@ -73,8 +73,7 @@ def _first(pattern: str) -> str:
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (
         "sma_50",
-        r"close_50_sma|50[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*50\b"
-        r"|50-tage-(?:linie|durchschnitt)|moyenne (?:mobile )?(?:à|de|sur) 50|media (?:móvil |mobile )?(?:a|de|di) 50",
+        r"close_50_sma|50[\s-]?(?:day|session|period)?[\s-]?(?:simple )?(?:sma|ma|moving average|average)\b|sma[\s(_-]*50\b",
     ),
     (
         "sma_200",
@@ -107,7 +106,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("low_52w", r"52[\s-]?w(?:ee)?k low"),
     ("current_ratio", r"current ratio|current assets / current liabilities"),
     ("debt_to_equity", r"debt[\s-]to[\s-]equity|debt / equity|\bdebt\b[^.;]{0,12} of equity"),
-    ("dividend_yield", r"dividend yield|\byields?\b|dividendenrendite|rendement|rend?imi?ento"),
+    ("dividend_yield", r"dividend yield|\byields?\b"),
     ("working_capital", r"working capital"),
     ("current_assets", r"current assets"),
     ("current_liabilities", r"current liabilities"),
@@ -118,20 +117,19 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("tax_rate", r"(?:effective )?tax rate"),
     ("income_tax", r"income tax(?:es)?|tax expense|\btaxes\b"),
     ("inventory", r"\binventor(?:y|ies)\b"),
-    ("gross_margin", r"gross(?: profit)? margin|bruttomarge|marge brute|margen bruto|margine lordo"),
-    ("operating_margin", r"operating margin|operative marge|marge opérationnelle|margen operativo|margine operativo"),
-    ("net_margin", r"(?:net|profit) (?:profit |income )?margin|nettomarge|marge nette|margen neto|margine netto"),
+    ("gross_margin", r"gross(?: profit)? margin"),
+    ("operating_margin", r"operating margin"),
+    ("net_margin", r"(?:net|profit) (?:profit |income )?margin"),
     (
         "revenue",
         r"(?<!subscription )(?<!services )(?<!service )(?<!cloud )(?<!product )(?<!advertising )(?<!segment )\brevenues?\b"
-        r"|\bnet sales\b|\bsales\b|\bumsatz|chiffre d['’]affaires|\bingresos\b|\bricavi\b",
+        r"|\bnet sales\b|\bsales\b",
     ),
     ("gross_profit", r"gross profit"),
     ("operating_income", r"operating (?:income|profit|earnings)"),
     (
         "net_income",
-        r"net (?:income|profit|earnings|loss)|(?<!gross )(?<!operating )\bprofits?\b(?! margin)|\b(?:netto)?gewinn\b"
-        r"|\bverlust\b|bénéfice net|beneficio neto|utile netto|perte nette",
+        r"net (?:income|profit|earnings|loss)|(?<!gross )(?<!operating )\bprofits?\b(?! margin)",
     ),
     ("eps", r"\beps\b|earnings per share"),
     (
@@ -147,12 +145,11 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("cash", r"\bcash(?: and cash equivalents| position| pile)?\b(?! flow)"),
     ("debt", r"(?:long[\s-]term |total )?debt\b"),
     ("pe", r"\bp/?e\b(?: ratio| multiple)?|price[\s-](?:to|/)[\s-]earnings|price / earnings"),
-    ("pb", r"\bp/?b\b|price[\s-](?:to|/)[\s-]book|kurs-buchwert\S*"),
+    ("pb", r"\bp/?b\b|price[\s-](?:to|/)[\s-]book"),
     ("ps", r"\bp/?s\b|price[\s-](?:to|/)[\s-]sales"),
     (
         "market_cap",
-        r"market (?:cap(?:itali[sz]ation)?|value)|marktkapitalisierung|capitalisation|capitalizzazione|capitalización"
-        r"|valeur en bourse",
+        r"market (?:cap(?:itali[sz]ation)?|value)",
     ),
     ("dividend", r"(?<!preferred stock )dividends?\b|\bpayout\b(?! ratio)"),
     ("target", r"(?:price )?targets?\b|target price"),
@@ -162,8 +159,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("low", r"\blow\b"),
     (
         "close",
-        r"\bclos(?:e|ed|ing)(?: price)?\b(?! to\b)|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price"
-        r"|\b(?:schluss)?kurs\b|\bclôtur\w+|\bcierre\b|\bcerró\b|\bchius[oa]\b",
+        r"\bclos(?:e|ed|ing)(?: price)?\b(?! to\b)|last price|current price|share price|\btrad(?:es|ing|ed) at\b|stock price",
     ),
     ("return", r"\breturns?\b|\bmomentum\b|\bsessions?\b|\bperformance\b"),
 )

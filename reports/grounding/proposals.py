@@ -63,14 +63,6 @@ _CONDITION = re.compile(
     re.I,
 )
 """If it closes below $254."""
-_WILL = re.compile(
-    r"\b(?:I|we)(?:['’]d| would| will| suggest| recommend| propose)\b[^.;]{0,40}\b(?:add|buy|sell|trim\w*|cut|reduce"
-    r"|hold|start|begin|risk)\w*\b[^.;]{0,15}$",
-    re.I,
-)
-"""I would add 2 %."""
-_AMOUNT = re.compile(r"\b(?:add|buy|sell|accumulate|reduce|start with|begin with)\s+(?:another |a further )?$", re.I)
-_AT = re.compile(r"\s*(?:at|on|above|below|near|around|into|of)\b", re.I)
 _AFTER = re.compile(
     r"\s*(?:chance|probability|likelihood|odds|confidence|confident|conviction|certain|sure|position|stake|allocation|weight"
     r"|(?:upside|downside)\b(?! risk)|of (?:(?:the|our|my|your) )?(?:nav|aum|portfolio|position|target weight))\b",
@@ -78,9 +70,6 @@ _AFTER = re.compile(
 )
 
 
-_IN_SCENARIO = re.compile(
-    r"\bin (?:an?|the|my|our) (?:\w+ )?(?:bull|bear|base|best|worst|downside|upside)\w*[\s-](?:case|scenario)\b", re.I
-)
 _AT_LEVEL = re.compile(rf"\b{_TOWARDS}\s*[~≈$€£]*$", re.I)
 
 
@@ -101,14 +90,8 @@ def is_planning(sentence: str) -> bool:
 
 def is_proposal(before: str, after: str, sentence: str) -> bool:
     """Whether the words around a figure, in its clause and earlier in its sentence, make it a proposal."""
-    if _AT_LEVEL.search(before) and (
-        _FIRST_PERSON.search(sentence) or _FIRST_PERSON.match(after.lstrip()) or _PLAN.match(sentence)
-    ):
+    if _AT_LEVEL.search(before) and (_FIRST_PERSON.search(sentence) or _PLAN.match(sentence)):
         return tied_label(sentence, len(sentence.rstrip("~≈$€£"))) is None
-    if _IN_SCENARIO.search(sentence):
-        return True
-    if any(pattern.search(before) for pattern in (_IN_CLAUSE, _SCENARIO, _ACTION, _CONDITION, _WILL)) or _AFTER.match(after):
-        return True
-    if _AMOUNT.search(before) and _AT.match(after):
+    if any(pattern.search(before) for pattern in (_IN_CLAUSE, _SCENARIO, _ACTION, _CONDITION)) or _AFTER.match(after):
         return True
     return _TARGET.search(before) is not None and _OF_OTHERS.search(before) is None

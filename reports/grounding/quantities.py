@@ -26,15 +26,15 @@ _FIGURE = re.compile(
     rf"(?=[-+−(\s$€£¥U\d.])(?P<outer>(?:US\$|[$€£¥])(?=\())?(?P<open>\()?(?:(?<![\w.,%)])(?P<sign>[-+−]))?(?:(?P<currency>US\$|[$€£¥])(?P<sign2>[-−])?)?"
     rf"(?P<number>(?<![\w.,])(?:{NUMBER})|(?<=[$€£¥])(?:{NUMBER}))"
     rf"(?:[\s-]?(?P<scale>(?i:{SCALE_WORD}))\.?|(?P<letter>[kKmMbBtT])(?![\w]))?"
-    rf"(?:\s?(?:d[ei] )?(?P<unit>(?i:{UNIT_WORD})))?"
+    rf"(?:\s?(?P<unit>(?i:{UNIT_WORD})))?"
     rf"(?P<close>\)(?:\s?(?P<after>(?i:{SCALE_WORD}))|(?P<after_letter>[kKmMbBtT])(?!\w))?(?:\s?(?P<after_unit>%|bps?\b|x\b))?)?"
 )
 _UP = re.compile(
-    r"\b(?:rose|rising|risen|gain(?:ed|s|ing)?|up|increas\w+|climb\w*|grew|grow\w*|surg\w+|rall\w+|advanc\w+|expand\w*|improv\w*|jump\w*|higher|above|stieg\w*|gestiegen|wuchs|kletter\w+|hauss\w+|augment\w+|progress\w+|salit[oa]|cresciut\w+|subi\w+|creci\w+|aument\w+)\b",
+    r"\b(?:rose|rising|risen|gain(?:ed|s|ing)?|up|increas\w+|climb\w*|grew|grow\w*|surg\w+|rall\w+|advanc\w+|expand\w*|improv\w*|jump\w*|higher|above)\b",
     re.I,
 )
 _DOWN = re.compile(
-    r"\b(?:fell|fall\w*|drop\w*|down|declin\w+|decreas\w+|los(?:t|s|ses|ing)|slid\w*|slip(?:s|ped|ping)?|shed|contract(?:ed|s|ing)|slump\w*|shrank|shrink\w*|lower|below|plung\w+|tumbl\w+|negative|sank\w*|gesunken|fiel\w*|gefallen|verlor\w*|baiss\w+|recul\w+|sces[oa]|calat[oa]|cay\w+|baj\w+|scend\w+)\b",
+    r"\b(?:fell|fall\w*|drop\w*|down|declin\w+|decreas\w+|los(?:t|s|ses|ing)|slid\w*|slip(?:s|ped|ping)?|shed|contract(?:ed|s|ing)|slump\w*|shrank|shrink\w*|lower|below|plung\w+|tumbl\w+|negative)\b",
     re.I,
 )
 MOVES = re.compile(f"{_UP.pattern}|{_DOWN.pattern}", re.I)
@@ -109,7 +109,7 @@ def _listed(text: str, quantities_in_order: list[Quantity]) -> list[Quantity]:
 
 
 _Read = tuple[re.Match[str], "Quantity"]
-_RANGE = re.compile(r"\s?(?:-|–|—|to|bis|à)\s?[$€£¥]?")
+_RANGE = re.compile(r"\s?(?:-|–|—|to)\s?[$€£¥]?")
 
 
 def _with_range(text: str, pair: _Read, after: _Read | None) -> Quantity:
@@ -139,7 +139,7 @@ def figures_of_source(line: str) -> list[Quantity]:
 
 
 def _quantity(around: _Around, text: str, match: re.Match[str], *, keep_counts: bool = False) -> Quantity | None:
-    number, decimals = parse_number(match["number"], text[match.end("number") : match.end("number") + 12])
+    number, decimals = parse_number(match["number"])
     if number is None:
         return None
     unit_name = _unit(match)
@@ -235,7 +235,7 @@ def _last(places: Sequence[int], at: int) -> int:
     return places[count - 1] if count else 0
 
 
-_LEVEL = re.compile(r"\b(?:to|at|of|auf|bei|à)\s*$")
+_LEVEL = re.compile(r"\b(?:to|at|of)\s*$")
 _LESS = re.compile(r"\s*(?:lower|down|decline|drop|loss|decrease)\b", re.I)
 
 

@@ -17,8 +17,6 @@ _SHORT = (
     r"\bCo",
     r"\bU\.S",
     r"\bNo",
-    r"\bM(?:io|rd)",
-    r"\bz\.B",
 )
 END = r"[.!?](?=\s|$)" + "".join(rf"(?<!{abbreviation}\.)" for abbreviation in _SHORT)
 """The end of a sentence, but not after an abbreviation."""
