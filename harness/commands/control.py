@@ -58,12 +58,16 @@ def retry(
 def _request(name: str, results: str, broker: str | None, request: str) -> None:
     from harness.errors import InvalidInput, Problem
     from harness.queue import control
-    from harness.runs import status
+    from harness.runs import answered_later, status
     from harness.storage import run_folder
 
     run = run_folder.find(results, name)
     with status.connected_redis(run, broker) as client:
-        if client is None or not control.is_running(client, run.run_id):
+        is_running = client is not None and control.is_running(client, run.run_id)
+        if not is_running and request == control.STOP and (sentence := answered_later.cancel_left(run)):
+            print(sentence)
+            return
+        if client is None or not is_running:
             where = f"{run.experiment}/{run.run_id}"
             raise InvalidInput([Problem("RUN", f"{where} is not running", "start it, or pass --broker if its Redis is shared")])
         control.request(client, run.run_id, request)

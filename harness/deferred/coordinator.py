@@ -133,6 +133,12 @@ class Coordinator:
             self._active.update(ready)
         return ready
 
+    def cancel_left(self) -> None:
+        """Instead of `start`: request the cancellation of everything that earlier sessions left with the provider."""
+        for submission in self._mailbox.submissions():
+            self._sent[submission.submission_id] = submission
+        self._cancel_sent()
+
     def cancel(self) -> None:
         """Cancel what the provider has not answered yet; what it has begun is still billed."""
         self._is_cancelling = True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from domain.lanes import LANES
 from harness.admission.keys import SHARED, Keys
@@ -12,6 +15,8 @@ from harness.admission.ledger import pico
 from harness.admission.scripts import source
 from harness.deferred.coordinator import Coordinator, Pace
 from harness.deferred.mailbox import Mailbox
+from harness.experiment import servers
+from harness.experiment.spec import Experiment
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -19,11 +24,12 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.experiment.servers import ServerSpec
     from harness.runs.progress import Progress
+    from harness.storage.run_folder import RunFolder
     from harness.storage.store import Store
 
 
 def coordinator(
-    store: Store, servers: Mapping[str, ServerSpec], run_id: str, unfinished: Mapping[str, Cell]
+    store: Store, specs: Mapping[str, ServerSpec], run_id: str, unfinished: Mapping[str, Cell]
 ) -> Coordinator | None:
     """Who sends the deferred calls of these cells; None if no model is in a deferred lane, and none was."""
     mailbox = Mailbox(store.folder)
@@ -31,8 +37,34 @@ def coordinator(
     deferring |= set(mailbox.suspended_ids()) & unfinished.keys()
     if not deferring and not any(True for _ in mailbox.submissions()):
         return None
-    reached = {name: spec.as_agents_server() for name, spec in servers.items() if spec.is_hosted}
+    reached = {name: spec.as_agents_server() for name, spec in specs.items() if spec.is_hosted}
     return Coordinator(mailbox, reached, Pace.of(os.environ), run_id, deferring)
+
+
+def cancel_left(run: RunFolder, servers_file: Path | None = None) -> str | None:
+    """Cancel what a run that is not executed has left with a provider: a sentence on it; None if there is nothing.
+
+    Raises InvalidInput if its servers cannot be read any more."""
+    mailbox = Mailbox(run.store.folder)
+    if not any(True for _ in mailbox.submissions()):
+        return None
+    experiment = Experiment.model_validate(yaml.safe_load(run.store.folder.read("experiment.yaml")))
+    folder = run.store.manifest().get("experiment_dir")
+    specs = servers.load(servers_file, experiment, Path(folder) if folder and Path(folder).is_dir() else None)
+    reached = {name: spec.as_agents_server() for name, spec in specs.items() if spec.is_hosted}
+    cancelling = Coordinator(mailbox, reached, Pace.of(os.environ), run.run_id, ())
+    cancelling.cancel_left()
+    sentence = cancelled(cancelling)
+    cancelling.close()
+    return sentence
+
+
+def cancelled(deferring: Coordinator) -> str:
+    """What was cancelled, and what it may still cost."""
+    return (
+        f"cancelled: {deferring.calls_out} requests are with the provider; what it has begun is still billed, at most "
+        f"${deferring.reserved_usd:.4f}, and the same command fetches it"
+    )
 
 
 def is_deferring(cell: Cell) -> bool:

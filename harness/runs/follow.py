@@ -98,10 +98,7 @@ class Follower:
             return
         deferring.cancel()
         deferring.wait_cancelled(_CANCEL_S)
-        self._display.say(
-            f"cancelled: {calls}; what it has begun is still billed, at most ${deferring.reserved_usd:.4f}, "
-            "and the same command fetches it"
-        )
+        self._display.say(answered_later.cancelled(deferring))
 
     def _resume_answered(self, deferring: Coordinator) -> None:
         """Queue cells whose deferred calls are answered."""

@@ -196,6 +196,7 @@ def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell], more: Mappi
         "asked": run_folder.asked_of(plan.matrix, plan.resolved.digests),
         "state": "running",
         "command": re.sub(r"://[^/@\s]+@", "://...@", plan.options.command),
+        "experiment_dir": str(plan.options.experiment_dir),
         "fresh": old.get("fresh", False) if old else plan.options.fresh,
         "cells": len(plan.available),
         "cells_by_arm": dict(Counter(cell.arm for cell in plan.available)),

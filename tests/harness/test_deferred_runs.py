@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.fixtures.lanes import assert_ledgers_are_equal, deferred_lab, later
-from tests.fixtures.runs import CALLS_PER_CELL, Lab
+from tests.fixtures.runs import CALLS_PER_CELL, PATIENCE_S, Lab, wait_for
 
 
 def test_a_batch_run_costs_half_and_decides_the_same_as_now(lab: Lab) -> None:
@@ -28,3 +30,19 @@ def test_a_batch_run_costs_half_and_decides_the_same_as_now(lab: Lab) -> None:
     assert len(told["batches"]) == 9, "one file per stage for both cells"
     assert told["files"] == 0, "requests and answers are deleted at the provider"
     assert not list((lab.runs[-1] / "deferred").glob("*/*")), "nothing is left of ended cells"
+
+
+def test_stop_cancels_what_an_interrupted_run_left_with_the_provider(lab: Lab) -> None:
+    deferred_lab(lab, "batch")
+    lab.fake.control(later={"ready_s": 60.0})
+    process = lab.start("run", "lab.yaml", "--yes")
+    wait_for(lambda: later(lab)["submitted"], "a submission")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 3, output
+    assert "4 requests are with the provider; the same command fetches their answers" in output
+
+    said = lab.harness("stop", "lab")
+
+    assert "cancelled: 4 requests are with the provider; what it has begun is still billed, at most $" in said
+    assert [batch["status"] for batch in later(lab)["batches"]] == ["cancelling"]

@@ -1,0 +1,127 @@
+"""python -m benchmarks.lanes [--cases 84] [--ready-s 2]
+
+The same experiment in lane `now` and in lane `batch` against the fake server, as JSON: what each cost by our tables and
+by the fake's own count, whether every decision is equal byte for byte, how many files were sent, and our CPU per cell and
+stage (runner, workers and the private Redis, start-up included).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from tests.fakes.process import FakeModels, fake_server
+
+ROOT = Path(__file__).resolve().parents[1]
+TICKERS = ["AAPL", "GOOG", "IBM", "MSFT"]
+STAGES = 9
+MODEL = "hosted-1"
+INPUT_USD, OUTPUT_USD = 1.0, 10.0
+"""Per million tokens in lane now; a batch costs half."""
+PACE = {"HARNESS_DEFERRED_QUIET_S": "60", "HARNESS_DEFERRED_POLL_S": "0.5"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=84)
+    parser.add_argument("--ready-s", type=float, default=2.0, help="from the creation of a batch to its answers")
+    parser.add_argument("--lanes", default="now,batch")
+    asked = parser.parse_args()
+    measured = {lane: measure(lane, asked) for lane in asked.lanes.split(",")}
+    told: dict[str, Any] = {"cases": asked.cases}
+    told |= {lane: {key: value for key, value in one.items() if key != "decisions"} for lane, one in measured.items()}
+    if {"now", "batch"} <= measured.keys():
+        told["batch_price_share"] = round(measured["batch"]["cost_usd"] / measured["now"]["cost_usd"], 9)
+        told["decisions_equal"] = measured["batch"]["decisions"] == measured["now"]["decisions"]
+    print(json.dumps(told, indent=2))
+
+
+def measure(lane: str, asked: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="lanes-") as name, fake_server("--latency-s", "0.05") as models:
+        folder = Path(name)
+        _describe(folder, models, lane, asked)
+        cpu_before, started = _cpu_s(), time.monotonic()
+        _harness(folder, "run", "lanes.yaml", "--yes")
+        seconds, cpu_s = time.monotonic() - started, _cpu_s() - cpu_before
+        (run,) = (folder / "results" / "lanes").iterdir()
+        return _figures(run, models.ledger(), lane, seconds, cpu_s)
+
+
+def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float, cpu_s: float) -> dict[str, Any]:
+    calls, cells = (pq.read_table(run / f"{table}.parquet").to_pylist() for table in ("calls", "cells"))
+    share = 0.5 if lane == "batch" else 1.0
+    true_usd = share * (truth["input_tokens"] * INPUT_USD + truth["output_tokens"] * OUTPUT_USD) / 1e6
+    counted = ("rating", "confidence", "rationale", "target_price", "decision_status")
+    return {
+        "cells_ok": sum(cell["status"] == "ok" for cell in cells),
+        "cost_usd": sum(call["cost_usd"] for call in calls),
+        "true_usd": true_usd,
+        "input_tokens": [sum(call["input_tokens"] or 0 for call in calls), truth["input_tokens"]],
+        "output_tokens": [sum(call["output_tokens"] or 0 for call in calls), truth["output_tokens"]],
+        "answered_twice": truth["answered_twice"],
+        "batches": len(truth["later"]["batches"]),
+        "submitted_twice": truth["later"]["submitted_twice"],
+        "wall_s": round(seconds, 1),
+        "cpu_s": round(cpu_s, 1),
+        "cpu_ms_per_cell_and_stage": round(1000 * cpu_s / len(cells) / STAGES, 1),
+        "decisions": {cell["case_id"]: [cell[key] for key in counted] for cell in cells},
+    }
+
+
+def _describe(folder: Path, models: FakeModels, lane: str, asked: argparse.Namespace) -> None:
+    days = _sessions(-(-asked.cases // len(TICKERS)))
+    model = {"provider": "openai", "model": MODEL, "server": "cloud", "reasoning_effort": "low", "lane": lane}
+    experiment = {"name": "lanes", "tickers": TICKERS, "dates": days, "data": "demo", "prices": "prices.yaml", "repeats": 1}
+    experiment |= {"models": {"paid": model}, "budget": {"run_usd": 1000}, "outcomes": {"horizons": [1]}}
+    cloud = {"provider": "openai", "url": f"{models.url}/v1", "hosted": True, "parallel": 64, "api": "responses"}
+    price = {"model": MODEL, "input": INPUT_USD, "output": OUTPUT_USD}
+    half = {"model": MODEL, "input": INPUT_USD / 2, "output": OUTPUT_USD / 2, "tier": "batch"}
+    prices = {"version": "benchmark", "prices": [price, half]}
+    for name, value in (("lanes.yaml", experiment), ("servers.yaml", {"cloud": cloud}), ("prices.yaml", prices)):
+        (folder / name).write_text(yaml.safe_dump(value, sort_keys=False))
+    models.control(defaults={"cached_tokens": 0}, models=[MODEL], later={"ready_s": asked.ready_s})
+
+
+def _sessions(count: int) -> list[str]:
+    """The first trading days of 2010 and later."""
+    import datetime as dt
+
+    import agents
+
+    day = dt.date(2010, 3, 1)
+    days: list[str] = []
+    while len(days) < count:
+        if agents.is_session(day):
+            days.append(day.isoformat())
+        day += dt.timedelta(days=1)
+    return days
+
+
+def _harness(folder: Path, *arguments: str) -> None:
+    environment = os.environ | PACE | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{done.stdout}\n{done.stderr}")
+
+
+def _cpu_s() -> float:
+    """CPU of all children that have ended, the fake server excluded while it lives."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main()
