@@ -93,6 +93,8 @@ class Provider:
     has_marked_cache: Callable[[str], bool] = lambda model: False
     """Whether its own address keeps prompts of this model only where they are marked."""
 
+    extra: str = ""
+    """Extra of this project that installs its packages; empty for those that are always installed."""
     packages: tuple[str, ...] = ()
     """Distributions whose versions belong into a run's manifest."""
     sdk: str | None = None
@@ -150,6 +152,39 @@ _RECORDS = (
         has_marked_cache=models.has_marked_cache,
         packages=("langchain-openai", "openai"),
         sdk="openai",
+    ),
+    Provider(
+        name="anthropic",
+        client="anthropic",
+        parameters=frozenset({"max_output_tokens", "temperature", "top_p", "top_k", "reasoning_effort", "thinking_tokens"}),
+        speed=Speed(20_000, 70, 1.0),
+        price_list="anthropic",
+        is_hosted=True,
+        url="https://api.anthropic.com",
+        key_env="ANTHROPIC_API_KEY",
+        slots=8,
+        has_vendor_names=True,
+        implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
+        has_marked_cache=lambda model: True,
+        extra="anthropic",
+        packages=("langchain-anthropic", "anthropic"),
+        sdk="anthropic",
+    ),
+    Provider(
+        name="google",
+        client="google",
+        parameters=_LOCAL_SAMPLING - {"num_ctx"} | {"reasoning_effort", "thinking_tokens"},
+        speed=Speed(20_000, 120, 1.0),
+        price_list="google",
+        is_hosted=True,
+        url="https://generativelanguage.googleapis.com",
+        key_env="GOOGLE_API_KEY",
+        slots=8,
+        has_vendor_names=True,
+        implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
+        extra="google",
+        packages=("langchain-google-genai", "google-genai"),
+        sdk="google",
     ),
     Provider(
         name="openai_compatible",

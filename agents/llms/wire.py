@@ -13,7 +13,7 @@ from typing import Any
 
 from domain.text import decode_json
 
-_OMITTED = frozenset({"messages", "input", "tools", "prompt", "instructions"})
+_OMITTED = frozenset({"messages", "input", "tools", "prompt", "instructions", "system"})
 
 
 @dataclass

@@ -47,6 +47,8 @@ class ModelPart(ConfigModel):
     background_2h, background_8h and batch (70 %, 60 % and 50 %, hours later). Default: as the account is set up, else now."""
     think: bool | Literal["low", "medium", "high"] | None = None
     """Thinking of local models: on, off, or a level for models that know levels."""
+    thinking_tokens: Whole | None = None
+    """Budget of thinking tokens of Anthropic and Google models that take one; the newest take reasoning_effort instead."""
     max_output_tokens: Whole | None = None
     """Limit of one answer in tokens, reasoning included. Default: 4000."""
     num_ctx: Whole | None = None

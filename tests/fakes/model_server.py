@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes import marked_cache, ollama_wire, openai_rules, openai_wire
+from tests.fakes import marked_cache, native_wires, ollama_wire, openai_rules, openai_wire
 from tests.fakes.answers import prompt_hash, prompt_tokens
 from tests.fakes.composing import Composed, PrefixCache, compose
 from tests.fakes.marked_cache import MarkedCache, is_marked
@@ -58,6 +58,10 @@ class FakeServer:
                 web.post("/v1/responses", self.responses),
                 web.post("/v1/embeddings", self.embeddings),
                 web.get("/v1/models", self.models),
+                web.post("/v1/messages", self.anthropic),
+                web.post("/v1beta/models/{call}", self.google),
+                web.get("/v1/models/{model}", self.native_model),
+                web.get("/v1beta/models/{model}", self.native_model),
                 web.post("/api/chat", self.ollama_chat),
                 web.post("/api/generate", self.ollama_generate),
                 web.post("/api/show", self.ollama_show),
@@ -105,6 +109,55 @@ class FakeServer:
         data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
         usage = {"prompt_tokens": 7, "total_tokens": 7}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+    async def anthropic(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        blocks = native_wires.blocks(body)
+        async with self._heard(request, body, [(block.role, block.text) for block in blocks]) as (heard, behaviour):
+            if (refused := await self._native_refusal(request, heard, behaviour, native_wires.complaint(body))) is not None:
+                return refused
+            composed = compose(
+                behaviour, heard.prompt + body["model"], heard.input_tokens, 0, native_wires.schema(body), body["max_tokens"]
+            )
+            composed.cached_tokens, composed.cache_write_tokens = self._marked_cache.use(body["model"], blocks)
+            composed.input_tokens = marked_cache.tokens_of(blocks)
+            if body.get("stream"):
+                pieces = (event.encode() for event in native_wires.events(body, behaviour, composed))
+                return await _stream(request, heard, behaviour, composed, pieces, "text/event-stream")
+            return await _whole(request, heard, behaviour, composed, native_wires.message(body, behaviour, composed))
+
+    async def google(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        model = request.match_info["call"].partition(":")[0]
+        messages = native_wires.google_messages(body)
+        async with self._heard(request, body | {"model": model}, messages) as (heard, behaviour):
+            if (refused := await self._native_refusal(request, heard, behaviour, None)) is not None:
+                return refused
+            cap = (body.get("generationConfig") or {}).get("maxOutputTokens")
+            seed, schema = heard.prompt + model, native_wires.google_schema(body)
+            composed = compose(behaviour, seed, heard.input_tokens, heard.cached_tokens, schema, cap)
+            return await _whole(request, heard, behaviour, composed, native_wires.google_body(model, behaviour, composed))
+
+    async def native_model(self, request: web.Request) -> web.Response:
+        if not self._allowed(request):
+            return _refused()
+        name = request.match_info["model"]
+        return web.json_response({"id": name}) if name in self.listed else web.json_response({}, status=404)
+
+    async def _native_refusal(
+        self, request: web.Request, heard: Heard, behaviour: Behaviour, complaint: str | None
+    ) -> web.StreamResponse | None:
+        if not self._allowed(request):
+            heard.outcome, heard.status = "failed", 401
+            return _refused()
+        await asyncio.sleep(behaviour.latency_s)
+        if complaint:
+            heard.outcome, heard.status = "failed", 400
+            error = {"type": "error", "error": {"type": "invalid_request_error", "message": complaint}}
+            return web.json_response(error, status=400)
+        return await _failure(
+            request, heard, behaviour, {"type": "error", "error": {"type": "error", "message": behaviour.error}}
+        )
 
     async def models(self, request: web.Request) -> web.Response:
         if not self._allowed(request):
@@ -224,7 +277,9 @@ class FakeServer:
             return 200, whole(body, behaviour, composed)
 
     def _allowed(self, request: web.Request) -> bool:
-        return self._api_key is None or request.headers.get("authorization") == f"Bearer {self._api_key}"
+        given = (request.headers.get("x-api-key"), request.headers.get("x-goog-api-key"))
+        bearer = request.headers.get("authorization") == f"Bearer {self._api_key}"
+        return self._api_key is None or bearer or self._api_key in given
 
     @asynccontextmanager
     async def _heard(

@@ -47,6 +47,14 @@ class FakeModels:
         """Answers as a server of Chat Completions."""
         return Server(name, "openai_compatible", self.url, **more)
 
+    def anthropic(self, name: str = "anthropic", **more: Any) -> Server:
+        """Answers as Anthropic, with its prompt cache."""
+        return Server(name, "anthropic", self.url, **({"api_key": "sk-fake", "cache_marks": True} | more))
+
+    def google(self, name: str = "google", **more: Any) -> Server:
+        """Answers as Google."""
+        return Server(name, "google", self.url, **({"api_key": "sk-fake"} | more))
+
     def ollama(self, name: str = "ollama", **more: Any) -> Server:
         return Server(name, "ollama", self.url, **more)
 

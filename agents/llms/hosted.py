@@ -1,0 +1,134 @@
+"""What the native clients of hosted APIs have in common: one HTTP client, one chat per model, a list of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from agents.errors import Unsupported
+from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, no_wait
+from agents.llms.wire import Wire, hooks
+from agents.types import Answer, Model, Request, Server
+from domain.providers import PROVIDERS, Provider
+
+CONNECT_TIMEOUT_S = 15.0
+PROBE_TIMEOUT_S = 4.0
+_MAX_CONNECTIONS = 10_000
+"""Admission limits the requests in flight."""
+
+
+def installed(provider: Provider) -> None:
+    """Raises Unsupported with the line that installs it if the provider's package is missing."""
+    missing = [package for package in provider.packages if not _is_installed(package)]
+    if missing:
+        raise Unsupported(
+            f"provider {provider.name} needs {' and '.join(missing)}, which is not installed; "
+            f"fix: pip install 'tradingagents-harness[{provider.extra}]', or pip install {' '.join(missing)}"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class HostedApi:
+    """A hosted API as one event loop reaches it; subclasses compose the requests and read the answers."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.url = (server.url or PROVIDERS[server.provider].url or "").rstrip("/")
+        self.chats: dict[str, Any] = {}
+        self.connection: Any = None
+        self._http: Any = None
+
+    def build(self, model: Model) -> Any:
+        """LangChain's chat model, which composes the requests."""
+        raise NotImplementedError
+
+    def client(self) -> Any:
+        """The SDK's client, over `http_client`."""
+        raise NotImplementedError
+
+    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
+        raise NotImplementedError
+
+    def context_window(self, model: Model) -> int | None:
+        return None
+
+    def timeout_s(self, model: Model) -> float:
+        return self.server.timeout_s
+
+    async def prepare(self, model: Model) -> None:
+        if model.name not in self.chats:
+            self.chats[model.name] = self.build(model)
+        if self.connection is None:
+            self.connection = self.client()
+
+    def slot(self, model: Model) -> Any:
+        return no_wait()
+
+    async def warm(self, model: Model) -> Warmth:
+        return Warmth()
+
+    async def release(self, model: Model, before: Warmth) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
+    def http_client(self) -> Any:
+        """One client for all models; the SDK's own would not show what went over the wire."""
+        import httpx2
+
+        if self._http is None:
+            limits, timeout = httpx2.Limits(max_connections=_MAX_CONNECTIONS), httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
+            self._http = httpx2.AsyncClient(event_hooks=hooks(stream=False), limits=limits, timeout=timeout)
+        return self._http
+
+    async def probe(self, models: Sequence[Model]) -> ServerReport:
+        """Ask for each model, which is free."""
+        import httpx
+
+        provider = PROVIDERS[self.server.provider]
+        try:
+            installed(provider)
+        except Unsupported as error:
+            problem, _, fix = str(error).partition("; fix: ")
+            return ServerReport(self.server.name, False, problem=problem, fix=fix)
+        if not self.server.api_key:
+            fix = f"set {provider.key_env} in .env next to the experiment"
+            return ServerReport(self.server.name, False, problem=f"no {provider.key_env}", fix=fix)
+        reports: dict[str, ModelReport] = {}
+        try:
+            async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
+                for model in models:
+                    response = await client.get(self.model_url(model), headers=self.headers())
+                    if response.status_code in (400, 401, 403) and "key" in response.text.lower():
+                        problem = f"{self.url} refuses the key (HTTP {response.status_code})"
+                        return ServerReport(self.server.name, True, problem=problem, fix=f"set a valid {provider.key_env}")
+                    reports[model.alias] = self._report(model, response.status_code)
+        except httpx.HTTPError as error:
+            problem = f"{self.url} does not answer ({type(error).__name__})"
+            return ServerReport(self.server.name, False, problem=problem, fix="check the network, or a proxy in HTTPS_PROXY")
+        return ServerReport(self.server.name, True, models=reports)
+
+    def model_url(self, model: Model) -> str:
+        """Where the API describes a model."""
+        raise NotImplementedError
+
+    def headers(self) -> dict[str, str]:
+        """The key, as the API takes it."""
+        raise NotImplementedError
+
+    def _report(self, model: Model, status: int) -> ModelReport:
+        if status == 404:
+            return ModelReport(model.name, False, f"{self.url} has no model {model.name!r}", "correct its name")
+        if status == 403:
+            return ModelReport(model.name, False, f"the key may not use {model.name!r}", "enable the model for this key")
+        return ModelReport(model.name, True)
