@@ -239,6 +239,8 @@ class Answer:
     context_window: int | None = None
     service_tier: str | None = None
     request_id: str | None = None
+    billed_usd: float | None = None
+    """What the provider says that it bills for this request."""
 
     def __post_init__(self) -> None:
         _clean(self, "text", "reasoning", "model_returned", "service_tier", "request_id")

@@ -251,6 +251,11 @@ def openai_defaults(name: str) -> dict[str, str]:
     return effort | ({"verbosity": "medium"} if sends_verbosity else {})
 
 
+def calls_tools_by_responses_only(name: str) -> bool:
+    """Whether OpenAI refuses tools for this model on Chat Completions."""
+    return re.match(r"gpt-6\.1-(sol|terra)" + SNAPSHOT, plain_name(name)) is not None
+
+
 def has_marked_cache(name: str) -> bool:
     """Whether OpenAI keeps prefixes of its prompts only at breakpoints, and charges for writes: GPT-5.6 and later."""
     version = re.match(r"gpt-(\d+)(?:\.(\d+))?(?=$|[-:@])", plain_name(name))

@@ -10,7 +10,7 @@ import pyarrow as pa
 STATUSES = ("ok", "failed", "timeout", "over_budget")
 OUTCOMES = ("answered", "failed", "killed")
 KINDS = ("primary", "repair", "tool_round", "judge", "replay")
-COST_BASES = ("api_price", "gpu_time", "cpu_time", "energy", "estimate", "mixed", "unknown")
+COST_BASES = ("api_price", "provider", "gpu_time", "cpu_time", "energy", "estimate", "mixed", "unknown")
 
 ARROW = " > "
 ITSELF = "itself"
@@ -177,7 +177,7 @@ _CALLS: tuple[_Column, ...] = (
     ("error_type", _TEXT, "Cause of the failure, one of agents.CAUSES."),
     ("error", _TEXT, "One sentence on the failure, without secrets."),
     ("cost_usd", _REAL, "Price of this request; NULL when unknown."),
-    ("cost_basis", _TEXT, "api_price | gpu_time | cpu_time | energy | estimate | unknown."),
+    ("cost_basis", _TEXT, "api_price | provider (the bill in its answer) | gpu_time | cpu_time | energy | estimate | unknown."),
     ("price_version", _TEXT, "Version of the price table used."),
     (
         "cold_usd",

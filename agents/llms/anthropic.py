@@ -36,7 +36,8 @@ class Anthropic(HostedApi):
         from langchain_anthropic import ChatAnthropic
 
         # Only for composing requests: they are sent by our own client, so that each answer is read from the wire.
-        return ChatAnthropic(model=model.name, api_key="unused", max_retries=0, max_tokens=MAX_OUTPUT_TOKENS)
+        settings: dict[str, Any] = {"model": model.name, "api_key": "unused", "max_tokens": MAX_OUTPUT_TOKENS}
+        return ChatAnthropic(**settings)
 
     def client(self) -> Any:
         import anthropic

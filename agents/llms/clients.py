@@ -66,9 +66,9 @@ class Clients:
         """Whether the prompt cache of a model's server keeps prefixes where a request marks them."""
         return takes_cache_marks(self._server(model), model)
 
-    def checked(self, request: Request, answer: Answer) -> Answer:
-        """The answer, marked as truncated if its server cut the prompt."""
-        is_cut = not answer.truncated and self._prompt_check.was_cut(request, answer.usage)
+    def checked(self, request: Request, answer: Answer, counted: int) -> Answer:
+        """The answer, marked as truncated if its server cut the prompt; `counted`: our estimate of its tokens."""
+        is_cut = not answer.truncated and self._prompt_check.was_cut(request.model, counted, answer.usage)
         return replace(answer, truncated=True) if is_cut else answer
 
     async def warm(self, model: Model) -> Warmth:
@@ -145,14 +145,15 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
         return recalled
     provider = clients.provider(request.model)
     await provider.prepare(request.model)
-    worst = worst_case(request, provider.context_window(request.model))
+    counted = estimate_request(request)
+    worst = worst_case(request, provider.context_window(request.model), counted)
     if request.model.lane.is_deferred:
         raise error_of(request, await _defer(site, request, worst, admission, provider))
     while True:
         permit = await admission.admit(site, request, worst)
         call = await _send_or_discard(site, request, permit, admission, provider)
         if call.answer is not None:
-            call = replace(call, answer=clients.checked(request, call.answer))
+            call = replace(call, answer=clients.checked(request, call.answer, counted))
         wait_s = await admission.record(call)
         if call.answer is not None:
             return call.answer
@@ -175,9 +176,12 @@ async def _defer(site: CallSite, request: Request, worst: WorstCase, admission: 
     return await admission.defer(site, request, worst, await provider.compose(request))
 
 
-def worst_case(request: Request, window: int | None) -> WorstCase:
-    """The most tokens that a request can use. Raises PromptTooLong if prompt and answer cannot fit the context window."""
-    estimated, cap = estimate_request(request), output_cap(request)
+def worst_case(request: Request, window: int | None, estimated: int) -> WorstCase:
+    """The most tokens that a request can use, given the estimate of its prompt.
+
+    Raises PromptTooLong if prompt and answer cannot fit the context window.
+    """
+    cap = output_cap(request)
     if window is None:
         return WorstCase(round(estimated * _ESTIMATE_MARGIN), cap or UNCAPPED_OUTPUT_TOKENS)
     if estimated + (cap or 0) > window:

@@ -87,12 +87,14 @@ def _named(config: Any) -> dict[str, Any]:
 
 def answer(wire: Wire) -> Answer:
     """Read a generateContent body. Raises CallFailed if it is none."""
-    body = wire.json()
-    candidates = body.get("candidates") if isinstance(body, Mapping) else None
-    blocked = (body.get("promptFeedback") or {}).get("blockReason") if isinstance(body, Mapping) else None
-    if not blocked and (not isinstance(candidates, list) or not candidates):
-        raise failed("bad_answer", f"HTTP {wire.status}, but no candidates: {str(body)[:300]}", "NoCandidates", wire)
-    candidate = {"finishReason": "SAFETY"} if blocked else candidates[0]
+    read = wire.json()
+    body: Mapping[str, Any] = read if isinstance(read, Mapping) else {}
+    candidates = body.get("candidates")
+    if (body.get("promptFeedback") or {}).get("blockReason"):
+        candidates = [{"finishReason": "SAFETY"}]
+    if not isinstance(candidates, list) or not candidates or not isinstance(candidates[0], Mapping):
+        raise failed("bad_answer", f"HTTP {wire.status}, but no candidates: {str(read)[:300]}", "NoCandidates", wire)
+    candidate = candidates[0]
     parts = [part for part in (candidate.get("content") or {}).get("parts") or () if isinstance(part, Mapping)]
     calls = tuple(_tool_calls(parts))
     reason = str(candidate.get("finishReason"))

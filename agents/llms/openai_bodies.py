@@ -59,6 +59,7 @@ def chat_answer(wire: Wire) -> Answer:
         model_returned=_text(body.get("model")) or None,
         service_tier=_text(body.get("service_tier")) or None,
         request_id=wire.request_id or _text(body.get("id")) or None,
+        billed_usd=billed_usd(body.get("usage")),
     )
 
 
@@ -101,6 +102,17 @@ def usage(reported: Any, prompt: str, completion: str) -> Usage:
         output_tokens=output_tokens if is_counted else output_tokens or None,
         reasoning_tokens=token_count(completion_details.get("reasoning_tokens")),
     )
+
+
+def billed_usd(reported: Any) -> float | None:
+    """OpenRouter's bill, with what it passes on for a key of your own; None where there is none."""
+    counts = _mapping(reported)
+    parts = [counts.get("cost")]
+    if counts.get("is_byok"):
+        parts.append(_mapping(counts.get("cost_details")).get("upstream_inference_cost"))
+    amounts = [part for part in parts if isinstance(part, (int, float)) and not isinstance(part, bool)]
+    is_complete = len(amounts) == len(parts) and all(math.isfinite(amount) and amount >= 0 for amount in amounts)
+    return float(sum(amounts)) if is_complete else None
 
 
 def _is_loop(text: str) -> bool:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from agents.llms.tokens import estimate_request
-from agents.types import Request
+from agents.types import Model
 from domain.usage import Usage
 
 _SHARE = 0.6
@@ -24,12 +23,12 @@ class PromptCheck:
     def __init__(self) -> None:
         self._ratios: dict[tuple[str, str], list[float]] = {}
 
-    def was_cut(self, request: Request, usage: Usage) -> bool:
-        """Whether the reported prompt is too short to be whole; an unknown count says nothing."""
-        reported, counted = prompt_tokens(usage), estimate_request(request)
+    def was_cut(self, model: Model, counted: int, usage: Usage) -> bool:
+        """Whether the reported prompt is too short to be whole; an unknown count says nothing. `counted`: our estimate."""
+        reported = prompt_tokens(usage)
         if not reported or counted < _SHORTEST:
             return False
-        ratios = self._ratios.setdefault((request.model.server, request.model.name), [])
+        ratios = self._ratios.setdefault((model.server, model.name), [])
         if reported < _SHARE * counted * (median(ratios) if ratios else 1.0):
             return True
         if len(ratios) < _CALIBRATING_CALLS:

@@ -307,7 +307,7 @@ class CellSession:
             entry.encode(),
             model.alias,
             pico(row["cost_usd"]) if is_hosted else 0,
-            "settled" if row["cost_basis"] == "api_price" else "estimated",
+            "settled" if row["cost_basis"] in ("api_price", "provider") else "estimated",
             lesson,
             round(1000 * (failure.retry_after_s or 0.0)) if failure else 0,
             *("" if row[name] is None else row[name] for name in ("input_tokens", "output_tokens")),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import agents
 from agents import Model, ServerReport
+from domain.models import calls_tools_by_responses_only
 from domain.providers import PROVIDERS
 from harness.checking import checks, machine, models_check
 from harness.checking.checks import Check, fail, ok, warn
@@ -103,6 +104,7 @@ def look(
             *models,
             *_entries(experiment),
             *_programs(experiment),
+            *_tools(experiment, specs),
             *dated,
             *map(checks.of_problem, price_problems),
             *priced,
@@ -130,6 +132,23 @@ def _sources(resolved: ResolvedRun, snapshots: Path) -> list[Check]:
         *checks.source_checks(experiment.data, resolved.experiment_dir, resolved.contact, is_frozen=frozen),
         *checks.unknown_tickers(experiment.data, experiment.tickers, resolved.experiment_dir),
     ]
+
+
+def _tools(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> Iterator[Check]:
+    """Models that analysts with tools ask, and whose API refuses tools."""
+    arms = [arm for arm in matrix.arms(experiment).values() if not arm.rule]
+    lineups = [matrix.lineup(experiment, arm) for arm in arms if matrix.pipeline(experiment, arm).inputs == "tools"]
+    asked = {lineup[role].alias: lineup[role] for lineup in lineups for role in agents.analyst_roles() if role in lineup}
+    for model in asked.values():
+        spec = specs.get(model.server)
+        if spec and calls_tools_by_responses_only(model.name) and not spec.uses_responses:
+            problem = f"{model.name} calls tools only by OpenAI's Responses API, and {spec.name} is asked by Chat Completions"
+            yield fail(
+                f"tools of {model.alias}", problem, f"api: responses for {spec.name} in servers.yaml, or inputs: prefetch"
+            )
+        if model.provider == "anthropic" and model.params.get("thinking_tokens"):
+            problem = f"{model.name} must be shown its own thinking after each tool call, which is not recorded"
+            yield fail(f"tools of {model.alias}", problem, "remove thinking_tokens, or inputs: prefetch")
 
 
 def _entries(experiment: Experiment) -> Iterator[Check]:
@@ -324,9 +343,15 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
     if None not in per_million:
         return ok(name, f"${per_million[0]:g} per million input tokens, ${per_million[1]:g} output ({table.version})")
     problem = f"no price known for {model.name}{f' in lane {lane}' if lane else ''} at {spec.url or spec.provider}"
+    if (most := table.most_usd.get(f"{spec.name}/{model.name}")) is not None:
+        return ok(name, f"{problem}: billed as its answers say, at most ${most:g} a call")
     if experiment.allow_unpriced:
         return warn(name, f"{problem}: its cost will be NULL and no cap can hold it")
-    return fail(name, problem, "name a price file (prices: FILE), or set allow_unpriced: true")
+    return fail(
+        name,
+        problem,
+        "add priced_as: MODEL, max_call_usd (if answers name their cost), a price file (prices: FILE), or allow_unpriced: true",
+    )
 
 
 def _local_price(name: str, spec: ServerSpec) -> Check:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domain.providers import PROVIDERS
 from harness.cells import Cell
 from harness.checking.checks import Check, archive_address
 from harness.errors import InvalidInput, Problem
 from harness.experiment import servers
 from harness.experiment.servers import ServerSpec
 from harness.experiment.spec import Experiment
-from harness.money import price_file
+from harness.experiment.yaml_file import closest_name
+from harness.money import price_file, pricing
 from harness.money.pricing import PriceTable
 
 
@@ -85,7 +87,26 @@ def read(
 
 def _price_table(experiment: Experiment, experiment_dir: Path | None) -> PriceTable:
     """The public prices, under the experiment's own file if it names one."""
+    priced_as, most_usd = _declared_prices(experiment)
     if experiment.prices is None:
-        return PriceTable()
+        return PriceTable(priced_as=priced_as, most_usd=most_usd)
     path = Path(experiment.prices).expanduser()
-    return PriceTable(price_file.load(path if path.is_absolute() or experiment_dir is None else experiment_dir / path))
+    own = price_file.load(path if path.is_absolute() or experiment_dir is None else experiment_dir / path)
+    return PriceTable(own, priced_as=priced_as, most_usd=most_usd)
+
+
+def _declared_prices(experiment: Experiment) -> tuple[dict[str, str], dict[str, float]]:
+    """server/model -> the public model that it is priced as, and the most that a call may cost. Raises InvalidInput."""
+    models = {f"{model.server or model.provider}/{model.model}": (alias, model) for alias, model in experiment.models.items()}
+    named = [model.priced_as for model in experiment.models.values() if model.priced_as]
+    sellers = [seller for seller, provider in PROVIDERS.items() if provider.is_hosted and named]
+    known = {name for seller in sellers for name in pricing.public_models(seller)}
+    problems = [
+        Problem(f"models.{alias}.priced_as", f"no public price of {model.priced_as!r}", closest_name(model.priced_as, known))
+        for alias, model in models.values()
+        if model.priced_as and model.priced_as not in known and experiment.prices is None
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    priced_as = {key: model.priced_as for key, (_, model) in models.items() if model.priced_as}
+    return priced_as, {key: model.max_call_usd for key, (_, model) in models.items() if model.max_call_usd is not None}

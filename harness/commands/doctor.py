@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from harness.checking.checks import Check
+    from harness.checking.resolved import ResolvedRun
 
 
 def doctor(
@@ -22,6 +23,8 @@ def doctor(
         Path | None, typer.Option(help="Only look for committed results, keys and large files in this git repository.")
     ] = None,
     staged: Annotated[bool, typer.Option(help="With --repo: only what the next commit holds, for a pre-commit hook.")] = False,
+    live: Annotated[bool, typer.Option(help="Ask each model twice (hosted: under $0.05 each), after a question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --live spends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""
@@ -56,7 +59,8 @@ def doctor(
         broken += planning.context_checks(
             looked.resolved, matrix.expand(looked.resolved.experiment), planning.Where(results), looked.windows
         )
-    _end((*broken, *looked.checks), as_json=as_json)
+    lively = _live(looked.resolved, yes) if live and looked.is_ready and looked.resolved else []
+    _end((*broken, *looked.checks, *lively), as_json=as_json)
 
 
 def _end(checks: Sequence[Check], *, as_json: bool) -> None:
@@ -70,6 +74,19 @@ def _end(checks: Sequence[Check], *, as_json: bool) -> None:
         _show(checks)
     if not is_ready:
         raise typer.Exit(2)
+
+
+def _live(resolved: ResolvedRun, is_agreed: bool) -> list[Check]:
+    """Ask each model twice, if the user agrees."""
+    from harness.checking import live
+
+    chosen = live.asked_models(resolved)
+    hosted = [model.name for model in chosen if resolved.servers[model.server].is_hosted]
+    most = f"at most ${live.MOST_USD} per model, ${live.MOST_USD * len(hosted):.2f} in all"
+    question = f"ask {', '.join(hosted)} twice each, {most}?"
+    if hosted and not is_agreed and not typer.confirm(question):
+        return []
+    return live.look(resolved, chosen)
 
 
 def _show(checks: Sequence[Check]) -> None:

@@ -23,9 +23,9 @@ from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.experiment import references
 from harness.experiment.references import AnalystName, AttachedTarget, ModelName, ProviderName, RoleName, RoleOrAll, RuleName
-from harness.experiment.terms import ConfigModel, Number, Seconds, Texts, Whole
+from harness.experiment.terms import ConfigModel, Number, Seconds, Texts, Usd, Whole
 
-NOT_PARAMETERS = frozenset({"provider", "model", "server"})
+NOT_PARAMETERS = frozenset({"provider", "model", "server", "priced_as", "max_call_usd"})
 EVERY_PARAMETER = frozenset().union(*(provider.parameters for provider in PROVIDERS.values()))
 
 
@@ -38,6 +38,12 @@ class ModelPart(ConfigModel):
     """Name as its server knows it."""
     server: str | None = None
     """Server in servers.yaml. Default: the provider's own."""
+    priced_as: str | None = None
+    """Public model whose prices apply, for a deployment of Azure or LiteLLM whose name no price table knows. Not part of its
+    identity."""
+    max_call_usd: Usd | None = None
+    """Most that one call may cost, reserved by caps where the provider's answer is the bill (OpenRouter). Not part of its
+    identity."""
     reasoning_effort: str | None = None
     """none, minimal, low, medium, high, xhigh, max; always sent to reasoning models. Default: medium."""
     verbosity: Literal["low", "medium", "high"] | None = None
@@ -45,7 +51,7 @@ class ModelPart(ConfigModel):
     lane: Literal["now", "fast", "flex", "background_2h", "background_8h", "batch"] | None = None
     """When answers of a hosted model are fetched, and at what price: now; fast (twice the price); flex (half the price, slow);
     background_2h, background_8h and batch (70 %, 60 % and 50 %, hours later). Default: as the account is set up, else now."""
-    think: bool | Literal["low", "medium", "high"] | None = None
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
     """Thinking of local models: on, off, or a level for models that know levels."""
     thinking_tokens: Whole | None = None
     """Budget of thinking tokens of Anthropic and Google models that take one; the newest take reasoning_effort instead."""

@@ -145,6 +145,12 @@ class ServerSpec:
         """What its cards say about a model, by the name that the server knows."""
         return hardware_cards.figures_of(self.cards, model, self.slots)
 
+    @property
+    def uses_responses(self) -> bool:
+        """Whether it is asked by OpenAI's Responses API."""
+        provider = PROVIDERS[self.provider]
+        return self.api == "responses" if self.api else provider.name == "openai" and is_own_address(provider, self.url)
+
     def takes_marks(self, model: str) -> bool:
         """Whether its prompt cache keeps prefixes of this model's prompts where a request marks them."""
         return takes_cache_marks(PROVIDERS[self.provider], self.url, self.cache_marks, model)

@@ -158,7 +158,8 @@ class Experiment(ConfigModel):
         """Hash of what models are asked: the same hash continues the same run."""
         plain = {key: value for key, value in self.resolved().items() if key not in (*NEVER_ASKED, "description")}
         for model in plain.get("models", {}).values():
-            model.pop("server", None)
+            for name in ("server", "priced_as", "max_call_usd"):
+                model.pop(name, None)
         plain["data"].pop("archive", None)
         for part in (plain["pipeline"], *(arm.get("pipeline", {}) for arm in plain.get("arms", {}).values())):
             part.pop("folder", None)

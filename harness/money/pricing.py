@@ -188,7 +188,7 @@ class Priced:
 
     cost_usd: float | None
     cost_basis: str
-    """api_price | gpu_time | cpu_time | energy | estimate | unknown."""
+    """api_price | provider (as its answer says) | gpu_time | cpu_time | energy | estimate | unknown."""
     price_version: str | None = None
     cold_usd: float | None = None
     """What it would have cost if no cache had been warm; None where that is unknown."""
@@ -205,6 +205,10 @@ class PriceTable:
     as_of: dt.datetime | None = None
     """Price every call as if it were sent then; at its own time where this is None."""
     opened: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
+    priced_as: Mapping[str, str] = field(default_factory=dict)
+    """server/model, as requested -> the public model whose prices apply, for names of deployments."""
+    most_usd: Mapping[str, float] = field(default_factory=dict)
+    """server/model, as requested -> the most that one call may cost, as declared."""
 
     @property
     def version(self) -> str:
@@ -217,18 +221,22 @@ class PriceTable:
         own_file = {"version": self.own.version, "sha256": self.own.sha256} if self.own else None
         as_of = self.as_of.isoformat() if self.as_of else None
         date = self.opened.isoformat()
-        return {"version": version, "package": "genai-prices", "sha256": sha, "date": date, "as_of": as_of, "own": own_file}
+        named = {"priced_as": dict(self.priced_as)} if self.priced_as else {}
+        public = {"version": version, "package": "genai-prices", "sha256": sha, "date": date}
+        return public | {"as_of": as_of, "own": own_file} | named
 
     def to_plain(self) -> dict[str, Any]:
         """What another process needs to price alike."""
         own_file = self.own.model_dump(mode="json", by_alias=True) if self.own else None
-        return {"own": own_file, "as_of": self.as_of.isoformat() if self.as_of else None, "opened": self.opened.isoformat()}
+        dates = {"as_of": self.as_of.isoformat() if self.as_of else None, "opened": self.opened.isoformat()}
+        return {"own": own_file} | dates | {"priced_as": dict(self.priced_as), "most_usd": dict(self.most_usd)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> PriceTable:
         own_file = PriceFile.model_validate(plain["own"]) if plain.get("own") else None
         as_of = dt.datetime.fromisoformat(plain["as_of"]) if plain.get("as_of") else None
-        return cls(own_file, as_of, dt.date.fromisoformat(plain["opened"]))
+        opened, named = dt.date.fromisoformat(plain["opened"]), plain.get("priced_as", {})
+        return cls(own_file, as_of, opened, named, plain.get("most_usd", {}))
 
     def usd(self, model: str, server: PricedServer, tier: str | None, tokens: Tokens, when: dt.datetime) -> float | None:
         """Price of tokens at a hosted server; None where no table knows model and tier.
@@ -250,7 +258,19 @@ class PriceTable:
         line = self.own.find(model, server.name, tier, when.date()) if self.own else None
         if line:
             return line.usd(tokens.input, tokens.cached, tokens.cache_write, tokens.output)
-        return public_usd(model, server.provider, server.url, tier, tokens, when)
+        named = self.priced_as.get(f"{server.name}/{model}")
+        if named is None:
+            return public_usd(model, server.provider, server.url, tier, tokens, when)
+        line = self.own.find(named, server.name, tier, when.date()) if self.own else None
+        if line:
+            return line.usd(tokens.input, tokens.cached, tokens.cache_write, tokens.output)
+        return public_usd(named, seller_of(named), None, tier, tokens, when)
+
+
+def seller_of(model: str) -> str:
+    """The hosted provider whose public list has this model; the first one for a model that none has."""
+    sellers = [name for name, provider in PROVIDERS.items() if provider.is_hosted]
+    return next((seller for seller in sellers if model in public_models(seller)), sellers[0])
 
 
 def price(call: Call, server: PricedServer, table: PriceTable) -> Priced:
@@ -259,6 +279,8 @@ def price(call: Call, server: PricedServer, table: PriceTable) -> Priced:
         return _local(call, server)
     if call.answer is None:
         return Priced(0.0, "api_price", table.version, 0.0) if _is_rejected(call.failure) else _unseen(call, server, table)
+    if call.answer.billed_usd is not None:
+        return Priced(call.answer.billed_usd, "provider", None, call.answer.billed_usd)
     usage = call.answer.usage
     if usage.input_tokens is None or usage.output_tokens is None:
         return _unseen(call, server, table)
@@ -270,6 +292,9 @@ def worst_case_usd(request: Request, worst_case: WorstCase, server: PricedServer
     sends no bill. None where the price is unknown."""
     if not server.is_hosted:
         return 0.0
+    declared = table.most_usd.get(f"{server.name}/{request.model.name}")
+    if declared is not None:
+        return declared
     tokens = Tokens(worst_case.input_tokens, worst_case.output_tokens)
     written = Tokens(worst_case.input_tokens, worst_case.output_tokens, cache_write=worst_case.input_tokens)
     lane = request.model.lane
@@ -298,7 +323,9 @@ def _answered(call: Call, server: PricedServer, table: PriceTable, usage: Usage)
     when = dt.datetime.fromtimestamp(call.timing.started_at, dt.UTC)
     tokens = Tokens(usage.input_tokens or 0, usage.output_tokens or 0)
     parts = Tokens(tokens.input, tokens.output, usage.cached_tokens or 0, usage.cache_write_tokens or 0)
-    returned = call.answer.model_returned or call.request.model.name
+    requested = call.request.model.name
+    is_named = f"{server.name}/{requested}" in table.priced_as
+    returned = requested if is_named else call.answer.model_returned or requested
     try:
         cost = table.usd(returned, server, tier, parts, when)
     except ValueError:

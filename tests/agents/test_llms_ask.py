@@ -97,7 +97,7 @@ def test_an_unknown_server_or_provider_is_named_with_those_known() -> None:
     clients = Clients({"vllm": Server("vllm", "openai_compatible", "http://127.0.0.1:9")})
     with pytest.raises(Unsupported, match=r"'gpu-box'; known: vllm"):
         clients.provider(Model("m", "ollama", "x", {}, "gpu-box"))
-    with pytest.raises(Unsupported, match=r"'bedrock'.*known: llamacpp"):
+    with pytest.raises(Unsupported, match=r"'bedrock'.*known: anthropic, google, llamacpp"):
         Clients({"b": Server("b", "bedrock")}).provider(Model("m", "bedrock", "x", {}, "b"))
 
 

@@ -74,7 +74,7 @@ def events(body: Body, behaviour: Behaviour, composed: Composed) -> Iterator[str
     yield _event("message_start", message=whole | {"content": [], "stop_reason": None, "usage": usage | {"output_tokens": 1}})
     for index, block in enumerate(whole["content"]):
         kind, text = _streamed(block)
-        empty = {"input": {}} if block["type"] == "tool_use" else {block["type"]: ""}
+        empty: dict[str, Any] = {"input": {}} if block["type"] == "tool_use" else {block["type"]: ""}
         yield _event("content_block_start", index=index, content_block={**block, **empty})
         for at in range(0, len(text), 4 * behaviour.chunk_tokens):
             piece = text[at : at + 4 * behaviour.chunk_tokens]

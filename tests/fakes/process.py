@@ -49,7 +49,8 @@ class FakeModels:
 
     def anthropic(self, name: str = "anthropic", **more: Any) -> Server:
         """Answers as Anthropic, with its prompt cache."""
-        return Server(name, "anthropic", self.url, **({"api_key": "sk-fake", "cache_marks": True} | more))
+        given: dict[str, Any] = {"api_key": "sk-fake", "cache_marks": True}
+        return Server(name, "anthropic", self.url, **(given | more))
 
     def google(self, name: str = "google", **more: Any) -> Server:
         """Answers as Google."""
