@@ -259,7 +259,7 @@ def _small(model: Model, cap: int) -> Model:
     """The model with a small cap and the least effort that it takes."""
     family = models.family_of(model.name)
     effort = {"reasoning_effort": family.efforts[0]} if family and family.efforts and "reasoning_effort" in model.params else {}
-    params = {name: value for name, value in model.params.items() if name != "thinking_tokens"}
+    params = {name: value for name, value in model.params.items() if name not in ("thinking_tokens", "lane")}
     return replace(model, params=params | effort | {"max_output_tokens": cap})
 
 

@@ -160,7 +160,7 @@ def test_what_may_surprise_is_said_with_the_class(tmp_path: Path) -> None:
         ("openai_compatible", {"url": "http://[::1/v1"}, "url"),
         ("openai_compatible", {"url": "http://box:70000/v1"}, "url"),
         ("openai_compatible", {"url": "http://:8000/v1"}, "names no host"),
-        ("ollma", {}, "known: llamacpp, ollama, openai, openai_compatible"),
+        ("ollma", {}, "known: anthropic, google, llamacpp, ollama, openai, openai_compatible"),
     ],
 )
 def test_a_server_that_contradicts_itself_is_refused(
