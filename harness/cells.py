@@ -16,6 +16,11 @@ from domain.case import case_id
 IDENTITY = 1
 """How ids of cells are made; recorded in the manifest of a run, except by version 0.1.0: see version_0_1_0.py."""
 
+THEN = "then:"
+"""Before the roles of a cascade's second lineup, in `Cell.lineup`."""
+THEN_INDEX = 10_000
+"""Index of the first call of a role by a cascade's second lineup."""
+
 
 def digest_of(value: Any) -> str:
     """sha256 of a value's canonical JSON, so that the order of keys never matters."""
@@ -81,6 +86,12 @@ class Cell:
     def is_attached(self) -> bool:
         """Whether a user's own program decides, and asks through the gateway."""
         return "attached" in self.extra
+
+    @property
+    def lineups(self) -> tuple[dict[str, Model], dict[str, Model]]:
+        """role -> model of the lineup that decides first, and of a cascade's second one (else empty)."""
+        first = {role: model for role, model in self.lineup.items() if not role.startswith(THEN)}
+        return first, {role.removeprefix(THEN): model for role, model in self.lineup.items() if role.startswith(THEN)}
 
     @property
     def servers(self) -> frozenset[str]:

@@ -65,6 +65,8 @@ class Frontier:
     """Chance that a right answer of the cheap arm has a higher signal than a wrong one; 0.5 is no information."""
     cases: int
     dates: int
+    models: tuple[str, str] = ("", "")
+    """The only model of each arm, by its name in the experiment; empty for an arm with several."""
 
     @property
     def chosen(self) -> Point | None:
@@ -86,11 +88,12 @@ class Frontier:
     @property
     def yaml(self) -> str:
         """The arm to paste for the chosen threshold."""
-        if self.chosen is None:
+        if self.chosen is None or not all(self.models):
             return ""
         rule = {AGREEMENT: "repeats_disagree: 3", "stated confidence": f"confidence_below: {self.chosen.threshold:.2f}"}
         when = rule.get(self.signal, f"rating_probability_below: {self.chosen.threshold:.2f}")
-        return f"arms:\n  cascade: {{cascade: {{first: {self.first}, then: {self.then}, when: {{{when}}}}}}}\n"
+        first, then = self.models
+        return f"arms:\n  cascade: {{cascade: {{first: {first}, then: {then}, when: {{{when}}}}}}}\n"
 
 
 def frontiers(facts: Facts) -> list[Frontier]:
@@ -119,6 +122,7 @@ class _Cases:
 
     def __init__(self, facts: Facts, first: str, then: str) -> None:
         self.names = first, then
+        self.models = _only_model(facts, first), _only_model(facts, then)
         counts = facts.counts(then)
         repeats = counts.sum(axis=1)
         floor = (counts * (counts - 1)).sum(axis=1) / (repeats * (repeats - 1)).where(repeats > 1)
@@ -157,7 +161,9 @@ class _Cases:
         usable = answers[answers["is_usable"]]
         points = self._points(answers, _thresholds(usable["signal"]))
         is_right = agreement[answers["is_usable"].to_numpy()] >= 0.5
-        return Frontier(*self.names, signal, points, _auc(usable["signal"].to_numpy(), is_right), len(self.index), self._count)
+        return Frontier(
+            *self.names, signal, points, _auc(usable["signal"].to_numpy(), is_right), len(self.index), self._count, self.models
+        )
 
     @property
     def _count(self) -> int:
@@ -214,6 +220,11 @@ class _Cases:
 
     def _date_means(self, values: Any) -> Any:
         return np.bincount(self.codes, values) / np.bincount(self.codes)
+
+
+def _only_model(facts: Facts, arm: str) -> str:
+    aliases = facts.run.settings.arm(arm).aliases
+    return aliases[0] if len(aliases) == 1 else ""
 
 
 def _thresholds(signal: pd.Series[Any]) -> list[float]:

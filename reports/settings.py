@@ -36,7 +36,7 @@ class ArmSettings:
 
     name: str
     lineup: Mapping[str, str]
-    """Role or group (`all`: the rest) -> alias of its model."""
+    """Role or group (`all`: the rest; of a cascade `first` and `then`) -> alias of its model."""
     is_rule: bool = False
     """Whether it decides by a rule, without a model."""
     has_own_pipeline: bool = False
@@ -157,7 +157,9 @@ def _model(alias: str, plain: Any) -> ModelSettings:
 
 def _arm(name: str, plain: Any) -> ArmSettings:
     arm = plain if isinstance(plain, Mapping) else {}
-    lineup = {role: alias for role, alias in arm.items() if role not in _NOT_ROLES and isinstance(alias, str)}
+    cascade = arm.get("cascade")
+    players = {key: cascade.get(key) for key in ("first", "then")} if isinstance(cascade, Mapping) else arm
+    lineup = {role: alias for role, alias in players.items() if role not in _NOT_ROLES and isinstance(alias, str)}
     return ArmSettings(name, lineup, is_rule=bool(arm.get("rule")), has_own_pipeline=bool(arm.get("pipeline")))
 
 

@@ -47,6 +47,7 @@ _CELLS: tuple[_Column, ...] = (
     ("action", _TEXT, "BUY | HOLD | SELL; NULL when no usable decision came."),
     ("score", pa.int32(), "+2 (Buy) to -2 (Sell); NULL when no usable decision came."),
     ("confidence", _REAL, "0 to 1, as stated by the model."),
+    ("escalated", pa.bool_(), "Whether a cascade asked its second model, whose decision counts then; NULL in other arms."),
     ("target_price", _REAL, "Price target as stated by the model, in the prices of the snapshot."),
     ("horizon", _TEXT, "Horizon as stated by the model."),
     ("rationale", _TEXT, "The decision's own reasoning."),
@@ -112,7 +113,8 @@ _CALLS: tuple[_Column, ...] = (
     (
         "index",
         pa.int32(),
-        "Position among requests of the same role, round and kind, from 0; of a judge: 0 shows the source first, 1 last.",
+        "Position among requests of the same role, round and kind, from 0; of a judge: 0 shows the source first, 1 last; of a "
+        "cascade: from 10,000 on it is the second model's, and each repeat of the first adds 100.",
     ),
     ("cell_attempt", pa.int32(), "Execution of the cell that sent it, from 1."),
     ("outcome", _TEXT, "answered | failed | killed."),

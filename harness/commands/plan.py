@@ -31,6 +31,7 @@ def plan(
     from harness.checking import preflight
     from harness.experiment import matrix, spec
     from harness.experiment.shared_prompts import with_sharing
+    from harness.finding import chances
     from harness.money import repricing
     from harness.planning import experience, lanes, plan_text
     from harness.planning import plan as planning
@@ -54,8 +55,12 @@ def plan(
     run = run_folder.resolve(open_folder(results), wanted.name, every_cell, resolved.digests)
     failed = experience.failed_results(run)
     forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed)
+    search = chances.of_experiment(wanted, forecast)
     if as_json:
         picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None
-        print(json.dumps(forecast.to_plain() | {"lane": picked.lane if picked else None}, indent=2))
-    else:
-        plan_text.show(forecast, Console(), within_s)
+        more = {"lane": picked.lane if picked else None, "find": search.to_plain() if search else None}
+        print(json.dumps(forecast.to_plain() | more, indent=2))
+        return
+    plan_text.show(forecast, Console(), within_s)
+    for line in search.lines() if search else ():
+        print(line)

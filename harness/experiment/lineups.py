@@ -193,8 +193,48 @@ def check_attached(place: str, part: PipelinePart, hard_limit_s: float) -> None:
         raise references.refused(what, "raise cell_limit.hard")
 
 
+class Unsure(ConfigModel):
+    """When a cascade asks its second model; one of the three."""
+
+    confidence_below: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """The first model's stated confidence is lower, or none is stated."""
+    repeats_disagree: Annotated[int, Field(strict=True, ge=2, le=5)] | None = None
+    """So many decisions of the first model do not all agree; all of them are paid."""
+    unusable: Literal[True] | None = None
+    """Only if the first model's decision is unusable, which always asks the second."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, raw: Any) -> Any:
+        """`when: unusable` is allowed."""
+        return {"unusable": True} if raw == "unusable" else raw
+
+    @model_validator(mode="after")
+    def _is_one_rule(self) -> Self:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise references.refused("a cascade has one rule", "write confidence_below, repeats_disagree or unusable")
+        return self
+
+
+class Cascade(ConfigModel):
+    """One model decides first; a second one decides the case again where the first is unsure."""
+
+    first: ModelName
+    """Model that plays every role at first."""
+    then: ModelName
+    """Model that plays every role where the rule asks for it."""
+    when: Unsure
+    """The rule."""
+
+    @model_validator(mode="after")
+    def _are_two(self) -> Self:
+        if self.first == self.then:
+            raise references.refused("a cascade names one model twice", "name two models")
+        return self
+
+
 class Arm(ConfigModel):
-    """A named lineup: one model for all roles, deep and quick, role by role, or a rule without any model."""
+    """A named lineup: one model for all roles, deep and quick, role by role, a cascade, or a rule without any model."""
 
     all: ModelName | None = None
     """Model that plays every role which nothing else names."""
@@ -206,6 +246,8 @@ class Arm(ConfigModel):
     """role -> model; roles may also be keys of the arm itself."""
     rule: RuleName | None = None
     """Decide by a rule instead: always_hold, macd, kdj_rsi, zmr or sma."""
+    cascade: Cascade | None = None
+    """One model first, a second one where the first is unsure."""
     pipeline: PipelinePart | None = None
     """Keys of `pipeline` that are other in this arm."""
 
@@ -222,6 +264,10 @@ class Arm(ConfigModel):
     @model_validator(mode="after")
     def _somebody_plays_each_role(self) -> Self:
         named = {key for key in ("all", "deep", "quick") if getattr(self, key)} | set(self.roles)
+        if self.cascade:
+            if named or self.rule:
+                raise references.refused("the arm is a cascade and names other models or a rule", "keep one of them")
+            return self
         if self.rule and named:
             raise references.refused("the arm names a rule and models", "keep one of them")
         if not self.rule and not named:

@@ -13,7 +13,7 @@ import agents
 from agents import Model, Pipeline, Sharing
 from domain.case import Case
 from domain.data_kinds import DATA_KINDS
-from harness.cells import Cell, digest_of
+from harness.cells import THEN, Cell, digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, lineups, references
 from harness.experiment.attached import TIERS, Attached, roles_of
@@ -66,8 +66,15 @@ def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model
     """role -> model, for exactly the roles that this arm's pipeline asks."""
     if arm.rule:
         return {}
+    if is_attached(experiment, arm) and arm.cascade:
+        what = "a cascade decides with the pipeline of this harness, not with an attached program"
+        raise InvalidInput([Problem("arms", what, "let the program decide, or leave pipeline.command out of this arm")])
     if is_attached(experiment, arm):
         return {role: model(experiment, alias, repeat) for role, alias in _attached_aliases(experiment, arm).items()}
+    if arm.cascade:
+        roles = agents.role_turns(pipeline(experiment, arm))
+        first, then = (model(experiment, alias, repeat) for alias in (arm.cascade.first, arm.cascade.then))
+        return dict.fromkeys(roles, first) | {f"{THEN}{role}": then for role in roles}
     return {role: model(experiment, _alias(arm, role), repeat) for role in agents.role_turns(pipeline(experiment, arm))}
 
 
@@ -167,6 +174,9 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
     argued, data = pipeline(experiment, arm), data_of(experiment)
     program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
     fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
+    extra: dict[str, Any] = {"attached": program} if program else {}
+    if arm.cascade:
+        extra = {"cascade": arm.cascade.when.model_dump(exclude_none=True)}
     sharing = Sharing(first_request_first=_part(experiment, arm).first_request_first)
     by_repeat: dict[int, dict[str, Model]] = {}
     repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms
@@ -184,7 +194,7 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
                 pipeline=argued,
                 data=data,
                 fingerprint=fingerprint,
-                extra={"attached": program} if program else {},
+                extra=extra,
                 sharing=sharing,
             )
 
@@ -212,7 +222,8 @@ def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:
     for name, arm in lineups.items():
         players = {role: model.identity() for role, model in lineup(experiment, arm).items()}
         program = [_part(experiment, arm).model_dump()] if is_attached(experiment, arm) else []
-        identity = digest_of([players, pipeline(experiment, arm).__dict__, *program])
+        cascade = [arm.cascade.when.model_dump()] if arm.cascade else []
+        identity = digest_of([players, pipeline(experiment, arm).__dict__, *program, *cascade])
         if identity in seen:
             problem = f"arms {seen[identity]!r} and {name!r} ask the same models the same: they would share every cell"
             problems.append(

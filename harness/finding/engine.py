@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.checking import preflight
 from harness.checking.resolved import ResolvedRun
 from harness.experiment import matrix, spec
+from harness.experiment.shared_prompts import with_sharing
 from harness.experiment.spec import Experiment
 from harness.finding import design as designs
 from harness.finding import recommend, screen, terminal
@@ -157,6 +158,7 @@ class _Steps:
     def play(self, cells: Sequence[Cell], step: str) -> None:
         """Run the cells of a step that have not ended. Raises _Cut unless all of them end."""
         url, client, workers = self.broker
+        cells = with_sharing(cells) if all(cell.kind == "pipeline" for cell in cells) else cells
         plan = replace(self.plan, chosen=cells, resolved=self._resolved_with(cells))
         frozen = self._frozen(plan, cells)
         self._asked |= {cell.cell_key: cell for cell in cells if cell.kind == "pipeline"}

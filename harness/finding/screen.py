@@ -45,7 +45,7 @@ def judge(run: Run, experiment: Experiment, design: Design, store: Store, roles:
     for candidate in design.candidates:
         lineup = _models(experiment, candidate)
         played = [role for role in roles if lineup.get(role) and lineup[role] != own_lineup.get(role)]
-        if not played or matrix.pipeline(experiment, arms[candidate]) != same_pipeline:
+        if arms[candidate].cascade or not played or matrix.pipeline(experiment, arms[candidate]) != same_pipeline:
             verdicts[candidate] = None
             continue
         answered = [
@@ -80,7 +80,9 @@ def _roles_with_form(store: Store, sources: Sequence[ReplaySource]) -> tuple[str
 
 def _wish(experiment: Experiment, design: Design, roles: Sequence[str]) -> ReplayRequest:
     own = set(_models(experiment, design.baseline).values())
-    players = [model for arm in design.candidates for role, model in _models(experiment, arm).items() if role in roles]
+    arms = matrix.arms(experiment)
+    screened = [arm for arm in design.candidates if not arms[arm].cascade]
+    players = [model for arm in screened for role, model in _models(experiment, arm).items() if role in roles]
     targets = tuple(dict.fromkeys(model for model in players if {model} != own))
     return ReplayRequest(design.baseline, targets, tuple(roles), floor=len(design.screen_cases))
 

@@ -174,6 +174,9 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequen
         return Workload((), 0.0, "a rule asks no model")
     if cell.is_attached:
         return _of_program(cell, experience)
+    first, then = cell.lineups
+    if then:
+        return _of_cascade(replace(cell, lineup=first), replace(cell, lineup=then), renderer, experience)
     by_role = {role: renderer.prompts(cell.pipeline, agents.counter_of(model)) for role, model in cell.lineup.items()}
     prompts = next(iter(by_role.values()))
     if prompts is None:
@@ -190,6 +193,14 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequen
         for place, planned in enumerate(prompts.each)
     )
     return Workload(_with_tools(calls, cell.pipeline), prompts.spread, rendered_counts(prompts.cases))
+
+
+def _of_cascade(first: Cell, then: Cell, renderer: Renderer, experience: Experience) -> Workload:
+    """Both lineups, the first one as often as its repeats: what a cell asks at most."""
+    repeats = int(first.extra["cascade"].get("repeats_disagree", 1))
+    of_first, of_then = (of_arm(cell, renderer, experience) for cell in (first, then))
+    basis = f"{of_first.basis}; every case asks the second model, which is the most a cascade can cost"
+    return Workload((*of_first.calls * repeats, *of_then.calls), of_first.spread, basis)
 
 
 def _sharings(cells: Sequence[Cell]) -> list[tuple[Sharing, int]]:

@@ -14,7 +14,7 @@ from domain.lanes import lane_served
 from domain.providers import PROVIDERS
 from domain.ratings import SCORES
 from domain.usage import USAGE_FIELDS
-from harness.cells import Cell
+from harness.cells import THEN_INDEX, Cell
 
 Row = dict[str, Any]
 
@@ -98,6 +98,7 @@ def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, h
         "masked": bool(cell.data.get("mask", False)),
         "snapshot_sha256": cell.snapshot_sha256 or None,
         "pipeline_fingerprint": cell.fingerprint,
+        "escalated": any(call["index"] >= THEN_INDEX for call in calls) if "cascade" in cell.extra else None,
         **_decided(ending.result),
         **totals(calls, hosted),
         **reused(calls, hosted, run_id),

@@ -25,7 +25,7 @@ from harness.queue.in_flight import MOST_SUSPENSIONS, MOST_UNWRITTEN, POISON_DEA
 from harness.storage import rows
 from harness.storage.rows import Ending, Row
 from harness.storage.store import Store, files_of
-from harness.workers import recorded
+from harness.workers import cascade, recorded
 from harness.workers.service_clock import CellGate, ClockedAdmission, ServiceClock
 
 _WHOLE_RUN = ("run", "model")
@@ -172,6 +172,8 @@ async def _decide(attempt: Attempt) -> Result:
             return await agents.replay(prompts, ctx())
         if attempt.attached and attempt.programs:
             return await attempt.programs.decide(attempt.attached, cell, gate, attempt.clients, attempt.gate.calls)
+        if "cascade" in cell.extra:
+            return await cascade.decide(cell, await attempt.load(cell), gate, attempt.clients)
         return await agents.decide(ctx(await attempt.load(cell)))
 
 

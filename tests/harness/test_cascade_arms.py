@@ -1,0 +1,98 @@
+"""Cascades as arms: the second model is asked where the rule says so and nowhere else; both parts are recorded and billed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.cells import THEN_INDEX
+from harness.errors import InvalidInput
+from harness.experiment import matrix, spec
+from tests.fakes.process import FakeModels
+from tests.fixtures.runs import HOSTED, Lab
+
+RULES: dict[str, Any] = {"sure": {"confidence_below": 0.5}, "alike": {"repeats_disagree": 2}, "broken": "unusable"}
+
+
+def cascade(when: Any, first: str = "own", then: str = "paid") -> dict[str, Any]:
+    return {"cascade": {"first": first, "then": then, "when": when}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Iterator[Lab]:
+    fake_models_process.reset()
+    lab = Lab(tmp_path_factory.mktemp("cascades"), fake_models_process)
+    arms = {"paid": {"all": "paid"}} | {name: cascade(when) for name, when in RULES.items()}
+    lab.experiment(dates=6, arms=arms, repeats=1, pipeline={"depth": "single_call"}, tickers=["AAPL", "MSFT"])
+    lab.fake.control(rules=[{"model": "tiny", "do": {"view": "own", "wavers": 0.5}}])
+    lab.run()
+    yield lab
+    lab.close()
+
+
+def of_arm(lab: Lab, table: str, arm: str) -> list[dict[str, Any]]:
+    return [row for row in lab.rows(table) if row["arm"] == arm]
+
+
+def test_the_second_model_is_asked_exactly_where_the_first_is_unsure(finished: Lab) -> None:
+    for arm, asked in {"sure": 1, "alike": 2, "broken": 1}.items():
+        calls = of_arm(finished, "calls", arm)
+        for cell in of_arm(finished, "cells", arm):
+            of_cell = [call for call in calls if call["cell_id"] == cell["cell_id"]]
+            second = [call for call in of_cell if call["index"] >= THEN_INDEX]
+            first = [call for call in of_cell if call["index"] < THEN_INDEX and call["kind"] == "primary"]
+            assert cell["escalated"] == bool(second)
+            assert {call["model_requested"] for call in second} <= {HOSTED}
+            assert {call["model_requested"] for call in first} == {"tiny"}
+            assert len(first) <= asked
+    assert all(cell["escalated"] is None for cell in of_arm(finished, "cells", "paid"))
+
+
+def test_the_rules_read_confidence_agreement_and_usability(finished: Lab) -> None:
+    kept = [cell for cell in of_arm(finished, "cells", "sure") if not cell["escalated"]]
+    assert kept, "some cases are sure"
+    assert all(cell["confidence"] >= 0.5 for cell in kept)
+    assert {cell["escalated"] for cell in of_arm(finished, "cells", "alike")} == {True, False}
+    assert not any(cell["escalated"] for cell in of_arm(finished, "cells", "broken")), "every answer of the fake is readable"
+
+
+def test_both_parts_are_billed_to_the_cell(finished: Lab) -> None:
+    for cell in of_arm(finished, "cells", "alike"):
+        of_cell = [call for call in of_arm(finished, "calls", "alike") if call["cell_id"] == cell["cell_id"]]
+        hosted = [call["cost_usd"] for call in of_cell if call["model_requested"] == HOSTED]
+        assert cell["llm_calls"] == len(of_cell)
+        assert cell["api_cost_usd"] == pytest.approx(sum(hosted))
+        answer = max(of_cell, key=lambda call: call["index"])
+        if cell["escalated"]:
+            assert cell["rating"] in answer["parsed"], "the second model decides"
+
+
+@pytest.mark.parametrize(
+    ("arm", "problem"),
+    [
+        (cascade({"confidence_below": 0.5, "repeats_disagree": 3}), "one rule"),
+        (cascade({"confidence_below": 2}), "less than or equal to 1"),
+        (cascade({"repeats_disagree": 1}), "greater than or equal to 2"),
+        (cascade("unusable", then="own"), "one model twice"),
+        (cascade("unusable", first="owm"), "unknown model 'owm'"),
+        (cascade("unusable") | {"all": "own"}, "names other models"),
+    ],
+)
+def test_a_cascade_that_makes_no_sense_is_refused(lab: Lab, arm: Any, problem: str) -> None:
+    path = lab.experiment(arms={"paid": {"all": "paid"}, "both": arm})
+    with pytest.raises(InvalidInput, match=problem):
+        spec.load(path)
+
+
+def test_a_cascade_survives_the_run_folder_and_its_rule_is_part_of_its_cells(lab: Lab) -> None:
+    path = lab.experiment(arms={"paid": {"all": "paid"}, "a": cascade("unusable"), "b": cascade({"confidence_below": 0.7})})
+    experiment = spec.load(path)
+    again = Path(lab.folder / "again.yaml")
+    again.write_text(yaml.safe_dump(experiment.resolved()))
+    assert spec.load(again).arms == experiment.arms
+    keys = {cell.arm: cell.cell_key for cell in matrix.expand(experiment)}
+    assert keys["a"] != keys["b"]
