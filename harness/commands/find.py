@@ -31,13 +31,14 @@ def find(
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
 ) -> None:
     """Search for the cheapest arm that is not worse than the baseline; the same command continues it."""
+    import datetime as dt
     import shlex
     import sys
 
     from rich.console import Console
 
     from harness.finding import engine
-    from harness.finding.prices import seconds_left
+    from harness.planning.lanes import seconds_left
     from harness.runs.exclusive import exclusively
     from harness.runs.session import RunOptions
 
@@ -55,7 +56,7 @@ def find(
         snapshots=snapshots,
         command=shlex.join(["python", "-m", "harness", *(word for word in sys.argv[1:] if word != "--fresh")]),
     )
-    wanted = engine.FindOptions(options, margin, seconds_left(within, by))
+    wanted = engine.FindOptions(options, margin, seconds_left(by, within, dt.datetime.now().astimezone()))
     console = Console()
     with exclusively(options, console):
         raise typer.Exit(engine.find(wanted, console))

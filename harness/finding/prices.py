@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from domain import units
 from harness.errors import InvalidInput, Problem
 from harness.planning import plan as planning
 
@@ -56,25 +54,6 @@ class BlockPrices:
     def seconds(self, cells: Sequence[Cell], spent_s: float) -> float | None:
         """Seconds that these cells take at the pace of those that have ended."""
         return spent_s / self.ended * len(cells) if self.ended else None
-
-
-def seconds_left(within: str | None, by: str | None, now: dt.datetime | None = None) -> float | None:
-    """Seconds of --within (12h) or until --by (08:00, today or tomorrow); None without either. Raises InvalidInput."""
-    if within and by:
-        raise InvalidInput([Problem("--by", "--within and --by both set the time", "pass one of them")])
-    if within:
-        try:
-            return units.seconds(within)
-        except ValueError as error:
-            raise InvalidInput([Problem("--within", str(error), "write --within 12h")]) from error
-    if not by:
-        return None
-    now = now or dt.datetime.now().astimezone()
-    try:
-        end = dt.datetime.combine(now.date(), dt.time.fromisoformat(by), now.tzinfo)
-    except ValueError as error:
-        raise InvalidInput([Problem("--by", f"{by!r} is no time of day", "write --by 08:00")]) from error
-    return (end - now + dt.timedelta(days=end <= now)).total_seconds()
 
 
 def refuse_too_little(plan: RunPlan, cells: Sequence[Cell], within_s: float | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from harness.errors import InvalidInput
 from harness.experiment import spec
-from harness.finding import design, prices
+from harness.finding import design
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import Lab
 from tests.harness.finding_lab import DATES, TICKERS, find, search
@@ -98,15 +97,13 @@ def test_too_little_money_or_time_for_one_block_is_refused_before_anything_is_pa
     assert lab.paid()["calls"] == 0
 
 
-def test_the_time_left_is_read_from_a_duration_or_a_time_of_day() -> None:
-    evening = dt.datetime(2026, 11, 27, 20, 30, tzinfo=dt.UTC)
-    assert prices.seconds_left("90m", None) == 5400
-    assert prices.seconds_left(None, "08:00", evening) == 11.5 * 3600
-    assert prices.seconds_left(None, "21:00", evening) == 1800
-    assert prices.seconds_left(None, None) is None
-    for within, by in (("soon", None), (None, "noon"), ("2h", "08:00")):
-        with pytest.raises(InvalidInput):
-            prices.seconds_left(within, by)
+def test_the_plan_says_what_a_search_costs_and_how_likely_it_settles_each_metric(lab: Lab) -> None:
+    search(lab)
+    plan = json.loads(lab.harness("plan", "lab.yaml", "--json"))["find"]
+    assert plan["settled"].keys() == {"same_rating", "usable", "grounding"}
+    assert 0 < plan["usd_on_margin"] < plan["usd_if_equal"]
+    assert 0.3 < plan["share_on_margin"] < plan["share_if_equal"] <= 1
+    assert "as a search (`find`)" in lab.harness("plan", "lab.yaml")
 
 
 def test_the_recommended_file_is_kept_beside_the_page(searched: Lab) -> None:
