@@ -171,6 +171,16 @@ def test_a_run_is_traced_once_and_kept(tmp_path: Path) -> None:
     assert (first["figures"] == 24).all()
 
 
+def test_several_processes_trace_a_large_run_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "The close of 118.38 fell by 31.77 dollars."
+    alone, shared = (load(make_run(tmp_path / name, tickers=("AAPL",), text=text)) for name in ("alone", "shared"))
+    expected = grounding_of_run.figures(alone)
+
+    monkeypatch.setattr(grounding_of_run, "_MANY_CELLS", 2)
+
+    assert grounding_of_run.figures(shared).equals(expected)
+
+
 def test_a_run_without_texts_has_no_grounding(tmp_path: Path) -> None:
     run = load(make_run(tmp_path / "r", tickers=("AAPL",), texts=False))
 
