@@ -1,128 +1,118 @@
-"""Power of a design: detectable difference, provable margin and cases needed, from the variation of paired differences.
+"""Power of a design before it runs: how likely "good enough" is settled for an equal arm, and the margins that it can settle.
 
-Formulas: standard errors of a difference times (t at the level + t at the power), at the design effect of dates
-1 + (cases per date - 1) x icc; shares of small samples by enumeration of the exact interval.
+The variance of a case's difference is assumed until a run has measured it. Same rating follows from Hoeffding's decomposition
+of a U-statistic (1948): what a draw adds alone (`ALONE`) falls with the repeats, what two draws add together (`TOGETHER`) with
+the pairs. Cases of one date share a part of their variance (icc), which costs 1 + (tickers - 1) icc times the cases.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
 
 from domain.defaults import HORIZONS
 from reports.metrics import catalog
+from reports.metrics.measure import T_FROM
 from reports.metrics.registry import Metric
 from reports.stats import exact
 from reports.verdict import DIFFERENCE_LEVEL, POWER
 
-SMALL = 80
-"""Effective cases up to which the power of an exact interval is enumerated."""
-SLACK = 0.08
-"""Added to the power of an enumerated design, where the effect of dates has to be estimated too."""
-MOST_DATES = 100_000
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Assumed variation of the paired differences of a metric, before a run has measured it."""
-
-    sd: float
-    """Standard deviation of the difference between two arms in one case; of its logarithm for ratios."""
-    icc: float = 0.05
-    """Share of its variance that a date's cases have in common."""
-    repeat_noise: float = 0.5
-    """Share of its variance that repeats of the same case would average away."""
-    source: str = ""
-
-
-def share(discordance: float, source: str) -> Prior:
-    """Prior of a share from the part of cases in which two arms differ."""
-    return Prior(math.sqrt(discordance), source=source)
-
-
-PRIORS: dict[str, Prior] = {
-    "usable": share(0.10, "one case in ten is usable in one arm only"),
-    "valid": share(0.10, "one case in ten is readable in one arm only"),
-    "typed": share(0.20, "one case in five needs repair in one arm only"),
-    "same_rating": share(0.40, "four cases in ten agree in one of arm and noise floor only"),
-    "same_rating_of_all": share(0.40, "as same_rating"),
-    "opposite_trade": share(0.05, "one case in twenty is opposed in one of arm and noise floor only"),
-    "stability": share(0.40, "as same_rating"),
-    "hit_rate": share(0.35, "direction differs in 35 % of cases"),
-    "cost": Prior(0.40, 0.05, 0.5, "per-case cost ratios vary by a factor of 1.35, and usable decisions vary"),
-    "cold_cost": Prior(0.30, 0.05, 0.5, "as cost"),
-    "api_cost": Prior(0.30, 0.05, 0.5, "as cost, in dollars"),
-    "service_time": Prior(0.40, 0.05, 0.5, "per-case time ratios vary by a factor of 1.5"),
-    "service_p50": Prior(0.60, 0.05, 0.5, "a median varies more than a mean"),
-    "service_p95": Prior(1.00, 0.05, 0.5, "a tail varies most"),
-    "ttft": Prior(0.40, 0.05, 0.5, "as service time"),
-    "tokens_per_s": Prior(0.20, 0.05, 0.5, "speed is steady"),
-    "rank_correlation": Prior(0.50, 1.0, 0.3, "one value per date, however many cases"),
-}
+ALONE, TOGETHER = 0.0403, 0.1287
+"""Variance parts of same rating where the baseline repeats its own rating in 65 % of cases (simulated, benchmarks/worlds.py)."""
+OWN_VIEW = 0.012
+"""Added where an arm agrees with the baseline as often as the baseline with itself, but has its own view of each case."""
+SAME_RATING_ICC = 0.025
 DAILY_EXCESS_SD = 0.016
 """Standard deviation of one stock's excess return over one session (large US companies); positions differ by 1 on average."""
 
 
+@dataclass(frozen=True)
+class Prior:
+    """Variation of the paired differences of a metric over cases."""
+
+    sd: float
+    """Standard deviation of the difference in one case; of its logarithm for ratios."""
+    icc: float = 0.05
+    """Share of its variance that a date's cases have in common."""
+    source: str = ""
+    """What it rests on."""
+
+
+PRIORS: Mapping[str, Prior] = {
+    "grounding": Prior(0.10, 0.1, "assumed: ten points in a case"),
+    "opposite_trade": Prior(0.15, 0.05, "assumed: one case in fifty is opposed in one of arm and noise floor only"),
+    "valid": Prior(math.sqrt(0.1), source="assumed: one case in ten is readable in one arm only"),
+    "typed": Prior(math.sqrt(0.2), source="assumed: one case in five needs repair in one arm only"),
+    "stability": Prior(math.sqrt(0.4), source="assumed: four cases in ten agree in one arm only"),
+    "hit_rate": Prior(math.sqrt(0.35), source="assumed: the direction differs in 35 % of cases"),
+    "cost": Prior(0.40, source="assumed: cost ratios of a case vary by a factor of 1.5"),
+    "cold_cost": Prior(0.30, source="assumed: cost ratios of a case vary by a factor of 1.35"),
+    "api_cost": Prior(0.30, source="assumed: as cost, in dollars"),
+    "service_time": Prior(0.40, source="assumed: time ratios of a case vary by a factor of 1.5"),
+    "service_p50": Prior(0.60, source="assumed: a median varies more than a mean"),
+    "service_p95": Prior(1.00, source="assumed: a tail varies most"),
+    "ttft": Prior(0.40, source="assumed: as service time"),
+    "tokens_per_s": Prior(0.20, source="assumed: speed is steady"),
+    "rank_correlation": Prior(0.50, 1.0, "assumed: one value per date, however many cases"),
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """How many cases are decided how often."""
+
+    dates: int
+    tickers: float
+    """Cases per date."""
+    baseline_repeats: int
+    arm_repeats: int
+
+    @property
+    def cases(self) -> float:
+        return self.dates * self.tickers
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What is known of the variation before the run; what earlier runs measured replaces the priors."""
+
+    same_rating: float = 1.0
+    """Factor on the assumed variance of same rating."""
+    same_rating_source: str = "assumed: the baseline repeats its own rating in 65 % of cases"
+    discordance: float = 0.0
+    """Share of cases that are usable in one of the two arms only."""
+    discordance_source: str = "assumed: every decision is usable"
+    measured: Mapping[str, Prior] = field(default_factory=dict)
+    """Metric -> its measured variation."""
+
+    def prior(self, metric: str, design: Design, *, own_view: bool = False) -> Prior:
+        """The variation of a metric in a design. Raises KeyError if nothing is known of the metric."""
+        if metric in ("same_rating", "same_rating_of_all"):
+            variance = self.same_rating * variance_of_same_rating(design) + (OWN_VIEW if own_view else 0.0)
+            return Prior(math.sqrt(variance), SAME_RATING_ICC, self.same_rating_source)
+        if metric == "usable":
+            return Prior(math.sqrt(self.discordance), exact.ASSUMED_ICC, self.discordance_source)
+        return self.measured.get(metric) or prior(metric)
+
+
+def variance_of_same_rating(design: Design) -> float:
+    """Variance of A - F in one case for an arm that behaves like the baseline; infinite without two repeats of the baseline."""
+    baseline, arm = design.baseline_repeats, design.arm_repeats
+    if baseline < 2:
+        return math.inf
+    return ALONE * (1 / baseline + 1 / arm) + TOGETHER * (1 / (baseline * arm) + 2 / (baseline * (baseline - 1)))
+
+
 def prior(name: str) -> Prior:
-    """The prior of a metric. Raises KeyError if unknown."""
+    """The assumed variation of a metric. Raises KeyError if unknown."""
     if match := re.fullmatch(r"excess_return_(\d+)", name):
-        sd = DAILY_EXCESS_SD * math.sqrt(int(match[1]))
-        return Prior(sd, 0.05, 0.3, "1.6 % a session, growing with its root")
+        return Prior(DAILY_EXCESS_SD * math.sqrt(int(match[1])), 0.05, "assumed: 1.6 % a session, growing with its root")
     return PRIORS[re.sub(r"_\d+$", "", name) if name not in PRIORS else name]
-
-
-def detectable(
-    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = DIFFERENCE_LEVEL
-) -> float | None:
-    """Smallest true difference that a verdict detects in 80 of 100 runs, as a fraction (0.1: 10 points or a ratio of 1.1).
-
-    None below two dates. For outcomes, dates are non-overlapping windows (stats.windows.of_dates).
-    """
-    design = _Design(metric_named(name), assumed or prior(name), cases, dates, repeats, level)
-    return None if dates < 2 else design.unlogged(design.detectable())
-
-
-def provable_margin(
-    name: str, *, cases: int, dates: int, repeats: float = 1.0, assumed: Prior | None = None, level: float = DIFFERENCE_LEVEL
-) -> float | None:
-    """Smallest margin for which equivalence would be shown in 80 of 100 runs if there were no difference."""
-    design = _Design(metric_named(name), assumed or prior(name), cases, dates, repeats, level)
-    return None if dates < 2 else design.unlogged(design.provable())
-
-
-def cases_needed(
-    name: str,
-    *,
-    cases_per_date: float,
-    difference: float | None = None,
-    margin: float | None = None,
-    repeats: float = 1.0,
-    assumed: Prior | None = None,
-    level: float = DIFFERENCE_LEVEL,
-) -> int | None:
-    """Cases to detect this difference, or to prove equivalence within this margin, at 80 % power; None beyond 100,000 dates."""
-
-    def is_enough(dates: int) -> bool:
-        cases = max(round(cases_per_date * dates), dates)
-        terms: dict[str, Any] = {"cases": cases, "dates": dates, "repeats": repeats, "assumed": assumed, "level": level}
-        reached = detectable(name, **terms) if margin is None else provable_margin(name, **terms)
-        return reached is not None and reached <= (difference if margin is None else margin)  # type: ignore[operator]
-
-    high = 2
-    while not is_enough(high):
-        high *= 2
-        if high > MOST_DATES:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return max(round(cases_per_date * high), high)
 
 
 def metric_named(name: str) -> Metric:
@@ -135,73 +125,87 @@ def metric_named(name: str) -> Metric:
     return metrics_by_name[name]
 
 
-@dataclass(frozen=True)
-class _Design:
-    metric: Metric
-    prior: Prior
-    cases: int
-    dates: int
-    repeats: float
-    level: float
-
-    def detectable(self) -> float:
-        is_exact = self.metric.kind == "share" and self.repeats == 1 and self.effective() <= SMALL
-        if is_exact:
-            return self._enumerated()
-        size = self.reach(POWER, sides=2) * self.se()
-        # A share's variance shrinks by the square of the difference itself.
-        return size / math.sqrt(1 + (size / self.prior.sd) ** 2) if self.metric.kind == "share" else size
-
-    def provable(self) -> float:
-        """The margin that 80 of 100 samples would find powered: the estimated standard error may be above the true one."""
-        df = self.dates - 1
-        unlucky = math.sqrt(special.chdtri(df, 1 - POWER) / df)
-        return self.reach(1 - (1 - POWER) / 2, sides=1) * self.se() * unlucky
-
-    def effective(self) -> float:
-        """Cases after the design effect of dates."""
-        return self.cases / (1 + (self.cases / self.dates - 1) * self.prior.icc)
-
-    def se(self) -> float:
-        noise = self.prior.repeat_noise
-        variance = self.prior.sd**2 * (1 - noise + noise / self.repeats)
-        return math.sqrt(variance / self.effective())
-
-    def reach(self, power: float, *, sides: int) -> float:
-        df = self.dates - 1
-        return float(special.stdtrit(df, 1 - self.level / sides) + special.stdtrit(df, power))
-
-    def unlogged(self, size: float) -> float:
-        return math.expm1(min(size, 700.0)) if self.metric.scale == "ratio" else size
-
-    def _enumerated(self) -> float:
-        """Smallest difference of shares whose exact interval leaves out zero in 80 of 100 samples."""
-        low, high = 0.0, 1.0
-        for _ in range(20):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self._exact_power(middle) >= POWER + SLACK else (middle, high)
-        return high
-
-    def _exact_power(self, difference: float) -> float:
-        count = max(round(self.effective()), 2)
-        few = special.stdtrit(max(self.cases - 1, 1), 0.975) / special.stdtrit(self.dates - 1, 0.975)
-        gains, losses = np.meshgrid(np.arange(count + 1.0), np.arange(count + 1.0))
-        inside = gains + losses <= count
-        gains, losses = gains[inside], losses[inside]
-        low, _ = exact.Paired(gains, losses, count, max(count * few**2, 1.0)).bounds(self.level)
-        return float(_trinomial(gains, losses, count, *self._discordant(difference))[low > 0].sum())
-
-    def _discordant(self, difference: float) -> tuple[float, float]:
-        """Probabilities of a case won by the arm and by the baseline; a large difference raises the prior's discordance."""
-        discordance = min(max(self.prior.sd**2, difference), 1.0)
-        return (discordance + difference) / 2, (discordance - difference) / 2
+def power(name: str, margin: float, design: Design, assumptions: Assumptions | None = None, *, own_view: bool = False) -> float:
+    """Chance that an equal arm is shown not worse than the margin; 0 below two dates and where it cannot be measured."""
+    known = (assumptions or Assumptions()).prior(name, design, own_view=own_view)
+    metric = metric_named(name)
+    if design.dates < 2 or not math.isfinite(known.sd):
+        return 0.0
+    if is_exact(metric, design):
+        return _exact_power(margin, design, known, metric.level)
+    df, size = design.dates - 1, math.log1p(margin) if metric.scale == "ratio" else margin
+    return float(special.stdtr(df, size / standard_error(known, design) - special.stdtrit(df, 1 - metric.level)))
 
 
-def _trinomial(gains: Any, losses: Any, count: int, gain: float, loss: float) -> Any:
-    rest = count - gains - losses
-    coefficient = (
-        special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(losses + 1) - special.gammaln(rest + 1)
-    )
-    return np.exp(
-        coefficient + special.xlogy(gains, gain) + special.xlogy(losses, loss) + special.xlogy(rest, max(1 - gain - loss, 0.0))
-    )
+def is_exact(metric: Metric, design: Design) -> bool:
+    """Whether so small a design is judged by an exact test."""
+    dates, cases = T_FROM.get(metric.kind, (0, 0))
+    return metric.kind == "share" or design.dates < dates or design.cases < cases
+
+
+def standard_error(known: Prior, design: Design) -> float:
+    return known.sd * math.sqrt((1 + max(design.tickers - 1, 0) * known.icc) / design.cases)
+
+
+def _exact_power(margin: float, design: Design, known: Prior, level: float) -> float:
+    """From as many gains as losses; without any, the exact test passes or it does not."""
+    counts, none = np.full(design.dates, float(design.tickers)), np.zeros(design.dates)
+    half = known.sd**2 / 2 * design.cases
+    sample = exact.Paired(half, half, design.cases, exact.paired(none, none, counts).effective)
+    loss = -float(sample.bounds(2 * level)[0])
+    spread = known.sd / math.sqrt(float(sample.effective))
+    return float(special.ndtr((margin - loss) / spread)) if spread > 0 else float(loss < margin)
+
+
+def smallest_margin(name: str, design: Design, assumptions: Assumptions | None = None, *, share: float = POWER) -> float | None:
+    """Smallest margin that an equal arm is shown to keep with this power; None if there is none below a whole."""
+    low, high = 0.0, 1.0
+    if power(name, high, design, assumptions) < share:
+        return None
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(name, middle, design, assumptions) >= share else (middle, high)
+    return high
+
+
+def good_enough_power(
+    margins: Mapping[str, float], design: Design, assumptions: Assumptions | None = None, *, own_view: bool = False
+) -> float:
+    """Chance that an equal arm is shown good enough on all metrics, taken as independent."""
+    return math.prod(power(name, margin, design, assumptions, own_view=own_view) for name, margin in margins.items())
+
+
+def dates_needed(
+    margins: Mapping[str, float], design: Design, assumptions: Assumptions | None = None, *, most: int = 10_000
+) -> int | None:
+    """Dates, with the tickers and repeats of `design`, that settle all margins with 80 % power; None if too many."""
+
+    def is_enough(dates: int) -> bool:
+        return good_enough_power(margins, replace(design, dates=dates), assumptions) >= POWER
+
+    low, high = 2, 4
+    while not is_enough(high):
+        low, high = high, high * 2
+        if high > most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def detectable(
+    name: str, *, cases: float, dates: int, assumed: Prior | None = None, level: float = DIFFERENCE_LEVEL
+) -> float | None:
+    """Smallest true difference that a two-sided test shows in 80 of 100 runs (0.1: 10 points or a ratio of 1.1).
+
+    None below two dates, and for a share of which even the whole would not do."""
+    metric, known = metric_named(name), assumed or prior(name)
+    if dates < 2:
+        return None
+    df = dates - 1
+    reach = special.stdtrit(df, 1 - level / 2) + special.stdtrit(df, POWER)
+    size = float(reach) * standard_error(known, Design(dates, cases / dates, 1, 1))
+    if metric.scale == "ratio":
+        return math.expm1(min(size, 700.0))
+    return None if metric.unit == "share" and size >= 1 else size

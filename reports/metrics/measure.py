@@ -70,6 +70,12 @@ class MetricData:
         measure = {"quantile": self._pair_quantiles, "per_unit": self._pair_units}
         return measure.get(self.metric.kind, self._pair)(arm, baseline, keep)
 
+    def differences(self, arm: str, baseline: str) -> ByDate:
+        """Differences of the cases that both arms have, for metrics of case values."""
+        apart = self._values[arm] - self._values[baseline]
+        is_known = ~np.isnan(apart)
+        return ByDate(apart[is_known], self.facts.date_codes[is_known])
+
     # one arm
 
     def _figure(self, by_date: ByDate, missing: int = 0, *, by_means: bool | None = None) -> Estimate:
