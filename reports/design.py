@@ -23,7 +23,7 @@ from reports.stats import exact
 from reports.verdict import DIFFERENCE_LEVEL, POWER
 
 ALONE, TOGETHER = 0.0403, 0.1287
-"""Variance parts of same rating where the baseline repeats its own rating in 65 % of cases (simulated, benchmarks/worlds.py)."""
+"""Variance parts of same rating where the baseline repeats its own rating in 65 % of cases (from simulation)."""
 OWN_VIEW = 0.012
 """Added where an arm agrees with the baseline as often as the baseline with itself, but has its own view of each case."""
 SAME_RATING_ICC = 0.025

@@ -20,6 +20,13 @@ def plan(
     what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
     by: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends by then: 08:00, or a date and time.")] = None,
     within: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends within this time: 12h.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Print the design with the smallest margins that this many USD settle.")
+    ] = None,
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(help="Print the cheapest design that settles this margin, such as same_rating=10pp (repeatable)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Forecast what a run would do, cost, take and prove; needs no key and makes no call."""
@@ -33,7 +40,7 @@ def plan(
     from harness.experiment.shared_prompts import with_sharing
     from harness.finding import chances
     from harness.money import repricing
-    from harness.planning import experience, lanes, plan_text
+    from harness.planning import answers, designs, experience, lanes, plan_text
     from harness.planning import plan as planning
     from harness.storage import run_folder
     from harness.storage.folder import open_folder
@@ -44,6 +51,7 @@ def plan(
         repriced = repricing.what_if(results, wanted.name, what_if)
         print(json.dumps(repriced.to_plain(), indent=2)) if as_json else repricing.show(repriced, Console())
         return
+    margins = designs.read_margins(margin or ())
     every_cell = matrix.expand(wanted)
     chosen = matrix.select(every_cell, only)
     looked = preflight.look(
@@ -54,7 +62,14 @@ def plan(
     where = planning.Where(results, snapshots)
     run = run_folder.resolve(open_folder(results), wanted.name, every_cell, resolved.digests)
     failed = experience.failed_results(run)
-    forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed)
+    known = answers.of_earlier_run(results, wanted.name)
+    if budget is not None or margins:
+        every_key = frozenset(cell.cell_key for cell in cells)
+        forecast = planning.make(resolved, cells, where, looked.checks, every_key, looked.windows, assumptions=known)
+        designed = designs.find(wanted, forecast, budget, margins, known)
+        print(json.dumps(designed.to_plain(), indent=2)) if as_json else designs.show(designed, wanted, Console())
+        return
+    forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed, assumptions=known)
     search = chances.of_experiment(wanted, forecast)
     if as_json:
         picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None

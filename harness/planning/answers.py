@@ -133,6 +133,21 @@ def _nothing(planned: Design, sd: float, baseline: str) -> str:
 # --- earlier runs ------------------------------------------------------------------------------------------------------
 
 
+def of_earlier_run(results: str, experiment: str) -> Assumptions:
+    """The spreads of the newest finished run of an experiment; assumptions without one."""
+    from harness.storage import run_folder
+    from harness.storage.folder import open_folder
+
+    for folder in run_folder.runs(open_folder(results), experiment):
+        if folder.store.folder.exists("cells.parquet"):
+            from reports import load
+
+            run = load(folder.store.folder.url)
+            if not run.is_interim:
+                return measured(run)
+    return Assumptions()
+
+
 def measured(run: Run) -> Assumptions:
     """The spreads of a finished run, from its worst arm; assumptions where it has too few dates."""
     from reports.metrics.facts import Facts

@@ -1,4 +1,4 @@
-"""`plan --budget` and `--margin`: the cheapest design that settles "good enough", with its price, hours and the YAML to paste."""
+"""`plan --budget` and `--margin`: the cheapest design that settles "good enough", with price, hours and the YAML to paste."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def read_margins(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, amount = text.partition("=")
         if name not in MARGINS:
-            what = f"{name!r} is not a metric of \"good enough\"; known: {', '.join(MARGINS)}"
+            what = f'{name!r} is not a metric of "good enough"; known: {", ".join(MARGINS)}'
             raise InvalidInput([Problem("--margin", what, "write --margin same_rating=10pp")])
         try:
             margins[name] = units.share(amount)

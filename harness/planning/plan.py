@@ -27,8 +27,9 @@ from harness.planning.workload import Counted, PlannedCall, Workload
 from harness.storage.folder import open_folder
 
 if TYPE_CHECKING:
+    from harness.planning.answers import Answers
     from harness.planning.forecast import Draws
-    from harness.planning.provable import Provable
+    from reports.design import Assumptions
 
 
 LIKELY = 0.1
@@ -165,13 +166,12 @@ class Plan:
     total_api_cost: Interval
     total_time: Interval
     caps: tuple[CapForecast, ...]
-    detectable: Mapping[str, Provable]
+    answers: Answers | None
+    """What the matrix settles; None if it compares nothing."""
     counted: Mapping[str, Counted]
     """model -> how its input tokens were counted."""
     unrendered: tuple[str, ...]
     """Network sources that prevented rendering prompts; empty if prompts were rendered."""
-    undetectable: tuple[str, ...]
-    """Declared metrics of unknown scatter."""
     runs_learnt_from: int
     price_version: str
     checks: tuple[Check, ...] = ()
@@ -222,8 +222,7 @@ class Plan:
             "unknown_models": list(self.unknown_models),
             "hardware_cards": dict(self.cards),
             "not_rendered_because_of": list(self.unrendered),
-            "detectable": {name: value.to_plain() for name, value in self.detectable.items()},
-            "undetectable": list(self.undetectable),
+            "answers": self.answers.to_plain() if self.answers else None,
             "learnt_from_runs": self.runs_learnt_from,
             "price_version": self.price_version,
             "interval": "80 %",
@@ -239,15 +238,16 @@ def make(
     left: frozenset[str] | None = None,
     windows: Mapping[str, int] | None = None,
     failed: frozenset[str] = frozenset(),
+    assumptions: Assumptions | None = None,
 ) -> Plan:
     """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
 
-    `failed`: keys of cells that run again only after `retry`.
+    `failed`: keys of cells that run again only after `retry`; `assumptions`: spreads that an earlier run measured.
 
     `windows`: model's name in the experiment -> context that its server was started with.
 
     Freezes a few cases where that needs no network."""
-    from harness.planning import provable
+    from harness.planning import answers
 
     experiment, results = resolved.experiment, open_folder(where.results)
     reused = experience.reused_results(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
@@ -263,7 +263,6 @@ def make(
     cost = forecast.total([arm.cost_draws for arm in every])
     api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
     counted = _counted(parts)
-    detectable, undetectable = provable.of_matrix(experiment, cells)
     return Plan(
         experiment=experiment.name,
         cells=len(cells),
@@ -280,8 +279,7 @@ def make(
         caps=caps_of_budget(experiment.budget, arms, api),
         counted=counted,
         unrendered=rendering.over_network(cells) if any(count.how == workload.ASSUMED for count in counted.values()) else (),
-        detectable=detectable,
-        undetectable=undetectable,
+        answers=answers.of_matrix(experiment, cells, assumptions),
         runs_learnt_from=learnt.runs,
         price_version=resolved.prices.version,
         checks=(*checks, *_too_long(parts, windows or {})),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from harness.planning import lanes, plan
+from harness.planning import answers, lanes, plan
 from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
 from harness.planning.plan import CapForecast, Plan
 from harness.planning.workload import ASSUMED, Counted
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.planning.forecast import ArmForecast
-    from harness.planning.provable import Provable
 
 
 def input_lines(plan: Plan) -> Iterator[str]:
@@ -107,45 +106,6 @@ def _undercut(arms: Mapping[str, ArmForecast]) -> Iterator[str]:
             yield f"cheaper than {name} on its machine, although hosted: {', '.join(cheaper)}"
 
 
-def proves(provable: Provable) -> str:
-    """One metric: the smallest provable difference, and whether equality within its margin can be shown."""
-    if provable.dates < 2:
-        return "nothing: one date proves nothing"
-    design = f"{provable.cases:,} cases on {provable.dates:,} dates that count"
-    if provable.difference is None:
-        return f"nothing: {design} are too few for any difference{_margin(provable)}"
-    return f"differences from {_size(provable, provable.difference)} on ({design}){_margin(provable)}"
-
-
-def advices(detectable: Mapping[str, Provable]) -> Iterator[str]:
-    """Dates or repeats, once for all metrics that share them."""
-    by_advice: dict[str, list[str]] = {}
-    for name, provable in detectable.items():
-        if provable.difference is not None:
-            by_advice.setdefault(provable.spend_on, []).append(name)
-    for advice, names in by_advice.items():
-        yield advice if len(by_advice) == 1 else f"{', '.join(names)}: {advice}"
-
-
-def _margin(provable: Provable) -> str:
-    if provable.margin is None:
-        return ""
-    if provable.can_prove:
-        return f"; it can show that two arms are equal within {_size(provable, provable.margin)}"
-    needed = "" if provable.cases_needed is None else f": {provable.cases_needed:,} cases would"
-    return f"; it cannot show that two arms are equal within {_size(provable, provable.margin)}{needed}"
-
-
-def _size(provable: Provable, size: float) -> str:
-    if provable.unit == "ratio":
-        return f"{size:.0%}" if size >= 0.1 else f"{size:.1%}"
-    if provable.measure == "share":
-        return f"{100 * size:.3g} points"
-    if provable.measure == "return":
-        return f"{1e4 * size:,.0f} bp"
-    return f"{size:.2g} {provable.measure}"
-
-
 Line = tuple[str, str]
 """Heading and text."""
 
@@ -219,11 +179,8 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield "card", f"{name}: {figures}"
     if plan.unknown_models:
         yield "unknown", f"{', '.join(plan.unknown_models)}: not in the table of models, so the intervals are wider"
-    for name, provable in plan.detectable.items():
-        yield "can prove", f"{name}: {proves(provable)}"
-    yield from (("spend on", advice) for advice in advices(plan.detectable))
-    if plan.undetectable:
-        yield "can prove", f"{', '.join(plan.undetectable)}: how much they scatter is not known before a run"
+    if plan.answers is not None:
+        yield from answers.lines(plan.answers, f"{plan.experiment}.yaml")
     for check in plan.checks:
         if check.status != "ok":
             yield check.status, f"{check.name}: {check.found}" + (f" ({check.fix})" if check.fix else "")

@@ -180,22 +180,28 @@ def test_the_cap_that_binds_is_named_with_its_chance(case: Case) -> None:
     assert roomy[0].chance == 0
 
 
-def test_what_can_be_proven_is_said_per_declared_endpoint(case: Case) -> None:
-    made = case.plan().to_plain()["detectable"]
-    assert set(made) == {"usable", "cost", "excess_return_5"}
-    assert made["usable"]["can_prove"] is False
-    assert made["usable"]["cases_needed"] > 100
-    assert made["cost"]["difference"] > 0
-    assert (made["cost"]["cases"], made["cost"]["dates"]) == (6, 3)
-    assert made["cost"]["spend_on"].startswith("dates")
-    single = case.plan([cell for cell in case.cells if cell.date == dt.date(2011, 3, 15)])
-    assert single.detectable["cost"].difference is None
+def test_a_plan_says_what_it_settles_about_good_enough_and_each_declared_metric(case: Case) -> None:
+    made = case.plan().to_plain()["answers"]
+    assert set(made["metrics"]) == {"same_rating", "usable", "grounding", "cost", "excess_return_5"}
+    assert made["good_enough"] == 0.0
+    assert made["metrics"]["same_rating"]["nothing"].startswith("add repeats")
+    assert made["metrics"]["usable"]["power"] < 0.8
+    assert made["metrics"]["cost"]["difference"] > 0
+    assert "same_rating: nothing: add repeats" in said(case.plan())
+    single = case.plan([cell for cell in case.cells if cell.date == dt.date(2011, 3, 15)]).answers
+    assert single is not None
+    assert "one date settles nothing" in single.metrics["cost"].nothing
 
 
 def test_outcome_windows_that_overlap_do_not_count(tmp_path: Path) -> None:
+    sparse = TEXT.replace("[2011-03-15, 2011-06-15, 2011-09-15]", "{from: 2011-03-01, to: 2011-03-31, every_sessions: 5}")
     dense = TEXT.replace("[2011-03-15, 2011-06-15, 2011-09-15]", "{from: 2011-03-01, to: 2011-03-31}")
-    made = Case(tmp_path, dense).plan().detectable
-    assert made["excess_return_5"].dates < made["usable"].dates
+    margins = []
+    for text in (sparse, dense):
+        answers = Case(tmp_path, text).plan().answers
+        assert answers is not None
+        margins.append(answers.metrics["excess_return_5"].smallest_margin)
+    assert margins[0] == margins[1], "five times the dates have as many windows that do not overlap"
 
 
 def receipt(case: Case, cell: Cell, run_id: str, *, status: str = "ok", usd: float = 0.25) -> None:
@@ -318,13 +324,7 @@ def test_the_plan_fits_the_terminal_and_nothing_is_cut(case: Case, width: int) -
     shown = out.getvalue()
     assert "…" not in shown
     assert all(len(line.rstrip()) <= width for line in shown.splitlines())
-    assert all(word in shown for word in ("hybrid", "80 %", "can prove", "spend on"))
-
-
-def test_a_share_of_which_even_the_whole_would_not_do_has_no_detectable_difference(case: Case) -> None:
-    two_cases = [cell for cell in case.cells if cell.date > dt.date(2011, 4, 1) and cell.ticker == "AAPL"]
-    few = case.plan(two_cases).detectable["usable"]
-    assert (few.difference, few.provable_margin, few.can_prove) == (None, None, False)
+    assert all(word in shown for word in ("hybrid", "80 %", "good enough", "settles"))
 
 
 def test_the_numbered_lineups_of_a_swap_design_say_which_roles_they_exchange(case: Case) -> None:
@@ -337,7 +337,7 @@ def test_the_numbered_lineups_of_a_swap_design_say_which_roles_they_exchange(cas
 
 def test_the_plan_is_one_json_object(case: Case) -> None:
     made: dict[str, Any] = json.loads(json.dumps(case.plan().to_plain()))
-    assert {"cells", "calls", "input_tokens", "arms", "detectable"} <= set(made)
+    assert {"cells", "calls", "input_tokens", "arms", "answers"} <= set(made)
     assert set(made["arms"]["big"]["cost_usd"]) == {"low", "mid", "high"}
     assert set(made["arms"]["big"]["time_s"]) == {"low", "mid", "high"}
 

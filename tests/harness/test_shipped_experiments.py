@@ -42,7 +42,7 @@ def test_a_plan_without_a_key_shows_the_bill_of_each_kind_of_arm() -> None:
     assert "$" in rows["gpt-6.1-sol"]
     assert "$" in rows["gpt-6-luna"]
     assert "unknown" in rows["llama3.1-8b"], "what the machine costs is not declared"
-    assert any(line.startswith("a decision  hosted: gpt-6.1-sol $") and ", gpt-6-luna $" in line for line in lines)
+    assert any(re.match(r"a decision +hosted: gpt-6\.1-sol \$.*, gpt-6-luna \$", line) for line in lines)
     assert any(line.strip() == "local: llama3.1-8b unknown" for line in lines)
     assert any(line.strip().startswith("hosted and local: hybrid $") for line in lines)
     assert any(line.startswith("cost") and "hosted models bill $" in line for line in lines)
@@ -76,3 +76,18 @@ def test_the_replacements_of_the_last_run_are_declared_and_cost_nothing(last_run
     assert {"gpt-6.1-sol", "gpt-6-luna", "llama3.1-8b"} <= set(experiment.models)
     assert matrix.asked_models(experiment) == ("gpt-5", "gpt-5-mini")
     assert set(last_run["models"]) == {"gpt-5", "gpt-5-mini"}
+
+
+@pytest.mark.parametrize(("name", "cells"), [("gpt5_vs_llama", 28 * 3 * 3), ("quick", 15 * 3 * 3)])
+def test_a_shipped_comparison_settles_good_enough_within_its_budget(name: str, cells: int) -> None:
+    made = json.loads(plan(name, "--json"))
+
+    assert {arm["cells"] for arm in made["arms"].values()} == {cells}
+    assert made["answers"]["good_enough"] >= 0.8
+    assert made["api_cost_usd"]["high"] <= spec.load(ROOT / "experiments" / f"{name}.yaml").budget.run_usd
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_experiment_writes_its_repeats_out(path: Path) -> None:
+    text = path.read_text()
+    assert "\nrepeats:" in text or "\ntickers:" not in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -143,18 +142,41 @@ def test_windows_are_counted_before_a_run_from_its_dates_alone() -> None:
     assert outcomes.windows_of_dates(list(weekly), 5) == len(weekly)
 
 
-@pytest.mark.parametrize(("discordance", "cases"), [(0.2, 150), (0.35, 267), (0.5, 385)])
-def test_a_gap_of_ten_points_needs_as_many_cases_as_the_literature_says(discordance: float, cases: int) -> None:
-    given: dict[str, Any] = {"assumed": design.share(discordance, ""), "level": 0.05}
-    assert design.cases_needed("hit_rate_5", cases_per_date=1, difference=0.1, **given) == pytest.approx(cases, abs=3)
+GATE = {"same_rating": 0.10, "usable": 0.10, "grounding": 0.05}
 
 
-@pytest.mark.parametrize(("discordance", "cases"), [(0.2, 686), (0.3, 1028), (0.4, 1371)])
-def test_equivalence_within_five_points_needs_at_least_as_many(discordance: float, cases: int) -> None:
-    given: dict[str, Any] = {"assumed": design.share(discordance, ""), "level": 0.05}
-    needed = design.cases_needed("usable", cases_per_date=1, margin=0.05, **given)
-    assert needed is not None
-    assert cases <= needed <= 1.1 * cases
+@pytest.mark.parametrize(
+    ("repeats", "cases"), [((2, 1), 204), ((3, 1), 123), ((3, 3), 81), ((4, 4), 54), ((6, 6), 33)], ids=str
+)
+def test_a_margin_of_ten_points_needs_as_many_cases_as_simulated(repeats: tuple[int, int], cases: int) -> None:
+    dates = design.dates_needed({"same_rating": 0.10}, design.Design(12, 3, *repeats))
+    assert dates is not None
+    assert 3 * dates == pytest.approx(cases, rel=0.1, abs=6)
+
+
+def test_margin_five_costs_nearly_four_times_margin_ten() -> None:
+    wide, narrow = (design.dates_needed({"same_rating": each}, design.Design(28, 3, 3, 3)) for each in (0.10, 0.05))
+    assert wide is not None
+    assert narrow is not None
+    assert narrow / wide == pytest.approx(3.7, abs=0.3)
+
+
+def test_the_planned_power_of_the_standard_design_is_the_simulated_one() -> None:
+    standard = design.Design(28, 3, 3, 3)
+    assert design.good_enough_power(GATE, standard) == pytest.approx(0.82, abs=0.03)
+    assert design.good_enough_power(GATE, standard, own_view=True) == pytest.approx(0.76, abs=0.03)
+
+
+def test_without_repeats_of_the_baseline_same_rating_is_settled_at_no_margin() -> None:
+    once = design.Design(100, 3, 1, 1)
+    assert design.power("same_rating", 0.3, once) == 0.0
+    assert design.smallest_margin("same_rating", once) is None
+
+
+def test_usable_without_a_failure_needs_as_many_cases_as_the_exact_formula_says() -> None:
+    for cases in (30, 40):
+        passes = design.power("usable", 0.10, design.Design(cases, 1, 3, 3)) == 1.0
+        assert passes == (cases >= math.log(0.04) / math.log(0.9))
 
 
 def test_more_dates_help_more_than_more_cases_of_the_same_dates() -> None:
