@@ -236,6 +236,7 @@ class Answer:
     timing: Timing = Timing()
     model_returned: str | None = None
     model_digest: str | None = None
+    server_version: str | None = None
     context_window: int | None = None
     service_tier: str | None = None
     request_id: str | None = None
@@ -243,7 +244,7 @@ class Answer:
     """What the provider says that it bills for this request."""
 
     def __post_init__(self) -> None:
-        _clean(self, "text", "reasoning", "model_returned", "service_tier", "request_id")
+        _clean(self, "text", "reasoning", "model_returned", "server_version", "service_tier", "request_id")
 
 
 @dataclass(frozen=True)

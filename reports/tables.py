@@ -136,6 +136,7 @@ _CALLS: tuple[_Column, ...] = (
     ("output_tokens", _INT, "Includes reasoning; NULL when not reported."),
     ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not reported."),
     ("context_window", _INT, "Effective context of the model in tokens, where known."),
+    ("server_version", _TEXT, "Version that the server reported when it loaded the model; NULL when it reports none."),
     ("truncated", pa.bool_(), "The prompt or the answer was cut."),
     ("params", _TEXT, "JSON of the parameters really sent."),
     (

@@ -37,6 +37,8 @@ class Ollama:
         """(model, requested num_ctx) -> the context size that the server loaded it with, which may be smaller."""
         self._replaced: dict[str, str | None] = {}
         """Models that were another one at a load -> the digest that they have now."""
+        self._version: str | None = None
+        """Of the server, at the last load: a server is started again for another version."""
 
     def context_window(self, model: Model) -> int:
         requested = self._num_ctx(model)
@@ -70,7 +72,7 @@ class Ollama:
         is_verified = (request.model.name, self._num_ctx(request.model)) in self._contexts
         if (stream.seconds("load_duration") or 0.0) > _LOAD_S or not is_verified:
             await self._verify_loaded(request.model, wire)
-        return stream.answer(request, self.context_window(request.model), self._details[request.model.name])
+        return stream.answer(request, self.context_window(request.model), self._details[name], self._version)
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         return await self._rest.probe(models)
@@ -105,7 +107,7 @@ class Ollama:
 
     async def _verify_loaded(self, model: Model, wire: Wire) -> None:
         """Look at the model that answered. Raises CallFailed if its weights are not those of the run."""
-        entry = await self._rest.loaded(model.name) or {}
+        entry, self._version = await self._rest.loaded(model.name) or {}, await self._rest.version()
         length = entry.get("context_length")
         if isinstance(length, int) and length > 0:
             self._contexts[model.name, self._num_ctx(model)] = length

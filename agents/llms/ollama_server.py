@@ -62,6 +62,10 @@ class OllamaServer:
         shown = await self._post("/api/show", {"model": model}) if listed else None
         return _details(listed or {}, shown or {})
 
+    async def version(self) -> str | None:
+        """The server's version, None if it does not answer."""
+        return str((await self._get("/api/version") or {}).get("version") or "") or None
+
     async def loaded(self, model: str) -> Mapping[str, Any] | None:
         """The model's entry in /api/ps, or None while it is not loaded."""
         return _find_model((await self._get("/api/ps") or {}).get("models"), model)

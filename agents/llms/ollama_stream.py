@@ -96,7 +96,7 @@ class Stream:
         nanoseconds = self.last.get(name)
         return nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else None
 
-    def answer(self, request: Request, window: int, details: ModelDetails) -> Answer:
+    def answer(self, request: Request, window: int, details: ModelDetails, version: str | None) -> Answer:
         prompt_tokens = token_count(self.last.get("prompt_eval_count"))
         finish_reason = "repeated" if self.is_stopped_loop else _finish_reason(self.last, bool(self.tool_calls))
         is_cut = finish_reason in ("length", "repeated") and not self._is_complete(request)
@@ -110,6 +110,7 @@ class Stream:
             timing=self._timing(),
             model_returned=self.last.get("model") or self.last.get("model_name"),
             model_digest=details.digest,
+            server_version=version,
             context_window=window,
         )
 

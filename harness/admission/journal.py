@@ -75,7 +75,7 @@ class JournalEntry:
 
 
 _SPANS = ("ttft", "duration", "load", "prefill", "decode")
-_COPIED = ("finish_reason", "model_returned", "model_digest", "context_window", "service_tier", "request_id")
+_COPIED = ("finish_reason", "model_returned", "model_digest", "server_version", "context_window", "service_tier", "request_id")
 
 
 def answers(entry: JournalEntry, request: Request) -> bool:

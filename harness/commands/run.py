@@ -29,6 +29,9 @@ def run(
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the progress in a browser, on this machine only; it ends as the report.")
     ] = False,
+    accept_server_change: Annotated[
+        bool, typer.Option("--accept-server-change", help="Reuse cells that another version of a model server answered.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
     lane: Annotated[
@@ -64,6 +67,7 @@ def run(
         budget=budget,
         yes=yes,
         fresh=fresh,
+        accept_server_change=accept_server_change,
         archive=archive,
         lane=lane,
         servers=servers,

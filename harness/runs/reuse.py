@@ -24,6 +24,32 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
+def changed_servers(run: RunFolder, versions: Mapping[str, str]) -> set[str]:
+    """Servers that answered for this run in another version than they report now."""
+    recorded = _recorded_versions(run)
+    return {server for server, version in versions.items() if set(recorded.get(server, ())) - {version}}
+
+
+def _recorded_versions(run: RunFolder) -> dict[str, list[str]]:
+    return run.store.manifest().get("server_versions") or {}
+
+
+def of_other_versions(run: RunFolder, versions: Mapping[str, str]) -> frozenset[str]:
+    """Cells of this run with calls that a server answered in another version than it reports now.
+
+    Calls of runs that recorded no version per call count by the versions in the run's manifest.
+    """
+    recorded, changed = _recorded_versions(run), changed_servers(run, versions)
+    if not changed:
+        return frozenset()
+    rows = run.store.columns_of("calls", ("cell_id", "server", "server_version"))
+    return frozenset(
+        row["cell_id"]
+        for row in rows
+        if row["server"] in changed and (row["server_version"] or recorded[row["server"]][0]) != versions[row["server"]]
+    )
+
+
 Names = Callable[[Cell, Mapping[str, Any]], Iterator[Cell]]
 
 
@@ -34,13 +60,17 @@ def earlier_runs(results: str, run: RunFolder) -> list[RunFolder]:
     return [other for other in run_folder.runs(open_folder(results), run.experiment) if other.run_id != run.run_id]
 
 
-def take_receipts(store: Store, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
-    """Copy every `ok` receipt of these cells, with its calls; it keeps its run_id and gets the arm and id of its cell here."""
+def take_receipts(
+    store: Store, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell], left_out: Collection[str] = ()
+) -> int:
+    """Copy every `ok` receipt of these cells, with its calls; it keeps its run_id and gets the arm and id of its cell here.
+
+    `left_out`: ids under which earlier runs recorded cells that must not be used."""
     ended = store.receipts().keys()
     missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
     taken = 0
     for run in earlier_runs:
-        usable = {cell_id for cell_id, row in run.store.receipts().items() if row["status"] == "ok"}
+        usable = {cell_id for cell_id, row in run.store.receipts().items() if row["status"] == "ok"} - set(left_out)
         for recorded_id, cell in _ids(missing, run, earlier_ids.same, usable).items():
             if missing.pop(cell.cell_id, None):
                 store.copy_cell(run.store, recorded_id, cell)
@@ -63,12 +93,14 @@ def take_journals(
     return taken
 
 
-def take_answers(client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell]) -> int:
+def take_answers(
+    client: Redis, run_id: str, earlier_runs: Iterable[RunFolder], cells: Mapping[str, Cell], left_out: Collection[str] = ()
+) -> int:
     """Let cells use what they were answered before they failed, or under an earlier parser; returns how many answers."""
     taken = 0
     for run in earlier_runs:
         for names in (earlier_ids.same, earlier_ids.sent_the_same):
-            for recorded_id, cell in _ids(cells, run, names, run.store.cells_with_calls()).items():
+            for recorded_id, cell in _ids(cells, run, names, run.store.cells_with_calls() - set(left_out)).items():
                 taken += journal.borrow(client, run_id, cell.cell_id, run.store.parts_of(recorded_id, "calls"))
     return taken
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.storage.rows import Row
+    from harness.storage.run_folder import RunFolder
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -144,15 +145,29 @@ def _reuse(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Dis
     """Reuse results of earlier runs in a new one; returns the receipts that it has from them."""
     store = plan.run.store
     earlier_runs = [] if plan.options.fresh else reuse.earlier_runs(plan.options.results, plan.run)
-    receipts = reuse.take_receipts(store, earlier_runs, cells)
+    left_out = set() if plan.options.accept_server_change else _of_other_versions(plan, earlier_runs, display)
+    receipts = reuse.take_receipts(store, earlier_runs, cells, left_out)
     ended = store.receipts()
     missing = unfinished_cells(cells, ended)
     shared = plan.options.broker is not None
-    calls = reuse.take_journals(client, plan.run.run_id, earlier_runs, missing, shared=shared)
-    calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing)
+    same_servers = [run for run in earlier_runs if not left_out or not reuse.changed_servers(run, plan.resolved.versions)]
+    calls = reuse.take_journals(client, plan.run.run_id, same_servers, missing, shared=shared)
+    calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing, left_out)
     if receipts or calls:
         display.say(f"reused from earlier runs: {receipts} ended cells, {calls} answers to other cells")
     return ended
+
+
+def _of_other_versions(plan: RunPlan, earlier_runs: Iterable[RunFolder], display: Display) -> set[str]:
+    """Cells of earlier runs that must not be reused, because a server has another version now."""
+    left_out = {cell_id for run in earlier_runs for cell_id in reuse.of_other_versions(run, plan.resolved.versions)}
+    if left_out:
+        now = ", ".join(f"{server} {version}" for server, version in plan.resolved.versions.items())
+        display.say(
+            f"not reused: {len(left_out)} cells of earlier runs, which another version of their server answered (now {now}); "
+            "--accept-server-change reuses them"
+        )
+    return left_out
 
 
 def _is_raised(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

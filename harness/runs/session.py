@@ -47,6 +47,8 @@ class RunOptions:
     budget: float | None = None
     yes: bool = False
     fresh: bool = False
+    accept_server_change: bool = False
+    """Reuse cells that another version of a server answered."""
     archive: str | None = None
     lane: str | None = None
     servers: Path | None = None

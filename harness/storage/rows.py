@@ -157,12 +157,15 @@ def _asked(call: Call) -> Row:
     }
 
 
+_REPORTED = ("model_returned", "reasoning", "finish_reason", "context_window", "server_version")
+
+
 def _answered(call: Call) -> Row:
     answer = call.answer
     if answer is None:
-        nothing = ("model_returned", "response", "reasoning", "tool_calls", "parsed", "finish_reason", "context_window")
+        nothing = (*_REPORTED, "response", "tool_calls", "parsed")
         return dict.fromkeys((*nothing, "truncated", "request_id", *USAGE_FIELDS))
-    row = {key: getattr(answer, key) for key in ("model_returned", "reasoning", "finish_reason", "context_window")}
+    row = {key: getattr(answer, key) for key in _REPORTED}
     reported = {key: getattr(answer, key) for key in ("model_digest", "service_tier") if getattr(answer, key)}
     lane = {"lane": lane_served(call.request.model.lane, answer.service_tier)} if _has_lanes(call.request.model) else {}
     return row | reported | lane | asdict(answer.usage) | _texts(call)

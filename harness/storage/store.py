@@ -102,6 +102,11 @@ class Store:
         raw = self.folder.read_if_there(f"{table}.parquet")
         return [] if raw is None else list(decode(raw).to_pylist())
 
+    def columns_of(self, table: str, columns: Sequence[str]) -> list[Row]:
+        """These columns of a derived table; NULL where its version did not write one, empty before the first `compact`."""
+        raw = self.folder.read_if_there(f"{table}.parquet")
+        return [] if raw is None else list(decode(raw, columns).to_pylist())
+
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write the files of an ended cell (see `files_of`), in order. Raises StoreError."""
         for name, data in files.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -67,3 +68,20 @@ def test_a_server_that_answers_in_time_is_not_warned_about(ollama_lab: Lab) -> N
     output = ollama_lab.run()
     assert "queues" not in output
     assert "loaded a model" not in output
+
+
+def test_cells_of_another_version_are_reused_only_if_the_user_accepts_that(ollama_lab: Lab) -> None:
+    ollama_lab.run()
+    assert {call["server_version"] for call in ollama_lab.rows("calls")} == {"0.17.0"}
+    ollama_lab.fake.control(ollama={"version": "0.32.15"})
+
+    ollama_lab.experiment(dates=3, **LOCAL)
+    output = ollama_lab.run("--accept-server-change")
+    assert "reused from earlier runs: 2 ended cells" in output
+    assert Counter(call["server_version"] for call in ollama_lab.rows("calls")) == {"0.17.0": 2, "0.32.15": 1}
+
+    ollama_lab.experiment(dates=4, **LOCAL)
+    output = " ".join(ollama_lab.run().split())
+    assert "not reused: 2 cells of earlier runs, which another version of their server answered (now ollama 0.32.15)" in output
+    assert "reused from earlier runs: 1 ended cells" in output
+    assert {call["server_version"] for call in ollama_lab.rows("calls")} == {"0.32.15"}
