@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness.errors import InvalidInput
 from harness.experiment import spec
 from harness.finding import design
 from tests.fakes.process import FakeModels
-from tests.fixtures.runs import Lab
+from tests.fixtures.runs import ROOT, Lab
 from tests.harness.finding_lab import DATES, TICKERS, find, search
 
 MARGINS = "same_rating=50pp,usable=45pp,grounding=45pp"
@@ -95,6 +97,26 @@ def test_too_little_money_or_time_for_one_block_is_refused_before_anything_is_pa
     assert f"{problem}: " in refused
     assert "the screen and one block" in refused
     assert lab.paid()["calls"] == 0
+
+
+def test_the_example_of_the_documentation_can_be_searched(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "find.md").read_text(), re.DOTALL)
+    models = {
+        "gpt-6.1-sol": {"provider": "openai", "model": "gpt-6.1-sol"},
+        "qwen3-8b": {"provider": "ollama", "model": "qwen3:8b"},
+    }
+    rest = {"name": "documented", "tickers": TICKERS[:3], "data": "demo", "models": models}
+    (tmp_path / "documented.yaml").write_text(yaml.safe_dump(rest | yaml.safe_load(block), sort_keys=False))
+    wanted = design.make(spec.load(tmp_path / "documented.yaml"), None)
+    assert wanted.baseline == "gpt-6.1-sol"
+    assert wanted.candidates == ("qwen3-8b", "both", "gpt-6.1-sol-none-low", "gpt-6.1-sol-low-low")
+    assert wanted.looks == 4
+
+
+def test_the_shipped_search_has_its_eight_screening_cases_and_two_blocks() -> None:
+    wanted = design.make(spec.load(ROOT / "experiments" / "smoke_find.yaml"), None)
+    assert wanted.candidates == ("gemma3-270m", "smollm2-135m-0.1")
+    assert (len(wanted.screen_cases), wanted.looks) == (8, 2)
 
 
 def test_the_plan_says_what_a_search_costs_and_how_likely_it_settles_each_metric(lab: Lab) -> None:
