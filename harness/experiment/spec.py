@@ -121,6 +121,9 @@ class Experiment(ConfigModel):
             f"{name} ({model.lane})" for name, model in self.models.items() if model.lane and LANES[model.lane].is_deferred
         ]
         for place, pipeline in pipelines.items():
+            if deferred and pipeline.command:
+                what = f"{place} attaches a program, and answers of {', '.join(deferred)} come hours later"
+                raise references.refused(what, "use lane: now or flex for its models")
             if deferred and pipeline.inputs == "tools":
                 what = f"{place}.inputs is tools, and answers of {', '.join(deferred)} come hours later"
                 raise references.refused(what, "use inputs: prefetch, or lane: now or flex")

@@ -53,26 +53,27 @@ def api_cost(facts: Facts) -> Frame:
 def service_time(facts: Facts) -> Frame:
     """Seconds from start to end of a cell without waiting for a slot or a back-off; compared by the geometric mean of
     the ratio per case."""
-    return facts.by_case(facts.cells["service_s"])
+    return facts.by_case(facts.timed(facts.cells["service_s"]))
 
 
 @metric("service time, median", group="time", unit="s", better="lower", kind="quantile", scale="ratio", q=0.5)
 def service_p50(facts: Facts) -> Cells:
     """Median over cells of the seconds of service; Woodruff's interval with dates as clusters."""
-    return facts.cells["service_s"]
+    return facts.timed(facts.cells["service_s"])
 
 
 @metric("service time, 95th percentile", group="time", unit="s", better="lower", kind="quantile", scale="ratio", q=0.95)
 def service_p95(facts: Facts) -> Cells:
     """95th percentile over cells of the seconds of service; Woodruff's interval with dates as clusters."""
-    return facts.cells["service_s"]
+    return facts.timed(facts.cells["service_s"])
 
 
 @metric("time to first token", group="time", unit="s", better="lower", scale="ratio")
 def ttft(facts: Facts) -> Frame:
     """Seconds until the first token of an answer, averaged over the answered calls of a cell."""
     calls = facts.run.calls
-    return facts.by_case(case_values.of_calls(facts, calls[calls["outcome"] == "answered"].groupby("cell_id")["ttft_s"].mean()))
+    first_s = calls[calls["outcome"] == "answered"].groupby("cell_id")["ttft_s"].mean()
+    return facts.by_case(facts.timed(case_values.of_calls(facts, first_s)))
 
 
 @metric("generation speed", group="time", unit="tokens_per_s", better="higher", scale="ratio")
@@ -84,13 +85,13 @@ def tokens_per_s(facts: Facts) -> Frame:
     seconds = calls["decode_s"].astype(float).fillna(calls["duration_s"] - calls["ttft_s"])
     sums = pd.DataFrame({"tokens": calls["output_tokens"].astype(float), "s": seconds}).groupby(calls["cell_id"])
     totals = sums.sum(min_count=1)
-    return facts.by_case(case_values.of_calls(facts, totals["tokens"] / totals["s"].where(totals["s"] > 0)))
+    return facts.by_case(facts.timed(case_values.of_calls(facts, totals["tokens"] / totals["s"].where(totals["s"] > 0))))
 
 
 @metric("time waiting for a slot", group="time", unit="s")
 def queued(facts: Facts) -> Frame:
     """Seconds that the calls of a cell waited for a slot of their server, summed; a measure of how busy the servers were."""
-    return facts.by_case(facts.cells["queued_s"])
+    return facts.by_case(facts.timed(facts.cells["queued_s"]))
 
 
 # --- tokens --------------------------------------------------------------------------------------------------------

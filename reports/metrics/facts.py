@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from domain.lanes import LANES, lane_of_tier
 from domain.ratings import RATINGS, SCORES
 from reports.metrics import outcomes
 from reports.stats import agreement
@@ -61,6 +62,18 @@ class Facts:
         collapsed = groups.sum(min_count=1) if how == "sum" else groups.mean()
         frame: pd.DataFrame = collapsed.unstack("arm").reindex(index=self.dates.index, columns=list(self.arms))
         return frame
+
+    def timed(self, values: pd.Series[Any]) -> pd.Series[Any]:
+        """Times of cells, NaN where they say nothing: latencies are comparable within one lane only, and a cell whose answers
+        were fetched later has none."""
+        return values.astype(float).where(self._has_comparable_time)
+
+    @cached_property
+    def _has_comparable_time(self) -> pd.Series[Any]:
+        lanes = self.cells["cell_id"].map(_lanes_of_cells(self.run.calls)).fillna(_AT_ONCE)
+        of_baseline = lanes[self.cells["arm"] == self.baseline]
+        lane = _AT_ONCE if of_baseline.empty else of_baseline.mode().iloc[0]
+        return (lanes == lane) & ~lanes.map(_is_deferred).astype(bool)
 
     @cached_property
     def usable(self) -> pd.Series[Any]:
@@ -163,6 +176,23 @@ def stage_score(facts: Facts, stage: str) -> pd.Series[Any]:
     role = facts.run.roles.of_stage(stage)
     stages = [dict(stage).get(role) if stage is not None else None for stage in facts.cells["stage_ratings"]]
     return pd.Series(stages, index=facts.cells.index, dtype=object).map(SCORES).astype(float)
+
+
+_AT_ONCE = "now"
+
+
+def _lanes_of_cells(calls: pd.DataFrame) -> pd.Series[Any]:
+    """cell_id -> lanes of its calls, joined; runs from before there were lanes recorded the service tier."""
+    if "lane" not in calls:
+        return pd.Series(dtype=object)
+    tiers = calls["service_tier"].map(lane_of_tier, na_action="ignore") if "service_tier" in calls else None
+    lanes = calls["lane"] if tiers is None else calls["lane"].where(calls["lane"].notna(), tiers)
+    joined: pd.Series[Any] = lanes.dropna().groupby(calls["cell_id"]).agg(lambda seen: "+".join(sorted(set(seen))))
+    return joined
+
+
+def _is_deferred(lanes: str) -> bool:
+    return any(LANES[lane].is_deferred for lane in lanes.split("+") if lane in LANES)
 
 
 def of_calls(facts: Facts, by_cell: pd.Series[Any]) -> pd.Series[Any]:

@@ -18,6 +18,13 @@ async def decide(ctx):
         raise Suspended("the answer comes later", delay_s=0.5)
     return await ctx.ask("portfolio_manager", [report.text, DECISION.say()], form=DECISION)
 """
+ENDLESS = """
+from agents import Suspended
+
+async def decide(ctx):
+    await ctx.ask("market_analyst", [ctx.instrument(), "Describe the trend."])
+    raise Suspended("nobody will ever answer", delay_s=0.0)
+"""
 OLD = """
 async def decide(snapshot, lineup, pipeline, admission, clients):
     pass
@@ -46,3 +53,15 @@ def test_a_pipeline_of_0_1_0_is_refused_before_anything_is_frozen_or_sent(lab: L
     assert "takes snapshot, lineup, pipeline, admission, clients, as in version 0.1.0" in " ".join(output.split())
     assert "async def decide(ctx: Context) -> Result" in " ".join(output.split())
     assert lab.paid()["calls"] == 0
+
+
+def test_a_pipeline_that_suspends_its_cell_for_ever_is_given_up(lab: Lab) -> None:
+    (lab.folder / "endless.py").write_text(ENDLESS)
+    lab.experiment(dates=1, pipeline={"entry": "endless:decide"}, arms={"paid": {"all": "paid"}})
+
+    lab.run()
+
+    (cell,) = lab.rows("cells")
+    assert (cell["status"], cell["error_type"], cell["llm_calls"]) == ("failed", "suspended", 1)
+    assert cell["error"] == "it was suspended 100 times in a row without a new answer: nobody will ever answer"
+    assert lab.paid()["calls"] == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from reports import load
@@ -221,3 +222,23 @@ def test_a_metric_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path
     folder = make_tables(tmp_path / "r", compare={"baseline": "gpt-5", "endpoints": {"profit": {}}})
     with pytest.raises(ValueError, match=r"unknown metric 'profit'.*known: cost"):
         find(load(folder))
+
+
+@pytest.mark.parametrize(("lane", "is_known"), [("now", True), ("flex", False), ("batch", False)])
+def test_latency_is_never_compared_between_lanes(tmp_path: Path, lane: str, is_known: bool) -> None:
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm()})
+    calls = pq.read_table(folder / "calls.parquet").to_pandas()
+    calls["lane"] = calls["arm"].map({"a": "now", "b": lane})
+    calls.to_parquet(folder / "calls.parquet")
+    times = {name: measured(folder, name).value("b").value for name in ("service_time", "service_p95", "ttft")}
+    assert all((value is not None and not math.isnan(value)) == is_known for value in times.values()), times
+    assert measured(folder, "cost").value("b").value > 0
+
+
+def test_arms_that_are_all_in_one_lane_are_compared_unless_it_is_deferred(tmp_path: Path) -> None:
+    folder = make_tables(tmp_path / "r", arms={"a": FakeArm(), "b": FakeArm()})
+    for lane, is_known in (("flex", True), ("background_8h", False)):
+        calls = pq.read_table(folder / "calls.parquet").to_pandas().assign(lane=lane)
+        calls.to_parquet(folder / "calls.parquet")
+        value = measured(folder, "service_time").value("b").value
+        assert (value is not None and not math.isnan(value)) == is_known
