@@ -1,151 +1,300 @@
-"""What a reader must know before believing the answer, and what would change it."""
+"""What could spoil the answer: at most five warnings, worst first, each with its numbers and the fix."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.shutdowns import VENDOR
-from reports.answer import wording
-from reports.format import count
+from reports import grid
+from reports.format import count, percent_text
 from reports.metrics import outcomes
+from reports.money import economics
 from reports.trust import shutdowns
 
 if TYPE_CHECKING:
     from reports.answer.findings import Findings
     from reports.load import Run
 
+MOST = 5
+MANY = 0.05
+"""Share of answers from which cutting and repairing comes first."""
+FEW_DATES = 10
 
-def caveats(findings: Findings, run: Run) -> tuple[str, ...]:
-    """What a reader must know before believing the findings, one sentence each, with its number."""
-    return (
-        *_size_caveats(findings),
-        *_failure_caveats(findings, run),
-        *_cost_caveats(run),
-        *_leakage_caveats(findings),
-        *_outcome_caveats(findings, run),
-        *_shutdown_caveats(run),
+
+@dataclass(frozen=True)
+class Caveat:
+    """One thing to know before relying on the answer."""
+
+    rank: int
+    """Worst first: 0 spoils the answer, 4 is good to know."""
+    lead: str
+    text: str
+    details: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.lead} {self.text}".strip()
+
+
+def caveats(run: Run, findings: Findings) -> tuple[Caveat, ...]:
+    """At most five, ranked."""
+    found = [
+        *_size(findings),
+        *_cut(run),
+        *_repaired(run),
+        *_constant(run, findings),
+        *_unusable(run, findings),
+        *_no_repeats(findings),
+        *_unknown_costs(run, findings),
+        *_other_cases(run, findings),
+        *_memory(findings),
+        *_pending(run, findings),
+        *_shutdowns(run),
+        *_caches(run, findings),
+        *_many_arms(findings),
+    ]
+    return tuple(sorted(found, key=lambda caveat: caveat.rank)[:MOST])
+
+
+def _size(findings: Findings) -> Iterator[Caveat]:
+    cases = count(findings.cases, "case")
+    if findings.is_interim:
+        yield Caveat(
+            0,
+            f"The run is not finished: {findings.cases:,} complete {'case' if findings.cases == 1 else 'cases'} so far.",
+            "Verdicts follow at the end.",
+            "The same command continues the run; every figure here is of the complete cases only.",
+        )
+    if findings.dates == 1:
+        yield Caveat(
+            0,
+            f"{cases} on 1 date: nothing can be judged.",
+            "Cases of one date move together and count as one.",
+            "Add dates: twelve or more, with two or three tickers each, is the cheapest design.",
+        )
+    elif 1 < findings.dates < FEW_DATES:
+        yield Caveat(
+            2,
+            f"Only {findings.dates} dates ({cases}):",
+            "intervals are wide, since cases of one date move together.",
+            "More dates narrow them faster than more tickers on the same dates.",
+        )
+
+
+def _cut(run: Run) -> Iterator[Caveat]:
+    calls = run.pipeline_calls
+    answered = calls[calls["outcome"] == "answered"]
+    is_cut = answered["truncated"].fillna(False).astype(bool)
+    if not is_cut.any():
+        return
+    share = is_cut.mean()
+    rows = Counter(f"{arm} {str(role).replace('_', ' ')}" for arm, role in answered.loc[is_cut, ["arm", "role"]].to_numpy())
+    yield Caveat(
+        0 if share >= MANY else 3,
+        f"{int(is_cut.sum()):,} of {len(answered):,} answers were cut at the token limit.",
+        "A cut answer may lack its rating, and its figures.",
+        f"Most often: {_most(rows)}. Raise max_output_tokens of these models, or num_ctx if the "
+        "prompt was cut, then run again.",
     )
 
 
-def _size_caveats(findings: Findings) -> Iterator[str]:
-    if findings.is_interim:
-        yield f"Interim: {findings.cases} complete cases so far; verdicts follow when the run is finished."
-    if findings.dates == 1:
-        yield f"{count(findings.cases, 'case')} on 1 date: cases of one date count as one, so nothing can be judged."
-    elif 1 < findings.dates < 10:
-        yield (
-            f"{findings.cases} cases on only {findings.dates} dates: intervals are wide, "
-            f"since cases of one date count together."
+def _repaired(run: Run) -> Iterator[Caveat]:
+    calls = run.pipeline_calls
+    repairs = calls[calls["kind"] == "repair"]
+    if repairs.empty:
+        return
+    first = calls[calls["kind"] == "primary"]
+    known_usd = repairs["cost_usd"].dropna().sum()
+    yield Caveat(
+        1 if len(repairs) / max(len(first), 1) >= MANY else 3,
+        f"{count(len(repairs), 'answer')} could not be read and {'was' if len(repairs) == 1 else 'were'} asked for again.",
+        "The second answer counts.",
+        f"By arm: {_most(Counter(map(str, repairs['arm'])))}. They cost ${known_usd:,.4f}, which is in every figure of cost. "
+        "A server that is held to the form (format: json_schema) needs fewer.",
+    )
+
+
+def _constant(run: Run, findings: Findings) -> Iterator[Caveat]:
+    """Arms whose every decision is the same: agreement between them is by construction."""
+    rows = grid.rows(run)
+    constants: dict[str, list[str]] = {}
+    for arm in findings.arms:
+        words = grid.distribution(rows, arm)
+        if len(words) == 1 and sum(words.values()) >= 3 and arm not in findings.rules:
+            word = next(iter(words))
+            if findings.counts[arm].usable:
+                constants.setdefault(word, []).append(arm)
+    for word, arms in constants.items():
+        named = _listed(arms)
+        yield Caveat(
+            0,
+            f"{named} said {word} in every case.",
+            "Agreement with such an arm, and its returns, say nothing about skill."
+            if len(arms) == 1
+            else "Their agreement is by construction and says nothing about likeness.",
+            "Cases with an obvious decision, or a prompt that the model does not follow, look like this: read some cases.",
         )
 
 
-def _shutdown_caveats(run: Run) -> Iterator[str]:
-    """Models with a shutdown date, as recorded by the run or, for older runs, from the table."""
-    for shutdown in shutdowns.of_run(run):
-        days = shutdown.days_left(run.record.started_on) if run.record.started_on else None
-        when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
-        yield f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}; {shutdown.named()}."
-
-
-def _failure_caveats(findings: Findings, run: Run) -> Iterator[str]:
+def _unusable(run: Run, findings: Findings) -> Iterator[Caveat]:
+    broken = {arm: counts for arm, counts in findings.counts.items() if counts.unusable}
+    if not broken:
+        return
+    worst = sorted(broken, key=lambda arm: broken[arm].unusable / broken[arm].ended, reverse=True)
+    named = [f"{broken[arm].unusable:,} of {broken[arm].ended:,} decisions of {arm}" for arm in worst[:2]]
+    more = f", and some of {len(worst) - 2} more arms" if len(worst) > 2 else ""
     cells = run.measured_cells
-    unusable = cells[(cells["status"] != "ok") | cells["rating"].isna()]
-    for arm, broken in unusable["arm"].value_counts().items():
-        ended = int((cells["arm"] == arm).sum())
-        yield f"{arm}: {broken} of {ended} cells have no usable decision; they count against it, never as Hold."
+    bad = cells[(cells["status"] != "ok") | cells["rating"].isna()]
+    words = Counter(
+        f"{arm} {grid.mark(None, status, decision).word}"
+        for arm, status, decision in bad[["arm", "status", "decision_status"]].to_numpy()
+    )
+    share = broken[worst[0]].unusable / broken[worst[0]].ended
+    yield Caveat(
+        1 if share >= MANY else 3,
+        f"{' and '.join(named)}{more} could not be used.",
+        "They count against the arm and are never turned into Hold.",
+        f"How they ended: {_most(words)}. `harness retry` asks only these again.",
+    )
+
+
+def _no_repeats(findings: Findings) -> Iterator[Caveat]:
+    base = findings.baseline
+    if base is None or len(findings.arms) < 2 or not findings.counts[base].usable:
+        return
+    if findings.row("same_rating").values[base].cases:
+        return
+    yield Caveat(
+        0,
+        f"{base} was asked once per case,",
+        "so how often it agrees with itself is not known, and no arm can be judged against that.",
+        "Set repeats: 3; answers that are there already are reused.",
+    )
+
+
+def _unknown_costs(run: Run, findings: Findings) -> Iterator[Caveat]:
+    cells = run.measured_cells
+    unknown = cells.loc[cells["cost_usd"].isna(), "arm"].value_counts()
+    if unknown.empty:
+        return
+    parts = [f"{n:,} of {findings.counts[str(arm)].ended:,} of {arm}" for arm, n in unknown.items()]
+    yield Caveat(
+        2,
+        f"The cost of {_listed(parts)} is unknown,",
+        "and unknown is never counted as $0.",
+        "A local model has a price once servers.yaml says what its machine costs; a hosted one once the price table knows it.",
+    )
+
+
+def _other_cases(run: Run, findings: Findings) -> Iterator[Caveat]:
+    cells = run.measured_cells
     cases = {arm: frozenset(cells.loc[cells["arm"] == arm, "case_id"]) for arm in findings.arms}
     shared = frozenset.intersection(*cases.values()) if cases else frozenset()
     if any(mine != shared for mine in cases.values()):
-        yield (
-            f"The arms have different cases: {len(shared)} of {findings.cases} are common to all; "
-            f"pairs use the cases of both arms."
+        yield Caveat(
+            1,
+            f"The arms have different cases: {len(shared)} of {findings.cases} are common to all.",
+            "Each comparison uses the cases of both its arms.",
+            ", ".join(f"{arm} has {len(mine):,}" for arm, mine in cases.items()) + ".",
         )
 
 
-def _cost_caveats(run: Run) -> Iterator[str]:
-    cells = run.measured_cells
-    for arm, unpriced in cells.loc[cells["cost_usd"].isna(), "arm"].value_counts().items():
-        ended = int((cells["arm"] == arm).sum())
-        yield f"{arm}: the cost of {unpriced} of {ended} cells is unknown; unknown is never counted as $0."
+def _memory(findings: Findings) -> Iterator[Caveat]:
+    """Cases that models may remember: returns leave them out."""
+    early = {
+        arm: strata.get("before", 0) + strata.get("grey", 0)
+        for arm, strata in findings.strata.items()
+        if findings.cutoffs[arm].cutoff is not None
+    }
+    early = {arm: cases for arm, cases in early.items() if cases}
+    unknown = [arm for arm, strata in findings.strata.items() if strata.get("unknown")]
+    if early:
+        ends = dict.fromkeys((min(early.values()), max(early.values())))
+        cutoffs = {str(cutoff.model): cutoff for arm in early if (cutoff := findings.cutoffs[arm].cutoff) is not None}
+        yield Caveat(
+            2,
+            f"{' to '.join(f'{n:,}' for n in ends)} of {count(findings.cases, 'case')} may be in what the models have read:",
+            "before their knowledge ends, or within 90 days of that; no return is claimed from them.",
+            f"Knowledge ends: {'; '.join(f'{name} {c.cutoff} ({c.certainty_words})' for name, c in cutoffs.items())}.",
+        )
+    if unknown:
+        models = dict.fromkeys(model for arm in unknown for model in findings.cutoffs[arm].unknown)
+        yield Caveat(
+            3,
+            f"Up to which day {_listed(list(models))} read the news is not known,",
+            f"so no return is claimed for {_listed(unknown)}.",
+            "Their makers name no day that this package knows; returns of models with a known day are judged.",
+        )
 
 
-def _leakage_caveats(findings: Findings) -> Iterator[str]:
-    for arm, strata in findings.strata.items():
-        early = strata.get("before", 0) + strata.get("grey", 0)
-        cutoff = findings.cutoffs[arm].cutoff
-        if early and cutoff is not None:
-            yield (
-                f"{arm}: {early} of {findings.cases} cases are before or within 90 days of the knowledge cutoff "
-                f"of {cutoff.model} ({cutoff.cutoff}, {cutoff.certainty_words}); no return is claimed from them."
-            )
-        if strata.get("unknown"):
-            unknown = ", ".join(findings.cutoffs[arm].unknown)
-            yield (
-                f"{arm}: the knowledge cutoff of {unknown} is unknown, so no return is claimed from its {findings.cases} cases."
-            )
-
-
-def _outcome_caveats(findings: Findings, run: Run) -> Iterator[str]:
+def _pending(run: Run, findings: Findings) -> Iterator[Caveat]:
+    """Outcomes that are not known yet."""
+    parts = []
     for horizon in run.settings.horizons:
         statuses = outcomes.statuses(run, horizon)
-        waiting = {status: count for status, count in statuses.items() if status != "known" and count}
+        waiting = {status: n for status, n in statuses.items() if status != "known" and n}
         if waiting:
-            counts = ", ".join(f"{count} {status}" for status, count in waiting.items())
-            yield f"Outcomes over {count(horizon, 'session')}: {counts}, of {count(sum(statuses.values()), 'case')}."
+            counted = ", ".join(f"{n} {status}" for status, n in waiting.items())
+            parts.append(f"{count(horizon, 'session')}: {counted} of {sum(statuses.values())}")
+    if parts:
+        yield Caveat(3, "Some returns are not known yet.", "They are left out.", f"After {'; after '.join(parts)}.")
     named = outcomes.benchmark(run)
     if findings.cases and named is not None and named != (run.settings.benchmark or named):
-        yield f"Excess returns are over {named}, since the declared benchmark is not in the data of all {findings.cases} cases."
-
-
-def what_would_change(findings: Findings) -> tuple[str, ...]:
-    """What would change the conclusion (prices, more cases, repeats, later cases), one sentence each, with its number."""
-    if findings.is_interim:
-        return ()
-    return (*_price_changes(findings), *_case_changes(findings), *_floor_changes(findings), *_cutoff_changes(findings))
-
-
-def _price_changes(findings: Findings) -> Iterator[str]:
-    row = findings.row("cost")
-    by_dear: dict[str, list[str]] = {}
-    for arm, comparison in row.comparisons.items():
-        if comparison.scale != "ratio" or not (comparison.has_interval and comparison.is_apart):
-            continue
-        dear, cheap = (comparison.baseline, arm) if comparison.estimate.value < 1 else (arm, comparison.baseline)
-        by_dear.setdefault(dear, []).append(cheap)
-    for dear, cheaper in by_dear.items():
-        limits = "; ".join(f"less than {wording.figure('usd', row.values[arm].value)} that of {arm}" for arm in cheaper)
-        now = wording.figure("usd", row.values[dear].value)
-        yield f"The price of {dear}, {now} per usable decision: {limits.replace(' that', ' would end the advantage', 1)}."
-
-
-def _case_changes(findings: Findings) -> Iterator[str]:
-    for row in findings.judged:
-        open_arms = {
-            arm: comparison.verdict
-            for arm, comparison in row.comparisons.items()
-            if comparison.verdict and comparison.verdict.more_cases
-        }
-        if open_arms:
-            needs = "; ".join(f"{arm} needs {wording.more_cases(verdict)}" for arm, verdict in open_arms.items())
-            yield f"{row.metric.title.capitalize()}, to be settled: {needs}."
-
-
-def _floor_changes(findings: Findings) -> Iterator[str]:
-    row = findings.row("same_rating")
-    if findings.baseline and not math.isfinite(row.values[findings.baseline].value):
-        yield (
-            f"How often {findings.baseline} agrees with itself is not known, since no case has two usable decisions of it: "
-            f"set repeats: 3."
+        yield Caveat(
+            3,
+            f"Excess returns are over {named},",
+            "since the declared benchmark is not in the data of all cases.",
+            f"Declared: {run.settings.benchmark}; cases: {findings.cases}.",
         )
 
 
-def _cutoff_changes(findings: Findings) -> Iterator[str]:
-    for arm, strata in findings.strata.items():
-        cutoff = findings.cutoffs[arm].cutoff
-        if cutoff is not None and not strata.get("after"):
-            yield (
-                f"Returns of {arm}: only cases later than 90 days after {cutoff.cutoff} ({cutoff.model}) can separate skill "
-                f"from memory; this run has 0."
-            )
+def _shutdowns(run: Run) -> Iterator[Caveat]:
+    """Models with a shutdown date."""
+    for shutdown in shutdowns.of_run(run):
+        days = shutdown.days_left(run.record.started_on) if run.record.started_on else None
+        when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
+        yield Caveat(
+            2,
+            f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}.",
+            "The answer holds until then.",
+            f"{shutdown.named().capitalize()}.",
+        )
+
+
+def _caches(run: Run, findings: Findings) -> Iterator[Caveat]:
+    base = findings.baseline
+    costs = economics.by_arm(run)
+    if base not in costs:
+        return
+    saved, billed = costs[base].saved_by_caching, costs[base].billed.value
+    if saved and billed and saved / billed >= MANY:
+        yield Caveat(
+            3,
+            f"Warm caches made {base} {percent_text(saved / (billed + saved))} cheaper.",
+            "A single decision in production may not find them.",
+            "Repeats of a case and arms that share a model read what others wrote to the cache; see the section on true cost.",
+        )
+
+
+def _many_arms(findings: Findings) -> Iterator[Caveat]:
+    compared = len(findings.good_enough)
+    if compared > 1:
+        yield Caveat(
+            4,
+            f"{compared} arms, {compared} chances:",
+            f"each word is at its own level of 4 %, so with {compared} arms one of them may be luck.",
+            "The choice of the cheapest good arm is corrected for that (Holm over the arms); the words of the others are not.",
+        )
+
+
+def _most(counts: Counter[str]) -> str:
+    shown = [f"{name} {n:,}" for name, n in counts.most_common(4)]
+    return ", ".join([*shown, *([f"{len(counts) - 4} more"] if len(counts) > 4 else [])])
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:3]) + ([f"{len(names) - 3} more"] if len(names) > 3 else [])
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

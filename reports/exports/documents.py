@@ -9,14 +9,13 @@ from xml.etree import ElementTree as ET
 
 from domain.ratings import RATINGS
 from reports import grid
-from reports.answer import caveats, gates, takeaways, wording
+from reports.answer import caveats, gates, sentences, table
 from reports.answer.findings import Findings, find
 from reports.format import known, plain, usd_text
 from reports.money import breakdown
 from reports.roles.likeness import likenesses
 
 if TYPE_CHECKING:
-    from reports.answer.findings import MetricRow
     from reports.load import Run
 
 
@@ -66,8 +65,8 @@ COMMENT_LIMIT = 60_000
 def to_markdown(run: Run) -> str:
     """The answer in the size of a pull request comment: verdicts, takeaways, caveats, gates."""
     findings = find(run) if len(run.measured_cells) else None
-    lines = [f"## {_md(run.name)}: is there much of a difference?", ""]
-    lines += [f"Run `{_md(run.run_id)}`, baseline **{_md(str(run.baseline))}**, {len(run.cells):,} cells.", ""]
+    lines = [f"## {escaped(run.name)}: is there much of a difference?", ""]
+    lines += [f"Run `{escaped(run.run_id)}`, baseline **{escaped(str(run.baseline))}**, {len(run.cells):,} cells.", ""]
     bill = breakdown.whole_split(run)
     if bill.reused.of:
         lines += [f"Paid by this run: {_md_total(bill.paid)}; reused from earlier runs: {_md_total(bill.reused)}.", ""]
@@ -75,18 +74,20 @@ def to_markdown(run: Run) -> str:
         lines += ["**Interim: the run is not finished; whole cases only, no verdicts.**", ""]
     if findings is None:
         return "\n".join([*lines, "No whole case has ended yet.", ""])
-    lines += list(_md_answer(findings))
-    lines += list(_md_arms(run, findings))
-    for title, sentences in (
-        ("Asked the same prompts", [] if run.is_interim else [likeness.text for likeness in likenesses(run)]),
-        ("Takeaways", [t.text for t in takeaways.takeaways(findings)]),
-        ("Keep in mind", caveats.caveats(findings, run)),
+    lines += list(_md_answer(run, findings))
+    for title, texts in (
+        ("What the table does not say", [f"{one.lead} {one.text}" for one in _takeaways(run, findings)]),
+        ("Before you rely on it", [one.sentence for one in caveats.caveats(run, findings)]),
         ("Gates", [str(gate) for gate in gates.check(run, findings)]),
     ):
-        if sentences:
-            lines += ["", f"### {title}", "", *(f"- {_md(sentence)}" for sentence in sentences)]
+        if texts:
+            lines += ["", f"### {title}", "", *(f"- {escaped(text)}" for text in texts)]
     text = "\n".join([*lines, ""])
     return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].rpartition("\n")[0] + "\n\n(cut here)\n"
+
+
+def _takeaways(run: Run, findings: Findings) -> Sequence[sentences.Takeaway]:
+    return sentences.takeaways(run, findings, [likeness.text for likeness in likenesses(run)])
 
 
 def _md_total(total: breakdown.Total) -> str:
@@ -95,33 +96,19 @@ def _md_total(total: breakdown.Total) -> str:
     return usd_text(total.value or 0.0)
 
 
-def _md_answer(findings: Findings) -> Iterator[str]:
-    """The first sentences of the page: over all arms, then arm by arm."""
-    if answer := takeaways.headline(findings):
-        yield from (f"**{_md(answer)}**", "")
-    for brief in takeaways.briefs(findings):
-        yield f"- **{_md(brief.arm)}**: {_md(brief.text)}"
-    yield ""
+def _md_answer(run: Run, findings: Findings) -> Iterator[str]:
+    """The first screen of the page: two sentences and the table."""
+    if not findings.is_interim:
+        yield from (f"**Decisions:** {escaped(sentences.decisions(findings).text)}", "")
+        if len(findings.arms) > 1:
+            yield from (f"**Returns:** {escaped(sentences.returns(findings).text)}", "")
+    head, *rows = table.text_rows(table.lines(run, findings))
+    yield f"| {' | '.join(map(escaped, head))} |"
+    yield "|---|" + "---:|" * (len(head) - 2) + "---|"
+    yield from (f"| {' | '.join(map(escaped, row))} |" for row in rows)
 
 
-def _md_arms(run: Run, findings: Findings) -> Iterator[str]:
-    declared = [row for row in findings.rows if row.is_declared and row.metric.name != "cost"]
-    rows = [findings.row("cost"), *declared]
-    yield "| metric | " + " | ".join(map(_md, findings.arms)) + " |"
-    yield "|---|" + "---|" * len(findings.arms)
-    for row in rows:
-        yield f"| {_md(row.metric.title)} | " + " | ".join(_md(_md_cell(row, arm)) for arm in findings.arms) + " |"
-
-
-def _md_cell(row: MetricRow, arm: str) -> str:
-    estimate, comparison = row.values.get(arm), row.comparisons.get(arm)
-    text = "not measured" if estimate is None or not known(estimate.value) else wording.range_of(row.metric, estimate)
-    if comparison is not None and comparison.verdict is not None:
-        text += ": " + wording.verdict(row.metric, comparison.scale, comparison.verdict).partition(" (")[0]
-    return text
-
-
-def _md(text: str) -> str:
+def escaped(text: str) -> str:
     """Text on one line with Markdown, HTML, mentions and links escaped."""
     one_line = re.sub(r"\s+", " ", plain(text))
     escaped = re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", one_line)

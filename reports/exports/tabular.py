@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from reports import tables
-from reports.answer import caveats, gates, takeaways
+from reports.answer import caveats, gates, sentences, table
 from reports.answer.findings import find
 from reports.money import breakdown
 from reports.roles.likeness import likenesses
@@ -65,21 +66,31 @@ def to_json(run: Run) -> str:
         "cases": int(run.cells["case_id"].nunique()),
         "cells": len(run.cells),
         "bill": {arm: _split(bill) for arm, bill in breakdown.cost_splits(run).items()},
-        "answer": takeaways.headline(findings) if findings else "",
-        "briefs": [{"arm": brief.arm, "word": brief.word, "text": brief.text} for brief in takeaways.briefs(findings)]
-        if findings
-        else [],
-        "good_enough": _good_enough(findings) if findings else {},
-        "pick": _pick(findings) if findings else None,
+        "answer": _answer(run, findings) if findings else None,
         "endpoints": [_metric(row) for row in findings.rows] if findings else [],
         "same_prompts": [_likeness(likeness) for likeness in likenesses(run)],
-        "takeaways": [{"text": t.text, "endpoint": t.metric} for t in takeaways.takeaways(findings)] if findings else [],
-        "what_would_change_this": list(caveats.what_would_change(findings)) if findings else [],
-        "caveats": list(caveats.caveats(findings, run)) if findings else [],
+        "caveats": [asdict(one) for one in caveats.caveats(run, findings)] if findings else [],
         "gates": [_gate(gate) for gate in gates.check(run, findings)] if findings else [],
         "decisions": _decisions(run),
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _answer(run: Run, findings: Findings) -> dict[str, Any]:
+    """The first screen of the page: sentences (null before the run is finished), table, takeaways."""
+    is_done = not findings.is_interim
+    likely = [likeness.text for likeness in likenesses(run)]
+    return {
+        "decisions": sentences.decisions(findings).text if is_done else None,
+        "returns": sentences.returns(findings).text if is_done and len(findings.arms) > 1 else None,
+        "table": [_line(line) for line in table.lines(run, findings)],
+        "takeaways": [asdict(one) for one in sentences.takeaways(run, findings, likely)],
+    }
+
+
+def _line(line: table.ArmLine) -> dict[str, Any]:
+    columns = {column.name: asdict(getattr(line, column.name)) for column in table.columns(None)}
+    return {"arm": line.arm, "kind": line.kind, "lineup": line.lineup, **columns, "in_short": asdict(line.word)}
 
 
 def _split(bill: breakdown.CostSplit) -> dict[str, float | None]:

@@ -119,7 +119,7 @@ def local_use(run: Run) -> list[LocalUse]:
     machines = run.record.hardware or {}
     usable = run.cells[run.cells["rating"].notna()].groupby("arm").size()
     local = calls[calls["server"].isin(list(machines))]
-    seconds = _machine_seconds(run.calls[run.calls["server"].isin(list(machines))])
+    seconds = machine_seconds(run)
     meters = {server: _readings(run, server) for server in machines}
     return [
         _use(
@@ -132,10 +132,11 @@ def local_use(run: Run) -> list[LocalUse]:
     ]
 
 
-def _machine_seconds(calls: pd.DataFrame) -> pd.Series[float]:
-    """Each call's share of its machine's time, whatever arm the other calls are of."""
+def machine_seconds(run: Run) -> pd.Series[float]:
+    """Share of its machine's time of each call to a self-hosted server, whatever arm the other calls are of."""
     import pandas as pd
 
+    calls = run.calls[breakdown.self_hosted(run, run.calls)]
     shares = []
     for _, group in calls.dropna(subset=["started_at", "duration_s"]).groupby("server"):
         starts = [stamp.timestamp() for stamp in group["started_at"]]

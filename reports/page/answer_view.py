@@ -1,49 +1,58 @@
-"""Data of the first screen and the differences: the chart, savings, short verdicts, sentences."""
+"""Data of the first screen: the two sentences, the table, the chart of cost and likeness, what to know and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports.answer import caveats, takeaways, wording
-from reports.format import known
-from reports.page import html, scatter
+from domain.ratings import SCORES
+from reports import grid
+from reports.answer import caveats, lineups, sentences, table
+from reports.answer.sentences import Sentence
+from reports.answer.table import PER, ArmLine, Figure
+from reports.format import known, seconds_text, unknown
+from reports.page import scatter
+from reports.page.svg import short
+from reports.verdict import MARGINS
 
 if TYPE_CHECKING:
-    from reports.answer.findings import Comparison, Findings, MetricRow
+    from reports.answer.findings import Findings, MetricRow
     from reports.load import Run
-    from reports.metrics.registry import Metric
-    from reports.stats.estimate import Estimate
+    from reports.roles.hybrid import Hybrid
+    from reports.roles.likeness import Likeness
 
-COST, TIME, QUALITY = "cost", "service_p50", "same_rating"
-NO_FLOOR = "not drawn, since the noise floor was not measured"
+MOST_APART = 3
+"""Cases to open from the first screen."""
+FOREST = (120, 16)
+"""Width and height of the small drawing of a gap."""
+REACH = 0.15
+"""The drawing shows at least gaps of 15 points."""
 
 
 @dataclass(frozen=True)
-class AnswerChart:
-    """The chart of the first screen."""
+class ApartCase:
+    """A case on which the arms differ."""
+
+    case_id: str
+    label: str
+    words: str
+    """What the two arms that are furthest apart said."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Cost, or time, against likeness."""
 
     what: str
-    """cost, or time if no cost is known."""
     drawing: Markup
     """Empty if no arm can be drawn."""
     left_out: tuple[tuple[str, tuple[str, ...]], ...]
     """(reason, arms) that could not be drawn."""
-
-
-@dataclass(frozen=True)
-class ShortVerdict:
-    """One line on an arm's card."""
-
-    metric: str
-    title: str
-    pill: Markup
-    needs: str
-    """What would settle an undecided verdict."""
 
 
 class AnswerView:
@@ -53,57 +62,170 @@ class AnswerView:
         self.run, self.findings, self._slots = run, findings, slots
 
     @cached_property
-    def chart(self) -> AnswerChart:
-        return _chart(self.findings, self._slots)
+    def columns(self) -> tuple[table.Column, ...]:
+        return table.columns(self.findings.baseline)
 
     @cached_property
-    def briefs(self) -> list[takeaways.Brief]:
-        return takeaways.briefs(self.findings)
+    def lines(self) -> tuple[ArmLine, ...]:
+        return table.lines(self.run, self.findings)
 
     @cached_property
-    def headline(self) -> str:
-        return takeaways.headline(self.findings)
+    def decisions(self) -> Markup | None:
+        """The sentence on decisions; None for an unfinished run."""
+        return None if self.findings.is_interim else _marked(sentences.decisions(self.findings))
 
     @cached_property
-    def takeaways(self) -> tuple[takeaways.Takeaway, ...]:
-        return takeaways.takeaways(self.findings)
+    def returns(self) -> Markup | None:
+        is_compared = len(self.findings.arms) > 1 and not self.findings.is_interim
+        return _marked(sentences.returns(self.findings)) if is_compared else None
+
+    def takeaways(self, likenesses: Sequence[Likeness]) -> tuple[sentences.Takeaway, ...]:
+        return sentences.takeaways(self.run, self.findings, [one.text for one in likenesses])
+
+    def advice(self, hybrids: Sequence[Hybrid]) -> lineups.Advice:
+        return lineups.Advice(self.run, self.findings, hybrids)
 
     @cached_property
-    def changes(self) -> tuple[str, ...]:
-        return caveats.what_would_change(self.findings)
+    def caveats(self) -> tuple[caveats.Caveat, ...]:
+        return caveats.caveats(self.run, self.findings)
 
     @cached_property
-    def caveats(self) -> tuple[str, ...]:
-        return caveats.caveats(self.findings, self.run)
+    def pipeline(self) -> str:
+        """Whose pipeline was measured."""
+        declared = self.run.experiment.get("pipeline")
+        entry = declared.get("entry") if isinstance(declared, Mapping) else None
+        if entry:
+            return f"your own pipeline, {entry}"
+        roles = self.run.pipeline_calls["role"].nunique()
+        words = f"the pipeline of this package, {roles} roles in the manner of TradingAgents"
+        return words if roles else "rules without a model"
 
-    def figure(self, metric: str, arm: str) -> Markup:
-        """An arm's figure as HTML."""
-        row = self.findings.row(metric)
-        return html.estimate(row.values.get(arm), row.metric)
+    @cached_property
+    def floor(self) -> float | None:
+        """How often the baseline repeats its own rating."""
+        base = self.findings.baseline
+        value = self.findings.row("same_rating").values[base].value if base else None
+        return value if known(value) else None
 
-    def cost(self, arm: str) -> float | None:
-        """Dollars per usable decision; None if unknown."""
-        return _value_or_none(self.findings.row(COST).values.get(arm))
+    @cached_property
+    def margins(self) -> dict[str, float]:
+        """Metric of "good enough" -> its margin."""
+        declared = {row.metric.name: row.margin for row in self.findings.rows}
+        return {name: declared.get(name) or default for name, default in MARGINS.items()}
 
-    def cost_interval(self, arm: str) -> str:
-        """The interval of that cost."""
-        row = self.findings.row(COST)
-        return html.interval(row.values.get(arm), row.metric)
+    @cached_property
+    def apart(self) -> list[ApartCase]:
+        """The cases on which an arm is furthest from the baseline, one per ticker where possible."""
+        base = self.findings.baseline
+        found = []
+        for row in grid.rows(self.run):
+            scores = {arm: _score(row.words(arm)) for arm in row.answers if arm not in self.findings.rules}
+            mine = scores.pop(base or "", None)
+            others = {arm: score for arm, score in scores.items() if score is not None}
+            if mine is None or not others:
+                continue
+            arm = max(others, key=lambda name: abs(others[name] - mine))
+            if others[arm] != mine:
+                words = f"{base} {_rating(row.words(str(base)))}, {arm} {_rating(row.words(arm))}"
+                found.append((abs(others[arm] - mine), row, words))
+        found.sort(key=lambda one: -one[0])
+        first = list({row.ticker: (row, words) for _, row, words in reversed(found)}.values())[::-1]
+        rest = [(row, words) for _, row, words in found if (row, words) not in first]
+        chosen = [*first, *rest][:MOST_APART]
+        return [ApartCase(row.case_id, f"{row.ticker} {row.date.isoformat()}", words) for row, words in chosen]
 
-    def saving(self, arm: str) -> Comparison | None:
-        """The arm's cost per usable decision against the baseline's, if both are known."""
-        row = _row(self.findings, COST)
-        comparison = row.comparisons.get(arm) if row else None
-        return comparison if comparison is not None and known(comparison.estimate.value) else None
+    @staticmethod
+    def cell(figure: Figure) -> Markup:
+        """One cell: the figure in bold, its note under it, or why it is unknown."""
+        if not figure.text:
+            return unknown(figure.why)
+        note = Markup("<small>{}</small>").format(figure.note) if figure.note else ""
+        title = Markup(' title="{}"').format(figure.why) if figure.why else ""
+        return Markup("<b{}>{}</b>{}").format(title, figure.text, note)
 
-    def verdicts(self, arm: str) -> list[ShortVerdict]:
-        """The verdict on each declared metric for this arm."""
-        rows = [(row, row.comparisons.get(arm)) for row in self.findings.declared]
-        return [
-            ShortVerdict(row.metric.name, row.metric.title, html.pill(v, row.metric, comparison.scale), wording.more_cases(v))
-            for row, comparison in rows
-            if comparison is not None and (v := comparison.verdict) is not None
+    @staticmethod
+    def key(figure: Figure) -> str:
+        """What the cell is sorted by."""
+        return "" if figure.key is None else f"{figure.key:.6g}"
+
+    @cached_property
+    def _reach(self) -> float:
+        ends = [abs(end) for line in self.lines if line.gap and line.kind != "rule" for end in line.gap]
+        return min(max(ends, default=REACH) * 1.08, 1.0) if max(ends, default=0) > REACH else REACH
+
+    def forest(self, line: ArmLine) -> Markup:
+        """The gap to the noise floor, with the interval that the verdict rests on; the band is the margin."""
+        width, height = FOREST
+        x_of = _scaled(self._reach, width)
+        margin = min(self.margins["same_rating"], self._reach)
+        parts = [
+            Markup('<rect class="band" x="{}" width="{}" height="{}"/>').format(
+                short(x_of(-margin)), short(x_of(margin) - x_of(-margin)), height
+            ),
+            Markup('<line class="zero" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(short(x_of(0)), height),
         ]
+        if line.gap is not None:
+            value, low, high = (x_of(end) for end in line.gap)
+            slot = self._slots.get(line.arm, 0) % 8
+            drawn = Markup('<line class="whisker" x1="{}" x2="{}" y1="8" y2="8"/><circle cx="{}" cy="8" r="3.5"/>')
+            parts.append(Markup('<g class="a{}">{}</g>').format(slot, drawn.format(short(low), short(high), short(value))))
+        return Markup('<svg class="forest" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
+            width, height, Markup("").join(parts)
+        )
+
+    @cached_property
+    def chart(self) -> Chart:
+        by_cost = self._chart("cost", "cost", scatter.Axis(f"cost per {PER:,} decisions", scatter.usd_tick), PER)
+        if by_cost.drawing:
+            return by_cost
+        by_time = self._chart("time", "service_p50", scatter.Axis("median time of a decision", seconds_text), 1)
+        return by_time if by_time.drawing else by_cost
+
+    def _chart(self, what: str, metric: str, axis: scatter.Axis, factor: float) -> Chart:
+        values = self.findings.row(metric).values
+        reasons: dict[str, list[str]] = {}
+        points = []
+        for line in self.lines:
+            value = values[line.arm].value
+            why = self._why_not(line, what, value)
+            if why:
+                reasons.setdefault(why, []).append(line.arm)
+            else:
+                points.append(self._point(line, value * factor, axis))
+        left_out = tuple((why, tuple(arms)) for why, arms in reasons.items())
+        if all(point.label == self.findings.baseline for point in points):
+            return Chart(what, Markup(""), left_out)
+        margin = self.margins["same_rating"] if self.floor is not None else None
+        label = "; ".join(point.title for point in points)
+        return Chart(what, scatter.scatter(points, axis, self.floor, margin, label), left_out)
+
+    @staticmethod
+    def _why_not(line: ArmLine, what: str, value: float) -> str:
+        if line.kind == "rule":
+            return "not drawn: a rule without a model"
+        if not known(value):
+            return f"not drawn, since the {what} is unknown"
+        if value <= 0:
+            return f"not drawn, since the {what} is zero and the scale is logarithmic"
+        if line.same.key is None:
+            return "not drawn, since the same rating was not measured"
+        return ""
+
+    def _point(self, line: ArmLine, x: float, axis: scatter.Axis) -> scatter.Point:
+        floor = self.floor
+        low, high = (None, None) if line.gap is None or floor is None else (floor + line.gap[1], floor + line.gap[2])
+        cost = axis.tick(x) if "time" in axis.title else table.usd(x)
+        cases = self._row.comparisons[line.arm].estimate.cases if line.arm in self._row.comparisons else 0
+        behind = f", {cases:,} cases" if line.gap else ""
+        gap = f", gap {line.same.note} points{behind}" if line.gap else ""
+        title = f"{line.arm}: {cost}, same rating {line.same.text}{gap}. {line.word.text}" + (
+            f": {line.word.note}" if line.word.note else ""
+        )
+        return scatter.Point(line.arm, self._slots.get(line.arm, 0), x, line.same.key or 0.0, low, high, title)
+
+    @property
+    def _row(self) -> MetricRow:
+        return self.findings.row("same_rating")
 
     @staticmethod
     def notes(row: MetricRow) -> list[tuple[str, list[str]]]:
@@ -114,74 +236,23 @@ class AnswerView:
                 arms_by_note.setdefault(comparison.note, []).append(comparison.arm)
         return list(arms_by_note.items())
 
-    @property
-    def cost_metric(self) -> Metric:
-        return self.findings.row(COST).metric
+
+def _marked(sentence: Sentence) -> Markup:
+    parts = [Markup("<b>{}</b>").format(text) if strong else Markup("{}").format(text) for text, strong in sentence.parts]
+    return Markup("").join(parts)
 
 
-def _chart(findings: Findings, slots: Mapping[str, int]) -> AnswerChart:
-    """Cost against similarity, or time against similarity if no cost is known."""
-    by_cost = _scatter_chart(findings, slots, COST, scatter.MONEY)
-    if by_cost.drawing:
-        return by_cost
-    by_time = _scatter_chart(findings, slots, TIME, scatter.TIME)
-    return by_time if by_time.drawing else by_cost
+def _score(words: Sequence[str]) -> float | None:
+    """Mean score of an arm's usable answers to a case."""
+    scores = [SCORES[word] for word in words if word in SCORES]
+    return sum(scores) / len(scores) if scores else None
 
 
-def _scatter_chart(findings: Findings, slots: Mapping[str, int], metric: str, axis: scatter.Axis) -> AnswerChart:
-    """The chart of every arm whose figure is known and above zero and whose similarity was measured."""
-    across, quality = _values(findings, metric), _values(findings, QUALITY)
-    quantity = "cost" if metric == COST else "time"
-    why_not = {arm: _why_not(arm, quantity, across.get(arm), quality.get(arm), findings) for arm in findings.arms}
-    points = [_point(arm, slots[arm], across[arm], quality[arm]) for arm, why in why_not.items() if not why]
-    if all(point.label == findings.baseline for point in points):
-        return AnswerChart(quantity, Markup(""), _by_reason(why_not))
-    if findings.baseline and why_not.get(findings.baseline) == NO_FLOOR:
-        why_not[findings.baseline] = f"only the {quantity} is drawn, since the noise floor was not measured"
-    floor = _value_or_none(quality.get(findings.baseline or ""))
-    line = _baseline_line(findings, across, slots, points)
-    return AnswerChart(quantity, scatter.scatter(points, axis, "same rating as the baseline", floor, line), _by_reason(why_not))
+def _rating(words: Sequence[str]) -> str:
+    """The most frequent usable answer."""
+    return Counter(word for word in words if word in SCORES).most_common(1)[0][0]
 
 
-def _by_reason(why_not: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    reasons = dict.fromkeys(why for why in why_not.values() if why)
-    return tuple((why, tuple(arm for arm, its in why_not.items() if its == why)) for why in reasons)
-
-
-def _values(findings: Findings, name: str) -> Mapping[str, Estimate]:
-    row = _row(findings, name)
-    return row.values if row else {}
-
-
-def _row(findings: Findings, name: str) -> MetricRow | None:
-    return next((row for row in findings.rows if row.metric.name == name), None)
-
-
-def _why_not(arm: str, quantity: str, across: Estimate | None, quality: Estimate | None, findings: Findings) -> str:
-    if arm in findings.rules:
-        return "not drawn: a rule without a model"
-    if _value_or_none(across) is None:
-        return f"not drawn, since the {quantity} is unknown"
-    if _value_or_none(across) == 0:
-        return f"not drawn, since the {quantity} is zero and the scale is logarithmic"
-    if _value_or_none(quality) is None:
-        return NO_FLOOR if arm == findings.baseline else "not drawn, since the agreement was not measured"
-    return ""
-
-
-def _point(arm: str, slot: int, cost: Estimate, quality: Estimate) -> scatter.Point:
-    bounds = [v if known(v) else None for v in (cost.low, cost.high, quality.low, quality.high)]
-    return scatter.Point(arm, slot, cost.value, quality.value, *bounds)
-
-
-def _baseline_line(
-    findings: Findings, cost: Mapping[str, Estimate], slots: Mapping[str, int], points: Sequence[scatter.Point]
-) -> scatter.CostLine | None:
-    name = findings.baseline
-    if name is None or any(p.label == name for p in points) or not _value_or_none(cost.get(name)):
-        return None
-    return scatter.CostLine(name, slots[name], cost[name].value)
-
-
-def _value_or_none(estimate: Estimate | None) -> float | None:
-    return estimate.value if estimate is not None and known(estimate.value) else None
+def _scaled(reach: float, width: int) -> Callable[[float], float]:
+    pad = 5
+    return lambda value: pad + (min(max(value, -reach), reach) + reach) / (2 * reach) * (width - 2 * pad)

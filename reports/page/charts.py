@@ -1,23 +1,17 @@
-"""Bars and lines as server-side SVG: stacked bars, forest plot, waterfall of calls, value over time; coloured by CSS class."""
+"""Bars and lines as server-side SVG: stacked bars, waterfall of calls, value over time; coloured by CSS class."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from reports import format
-from reports.answer import wording
-from reports.format import known, seconds_text
+from reports.format import seconds_text
 from reports.money import breakdown
 from reports.money.breakdown import Spend
-from reports.page.svg import arrow, line, marker, rect, scale, svg, text, ticks, tipped
-
-if TYPE_CHECKING:
-    from reports.answer.findings import Comparison, MetricRow
+from reports.page.svg import line, rect, scale, svg, text, ticks, tipped
 
 
 @dataclass(frozen=True)
@@ -30,29 +24,6 @@ class Piece:
     """Start position; None: after the previous piece."""
     tip: str = ""
     """What it shows to the pointer and the keyboard."""
-
-
-def forest_line(
-    estimate: float, low: float | None, high: float | None, margin: float | None, reach: float, slot: int, label: str
-) -> Markup:
-    """One difference with its interval and the margin band; `reach` is the largest absolute value of the axis."""
-    width, height, pad = 300, 26, 12
-    x_of = scale(-reach, reach, pad, width - pad)
-    parts: list[Markup] = []
-    if margin is not None:
-        edge = min(margin, reach)
-        parts.append(rect(x_of(-edge), 1, x_of(edge) - x_of(-edge), height - 2, "band"))
-    parts.append(line(x_of(0), 0, x_of(0), height, "zero"))
-    inner: list[Markup] = []
-    if low is not None and high is not None:
-        left, right = (min(max(end, -reach), reach) for end in (low, high))
-        inner.append(line(x_of(left), 13, x_of(right), 13, "whisker"))
-        inner += [arrow(x_of(-reach), 13, -1)] if low < -reach else []
-        inner += [arrow(x_of(reach), 13, 1)] if high > reach else []
-    if abs(estimate) <= reach:
-        inner.append(marker(slot, x_of(estimate), 13, 5))
-    parts.append(Markup('<g class="a{}">{}</g>').format(slot % 8, Markup("").join(inner)))
-    return svg(width, height, parts, label, "forest")
 
 
 def bar(pieces: Sequence[Piece], full_length: float, label: str, height: int = 14) -> Markup:
@@ -154,67 +125,3 @@ def _bars(
 
 FAR = 4.0
 """An interval longer than this many times the largest estimate or margin is cut off, with an arrow."""
-
-
-@dataclass(frozen=True)
-class ForestPlot:
-    """The plot of one metric; ratios are on a log scale."""
-
-    row: MetricRow
-    reach: float
-    """Largest absolute value shown."""
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """Labels of the two ends of the axis."""
-        unit, scale = self.row.metric.unit, self.row.metric.scale
-        values = (math.exp(-self.reach), math.exp(self.reach)) if scale == "ratio" else (-self.reach, self.reach)
-        return wording.difference(unit, scale, values[0]), wording.difference(unit, scale, values[1])
-
-    def line(self, comparison: Comparison, slot: int) -> Markup:
-        """One arm's estimate and interval; empty without an estimate."""
-        metric, scale = self.row.metric, comparison.scale
-        if scale != metric.scale:  # a cost of zero has no ratio and no position on this axis
-            return Markup("")
-        value, low, high = (_position(v, scale) for v in _three(comparison))
-        if value is None or math.isinf(value):
-            return Markup("")
-        label = f"{comparison.arm} against {comparison.baseline}: {wording.interval(metric, scale, comparison.estimate)}"
-        return forest_line(value, low, high, _margin(self.row), self.reach, slot, label)
-
-
-def forest_plot(row: MetricRow, rules: Collection[str] = ()) -> ForestPlot:
-    """The plot of a metric, wide enough for the margin and the intervals of arms with models."""
-    drawn = [comparison for comparison in row.comparisons.values() if comparison.arm not in rules] or list(
-        row.comparisons.values()
-    )
-    places = [
-        [_position(v, comparison.scale) for v in _three(comparison)]
-        for comparison in drawn
-        if comparison.scale == row.metric.scale
-    ]
-    ends = [abs(v) for three in places for v in three if v is not None and math.isfinite(v)]
-    centres = [abs(v) for v, _, _ in places if v is not None and math.isfinite(v)]
-    margin = _margin(row) or 0.0
-    limit = FAR * max([*centres, margin], default=0.0) or math.inf
-    reach = min(max([*ends, margin], default=0.0), limit) * 1.12 or 1.0
-    return ForestPlot(row, min(reach, 1.0) if row.metric.unit == "share" else reach)
-
-
-def _three(comparison: Comparison) -> Iterator[float]:
-    yield from (comparison.estimate.value, comparison.estimate.low, comparison.estimate.high)
-
-
-def _position(value: float, scale: str) -> float | None:
-    """Position of a value; None if unknown, minus infinity for a ratio of zero."""
-    if not known(value):
-        return None
-    if scale != "ratio":
-        return value
-    return math.log(value) if value > 0 else -math.inf
-
-
-def _margin(row: MetricRow) -> float | None:
-    if row.margin is None:
-        return None
-    return math.log1p(row.margin) if row.metric.scale == "ratio" else row.margin

@@ -1,4 +1,4 @@
-"""Data of the sections on money, time and economics: bars, waterfalls, break-even, forecasts."""
+"""Data of the sections on money, time and economics: bars, waterfalls, forecasts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from reports.format import known
-from reports.money import breakdown, breakeven, economics
+from reports.money import breakdown, economics
 from reports.money.breakdown import CostSplit, Spend, Waste
-from reports.page import charts, scatter
+from reports.page import charts
 from reports.page.charts import Piece, StackedBar, Track
-from reports.page.scatter import Bill, Crossing
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
 
     from reports.load import Run
-    from reports.money.breakeven import BreakEven
     from reports.money.economics import ArmCost, Forecast, LocalUse
 
 
@@ -115,7 +112,7 @@ class MoneyView:
 
 
 class EconomicsView:
-    """Cold caches, self-hosted models, break-even, forecasts."""
+    """Cold caches, self-hosted models, forecasts."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -127,24 +124,6 @@ class EconomicsView:
     @cached_property
     def local_use(self) -> list[LocalUse]:
         return economics.local_use(self.run)
-
-    @cached_property
-    def break_even(self) -> list[BreakEven]:
-        return breakeven.table(self.run)
-
-    @cached_property
-    def break_even_chart(self) -> Markup:
-        """One line for each hosted and each self-hosted arm."""
-        slots = {arm: slot for slot, arm in enumerate(self.run.arms)}
-        usd = {line.hosted: line.hosted_per_month for line in self.break_even}
-        usd |= {line.local: line.monthly.usd for line in self.break_even}
-        bills = [Bill(arm, slot, usd[arm]) for arm, slot in slots.items() if arm in usd]
-        crossings = [
-            Crossing(line.local, line.hosted, slots[line.local], line.decisions, line.hosted_per_month(line.decisions))
-            for line in self.break_even
-            if line.decisions is not None
-        ]
-        return scatter.monthly_chart(bills, crossings, *breakeven.span(self.break_even))
 
     @cached_property
     def forecasts(self) -> list[Forecast]:

@@ -14,6 +14,7 @@ from reports.format import slug, visible
 from reports.metrics.facts import Facts
 from reports.page import decisions_view, find_view
 from reports.page.answer_view import AnswerView
+from reports.page.bill_view import BillView
 from reports.page.cascade_view import CascadeView
 from reports.page.decisions_view import ArmCard, DecisionsView
 from reports.page.evidence_view import TrustView
@@ -67,8 +68,9 @@ class Page:
         compared_arms = [_unbroken(arm.name) for arm in self.arms if not arm.rule and not arm.is_baseline]
         if not self.baseline or not compared_arms:
             return Markup("What do the arms decide, and what does it cost?")
-        whom = Markup(" and ").join(compared_arms) if len(compared_arms) < 3 else "the other arms"
-        return Markup("Is there much of a difference between {} and {}?").format(_unbroken(self.baseline), whom)
+        first, *rest = compared_arms if len(compared_arms) < 3 else [Markup("the other arms")]
+        named = Markup(", ").join([_unbroken(self.baseline), first]) if rest else _unbroken(self.baseline)
+        return Markup("Is there much of a difference between {} and {}?").format(named, *(rest or [first]))
 
     @cached_property
     def period(self) -> str:
@@ -123,6 +125,11 @@ class Page:
     def answer(self) -> AnswerView | None:
         """Data of the first screen and the differences; None if no cell has ended."""
         return AnswerView(self.run, self.findings, self.slots) if self.findings else None
+
+    @cached_property
+    def bill(self) -> BillView | None:
+        """The bill of a month; None if no cell has ended."""
+        return BillView(self.run, self.findings) if self.findings else None
 
     @cached_property
     def money(self) -> MoneyView:

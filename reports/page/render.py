@@ -187,9 +187,10 @@ def _chosen(page: Page, most: int | None) -> list[str]:
     ids = [row.case_id for row in page.decisions.rows]
     if most is None or len(ids) <= most:
         return ids
-    shown = {
-        row.case_id for row in sorted(page.decisions.rows, key=lambda row: -row.spread(page.run.settings.rule_arms))[:most]
-    }
+    rules = page.run.settings.rule_arms
+    named = [one.case_id for one in page.answer.apart] if page.answer and most else []
+    by_spread = [row.case_id for row in sorted(page.decisions.rows, key=lambda row: -row.spread(rules))]
+    shown = set(list(dict.fromkeys([*named, *by_spread]))[:most])
     return [case_id for case_id in ids if case_id in shown]
 
 

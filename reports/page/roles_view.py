@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from reports.answer import table
 from reports.format import known, percent_text, seconds_text, unknown, usd_text
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.origins import GROUNDED, INVENTED
 from reports.page import html
 from reports.roles import hybrid, judges, likeness, replays, swaps
 from reports.stats.estimate import Estimate
-from reports.verdict import UNDECIDED
 
 if TYPE_CHECKING:
     from reports.load import Run
     from reports.money.breakdown import Total
-    from reports.roles.hybrid import Hybrid
+    from reports.roles.hybrid import Advice, Hybrid
     from reports.roles.judges import JudgedReplay
     from reports.roles.likeness import Likeness
-    from reports.roles.replays import ReplayResult, RoleComparison
+    from reports.roles.replays import ReplayResult
     from reports.run_roles import RunRoles
 
 WORST = 8
 """Invented figures listed per arm."""
-_WORDS = {"move": "may move", "keep": "keep", "open": UNDECIDED}
+_WORDS = {"move": "Move", "keep": "Keep", "open": "Undecided"}
 _MINUS = "\u2212"
 _WRITERS: dict[str, Callable[[float], str]] = {
     "usd": usd_text,
@@ -38,7 +39,9 @@ _WRITERS: dict[str, Callable[[float], str]] = {
 }
 _NOTHING = {"usd": 0.0, "s": 0.0005, "share": 0.0005, "words": 0.5}
 """Changes below this are shown as zero, without a sign."""
-_TONES = {"move": "good", "keep": "bad", "open": "idle"}
+_TONES = {"move": "good", "keep": "bad", "open": "open"}
+SHADES = 5
+"""Depths of colour of a loss or a gain."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,30 @@ class ArmGrounding:
         return self.counts.get(label, 0) / self.figures if self.figures else None
 
 
+@dataclass(frozen=True)
+class HeatCell:
+    """One figure of the heat map."""
+
+    shade: str
+    """CSS class: loss1 to loss5, gain1 to gain5, or na."""
+    text: str
+    note: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """One role, in the order of the flow."""
+
+    role: str
+    opens_stage: bool
+    cells: tuple[HeatCell, ...]
+    """Stance (or same rating), grounding, dollars, seconds."""
+    word: str
+    tone: str
+    because: str
+
+
 class RolesView:
     """Replays, swaps and grounding."""
 
@@ -104,6 +131,37 @@ class RolesView:
     def hybrids(self) -> list[Hybrid]:
         return hybrid.hybrids(self.run, self.replays)
 
+    def heat(self, made: Hybrid) -> list[HeatRow]:
+        """One pair of models: what each role loses and saves when it moves."""
+        stages = {role.name: role.stage for role in self.run.roles.roles}
+        by_role = {advice.role: advice for advice in made.advices}
+        rows, last = [], ""
+        money = max((abs(_per_1000(advice)) for advice in made.advices if known(_per_1000(advice))), default=1.0) or 1.0
+        for role in self.run.roles.in_order(by_role):
+            advice, stage = by_role[role], stages.get(role, role)
+            rows.append(
+                HeatRow(
+                    role,
+                    bool(last) and stage != last,
+                    (
+                        _stance_cell(advice, made.margin),
+                        _grounding_cell(advice, made.margin),
+                        _usd_cell(advice, money),
+                        _s_cell(advice),
+                    ),
+                    _WORDS[advice.verdict],
+                    _TONES[advice.verdict],
+                    advice.because,
+                )
+            )
+            last = stage
+        return rows
+
+    def grounding_heat(self) -> list[tuple[str, list[HeatCell]]]:
+        """Role -> share of grounded figures of each arm, in the order of the flow."""
+        roles = dict.fromkeys(role for arm in self.grounding for role, _, _ in arm.by_role)
+        return [(role, [_share_cell(arm, role) for arm in self.grounding]) for role in self.run.roles.in_order(roles)]
+
     @cached_property
     def has_swaps(self) -> bool:
         return swaps.swap_design(self.run) is not None
@@ -132,23 +190,12 @@ class RolesView:
         return bool(self.replays or self.has_swaps or self.grounding)
 
     @staticmethod
-    def pill(verdict: str) -> Markup:
-        return Markup('<span class="pill {}">{}</span>').format(_TONES[verdict], _WORDS[verdict])
-
-    @staticmethod
     def money(total: Total) -> Markup:
         """A sum with the number of unknown prices."""
         if total.value is None:
             return unknown("no price is known for these requests")
         rest = f", and {total.missing:,} of {total.of:,} requests without a known price" if total.missing else ""
         return Markup("{}{}").format(usd_text(total.value), rest)
-
-    @classmethod
-    def stance(cls, role: RoleComparison | None) -> Markup:
-        """How often a role takes the same stance, if it takes one."""
-        if role is not None and role.aspect("valid") is None:
-            return unknown("this role argues and takes no stance", "no stance")
-        return cls.figure(role.alike if role else None, "share")
 
     @staticmethod
     def figure(measured: Estimate | None, unit: str, *, signed: bool = False) -> Markup:
@@ -168,6 +215,81 @@ def _text(value: float, unit: str, signed: bool) -> str:
         return _WRITERS[unit](0.0) if unit != "share" else "0.0 pp"
     size = f"{abs(value) * 100:.1f} pp" if unit == "share" else _WRITERS[unit](abs(value))
     return ("+" if value >= 0 else _MINUS) + size
+
+
+def _points(value: float) -> str:
+    return table.points(value)
+
+
+def _change_cell(change: Estimate, margin: float, note: str, lacking: str) -> HeatCell:
+    """A change of a share: the deeper the red, the larger the loss that its interval allows."""
+    if not known(change.value):
+        return HeatCell("na", lacking)
+    low = change.low if known(change.low) else change.value
+    loss = max(0.0, -low)
+    shade = f"loss{min(SHADES, math.ceil(loss / margin * 2))}" if loss > 0.0005 and margin else "gain1"
+    ends = f" [{_points(change.low)} to {_points(change.high)}]" if known(change.low) and known(change.high) else ""
+    return HeatCell(shade, _points(change.value), note, f"{_points(change.value)} points{ends}")
+
+
+def _stance_cell(advice: Advice, margin: float) -> HeatCell:
+    if advice.effect is not None:
+        return _change_cell(advice.effect.by_metric["same_rating"], margin, "", "not measured")
+    role = advice.replay
+    if role is None or role.aspect("valid") is None:
+        return HeatCell("na", "no stance", title="this role argues or reports and takes no stance of its own")
+    gap = hybrid.stance_gap(role)
+    if not known(gap.value):
+        return HeatCell("na", "not measured", title="the source was not asked the same prompts again on at least two dates")
+    floor = role.floor.alike.value if role.floor else math.nan
+    return _change_cell(gap, margin, f"{role.alike.value * 100:.0f} / {floor * 100:.0f}", "not measured")
+
+
+def _grounding_cell(advice: Advice, margin: float) -> HeatCell:
+    aspect = advice.replay.aspect("grounded") if advice.replay else None
+    if aspect is not None and known(aspect.apart.value):
+        paired = f"{aspect.target.value * 100:.0f} / {aspect.source.value * 100:.0f}" if not aspect.apart.missing else ""
+        return _change_cell(aspect.apart, margin, paired, "not measured")
+    effect = advice.effect.by_metric.get("grounding") if advice.effect else None
+    return _change_cell(effect, margin, "", "no figures") if effect is not None else HeatCell("na", "no figures")
+
+
+def _per_1000(advice: Advice) -> float:
+    """Dollars saved per 1,000 decisions when the role moves; NaN if unknown."""
+    aspect = advice.replay.aspect("cost_usd") if advice.replay else None
+    if advice.effect is not None:
+        return -advice.effect.by_metric["cost"].value * table.PER
+    return -aspect.apart.value * advice.replay.turns * table.PER if aspect is not None and advice.replay else math.nan
+
+
+def _usd_cell(advice: Advice, largest: float) -> HeatCell:
+    saved = _per_1000(advice)
+    if not known(saved):
+        return HeatCell("na", "unknown")
+    kind = "gain" if saved >= 0 else "loss"
+    text = table.usd(abs(saved)).lstrip("$")
+    return HeatCell(f"{kind}{max(1, math.ceil(abs(saved) / largest * SHADES))}", text if saved >= 0 else _MINUS + text)
+
+
+def _s_cell(advice: Advice) -> HeatCell:
+    aspect = advice.replay.aspect("seconds") if advice.replay else None
+    if aspect is None or not known(aspect.apart.value) or advice.replay is None:
+        return HeatCell("na", "not measured")
+    saved = -aspect.apart.value * advice.replay.turns
+    size = f"{abs(saved):.1f}"
+    if size == "0.0":
+        return HeatCell("gain1", "0.0")
+    kind = "gain" if saved > 0 else "loss"
+    return HeatCell(f"{kind}{min(SHADES, math.ceil(abs(saved) / 5))}", f"{'+' if saved > 0 else _MINUS}{size}")
+
+
+def _share_cell(arm: ArmGrounding, role: str) -> HeatCell:
+    for name, share, figures in arm.by_role:
+        if name == role:
+            lost = min(SHADES, math.ceil((1 - share) * 10))
+            shade = f"loss{lost}" if lost else "gain1"
+            return HeatCell(shade, percent_text(share), "", f"{percent_text(share)} of {figures:,} figures rest on the inputs")
+    return HeatCell("na", "none")
 
 
 def _arm_grounding(arm: str, slot: int, rows: Any, run_roles: RunRoles) -> ArmGrounding:

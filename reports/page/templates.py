@@ -54,7 +54,7 @@ STYLES = {
     "case": ("base", "ratings", "case"),
     "changes": ("base", "ratings"),
 }
-SCRIPTS = {"page": ("base", "hover", "grid", "csv"), "case": ("base", "hover", "case"), "changes": ("base", "csv")}
+SCRIPTS = {"page": ("base", "hover", "grid", "bill", "csv"), "case": ("base", "hover", "case"), "changes": ("base", "csv")}
 
 
 @cache

@@ -24,6 +24,7 @@ MARGIN = 0.05
 GUARDED_METRICS = ("same_rating", "usable", "grounding")
 """Metrics that must not get worse."""
 MOVE, KEEP, OPEN = "move", "keep", "open"
+STANCE_NOT_MEASURED = "its stance was not compared with chance: replay with --noise-floor 10"
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def _of_replay(run: Run, replay: ReplayResult, source: str) -> Hybrid:
 def _advice(role: str, effect: Effect | None, replay: RoleComparison | None, margin: float) -> Advice:
     """Advice on one role, from the swap if there is one, else from the replay."""
     losses = _losses(effect, replay)
+    if effect is None and replay is not None and known(replay.alike.value) and not known(stance_gap(replay).value):
+        return Advice(role, OPEN, STANCE_NOT_MEASURED, effect, replay)
     worse = [name for name, loss in losses if loss.high < -margin]
     if worse:
         return Advice(role, KEEP, f"it loses more than the margin in {_words(worse)}", effect, replay)
@@ -190,15 +193,15 @@ def _replayed(role: RoleComparison) -> list[tuple[str, Estimate]]:
     changes += [("grounding", aspect.apart) for aspect in role.aspects if aspect.name == "grounded"]
     changes += [("refusals", _negated(aspect.apart)) for aspect in role.aspects if aspect.name == "refused"]
     if known(role.alike.value):
-        changes.append(("stance", _below_chance(role)))
+        changes.append(("stance", stance_gap(role)))
     return changes
 
 
-def _below_chance(role: RoleComparison) -> Estimate:
-    """Same stances minus the noise floor of the source's own models (100 % if the floor is unknown or has no interval)."""
+def stance_gap(role: RoleComparison) -> Estimate:
+    """Same stances minus the noise floor of the source's own models; unknown without a floor on two dates or more."""
     alike, floor = role.alike, role.floor.alike if role.floor else None
-    if floor is None or not known(floor.low):
-        floor = estimate.Estimate(1.0, 1.0, 1.0, alike.cases, alike.dates)
+    if floor is None or not (known(alike.value) and known(floor.low)):
+        return estimate.unknown()
     down = float(np.hypot(alike.value - alike.low, floor.high - floor.value))
     up = float(np.hypot(alike.high - alike.value, floor.value - floor.low))
     apart = alike.value - floor.value

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from domain.hardware import Hardware
 from reports import tables
+from reports.answer.findings import find
 from reports.exports import export
 from reports.load import Run, load
-from reports.money import breakdown, breakeven, economics, hardware
+from reports.money import bill, breakdown, economics, hardware
 from reports.money.hardware import PowerReading
-from reports.page.money_view import EconomicsView
 
 T0 = dt.datetime(2026, 11, 20, 15, tzinfo=dt.UTC)
 GPU = Hardware(
@@ -230,57 +230,58 @@ def test_recorded_readings_beside_a_run_replace_declared_watts(tmp_path: Path) -
     assert use.total.marginal_usd == pytest.approx(200 * 10 / 3.6e6 * 0.25, rel=0.01)
 
 
-def test_break_even_is_the_purchase_over_what_each_decision_saves() -> None:
+def bill_of(seconds: float, hosted: float = 0.0) -> bill.ArmBill:
+    return bill.ArmBill("small", 0.01, {"big": hosted} if hosted else {}, {"box": 0.01}, {"box": seconds})
+
+
+def test_break_even_is_the_purchase_over_what_each_decision_saves_rounded_up() -> None:
     # $2400 over 48 months is $50 a month; 100 s at 360 W and $0.25/kWh are $0.0025; hosted costs $0.1025
-    line = breakeven.against("small", "big", 100.0, GPU, 0.1025)
-    assert line is not None
-    assert line.monthly.fixed_usd == pytest.approx(50)
-    assert line.monthly.marginal_usd == pytest.approx(0.0025)
-    assert line.decisions == pytest.approx(500)
-    assert line.monthly.usd(500) == pytest.approx(500 * 0.1025)
+    assert bill.break_even(bill_of(100.0), 0.1025, {"box": GPU}) == bill.BreakEven(500)
+    # A hybrid saves less: its hosted part is paid as before. 50 / (0.1025 - 0.0025 - 0.03) is 714.3.
+    assert bill.break_even(bill_of(100.0, hosted=0.03), 0.1025, {"box": GPU}) == bill.BreakEven(715)
 
 
 def test_local_never_wins_when_electricity_alone_costs_more_or_the_machine_is_too_slow() -> None:
-    dear = breakeven.against("small", "big", 100.0, GPU, 0.002)
+    dear = bill.break_even(bill_of(100.0), 0.002, {"box": GPU})
     assert dear is not None
     assert dear.decisions is None
-    assert "costs more than a hosted one" in dear.why_never
-    slow = breakeven.against("small", "big", 20_000.0, replace(GPU, watts=1.0), 0.5)
+    assert "costs as much" in dear.why_never
+    slow = bill.break_even(bill_of(20_000.0), 0.5, {"box": replace(GPU, watts=1.0)})
     assert slow is not None
     assert slow.decisions is None
-    assert "cannot make as many" in slow.why_never
+    assert "a second one costs the same again" in slow.why_never
 
 
-def test_rented_hardware_is_paid_by_the_month_and_unknown_hardware_not_at_all() -> None:
-    rented = breakeven.against("small", "big", 100.0, Hardware("ollama", usd_per_gpu_hour=0.6), 0.10)
-    assert rented is not None
-    assert rented.monthly.is_rented
-    assert rented.decisions == pytest.approx(0.6 * 730.5 / 0.10)
-    assert breakeven.against("small", "big", 100.0, Hardware("ollama"), 0.10) is None
+def test_without_the_price_of_a_machine_there_is_no_break_even() -> None:
+    assert bill.break_even(bill_of(100.0), 0.10, {"box": Hardware("ollama", usd_per_gpu_hour=0.6)}) is None
+    assert bill.break_even(bill.ArmBill("big", 0.1, {"big": 0.1}), 0.10, {}) is None
 
 
-def test_the_table_pairs_each_local_arm_with_each_hosted_one(tmp_path: Path) -> None:
-    loaded = run(tmp_path, [call("big", "a", 0, usd=0.1025), local("small", "a", 0, seconds=100.0), local("mixed", "a", 300)])
-    assert {(line.local, line.hosted) for line in breakeven.table(loaded)} == {("small", "big"), ("mixed", "big")}
+def test_the_parts_of_a_bill_add_up_to_the_cost_of_the_table(tmp_path: Path) -> None:
+    mixed = [
+        call("mixed", "a", 0, usd=0.05, model_requested="m"),
+        local("mixed", "a", 300, usd=0.02),
+        local("mixed", "b", 600, usd=0.03),
+    ]
+    loaded = run(tmp_path, [call("big", "a", 0, usd=0.1, model_requested="m"), *mixed], unusable=["b"])
+    by_arm = {one.arm: one for one in bill.bills(loaded, find(loaded))}
+    assert by_arm["big"].hosted == {"m": pytest.approx(0.1)}
+    assert by_arm["mixed"].usd == pytest.approx(0.10)
+    assert by_arm["mixed"].hosted == {"m": pytest.approx(0.05)}
+    assert by_arm["mixed"].local == {"gpu-box": pytest.approx(0.05)}
+    assert by_arm["mixed"].machine_s == {"gpu-box": pytest.approx(20.0)}
 
 
-def test_the_chart_has_a_line_for_each_arm_and_marks_where_local_wins(tmp_path: Path) -> None:
-    loaded = run(
-        tmp_path, [call("big", "a", 0, usd=0.1025), call("<b>", "a", 0, usd=0.002), local("small", "a", 0, seconds=100.0)]
+def test_reasoning_is_priced_by_the_price_of_an_output_token_that_the_costs_reveal() -> None:
+    tokens = pd.DataFrame(
+        {
+            "input_tokens": [1000, 2000, 1500, 900, 1200],
+            "cached_tokens": [0, 500, 100, 0, 300],
+            "output_tokens": [100, 300, 50, 80, 500],
+        }
     )
-    drawn = ElementTree.fromstring(EconomicsView(loaded).break_even_chart)
-    lines = [one for one in drawn.iter("path") if "line" in one.attrib.get("class", "")]
-    assert len(lines) == 3
-    texts = [one.text for one in drawn.iter("text")]
-    assert {"small", "big", "<b>", "decisions a month"} <= set(texts)
-    assert "500" in texts
-    assert drawn.attrib["aria-label"].endswith("small is cheaper than big from 500 decisions a month")
-
-
-def test_the_chart_spans_the_break_even_and_a_second_machine() -> None:
-    line = breakeven.against("small", "big", 100.0, GPU, 0.1025)
-    assert line is not None
-    first, last = breakeven.span([line])
-    assert first == pytest.approx(50)
-    assert last > line.monthly.capacity
-    assert line.monthly.usd(last) > 2 * line.monthly.fixed_usd
+    fresh = tokens["input_tokens"] - tokens["cached_tokens"]
+    costs = fresh * 2e-6 + tokens["cached_tokens"] * 2e-7 + tokens["output_tokens"] * 8e-6
+    calls = tokens.assign(cache_write_tokens=None, cost_usd=costs)
+    assert bill._output_price(calls) == pytest.approx(8e-6)
+    assert bill._output_price(calls.assign(cost_usd=costs * [1, 1.3, 0.8, 1.1, 1])) is None

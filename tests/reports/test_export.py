@@ -78,7 +78,8 @@ def test_markdown_fits_a_comment_and_cannot_be_broken_by_a_name(run: str) -> Non
     assert len(text) < COMMENT_LIMIT
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
-    assert "### Takeaways" in text
+    assert "### Before you rely on it" in text
+    assert "**Decisions:**" in text
     assert "### Gates" in text
 
 

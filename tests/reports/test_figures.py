@@ -7,8 +7,8 @@ import math
 import pytest
 
 from reports import format
-from reports.page.charts import forest_line, waterfall
-from reports.page.scatter import MONEY, Point, scatter
+from reports.page.charts import waterfall
+from reports.page.scatter import Axis, Point, scatter, usd_tick
 from reports.page.templates import environment
 
 
@@ -40,7 +40,8 @@ def test_a_template_cannot_print_a_bare_number_or_nothing(mistake: float | None)
         environment().from_string("{{ value }}").render(value=mistake)
 
 
-def test_charts_hold_for_one_point_and_for_endless_intervals() -> None:
-    assert "<svg" in scatter([Point("only", 0, 0.01, 0.5)], MONEY, "share")
-    assert "<svg" in forest_line(0.1, -math.inf, math.inf, 0.05, 1.0, 0, "x")
+def test_charts_hold_for_one_point_and_without_an_interval() -> None:
+    assert "<svg" in scatter(
+        [Point("only", 0, 0.01, 0.5, None, None, "only: $0.01")], Axis("cost", usd_tick), None, None, "cost"
+    )
     assert "<svg" in waterfall([])

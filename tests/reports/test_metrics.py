@@ -11,7 +11,7 @@ import pytest
 
 from reports import load
 from reports.answer.findings import find
-from reports.answer.takeaways import takeaways
+from reports.answer.sentences import takeaways
 from reports.metrics import catalog, registry
 from reports.metrics.catalog import all_metrics
 from reports.metrics.facts import Facts
@@ -213,9 +213,10 @@ def test_bad_input_gives_findings_without_inventing_any(case: str, tmp_path: Pat
 
 def test_a_run_without_cells_has_findings_and_no_takeaways(tmp_path: Path) -> None:
     folder = make_tables(tmp_path / "r", tickers=[], state="running")
-    found = find(load(folder))
+    run = load(folder)
+    found = find(run)
     assert found.cases == 0
-    assert takeaways(found) == ()
+    assert takeaways(run, found) == ()
 
 
 def test_a_metric_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:

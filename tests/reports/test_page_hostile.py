@@ -23,6 +23,11 @@ ATTACK = (
     "\u202egnp.exe\u2066 zero\u200bwidth \x00\x07\x1b[31mred\x1b[0m \ufeff\U000e0041 مرحبا"
 )
 
+OWN_TABLES = "#answers td, .bill td, .heat td"
+"""Whose cells have bold text of their own."""
+INJECTED = f"iframe, img, object, embed, form, pre script, pre svg, pre style, td:not({OWN_TABLES}) b, td b b, h3 b b"
+"""Elements that only a hostile text could have made."""
+
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,7 +59,7 @@ def test_nothing_runs_and_nothing_is_fetched(hostile: Path, open_page: Open) -> 
         assert seen.problems == []
         assert seen.requests == [file.resolve().as_uri()]
         assert "owned" not in seen.page.title()
-        assert seen.page.locator("iframe, img, object, embed, form, pre script, pre svg, pre style, td b, h3 b b").count() == 0
+        assert seen.page.locator(INJECTED).count() == 0
         assert seen.page.locator("a[href^='javascript'], a[href^='data'], a[href^='http']").count() == 0
         assert seen.page.locator("script:not([type='application/json'])").count() == 1
 

@@ -36,72 +36,58 @@ ODD: Mapping[str, Mapping[str, Any]] = {
     },
     "zero cost": {"arms": {n: FakeArm(cost_usd=0.0) for n in ("gpt-5", "local")}, "dates": DAYS},
     "unknown costs": {"arms": {n: FakeArm("m", "ollama", None) for n in ("gpt-5", "local")}, "dates": DAYS},
+    "40 arms": {"arms": {f"arm-{n:02}": FakeArm(cost_usd=0.01 * n + 0.01) for n in range(40)}, "dates": DAYS},
+    "names of 60 characters": {
+        "arms": {f"a-model-with-a-name-that-is-exactly-sixty-characters-long-0{n}": FakeArm() for n in range(2)},
+        "dates": DAYS,
+    },
     "no cell": {"arms": {"gpt-5": FakeArm(skip=tuple(f"AAPL@{d}" for d in DAYS))}, "tickers": ("AAPL",), "dates": DAYS},
 }
 
 
-ONE_DATE = "cases of one date count as one, so nothing can be judged"
-NO_FLOOR = "How often gpt-5 agrees with itself is not known, since no case has two usable decisions of it: set repeats: 3."
+ASKED_ONCE = "gpt-5 was asked once per case, so how often it agrees with itself is not known; set repeats: 3"
 SAID: Mapping[str, Sequence[str]] = {
-    "one date": (
-        f"3 cases on 1 date: {ONE_DATE}",
-        "This matrix carries no conclusion: 3 cases on 1 date",
-        "on too little for an interval",
-    ),
-    "one ticker": ("1 ticker × 3 dates = 3 cases", "points worse", "3 cases on only 3 dates"),
-    "one case": (f"1 case on 1 date: {ONE_DATE}", "This matrix carries no conclusion: 1 case on 1 date"),
+    "one date": ("3 cases on 1 date: nothing can be judged.", ASKED_ONCE, "Returns: not measured: too few dates"),
+    "one ticker": ("1 ticker × 3 dates = 3 cases", "points worse", "Only 3 dates (3 cases):"),
+    "one case": ("1 case on 1 date: nothing can be judged.", ASKED_ONCE),
     "one arm": (
         "What do the arms decide, and what does it cost?",
-        NO_FLOOR,
+        "one arm alone has nothing to be compared with",
         "there is nothing to draw.",
-        "per usable decision 95 % interval $",
-        "gpt-5: not drawn, since the noise floor was not measured",
+        "gpt-5: not drawn, since the same rating was not measured",
     ),
-    "one repeat": (
-        NO_FLOOR,
-        "only the cost is drawn, since the noise floor was not measured",
-        "not repeated",
-    ),
-    "only a rule": ("macd (9 of 9 decisions usable)", "not drawn: a rule without a model"),
+    "one repeat": (ASKED_ONCE, "no repeats to compare with", "Undecided", "needs repeats"),
+    "only a rule": ("one rule, no model", "9 of 9", "there is nothing to draw."),
     "every cell of an arm failed": (
-        "1 of 2 arms costs less per usable decision than gpt-5",
-        "broken: 9 of 9 cells have no usable decision; they count against it, never as Hold.",
+        "9 of 9 decisions of broken could not be used.",
         "no decision was usable",
         "broken: not drawn, since the cost is unknown",
     ),
     "every cell of every arm failed": (
-        "gpt-5, local: not drawn, since the cost is unknown",
-        "gpt-5 decides usably in 0 % of cases",
+        "gpt-5, local: not drawn",
+        "0 of 9",
+        "9 of 9 decisions of gpt-5 and 9 of 9 decisions of local",
     ),
-    "all Hold": (
-        "gives its own rating again in 100 % of repeats",
-        "local gives it in 100 %",
-    ),
-    "outcomes pending": (
-        "Outcomes over 1 session: 9 pending, of 9 cases.",
-        "Outcomes over 20 sessions: 9 pending, of 9 cases.",
-    ),
+    "all Hold": ("gpt-5 and local said Hold in every case.", "Their agreement is by construction"),
+    "outcomes pending": ("Some returns are not known yet.", "After 1 session: 9 pending of 9;", "20 sessions: 9 pending of 9."),
     "no outcomes": ("no outcomes were recorded",),
-    "arms with different cases": (
-        "The arms have different cases: 6 of 9 are common to all; pairs use the cases of both arms.",
-        "not run",
-    ),
-    "an arm that never ran": ("No cell of this arm has ended.", "0 of 9 are common to all"),
-    "zero cost": ("local: costs $0.00 per usable decision, gpt-5 $0.00", "so it shows time"),
-    "unknown costs": (
-        "the cost of 9 of 9 cells is unknown; unknown is never counted as $0.",
-        "more cases if it is equal, cost unknown",
-    ),
-    "no cell": ("No cell of this arm has ended.", "No cell has ended yet."),
+    "arms with different cases": ("The arms have different cases: 6 of 9 are common to all.", "few has 6"),
+    "an arm that never ran": ("no case of this arm has ended", "0 of 9 are common to all"),
+    "zero cost": ("so it shows time", "$0.00"),
+    "unknown costs": ("The cost of 9 of 9 of gpt-5 and 9 of 9 of local is unknown,", "unknown is never counted as $0."),
+    "no cell": ("No decision has ended yet.", "no case is complete yet"),
+    "40 arms": ("9 cases", "40 arms", "36 more"),
+    "names of 60 characters": ("a-model-with-a-name-that-is-exactly-sixty-characters-long-01",),
 }
 """What a reader is told of each odd run."""
 NEVER: Mapping[str, Sequence[str]] = {
-    "one date": ("see the test", 'class="pill good"', 'class="pill bad"'),
-    "one case": ("see the test", 'class="pill good"', 'class="pill bad"'),
-    "every cell of an arm failed": ("broken: costs", "Hold ×"),
-    "outcomes pending": ("windows that do not overlap:",),
-    "no outcomes": ("windows that do not overlap:", "What happened afterwards"),
-    "zero cost": ("% less", "% more"),
+    "one date": ('<b class="good">', '<b class="bad">'),
+    "one case": ('<b class="good">', '<b class="bad">'),
+    "one arm": ("Keep gpt-5", "Replace"),
+    "every cell of an arm failed": ("broken (at most", "Hold ×"),
+    "outcomes pending": ("no gap shown",),
+    "no outcomes": ("no gap shown", "What happened afterwards"),
+    "zero cost": ("100 % $",),
 }
 """What must not be said of it."""
 
@@ -118,7 +104,7 @@ def test_a_page_is_honest_about_a_run_with(name: str, tmp_path: Path) -> None:
 
 def test_unknown_costs_are_never_a_zero(tmp_path: Path) -> None:
     page = Path(render(make_run(tmp_path / "r1", **ODD["unknown costs"]), 0)).read_text(encoding="utf-8")
-    shown = re.sub(r'<section class="part" id="differences".*?</section>', "", page, flags=re.S)
+    shown = re.sub(r'<section class="part" id="measures".*?</section>', "", page, flags=re.S)
     assert "$0.00" not in shown
     assert "a local model has no price until the experiment gives local_cost" in page
 
@@ -139,7 +125,7 @@ def test_an_unfinished_run_without_a_whole_case_counts_none(tmp_path: Path) -> N
     one: dict[str, Any] = {"tickers": ("AAPL",), "dates": [dt.date(2025, 9, 2)]}
     run = make_run(tmp_path / "r1", arms=arms, state="running", expected_cells=3, **one)
     page = Path(render(run, 0)).read_text(encoding="utf-8")
-    assert "no case is whole yet" in page
+    assert "no case is complete yet" in page
     assert "0 tickers" not in page
 
 

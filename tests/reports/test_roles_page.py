@@ -59,8 +59,8 @@ def test_each_role_has_its_evidence_and_a_recommendation_that_can_be_pasted(repo
     rows = roles.locator("table").first.locator("tbody tr")
     assert rows.count() == 12
     bull, manager = rows.filter(has_text="bull"), rows.filter(has_text="portfolio manager")
-    assert "keep" in bull.inner_text()
-    assert "undecided" in manager.inner_text() or "keep" in manager.inner_text()
+    assert "Keep" in bull.inner_text()
+    assert "Undecided" in manager.inner_text() or "Keep" in manager.inner_text()
     lineup = yaml.safe_load(roles.locator("pre").first.inner_text())["recommended"]
     assert lineup["all"] == "big"
     assert lineup["bear"] == "small"
