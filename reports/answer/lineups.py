@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,8 @@ class Advice:
         models = dict(self._roles_of(made.arm)) | dict.fromkeys(made.moved, made.target)
         if any(self._roles_of(arm) == models for arm in self.run.settings.arms):
             return None
-        return self._lineup("recommended", models, made.cost.value if known(made.cost.value) else None, was_run=False)
+        usd_per = made.cost.value if known(made.cost.value) else None
+        return replace(self._lineup("recommended", models, usd_per, was_run=False), yaml=made.yaml)
 
     def _split(self) -> Lineup | None:
         """The managers on the baseline's model and the rest on that of the arm which is closest, if no arm has run it."""

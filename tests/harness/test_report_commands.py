@@ -56,7 +56,7 @@ def test_an_export_goes_to_a_file_or_to_the_terminal(results: str, tmp_path: Pat
     export("synthetic", results=results)
     assert json.loads(capsys.readouterr().out)["baseline"] == "gpt-5"
     export("synthetic", format="md", output=tmp_path / "comment.md", results=results)
-    assert "### Takeaways" in (tmp_path / "comment.md").read_text()
+    assert "**Decisions:**" in (tmp_path / "comment.md").read_text()
 
 
 def test_a_zip_holds_the_page_and_its_cases_and_is_the_same_twice(results: str, tmp_path: Path) -> None:
