@@ -17,7 +17,6 @@ from reports.money import breakdown, economics
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.answer.findings import Findings
     from reports.load import Run
 
 DECISIONS = 1000
@@ -54,15 +53,14 @@ class BreakEven:
     """Why there is no such number; empty otherwise."""
 
 
-def bills(run: Run, findings: Findings) -> list[ArmBill]:
-    """Every arm that called a model, in the order of the experiment."""
+def bills(run: Run, usd: Mapping[str, float], usable: Mapping[str, int]) -> list[ArmBill]:
+    """Every arm that called a model, in the order of the experiment; from its cost per usable decision and their number."""
     cells, calls = run.measured_cells, run.pipeline_calls
     calls = calls[calls["cell_id"].isin(cells.loc[cells["cost_usd"].notna(), "cell_id"])]
     is_local = breakdown.self_hosted(run, calls)
     seconds = economics.machine_seconds(run)
-    costs = findings.row("cost").values
     called = [arm for arm in run.arms if arm in set(run.pipeline_calls["arm"])]
-    return [_bill(arm, costs[arm].value, findings.counts[arm].usable, calls, is_local, seconds) for arm in called]
+    return [_bill(arm, usd[arm], usable[arm], calls, is_local, seconds) for arm in called]
 
 
 def _bill(

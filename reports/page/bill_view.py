@@ -71,7 +71,8 @@ class BillView:
 
     @cached_property
     def bills(self) -> list[ArmBill]:
-        return bill.bills(self.run, self.findings)
+        usd = {arm: one.value for arm, one in self.findings.row("cost").values.items()}
+        return bill.bills(self.run, usd, {arm: one.usable for arm, one in self.findings.counts.items()})
 
     @cached_property
     def machines(self) -> Mapping[str, Hardware]:

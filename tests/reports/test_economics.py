@@ -264,7 +264,9 @@ def test_the_parts_of_a_bill_add_up_to_the_cost_of_the_table(tmp_path: Path) -> 
         local("mixed", "b", 600, usd=0.03),
     ]
     loaded = run(tmp_path, [call("big", "a", 0, usd=0.1, model_requested="m"), *mixed], unusable=["b"])
-    by_arm = {one.arm: one for one in bill.bills(loaded, find(loaded))}
+    found = find(loaded)
+    usd = {arm: one.value for arm, one in found.row("cost").values.items()}
+    by_arm = {one.arm: one for one in bill.bills(loaded, usd, {arm: one.usable for arm, one in found.counts.items()})}
     assert by_arm["big"].hosted == {"m": pytest.approx(0.1)}
     assert by_arm["mixed"].usd == pytest.approx(0.10)
     assert by_arm["mixed"].hosted == {"m": pytest.approx(0.05)}
