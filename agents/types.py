@@ -54,9 +54,12 @@ class Model:
         return lane_of(self.params)
 
     def identity(self) -> dict[str, Any]:
-        params = {key: value for key, value in self.params.items() if key != "lane"}
+        params = {key: value for key, value in self.params.items() if key not in NOT_IN_IDENTITY}
         return {"provider": self.provider, "name": self.name, "digest": self.digest, "params": params}
 
+
+NOT_IN_IDENTITY = frozenset({"lane", "rating_probability"})
+"""Parameters that change price, speed or what is recorded, never an answer."""
 
 Lineup = Mapping[str, Model]
 """role name -> the model that plays it."""
@@ -240,6 +243,8 @@ class Answer:
     context_window: int | None = None
     service_tier: str | None = None
     request_id: str | None = None
+    rating_probability: float | None = None
+    """Probability that the model gave to the rating in this answer, if asked for and returned."""
     billed_usd: float | None = None
     """What the provider says that it bills for this request."""
 

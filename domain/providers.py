@@ -109,7 +109,7 @@ _RECORDS = (
     Provider(
         name="llamacpp",
         client="llamacpp",
-        parameters=_LOCAL_SAMPLING,
+        parameters=_LOCAL_SAMPLING | {"rating_probability"},
         speed=Speed(280, 70, 0.05),
         price_list="llamacpp",
         implied={"num_ctx": 8192, "max_output_tokens": MAX_OUTPUT_TOKENS},
@@ -120,7 +120,7 @@ _RECORDS = (
     Provider(
         name="ollama",
         client="ollama",
-        parameters=_LOCAL_SAMPLING | {"think"},
+        parameters=_LOCAL_SAMPLING | {"think", "rating_probability"},
         speed=Speed(1_500, 45, 0.3),
         price_list="ollama",
         url="http://127.0.0.1:11434",
@@ -189,7 +189,7 @@ _RECORDS = (
     Provider(
         name="openai_compatible",
         client="openai",
-        parameters=_LOCAL_SAMPLING | {"reasoning_effort"},
+        parameters=_LOCAL_SAMPLING | {"reasoning_effort", "rating_probability"},
         speed=Speed(3_000, 40, 0.3),
         price_list="openai",
         needs_url=True,

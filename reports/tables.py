@@ -48,6 +48,11 @@ _CELLS: tuple[_Column, ...] = (
     ("score", pa.int32(), "+2 (Buy) to -2 (Sell); NULL when no usable decision came."),
     ("confidence", _REAL, "0 to 1, as stated by the model."),
     ("escalated", pa.bool_(), "Whether a cascade asked its second model, whose decision counts then; NULL in other arms."),
+    (
+        "rating_probability",
+        _REAL,
+        "Probability that the model gave to its rating, over the five ratings; NULL unless asked for and returned.",
+    ),
     ("target_price", _REAL, "Price target as stated by the model, in the prices of the snapshot."),
     ("horizon", _TEXT, "Horizon as stated by the model."),
     ("rationale", _TEXT, "The decision's own reasoning."),
@@ -135,6 +140,11 @@ _CALLS: tuple[_Column, ...] = (
     ("cache_write_tokens", _INT, "Part of input_tokens written to a cache; NULL when not reported."),
     ("output_tokens", _INT, "Includes reasoning; NULL when not reported."),
     ("reasoning_tokens", _INT, "Part of output_tokens; NULL when not reported."),
+    (
+        "rating_probability",
+        _REAL,
+        "Probability that the model gave to the rating in this answer, over the five; NULL unless asked for and returned.",
+    ),
     ("context_window", _INT, "Effective context of the model in tokens, where known."),
     ("server_version", _TEXT, "Version that the server reported when it loaded the model; NULL when it reports none."),
     ("truncated", pa.bool_(), "The prompt or the answer was cut."),

@@ -11,6 +11,7 @@ from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.ollama_server import KEEP_ALIVE, ModelDetails, OllamaServer
 from agents.llms.ollama_stream import Stream, uncut_transport
 from agents.llms.provider import DEFAULT_CONTEXT_TOKENS, ServerReport, Slot, Warmth, effective_params, no_wait, output_cap
+from agents.llms.rating_probability import TOP_TOKENS
 from agents.llms.wire import Wire, hooks
 from agents.types import Answer, Model, Request, Server
 
@@ -149,6 +150,7 @@ class Ollama:
     def _options(self, request: Request) -> dict[str, Any]:
         params = effective_params(request)
         declared = {name: params[name] for name in _OPTIONS if params.get(name) is not None}
+        asks_tokens = params.get("rating_probability") and request.schema is not None
         return (
             self._sampling(request.model)
             | declared
@@ -159,6 +161,7 @@ class Ollama:
                 "keep_alive": KEEP_ALIVE,
                 "reasoning": self._think(request.model),
             }
+            | ({"logprobs": True, "top_logprobs": TOP_TOKENS} if asks_tokens else {})
         )
 
     def _sampling(self, model: Model) -> dict[str, Any]:

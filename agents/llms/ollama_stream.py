@@ -12,6 +12,7 @@ import httpx
 
 from agents.llms.messages import join
 from agents.llms.ollama_server import LOAD_PARAMETERS, ModelDetails
+from agents.llms.rating_probability import rating_probability
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import note_sent, token_count
 from agents.types import Answer, Request, Timing, ToolCall
@@ -64,6 +65,8 @@ class Stream:
     text: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
+    tokens: list[Any] = field(default_factory=list)
+    """With their log probabilities, if these were asked for."""
     last: Mapping[str, Any] = field(default_factory=dict)
     """The metadata of the final line."""
     _piece: str | None = None
@@ -89,6 +92,7 @@ class Stream:
         self.tool_calls += [
             ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in chunk.tool_calls
         ]
+        self.tokens += [token.model_dump() for token in chunk.response_metadata.get("logprobs") or ()]
         if chunk.response_metadata.get("done"):
             self.last = chunk.response_metadata
 
@@ -108,6 +112,7 @@ class Stream:
             truncated=is_cut or prompt_was_cut(prompt_tokens, window, request),
             usage=Usage(input_tokens=prompt_tokens or None, output_tokens=token_count(self.last.get("eval_count"))),
             timing=self._timing(),
+            rating_probability=rating_probability(self.tokens),
             model_returned=self.last.get("model") or self.last.get("model_name"),
             model_digest=details.digest,
             server_version=version,

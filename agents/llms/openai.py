@@ -24,6 +24,7 @@ from agents.llms.provider import (
     output_cap,
     takes_cache_marks,
 )
+from agents.llms.rating_probability import TOP_TOKENS
 from agents.llms.wire import Wire, hooks, note_sent, sent_params
 from agents.types import Answer, ComposedRequest, Model, Request, Server
 from domain import models
@@ -254,6 +255,8 @@ def chat_arguments(request: Request) -> dict[str, Any]:
     direct = _set_params(params, "reasoning_effort", "verbosity", "temperature", "top_p", "seed")
     direct |= _tool_options(request) | _without_none({"service_tier": _service_tier(request)})
     cap = "max_completion_tokens" if params.get("reasoning_effort") else "max_tokens"
+    if params.get("rating_probability") and request.schema is not None:
+        direct |= {"logprobs": True, "top_logprobs": TOP_TOKENS}
     extra = {cap: output_cap(request), "top_k": params.get("top_k"), "response_format": response_format(request.schema)}
     tools = [tool_spec(tool) for tool in request.tools]
     return _without_none(direct | {"tools": tools or None, "extra_body": _without_none(extra) or None})

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agents.llms.failures import failed
+from agents.llms.rating_probability import rating_probability
 from agents.llms.wire import Wire, token_count
 from agents.types import Answer, Timing, ToolCall
 from domain.usage import Usage
@@ -55,6 +56,7 @@ def chat_answer(wire: Wire) -> Answer:
         finish_reason=finish_reason,
         truncated=finish_reason in ("length", "repeated"),
         usage=usage(body.get("usage"), "prompt", "completion"),
+        rating_probability=rating_probability(_mapping(choice.get("logprobs")).get("content")),
         timing=_llamacpp_timing(body.get("timings")),
         model_returned=_text(body.get("model")) or None,
         service_tier=_text(body.get("service_tier")) or None,

@@ -54,6 +54,7 @@ class JournalEntry:
             usage=Usage(*(row[name] for name in USAGE_FIELDS)),
             timing=timing,
             truncated=bool(row["truncated"]),
+            rating_probability=row.get("rating_probability"),
             **{name: row[name] for name in _COPIED},
         )
 

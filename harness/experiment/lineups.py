@@ -55,6 +55,9 @@ class ModelPart(ConfigModel):
     """Thinking of local models: on, off, or a level for models that know levels."""
     thinking_tokens: Whole | None = None
     """Budget of thinking tokens of Anthropic and Google models that take one; the newest take reasoning_effort instead."""
+    rating_probability: bool | None = None
+    """Whether to store the probability that the model gave to its rating, from the tokens that llama-server, vLLM and Ollama
+    return. Not part of its identity. Default: false."""
     max_output_tokens: Whole | None = None
     """Limit of one answer in tokens, reasoning included. Default: 4000."""
     num_ctx: Whole | None = None

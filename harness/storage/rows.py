@@ -100,6 +100,7 @@ def cell_row(cell: Cell, ending: Ending, calls: Sequence[Row], *, run_id: str, h
         "pipeline_fingerprint": cell.fingerprint,
         "escalated": any(call["index"] >= THEN_INDEX for call in calls) if "cascade" in cell.extra else None,
         **_decided(ending.result),
+        "rating_probability": _rating_probability(ending.result, calls),
         **totals(calls, hosted),
         **reused(calls, hosted, run_id),
         **_ended(ending, calls),
@@ -157,7 +158,7 @@ def _asked(call: Call) -> Row:
     }
 
 
-_REPORTED = ("model_returned", "reasoning", "finish_reason", "context_window", "server_version")
+_REPORTED = ("model_returned", "reasoning", "finish_reason", "context_window", "server_version", "rating_probability")
 
 
 def _answered(call: Call) -> Row:
@@ -219,6 +220,15 @@ def _decided(result: Result | None) -> Row:
     names = ("rating", "action", "confidence", "target_price", "horizon", "rationale")
     values = {name: getattr(decision, name) if decision else None for name in names}
     return row | values | {"score": SCORES[decision.rating] if decision else None}
+
+
+def _rating_probability(result: Result | None, calls: Sequence[Row]) -> float | None:
+    """That of the answer from which the decision was read."""
+    if not result or result.decision is None or result.decision_status not in ("typed", "repaired"):
+        return None
+    kind = "repair" if result.decision_status == "repaired" else "primary"
+    deciding = [call for call in calls if (call["role"], call["kind"]) == (agents.final_role(), kind) and call["response"]]
+    return deciding[-1].get("rating_probability") if deciding else None
 
 
 def _ended(ending: Ending, calls: Sequence[Row]) -> Row:

@@ -183,8 +183,10 @@ def lines(
     if body.get("stream", True):
         for thought in pieces(behaviour.thinking, behaviour.chunk_tokens):
             yield base | {"message": {"role": "assistant", "content": "", "thinking": thought}, "done": False}
+        tokens = {"logprobs": behaviour.logprobs} if body.get("logprobs") and behaviour.logprobs else {}
         for piece in pieces(composed.text, behaviour.chunk_tokens):
-            yield base | {"message": {"role": "assistant", "content": piece}, "done": False}
+            yield base | {"message": {"role": "assistant", "content": piece}, "done": False} | tokens
+            tokens = {}
         if calls:
             yield base | {"message": {"role": "assistant", "content": "", "tool_calls": calls}, "done": False}
         whole = {"role": "assistant", "content": ""}

@@ -59,12 +59,13 @@ def chat_body(body: Mapping[str, Any], behaviour: Behaviour, composed: Composed)
             {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": _function(call)}
             for call in behaviour.tool_calls
         ]
+    tokens = {"content": behaviour.logprobs} if body.get("logprobs") and behaviour.logprobs else None
     told: dict[str, Any] = {
         "id": f"chatcmpl-{uuid.uuid4().hex[:29]}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": behaviour.model or body["model"],
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": chat_finish(behaviour, composed)}],
+        "choices": [{"index": 0, "message": message, "logprobs": tokens, "finish_reason": chat_finish(behaviour, composed)}],
         "service_tier": behaviour.service_tier or body.get("service_tier") or "default",
         "system_fingerprint": "fp_fake",
     }

@@ -56,6 +56,8 @@ class Behaviour:
     token_s: float = 0.0
     """Pause per output token within a stream."""
     usage: bool = True
+    logprobs: list[dict[str, Any]] | None = None
+    """Tokens of the answer as returned where they are asked for; their text replaces the answer's."""
 
 
 @dataclass

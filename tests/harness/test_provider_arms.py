@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from harness.experiment.servers import ServerSpec
 from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens, public_usd
 from tests.fakes.process import FakeModels
-from tests.fixtures.runs import Lab
+from tests.fixtures.runs import HOSTED, Lab
 
 WHEN = dt.datetime(2026, 11, 27, tzinfo=dt.UTC)
 MODELS: Mapping[str, dict[str, Any]] = {
@@ -149,3 +150,24 @@ def load(folder: Path, models: Mapping[str, Any]) -> spec.Experiment:
     experiment = {"name": "x", "tickers": ["AAPL"], "dates": ["2010-03-01"], "data": "demo", "models": dict(models)}
     (folder / "x.yaml").write_text(yaml.safe_dump(experiment))
     return spec.load(folder / "x.yaml")
+
+
+def test_the_probability_of_the_decision_is_beside_its_confidence(lab: Lab) -> None:
+    decision = {"summary": "s", "thesis": "t", "rating": "Hold", "confidence": 70, "target_price": 90, "horizon": "6 weeks"}
+    before, after = json.dumps(decision).split("Hold")
+    chances = [{"token": "Hold", "logprob": -0.5}, {"token": "Buy", "logprob": -1.5}]
+    certain = {"logprob": 0.0, "top_logprobs": []}
+    tokens = [
+        {"token": before} | certain,
+        {"token": "Hold", "logprob": -0.5, "top_logprobs": chances},
+        {"token": after} | certain,
+    ]
+    lab.fake.control(rules=[{"do": {"text": json.dumps(decision), "logprobs": tokens}}])
+    own = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
+    models = {"plain": own | {"model": HOSTED}, "own": own | {"rating_probability": True}}
+    lab.experiment(models=models, pipeline={"depth": "single_call"}, prices=None, budget={}, allow_unpriced=True)
+    lab.run("--yes")
+    cells = {cell["arm"]: cell for cell in lab.rows("cells")}
+    assert cells["own"]["confidence"] == 0.7
+    assert cells["own"]["rating_probability"] == pytest.approx(1 / (1 + math.exp(-1.0)))
+    assert cells["plain"]["rating_probability"] is None
