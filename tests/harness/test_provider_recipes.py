@@ -20,6 +20,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
 SECTIONS = {
     text.partition("\n")[0]: dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, re.DOTALL))
     for text in PAGE.read_text().split("\n## ")[1:]
+    if "```yaml" in text
 }
 
 
