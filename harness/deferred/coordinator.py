@@ -198,8 +198,9 @@ class Coordinator:
             arrived, self._intake = self._intake, []
             for cell_id in arrived:
                 self._outstanding.setdefault(cell_id, set())
+        already_sent = {call_id for submission in self._sent.values() for call_id in submission.calls} if arrived else set()
         for cell_id in arrived:
-            self._take_in(cell_id)
+            self._take_in(cell_id, already_sent)
         if self._is_cancelling:
             self._cancel_sent()
         else:
@@ -208,12 +209,11 @@ class Coordinator:
         self._ask_for_answers()
         self._show()
 
-    def _take_in(self, cell_id: str) -> None:
+    def _take_in(self, cell_id: str, already_sent: Collection[str]) -> None:
         cell = self._mailbox.read_cell(cell_id)
         answered = {outcome.call_id for outcome in self._mailbox.outcomes(cell_id)} | set(cell.entries if cell else ())
         waiting = [call for call in cell.waiting if call.call_id not in answered] if cell else []
         self._outstanding[cell_id] = {call.call_id for call in waiting}
-        already_sent = {call_id for submission in self._sent.values() for call_id in submission.calls}
         for call in waiting:
             if call.call_id not in already_sent:
                 self._queue(cell_id, call)
@@ -545,7 +545,7 @@ class Coordinator:
         self._settle(submission, [self._failure(submission, call_id, "uncertain", message) for call_id in submission.calls])
 
     def _store(self, submission: Submission, cell_id: str, outcomes: list[Outcome]) -> None:
-        if self._mailbox.read_cell(cell_id) is not None:
+        if self._mailbox.is_suspended(cell_id):
             self._mailbox.answer(cell_id, submission.submission_id, outcomes)
         if (outstanding := self._outstanding.get(cell_id)) is not None:
             outstanding.difference_update(outcome.call_id for outcome in outcomes)

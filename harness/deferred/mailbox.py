@@ -140,6 +140,10 @@ class Mailbox:
     def suspended_ids(self) -> list[str]:
         return [name.removesuffix(_CELL) for name in self._cells.files() if name.endswith(_CELL)]
 
+    def is_suspended(self, cell_id: str) -> bool:
+        """Whether the cell waits, or has waited and has not ended yet."""
+        return self._cells.exists(cell_id + _CELL)
+
     def read_cell(self, cell_id: str) -> SuspendedCell | None:
         raw = self._cells.read_if_there(cell_id + _CELL)
         if raw is None:
