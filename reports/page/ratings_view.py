@@ -62,7 +62,8 @@ class RatingsView:
         share = percent_text(worst.opposite_trade.value)
         base = self._facts.baseline
         if worst.opposite_trade.value == 0:
-            return f"No arm with a model bought what {base} sold, or the reverse."
+            cases = f"{worst.cases} case{'s' if worst.cases != 1 else ''}"
+            return f"No arm with a model bought what {base} sold, or the reverse, in {cases}."
         if len(models) == 1:
             return f"{worst.arm} buys what {base} sells, or the reverse, in {share} of cases."
         return f"{worst.arm} trades against {base} most often: it buys what {base} sells, or the reverse, in {share} of cases."
@@ -113,7 +114,7 @@ class RatingsView:
 
     @staticmethod
     def lean_words(measured: Estimate) -> str:
-        value, low, high = (wording.figure("", round(end, 2) + 0.0) for end in (measured.value, measured.low, measured.high))
+        value, low, high = (_notches(end) for end in (measured.value, measured.low, measured.high))
         return f"{value} [{low} to {high}]" if known(measured.low) else f"{value} (no interval)"
 
     @cached_property
@@ -150,6 +151,11 @@ class RatingsView:
 
     def slot(self, arm: str) -> int:
         return self._slots[arm]
+
+
+def _notches(value: float) -> str:
+    words = wording.figure("", value)
+    return "0.00" if words[1:] == "0.00" else words
 
 
 def _points(share: float) -> str:

@@ -50,7 +50,8 @@ class ReturnsView:
         row = self.row("excess_return")
         measured = [c for c in row.comparisons.values() if c.has_interval] if row else []
         if not measured:
-            return "Returns are not compared: no two windows of returns lie after every model's knowledge cutoff."
+            reasons = dict.fromkeys(c.note for c in row.comparisons.values() if c.note) if row else {}
+            return f"Returns are not compared: {'; '.join(reasons)}." if reasons else ""
         apart = [comparison.arm for comparison in measured if comparison.is_apart]
         windows = max(comparison.estimate.dates for comparison in measured)
         if not apart:
