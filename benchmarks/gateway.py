@@ -1,4 +1,4 @@
-"""python -m benchmarks.gateway
+"""python -m benchmarks.gateway (after `make demo`)
 
 What the gateway adds to a call, as JSON: the same requests of the official client straight to a server, through our model
 client alone, and through the gateway, at 30 calls a second. `cpu_ms` is the time that the carrying process computes for a call;
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -31,7 +32,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--per-second", type=float, default=30.0)
+    parser.add_argument("--client", metavar="URL", help="only ask this address, as the measured client does")
     options = parser.parse_args()
+    if options.client:
+        print(json.dumps(asyncio.run(official(options.client, options.calls, options.per_second))))
+        return
     with fake_server("--latency-s", "0.05") as fake:
         print(json.dumps(asyncio.run(measure(fake, options.calls, options.per_second)), indent=2))
 
@@ -45,8 +50,6 @@ async def measure(fake: FakeModels, calls: int, per_second: float) -> dict[str, 
     program = Attached(("true",), Path(), Path())
     conversation = Conversation(program, {"deep": model, "quick": model}, Pipeline(), admission, clients)
     token = gateway.add(conversation)
-    caller = await asyncio.create_subprocess_exec("true")
-    await caller.wait()
 
     async def asked(number: int) -> None:
         request = Request(model, (Part("user", f"{number} {PROMPT}"),))
@@ -85,12 +88,25 @@ async def measure(fake: FakeModels, calls: int, per_second: float) -> dict[str, 
 
 async def client(url: str, calls: int, per_second: float) -> dict[str, float]:
     """Latencies of the official client, in a process of its own."""
-    import sys
-
-    program = [sys.executable, "-m", "benchmarks.gateway_client", url, str(calls), str(per_second)]
-    process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    options = ["--client", url, "--calls", str(calls), "--per-second", str(per_second)]
+    command = [sys.executable, "-m", "benchmarks.gateway", *options]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     return dict(json.loads(output))
+
+
+async def official(url: str, calls: int, per_second: float) -> dict[str, float]:
+    """Ask an address with the official client at a steady rate."""
+    import openai
+
+    async with openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as made:
+
+        async def ask(number: int) -> None:
+            message = f"{number} {PROMPT}"
+            await made.chat.completions.create(model="tiny", messages=[{"role": "user", "content": message}])
+
+        await ask(-1)
+        return await paced(ask, calls, per_second)
 
 
 async def paced(ask: Callable[[int], Awaitable[None]], calls: int, per_second: float) -> dict[str, float]:

@@ -103,7 +103,7 @@ def look(
             *_cards(experiment, specs, reports),
             *models,
             *_entries(experiment),
-            *_programs(experiment),
+            *_programs(resolved),
             *_tools(experiment, specs),
             *dated,
             *map(checks.of_problem, price_problems),
@@ -161,18 +161,24 @@ def _entries(experiment: Experiment) -> Iterator[Check]:
             yield fail("pipeline.entry", str(error), "change the function as docs/own-pipeline.md shows")
 
 
-def _programs(experiment: Experiment) -> Iterator[Check]:
+def _programs(resolved: ResolvedRun) -> Iterator[Check]:
     """Attached programs that cannot be started here."""
-    seen: set[Path] = set()
+    experiment, seen = resolved.experiment, set[tuple[str, ...]]()
     for arm in matrix.arms(experiment).values():
         if not matrix.is_attached(experiment, arm):
             continue
         program = matrix.attached(experiment, arm, experiment.folder)
-        if not program.folder.is_dir() and program.folder not in seen:
-            seen.add(program.folder)
+        missing = [value[1:] for value in program.env.values() if value.startswith("$")]
+        missing = [name for name in missing if name not in resolved.environment]
+        place = (str(program.folder), *program.command, *missing)
+        if place in seen:
+            continue
+        seen.add(place)
+        if not program.folder.is_dir():
             yield fail("pipeline.folder", f"{program.folder} is no folder", "clone the program there, or correct the path")
-        elif program.folder not in seen:
-            seen.add(program.folder)
+        elif missing:
+            yield fail("pipeline.env", f"{', '.join(missing)} not set on this machine", "set it, or write it to .env")
+        else:
             yield ok("attached program", f"{' '.join(program.command)} in {program.folder}")
 
 

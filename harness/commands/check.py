@@ -18,7 +18,6 @@ def check(
     import json
     from dataclasses import asdict
 
-    from dotenv import load_dotenv
     from rich.console import Console
     from rich.markup import escape
 
@@ -32,7 +31,6 @@ def check(
         fix = f"name one of: {', '.join(arms)}" if arms else "add pipeline: {command: [...], folder: ...}; see docs/attach.md"
         raise InvalidInput([Problem(str(experiment), "no arm with an attached program" if not arm else f"no arm {arm!r}", fix)])
     name = arm or next(iter(arms))
-    load_dotenv(loaded.folder / ".env")
     program = matrix.attached(loaded, arms[name], loaded.folder)
     cell = next(cell for cell in matrix.expand(loaded) if cell.arm == name)
     result, answers = asyncio.run(checking.run(program, cell))

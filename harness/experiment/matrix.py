@@ -83,6 +83,11 @@ def is_attached(experiment: Experiment, arm: Arm) -> bool:
     return not arm.rule and _part(experiment, arm).command is not None
 
 
+def time_limit_s(experiment: Experiment, arm: str) -> float | None:
+    """The time limit of an arm's attached program, if it has one of its own."""
+    return _part(experiment, arms(experiment)[arm]).time_limit
+
+
 def attached(experiment: Experiment, arm: Arm, experiment_dir: Path) -> Attached:
     """The arm's attached program, with paths of this machine. Raises InvalidInput for rules that cannot be read."""
     part = _part(experiment, arm)

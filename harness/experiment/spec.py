@@ -127,6 +127,9 @@ class Experiment(ConfigModel):
             if deferred and pipeline.inputs == "tools":
                 what = f"{place}.inputs is tools, and answers of {', '.join(deferred)} come hours later"
                 raise references.refused(what, "use inputs: prefetch, or lane: now or flex")
+            if deferred and pipeline.command:
+                what = f"{place} is an attached program, and answers of {', '.join(deferred)} come hours later"
+                raise references.refused(what, "use lane: now or flex: a program waits for each answer")
         return self
 
     @model_validator(mode="after")

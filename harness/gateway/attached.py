@@ -11,6 +11,7 @@ from typing import Any
 from agents import Admission, Clients, Result, final_role
 from harness.cells import Cell
 from harness.errors import ProgramFailed
+from harness.experiment import servers
 from harness.experiment.attached import OTHER, Attached
 from harness.gateway import decision, environment, program
 from harness.gateway.conversation import Conversation, Exchange
@@ -58,7 +59,8 @@ class AttachedPrograms:
         home = await asyncio.to_thread(environment.private_home, attached)
         is_cut_short = True
         try:
-            variables = environment.variables(attached, home, self._server.url, token)
+            machine = servers.read_environment(attached.experiment_dir)
+            variables = environment.variables(attached, home, self._server.url, token, machine)
             words = attached.words({"ticker": cell.ticker, "date": cell.date.isoformat(), "repeat": str(cell.repeat)})
             ended = await program.run(words, attached.folder, variables, conversation.ended, self._watchdog)
             is_cut_short = False

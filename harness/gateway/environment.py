@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ def private_home(program: Attached) -> Path:
     return home
 
 
-def variables(program: Attached, home: Path, url: str, token: str, machine: Mapping[str, str] = os.environ) -> dict[str, str]:
+def variables(program: Attached, home: Path, url: str, token: str, machine: Mapping[str, str]) -> dict[str, str]:
     """Every address that a program may read leads to the gateway. Raises InvalidInput for a missing $NAME of `env`."""
     base = f"{url}/c/{token}"
     passed_on = {name: machine[name] for name in (*_PASSED_ON, *_PROXIES) if name in machine}
@@ -63,11 +62,15 @@ def variables(program: Attached, home: Path, url: str, token: str, machine: Mapp
 
 def declared(env: Mapping[str, str], machine: Mapping[str, str]) -> dict[str, str]:
     """`env` of the experiment, with $NAME read from this machine's environment."""
-    missing = [value[1:] for value in env.values() if value.startswith("$") and value[1:] not in machine]
-    if missing:
+    if missing := missing_names(env, machine):
         fix = "set it, or write it to .env next to the experiment"
         raise InvalidInput([Problem("pipeline.env", f"{name} is not set on this machine", fix) for name in missing])
     return {name: machine[value[1:]] if value.startswith("$") else value for name, value in env.items()}
+
+
+def missing_names(env: Mapping[str, str], machine: Mapping[str, str]) -> list[str]:
+    """Names that `env` passes on and this machine does not have."""
+    return [value[1:] for value in env.values() if value.startswith("$") and value[1:] not in machine]
 
 
 def _target(home: Path, entry: str, source: Path) -> Path:

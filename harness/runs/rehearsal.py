@@ -59,8 +59,8 @@ def cut_down(experiment: Experiment, experiment_dir: Path | None = None, now: dt
         "dates": {"days": [days[0].isoformat()]},
         "repeats": 1,
         "models": models,
-        "pipeline": _short(plain["pipeline"]),
-        "arms": {name: _arm(arm) for name, arm in plain["arms"].items()},
+        "pipeline": _short(_here(plain["pipeline"], experiment.folder)),
+        "arms": {name: _arm(arm, experiment.folder) for name, arm in plain["arms"].items()},
         "budget": {},
         "gates": {},
     }
@@ -87,9 +87,19 @@ def _short(pipeline: dict[str, Any]) -> dict[str, Any]:
     return pipeline | small
 
 
-def _arm(arm: dict[str, Any]) -> dict[str, Any]:
+def _here(pipeline: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The paths of an attached program made absolute: the rehearsal's file is in another folder."""
+    paths = {key: str(folder / pipeline[key]) for key in ("folder", "roles") if pipeline.get(key)}
+    command = [word.replace("{experiment}", str(folder)) for word in pipeline.get("command") or ()]
+    return pipeline | paths | ({"command": command} if command else {})
+
+
+_FLOW = ("depth", "inputs", "analysts", "entry", "command", "folder", "models", "roles", "volatile", "cache", "result", "env")
+
+
+def _arm(arm: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The arm, with only those pipeline keys of its own that change the flow."""
-    flow = {key: value for key, value in arm.get("pipeline", {}).items() if key in ("depth", "inputs", "analysts", "entry")}
+    flow = {key: value for key, value in _here(arm.get("pipeline", {}), folder).items() if key in _FLOW}
     return {key: value for key, value in arm.items() if key != "pipeline"} | ({"pipeline": flow} if flow else {})
 
 

@@ -70,8 +70,10 @@ class Attempt:
     clock: ServiceClock
     is_draining: Callable[[], bool] = lambda: False
     """Whether this process is shutting down: then no new request is sent."""
-    attached: Attached | None = None
-    """The program that decides this cell."""
+    attached: Callable[[], Attached] | None = None
+    """Reads how to start the program that decides this cell. Raises InvalidInput."""
+    soft_limit_key: str = "cell_limit.soft"
+    """Key of the experiment that sets `soft_s`."""
     programs: AttachedPrograms | None = None
     """Runs attached programs in this process."""
 
@@ -145,8 +147,7 @@ async def _end(attempt: Attempt, started_at: float) -> Ending | NotRun:
         result = await _decide(attempt)
         ending = _of_result(ending, result, attempt.gate.calls)
     except TimeoutError:
-        limit = "pipeline.time_limit" if attempt.attached and attempt.attached.time_limit_s else "cell_limit.soft"
-        message = f"more than {attempt.soft_s:g} s of service; raise {limit}, or use a faster model"
+        message = f"more than {attempt.soft_s:g} s of service; raise {attempt.soft_limit_key}, or use a faster model"
         ending = replace(ending, status="timeout", error_type="soft_limit", error=message)
     except OverBudget as error:
         if error.scope in _WHOLE_RUN and not attempt.gate.calls:
@@ -171,7 +172,7 @@ async def _decide(attempt: Attempt) -> Result:
             prompts = await asyncio.to_thread(recorded.recorded_prompts, attempt.store, cell)
             return await agents.replay(prompts, ctx())
         if attempt.attached and attempt.programs:
-            return await attempt.programs.decide(attempt.attached, cell, gate, attempt.clients, attempt.gate.calls)
+            return await attempt.programs.decide(attempt.attached(), cell, gate, attempt.clients, attempt.gate.calls)
         if "cascade" in cell.extra:
             return await cascade.decide(cell, await attempt.load(cell), gate, attempt.clients)
         return await agents.decide(ctx(await attempt.load(cell)))

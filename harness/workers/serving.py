@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -309,8 +310,8 @@ class ServedRun:
         return await give_up_unwritten(attempt, error)
 
     def _attempt(self, cell: Cell, gate: CellSession, start_slot: StartSlot) -> Attempt:
-        attached = self._attached(cell.arm) if cell.is_attached and cell.kind == "pipeline" else None
-        soft_s = (attached and attached.time_limit_s) or self._soft_s
+        time_limit_s = matrix.time_limit_s(self._experiment, cell.arm) if cell.is_attached else None
+        soft_s = time_limit_s or self._soft_s
         return Attempt(
             cell=cell,
             number=gate.lease.attempt,
@@ -325,7 +326,8 @@ class ServedRun:
             clock=ServiceClock(soft_s, start_slot.leave),
             soft_s=soft_s,
             is_draining=lambda: self.is_draining,
-            attached=attached,
+            attached=partial(self._attached, cell.arm) if cell.is_attached else None,
+            soft_limit_key="pipeline.time_limit" if time_limit_s else "cell_limit.soft",
             programs=self._programs,
         )
 
