@@ -52,9 +52,9 @@ def answer(finding: Finding) -> str:
     if finding.pick:
         look, baseline = finding.looks[-1], finding.design.baseline
         price, base = look.arms[finding.pick].usd_per_decision, look.baseline_usd_per_decision
-        share = "" if price is None or not base else f", at {price / base:.0%} of its cost"
+        share = "" if price is None or not base else f", at {price / base:.0%} of the baseline's cost"
         odds = "such an answer is wrong in at most 5 of 100 searches"
-        return f"{finding.pick} is the cheapest arm that is good enough against {baseline}{share} ({odds})"
+        return f"the cheapest arm that is good enough against {baseline} is {finding.pick}{share} ({odds})"
     if finding.screened is not None and not finding.started:
         return "no candidate passed the screen"
     return "no candidate could be shown to be good enough" if finding.is_over else "there is no answer yet"

@@ -39,7 +39,7 @@ def record(lab: Lab) -> dict[str, Any]:
 def test_the_good_candidate_is_recommended_and_the_hopeless_one_never_starts(searched: Lab) -> None:
     found = record(searched)
 
-    assert "answer: twin is the cheapest arm that is good enough against paid" in (searched.folder / "said").read_text()
+    assert "answer: the cheapest arm that is good enough against paid is twin" in (searched.folder / "said").read_text()
     assert found["looks"][-1]["pick"] == "twin"
     cells = [cell for cell in searched.rows("cells") if cell["kind"] == "pipeline"]
     assert {cell["arm"] for cell in cells} == {"paid", "twin"}, "far was dropped by replay"
@@ -53,7 +53,7 @@ def test_the_good_candidate_is_recommended_and_the_hopeless_one_never_starts(sea
 def test_a_second_search_pays_nothing_and_a_moved_margin_is_refused(searched: Lab) -> None:
     paid = searched.paid()["calls"]
 
-    assert "answer: twin" in find(searched, "--margin", MARGINS)
+    assert "good enough against paid is twin" in find(searched, "--margin", MARGINS)
     refused = find(searched, "--margin", "same_rating=40pp", expect=2)
     assert "this run cannot change after" in refused
     assert "the margins were" in refused

@@ -1,0 +1,92 @@
+"""The page of a search: its funnel, its intervals look by look, and verdicts that count the looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reports import finding
+from reports.finding import Design, Finding
+from reports.load import load
+from reports.page import render
+from reports.page.page import Page
+from reports.roles.screening import Screened
+from reports.stats import sequential
+from reports.stats.sequential import Gate
+from tests.fixtures.browser import Open
+from tests.reports.synthetic import FakeArm, make_run, sessions
+
+GATE = Gate(("same_rating", "usable", "grounding"), (0.4, 0.4, 0.4), (0.025, 0.04, 0.04))
+TICKERS = ("AAPL", "MSFT", "JPM")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which one candidate is recommended, one is dropped at a look, and one never passed the screen."""
+    days = sessions("2025-01-06", 12)
+    arms = {
+        "big": FakeArm(noise=0.2),
+        "twin": FakeArm("small", "ollama", 0.02, noise=0.2),
+        "far": FakeArm("odd", "ollama", 0.01, noise=4.0, unparsed=0.6),
+        "hopeless": FakeArm("none", "ollama", 0.01, skip=tuple(f"{ticker}@{day}" for day in days for ticker in TICKERS)),
+    }
+    folder = make_run(
+        tmp_path_factory.mktemp("search") / "r1", arms=arms, tickers=TICKERS, dates=days, repeats=3, text="It rose 12.5 %.",
+        compare={"baseline": "big"},
+    )  # fmt: skip
+    order = sequential.shuffled(day.isoformat() for day in days)
+    design = Design("big", ("twin", "far", "hopeless"), GATE, (), tuple(sequential.blocks(order, 2)), TICKERS, 3, 3)
+    screened = {
+        "twin": Screened(8, 96, 0.74, 0.75, 1.0, ()),
+        "far": None,
+        "hopeless": Screened(8, 96, 0.3, 0.75, 0.98, ()),
+    }
+    found = Finding(design, screened)
+    while not found.is_over:
+        found = finding.look_at(load(folder), found)
+    (folder / finding.FILE).write_text(found.to_json())
+    (folder / finding.RECOMMENDED).write_text("name: searched\narms: {big: {all: big}, twin: {all: twin}}\n")
+    return folder
+
+
+def test_a_finding_is_read_back_as_it_was_written(searched: Path) -> None:
+    found = finding.read(load(searched))
+    assert found is not None
+    assert Finding.of(found.to_json()).to_json() == found.to_json()
+    assert found.started == ("twin", "far")
+    assert found.pick == "twin"
+    assert found.state("far") == finding.STOPPED
+    assert found.state("hopeless") == finding.SCREENED_OUT
+
+
+def test_the_words_of_the_page_count_the_looks(searched: Path) -> None:
+    page = Page(load(searched))
+    assert page.findings is not None
+    good = page.findings.good_enough
+    assert page.findings.pick is not None
+    assert page.findings.pick.arm == "twin"
+    assert good["twin"].word == "good enough"
+    assert good["far"].word != "good enough"
+    levels = {verdict.level for verdict in good["twin"].verdicts.values()}
+    assert levels <= {sequential.look_levels(level, 2)[look] for level in GATE.levels for look in (0, 1)}
+    assert page.search is not None
+    assert [len(stage.arms) for stage in page.search.funnel] == [3, 2, 1, 1, 1]
+
+
+def test_the_section_of_a_search_in_a_browser(searched: Path, open_page: Open) -> None:
+    opened = open_page(Path(render.render(str(searched), 2)))
+    section = opened.page.locator("#search")
+    text = section.inner_text()
+    assert "The cheapest arm that is good enough against big is twin" in text
+    assert "gives the recorded stance 45 points less often" in text
+    assert "Stopped: too far below a margin" in text
+    assert section.locator("svg.looks").count() == 6
+    assert "arms: {big: {all: big}, twin: {all: twin}}" in section.locator("pre.yaml").inner_text()
+    assert opened.problems == []
+
+
+def test_a_run_without_a_search_has_no_such_section(tmp_path: Path) -> None:
+    page = Page(load(make_run(tmp_path / "plain")))
+    assert page.search is None
+    assert 'id="search"' not in render.page_html(page)
