@@ -11,7 +11,7 @@ import typer
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
     format: Annotated[
-        str, typer.Option(help="csv, json, junit, md (fits a pull request comment), or zip (page and case pages).")
+        str, typer.Option(help="csv, json, junit, md (for a pull request), decision (one page to sign), or zip.")
     ] = "json",
     table: Annotated[str, typer.Option(help="For csv: cells, calls, messages, outcomes, daily, or endpoints.")] = "cells",
     output: Annotated[

@@ -287,6 +287,8 @@ def _usable(findings: Findings, arm: str) -> Figure:
 
 
 def _invented(findings: Findings, arm: str) -> Figure:
+    if arm in findings.rules:
+        return Figure("–", "no text")
     row = findings.row("grounding")
     comparison, value = row.comparisons.get(arm), row.values[arm].value
     if comparison is not None and known(comparison.estimate.value):

@@ -1,4 +1,4 @@
-"""Exports of a run as text: CSV tables, one JSON object, JUnit for CI, Markdown for a pull request."""
+"""Exports of a run as text: CSV tables, one JSON object, JUnit for CI, Markdown for a pull request or for a decision."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import tables
 from reports.answer.findings import find
+from reports.exports.decision import to_decision
 from reports.exports.documents import to_junit, to_markdown
 from reports.exports.tabular import finite, plain_rows, to_json
 from reports.load import HEAVY, load
@@ -48,6 +49,7 @@ def export(path: str, format: str, table: str = "cells") -> str:
         "json": to_json,
         "junit": to_junit,
         "md": to_markdown,
+        "decision": to_decision,
     }
     if format not in writers:
         raise UnknownExport(f"unknown format {format!r}; known: {', '.join((*writers, 'zip'))}")

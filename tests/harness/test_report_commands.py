@@ -42,7 +42,7 @@ def test_an_unknown_run_and_a_wrong_option_are_named_with_the_mend(results: str)
         report("nothere", results=results)
     with pytest.raises(InvalidInput, match="give a number, all, or none"):
         report("synthetic", results=results, cases="some")
-    with pytest.raises(InvalidInput, match="known: csv, json, junit, md"):
+    with pytest.raises(InvalidInput, match="known: csv, json, junit, md, decision"):
         export("synthetic", format="xlsx", results=results)
 
 

@@ -49,9 +49,9 @@ def test_the_page_answers_first_and_complains_about_nothing(page: Path, open_pag
 
 def test_an_unknown_cost_is_called_unknown_with_its_reason_and_never_zero(page: Path, open_page: Open) -> None:
     row = open_page(page).page.locator("#answers tbody tr", has_text="small")
-    assert row.locator("td.cost").inner_text().startswith("unknown")
-    assert "a local model has no price until the experiment gives local_cost" in row.locator("td.cost").inner_html()
-    assert row.locator("td.saved").inner_text().startswith("unknown")
+    assert row.locator("td.c-cost").inner_text().startswith("unknown")
+    assert "a local model has no price until the experiment gives local_cost" in row.locator("td.c-cost").inner_html()
+    assert row.locator("td.c-saved").inner_text().startswith("unknown")
 
 
 def test_the_table_sorts_by_a_click_and_leaves_the_unknown_last(page: Path, open_page: Open) -> None:
@@ -79,7 +79,7 @@ def test_a_volume_is_typed_and_kept_in_the_address(page: Path, open_page: Open) 
     seen = open_page(page, "#decisions")
     row = seen.page.locator("#bill-rows tbody tr", has_text="llama3.1-8b")
     thousand = row.locator(".sum").inner_text()
-    assert thousand == seen.page.locator("#answers tr", has_text="llama3.1-8b").locator("td.cost b").inner_text()
+    assert thousand == seen.page.locator("#answers tr", has_text="llama3.1-8b").locator("td.c-cost b").inner_text()
     seen.page.fill("#volume", "10000")
     assert "decisions=10000" in seen.page.url
     ten_thousand = row.locator(".sum").inner_text()

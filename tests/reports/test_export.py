@@ -84,7 +84,7 @@ def test_markdown_fits_a_comment_and_cannot_be_broken_by_a_name(run: str) -> Non
 
 
 def test_an_unknown_format_or_table_is_named_with_the_known_ones(run: str) -> None:
-    with pytest.raises(exporting.UnknownExport, match="known: csv, json, junit, md"):
+    with pytest.raises(exporting.UnknownExport, match="known: csv, json, junit, md, decision"):
         exporting.export(run, "xlsx")
     with pytest.raises(exporting.UnknownExport, match="known: cells, calls, messages, outcomes, daily, endpoints"):
         exporting.export(run, "csv", "secrets")
@@ -99,5 +99,25 @@ def test_an_empty_run_exports_too(tmp_path: Path) -> None:
             dates=sessions("2025-09-02", 1),
         )
     )
-    for format in ("csv", "json", "junit", "md"):
+    for format in ("csv", "json", "junit", "md", "decision"):
         assert exporting.export(empty, format)
+
+
+def test_a_decision_is_one_page_with_saving_bound_and_dates(tmp_path: Path) -> None:
+    arms = {"base": FakeArm("gpt-5", noise=0.0), "cheap|one": FakeArm("gpt-6-luna", cost_usd=0.02, noise=0.0)}
+    margins = {name: {"margin": 0.10} for name in ("same_rating", "usable", "grounding")}
+    compare = {"baseline": "base", "metrics": margins | {"cost": {}}}
+    dates = sessions("2026-06-01", 20, every=5)
+    run = make_run(tmp_path / "r1", arms=arms, dates=dates, repeats=2, compare=compare, text="The close of 118.38 fell.")
+    text = exporting.export(str(run), "decision")
+    assert "**Adopt:** cheap\\|one" in text
+    assert "a month at 1,000 decisions" in text
+    assert "**May lose:**" in text
+    assert "**Valid until:** 2026-12-11: gpt-5 is shut down by OpenAI" in text
+    assert "**Check again:** 2026-11-11" in text
+    assert "deep_think_llm" in text
+    assert len(text.splitlines()) < 60
+
+
+def test_an_unfinished_run_has_no_decision(tmp_path: Path) -> None:
+    assert "no decision yet" in exporting.export(str(make_run(tmp_path / "r1", state="running", words=6)), "decision")
