@@ -183,7 +183,7 @@ class Follower:
         self._not_run.add(event.cell_id)
         self._progress.not_run = len(self._not_run)
         self._progress.note(f"the budget of the {event.detail} is used up: no further cell starts; raise it and run again")
-        if self._deferring and self._deferring.calls_out:
+        if self._deferring and self._deferring.calls_out and len(self._not_run) == 1:
             out, usd = self._deferring.calls_out, self._deferring.reserved_usd
             self._progress.note(
                 f"{out} requests with a provider were reserved within it and are still fetched, at most ${usd:.4f}"
