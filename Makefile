@@ -12,7 +12,7 @@ demo: .venv/.run
 
 demo-replay: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
-	$(BIN)/python -m harness replay smoke --from smollm2-135m --to gemma3-270m --noise-floor 1 --yes
+	$(BIN)/python -m harness replay smoke --from smollm2-135m --to gemma3-270m --noise-floor 8 --yes
 
 test: setup
 	@$(MAKE) --no-print-directory check

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WORST = 8
 """Invented figures listed per arm."""
-_WORDS = {"move": "Move", "keep": "Keep", "open": "Undecided"}
+_WORDS = {"move": "Move", "keep": "Keep", "open": "Undecided", "unmeasured": "Not measured"}
 _MINUS = "\u2212"
 _WRITERS: dict[str, Callable[[float], str]] = {
     "usd": usd_text,
@@ -39,7 +39,7 @@ _WRITERS: dict[str, Callable[[float], str]] = {
 }
 _NOTHING = {"usd": 0.0, "s": 0.0005, "share": 0.0005, "words": 0.5}
 """Changes below this are shown as zero, without a sign."""
-_TONES = {"move": "good", "keep": "bad", "open": "open"}
+_TONES = {"move": "good", "keep": "bad", "open": "open", "unmeasured": "open"}
 SHADES = 5
 """Depths of colour of a loss or a gain."""
 
@@ -238,11 +238,11 @@ def _stance_cell(advice: Advice, margin: float) -> HeatCell:
     role = advice.replay
     if role is None or role.aspect("valid") is None:
         return HeatCell("na", "no stance", title="this role argues or reports and takes no stance of its own")
-    gap = hybrid.stance_gap(role)
-    if not known(gap.value):
+    stance = role.stance
+    if stance is None:
         return HeatCell("na", "not measured", title="the source was not asked the same prompts again on at least two dates")
-    floor = role.floor.alike.value if role.floor else math.nan
-    return _change_cell(gap, margin, f"{role.alike.value * 100:.0f} / {floor * 100:.0f}", "not measured")
+    note = f"{stance.own.value * 100:.0f} / {stance.floor.value * 100:.0f}"
+    return _change_cell(stance.apart, margin, note, "not measured")
 
 
 def _grounding_cell(advice: Advice, margin: float) -> HeatCell:

@@ -23,8 +23,9 @@ MARGIN = 0.05
 """Default margin for a loss of same rating, usable decisions or grounding."""
 GUARDED_METRICS = ("same_rating", "usable", "grounding")
 """Metrics that must not get worse."""
-MOVE, KEEP, OPEN = "move", "keep", "open"
-STANCE_NOT_MEASURED = "its stance was not compared with chance: replay with --noise-floor 10"
+MOVE, KEEP, OPEN, UNMEASURED = "move", "keep", "open", "unmeasured"
+STANCE_NOT_MEASURED = "its stance was not compared with chance: replay with --noise-floor 8, on two dates or more"
+RATING_NOT_MEASURED = "how often the unchanged lineup repeats its rating is not measured: set repeats: 3"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Advice:
 
     role: str
     verdict: str
-    """move | keep | open (too little evidence: the role stays)."""
+    """move | keep | open (too little evidence) | unmeasured (its stance has no noise floor); a role moves in the first only."""
     because: str
     effect: Effect | None
     """Result of the swap design."""
@@ -146,7 +147,9 @@ def _advice(role: str, effect: Effect | None, replay: RoleComparison | None, mar
     """Advice on one role, from the swap if there is one, else from the replay."""
     losses = _losses(effect, replay)
     if effect is None and replay is not None and known(replay.alike.value) and not known(stance_gap(replay).value):
-        return Advice(role, OPEN, STANCE_NOT_MEASURED, effect, replay)
+        return Advice(role, UNMEASURED, STANCE_NOT_MEASURED, effect, replay)
+    if effect is not None and not known(effect.by_metric["same_rating"].value):
+        return Advice(role, UNMEASURED, RATING_NOT_MEASURED, effect, replay)
     worse = [name for name, loss in losses if loss.high < -margin]
     if worse:
         return Advice(role, KEEP, f"it loses more than the margin in {_words(worse)}", effect, replay)
@@ -192,20 +195,14 @@ def _replayed(role: RoleComparison) -> list[tuple[str, Estimate]]:
     changes = [("answers in the asked form", aspect.apart) for aspect in role.aspects if aspect.name == "valid"]
     changes += [("grounding", aspect.apart) for aspect in role.aspects if aspect.name == "grounded"]
     changes += [("refusals", _negated(aspect.apart)) for aspect in role.aspects if aspect.name == "refused"]
-    if known(role.alike.value):
-        changes.append(("stance", stance_gap(role)))
+    if role.stance is not None:
+        changes.append(("stance", role.stance.apart))
     return changes
 
 
 def stance_gap(role: RoleComparison) -> Estimate:
-    """Same stances minus the noise floor of the source's own models; unknown without a floor on two dates or more."""
-    alike, floor = role.alike, role.floor.alike if role.floor else None
-    if floor is None or not (known(alike.value) and known(floor.low)):
-        return estimate.unknown()
-    down = float(np.hypot(alike.value - alike.low, floor.high - floor.value))
-    up = float(np.hypot(alike.high - alike.value, floor.value - floor.low))
-    apart = alike.value - floor.value
-    return estimate.Estimate(apart, apart - down, apart + up, alike.cases, alike.dates, alike.missing, alike.method)
+    """Same stances minus those of the source's own model, over the prompts of both; unknown without a floor on two dates."""
+    return estimate.unknown() if role.stance is None else role.stance.apart
 
 
 def _negated(change: Estimate) -> Estimate:

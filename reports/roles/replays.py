@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from reports.grounding import of_run as grounding_of_run
 from reports.grounding.language import is_english
 from reports.grounding.origins import GROUNDED, origins
+from reports.metrics.measure import ByDate
 from reports.money.breakdown import Total, total
 from reports.roles.pairs import STANCES, Pair, PromptAnswer, pairs
-from reports.stats import estimate, means
+from reports.stats import estimate, exact, means
 from reports.stats.estimate import Estimate
 from reports.tables import ARROW, ITSELF
 
@@ -39,6 +41,17 @@ class Aspect:
 
 
 @dataclass(frozen=True)
+class Stance:
+    """Same stances of one role over the prompts that both models were asked: own - floor is the difference."""
+
+    own: Estimate
+    """How often the target takes the recorded stance."""
+    floor: Estimate
+    """How often the source's own model takes it when asked again."""
+    apart: Estimate
+
+
+@dataclass(frozen=True)
 class RoleComparison:
     """One role of a replay."""
 
@@ -56,6 +69,8 @@ class RoleComparison:
     aspects: tuple[Aspect, ...]
     floor: RoleComparison | None = None
     """The source's own model on the same prompts: what differs by chance."""
+    stance: Stance | None = None
+    """None for a role without a stance, and without a noise floor on two dates: then it is not measured."""
 
     def aspect(self, name: str) -> Aspect | None:
         return next((candidate for candidate in self.aspects if candidate.name == name), None)
@@ -85,7 +100,10 @@ Measure = Callable[[Pair, PromptAnswer], float | None]
 
 
 def _aspect(name: str, title: str, unit: str, pairs_of_role: Sequence[Pair], measure: Measure) -> Aspect:
-    both = [(pair, measure(pair, pair.source), measure(pair, pair.target)) for pair in pairs_of_role]
+    every = [(pair, measure(pair, pair.source), measure(pair, pair.target)) for pair in pairs_of_role]
+    shared = [(pair, source, target) for pair, source, target in every if source is not None and target is not None]
+    # All three figures are over the same pairs, so that they fit; without any shared one there is no difference either.
+    both = shared or every
     return Aspect(
         name,
         title,
@@ -195,16 +213,57 @@ class ReplayResult:
 
 def replays(run: Run) -> list[ReplayResult]:
     """Every replay of a run, each role with its noise floor if the source's own model was replayed too."""
-    results = {name: _replay(run, name) for name in dict.fromkeys(run.replays["arm"])}
+    names = dict.fromkeys(run.replays["arm"])
+    pairs_by_name = {name: _by_role(run, name) for name in names}
+    results = {name: _replay(run, name, pairs_by_name[name]) for name in names}
     floors = {result.source: {role.role: role for role in result.roles} for result in results.values() if result.is_floor}
-    return [result if result.is_floor else _with_floors(result, floors.get(result.source, {})) for result in results.values()]
+    floor_pairs = {result.source: pairs_by_name[name] for name, result in results.items() if result.is_floor}
+    return [
+        result
+        if result.is_floor
+        else _with_floors(result, floors.get(result.source, {}), pairs_by_name[name], floor_pairs.get(result.source, {}))
+        for name, result in results.items()
+    ]
 
 
-def _replay(run: Run, name: str) -> ReplayResult:
-    source, _, target = name.partition(ARROW)
+def _by_role(run: Run, name: str) -> dict[str, list[Pair]]:
     by_role: dict[str, list[Pair]] = {}
     for pair in pairs(run, name):
         by_role.setdefault(pair.role, []).append(pair)
+    return by_role
+
+
+def stance(pairs_of_role: Sequence[Pair], floor_of_role: Sequence[Pair]) -> Stance | None:
+    """Same stances of the target against the own model's, over the prompts of both; None below two dates."""
+    own_model = {_key(pair): _alike(pair) for pair in floor_of_role}
+    shared = [pair for pair in pairs_of_role if _key(pair) in own_model]
+    if len({pair.date for pair in shared}) < 2:
+        return None
+    frame = pd.DataFrame(
+        {
+            "case": [pair.case_id for pair in shared],
+            "date": [str(pair.date) for pair in shared],
+            "own": [_alike(pair) for pair in shared],
+            "floor": [own_model[_key(pair)] for pair in shared],
+        }
+    )
+    by_case = frame.groupby(["date", "case"], as_index=False)[["own", "floor"]].mean()
+    codes = pd.factorize(by_case["date"])[0]
+    own, floor = (ByDate(by_case[name].to_numpy(), codes) for name in ("own", "floor"))
+    apart = ByDate((by_case["own"] - by_case["floor"]).to_numpy(), codes)
+    return Stance(_share(own), _share(floor), estimate.of_mean(apart.paired(), apart.cases, apart.dates))
+
+
+def _share(by_date: ByDate) -> Estimate:
+    return estimate.of_mean(exact.share(by_date.sums, by_date.counts), by_date.cases, by_date.dates)
+
+
+def _key(pair: Pair) -> tuple[str, int, str, int]:
+    return pair.case_id, pair.repeat, pair.role, pair.round
+
+
+def _replay(run: Run, name: str, by_role: Mapping[str, list[Pair]]) -> ReplayResult:
+    source, _, target = name.partition(ARROW)
     roles = tuple(compare(role, by_role[role]) for role in run.roles.in_order(by_role))
     sent = run.calls[run.calls["arm"] == name]
     return ReplayResult(source, target, roles, is_floor(run, source, target), len(sent), total(sent["cost_usd"]))
@@ -215,5 +274,15 @@ def is_floor(run: Run, source: str, target: str) -> bool:
     return target == ITSELF or run.settings.arm(source).aliases == (target,)
 
 
-def _with_floors(result: ReplayResult, floors: Mapping[str, RoleComparison]) -> ReplayResult:
-    return replace(result, roles=tuple(replace(role, floor=floors.get(role.role)) for role in result.roles))
+def _with_floors(
+    result: ReplayResult,
+    floors: Mapping[str, RoleComparison],
+    by_role: Mapping[str, list[Pair]],
+    floor_by_role: Mapping[str, list[Pair]],
+) -> ReplayResult:
+    def with_floor(role: RoleComparison) -> RoleComparison:
+        takes_stance = role.aspect("valid") is not None
+        measured = stance(by_role[role.role], floor_by_role.get(role.role, [])) if takes_stance else None
+        return replace(role, floor=floors.get(role.role), stance=measured)
+
+    return replace(result, roles=tuple(map(with_floor, result.roles)))

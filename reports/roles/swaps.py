@@ -140,9 +140,7 @@ def _values(facts: Facts, metric: str, unchanged: str) -> pd.DataFrame:
         table = facts.pair_tables(arm, unchanged, of_all=True)
         agreement_by_arm[arm] = np.trace(table, axis1=1, axis2=2)
     frame = pd.DataFrame(agreement_by_arm, index=facts.dates.index)
-    # A lineup agrees with itself as its repeats do; without repeats, fully.
-    itself = frame[unchanged].mean()
-    frame[unchanged] = frame[unchanged].fillna(itself if itself == itself else 1.0)
+    # A lineup agrees with itself as its repeats do; without repeats that is not known, and nothing can be held against it.
     return frame
 
 

@@ -35,7 +35,9 @@ def simulated(folder: Path, kind: Kind) -> Path:
         "models": {"big": {"provider": "openai", "model": "b"}, "small": {"provider": "ollama", "model": "s"}},
     }
     dates = sessions("2025-03-03", 10)
-    return make_run(folder / kind, arms=arms, tickers=("AAPL", "MSFT"), dates=dates, experiment=experiment, texts=False)
+    return make_run(
+        folder / kind, arms=arms, tickers=("AAPL", "MSFT"), dates=dates, experiment=experiment, texts=False, repeats=2
+    )
 
 
 @pytest.fixture(scope="module", params=["one_at_a_time", "fractional"])
@@ -99,7 +101,9 @@ def test_losses_that_are_small_alone_never_add_up_beyond_the_margin(tmp_path: Pa
         "compare": {"endpoints": {"same_rating": {"margin": 0.4}}},
     }
     dates = sessions("2025-03-03", 10)
-    run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL", "MSFT"), dates=dates, experiment=experiment, texts=False)
+    run = make_run(
+        tmp_path / "r", arms=arms, tickers=("AAPL", "MSFT"), dates=dates, experiment=experiment, texts=False, repeats=2
+    )
 
     (made,) = hybrid.hybrids(load(run), [])
 
@@ -113,7 +117,7 @@ def test_without_enough_dates_nothing_is_recommended(tmp_path: Path) -> None:
     experiment = {"arms": {"none": {"all": "big"}, "a": {"all": "big", "bull": "small"}, "b": {"all": "big", "bear": "small"}}}
     arms = {name: FakeArm(noise=0.8) for name in experiment["arms"]}
     dates = sessions("2025-03-03", 2)
-    run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL",), dates=dates, experiment=experiment, texts=False)
+    run = make_run(tmp_path / "r", arms=arms, tickers=("AAPL",), dates=dates, experiment=experiment, texts=False, repeats=2)
 
     (made,) = hybrid.hybrids(load(run), [])
 
@@ -134,6 +138,11 @@ def test_a_replay_alone_recommends_roles_too(tmp_path: Path) -> None:
     cheap = {"cost_usd": 0.0001}
     wrong = '{"rating": "Sell", "confidence": 1}'
     add_replay(run, "big", "small", lambda call: cheap | ({"parsed": wrong} if call["role"] == "portfolio_manager" else {}))
+    without_floor = load(run)
+    unmeasured = {one.role: one for one in hybrid.hybrids(without_floor, replays(without_floor))[0].advices}
+    assert unmeasured["portfolio_manager"].verdict == "unmeasured"
+    assert "--noise-floor" in unmeasured["portfolio_manager"].because
+    add_replay(run, "big", "itself", lambda call: {})
     loaded = load(run)
 
     (made,) = hybrid.hybrids(loaded, replays(loaded))
