@@ -108,7 +108,7 @@ def frontiers(facts: Facts) -> list[Frontier]:
 
 def _of_arm(facts: Facts, first: str, then: str) -> Iterator[Frontier]:
     cases = _Cases(facts, first, then)
-    if not len(cases.index):
+    if not len(cases.index) or cases.is_dearer:
         return
     for name, column in SIGNALS.items():
         if column in facts.cells and cases.first[column].notna().any():
@@ -138,6 +138,11 @@ class _Cases:
         then_cells = cells[(cells["arm"] == then) & cells["case_id"].isin(self.index)]
         known = not (then_cells["cost_usd"].isna().any() or self.first["cost_usd"].isna().any())
         self.then_usd = then_cells.groupby("case_id")["cost_usd"].mean().reindex(self.index) if known else None
+
+    @property
+    def is_dearer(self) -> bool:
+        """Whether the first arm costs as much as the second, so that asking it first saves nothing."""
+        return self.then_usd is not None and float(self.first["cost_usd"].mean()) >= float(self.then_usd.mean())
 
     def frontier(self, signal: str, values: pd.Series[Any], usd: pd.Series[Any]) -> Frontier:
         """Over every answer of the cheap arm; repeats are averaged inside their case."""

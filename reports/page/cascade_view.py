@@ -14,7 +14,7 @@ from reports.metrics.facts import Facts
 from reports.page import svg
 
 WIDTH, HEIGHT = 420, 220
-LEFT, RIGHT, TOP, BOTTOM = 48, 408, 10, 176
+LEFT, RIGHT, TOP, BOTTOM = 48, 396, 10, 176
 
 
 @dataclass(frozen=True)

@@ -100,3 +100,8 @@ def test_few_dates_promise_nothing(facts: Facts) -> None:
 def test_without_repeats_of_the_baseline_there_is_no_curve(facts: Facts) -> None:
     once = facts.cells[facts.cells["repeat"] == 0]
     assert cascades.frontiers(Facts(facts.run.with_cells(once))) == []
+
+
+def test_an_arm_that_costs_as_much_as_the_baseline_is_not_asked_first(facts: Facts) -> None:
+    dear = facts.cells.assign(cost_usd=facts.cells["cost_usd"].where(facts.cells["arm"] == "hosted", 0.5))
+    assert cascades.frontiers(Facts(facts.run.with_cells(dear))) == []
