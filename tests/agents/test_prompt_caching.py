@@ -170,9 +170,10 @@ def test_marks_change_no_identity_and_no_text() -> None:
     assert fingerprint() == before
 
 
-def test_our_marks_cost_what_the_best_placement_costs() -> None:
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_our_marks_cost_what_the_best_placement_costs(repeats: int) -> None:
     case = prompt_tokens.snapshots()[0]
-    usd = cache_costs.input_usd(case, prompt_tokens._talkative(case, 1.0), 1)
+    usd = cache_costs.input_usd(case, prompt_tokens._talkative(case, 1.0), repeats)
     assert usd["ours"] <= 1.1 * usd["minimum"]
     assert usd["ours"] <= 0.45 * usd["as_today"]
     assert usd["ours"] < usd["without_a_cache"]
