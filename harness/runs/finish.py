@@ -75,10 +75,15 @@ def finish_again(plan: RunPlan, display: Display) -> int:
     if not _is_current(run, plan.experiment):
         return finish(plan, RunOutcome.nothing(), display)
     receipts = list(run.store.receipts().values())
-    gates = _page(run).gates
+    gates = _page(run).gates if _has_gates(plan.experiment) else []
     display.summary(receipts, run.run_id)
     _report(_Ended(run, receipts, DONE, RunOutcome.nothing(), gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(DONE, gates)
+
+
+def _has_gates(experiment: Experiment) -> bool:
+    """Whether a page, which takes a second to import and compute, would have gates to check."""
+    return any(limit is not None for limit in experiment.gates.model_dump().values())
 
 
 def _is_current(run: RunFolder, experiment: Experiment) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from harness.admission import lease, ledger, slots
 from harness.errors import Unserved
 from harness.queue import control, in_flight, registry
 from harness.queue.control import NOT_RUN, SUSPENDED, UNFINISHED, UNSERVED, CellEvent
-from harness.runs import answered_later
+from harness.runs import answered_later, server_warnings
 from harness.runs.progress import RunOutcome
 from harness.workers.local_workers import MOST_STARTS
 
@@ -36,6 +37,8 @@ _RESEND_S = 5.0
 _LOST_ROLL_S = 10.0
 _SAME_SIGNAL_S = 0.5
 _NO_REDIS_S = 5.0
+_FIRST_CELLS = 2
+"""Cells of each arm whose calls are looked at while the run goes on."""
 _CANCEL_S = 30.0
 
 
@@ -66,6 +69,8 @@ class Follower:
         self._interrupts = 0
         self._interrupted_at = -_SAME_SIGNAL_S
         self._not_run: set[str] = set()
+        self._looked_into: Counter[str] = Counter()
+        self._warned: set[str] = set()
         self._unserved: dict[str, tuple[Unserved, set[str]]] = {}
         """Stored form of what cannot be asked -> the same, and the cells that left their worker for it."""
         self._request = control.RUN
@@ -178,6 +183,18 @@ class Follower:
         receipt = self._store.receipt(cell_id)
         if receipt is not None:
             self._progress.add(receipt)
+            self._warn_early(cell_id, str(receipt["arm"]))
+
+    def _warn_early(self, cell_id: str, arm: str) -> None:
+        """Say what the first cells of an arm show about its servers: later the user could only read that it was slow."""
+        self._looked_into[arm] += 1
+        if self._looked_into[arm] > _FIRST_CELLS:
+            return
+        for warning in server_warnings.of_calls(self._store.parts_of(cell_id, "calls"), self._info.run_id):
+            subject = warning.partition(":")[0].partition(" queues")[0]
+            if subject not in self._warned:
+                self._warned.add(subject)
+                self._display.say(warning)
 
     def _capped(self, event: CellEvent) -> None:
         self._not_run.add(event.cell_id)

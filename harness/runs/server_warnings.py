@@ -28,7 +28,11 @@ def of_run(folder: Folder, run_id: str) -> list[str]:
     raw = folder.read_if_there("calls.parquet")
     if raw is None:
         return []
-    rows = pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pylist()
+    return of_calls(pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pylist(), run_id)
+
+
+def of_calls(rows: Iterable[Row], run_id: str) -> list[str]:
+    """The same, of these calls."""
     timed = [row for row in rows if row["run_id"] == run_id and row["outcome"] == "answered" and row["prefill_s"] is not None]
     return [*_refused_marks([row for row in rows if row["run_id"] == run_id]), *_queueing(timed), *_taking_turns(timed)]
 
