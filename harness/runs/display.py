@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from harness.runs.answer import Answer
     from harness.storage.folder import Folder
     from harness.storage.rows import Row
     from harness.web.live import LivePage
@@ -66,6 +67,11 @@ class Display:
         self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
         if self._web_page:
             self._web_page.say(sentence)
+
+    def answer(self, answer: Answer) -> None:
+        for sentence in answer.sentences:
+            self.say(sentence)
+        self._console.print(answer.table())
 
     def has_report(self, folder: Folder) -> None:
         """The report is in this folder."""

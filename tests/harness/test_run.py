@@ -112,6 +112,17 @@ def test_deleting_one_receipt_runs_exactly_that_cell_again_from_what_it_was_answ
     assert again["llm_calls"] == CALLS_PER_CELL, "what the first attempt was answered is used and counted once"
 
 
+def test_a_run_ends_with_the_answer_of_its_page_and_the_same_command_shows_it_again(continued: Lab) -> None:
+    output = continued.run()
+    answer = json.loads((continued.runs[0] / "answer.json").read_text())
+    decisions, returns = answer["sentences"]
+    assert decisions.startswith("Decisions: ")
+    assert returns.startswith("Returns: ")
+    assert set(answer["rows"]) == {"paid", "own"}
+    assert output.index("Decisions: ") < output.index("Returns: ") < output.index("report: ")
+    assert decisions in output
+
+
 def test_status_tells_one_json_object(finished: Lab) -> None:
     told = json.loads(finished.harness("status", "lab", "--json"))
 

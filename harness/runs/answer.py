@@ -1,0 +1,52 @@
+"""The answer of a run on the terminal: two sentences and one table, as on the first screen of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from harness.terminal import FigureRows
+
+if TYPE_CHECKING:
+    from harness.storage.folder import Folder
+    from reports.page.page import Page
+
+FILE = "answer.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Plain text, kept in the run folder: computing it takes seconds."""
+
+    sentences: Sequence[str]
+    """On decisions, then on returns; none for an unfinished run."""
+    headings: Sequence[str]
+    rows: Mapping[str, Sequence[str]]
+    """arm -> figures."""
+
+    @classmethod
+    def of(cls, page: Page) -> Answer | None:
+        """None if the page has nothing to compare yet."""
+        from reports.answer import sentences, table
+
+        findings = page.findings
+        if findings is None:
+            return None
+        head, *rows = table.text_rows(table.lines(page.run, findings))
+        said = [] if findings.is_interim else [f"Decisions: {sentences.decisions(findings).text}"]
+        if said and len(findings.arms) > 1:
+            said.append(f"Returns: {sentences.returns(findings).text}")
+        return cls(said, head[1:], {arm: figures for arm, *figures in rows})
+
+    @classmethod
+    def read(cls, folder: Folder) -> Answer | None:
+        raw = folder.read_if_there(FILE)
+        return cls(**json.loads(raw)) if raw else None
+
+    def write(self, folder: Folder) -> None:
+        folder.write(FILE, json.dumps(asdict(self), indent=2).encode())
+
+    def table(self) -> FigureRows:
+        return FigureRows("", "arm", self.headings, self.rows)
