@@ -17,6 +17,7 @@ from agents import Answer
 from harness.gateway import chat_wire, ollama_wire, responses_wire
 from harness.gateway.asked import Asked, Refused, need_model
 from harness.gateway.conversation import Conversation, Exchange
+from harness.web.server import listen
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -322,7 +323,7 @@ class LocalServer:
                 """Signals belong to the process that serves."""
                 yield
 
-        listening = socket.create_server((self._host, self._port))
+        listening = listen(self._host, self._port)
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._app,

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import agents
 from domain import models as known_models
 from domain import units
 from domain.providers import PROVIDERS
@@ -68,6 +69,8 @@ def serve(options: ProxyOptions, say: Callable[[str], None]) -> int:
         raise InvalidInput(
             [Problem("--monthly-usd", f"{hosted} bills by token, and no cap is set", "pass --monthly-usd AMOUNT")]
         )
+    # The first call to each provider would import its client while its program waits.
+    agents.preload()
     token = options.token or secrets.token_urlsafe(32)
     program = Attached(
         ("proxy",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
+from harness.errors import InvalidInput
+from harness.web.server import listen
 from tests.fakes.process import FakeModels
 from tests.gateway.served import Served, served
 
@@ -166,6 +169,13 @@ def test_a_forced_tool_of_ollama_is_asked_for_as_json_and_comes_back_as_a_call(f
             cut = client.chat.completions.create(model="any", max_tokens=1, **request).choices[0]
         assert (cut.finish_reason, cut.message.tool_calls) == ("length", None), "a cut answer is never a call"
         assert "forced tool PortfolioDecision" in case.admission.calls[0].request.program["changed"][0]
+
+
+def test_an_answer_does_not_wait_for_the_client_s_acknowledgement() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP, "asyncio would leave Nagle's algorithm on, 40 ms in each answer"
+        with pytest.raises(InvalidInput, match="cannot listen"):
+            listen("127.0.0.1", listener.getsockname()[1])
 
 
 def test_a_long_wait_is_bridged(fake_models: FakeModels, case: Served) -> None:
