@@ -1,4 +1,4 @@
-"""python -m benchmarks.lanes [--cases 84] [--ready-s 2]
+"""python -m benchmarks.lanes (after `make test`)
 
 The same experiment in lane `now` and in lane `batch` against the fake server, as JSON: what each cost by our tables and
 by the fake's own count, whether every decision is equal byte for byte, how many files were sent, and our CPU per cell and
