@@ -70,7 +70,7 @@ class Facts:
 
     @cached_property
     def _has_comparable_time(self) -> pd.Series[Any]:
-        lanes = self.cells["cell_id"].map(_lanes_of_cells(self.run.calls)).fillna(_AT_ONCE)
+        lanes = self.cells["cell_id"].map(_lanes_of_cells(self.run.calls)).astype(object).fillna(_AT_ONCE)
         of_baseline = lanes[self.cells["arm"] == self.baseline]
         lane = _AT_ONCE if of_baseline.empty else of_baseline.mode().iloc[0]
         return (lanes == lane) & ~lanes.map(_is_deferred).astype(bool)
