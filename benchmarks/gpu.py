@@ -1,4 +1,4 @@
-"""python -m benchmarks.gpu (a server of this machine), or python -m benchmarks.gpu --cpu (after `make demo`)
+"""python -m benchmarks.gpu (after `make demo`): a server of this machine; with --cpu, the embedded tiny model
 
 Measures what a decision costs on this machine: runs the demo's pipeline at 1, 4 and 16 slots with the power meter on, prints
 one JSON object, and writes a hardware card, which `plan` and `report` use for the model that it names (docs/costs.md).

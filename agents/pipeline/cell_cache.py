@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agents.llms.prompt_caching import (
     LEAST_TOKENS,
@@ -22,11 +22,12 @@ from agents.llms.prompt_caching import (
     usage,
 )
 from agents.pipeline import prompts
-from agents.types import Caching, Lineup, Model, Part
+from agents.types import Caching, Lineup, Model, Part, Pipeline
 from domain.lanes import lane_of
 
 if TYPE_CHECKING:
-    from agents.pipeline.context import Context
+    from agents.inputs.snapshot import Snapshot
+    from agents.llms import Clients
     from agents.pipeline.flow import Turn, TurnResult
     from agents.pipeline.prompts import PlannedPrompt
 
@@ -57,10 +58,24 @@ class _Step:
     """Turn that goes first -> set at its first token."""
 
 
+class CachedCell(Protocol):
+    """What the cache reads of a cell; the pipeline's `Context` is one."""
+
+    lineup: Lineup
+    pipeline: Pipeline
+    clients: Clients
+    sharing: Sharing
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+    def model(self, role: str) -> Model: ...
+    def output_cap(self, role: str) -> int | None: ...
+
+
 class CellCache:
     """The prompt cache as one cell uses it."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: CachedCell) -> None:
         self._ctx = ctx
         self._ids = PrefixIds()
         self._held: frozenset[int] = frozenset()
