@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +16,6 @@ from agents.llms.rating_probability import TOP_TOKENS
 from agents.llms.wire import Wire, hooks
 from agents.types import Answer, Model, Request, Server
 
-_LOAD_S = 0.03
-"""A reported `load_duration` above it may be a load: tiny models load in less than half a second. Ollama 0.17 reports 0.05 s
-to 0.4 s without a load, so there the state is asked for after every call."""
 _OPTIONS = ("temperature", "top_p", "top_k", "seed")
 
 
@@ -37,9 +35,9 @@ class Ollama:
         self._contexts: dict[tuple[str, int], int] = {}
         """(model, requested num_ctx) -> the context size that the server loaded it with, which may be smaller."""
         self._replaced: dict[str, str | None] = {}
-        """Models that were another one at a load -> the digest that they have now."""
+        """Models that were another one after an answer -> the digest that they have now."""
         self._version: str | None = None
-        """Of the server, at the last load: a server is started again for another version."""
+        """Of the server, at its last answer."""
 
     def context_window(self, model: Model) -> int:
         requested = self._num_ctx(model)
@@ -70,9 +68,7 @@ class Ollama:
             self._rest.request_ended(request.model.name)
         if not stream.is_done and not stream.is_stopped_loop:
             raise failed("cut_stream", "the stream ended before its last line", "NoLastLine", wire)
-        is_verified = (request.model.name, self._num_ctx(request.model)) in self._contexts
-        if (stream.seconds("load_duration") or 0.0) > _LOAD_S or not is_verified:
-            await self._verify_loaded(request.model, wire)
+        await self._verify_loaded(request.model, wire)
         return stream.answer(request, self.context_window(request.model), self._details[name], self._version)
 
     async def probe(self, models: Sequence[Model]) -> ServerReport:
@@ -107,13 +103,18 @@ class Ollama:
         return stream
 
     async def _verify_loaded(self, model: Model, wire: Wire) -> None:
-        """Look at the model that answered. Raises CallFailed if its weights are not those of the run."""
-        entry, self._version = await self._rest.loaded(model.name) or {}, await self._rest.version()
-        length = entry.get("context_length")
+        """Look at the model that answered. Raises CallFailed if its weights are not those of the run.
+
+        Asked after every answer, so also at the end of a cell: no reported time tells a load of a small model for certain,
+        and an answer of other weights must not be recorded. A model that was unloaded meanwhile is looked up by its name.
+        """
+        entry, self._version = await asyncio.gather(self._rest.loaded(model.name), self._rest.version())
+        length = (entry or {}).get("context_length")
         if isinstance(length, int) and length > 0:
             self._contexts[model.name, self._num_ctx(model)] = length
-        if replacement := self._replacement(model, entry.get("digest")):
-            self._replaced[model.name] = entry.get("digest")
+        digest = entry.get("digest") if entry else (await self._rest.details(model.name)).digest
+        if replacement := self._replacement(model, digest):
+            self._replaced[model.name] = digest
             raise failed("not_found", replacement, "ModelReplaced", wire)
 
     def _replacement(self, model: Model, digest: Any) -> str | None:

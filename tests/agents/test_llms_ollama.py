@@ -363,7 +363,7 @@ def test_a_sampling_default_that_depends_on_the_version_is_sent_as_the_model_set
     assert call.params["options"]["repeat_penalty"] == 1.05
 
 
-@pytest.mark.parametrize("load_s", [0.05, 2.0])
+@pytest.mark.parametrize("load_s", [0.0, 0.05, 2.0])
 def test_a_model_replaced_under_its_tag_stops_its_calls_by_name(fake_models: FakeModels, load_s: float) -> None:
     """Seen on 0.17.0: `ollama cp gemma3:270m smollm2:135m` in mid-run; loads of tiny models take 0.45 s."""
     admission = OpenAdmission()
@@ -387,6 +387,17 @@ def test_a_model_replaced_under_its_tag_stops_its_calls_by_name(fake_models: Fak
     assert first.answer is not None
     assert [(call.answer, call.failure and call.failure.cause) for call in others] == [(None, "not_found")] * 2
     assert fake_models.ledger()["calls"] == 2
+
+
+def test_a_replaced_model_that_is_unloaded_before_it_can_be_looked_at_is_found_by_its_name(fake_models: FakeModels) -> None:
+    async def main() -> None:
+        async with Clients({"ollama": fake_models.ollama()}) as clients:
+            await ask(CallSite("trader"), question(LLAMA), OpenAdmission(), clients)
+            fake_models.control(ollama={"models": [{"name": LLAMA.name, "weights": "gemma"}], "forgets": True})
+            await ask(CallSite("trader", 1), question(LLAMA), OpenAdmission(), clients)
+
+    with pytest.raises(ModelCallError, match=r"its digest is [0-9a-f]+, not "):
+        asyncio.run(main())
 
 
 def test_a_model_that_is_not_the_one_a_cell_was_planned_for_is_not_asked(fake_models: FakeModels) -> None:

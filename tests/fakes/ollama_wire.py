@@ -82,6 +82,8 @@ class Memory:
         self.version = VERSION
         self.most_loaded: int | None = None
         """OLLAMA_MAX_LOADED_MODELS."""
+        self.forgets = False
+        """Models are unloaded as soon as they have answered."""
         self.answers_at_root = False
         """Whether GET / says that Ollama is running."""
         self.shift_loads = False
@@ -121,7 +123,7 @@ class Memory:
 
     def ended(self, loaded: Loaded, keep_alive: Any) -> None:
         """The keep-alive counts from the end of a request."""
-        loaded.expires_at = _expiry(keep_alive)
+        loaded.expires_at = _expiry(0 if self.forgets else keep_alive)
 
     def expire(self) -> None:
         now = dt.datetime.now(dt.UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -47,6 +48,20 @@ def test_a_model_replaced_in_mid_run_stops_its_arm_by_name_and_leaves_no_row_wit
     assert output.count("is another model than the one of this run") == 2, "once as it happened, once at the end"
     assert "1 cell left for later. fix: put the old one back under that name" in output
     assert [call["outcome"] for call in ollama_lab.rows("calls")] == ["answered"]
+
+
+def test_a_model_replaced_within_a_cell_is_found_without_a_load_that_takes_time(ollama_lab: Lab) -> None:
+    ollama_lab.experiment(**LOCAL | {"pipeline": {"analysts": ["market"]}})
+    ollama_lab.fake.control(defaults={"latency_s": 1.0})
+    run = ollama_lab.start("run", "lab.yaml")
+    wait_for(lambda: ollama_lab.fake.ledger(full=True)["requests"], "the first request")
+    ollama_lab.fake.control(ollama={"models": [{"name": "llama3.1:8b", "weights": "gemma"}]})
+    output, _ = run.communicate(timeout=180)
+    assert run.returncode == 3
+    old, new = (sha256(weights.encode()).hexdigest()[:12] for weights in ("llama3.1:8b", "gemma"))
+    assert f"its digest is {new}, not {old}" in " ".join(output.split())
+    (path,) = ollama_lab.runs
+    assert not list((path / "parts").glob("*.cell.parquet")), "the cell is not recorded under the old digest"
 
 
 def test_a_server_that_queues_and_models_that_take_turns_in_its_memory_are_named(ollama_lab: Lab) -> None:
