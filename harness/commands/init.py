@@ -11,7 +11,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 FILES = {
     "demo.yaml": "demo.yaml",
     "compare.yaml": "compare.yaml",
-    "servers.yaml": "servers.yaml",
+    "servers.template.yaml": "servers.yaml",
     "env.example": ".env.example",
     "gitignore": ".gitignore",
     "workflow.yml": ".github/workflows/compare.yml",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from harness.planning import answers, lanes, plan
+from harness.planning import lanes, plan
 from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
 from harness.planning.plan import CapForecast, Plan
 from harness.planning.workload import ASSUMED, Counted
@@ -180,6 +180,9 @@ def lines(plan: Plan) -> Iterator[Line]:
     if plan.unknown_models:
         yield "unknown", f"{', '.join(plan.unknown_models)}: not in the table of models, so the intervals are wider"
     if plan.answers is not None:
+        # Here, so that a run with problems reports them without importing SciPy.
+        from harness.planning import answers
+
         yield from answers.lines(plan.answers, f"{plan.experiment}.yaml")
     for check in plan.checks:
         if check.status != "ok":

@@ -12,7 +12,6 @@ import yaml
 from domain.lanes import LANES
 from harness.admission.keys import SHARED, Keys
 from harness.admission.ledger import pico
-from harness.admission.scripts import source
 from harness.deferred.coordinator import Coordinator, Pace
 from harness.deferred.mailbox import Mailbox
 from harness.experiment import servers
@@ -74,6 +73,8 @@ def is_deferring(cell: Cell) -> bool:
 
 def restore_ledger(client: Redis, run_id: str, store: Store, waiting: Iterable[str]) -> None:
     """Count what the run's files say was paid, and reserve for what is with the provider, if Redis has lost the ledger."""
+    from harness.admission.scripts import source
+
     keys, mailbox = Keys(run_id), Mailbox(store.folder)
     if client.exists(keys.ledger):
         return

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.admission import slots
 from harness.experiment import spec
 from harness.experiment.matrix import pool_of
 from harness.queue import control, in_flight, registry
@@ -156,6 +155,8 @@ def run_cells(
     control.clear_events(client, info.run_id)
     in_flight.reset(client, info.run_id, no_worker_lives=plan.options.broker is None)
     control.request(client, info.run_id, control.RUN)
+    from harness.admission import slots
+
     slots.reopen(client, plan.resolved.servers.values())
     registry.announce(client, info)
     try:
