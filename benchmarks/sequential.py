@@ -25,14 +25,14 @@ from benchmarks.worlds import EQUAL, FAR, FIVE, MARGIN, OWN, Truth
 from reports.roles import screening
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
-from reports.stats.sequential import Gate
+from reports.stats.sequential import NotWorseTest
 
 RUNS = 4_000
 FIELDS = 400
 STANCES, STANCE_FLOOR = 12, 0.75
 """Prompts with a stance in a case of the screen (three repeats of four roles), and how often the own model repeats it."""
-STANDARD = Gate(("same_rating", "usable", "grounding"), (0.10, 0.10, 0.05), (0.025, 0.04, 0.04))
-QUICK = Gate(("same_rating", "usable", "grounding"), (0.15, 0.15, 0.10), (0.025, 0.04, 0.04))
+STANDARD = NotWorseTest(("same_rating", "usable", "grounding"), (0.10, 0.10, 0.05), (0.025, 0.04, 0.04))
+QUICK = NotWorseTest(("same_rating", "usable", "grounding"), (0.15, 0.15, 0.10), (0.025, 0.04, 0.04))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Design:
     dates: int
     tickers: int
     looks: int
-    gate: Gate
+    gate: NotWorseTest
     icc: float
     baseline_repeats: int = 3
     arm_repeats: int = 3
@@ -118,7 +118,7 @@ def is_screened_out(rng: np.random.Generator, truths: Sequence[Truth], runs: int
 # --- the tables --------------------------------------------------------------------------------------------------------
 
 
-def one_arm(seed: int, name: str, dates: int, looks: int, gate: Gate, runs: int) -> dict[str, Any]:
+def one_arm(seed: int, name: str, dates: int, looks: int, gate: NotWorseTest, runs: int) -> dict[str, Any]:
     """Dates used and chance of "good enough" for one arm alone, at five truths."""
     row: dict[str, Any] = {"design": name}
     truths = {"equal": EQUAL, "own_view": OWN, "minus_5": FIVE, "on_margin": Truth(-gate.margins[0]), "minus_25": FAR}

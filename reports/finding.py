@@ -19,7 +19,7 @@ from reports.metrics.facts import Facts
 from reports.metrics.measure import MetricData, PairedTest
 from reports.roles.screening import Screened
 from reports.stats import sequential
-from reports.stats.sequential import Gate, Standing
+from reports.stats.sequential import NotWorseTest, Standing
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -30,12 +30,12 @@ OPEN, GOOD, STOPPED, SCREENED_OUT = "open", "good enough", "stopped", "screened 
 
 
 @dataclass(frozen=True)
-class Design:
+class SearchDesign:
     """What is fixed before the first answer."""
 
     baseline: str
     candidates: tuple[str, ...]
-    gate: Gate
+    gate: NotWorseTest
     screen_cases: tuple[str, ...]
     """Cases of the screen; their dates are in no block."""
     blocks: tuple[tuple[str, ...], ...]
@@ -104,7 +104,7 @@ class Look:
 class Finding:
     """Everything that a `find` has decided so far."""
 
-    design: Design
+    design: SearchDesign
     screened: Mapping[str, Screened | None] | None = None
     """Candidate -> what replay showed, None for one that replay cannot judge; None before the screen."""
     looks: tuple[Look, ...] = ()
@@ -170,7 +170,7 @@ class Finding:
     def of(cls, text: str) -> Finding:
         raw = json.loads(text)
         design = raw["design"]
-        gate = Gate(**{key: tuple(values) for key, values in design["gate"].items()})
+        gate = NotWorseTest(**{key: tuple(values) for key, values in design["gate"].items()})
         blocks = tuple(tuple(block) for block in design["blocks"])
         lists = {key: tuple(design[key]) for key in ("candidates", "screen_cases", "tickers")}
         screened = raw["screened"] and {arm: found and Screened(**_tuples(found)) for arm, found in raw["screened"].items()}
@@ -178,7 +178,7 @@ class Finding:
             Look(**look | {"arms": {arm: ArmLook(**_tuples(shown)) for arm, shown in look["arms"].items()}})
             for look in raw["looks"]
         )
-        return cls(Design(**design | lists | {"gate": gate, "blocks": blocks}), screened, looks, raw["stopped_by"])
+        return cls(SearchDesign(**design | lists | {"gate": gate, "blocks": blocks}), screened, looks, raw["stopped_by"])
 
 
 def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def _ordered(standing: Standing, order: Sequence[int]) -> Standing:
 class _Tests:
     """The tests of the gate over the first blocks of a run."""
 
-    def __init__(self, run: Run, design: Design, look: int) -> None:
+    def __init__(self, run: Run, design: SearchDesign, look: int) -> None:
         dates = run.cells["date"].dt.strftime("%Y-%m-%d")
         self._run = run.with_cells(run.cells[dates.isin(design.dates_until(look))])
         self._design, self._look = design, look

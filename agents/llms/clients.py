@@ -15,7 +15,7 @@ from agents.llms.prompt_cuts import PromptCheck
 from agents.llms.provider import (
     UNCAPPED_OUTPUT_TOKENS,
     ComposingProvider,
-    Provider,
+    ServerClient,
     ServerReport,
     Slot,
     Warmth,
@@ -51,11 +51,11 @@ class Clients:
         """`owner` (a run, a worker) is shown to other processes that wait for the embedded model."""
         self._servers = dict(servers)
         self._owner = owner
-        self._providers: dict[str, Provider] = {}
+        self._providers: dict[str, ServerClient] = {}
         self._prompt_check = PromptCheck()
         _disable_tracing()
 
-    def provider(self, model: Model) -> Provider:
+    def provider(self, model: Model) -> ServerClient:
         """The provider of a model's server. Raises Unsupported for an unknown server or provider."""
         server = self._server(model)
         if server.name not in self._providers:
@@ -109,12 +109,12 @@ async def probe(server: Server, models: Sequence[Model]) -> ServerReport:
         await provider.aclose()
 
 
-def _build(server: Server, owner: str) -> Provider:
+def _build(server: Server, owner: str) -> ServerClient:
     """Connect by the module that the provider's record names; it is imported only now."""
     if server.provider not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise Unsupported(f"unknown provider {server.provider!r} of server {server.name!r}; known: {known}")
-    connect: Callable[[Server, str], Provider] = _module(PROVIDERS[server.provider].client).connect
+    connect: Callable[[Server, str], ServerClient] = _module(PROVIDERS[server.provider].client).connect
     return connect(server, owner)
 
 
@@ -162,7 +162,7 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
         await asyncio.sleep(wait_s)
 
 
-async def _defer(site: CallSite, request: Request, worst: WorstCase, admission: Admission, provider: Provider) -> Failure:
+async def _defer(site: CallSite, request: Request, worst: WorstCase, admission: Admission, provider: ServerClient) -> Failure:
     """Hand a request of a deferred lane over; returns only its last failure. Raises Suspended while there is no answer."""
     model = request.model
     if request.tools:
@@ -193,7 +193,9 @@ def worst_case(request: Request, window: int | None, estimated: int) -> WorstCas
     return WorstCase(min(round(estimated * _ESTIMATE_MARGIN), window), min(cap or window, window))
 
 
-async def _send_or_discard(site: CallSite, request: Request, permit: Permit, admission: Admission, provider: Provider) -> Call:
+async def _send_or_discard(
+    site: CallSite, request: Request, permit: Permit, admission: Admission, provider: ServerClient
+) -> Call:
     try:
         return await _send(site, request, permit, provider)
     except BaseException:
@@ -202,7 +204,7 @@ async def _send_or_discard(site: CallSite, request: Request, permit: Permit, adm
         raise
 
 
-async def _send(site: CallSite, request: Request, permit: Permit, provider: Provider) -> Call:
+async def _send(site: CallSite, request: Request, permit: Permit, provider: ServerClient) -> Call:
     arrived, started_at, answer, failure, slot = time.perf_counter(), time.time(), None, None, Slot()
     started = arrived
     with tapped() as wire:
@@ -274,7 +276,7 @@ def preload() -> None:
     asyncio.run(_build_once(_build(Server("preload", compatible, url="http://127.0.0.1/v1"), "preload")))
 
 
-async def _build_once(provider: Provider) -> None:
+async def _build_once(provider: ServerClient) -> None:
     """The SDK imports some of its modules only when a client is built."""
     await provider.prepare(Model("preload", provider.server.provider, "preload"))
     await provider.aclose()

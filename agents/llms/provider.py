@@ -89,7 +89,7 @@ class ComposingProvider(Protocol):
         """The request as `send` would send it. Raises Unsupported."""
 
 
-class Provider(Protocol):
+class ServerClient(Protocol):
     """One server as one process reaches it."""
 
     server: Server

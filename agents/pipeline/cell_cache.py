@@ -47,7 +47,7 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _StepPlan:
     """The plan of one step."""
 
     marks: Mapping[str, Marks]
@@ -79,7 +79,7 @@ class CellCache:
         self._ctx = ctx
         self._ids = PrefixIds()
         self._held: frozenset[int] = frozenset()
-        self._steps: dict[str, _Step] = {}
+        self._steps: dict[str, _StepPlan] = {}
         self._tool_marks: dict[str, int] = {}
 
     @asynccontextmanager
@@ -124,7 +124,7 @@ class CellCache:
         here = {request.name: (request, marks) for request, marks in placed if request.wave <= 1}
         firsts = _firsts([request for request, _ in here.values()])
         started = {first: asyncio.Event() for first in set(firsts.values())}
-        step = _Step({name: marks for name, (_, marks) in here.items()}, firsts, started)
+        step = _StepPlan({name: marks for name, (_, marks) in here.items()}, firsts, started)
         self._steps |= dict.fromkeys(here, step)
         self._held |= {request.prefixes[depth - 1] for request, marks in here.values() for depth in marks}
 

@@ -143,7 +143,7 @@ def _function(view: Callable[..., Any]) -> Callable[..., str]:
 
 
 @dataclass(frozen=True)
-class _Conversation:
+class _ToolConversation:
     """A tool conversation so far."""
 
     parts: tuple[Part, ...]
@@ -164,7 +164,7 @@ async def take_turn(ctx: Context, turn: Turn, earlier: Sequence[TurnResult]) -> 
 async def research(ctx: Context, turn: Turn) -> TurnResult:
     """An analyst's turn with tools: rounds of calls, then its report. Raises Unsupported for a model without tools."""
     kit = toolkit(ctx.snapshot, turn.role.data)
-    conversation = _Conversation(_opening(ctx, turn), _budget(ctx, turn))
+    conversation = _ToolConversation(_opening(ctx, turn), _budget(ctx, turn))
     tools = tuple(map(spec, kit.values()))
     for index in range(ctx.pipeline.tool_rounds):
         answer = await _ask(ctx, turn, conversation.parts, tools, index)
@@ -218,7 +218,7 @@ def _opening(ctx: Context, turn: Turn) -> tuple[Part, ...]:
     return (prompts.system_prompt(), prompts.case(ctx.snapshot), material, instruction)
 
 
-async def _report(ctx: Context, turn: Turn, conversation: _Conversation, answer: Answer) -> TurnResult:
+async def _report(ctx: Context, turn: Turn, conversation: _ToolConversation, answer: Answer) -> TurnResult:
     """Free text is the report; a form needs one more request, with its schema and without tools."""
     if turn.role.output not in FORMS:
         return free_text(turn, answer, conversation.skill)
@@ -227,7 +227,7 @@ async def _report(ctx: Context, turn: Turn, conversation: _Conversation, answer:
     return await conclude(ctx, turn, (*conversation.parts, *notes, task), conversation.skill)
 
 
-def _with_reminder(conversation: _Conversation, answer: Answer, written: int) -> _Conversation:
+def _with_reminder(conversation: _ToolConversation, answer: Answer, written: int) -> _ToolConversation:
     """The conversation after calls that were written as text: one request more, with the reason."""
     reminder = Part("user", f"# Tools\nThat was text, so nothing was called. {_HOW_TO_CALL}")
     skill = conversation.skill + ToolSkill(calls=written, written_calls=written)
@@ -249,7 +249,7 @@ _NOT_SHOWN = "not shown: the token budget of tool results is used up; write your
 _NOT_RUN = f"not run: at most {_MAX_CALLS} calls in one answer"
 
 
-def _with_results(conversation: _Conversation, answer: Answer, kit: Mapping[str, BaseTool]) -> _Conversation:
+def _with_results(conversation: _ToolConversation, answer: Answer, kit: Mapping[str, BaseTool]) -> _ToolConversation:
     """The conversation continued with the model's calls and their results."""
     parts: list[Part] = [Part("assistant", answer.text, tool_calls=answer.tool_calls)]
     skill, remaining = conversation.skill, conversation.remaining_tokens
@@ -259,7 +259,7 @@ def _with_results(conversation: _Conversation, answer: Answer, kit: Mapping[str,
         remaining -= estimate_tokens(shown)
         parts.append(Part("tool", shown, tool_call_id=call.id))
         skill = skill + counted
-    return _Conversation((*conversation.parts, *parts), remaining, skill)
+    return _ToolConversation((*conversation.parts, *parts), remaining, skill)
 
 
 def _decoded(text: str) -> dict[str, Any]:

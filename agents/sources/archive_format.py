@@ -12,7 +12,7 @@ Test = Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
-class Column:
+class ArchiveColumn:
     name: str
     kind: str
     """text | date | moment | number."""
@@ -25,49 +25,57 @@ class Column:
 
 @dataclass(frozen=True)
 class TableFormat:
-    columns: tuple[Column, ...]
+    columns: tuple[ArchiveColumn, ...]
     key: tuple[str, ...] = ()
     """No two rows may agree in all of these."""
     first: str = ""
     """Column whose smallest and largest values `snapshot check` shows."""
 
 
-_TICKER = Column("ticker", "text")
-_OHLC = tuple(Column(name, "number", positive=True) for name in ("open", "high", "low", "close"))
-_TEXTS = (Column("title", "text"), Column("summary", "text", needed=False), Column("source", "text", needed=False))
-_PUBLISHED = Column("published_at", "moment", needed=False)
-_AVAILABLE = Column("available_at", "moment", needed=False)
+_TICKER = ArchiveColumn("ticker", "text")
+_OHLC = tuple(ArchiveColumn(name, "number", positive=True) for name in ("open", "high", "low", "close"))
+_TEXTS = (
+    ArchiveColumn("title", "text"),
+    ArchiveColumn("summary", "text", needed=False),
+    ArchiveColumn("source", "text", needed=False),
+)
+_PUBLISHED = ArchiveColumn("published_at", "moment", needed=False)
+_AVAILABLE = ArchiveColumn("available_at", "moment", needed=False)
 
 TABLES: Mapping[str, TableFormat] = {
-    "prices": TableFormat((_TICKER, Column("date", "date"), *_OHLC, Column("volume", "number")), ("ticker", "date"), "date"),
+    "prices": TableFormat(
+        (_TICKER, ArchiveColumn("date", "date"), *_OHLC, ArchiveColumn("volume", "number")), ("ticker", "date"), "date"
+    ),
     "splits": TableFormat(
-        (_TICKER, Column("ex_date", "date"), Column("ratio", "number", positive=True)), ("ticker", "ex_date"), "ex_date"
+        (_TICKER, ArchiveColumn("ex_date", "date"), ArchiveColumn("ratio", "number", positive=True)),
+        ("ticker", "ex_date"),
+        "ex_date",
     ),
     "dividends": TableFormat(
         (
             _TICKER,
-            Column("ex_date", "date"),
-            Column("declared_date", "date", needed=False, optional=True),
-            Column("pay_date", "date", needed=False, optional=True),
-            Column("amount", "number"),
+            ArchiveColumn("ex_date", "date"),
+            ArchiveColumn("declared_date", "date", needed=False, optional=True),
+            ArchiveColumn("pay_date", "date", needed=False, optional=True),
+            ArchiveColumn("amount", "number"),
         ),
         ("ticker", "ex_date", "amount"),
         "ex_date",
     ),
-    "news": TableFormat((Column("ticker", "text", needed=False), _PUBLISHED, *_TEXTS), (), "published_at"),
+    "news": TableFormat((ArchiveColumn("ticker", "text", needed=False), _PUBLISHED, *_TEXTS), (), "published_at"),
     "social": TableFormat((_TICKER, _PUBLISHED, *_TEXTS), (), "published_at"),
     "fundamentals": TableFormat(
         (
             _TICKER,
-            Column("fiscal_year", "text", needed=False),
-            Column("fiscal_period", "text", needed=False),
-            Column("period_start", "date", needed=False),
-            Column("period_end", "date"),
+            ArchiveColumn("fiscal_year", "text", needed=False),
+            ArchiveColumn("fiscal_period", "text", needed=False),
+            ArchiveColumn("period_start", "date", needed=False),
+            ArchiveColumn("period_end", "date"),
             _AVAILABLE,
-            Column("statement", "text"),
-            Column("item", "text"),
-            Column("value", "number"),
-            Column("unit", "text", needed=False),
+            ArchiveColumn("statement", "text"),
+            ArchiveColumn("item", "text"),
+            ArchiveColumn("value", "number"),
+            ArchiveColumn("unit", "text", needed=False),
         ),
         ("ticker", "statement", "item", "period_start", "period_end", "available_at"),
         "available_at",
@@ -76,19 +84,21 @@ TABLES: Mapping[str, TableFormat] = {
         (
             _TICKER,
             _AVAILABLE,
-            Column("person", "text"),
-            Column("role", "text", needed=False, optional=True),
-            Column("kind", "text"),
-            Column("shares", "number", needed=False, optional=True),
-            Column("price", "number", needed=False, optional=True),
+            ArchiveColumn("person", "text"),
+            ArchiveColumn("role", "text", needed=False, optional=True),
+            ArchiveColumn("kind", "text"),
+            ArchiveColumn("shares", "number", needed=False, optional=True),
+            ArchiveColumn("price", "number", needed=False, optional=True),
         ),
         (),
         "available_at",
     ),
     "macro": TableFormat(
-        (Column("series", "text"), _AVAILABLE, Column("value", "number")), ("series", "available_at"), "available_at"
+        (ArchiveColumn("series", "text"), _AVAILABLE, ArchiveColumn("value", "number")),
+        ("series", "available_at"),
+        "available_at",
     ),
-    "companies": TableFormat((_TICKER, Column("name", "text")), ("ticker",), "ticker"),
+    "companies": TableFormat((_TICKER, ArchiveColumn("name", "text")), ("ticker",), "ticker"),
 }
 """Only `prices` is required. Times have a time zone; a row without its time of publication is left out and counted."""
 
@@ -103,7 +113,7 @@ def check(name: str, table: Any, file: str) -> None:
         _check_range(table, file)
 
 
-def _check_column(table: Any, column: Column, file: str, names: Sequence[str]) -> None:
+def _check_column(table: Any, column: ArchiveColumn, file: str, names: Sequence[str]) -> None:
     if column.name not in table.column_names:
         if column.optional:
             return
@@ -120,7 +130,7 @@ def _check_column(table: Any, column: Column, file: str, names: Sequence[str]) -
         )
 
 
-def _check_kind(kind: Any, column: Column, file: str) -> None:
+def _check_kind(kind: Any, column: ArchiveColumn, file: str) -> None:
     import pyarrow as pa
 
     types = pa.types
@@ -140,7 +150,7 @@ def _check_kind(kind: Any, column: Column, file: str) -> None:
         raise BadArchive(f"{file}: column {column.name!r} is {kind}, expected a {column.kind}; fix: {fixes[column.kind]}")
 
 
-def _refuse(values: Any, test: Callable[[Any], Any], table: Any, column: Column, file: str, problem: str) -> None:
+def _refuse(values: Any, test: Callable[[Any], Any], table: Any, column: ArchiveColumn, file: str, problem: str) -> None:
     import pyarrow.compute as pc
 
     bad = pc.fill_null(test(pc), False)

@@ -63,14 +63,14 @@ class Money:
 
 
 @dataclass(frozen=True)
-class Pace:
+class RolePace:
     """Ended requests of one role in one arm, and how long they took together."""
 
     calls: int
     seconds: float
 
-    def since(self, earlier: Pace | None) -> Pace:
-        return Pace(self.calls - earlier.calls, self.seconds - earlier.seconds) if earlier else self
+    def since(self, earlier: RolePace | None) -> RolePace:
+        return RolePace(self.calls - earlier.calls, self.seconds - earlier.seconds) if earlier else self
 
 
 _PACE, _MARK = "pace", "\x1f"
@@ -89,7 +89,7 @@ class LedgerTotals:
     input_tokens: int
     output_tokens: int
     money: Money
-    paces: Mapping[tuple[str, str], Pace] = field(default_factory=dict)
+    paces: Mapping[tuple[str, str], RolePace] = field(default_factory=dict)
     """(arm, role) -> pace."""
 
 
@@ -102,9 +102,9 @@ def totals(client: Redis, run_id: str) -> LedgerTotals:
     return LedgerTotals(calls, input_tokens, output_tokens, money, _paces(fields))
 
 
-def _paces(fields: Mapping[str, int]) -> dict[tuple[str, str], Pace]:
+def _paces(fields: Mapping[str, int]) -> dict[tuple[str, str], RolePace]:
     names = {name.rpartition("|")[0] for name in fields if name.startswith(_PACE + _MARK)}
-    by_name = {name: Pace(fields.get(f"{name}|calls", 0), fields.get(f"{name}|ms", 0) / 1000) for name in names}
+    by_name = {name: RolePace(fields.get(f"{name}|calls", 0), fields.get(f"{name}|ms", 0) / 1000) for name in names}
     return {(arm, role): pace for name, pace in by_name.items() for _, arm, role in [name.split(_MARK)]}
 
 

@@ -49,7 +49,7 @@ _TASK = 'Which rating fits a share whose price did not move? Answer with a JSON 
 
 
 @dataclass
-class _Admission(Admission):
+class _RecordingAdmission(Admission):
     """Admits everything and keeps the calls; a failure is final."""
 
     calls: list[Call] = field(default_factory=list)
@@ -93,7 +93,7 @@ async def _model(model: Model, spec: ServerSpec, table: PriceTable, clients: Cli
         return warn(
             f"live {model.alias}", f"{model.name}: its price is unknown, or two calls may cost over ${MOST_USD}: not asked"
         )
-    admission, parts = _Admission(), _prompt(PROMPTS[size])
+    admission, parts = _RecordingAdmission(), _prompt(PROMPTS[size])
     request = Request(
         _small(model, caps[size]), parts, schema=_SCHEMA, cache_key=parts[1].message_id[:32], caching=Caching((2,))
     )

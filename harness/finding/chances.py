@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.errors import InvalidInput
 from harness.finding.design import make
-from reports.finding import Design
+from reports.finding import SearchDesign
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
 
@@ -87,7 +87,7 @@ def of_experiment(experiment: Experiment, plan: Plan) -> Chances | None:
     return forecast(wanted, plan) if {wanted.baseline, *wanted.candidates} <= plan.arms.keys() else None
 
 
-def forecast(design: Design, plan: Plan, seed: int = 1) -> Chances:
+def forecast(design: SearchDesign, plan: Plan, seed: int = 1) -> Chances:
     """Simulate the search; the plan prices its cells."""
     rng = np.random.default_rng(seed)
     equal = _simulate(rng, design, [0.0] * len(design.gate.metrics))
@@ -116,7 +116,7 @@ class _Course:
     baseline: Any
 
 
-def _simulate(rng: np.random.Generator, design: Design, truths: list[float]) -> _Course:
+def _simulate(rng: np.random.Generator, design: SearchDesign, truths: list[float]) -> _Course:
     count, looks, tickers = len(design.candidates), design.looks, len(design.tickers)
     dates = len(design.blocks[0]) * looks
     shape = (RUNS, count, dates, tickers)
@@ -144,19 +144,19 @@ def _simulate(rng: np.random.Generator, design: Design, truths: list[float]) -> 
     return _Course(standing.flags, sequential.recommended(standing, design.gate, everyone), arms, baseline)
 
 
-def _sd(design: Design) -> float:
+def _sd(design: SearchDesign) -> float:
     """Of the nearest number of repeats."""
     wanted = (design.baseline_repeats, design.arm_repeats)
     nearest = min(SD_OF_SAME_RATING, key=lambda known: (abs(known[0] - wanted[0]) + abs(known[1] - wanted[1]), known))
     return SD_OF_SAME_RATING[nearest]
 
 
-def _failing(design: Design, truth: float) -> tuple[tuple[int, float], tuple[int, float]]:
+def _failing(design: SearchDesign, truth: float) -> tuple[tuple[int, float], tuple[int, float]]:
     """(repeats, failure rate) of an arm and of the baseline."""
     return (design.arm_repeats, FAILURES - truth), (design.baseline_repeats, FAILURES)
 
 
-def _share(design: Design, course: _Course) -> float:
+def _share(design: SearchDesign, course: _Course) -> float:
     """Cells of the blocks as a share of the whole matrix."""
     of_baseline = design.baseline_repeats * float(course.baseline.mean())
     of_arms = design.arm_repeats * float(course.arms.sum(axis=1).mean())
@@ -176,7 +176,7 @@ class _Prices:
         return self.screen + self.baseline * float(course.baseline.mean()) + float(np.dot(shares, self.candidates))
 
 
-def _prices(design: Design, plan: Plan) -> _Prices | None:
+def _prices(design: SearchDesign, plan: Plan) -> _Prices | None:
     """None if a price is unknown."""
     per_cell = {}
     for name in (design.baseline, *design.candidates):

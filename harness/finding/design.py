@@ -10,10 +10,10 @@ from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, matrix
 from harness.experiment.spec import Experiment
 from harness.experiment.yaml_file import closest_name
-from reports.finding import Design, Finding
+from reports.finding import Finding, SearchDesign
 from reports.roles import screening
 from reports.stats import sequential
-from reports.stats.sequential import Gate
+from reports.stats.sequential import NotWorseTest
 from reports.verdict import GATE, MARGINS, PICK_LEVEL
 
 FEWEST_DATES = 2
@@ -22,7 +22,7 @@ ENOUGH_DATES = 12
 """Below this many tested dates the t test is too bold, and the terminal says so."""
 
 
-def make(experiment: Experiment, margins: str | None, now: dt.datetime | None = None) -> Design:
+def make(experiment: Experiment, margins: str | None, now: dt.datetime | None = None) -> SearchDesign:
     """The design of this experiment. Raises InvalidInput with every reason why it cannot be tested."""
     baseline, candidates = experiment.baseline or "", candidates_of(experiment)
     gate = _gate(experiment, margins)
@@ -35,7 +35,7 @@ def make(experiment: Experiment, margins: str | None, now: dt.datetime | None = 
     if problems:
         raise InvalidInput(problems)
     screened = [case_id(ticker, dt.date.fromisoformat(date)) for date in dates[:screen_dates] for ticker in tickers]
-    return Design(
+    return SearchDesign(
         baseline=baseline,
         candidates=candidates,
         gate=gate,
@@ -80,13 +80,13 @@ def _too_few(dates: int, screen_dates: int, looks: int) -> list[Problem]:
     return [Problem("dates", what, f"give at least {needed} dates; 12 tested dates or more make the test honest")]
 
 
-def _gate(experiment: Experiment, margins: str | None) -> Gate:
+def _gate(experiment: Experiment, margins: str | None) -> NotWorseTest:
     """Margins: of --margin, else of compare.metrics, else the defaults of "good enough"."""
     given = _read_margins(margins)
     declared = {name: terms.margin for name, terms in experiment.compare.metrics.items() if terms.margin is not None}
     chosen = dict(MARGINS) | {name: margin for name, margin in declared.items() if name in MARGINS} | given
     levels = [round(PICK_LEVEL / term.weight, 6) for term in GATE]
-    return Gate(tuple(MARGINS), tuple(chosen[name] for name in MARGINS), tuple(levels))
+    return NotWorseTest(tuple(MARGINS), tuple(chosen[name] for name in MARGINS), tuple(levels))
 
 
 def _read_margins(margins: str | None) -> dict[str, float]:
@@ -112,7 +112,7 @@ def _read_margins(margins: str | None) -> dict[str, float]:
     return given
 
 
-def settle(wanted: Design, recorded: Finding | None) -> Finding:
+def settle(wanted: SearchDesign, recorded: Finding | None) -> Finding:
     """The finding to go on with. Raises InvalidInput if the design was changed after a look, or after the screen.
 
     Margins may move before the first look, since nothing was compared yet."""
@@ -131,12 +131,12 @@ def settle(wanted: Design, recorded: Finding | None) -> Finding:
     return Finding(design, recorded.screened, recorded.looks)
 
 
-def _differences(before: Design, after: Design) -> dict[str, tuple[str, str]]:
+def _differences(before: SearchDesign, after: SearchDesign) -> dict[str, tuple[str, str]]:
     described, wanted = _described(before), _described(after)
     return {name: (text, wanted[name]) for name, text in described.items() if text != wanted[name]}
 
 
-def _described(design: Design) -> dict[str, str]:
+def _described(design: SearchDesign) -> dict[str, str]:
     margins = zip(design.gate.metrics, design.gate.margins, strict=True)
     return {
         "the margins": ", ".join(f"{name} {margin:g}" for name, margin in margins),

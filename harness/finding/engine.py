@@ -285,7 +285,7 @@ def resolve(experiment: Experiment, options: RunOptions) -> ResolvedRun:
     ).require()
 
 
-def _of_design(cells: Sequence[Cell], design: findings.Design) -> list[Cell]:
+def _of_design(cells: Sequence[Cell], design: findings.SearchDesign) -> list[Cell]:
     """The cells that a find may ask for: the screen's by the baseline, the blocks' by baseline and candidates."""
     dates, arms = design.dates_until(design.looks), {design.baseline, *design.candidates}
     return [

@@ -11,7 +11,7 @@ from harness.experiment.replay_cells import ReplayRequest, ReplaySource
 from harness.experiment.spec import Experiment
 from harness.storage.store import Store
 from harness.workers import recorded
-from reports.finding import Design
+from reports.finding import SearchDesign
 from reports.load import Run
 from reports.roles import screening
 from reports.roles.pairs import pairs
@@ -20,7 +20,7 @@ from reports.tables import ITSELF, replay_arm
 
 
 def replays(
-    experiment: Experiment, design: Design, store: Store, digests: Mapping[str, str | None]
+    experiment: Experiment, design: SearchDesign, store: Store, digests: Mapping[str, str | None]
 ) -> tuple[list[Cell], tuple[str, ...]]:
     """The replay cells of the screen, and the roles that it judges: those of which the baseline's answers have a form.
 
@@ -33,7 +33,9 @@ def replays(
     return replay_cells.replays_of(experiment, wish, sources, digests), roles
 
 
-def judge(run: Run, experiment: Experiment, design: Design, store: Store, roles: Sequence[str]) -> dict[str, Screened | None]:
+def judge(
+    run: Run, experiment: Experiment, design: SearchDesign, store: Store, roles: Sequence[str]
+) -> dict[str, Screened | None]:
     """Candidate -> what its replays show; None if replay cannot judge it (another pipeline, or no model that replaces one)."""
     sources = _sources(design, store)
     arms = matrix.arms(experiment)
@@ -60,7 +62,7 @@ def judge(run: Run, experiment: Experiment, design: Design, store: Store, roles:
     return verdicts
 
 
-def _sources(design: Design, store: Store) -> list[ReplaySource]:
+def _sources(design: SearchDesign, store: Store) -> list[ReplaySource]:
     try:
         finished = recorded.replayable_cells(store, design.baseline)
     except InvalidInput:
@@ -78,7 +80,7 @@ def _roles_with_form(store: Store, sources: Sequence[ReplaySource]) -> tuple[str
     return tuple(dict.fromkeys(formed))
 
 
-def _wish(experiment: Experiment, design: Design, roles: Sequence[str]) -> ReplayRequest:
+def _wish(experiment: Experiment, design: SearchDesign, roles: Sequence[str]) -> ReplayRequest:
     own = set(_models(experiment, design.baseline).values())
     arms = matrix.arms(experiment)
     screened = [arm for arm in design.candidates if not arms[arm].cascade]

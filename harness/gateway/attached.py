@@ -15,7 +15,7 @@ from harness.experiment import servers
 from harness.experiment.attached import OTHER, Attached
 from harness.gateway import decision, environment, program
 from harness.gateway.conversation import Conversation, Exchange
-from harness.gateway.program import Ended, Watchdog
+from harness.gateway.program import ProgramEnd, Watchdog
 from harness.gateway.server import Gateway, LocalServer
 from harness.storage.rows import Row
 
@@ -73,7 +73,7 @@ class AttachedPrograms:
         return result(attached, conversation, ended)
 
 
-def result(attached: Attached, conversation: Conversation, ended: Ended | None) -> Result:
+def result(attached: Attached, conversation: Conversation, ended: ProgramEnd | None) -> Result:
     """The result of a case; `ended` is None for calls that came without a process of ours."""
     exchanges = conversation.exchanges
     read = decision.read(attached, exchanges, ended.stdout if ended else "")
@@ -105,7 +105,7 @@ def _reports(conversation: Conversation) -> dict[str, str]:
     return texts
 
 
-def _problem(conversation: Conversation, ended: Ended | None) -> ProgramFailed | None:
+def _problem(conversation: Conversation, ended: ProgramEnd | None) -> ProgramFailed | None:
     """Why the case cannot count, the cause before its consequences."""
     if ended and ended.problem:
         return ProgramFailed(ended.problem)
@@ -120,12 +120,12 @@ def _problem(conversation: Conversation, ended: Ended | None) -> ProgramFailed |
     return None
 
 
-def _last_line(ended: Ended | None) -> str:
+def _last_line(ended: ProgramEnd | None) -> str:
     lines = (ended.stderr.strip() or ended.stdout.strip()).splitlines() if ended else []
     return f"; it said: {lines[-1][:300]}" if lines else ""
 
 
-def _described(conversation: Conversation, read: decision.Read, ended: Ended | None) -> dict[str, Any]:
+def _described(conversation: Conversation, read: decision.Read, ended: ProgramEnd | None) -> dict[str, Any]:
     exchanges = conversation.exchanges
     named = sum(exchange.role != OTHER for exchange in exchanges)
     described = {

@@ -22,7 +22,7 @@ _PROSE = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckLine:
     """One line of the check."""
 
     name: str
@@ -103,18 +103,18 @@ async def run(program: Attached, cell: Cell) -> tuple[Result, CannedAnswers]:
         await programs.aclose()
 
 
-def findings(result: Result, answers: CannedAnswers) -> Iterator[Finding]:
+def findings(result: Result, answers: CannedAnswers) -> Iterator[CheckLine]:
     """What the case shows, most important first."""
     described, requests = result.program, [request for _, request in answers.requests]
     calls = int(described.get("calls", 0))
     if result.error is not None:
-        yield Finding("program", "fail", str(result.error), _fix(calls, str(described.get("stderr", ""))))
+        yield CheckLine("program", "fail", str(result.error), _fix(calls, str(described.get("stderr", ""))))
     if calls == 0:
         return
-    yield Finding("calls", "ok", f"{calls} calls reached the gateway ({_counted(described['roles'])})")
+    yield CheckLine("calls", "ok", f"{calls} calls reached the gateway ({_counted(described['roles'])})")
     yield _named(described, answers)
-    yield Finding("wires", "ok", _counted(described["wires"]))
-    yield Finding("models", "ok", f"the program asks for {_counted(described['asked_models'])}")
+    yield CheckLine("wires", "ok", _counted(described["wires"]))
+    yield CheckLine("models", "ok", f"the program asks for {_counted(described['asked_models'])}")
     yield from _dropped(requests)
     yield from _changed(requests)
     yield _decision(result)
@@ -128,40 +128,42 @@ def _fix(calls: int, stderr: str) -> str:
     return "let the program read OPENAI_BASE_URL or OLLAMA_HOST, or pass BACKEND_URL to its configuration in a driver"
 
 
-def _named(described: Mapping[str, Any], answers: CannedAnswers) -> Finding:
+def _named(described: Mapping[str, Any], answers: CannedAnswers) -> CheckLine:
     calls, named = described["calls"], described["named"]
     found = f"{named} of {calls} calls named"
     if named == calls:
-        return Finding("roles", "ok", found)
+        return CheckLine("roles", "ok", found)
     starts = {_start(request) for site, request in answers.requests if site.role == OTHER}
     quoted = "; ".join(f"{start!r}" for start in sorted(starts)[:5])
-    return Finding("roles", "warn", f"{found}; unnamed prompts begin {quoted}", "add rules: pipeline.roles, see docs/attach.md")
+    return CheckLine(
+        "roles", "warn", f"{found}; unnamed prompts begin {quoted}", "add rules: pipeline.roles, see docs/attach.md"
+    )
 
 
 def _start(request: Request) -> str:
     return request.parts[0].text[:80].replace("\n", " ")
 
 
-def _dropped(requests: Sequence[Request]) -> Iterator[Finding]:
+def _dropped(requests: Sequence[Request]) -> Iterator[CheckLine]:
     names = Counter(name for request in requests for name in request.dropped)
     if names:
         fix = "set it on the models of the arms, so that it counts for every call"
-        yield Finding("parameters", "warn", f"asked and not sent: {_counted(names)}", fix)
+        yield CheckLine("parameters", "warn", f"asked and not sent: {_counted(names)}", fix)
 
 
-def _changed(requests: Sequence[Request]) -> Iterator[Finding]:
+def _changed(requests: Sequence[Request]) -> Iterator[CheckLine]:
     changes = Counter(text for request in requests for text in request.program.get("changed", ()))
     if changes:
-        yield Finding("changes", "warn", "; ".join(f"{text} ({count})" for text, count in changes.items()))
+        yield CheckLine("changes", "warn", "; ".join(f"{text} ({count})" for text, count in changes.items()))
 
 
-def _decision(result: Result) -> Finding:
+def _decision(result: Result) -> CheckLine:
     described, word = result.program, result.program.get("word")
     said = f"; the program says {word!r}" if word else ""
     if result.decision is None:
         fix = "name the deciding role in the role rules (decides: true), or pipeline.result, or print a JSON line"
-        return Finding("decision", "fail", f"none could be read ({result.decision_status}){said}", fix)
-    return Finding("decision", "ok", f"{result.decision.rating}, from the {described['source']}{said}")
+        return CheckLine("decision", "fail", f"none could be read ({result.decision_status}){said}", fix)
+    return CheckLine("decision", "ok", f"{result.decision.rating}, from the {described['source']}{said}")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

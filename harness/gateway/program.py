@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 16
 
 
 @dataclass
-class Output:
+class ProgramOutput:
     """The start and the end of a stream."""
 
     start: bytearray = field(default_factory=bytearray)
@@ -44,7 +44,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProgramEnd:
     """How the program ended."""
 
     exit_code: int | None
@@ -87,7 +87,7 @@ class Watchdog:
 
 async def run(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], stopped: asyncio.Event, guard: Watchdog
-) -> Ended:
+) -> ProgramEnd:
     """Run the program to its end, or until `stopped` is set; nothing of it is left when this returns or raises."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -100,8 +100,8 @@ async def run(
             start_new_session=True,
         )
     except OSError as error:
-        return Ended(None, "", "", f"{command[0]} cannot be started in {folder}: {error.strerror or error}")
-    out, err = Output(), Output()
+        return ProgramEnd(None, "", "", f"{command[0]} cannot be started in {folder}: {error.strerror or error}")
+    out, err = ProgramOutput(), ProgramOutput()
     readers = [asyncio.create_task(_read(process.stdout, out)), asyncio.create_task(_read(process.stderr, err))]
     with guard.watches(process.pid):
         try:
@@ -112,10 +112,10 @@ async def run(
             await asyncio.wait(readers, timeout=_AFTER_EXIT_S)
             for reader in readers:
                 reader.cancel()
-    return Ended(process.returncode, out.text, err.text)
+    return ProgramEnd(process.returncode, out.text, err.text)
 
 
-async def _read(stream: asyncio.StreamReader | None, output: Output) -> None:
+async def _read(stream: asyncio.StreamReader | None, output: ProgramOutput) -> None:
     while stream is not None and (chunk := await stream.read(_CHUNK_BYTES)):
         output.add(chunk)
 

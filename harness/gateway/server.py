@@ -70,7 +70,7 @@ class Gateway:
         try:
             self._check_host(headers)
             conversation, path = await self._find(scope["path"], headers)
-            await _Call(scope["method"], path, headers, receive, send).serve(conversation)
+            await _HttpRequest(scope["method"], path, headers, receive, send).serve(conversation)
         except Refused as refusal:
             await _send_error(send, scope["path"], refusal)
 
@@ -101,7 +101,7 @@ def route(path: str) -> str:
     return path.rstrip("/")
 
 
-class _Call:
+class _HttpRequest:
     """One HTTP request."""
 
     def __init__(self, method: str, path: str, headers: Headers, receive: Receive, send: Send) -> None:
@@ -313,7 +313,7 @@ class LocalServer:
 
         ready = asyncio.Event()
 
-        class Server(uvicorn.Server):
+        class NotifyingServer(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
                 ready.set()
@@ -336,7 +336,7 @@ class LocalServer:
             server_header=False,
             date_header=False,
         )
-        self._server = Server(config)
+        self._server = NotifyingServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         await ready.wait()
 

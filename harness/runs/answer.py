@@ -17,7 +17,7 @@ FILE = "answer.json"
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerText:
     """Plain text, kept in the run folder: computing it takes seconds."""
 
     sentences: Sequence[str]
@@ -27,7 +27,7 @@ class Answer:
     """arm -> figures."""
 
     @classmethod
-    def of(cls, page: Page) -> Answer | None:
+    def of(cls, page: Page) -> AnswerText | None:
         """None if the page has nothing to compare yet."""
         from reports.answer import sentences, table
 
@@ -41,7 +41,7 @@ class Answer:
         return cls(said, head[1:], {arm: figures for arm, *figures in rows})
 
     @classmethod
-    def read(cls, folder: Folder) -> Answer | None:
+    def read(cls, folder: Folder) -> AnswerText | None:
         raw = folder.read_if_there(FILE)
         return cls(**json.loads(raw)) if raw else None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from harness.runs.answer import Answer
+    from harness.runs.answer import AnswerText
     from harness.storage.folder import Folder
     from harness.storage.rows import Row
     from harness.web.live import LivePage
@@ -68,7 +68,7 @@ class Display:
         if self._web_page:
             self._web_page.say(sentence)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: AnswerText) -> None:
         for sentence in answer.sentences:
             self.say(sentence)
         self._console.print(answer.table())

@@ -26,12 +26,12 @@ def exclusively(options: RunOptions, console: Console) -> Iterator[dt.datetime |
     since = dt.datetime.now(dt.UTC)
     experiment = spec.load(options.path, options.overrides).name
     results = open_folder(options.results)
-    follower = _Follower(results, experiment, options.broker, console)
+    follower = _HolderProgress(results, experiment, options.broker, console)
     with experiment_lock(results, experiment, follower.wait, follower.say) as state:
         yield since if state == WAITED else None
 
 
-class _Follower:
+class _HolderProgress:
     """Shows the progress of the command that holds the lock."""
 
     def __init__(self, results: Folder, experiment: str, broker: str | None, console: Console) -> None:

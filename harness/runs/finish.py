@@ -11,7 +11,7 @@ import agents
 from harness.deferred.mailbox import Mailbox
 from harness.planning import settling
 from harness.runs import closing, server_warnings
-from harness.runs.answer import Answer
+from harness.runs.answer import AnswerText
 from harness.runs.progress import RunOutcome
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
@@ -158,7 +158,7 @@ def _publish(run: RunFolder) -> list[Gate]:
 
     page = _page(run)
     render.write_page(page)
-    if answer := Answer.of(page):
+    if answer := AnswerText.of(page):
         answer.write(run.store.folder)
     return page.gates
 
@@ -170,7 +170,7 @@ def _page(run: RunFolder) -> Page:
 
 
 def _report(ended: _Ended, display: Display) -> None:
-    if ended.receipts and (answer := Answer.read(ended.run.store.folder)):
+    if ended.receipts and (answer := AnswerText.read(ended.run.store.folder)):
         display.answer(answer)
     for gate in ended.gates:
         display.say(str(gate))

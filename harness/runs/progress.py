@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.admission.ledger import LedgerTotals, Pace
+from harness.admission.ledger import LedgerTotals, RolePace
 from harness.errors import Unserved
 from harness.queue.control import NOT_RUN
 from harness.runs.time_left import ArmCells, TimeLeft
@@ -79,7 +79,7 @@ class Progress:
     """Ended requests in the ledger."""
     time_left: TimeLeft | None = None
     """What was planned, if that is known."""
-    _paces_before: Mapping[tuple[str, str], Pace] = field(default_factory=dict)
+    _paces_before: Mapping[tuple[str, str], RolePace] = field(default_factory=dict)
     not_run: int = 0
     seen: dict[str, Row] = field(default_factory=dict)
     """cell_id -> receipt that was counted."""
@@ -219,7 +219,7 @@ class Progress:
         if self.time_left is not None:
             self._see_paces(self.time_left, totals.paces)
 
-    def _see_paces(self, time_left: TimeLeft, paces: Mapping[tuple[str, str], Pace]) -> None:
+    def _see_paces(self, time_left: TimeLeft, paces: Mapping[tuple[str, str], RolePace]) -> None:
         new = {name: pace.since(self._paces_before.get(name)) for name, pace in paces.items()}
         new = {name: pace for name, pace in new.items() if pace.calls > 0}
         if not new:

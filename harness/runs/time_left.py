@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.admission.ledger import Pace
+    from harness.admission.ledger import RolePace
     from harness.experiment.servers import ServerSpec
     from harness.planning.workload import PlannedCall
 
@@ -38,7 +38,7 @@ class TimeLeft:
     _since: dict[str, float] = field(default_factory=dict)
     """Server -> when its first call was sent."""
 
-    def by_arm(self, cells: Mapping[str, ArmCells], paces: Mapping[tuple[str, str], Pace], now: float) -> dict[str, float]:
+    def by_arm(self, cells: Mapping[str, ArmCells], paces: Mapping[tuple[str, str], RolePace], now: float) -> dict[str, float]:
         """Seconds until each arm has ended; the longest is the run's."""
         work = {arm: self._work_s(arm, arm_cells, paces) for arm, arm_cells in cells.items() if arm in self.planned}
         at_a_time = {server: self._at_a_time(server, cells, paces, now) for server in self.servers}
@@ -53,7 +53,7 @@ class TimeLeft:
             left_s[arm] = max(on_hosted_s, local_s if on_local_s else 0.0)
         return left_s
 
-    def _work_s(self, arm: str, cells: ArmCells, paces: Mapping[tuple[str, str], Pace]) -> dict[str, float]:
+    def _work_s(self, arm: str, cells: ArmCells, paces: Mapping[tuple[str, str], RolePace]) -> dict[str, float]:
         """Server -> seconds of calls that are left."""
         per_cell = len(self.planned[arm])
         extra = cells.calls_ended / cells.ended / per_cell if cells.ended and cells.calls_ended else 1.0
@@ -67,7 +67,7 @@ class TimeLeft:
             work[server] += calls_left * seconds
         return work
 
-    def _slowness(self, arm: str, call: PlannedCall, paces: Mapping[tuple[str, str], Pace]) -> float:
+    def _slowness(self, arm: str, call: PlannedCall, paces: Mapping[tuple[str, str], RolePace]) -> float:
         """Measured against planned seconds: of this arm, else of its model, else of its server, else of all calls."""
         for tests in (
             lambda other_arm, other: other_arm == arm,
@@ -87,7 +87,7 @@ class TimeLeft:
         return 1.0
 
     def _at_a_time(
-        self, server: str, cells: Mapping[str, ArmCells], paces: Mapping[tuple[str, str], Pace], now: float
+        self, server: str, cells: Mapping[str, ArmCells], paces: Mapping[tuple[str, str], RolePace], now: float
     ) -> float:
         """Calls that the server answers at a time: measured once it has answered some, else as many as it takes."""
         spec = self.servers[server]

@@ -68,7 +68,7 @@ class MaximumAge(Middleware):
             self._idle_since = time.monotonic()
 
 
-class Shutdown(Middleware):
+class GracefulShutdown(Middleware):
     """On SIGTERM: running cells leave at their next call, fetched ones go back to their queue."""
 
     def __init__(self, runs: Mapping[str, ServedRun]) -> None:

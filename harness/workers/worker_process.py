@@ -17,7 +17,7 @@ from harness.queue import control, registry
 from harness.queue.broker import Requeue, make_broker, serve_queue
 from harness.queue.registry import RunInfo
 from harness.workers.config import Deadline, WorkerConfig
-from harness.workers.middleware import PAUSED_RETRY_S, DeathCount, MaximumAge, Metrics, Pause, Requeues, Shutdown
+from harness.workers.middleware import PAUSED_RETRY_S, DeathCount, GracefulShutdown, MaximumAge, Metrics, Pause, Requeues
 from harness.workers.serving import ServedRun
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class WorkerProcess:
         self._refused: set[str] = set()
         self._metrics = Metrics(config.metrics_port) if config.metrics_port is not None else None
         self._age = MaximumAge(config.restart_after, IDLE_ALONE_S if alone else math.inf)
-        self._shutdown = Shutdown(self._runs)
+        self._shutdown = GracefulShutdown(self._runs)
         self._pause = Pause(self._runs)
 
     def run(self) -> None:

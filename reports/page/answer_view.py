@@ -211,7 +211,7 @@ class AnswerView:
             return "not drawn, since the same rating was not measured"
         return ""
 
-    def _point(self, line: ArmLine, x: float, axis: scatter.Axis) -> scatter.Point:
+    def _point(self, line: ArmLine, x: float, axis: scatter.Axis) -> scatter.ScatterPoint:
         floor = self.floor
         low, high = (None, None) if line.gap is None or floor is None else (floor + line.gap[1], floor + line.gap[2])
         cost = axis.tick(x) if "time" in axis.title else table.usd(x)
@@ -221,7 +221,7 @@ class AnswerView:
         title = f"{line.arm}: {cost}, same rating {line.same.text}{gap}. {line.word.text}" + (
             f": {line.word.note}" if line.word.note else ""
         )
-        return scatter.Point(line.arm, self._slots.get(line.arm, 0), x, line.same.key or 0.0, low, high, title)
+        return scatter.ScatterPoint(line.arm, self._slots.get(line.arm, 0), x, line.same.key or 0.0, low, high, title)
 
     @property
     def _row(self) -> MetricRow:

@@ -24,7 +24,7 @@ SHADES = 6
 
 
 @dataclass(frozen=True)
-class Price:
+class EditablePrice:
     """One price that a reader may change."""
 
     name: str
@@ -40,7 +40,7 @@ class PriceGroup:
     """The prices of one hosted model or of one machine."""
 
     title: str
-    prices: tuple[Price, ...]
+    prices: tuple[EditablePrice, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ class BillView:
     def groups(self) -> list[PriceGroup]:
         """Prices to edit: per cent of the list price of each hosted model, and those of each machine."""
         models = dict.fromkeys(model for one in self.bills for model in one.hosted)
-        hosted = [PriceGroup(model, (Price("% of its price in this run", f"m:{model}", "100", "5"),)) for model in models]
+        hosted = [
+            PriceGroup(model, (EditablePrice("% of its price in this run", f"m:{model}", "100", "5"),)) for model in models
+        ]
         return hosted + [_machine_prices(server, machine) for server, machine in self.machines.items()]
 
     @property
@@ -176,7 +178,7 @@ def _machine_prices(server: str, machine: Hardware) -> PriceGroup:
         ("watts when busy", "watts", machine.watts, "10"),
         ("$ per kWh", "kwh", machine.usd_per_kwh, "0.01"),
     )
-    prices = (Price(name, f"{key}:{server}", _number(value), step) for name, key, value, step in fields)
+    prices = (EditablePrice(name, f"{key}:{server}", _number(value), step) for name, key, value, step in fields)
     return PriceGroup(server, tuple(prices))
 
 

@@ -25,7 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 240, 8, 96
 
 
 @dataclass(frozen=True)
-class Stage:
+class FunnelStage:
     """One line of the funnel."""
 
     title: str
@@ -56,15 +56,15 @@ class FindView:
         self.design = found.design
 
     @property
-    def funnel(self) -> tuple[Stage, ...]:
+    def funnel(self) -> tuple[FunnelStage, ...]:
         """Candidates by how far they came, the fewest last."""
         found, last = self.found, self.found.looks[-1].arms if self.found.looks else {}
         return (
-            Stage("candidates", found.design.candidates),
-            Stage("passed the screen", found.started if found.screened is not None else ()),
-            Stage("not stopped for a loss", tuple(arm for arm, shown in last.items() if not shown.is_dropped)),
-            Stage("good enough, each on its own", tuple(arm for arm, shown in last.items() if shown.is_good)),
-            Stage("good enough after correction", tuple(arm for arm, shown in last.items() if shown.is_claimed)),
+            FunnelStage("candidates", found.design.candidates),
+            FunnelStage("passed the screen", found.started if found.screened is not None else ()),
+            FunnelStage("not stopped for a loss", tuple(arm for arm, shown in last.items() if not shown.is_dropped)),
+            FunnelStage("good enough, each on its own", tuple(arm for arm, shown in last.items() if shown.is_good)),
+            FunnelStage("good enough after correction", tuple(arm for arm, shown in last.items() if shown.is_claimed)),
         )
 
     @cached_property

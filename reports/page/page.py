@@ -24,7 +24,7 @@ from reports.page.ratings_view import RatingsView
 from reports.page.returns_view import ReturnsView
 from reports.page.roles_view import RolesView
 from reports.trust import programs
-from reports.trust.programs import AttachedPrograms
+from reports.trust.programs import RunPrograms
 
 if TYPE_CHECKING:
     from reports.answer.findings import Findings
@@ -156,7 +156,7 @@ class Page:
         return TrustView(self.run)
 
     @cached_property
-    def programs(self) -> AttachedPrograms | None:
+    def programs(self) -> RunPrograms | None:
         """What is known of an attached program's cases; None if the run has none."""
         return programs.of_run(self.run)
 

@@ -21,7 +21,7 @@ from reports.stats.estimate import Estimate
 if TYPE_CHECKING:
     from reports.load import Run
     from reports.money.breakdown import Total
-    from reports.roles.hybrid import Advice, Hybrid
+    from reports.roles.hybrid import Hybrid, RoleAdvice
     from reports.roles.judges import JudgedReplay
     from reports.roles.likeness import Likeness
     from reports.roles.replays import ReplayResult
@@ -232,7 +232,7 @@ def _change_cell(change: Estimate, margin: float, note: str, lacking: str) -> He
     return HeatCell(shade, _points(change.value), note, f"{_points(change.value)} points{ends}")
 
 
-def _stance_cell(advice: Advice, margin: float) -> HeatCell:
+def _stance_cell(advice: RoleAdvice, margin: float) -> HeatCell:
     if advice.effect is not None:
         return _change_cell(advice.effect.by_metric["same_rating"], margin, "", "not measured")
     role = advice.replay
@@ -245,7 +245,7 @@ def _stance_cell(advice: Advice, margin: float) -> HeatCell:
     return _change_cell(stance.apart, margin, note, "not measured")
 
 
-def _grounding_cell(advice: Advice, margin: float) -> HeatCell:
+def _grounding_cell(advice: RoleAdvice, margin: float) -> HeatCell:
     aspect = advice.replay.aspect("grounded") if advice.replay else None
     if aspect is not None and known(aspect.apart.value):
         paired = f"{aspect.target.value * 100:.0f} / {aspect.source.value * 100:.0f}" if not aspect.apart.missing else ""
@@ -254,7 +254,7 @@ def _grounding_cell(advice: Advice, margin: float) -> HeatCell:
     return _change_cell(effect, margin, "", "no figures") if effect is not None else HeatCell("na", "no figures")
 
 
-def _per_1000(advice: Advice) -> float:
+def _per_1000(advice: RoleAdvice) -> float:
     """Dollars saved per 1,000 decisions when the role moves; NaN if unknown."""
     aspect = advice.replay.aspect("cost_usd") if advice.replay else None
     if advice.effect is not None:
@@ -262,7 +262,7 @@ def _per_1000(advice: Advice) -> float:
     return -aspect.apart.value * advice.replay.turns * table.PER if aspect is not None and advice.replay else math.nan
 
 
-def _usd_cell(advice: Advice, largest: float) -> HeatCell:
+def _usd_cell(advice: RoleAdvice, largest: float) -> HeatCell:
     saved = _per_1000(advice)
     if not known(saved):
         return HeatCell("na", "unknown")
@@ -271,7 +271,7 @@ def _usd_cell(advice: Advice, largest: float) -> HeatCell:
     return HeatCell(f"{kind}{max(1, math.ceil(abs(saved) / largest * SHADES))}", text if saved >= 0 else _MINUS + text)
 
 
-def _s_cell(advice: Advice) -> HeatCell:
+def _s_cell(advice: RoleAdvice) -> HeatCell:
     aspect = advice.replay.aspect("seconds") if advice.replay else None
     if aspect is None or not known(aspect.apart.value) or advice.replay is None:
         return HeatCell("na", "not measured")

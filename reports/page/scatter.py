@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Point:
+class ScatterPoint:
     """One arm."""
 
     label: str
@@ -52,7 +52,7 @@ def usd_tick(value: float) -> str:
     return f"${value:,.0f}" if value >= 1 else f"${value:.10f}".rstrip("0")
 
 
-def scatter(points: Sequence[Point], axis: Axis, floor: float | None, margin: float | None, label: str) -> Markup:
+def scatter(points: Sequence[ScatterPoint], axis: Axis, floor: float | None, margin: float | None, label: str) -> Markup:
     """The drawing, inside a `.plot` box that leaves room for the axes."""
     place = log_scale([point.x for point in points], 4.0, 92.0)
     parts = [*_rules(), *_ticks(place.ticks, place.place, axis)]
@@ -107,7 +107,7 @@ def _floor(floor: float, margin: float | None) -> list[Markup]:
     return parts
 
 
-def _front(points: Sequence[Point], place: Callable[[float], float]) -> list[Markup]:
+def _front(points: Sequence[ScatterPoint], place: Callable[[float], float]) -> list[Markup]:
     """Segments between the arms that nothing beats in both cost and likeness."""
     best, front = -math.inf, []
     for point in sorted(points, key=lambda point: (point.x, -point.y)):
@@ -121,7 +121,7 @@ def _front(points: Sequence[Point], place: Callable[[float], float]) -> list[Mar
     ]
 
 
-def _mark(point: Point, x: float, label: tuple[float, float, str]) -> Markup:
+def _mark(point: ScatterPoint, x: float, label: tuple[float, float, str]) -> Markup:
     whisker = ""
     if point.low is not None and point.high is not None:
         top, bottom = (short(_y(min(max(end, 0.0), 1.0)) - _y(point.y)) for end in (point.high, point.low))
@@ -144,7 +144,7 @@ def _mark(point: Point, x: float, label: tuple[float, float, str]) -> Markup:
     )
 
 
-def _label(point: Point, spot: tuple[float, float], taken: list[Box]) -> tuple[float, float, str]:
+def _label(point: ScatterPoint, spot: tuple[float, float], taken: list[Box]) -> tuple[float, float, str]:
     """Offset and anchor of a label that covers nothing, at the nominal width."""
     x, y = spot
     wide = LETTER * len(_shortened(point.label)) + 4

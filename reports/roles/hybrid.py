@@ -29,7 +29,7 @@ RATING_NOT_MEASURED = "how often the unchanged lineup repeats its rating is not 
 
 
 @dataclass(frozen=True)
-class Advice:
+class RoleAdvice:
     """What to do with one role."""
 
     role: str
@@ -51,7 +51,7 @@ class Hybrid:
     target: str
     arm: str
     """Arm of the run that uses only the source."""
-    advices: tuple[Advice, ...]
+    advices: tuple[RoleAdvice, ...]
     margin: float
     cost_now: Estimate
     cost: Estimate
@@ -143,25 +143,25 @@ def _of_replay(run: Run, replay: ReplayResult, source: str) -> Hybrid:
     )
 
 
-def _advice(role: str, effect: Effect | None, replay: RoleComparison | None, margin: float) -> Advice:
+def _advice(role: str, effect: Effect | None, replay: RoleComparison | None, margin: float) -> RoleAdvice:
     """Advice on one role, from the swap if there is one, else from the replay."""
     losses = _losses(effect, replay)
     if effect is None and replay is not None and known(replay.alike.value) and not known(stance_gap(replay).value):
-        return Advice(role, UNMEASURED, STANCE_NOT_MEASURED, effect, replay)
+        return RoleAdvice(role, UNMEASURED, STANCE_NOT_MEASURED, effect, replay)
     if effect is not None and not known(effect.by_metric["same_rating"].value):
-        return Advice(role, UNMEASURED, RATING_NOT_MEASURED, effect, replay)
+        return RoleAdvice(role, UNMEASURED, RATING_NOT_MEASURED, effect, replay)
     worse = [name for name, loss in losses if loss.high < -margin]
     if worse:
-        return Advice(role, KEEP, f"it loses more than the margin in {_words(worse)}", effect, replay)
+        return RoleAdvice(role, KEEP, f"it loses more than the margin in {_words(worse)}", effect, replay)
     unknown = [name for name, loss in losses if not loss.low >= -margin]
     if not losses:
-        return Advice(role, OPEN, "nothing relevant was measured", effect, replay)
+        return RoleAdvice(role, OPEN, "nothing relevant was measured", effect, replay)
     if unknown:
-        return Advice(role, OPEN, f"a loss beyond the margin cannot be excluded in {_words(unknown)}", effect, replay)
-    return Advice(role, MOVE, f"no loss beyond the margin in {_words([name for name, _ in losses])}", effect, replay)
+        return RoleAdvice(role, OPEN, f"a loss beyond the margin cannot be excluded in {_words(unknown)}", effect, replay)
+    return RoleAdvice(role, MOVE, f"no loss beyond the margin in {_words([name for name, _ in losses])}", effect, replay)
 
 
-def _together(design: SwapDesign, alone: Sequence[Advice], margin: float) -> list[Advice]:
+def _together(design: SwapDesign, alone: Sequence[RoleAdvice], margin: float) -> list[RoleAdvice]:
     """Small losses add up: roles move one by one, largest saving first, while their sum stays within the margin."""
     moved: list[str] = []
     held: dict[str, str] = {}
@@ -176,7 +176,7 @@ def _together(design: SwapDesign, alone: Sequence[Advice], margin: float) -> lis
     return [replace(advice, verdict=OPEN, because=held[advice.role]) if advice.role in held else advice for advice in alone]
 
 
-def _saving(advice: Advice) -> float:
+def _saving(advice: RoleAdvice) -> float:
     cost = advice.effect.by_metric["cost"].value if advice.effect else 0.0
     return cost if known(cost) else 0.0
 

@@ -107,7 +107,7 @@ def _levels_of_looks(looks: int) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class Gate:
+class NotWorseTest:
     """The metrics on which an arm must not be worse, with the margin and the level of each, in one order."""
 
     metrics: tuple[str, ...]
@@ -138,13 +138,13 @@ class Standing:
         return self.settled_at > 0
 
 
-def before_any_look(shape: tuple[int, ...], gate: Gate) -> Standing:
+def before_any_look(shape: tuple[int, ...], gate: NotWorseTest) -> Standing:
     """The standing of (..., arms) arms of which nothing is known."""
     by_metric = (*shape, len(gate.metrics))
     return Standing(np.zeros(by_metric, bool), np.ones(by_metric), np.zeros(shape, bool), np.zeros(shape, int))
 
 
-def after_look(standing: Standing, gate: Gate, p: Any, estimates: Any, is_live: Any, look: int, looks: int) -> Standing:
+def after_look(standing: Standing, gate: NotWorseTest, p: Any, estimates: Any, is_live: Any, look: int, looks: int) -> Standing:
     """The standing after a look at which `is_live` arms (..., arms) have a p and an estimate for each metric.
 
     `p`: of the hypothesis that the arm is worse than the margin; `estimates`: in favour of the arm. NaN decides nothing."""
@@ -169,7 +169,7 @@ def is_futile(estimates: Any, margins: Any, look: int, looks: int) -> Any:
         return np.asarray(estimates) < -times * margins
 
 
-def holm_claims(standing: Standing, gate: Gate, is_started: Any) -> Any:
+def holm_claims(standing: Standing, gate: NotWorseTest, is_started: Any) -> Any:
     """Arms (..., arms) that are good enough at Holm's level over all arms that started: only these may be recommended.
 
     An arm that replay dropped before its first block did not start; one that was dropped later did, and counts."""
@@ -184,7 +184,7 @@ def holm_claims(standing: Standing, gate: Gate, is_started: Any) -> Any:
     return claimed & standing.is_good
 
 
-def still_open(standing: Standing, gate: Gate, is_started: Any, look: int, looks: int) -> Any:
+def still_open(standing: Standing, gate: NotWorseTest, is_started: Any, look: int, looks: int) -> Any:
     """Arms (..., arms), in ascending order of cost, that the next block should go on with.
 
     An arm goes on until it may be recommended, is dropped, or a cheaper arm may be recommended."""
@@ -195,7 +195,7 @@ def still_open(standing: Standing, gate: Gate, is_started: Any, look: int, looks
     return is_started & ~standing.is_dropped & ~cheaper_is_claimed
 
 
-def recommended(standing: Standing, gate: Gate, is_started: Any) -> Any:
+def recommended(standing: Standing, gate: NotWorseTest, is_started: Any) -> Any:
     """Position of the cheapest arm that may be recommended (arms in ascending order of cost); -1 where there is none."""
     claimed = holm_claims(standing, gate, is_started)
     return np.where(claimed.any(axis=-1), claimed.argmax(axis=-1), -1)

@@ -54,7 +54,7 @@ class ProgramArm:
 
 
 @dataclass(frozen=True)
-class AttachedPrograms:
+class RunPrograms:
     """The attached programs of a run."""
 
     arms: tuple[ProgramArm, ...]
@@ -73,7 +73,7 @@ class AttachedPrograms:
         return f"{same} of {self.compared_cases} cases: all arms read the same data."
 
 
-def of_run(run: Run) -> AttachedPrograms | None:
+def of_run(run: Run) -> RunPrograms | None:
     """What the run recorded of attached programs; None if it has none."""
     cells = run.cells
     if "program" not in cells or not cells["program"].notna().any():
@@ -90,7 +90,7 @@ def of_run(run: Run) -> AttachedPrograms | None:
     for row in rows:
         if inputs[row["cell_id"]]:
             met[row["case_id"]].add(row["arm"])
-    return AttachedPrograms(
+    return RunPrograms(
         arms=tuple(
             _arm(name, [row for row in rows if row["arm"] == name], by_cell)
             for name in dict.fromkeys(row["arm"] for row in rows)

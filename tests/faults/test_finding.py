@@ -14,7 +14,7 @@ import yaml
 
 from domain.ratings import RATINGS
 from reports.stats import sequential
-from reports.stats.sequential import Gate
+from reports.stats.sequential import NotWorseTest
 from tests.faults.stage import Stage
 from tests.harness.finding_lab import DATES, TICKERS
 
@@ -71,7 +71,7 @@ def _describe(stage: Stage, seed: int) -> None:
 def _check_decisions(run: Path, cells: pd.DataFrame) -> None:
     """The estimates from the answers by code of this test, and the flags and drops from the recorded p by the rule."""
     found = json.loads((run / "find.json").read_text())
-    gate = Gate(**{key: tuple(values) for key, values in found["design"]["gate"].items()})
+    gate = NotWorseTest(**{key: tuple(values) for key, values in found["design"]["gate"].items()})
     assert gate.margins == tuple(MARGINS.values())
     started = [arm for arm in ARMS if not (found["screened"][arm] and _is_dropped(found["screened"][arm]))]
     looks, live = len(found["design"]["blocks"]), list(started)

@@ -14,7 +14,7 @@ from dramatiq import Middleware
 
 from harness.queue import in_flight
 from harness.queue.broker import Broker, Requeue, backlog, delayed, make_broker, send, serve_queue, waiting
-from harness.workers.middleware import DeathCount, MaximumAge, Pause, Requeues, Shutdown
+from harness.workers.middleware import DeathCount, GracefulShutdown, MaximumAge, Pause, Requeues
 from tests.fixtures.runs import Lab, wait_for
 
 QUEUE = "cells.run1.code.hosted"
@@ -51,7 +51,7 @@ def test_a_cell_of_a_run_that_is_not_served_waits_and_does_not_run(redis_url: st
 
 
 def test_a_worker_that_shuts_down_puts_its_cells_back(redis_url: str, age: MaximumAge) -> None:
-    shutdown = Shutdown({})
+    shutdown = GracefulShutdown({})
     shutdown.request()
     with serving(redis_url, age, shutdown, handle=refuse) as broker:
         wait_for(lambda: waiting(broker, QUEUE) == 1, "the cell")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents import Model
-from harness.admission.ledger import LedgerTotals, Money, Pace
+from harness.admission.ledger import LedgerTotals, Money, RolePace
 from harness.experiment.servers import ServerSpec
 from harness.runs.progress import Progress
 from harness.runs.time_left import ArmCells, TimeLeft
@@ -77,8 +77,8 @@ def test_a_tenth_of_the_calls_tells_the_time_left_although_the_arms_differ_in_sp
         "box": ServerSpec("box", "ollama", parallel=1),
     }
     time_left = TimeLeft({"gpt": planned("gpt", "cloud", 3.0), "own": planned("own", "box", 1.0)}, servers)
-    fast = {("gpt", role): Pace(3, 3 * 0.5) for role in ROLES}
-    slow = {("own", role): Pace(1, 2.5) for role in ROLES[:4]}
+    fast = {("gpt", role): RolePace(3, 3 * 0.5) for role in ROLES}
+    slow = {("own", role): RolePace(1, 2.5) for role in ROLES[:4]}
     cells = {"gpt": ArmCells(left=0, ended=3, calls_ended=36), "own": ArmCells(left=10, ended=0, calls_ended=0)}
 
     left_s = time_left.by_arm(cells, fast | slow, now=10.0)
@@ -91,7 +91,7 @@ def test_an_arm_that_has_not_begun_is_as_slow_against_its_plan_as_the_others_on_
     servers = {"box": ServerSpec("box", "ollama", parallel=2)}
     time_left = TimeLeft({"small": planned("small", "box", 1.0), "large": planned("large", "box", 5.0)}, servers)
     cells = {"small": ArmCells(left=1, ended=1, calls_ended=12), "large": ArmCells(left=2, ended=0, calls_ended=0)}
-    paces = {("small", role): Pace(1, 3.0) for role in ROLES}
+    paces = {("small", role): RolePace(1, 3.0) for role in ROLES}
 
     left_s = time_left.by_arm(cells, paces, now=100.0)
     later_s = time_left.by_arm(cells, paces, now=133.0)

@@ -8,7 +8,7 @@ import pytest
 
 from reports import format
 from reports.page.charts import waterfall
-from reports.page.scatter import Axis, Point, scatter, usd_tick
+from reports.page.scatter import Axis, ScatterPoint, scatter, usd_tick
 from reports.page.templates import environment
 
 
@@ -42,6 +42,6 @@ def test_a_template_cannot_print_a_bare_number_or_nothing(mistake: float | None)
 
 def test_charts_hold_for_one_point_and_without_an_interval() -> None:
     assert "<svg" in scatter(
-        [Point("only", 0, 0.01, 0.5, None, None, "only: $0.01")], Axis("cost", usd_tick), None, None, "cost"
+        [ScatterPoint("only", 0, 0.01, 0.5, None, None, "only: $0.01")], Axis("cost", usd_tick), None, None, "cost"
     )
     assert "<svg" in waterfall([])

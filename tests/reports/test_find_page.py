@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from reports import finding
-from reports.finding import Design, Finding
+from reports.finding import Finding, SearchDesign
 from reports.load import load
 from reports.page import render
 from reports.page.page import Page
 from reports.roles.screening import Screened
 from reports.stats import sequential
-from reports.stats.sequential import Gate
+from reports.stats.sequential import NotWorseTest
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
-GATE = Gate(("same_rating", "usable", "grounding"), (0.4, 0.4, 0.4), (0.025, 0.04, 0.04))
+GATE = NotWorseTest(("same_rating", "usable", "grounding"), (0.4, 0.4, 0.4), (0.025, 0.04, 0.04))
 TICKERS = ("AAPL", "MSFT", "JPM")
 
 
@@ -36,7 +36,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compare={"baseline": "big"},
     )  # fmt: skip
     order = sequential.shuffled(day.isoformat() for day in days)
-    design = Design("big", ("twin", "far", "hopeless"), GATE, (), tuple(sequential.blocks(order, 2)), TICKERS, 3, 3)
+    design = SearchDesign("big", ("twin", "far", "hopeless"), GATE, (), tuple(sequential.blocks(order, 2)), TICKERS, 3, 3)
     screened = {
         "twin": Screened(8, 96, 0.74, 0.75, 1.0, ()),
         "far": None,
