@@ -256,11 +256,12 @@ def _shutdowns(run: Run) -> Iterator[Caveat]:
     for shutdown in shutdowns.of_run(run):
         days = shutdown.days_left(run.record.started_on) if run.record.started_on else None
         when = "" if days is None else f", {count(abs(days), 'day')} {'after' if days >= 0 else 'before'} this run began"
+        replacement = shutdown.named()
         yield Caveat(
             2,
             f"{shutdown.model} is shut down by {VENDOR} on {shutdown.date}{when}.",
             "The answer holds until then.",
-            f"{shutdown.named().capitalize()}.",
+            f"{replacement[0].upper()}{replacement[1:]}.",
         )
 
 
