@@ -189,7 +189,7 @@ def test_doctor_plan_run_and_page_name_the_model_the_days_left_and_the_replaceme
     assert manifest["shutdowns"] == {"paid": recorded}
     page = (lab.runs[-1] / "report.html").read_text()
     began = dt.datetime.fromisoformat(manifest["started_at"]).date()
-    assert f"{said[0]}, {(day - began).days} days after this run began. " in page
+    assert f"{said[0]}, {(day - began).days} days after this run began." in page
     assert said[2] in page
 
 
