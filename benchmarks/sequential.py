@@ -26,13 +26,14 @@ from reports.roles import screening
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
 from reports.stats.sequential import NotWorseTest
+from reports.verdict import not_worse_test
 
 RUNS = 4_000
 FIELDS = 400
 STANCES, STANCE_FLOOR = 12, 0.75
 """Prompts with a stance in a case of the screen (three repeats of four roles), and how often the own model repeats it."""
-STANDARD = NotWorseTest(("same_rating", "usable", "grounding"), (0.10, 0.10, 0.05), (0.025, 0.04, 0.04))
-QUICK = NotWorseTest(("same_rating", "usable", "grounding"), (0.15, 0.15, 0.10), (0.025, 0.04, 0.04))
+STANDARD = not_worse_test()
+QUICK = not_worse_test({"same_rating": 0.15, "usable": 0.15, "grounding": 0.10})
 
 
 @dataclass(frozen=True)

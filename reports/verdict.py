@@ -16,6 +16,7 @@ import numpy as np
 from reports.metrics.measure import PairedTest
 from reports.metrics.registry import Metric
 from reports.stats.estimate import Numbers, Sample
+from reports.stats.sequential import NotWorseTest
 
 WORDS = ("undecided", "not worse", "worse", "better", "equivalent")
 UNDECIDED, NOT_WORSE, WORSE, BETTER, EQUIVALENT = WORDS
@@ -44,6 +45,12 @@ GATE = (GateTerm("same_rating", 0.10, weight=1.6), GateTerm("usable", 0.10), Gat
 """Metrics that decide whether an arm is good enough. Returns, hits, cost and time are never among them."""
 MARGINS: Mapping[str, float] = {term.metric: term.margin for term in GATE}
 _WEIGHTS: Mapping[str, float] = {term.metric: term.weight for term in GATE}
+
+
+def not_worse_test(margins: Mapping[str, float] = MARGINS) -> NotWorseTest:
+    """The same gate for tests at several looks; margins that are not given are the defaults."""
+    levels = tuple(round(PICK_LEVEL / term.weight, 6) for term in GATE)
+    return NotWorseTest(tuple(MARGINS), tuple(margins.get(term.metric, term.margin) for term in GATE), levels)
 
 
 @dataclass(frozen=True)

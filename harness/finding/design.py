@@ -14,7 +14,7 @@ from reports.finding import Finding, SearchDesign
 from reports.roles import screening
 from reports.stats import sequential
 from reports.stats.sequential import NotWorseTest
-from reports.verdict import GATE, MARGINS, PICK_LEVEL
+from reports.verdict import MARGINS, not_worse_test
 
 FEWEST_DATES = 2
 """Dates of a block: one date has no spread."""
@@ -84,9 +84,7 @@ def _gate(experiment: Experiment, margins: str | None) -> NotWorseTest:
     """Margins: of --margin, else of compare.metrics, else the defaults of "good enough"."""
     given = _read_margins(margins)
     declared = {name: terms.margin for name, terms in experiment.compare.metrics.items() if terms.margin is not None}
-    chosen = dict(MARGINS) | {name: margin for name, margin in declared.items() if name in MARGINS} | given
-    levels = [round(PICK_LEVEL / term.weight, 6) for term in GATE]
-    return NotWorseTest(tuple(MARGINS), tuple(chosen[name] for name in MARGINS), tuple(levels))
+    return not_worse_test(declared | given)
 
 
 def _read_margins(margins: str | None) -> dict[str, float]:

@@ -13,11 +13,11 @@ from reports.page import render
 from reports.page.page import Page
 from reports.roles.screening import Screened
 from reports.stats import sequential
-from reports.stats.sequential import NotWorseTest
+from reports.verdict import MARGINS, not_worse_test
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
-GATE = NotWorseTest(("same_rating", "usable", "grounding"), (0.4, 0.4, 0.4), (0.025, 0.04, 0.04))
+GATE = not_worse_test(dict.fromkeys(MARGINS, 0.4))
 TICKERS = ("AAPL", "MSFT", "JPM")
 
 

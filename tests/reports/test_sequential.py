@@ -12,9 +12,9 @@ from benchmarks import sequential as simulation
 from benchmarks import worlds
 from reports.roles import screening
 from reports.stats import sequential
-from reports.stats.sequential import NotWorseTest
+from reports.verdict import not_worse_test
 
-GATE = NotWorseTest(("same_rating", "usable", "grounding"), (0.10, 0.10, 0.05), (0.025, 0.04, 0.04))
+GATE = not_worse_test()
 FINE, POOR = 1e-9, 0.9
 
 
