@@ -95,18 +95,18 @@ class StackedBar:
 
 
 def token_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[StackedBar]:
-    """Tokens per cell by kind."""
-    parts = {arm: _per_cell(breakdown.token_parts(spend), spend.cells) for arm, spend in spends.items()}
-    return _bars(parts, slots, lambda size: f"{size:,.0f}", "tokens per cell")
+    """Tokens of one decision by kind."""
+    parts = {arm: _per_decision(breakdown.token_parts(spend), spend.cells) for arm, spend in spends.items()}
+    return _bars(parts, slots, lambda size: f"{size:,.0f}", "tokens per decision")
 
 
 def time_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[StackedBar]:
-    """Seconds of requests per cell by part."""
-    parts = {arm: _per_cell(breakdown.time_parts(spend), spend.cells) for arm, spend in spends.items()}
-    return _bars(parts, slots, format.seconds_text, "per cell")
+    """Seconds of requests of one decision by part."""
+    parts = {arm: _per_decision(breakdown.time_parts(spend), spend.cells) for arm, spend in spends.items()}
+    return _bars(parts, slots, format.seconds_text, "per decision")
 
 
-def _per_cell(parts: Sequence[tuple[str, float]], cells: int) -> list[tuple[str, float]]:
+def _per_decision(parts: Sequence[tuple[str, float]], cells: int) -> list[tuple[str, float]]:
     return [(kind, size / max(cells, 1)) for kind, size in parts]
 
 

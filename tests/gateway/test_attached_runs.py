@@ -52,6 +52,8 @@ def test_a_program_is_run_unmodified_with_every_lineup(desk: Lab) -> None:
     }
     page = (desk.runs[-1] / "report.html").read_text()
     assert "1 of 1 cases: all arms read the same data" in page, "time stamps in tool results do not count"
+    assert "the program fetched its own data" in page
+    assert "the same frozen inputs" not in page, "a program reads what it fetches"
 
 
 def arm_of(how: str, **more: Any) -> dict[str, Any]:

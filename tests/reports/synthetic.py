@@ -91,10 +91,10 @@ def make_run(
     seed: int = 7,
     experiment: Mapping[str, Any] | None = None,
     words: int = 40,
-    text: str | None = None,
+    text: str | Sequence[str] | None = None,
 ) -> Path:
     """Write a run folder and return it. `outcomes`: known | pending | absent; `by_date`: share of latent variance by date;
-    `text`: what every role says, instead of `words` words."""
+    `text`: what every role says, instead of `words` words; of several, the prompts quote the first and a role says any."""
     world = _World(np.random.default_rng(seed), list(tickers), list(dates or sessions("2025-09-02", 8)), by_date, words, text)
     arms = dict(
         arms or {"gpt-5": FakeArm(), "llama3.1-8b": FakeArm("llama3.1:8b", "ollama", 0.02, 200.0, unparsed=0.05, noise=0.8)}
@@ -138,9 +138,11 @@ class _World:
         dates: list[dt.date],
         by_date: float,
         words: int,
-        text: str | None,
+        text: str | Sequence[str] | None,
     ) -> None:
-        self.rng, self.tickers, self.dates, self.text, self.words = rng, tickers, dates, text, words
+        self.rng, self.tickers, self.dates, self.words = rng, tickers, dates, words
+        self.texts = [text] if isinstance(text, str) else text
+        self.rng_of_texts = np.random.default_rng(0)
         self.cases = [(f"{ticker}@{date}", ticker, date) for date in dates for ticker in tickers]
         self.messages: dict[str, tuple[str, str]] = {}
         date_part = {date: rng.normal() for date in dates}
@@ -218,7 +220,11 @@ class _World:
     def _calls(
         self, name: str, arm: FakeArm, case_id: str, cell_id: str, started: dt.datetime, failed: bool, texts: bool
     ) -> list[dict[str, Any]]:
-        shared = self._message("user", f"Instrument and data of {case_id}. " + self._say(case_id)) if texts else ""
+        shared = (
+            self._message("user", f"Instrument and data of {case_id}. " + (self.texts[0] if self.texts else self._say(case_id)))
+            if texts
+            else ""
+        )
         calls = []
         for index, role in enumerate(ROLES[:7] if failed else ROLES):
             is_broken = failed and index == 6
@@ -313,8 +319,8 @@ class _World:
         return rows
 
     def _say(self, subject: str) -> str:
-        if self.text is not None:
-            return self.text
+        if self.texts is not None:
+            return str(self.rng_of_texts.choice(self.texts))
         vocabulary = ("the", "close", "of", "118.38", "stands", "above", "its", "50-day", "average", "momentum", "fades", "and")
         return f"{subject}: " + " ".join(self.rng.choice(vocabulary, self.words))
 

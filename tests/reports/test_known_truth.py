@@ -18,17 +18,17 @@ ARMS = {
 }
 COMPARE = {
     "baseline": "base",
-    "metrics": {name: {"margin": 0.10} for name in ("same_rating", "usable", "grounding")}
-    | {"cost": {}, "excess_return_5": {}},
+    "metrics": {name: {} for name in ("same_rating", "usable", "grounding")} | {"cost": {}, "excess_return_5": {}},
 }
-TEXT = "The close of 118.38 fell 3.1 %."
+TEXTS = [*["The close of 118.38 fell 3.1 %."] * 7, "The close of 118.38 fell 9.7 %."]
+"""One text in eight has a figure that is not in the prompts, in all arms alike."""
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """84 cases, three repeats of every arm; the texts are alike, so nothing but the decisions differs."""
+    """84 cases, three repeats, default margins; the texts are alike, so nothing but the decisions differs."""
     folder = tmp_path_factory.mktemp("truth") / "r1"
-    run = make_run(folder, arms=ARMS, dates=sessions("2025-09-02", 28), repeats=3, seed=8, text=TEXT, compare=COMPARE)
+    run = make_run(folder, arms=ARMS, dates=sessions("2025-09-02", 28), repeats=3, seed=8, text=TEXTS, compare=COMPARE)
     return Path(render(run, 3))
 
 
