@@ -52,7 +52,13 @@ def _show(reconciled: Reconciled, console: Console) -> None:
         pairs = [f"{_number(row.ours.get(name))} / {_number(row.theirs.get(name))}" for name in names]
         table.add_row(row.day, Text(row.model or "all models"), *pairs, row.verdict)
     console.print(table)
-    for text in (*(_said(row) for row in reconciled.rows if row.differs or row.killed), _whole(reconciled)):
+    lines = [*(_said(row) for row in reconciled.rows if row.differs or row.killed), _whole(reconciled)]
+    if usage := reconciled.monthly_usage:
+        lines.append(
+            f"outside the days of the run, the models of {usage.baseline} cost ${usage.usd_a_month:,.2f} a month "
+            f"({usage.days} days); the bill of the next `report` starts with it"
+        )
+    for text in lines:
         console.print(text, markup=False, highlight=False)
 
 

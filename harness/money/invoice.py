@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InvalidInput, Problem
 from harness.storage import run_folder
+from reports.money.bill import USAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,10 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 _PLAIN = re.compile(r"-?\$?(?:\d+|\d{1,3}(?:,\d{3})+)?(?:\.\d+)?(?:[eE][+-]?\d+)?")
 """A number as exports write it; 0,45 is none: it may be 0.45, or 45."""
+
+FEWEST_DAYS = 7
+"""Days of an export outside the run from which usage of a month is derived."""
+DAYS_PER_MONTH = 365.25 / 12
 
 Key = tuple[str, str]
 Used = dict[str, float | None]
@@ -130,6 +136,15 @@ class InvoiceRow:
 
 
 @dataclass(frozen=True)
+class MonthlyUsage:
+    """What an export shows of the baseline's models on the days before and after the run."""
+
+    baseline: str
+    usd_a_month: float
+    days: int
+
+
+@dataclass(frozen=True)
 class Reconciled:
     """The whole comparison."""
 
@@ -141,6 +156,8 @@ class Reconciled:
     """Of calls that earlier runs sent: their bill, not this run's."""
     other_days: int
     """Days and models of the export before or after the run: left out."""
+    monthly_usage: MonthlyUsage | None = None
+    """None if the export has no costs, or fewer than FEWEST_DAYS days outside the run."""
 
     @property
     def agrees(self) -> bool:
@@ -148,12 +165,14 @@ class Reconciled:
 
     def to_plain(self) -> dict[str, Any]:
         sums = {"ours_usd": self.ours_usd, "theirs_usd": self.theirs_usd, "reused_usd": self.reused_usd}
-        return {"agrees": self.agrees, **sums, "other_days": self.other_days, "rows": [asdict(row) for row in self.rows]}
+        monthly_usage = asdict(self.monthly_usage) if self.monthly_usage else None
+        rows = [asdict(row) for row in self.rows]
+        return {"agrees": self.agrees, **sums, "other_days": self.other_days, "monthly_usage": monthly_usage, "rows": rows}
 
 
 def reconcile(results: str, run: str, usage: Path, tolerance: float = 0.005) -> Reconciled:
     """Hold the hosted calls that a run sent against an export (CSV). Tokens and money may differ by `tolerance` of the
-    larger."""
+    larger. What the export shows of other days is kept in the run folder, where the bill of the report starts with it."""
     exported = read_usage_export(usage)
     folder = run_folder.find(results, run)
     all_calls = _calls(folder, is_by_model=any(model != ALL_MODELS for _, model in exported))
@@ -169,7 +188,10 @@ def reconcile(results: str, run: str, usage: Path, tolerance: float = 0.005) -> 
         for key in sorted({*ours, *provider})
     )
     reused_usd = None if reused["cost_usd"].isna().any() else float(reused["cost_usd"].sum())
-    return Reconciled(rows, _sum(ours), _sum(provider), reused_usd, len(exported) - len(provider))
+    monthly_usage = _monthly_usage(folder, all_calls, exported, days)
+    if monthly_usage:
+        folder.store.folder.write(USAGE, json.dumps(asdict(monthly_usage), indent=2).encode())
+    return Reconciled(rows, _sum(ours), _sum(provider), reused_usd, len(exported) - len(provider), monthly_usage)
 
 
 def _row(
@@ -196,6 +218,30 @@ def _gap(ours: float | None, provider: float | None, tolerance: float) -> float 
     larger = max(abs(ours), abs(provider))
     gap = (ours - provider) / larger if larger else 0.0
     return 0.0 if abs(gap) <= tolerance else gap
+
+
+def _monthly_usage(folder: RunFolder, calls: pd.DataFrame, exported: Mapping[Key, Used], days: set[str]) -> MonthlyUsage | None:
+    """Cost of the baseline's models outside the days of the run, scaled to a month."""
+    from reports import load
+
+    if not days:
+        return None
+    baseline = load(folder.store.folder.url).baseline
+    models = {_DATED.sub("", model) for model in calls.loc[calls["arm"] == baseline, "model"]}
+    others = {key: used for key, used in exported.items() if not min(days) <= key[0] <= max(days)}
+    costs = [used["cost_usd"] for (_, model), used in others.items() if _DATED.sub("", model) in models and "cost_usd" in used]
+    exported_days = {day for day, _ in exported}
+    inside = {day for day in exported_days if min(days) <= day <= max(days)}
+    number_of_days = _span(exported_days) - (_span(inside) if inside else 0)
+    usd = sum(cost for cost in costs if cost is not None)
+    if baseline is None or not usd or number_of_days < FEWEST_DAYS:
+        return None
+    return MonthlyUsage(baseline, usd / number_of_days * DAYS_PER_MONTH, number_of_days)
+
+
+def _span(days: set[str]) -> int:
+    """Days from the first to the last, both included."""
+    return (dt.date.fromisoformat(max(days)) - dt.date.fromisoformat(min(days))).days + 1
 
 
 def _calls(run: RunFolder, *, is_by_model: bool) -> pd.DataFrame:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 DECISIONS = 1000
-"""Decisions a month for which the bill is shown first."""
+"""Decisions a month for which the bill is shown first, unless a usage export was reconciled."""
+USAGE = "usage.json"
+"""File of the run folder with what a reconciled export shows of the baseline's models on other days."""
 EXACT = 1e-3
 """Largest relative error at which recorded costs count as tokens times prices."""
 

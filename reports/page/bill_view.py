@@ -64,10 +64,23 @@ class BillView:
 
     volumes = VOLUMES
 
-    def __init__(self, run: Run, findings: Findings, volume: int | None = None) -> None:
+    def __init__(self, run: Run, findings: Findings) -> None:
         self.run, self.findings = run, findings
-        self.volume = volume or bill.DECISIONS
-        self.is_reconciled = volume is not None
+
+    @property
+    def volume(self) -> int:
+        """Decisions a month that the bill starts with."""
+        return self.reconciled_volume or bill.DECISIONS
+
+    @cached_property
+    def reconciled_volume(self) -> int | None:
+        """What a reconciled usage export paid for the baseline's models a month, in decisions of the baseline."""
+        text = self.run.read_text(bill.USAGE)
+        usage = json.loads(text) if text else {}
+        base = next((one for one in self.bills if one.arm == self.findings.baseline), None)
+        if base is None or not base.hosted_usd or usage.get("baseline") != base.arm:
+            return None
+        return max(round(float(usage["usd_a_month"]) / base.hosted_usd), 1)
 
     @cached_property
     def bills(self) -> list[ArmBill]:

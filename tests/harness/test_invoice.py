@@ -16,6 +16,7 @@ from harness.money.meter import Power
 from harness.money.pricing import PriceTable
 from harness.storage.folder import open_folder
 from harness.storage.store import Store
+from reports.money import bill
 
 DAY = dt.datetime(2026, 8, 21, 15, tzinfo=dt.UTC)
 
@@ -47,6 +48,7 @@ def results(folder: Path, *calls: dict[str, Any]) -> str:
 
     store = Store(open_folder(folder / "results").at("money/run-1"))
     store.write_manifest({"run_id": "run-1"})
+    store.folder.write("experiment.yaml", b"{name: money, compare: {baseline: big}}")
     store.folder.write("calls.parquet", _bytes(calls, "calls"))
     return str(folder / "results")
 
@@ -175,6 +177,22 @@ def test_killed_requests_are_said_where_the_provider_may_have_billed_them(tmp_pa
     line = "2026-08-21,gpt-5,2,200000,20000,0.45\n"
     found = compare(tmp_path, EXPORT + line, call(1), call(2, outcome="killed", output_tokens=None, cost_usd=0.2))
     assert [(row.verdict, row.killed) for row in found.rows] == [("provider has more", 1)]
+
+
+def test_costs_of_other_days_become_usage_a_month_of_the_baselines_models(tmp_path: Path) -> None:
+    days = [DAY + dt.timedelta(days=number) for number in range(-10, 1)]
+    lines = "".join(f"{day:%Y-%m-%d},gpt-5-2025-08-07,2,200000,20000,0.45\n{day:%Y-%m-%d},other,1,1,1,9\n" for day in days)
+    found = compare(tmp_path, EXPORT + lines)
+    assert found.monthly_usage is not None
+    assert (found.monthly_usage.baseline, found.monthly_usage.days) == ("big", 10)
+    written = open_folder(tmp_path / "results").at("money/run-1").read(bill.USAGE)
+    assert json.loads(written)["usd_a_month"] == pytest.approx(13.697, abs=0.001)
+
+
+def test_an_export_of_a_few_days_says_nothing_of_a_month(tmp_path: Path) -> None:
+    lines = "2026-08-20,gpt-5,2,200000,20000,0.45\n2026-08-21,gpt-5,2,200000,20000,0.45\n"
+    assert compare(tmp_path, EXPORT + lines).monthly_usage is None
+    assert not open_folder(tmp_path / "results").at("money/run-1").exists(bill.USAGE)
 
 
 def test_a_gateway_that_bills_is_reconciled_and_own_hardware_is_not(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from reports.page.render import render
+from reports.load import load
+from reports.money import bill
+from reports.page.page import Page
+from reports.page.render import page_html, render
 from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, make_tables, sessions
 
@@ -88,6 +91,18 @@ def test_a_volume_is_typed_and_kept_in_the_address(page: Path, open_page: Open) 
     assert again.page.locator("#volume").input_value() == "10000"
     assert again.page.locator("#bill-rows tbody tr", has_text="llama3.1-8b").locator(".sum").inner_text() == ten_thousand
     assert seen.problems == again.problems == []
+
+
+def test_the_bill_starts_with_what_a_reconciled_export_pays_for_the_baseline(tmp_path: Path) -> None:
+    run = make_tables(tmp_path / "r1", arms=ARMS)
+    (run / bill.USAGE).write_text('{"baseline": "gpt-5", "usd_a_month": 500.0, "days": 30}')
+    view = Page(load(run)).bill
+    assert view is not None
+    usd_per_decision = next(one.hosted_usd for one in view.bills if one.arm == "gpt-5")
+    assert view.volume == round(500 / usd_per_decision) != bill.DECISIONS
+    html = page_html(Page(load(run)))
+    assert f'id="volume" type="number" min="1" max="100000000" step="1" value="{view.volume}"' in html
+    assert "is what your usage export pays for the models of gpt-5" in html
 
 
 def test_an_edited_price_changes_the_bill(page: Path, open_page: Open) -> None:
