@@ -14,7 +14,7 @@ from agents import Model, Pipeline, Sharing
 from domain.case import case_id
 
 IDENTITY = 1
-"""How ids of cells are made; recorded in the manifest of a run, except by version 0.1.0: see version_0_1_0.py."""
+"""How ids of cells are made; recorded in the manifest of a run, except by version 0.1.0: see storage/version_0_1_0.py."""
 
 THEN = "then:"
 """Before the roles of a cascade's second lineup, in `Cell.lineup`."""

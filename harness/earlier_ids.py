@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import agents
-from harness import version_0_1_0
 from harness.cells import Cell
+from harness.storage import version_0_1_0
 
 
 def same(cell: Cell, manifest: Mapping[str, Any]) -> Iterator[Cell]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports import version_0_1_0
 from reports.run_roles import RunRoles
 from reports.settings import Record, Settings
 
@@ -61,8 +62,8 @@ class Run:
 
     @cached_property
     def roles(self) -> RunRoles:
-        """The roles of its pipeline, in the order of the flow."""
-        return RunRoles.of(self.manifest)
+        """The roles that the manifest records, else those of version 0.1.0, which recorded none."""
+        return RunRoles.of(self.manifest.get("roles") or version_0_1_0.ROLES)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:

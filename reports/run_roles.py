@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from reports import version_0_1_0
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,8 @@ class RunRoles:
     roles: tuple[RunRole, ...]
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> RunRoles:
-        """The roles that the manifest records, else those of version 0.1.0, which recorded none."""
-        records = manifest.get("roles") or version_0_1_0.ROLES
+    def of(cls, records: Sequence[Mapping[str, Any]]) -> RunRoles:
+        """The roles as a manifest records them."""
         return cls(
             tuple(
                 RunRole(str(record["role"]), str(record["stage"]), bool(record["is_debater"]), bool(record["decides"]))

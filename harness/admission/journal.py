@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from agents import Answer, Request, Timing, ToolCall
 from domain.text import decode_json
 from domain.usage import USAGE_FIELDS, Usage
-from harness import version_0_1_0
 from harness.admission.keys import Keys
+from harness.storage import version_0_1_0
 from harness.storage.rows import Row
 
 if TYPE_CHECKING:

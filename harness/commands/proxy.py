@@ -39,7 +39,7 @@ def proxy(
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
 ) -> None:
     """Carry calls of any program to these models: recorded, priced, capped; report NAME shows them."""
-    from harness.gateway import serving
+    from harness.proxy import serving
 
     options = serving.ProxyOptions(
         name=name,

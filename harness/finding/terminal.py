@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.finding.design import ENOUGH_DATES
-from reports import finding_wording as wording
 from reports.finding import Finding
+from reports.page import finding_wording as wording
 
 if TYPE_CHECKING:
     from harness.storage.run_folder import RunFolder

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import agents
-from harness import version_0_1_0
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
 from harness.experiment import matrix, spec
@@ -22,7 +21,7 @@ from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
 from harness.runs.progress import RunOutcome
 from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_cells, start_workers, unfinished_cells
-from harness.storage import manifest, run_folder, snapshots
+from harness.storage import manifest, run_folder, snapshots, version_0_1_0
 from harness.storage.folder import Folder, open_folder
 
 if TYPE_CHECKING:

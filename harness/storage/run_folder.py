@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from harness import version_0_1_0
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem, StoreError
+from harness.storage import version_0_1_0
 from harness.storage.folder import Folder, open_folder
 from harness.storage.store import RECEIPT, Store
 

@@ -19,7 +19,6 @@ from agents import Snapshot, SnapshotError
 from domain.case import Case
 from harness.cells import Cell, digest_of
 from harness.errors import InvalidInput, Problem
-from harness.experiment import servers
 from harness.storage.folder import Folder
 
 INDEX = "index.jsonl"
@@ -78,7 +77,7 @@ class SnapshotLibrary:
     def __init__(self, folder: Path, archive: str | None = None, contact: str | None = None) -> None:
         self.folder = folder
         self.archive = archive
-        self.contact = contact or servers.read_environment().get("SEC_CONTACT")
+        self.contact = contact or os.environ.get("SEC_CONTACT")
         self._desks: dict[str, tuple[agents.DataSources, tuple[str, ...]]] = {}
         self._index = dict(_read_index(folder / INDEX))
 

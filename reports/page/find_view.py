@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import finding, finding_wording, verdict
+from reports import finding, verdict
 from reports.finding import RECOMMENDED, SCREENED_OUT, ArmLook, Finding
-from reports.page import svg
+from reports.page import finding_wording, svg
 from reports.stats import sequential
 from reports.verdict import GoodEnough, Pick, Verdict
 

@@ -29,8 +29,6 @@ class Placebo:
     """always buy | coin | momentum."""
     arm: str
     horizon: int
-    arm_value: float
-    """Mean excess return of the arm on these cases."""
     estimate: Estimate
     """For the coin, low and high enclose 95 % of its draws."""
     beaten_share: float
@@ -52,7 +50,6 @@ def placebos(facts: Facts, eligible: EligibleCases, horizon: int) -> tuple[Place
 
 
 def _of_arm(arm: str, horizon: int, both: pd.DataFrame, trend: pd.Series[Any]) -> list[Placebo]:
-    earned = _mean(both["held"] * both["excess"], both["date"])
     is_known = trend.notna()
     note = (
         ""
@@ -60,13 +57,12 @@ def _of_arm(arm: str, horizon: int, both: pd.DataFrame, trend: pd.Series[Any]) -
         else f"known for {int(is_known.sum())} of {len(both)} cases: daily prices begin too late for the others"
     )
     return [
-        Placebo("always buy", arm, horizon, earned.value, _mean(both["excess"], both["date"]), np.nan),
-        _coin(arm, horizon, both, earned.value),
+        Placebo("always buy", arm, horizon, _mean(both["excess"], both["date"]), np.nan),
+        _coin(arm, horizon, both),
         Placebo(
             "momentum",
             arm,
             horizon,
-            earned.value,
             _mean((trend * both["excess"])[is_known], both["date"][is_known]),
             np.nan,
             note,
@@ -89,7 +85,7 @@ def momentum(facts: Facts) -> pd.Series[Any]:
     return pd.Series(np.sign(signs_of_cases.to_numpy(dtype=float)), index=cases.index)
 
 
-def _coin(arm: str, horizon: int, both: pd.DataFrame, earned: float) -> Placebo:
+def _coin(arm: str, horizon: int, both: pd.DataFrame) -> Placebo:
     """The arm's positions assigned to its cases at random: its buy rate without its choices."""
     rng = np.random.default_rng(SEED)
     _, codes = np.unique(both["date"].to_numpy(), return_inverse=True)
@@ -100,7 +96,8 @@ def _coin(arm: str, horizon: int, both: pd.DataFrame, earned: float) -> Placebo:
     middle = float(both["held"].mean() * gains.sum())
     dates = int(codes.max()) + 1
     drawn = Estimate(middle, float(low), float(high), len(both), dates, method=f"{DRAWS} random deals")
-    return Placebo("coin", arm, horizon, earned, drawn, float((dealt < earned).mean()))
+    earned = _mean(both["held"] * both["excess"], both["date"]).value
+    return Placebo("coin", arm, horizon, drawn, float((dealt < earned).mean()))
 
 
 def _mean(values: pd.Series[Any], dates: pd.Series[Any]) -> Estimate:

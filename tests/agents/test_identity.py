@@ -21,8 +21,8 @@ import pytest
 
 import agents
 from agents import DEPTHS, FORMS, INPUTS, Model, Pipeline, Snapshot, fingerprint, judge_fingerprint, rule_names
-from harness import version_0_1_0
 from harness.cells import Cell
+from harness.storage import version_0_1_0
 from tests.agents import archives
 from tests.agents.corpus import climb, texts
 

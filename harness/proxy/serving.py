@@ -25,8 +25,8 @@ from harness.errors import InvalidInput, Problem
 from harness.experiment import models_file
 from harness.experiment.attached import TIERS, Attached, roles_of
 from harness.experiment.spec import Experiment
-from harness.gateway.proxy import Proxy, ProxyTerms, manifest
 from harness.gateway.server import LocalServer
+from harness.proxy.proxy import Proxy, ProxyTerms, manifest
 from harness.queue.private_redis import private_redis
 from harness.storage.folder import open_folder
 from harness.storage.store import Store
