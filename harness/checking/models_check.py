@@ -1,11 +1,12 @@
-"""What is known of the models of an experiment: whether they are shut down, which efforts they take, what is unknown."""
+"""What is known of the models of an experiment: shutdowns, efforts, unknown facts, and which stay loaded together."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from agents import Model, ModelReport
 from domain.models import Family, family_of
@@ -16,6 +17,8 @@ from harness.experiment.servers import ServerSpec
 
 SHUTDOWN = "shutdown of"
 """How the names of checks begin that warn of a model's shutdown."""
+LOADED = "models of arm"
+"""How the names of checks begin that warn of models which may unload each other."""
 _GUIDE = "docs/model-retirement.md"
 
 
@@ -102,3 +105,39 @@ def _known_facts(family: Family) -> Iterator[str]:
         yield "efforts unknown"
     elif family.efforts:
         yield f"efforts {' '.join(family.efforts)}"
+
+
+def stay_loaded(
+    lineups: Mapping[str, Mapping[str, Model]],
+    models: Iterable[KnownModel],
+    environment: Mapping[str, str],
+) -> Iterator[Check]:
+    """Warn of arms with several models on one Ollama server, which reports neither its limit nor its free memory.
+
+    `lineups`: arm -> role -> model. No warning if the models are loaded together now, or if the variable of a server on
+    this machine allows as many.
+    """
+    known = {model.model.alias: model for model in models if PROVIDERS[model.model.provider].keeps_models}
+    for arm, lineup in lineups.items():
+        by_server: dict[str, dict[str, KnownModel]] = {}
+        for model in lineup.values():
+            if model.alias in known:
+                by_server.setdefault(model.server, {})[model.name] = known[model.alias]
+        for server, asked in by_server.items():
+            if len(asked) > 1 and not _are_loaded_together(asked.values()) and _limit(asked.values(), environment) < len(asked):
+                problem = (
+                    f"its roles ask {' and '.join(sorted(asked))} on server {server}, which may load one at each change of role"
+                )
+                fix = f"start that Ollama with OLLAMA_MAX_LOADED_MODELS of at least {len(asked)}, and memory for all of them"
+                yield warn(f"{LOADED} {arm}", problem, fix)
+
+
+def _are_loaded_together(models: Iterable[KnownModel]) -> bool:
+    return all(model.report is not None and model.report.size_bytes for model in models)
+
+
+def _limit(models: Iterable[KnownModel], environment: Mapping[str, str]) -> int:
+    """OLLAMA_MAX_LOADED_MODELS of a server on this machine as far as our own environment shows it; 0 if unknown."""
+    is_here = all(urlsplit(model.server.address).hostname in ("127.0.0.1", "localhost", "::1") for model in models)
+    written = environment.get("OLLAMA_MAX_LOADED_MODELS", "")
+    return int(written) if is_here and written.isascii() and written.isdecimal() else 0

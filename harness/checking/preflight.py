@@ -93,7 +93,10 @@ def look(
         reports = probed.result()
         pulls = {name: _pulls(experiment, spec) for name, spec in specs.items()}
         models_known = list(_known_models(experiment, specs, reports))
-        models = list(models_check.checks(models_known, now.astimezone(dt.UTC).date()))
+        models = [
+            *models_check.checks(models_known, now.astimezone(dt.UTC).date()),
+            *models_check.stay_loaded(_lineups(experiment), models_known, resolved.environment),
+        ]
         unused = _unused_servers(specs, servers_file, experiment_dir) if specs else ()
         all_checks = [
             *here.result(),
@@ -116,13 +119,17 @@ def look(
         digests=digests,
         versions={name: report.version for name, report in reports.items() if report.version},
         shutdowns=models_check.shutdowns(models_known),
-        shutdown_warnings=tuple(check for check in models if _warns_of_shutdown(check)),
+        model_warnings=tuple(check for check in models if _matters_to_a_run(check)),
     )
     return Preflight(tuple(all_checks), reports, resolved, (*server_problems, *price_problems))
 
 
-def _warns_of_shutdown(check: Check) -> bool:
-    return check.name.startswith(models_check.SHUTDOWN) and check.status == "warn"
+def _matters_to_a_run(check: Check) -> bool:
+    return check.name.startswith((models_check.SHUTDOWN, models_check.LOADED)) and check.status == "warn"
+
+
+def _lineups(experiment: Experiment) -> dict[str, dict[str, Model]]:
+    return {name: matrix.lineup(experiment, arm) for name, arm in matrix.arms(experiment).items()}
 
 
 def _sources(resolved: ResolvedRun, snapshots: Path) -> list[Check]:

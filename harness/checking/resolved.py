@@ -38,8 +38,8 @@ class ResolvedRun:
     """Server -> the version that it reports."""
     shutdowns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Model's name in the experiment -> its announced shutdown, as the manifest keeps it."""
-    shutdown_warnings: tuple[Check, ...] = ()
-    """Warnings about models that their vendor turns off."""
+    model_warnings: tuple[Check, ...] = ()
+    """Warnings that a run repeats: models that their vendor turns off, and models that may unload each other."""
 
     @property
     def hosted(self) -> frozenset[str]:

@@ -46,8 +46,8 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
     display.say(_headline(plan))
     for sentence in _changed_servers(plan):
         display.say(sentence)
-    for warning in plan.resolved.shutdown_warnings:
-        display.say(f"{warning.found} ({warning.fix})")
+    for warning in plan.resolved.model_warnings:
+        display.say(f"{warning.name}: {warning.found} ({warning.fix})")
     if _is_finished(plan):
         display.say("nothing left to do: every cell has ended")
         return finish.finish_again(plan, display)

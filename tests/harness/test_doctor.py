@@ -233,6 +233,37 @@ def test_how_much_of_a_local_model_computes_on_the_cpu_is_said(
     assert (warned.status, warned.found.startswith(said)) == ("warn", True)
 
 
+TWO_MODELS = TINY.replace(
+    "{tiny: {provider: llamacpp, model: smollm2-135m}}",
+    '{big: {provider: ollama, model: "llama3.1:8b"}, small: {provider: ollama, model: "qwen3:8b"}}\n'
+    "arms: {hybrid: {deep: big, quick: small}, one: {all: big}}",
+)
+
+
+def test_an_arm_of_two_models_on_one_ollama_is_warned_of_until_they_are_loaded_together(
+    fake_models: FakeModels, tmp_path: Path
+) -> None:
+    (tmp_path / "servers.yaml").write_text(f"ollama: {{provider: ollama, url: '{fake_models.url}'}}")
+    found = look(tmp_path, TWO_MODELS)
+    assert found["models of arm hybrid"].status == "warn"
+    assert "OLLAMA_MAX_LOADED_MODELS of at least 2" in found["models of arm hybrid"].fix
+    assert "models of arm one" not in found
+    for name in ("llama3.1:8b", "qwen3:8b"):
+        body = json.dumps({"model": name}).encode()
+        urllib.request.urlopen(f"{fake_models.url}/api/generate", body, timeout=5).close()
+    assert "models of arm hybrid" not in look(tmp_path, TWO_MODELS)
+
+
+def test_an_arm_of_two_models_is_not_warned_of_where_the_environment_allows_both(
+    fake_models: FakeModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "servers.yaml").write_text(f"ollama: {{provider: ollama, url: '{fake_models.url}'}}")
+    monkeypatch.setenv("OLLAMA_MAX_LOADED_MODELS", "2")
+    assert "models of arm hybrid" not in look(tmp_path, TWO_MODELS)
+    monkeypatch.setenv("OLLAMA_MAX_LOADED_MODELS", "1")
+    assert "models of arm hybrid" in look(tmp_path, TWO_MODELS)
+
+
 def test_a_host_name_that_does_not_resolve_is_reported_by_name(tmp_path: Path) -> None:
     server = "{provider: openai_compatible, url: 'http://no-such-host.invalid/v1', hosted: true}"
     (tmp_path / "servers.yaml").write_text(f"gone: {server}\n")

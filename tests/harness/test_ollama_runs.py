@@ -75,6 +75,7 @@ def test_a_server_that_queues_and_models_that_take_turns_in_its_memory_are_named
     output = " ".join(ollama_lab.run().split())
     assert re.search(r"arm hybrid: [34] of \d+ calls loaded a model on server ollama", output), output[-3000:]
     assert "Set OLLAMA_MAX_LOADED_MODELS to at least 2" in output
+    assert "models of arm hybrid: its roles ask llama3.1:8b and qwen3:8b on server ollama" in output, "before the run"
     assert output.count("calls loaded a model") == 2, "after the first cell, and with all calls at the end"
     assert "server ollama queues: in" in output
     assert "OLLAMA_NUM_PARALLEL" in output

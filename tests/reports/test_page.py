@@ -31,6 +31,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(render(run))
 
 
+def test_the_page_says_that_dates_and_closes_are_those_of_new_york(page: Path) -> None:
+    assert "Dates, opens and closes are those of the New York Stock Exchange" in page.read_text()
+
+
 def test_filters_narrow_the_grid_and_live_in_the_address(page: Path, open_page: Open) -> None:
     browser = open_page(page).page
     rows = browser.locator("#grid tbody tr:visible")
