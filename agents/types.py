@@ -309,7 +309,7 @@ class Admission(Protocol):
     async def recall(self, site: CallSite, request: Request) -> Answer | None:
         """The recorded answer, or None if it was not paid for yet. Raises Suspended if it was requested and comes later.
 
-        A request with a fingerprint is recalled by it, wherever it was asked: the nth time gives the nth answer; else by its
+        A request with a fingerprint is recalled by it, from any call site: the nth time gives the nth answer; else by its
         call site, if most lines of the prompt are those of then. Any other request is recalled by its call site, if it is the
         same request as then.
         """

@@ -37,7 +37,7 @@ def ollama_url(written: str) -> str:
 
 
 def _host_and_port(authority: str) -> tuple[str, str]:
-    """Host without brackets and port; an IPv6 address may stand without brackets if it has no port."""
+    """Host without brackets and port; an IPv6 address may have no brackets if it has no port."""
     try:
         return str(ip_address(authority.strip("[]"))), ""
     except ValueError:

@@ -64,7 +64,7 @@ class Hosting:
 def hosting_of(provider: Provider, url: str | None, declared: bool | None) -> Hosting:
     """`hosted:` if declared, else the provider's default at its own address, else by host.
 
-    `url` is the address as resolved; None stands for the provider's own."""
+    `url` is the address as resolved; None means the provider's own."""
     if declared is not None:
         return Hosting(declared, f"hosted: {str(declared).lower()} in servers.yaml")
     if is_own_address(provider, url):

@@ -84,7 +84,7 @@ class Provider:
     loads_weights: bool = False
     """Whether it loads weights for a request, so that models should not take turns."""
     keeps_models: bool = False
-    """Whether it keeps a model loaded after a request until told otherwise."""
+    """Whether it keeps a model loaded after a request until asked to unload it."""
     is_embedded: bool = False
     """Whether its default is a server of our own on this machine's CPU."""
     pull_command: str | None = None

@@ -12,7 +12,7 @@ agents.errors.Halt    raised by admission, through the pipeline
 ├── agents.Suspended  an answer comes later: the cell is queued again, its journal stays
 │   ├── Deferred      a long back-off, or another worker holds the cell
 │   └── AnsweredLater the cell waits for deferred calls: the runner queues it again when they are answered
-├── Unserved          a server answers nobody, or has not the model: the cell is left for a later command
+├── Unserved          a server does not answer, or lacks the model: the cell is left for a later command
 ├── BrokerGone        Redis is away for too long: leave the cell unfinished
 └── Draining          the run or worker is stopping: leave the cell unfinished, its journal stays
 """
@@ -88,7 +88,7 @@ class OverBudget(Halt):
 
 
 class Unserved(Halt):
-    """A server answers nobody, refuses the account, or does not have the model (any more)."""
+    """A server does not answer, refuses the account, or does not have the model (any more)."""
 
     def __init__(self, server: str, kind: str, text: str, model: str = "") -> None:
         super().__init__(f"server {server}: {text}")

@@ -155,7 +155,7 @@ class Finding:
         return self.looks[-1].arms.get(arm) if self.looks else None
 
     def state(self, arm: str) -> str:
-        """Where a candidate stands."""
+        """State of a candidate."""
         if arm not in self.started:
             return SCREENED_OUT
         shown = self.last(arm)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 LETTERS: Mapping[str, str] = {"Buy": "B", "Overweight": "o", "Hold": "H", "Underweight": "u", "Sell": "S"}
-"""Rating -> its letter; letters differ in case too, so that they can be told apart without colour."""
+"""Rating -> its letter; letters differ in case too, so that they can be distinguished without colour."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def answer(wire: Wire) -> Answer:
 
 
 def usage(reported: Any) -> Usage:
-    """Anthropic counts what it read from the cache and wrote to it beside `input_tokens`."""
+    """Anthropic counts what it read from the cache and wrote to it apart from `input_tokens`."""
     if not isinstance(reported, Mapping):
         return Usage()
     plain, read, written, output = (

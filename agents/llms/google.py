@@ -113,7 +113,7 @@ def answer(wire: Wire) -> Answer:
 
 
 def usage(reported: Any) -> Usage:
-    """Google counts thinking beside the answer."""
+    """Google counts thinking apart from the answer."""
     if not isinstance(reported, Mapping):
         return Usage()
     whole, cached, answered, thought, tool_use = (

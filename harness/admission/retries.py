@@ -62,7 +62,7 @@ def pause_s(failure: Failure, failures: Mapping[str, int], draw: float | None = 
     """Seconds until the request may be sent again, None if it must not be.
 
     `failures` counts the failures at this call site by cause, this one included; `draw` in [0, 1) replaces chance.
-    `away` counts those for which the server was away and has answered nobody since: they do not use up the tries, because
+    `away` counts those for which the server was away and has not answered since: they do not use up the tries, because
     `unreachable_after` of the server bounds them.
     """
     retry = RETRIES[failure.cause]

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.finding.chances import Chances
+    from harness.planning.plan import Plan
+
+_Budget = Annotated[
+    float | None, typer.Option(min=0, help="Print the design with the smallest margins that this many USD settle.")
+]
+_Margin = Annotated[
+    list[str] | None,
+    typer.Option(help="Print the cheapest design that settles this margin, such as same_rating=10pp (repeatable)."),
+]
 
 
 def plan(
@@ -20,19 +34,11 @@ def plan(
     what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
     by: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends by then: 08:00, or a date and time.")] = None,
     within: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends within this time: 12h.")] = None,
-    budget: Annotated[
-        float | None, typer.Option(min=0, help="Print the design with the smallest margins that this many USD settle.")
-    ] = None,
-    margin: Annotated[
-        list[str] | None,
-        typer.Option(help="Print the cheapest design that settles this margin, such as same_rating=10pp (repeatable)."),
-    ] = None,
+    budget: _Budget = None,
+    margin: _Margin = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Forecast what a run would do, cost, take and prove; needs no key and makes no call."""
-    import datetime as dt
-    import json
-
     from rich.console import Console
 
     from harness.checking import preflight
@@ -40,7 +46,7 @@ def plan(
     from harness.experiment.shared_prompts import with_sharing
     from harness.finding import chances
     from harness.money import repricing
-    from harness.planning import answers, designs, experience, lanes, plan_text
+    from harness.planning import answers, designs, experience, lanes
     from harness.planning import plan as planning
     from harness.storage import run_folder
     from harness.storage.folder import open_folder
@@ -70,7 +76,15 @@ def plan(
         print(json.dumps(designed.to_plain(), indent=2)) if as_json else designs.show(designed, wanted, Console())
         return
     forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed, assumptions=known)
-    search = chances.of_experiment(wanted, forecast)
+    _show(forecast, chances.of_experiment(wanted, forecast), within_s, as_json=as_json)
+
+
+def _show(forecast: Plan, search: Chances | None, within_s: float | None, *, as_json: bool) -> None:
+    """Print the forecast of the run, then the chances of its search if it declares one."""
+    from rich.console import Console
+
+    from harness.planning import lanes, plan_text
+
     if as_json:
         picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None
         more = {"lane": picked.lane if picked else None, "find": search.to_plain() if search else None}

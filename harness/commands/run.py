@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_Broker = Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")]
+_Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes for hosted models here; with --broker, default: none.")
+]
+_Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse", help="Run one case per arm with an embedded tiny model in every role, to test the setup for $0."
+    ),
+]
+_Open = Annotated[
+    bool, typer.Option("--open", help="Show the progress in a browser, on this machine only; it ends as the report.")
+]
+_AcceptServerChange = Annotated[
+    bool, typer.Option("--accept-server-change", help="Reuse cells that another version of a model server answered.")
+]
+_Lane = Annotated[
+    str | None,
+    typer.Option(
+        help="When and at what price hosted answers are fetched: now, fast, flex, background_2h, background_8h, batch."
+    ),
+]
 
 
 def run(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to run.")],
     only: Annotated[str | None, typer.Option(help="Part of the matrix: arm=A,ticker=T,date=D.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many cells.")] = None,
-    broker: Annotated[
-        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes for hosted models here; with --broker, default: none.")
-    ] = None,
+    broker: _Broker = None,
+    workers: _Workers = None,
     budget: Annotated[float | None, typer.Option(min=0, help="Budget of the run in USD; default: the file.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
-    rehearse: Annotated[
-        bool,
-        typer.Option(
-            "--rehearse", help="Run one case per arm with an embedded tiny model in every role, to test the setup for $0."
-        ),
-    ] = False,
-    open_page: Annotated[
-        bool, typer.Option("--open", help="Show the progress in a browser, on this machine only; it ends as the report.")
-    ] = False,
-    accept_server_change: Annotated[
-        bool, typer.Option("--accept-server-change", help="Reuse cells that another version of a model server answered.")
-    ] = False,
+    rehearse: _Rehearse = False,
+    open_page: _Open = False,
+    accept_server_change: _AcceptServerChange = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
-    lane: Annotated[
-        str | None,
-        typer.Option(
-            help="When and at what price hosted answers are fetched: now, fast, flex, background_2h, background_8h, batch."
-        ),
-    ] = None,
+    lane: _Lane = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
 ) -> None:
     """Run an experiment; the same command continues it."""
-    import contextlib
-    import shlex
-    import sys
-    from dataclasses import replace
-
     from rich.console import Console
 
     from harness.runs import open_page as browser

@@ -274,7 +274,7 @@ class Coordinator:
             self._try(submission, lambda sending: self._advance(sending, folder / "requests.jsonl"))
 
     def _advance(self, submission: Submission, requests: Path | None = None) -> None:
-        """Bring a batch from wherever it is to its handle."""
+        """Bring a batch from its present state to its handle."""
         client = self._client(submission.server)
         if submission.creating_at:
             if 0 <= time.time() - submission.creating_at < self._pace.grace_s:

@@ -1,4 +1,4 @@
-"""Hardware cards: measured speed, energy and cost of one model on one machine, as files in `hardware/` beside servers.yaml.
+"""Hardware cards: measured speed, energy and cost of one model on one machine, as files in `hardware/` next to servers.yaml.
 
 `python -m benchmarks.gpu` writes them. A card is used for the model that it names and for no other.
 """

@@ -69,7 +69,7 @@ def canned(site: CallSite, request: Request, usage: Usage) -> Answer:
 
 
 def example(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """A value that a JSON schema accepts; our rating, wherever it is allowed."""
+    """A value that a JSON schema accepts; our rating where it is allowed."""
     root = root or schema
     if "$ref" in schema:
         target: Any = root

@@ -261,7 +261,7 @@ class Conversation:
 
 
 def _request(asked: Asked, model: Model, cap: int | None) -> tuple[Request, bool]:
-    """The request as our model client takes it, and whether a schema stands for the forced tool."""
+    """The request as our model client takes it, and whether a schema replaces the forced tool."""
     caps = [each for each in (asked.max_output_tokens, cap) if each]
     common: dict[str, Any] = {
         "model": model,

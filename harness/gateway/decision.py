@@ -75,7 +75,7 @@ def answered(exchange: Exchange) -> Answer | None:
 
 
 def text_of(exchange: Exchange) -> str:
-    """What a role said: its text, or the arguments of the tool that it was forced to call."""
+    """What a role answered: its text, or the arguments of the tool that it was forced to call."""
     answer = answered(exchange)
     if answer is None:
         return ""
@@ -121,7 +121,7 @@ def _unusable(exchange: Exchange) -> str:
 
 
 def _default_hold(deciding: Sequence[Exchange], exchanges: Sequence[Exchange]) -> str:
-    """Why a Hold cannot be told from the program's default; empty if it can."""
+    """Why a Hold cannot be distinguished from the program's default; empty if it can."""
     if not deciding:
         return "truncated" if any(_unusable(exchange) for exchange in exchanges) else ""
     ratings = {_of_texts([exchange], None).decision for exchange in deciding}

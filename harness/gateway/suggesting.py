@@ -59,7 +59,7 @@ def as_yaml(proposed: Sequence[Suggestion], calls: Sequence[Row]) -> str:
 
 
 def _start(ids: Sequence[str], texts: Mapping[str, Row]) -> tuple[str, str] | None:
-    """Where the first text of a prompt stands, and how it begins."""
+    """Position of the first text of a prompt, and how it begins."""
     rows = [texts[each] for each in ids if each in texts and texts[each]["text"].strip()]
     row = next((row for role in ("system", "user") for row in rows if row["role"] == role), None)
     return (row["role"], row["text"].strip()[: 4 * _LONGEST_CHARS]) if row else None

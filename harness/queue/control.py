@@ -67,7 +67,7 @@ def left(client: Redis, run_id: str) -> dict[str, float]:
 NOT_RUN = "not_run"
 UNFINISHED = "unfinished"
 UNSERVED = "unserved"
-"""Left for a later command, because a server answers nobody or does not have a model."""
+"""Left for a later command, because a server does not answer or does not have a model."""
 SUSPENDED = "suspended"
 
 

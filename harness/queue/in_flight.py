@@ -85,7 +85,7 @@ async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> Pas
 
 
 def must_run_alone(client: Redis, run_id: str, cell_id: str) -> bool:
-    """Whether the cell is a suspect, or died too often; a death that nobody reported is counted when the cell runs again."""
+    """Whether the cell is a suspect, or died too often; an unreported death is counted when the cell runs again."""
     pipeline = client.pipeline(transaction=False)
     pipeline.sismember(_alone_key(run_id), cell_id)
     pipeline.hget(_deaths_key(run_id, alone=False), cell_id)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _READ_S = 10.0
-"""Without a terminal nobody can end the page: an open browser gets this long to load the report."""
+"""Without a terminal the user cannot end the page: an open browser gets this long to load the report."""
 _CASES_S = 1.0
 
 

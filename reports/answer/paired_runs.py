@@ -109,7 +109,7 @@ def _p(test: PairedTest) -> float:
 
 
 def _same_answers(both: Facts, arm: str) -> Iterator[PairedDifference]:
-    """How often both runs gave the same rating, beside how often the earlier one repeats its own."""
+    """How often both runs gave the same rating, and how often the earlier one repeats its own."""
     data = MetricData(both, replace(registry.METRICS["stability"], compute=_agreements))
     test, across = data.test(AFTER, BEFORE), data.value(AFTER)
     if test is not None:

@@ -1,4 +1,4 @@
-"""`decision.md`: one page for whoever signs: what to adopt, what it saves a month, what may be lost, until when it holds."""
+"""`decision.md`: one page for who signs: what to adopt, what it saves a month, what may be lost, until when it holds."""
 
 from __future__ import annotations
 

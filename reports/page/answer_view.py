@@ -41,7 +41,7 @@ class ApartCase:
     case_id: str
     label: str
     words: str
-    """What the two arms that are furthest apart said."""
+    """Answers of the two arms that are furthest apart."""
 
 
 @dataclass(frozen=True)

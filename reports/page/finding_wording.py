@@ -27,7 +27,7 @@ def bounds(finding: Finding, shown: ArmLook) -> Iterator[str]:
 
 
 def standing(shown: ArmLook) -> str:
-    """Where an arm stands after a look."""
+    """State of an arm after a look."""
     if shown.is_claimed:
         return "good enough, also after correcting for all candidates"
     if shown.is_good:
@@ -38,7 +38,7 @@ def standing(shown: ArmLook) -> str:
 
 
 def screening(finding: Finding, arm: str) -> str:
-    """What the screen said of a candidate."""
+    """Result of the screen for a candidate."""
     found = (finding.screened or {}).get(arm)
     if found is None:
         return "cannot be screened by replay (another pipeline, or no role with a form is played by another model)"

@@ -46,7 +46,7 @@ class ReturnsView:
 
     @cached_property
     def lead(self) -> str:
-        """Whether the return of any arm can be told from the baseline's."""
+        """Whether the return of any arm can be distinguished from the baseline's."""
         row = self.row("excess_return")
         measured = [c for c in row.comparisons.values() if c.has_interval] if row else []
         if not measured:

@@ -122,7 +122,7 @@ class NotWorseTest:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where the comparisons of some arms stand after a look; arrays over (..., arms) or (..., arms, metrics)."""
+    """State of the comparisons of some arms after a look; arrays over (..., arms) or (..., arms, metrics)."""
 
     flags: Any
     """arms x metrics: shown not to be worse, at this look or an earlier one."""

@@ -89,7 +89,7 @@ class LookAheadCheck:
     expected: float = 0.0
     """Hits expected by chance among the figures that no model wrote."""
     text_figures: int = 0
-    """Figures that stand only in the news texts of a snapshot, counted once per case."""
+    """Figures that occur only in the news texts of a snapshot, counted once per case."""
     text_hits: tuple[TextHit, ...] = ()
     text_expected: float = 0.0
     """Hits expected by chance among the figures of the texts."""
