@@ -167,7 +167,7 @@ def test_a_report_shows_a_new_metric_section_and_gate(extended: Extended) -> Non
     page = (extended.run / "report.html").read_text()
     assert "Roles that were asked" in page
     assert "<li>quant: 6 requests</li>" in page
-    assert "Cells that were started again" in page
+    assert "cells that were started again" in page
     assert "passed: min_readable_share" in extended.output
 
 

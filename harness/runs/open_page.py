@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def _has_screen() -> bool:
 def _wait_for_viewers(page: LivePage, url: str, console: Console) -> None:
     """On a terminal: serve until Ctrl-C. Elsewhere: until an open browser has loaded the report."""
     if sys.stdin.isatty() and console.is_terminal:
+        # A shell starts background commands with SIGINT ignored, and they inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         _say(console, f"the report is at {url}/report.html until you press Ctrl-C")
         while True:
             time.sleep(3600)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports.answer import wording
-from reports.format import known, unknown
+from reports.format import THIN, known, unknown
 from reports.verdict import UNDECIDED
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ def plain(unit: str, value: float) -> Markup:
         if known(value)
         else unknown("no case has a known value", "not measured")
     )
+
+
+def beside_difference(unit: str, value: float) -> Markup:
+    """A figure next to a difference in points: a share with one decimal, so that the three fit."""
+    return Markup("{}").format(f"{100 * value:.1f}{THIN}%") if unit == "share" and known(value) else plain(unit, value)
 
 
 def plain_interval(measured: Estimate) -> Markup:

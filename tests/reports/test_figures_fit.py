@@ -93,11 +93,10 @@ def test_figures_beside_a_difference_on_the_page_fit_to_their_last_digit(tmp_pat
         if row.metric.unit != "share":
             continue
         for comparison in row.comparisons.values():
-            shown = _row_of(html, row.metric.name, comparison.arm)
+            shown = _row_of(html, row.metric.title, comparison.arm)
             if shown is None or not math.isfinite(comparison.estimate.value):
                 continue
-            own, apart = shown
-            base = 100 * comparison.base.value
+            own, base, apart = shown
             assert own - base == pytest.approx(apart, abs=0.6), (row.metric.name, comparison.arm)
             checked += 1
     assert checked >= 4
@@ -107,13 +106,15 @@ def _apart(own: float, base: float, scale: str) -> float:
     return own / base if scale == "ratio" else own - base
 
 
-def _row_of(html: str, metric: str, arm: str) -> tuple[float, float] | None:
-    """The arm's own figure in per cent and its difference in points, from the row of a metric's table of differences."""
-    section = html.partition(f'id="e-{metric}"')[2].partition("</table>")[0]
-    for line in section.split("<tr")[1:]:
+def _row_of(html: str, title: str, arm: str) -> tuple[float, float, float] | None:
+    """Own figure and baseline in per cent and their difference in points, as the table of measures shows them."""
+    table = html.partition('id="judged"')[2].partition("</table>")[0]
+    for line in table.split("<tr")[1:]:
         cells: list[Any] = re.findall(r"<t[hd].*?</t[hd]>", line, flags=re.S)
         words = [unescape(re.sub(r"<[^>]+>", " ", cell)).replace("\u202f", " ").replace("\u2212", "-") for cell in cells]
-        if words and arm in words[0].split():
-            own, apart = (re.search(r"[-+]?\d[\d.,]*", word) for word in words[1:3])
-            return (float(own[0]), float(apart[0])) if own and apart else None
+        if words and words[0].split("  ")[0].strip().startswith(title) and arm in words[1].split():
+            figures = [re.search(r"[-+]?\d[\d.,]*", word) for word in words[2:5]]
+            if all(figures):
+                own, base, apart = (float(figure[0]) for figure in figures if figure)
+                return own, base, apart
     return None

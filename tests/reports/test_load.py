@@ -15,7 +15,7 @@ def test_a_run_gives_frames_and_its_declared_terms(tmp_path: Path) -> None:
     assert len(run.cells) == 2 * 3 * 8
     assert len(run.calls) == 12 * len(run.cells)
     assert run.baseline == "gpt-5"
-    assert run.settings.margins["usable"] == 0.02
+    assert run.settings.margins["usable"] == 0.1
     assert run.arms == ("gpt-5", "llama3.1-8b")
 
 
