@@ -32,7 +32,7 @@ SHOTS = (
     Shot("report", "report"),
     Shot("report-dark", "report", scheme="dark"),
     Shot("report-phone", "report", width=390, height=844),
-    Shot("differences", "report", "#differences"),
+    Shot("differences", "report", "#measures"),
     Shot("money", "report", "#money"),
     Shot("decisions", "report", "#decisions"),
     Shot("case", "case", height=1200),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports import verdict
+from reports import finding, verdict
+from reports.answer import search_verdicts
 from reports.metrics import catalog, similarity
 from reports.metrics.facts import Facts
 from reports.metrics.measure import MetricData, PairedTest
@@ -50,6 +51,15 @@ class Comparison:
     def has_interval(self) -> bool:
         """Whether there is an interval from more than one date."""
         return self.estimate.dates > 1 and math.isfinite(self.estimate.low) and math.isfinite(self.estimate.high)
+
+    def judged(self, given: Verdict | None) -> Comparison:
+        """With this verdict and the interval that it rests on; unchanged without one."""
+        if given is None:
+            return self
+        if not math.isfinite(given.confidence):
+            return replace(self, verdict=given)
+        ends = replace(self.estimate, low=given.low, high=given.high, confidence=given.confidence)
+        return replace(self, estimate=ends, verdict=given)
 
     @property
     def is_apart(self) -> bool:
@@ -136,8 +146,10 @@ class Findings:
 
 
 def find(run: Run, facts: Facts | None = None) -> Findings:
-    """All numbers of a run; verdicts only when it is finished. Raises ValueError on an unknown metric."""
-    return _Finder(run, facts or Facts(run)).findings()
+    """All numbers of a run; verdicts only when it is finished, of a `find` those of its looks.
+
+    Raises ValueError on an unknown metric."""
+    return search_verdicts.adjusted(_Finder(run, facts or Facts(run)).findings(), finding.read(run))
 
 
 class _Finder:
@@ -263,7 +275,7 @@ class _Finder:
     def _with_verdicts(self, row: MetricRow) -> MetricRow:
         if not row.is_declared and row.metric.name not in verdict.MARGINS:
             return row
-        compared = {arm: _judged(one, self._verdict(row, one)) for arm, one in row.comparisons.items()}
+        compared = {arm: one.judged(self._verdict(row, one)) for arm, one in row.comparisons.items()}
         return replace(row, comparisons=compared)
 
     def _verdict(self, row: MetricRow, comparison: Comparison) -> Verdict:
@@ -286,14 +298,6 @@ class _Finder:
         if cells["cost_usd"].isna().any() or not len(cells):
             return None
         return float(cells["cost_usd"].sum() / cells["case_id"].nunique())
-
-
-def _judged(comparison: Comparison, given: Verdict) -> Comparison:
-    """The comparison with its verdict, and with the interval that the verdict rests on."""
-    if not math.isfinite(given.confidence):
-        return replace(comparison, verdict=given)
-    ends = replace(comparison.estimate, low=given.low, high=given.high, confidence=given.confidence)
-    return replace(comparison, estimate=ends, verdict=given)
 
 
 def _pick(rows: tuple[MetricRow, ...], good_enough: Mapping[str, GoodEnough]) -> Pick | None:

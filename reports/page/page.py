@@ -94,7 +94,7 @@ class Page:
         """Numbers and verdicts; None if no cell has ended."""
         if not len(self.run.measured_cells):
             return None
-        return find_view.adjusted(find(self.run, self.facts), self.search.found if self.search else None)
+        return find(self.run, self.facts)
 
     @cached_property
     def cascades(self) -> CascadeView | None:

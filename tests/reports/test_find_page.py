@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from reports import finding
+from reports.answer import table
+from reports.exports import to_csv
+from reports.exports.decision import to_decision
+from reports.exports.tabular import to_json
 from reports.finding import Finding, SearchDesign
 from reports.load import load
 from reports.page import render
@@ -70,8 +78,24 @@ def test_the_words_of_the_page_count_the_looks(searched: Path) -> None:
     assert good["far"].word != "good enough"
     levels = {verdict.level for verdict in good["twin"].verdicts.values()}
     assert levels <= {sequential.look_levels(level, 2)[look] for level in GATE.levels for look in (0, 1)}
+    for arm, shown in good.items():
+        assert all(page.findings.verdict(name, arm) == one for name, one in shown.verdicts.items())
     assert page.search is not None
     assert [len(stage.arms) for stage in page.search.funnel] == [3, 2, 1, 1, 1]
+
+
+def test_exports_have_the_verdicts_of_the_page(searched: Path) -> None:
+    run = load(searched)
+    page = Page(run)
+    assert page.findings is not None
+    exported = {line["arm"]: line["in_short"] for line in json.loads(to_json(run))["answer"]["table"]}
+    assert exported == {line.arm: asdict(line.word) for line in table.lines(run, page.findings)}
+    assert "twin" in to_decision(run).split("**Adopt:**")[1].splitlines()[0]
+    rows = {
+        row["arm"]: row for row in csv.DictReader(io.StringIO(to_csv(run, "endpoints"))) if row["endpoint"] == "same_rating"
+    }
+    same_rating = page.findings.good_enough["twin"].verdicts["same_rating"]
+    assert rows["twin"]["verdict"] == same_rating.word
 
 
 def test_the_section_of_a_search_in_a_browser(searched: Path, open_page: Open) -> None:
