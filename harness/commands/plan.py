@@ -42,12 +42,14 @@ def plan(
     from rich.console import Console
 
     from harness.checking import preflight
+    from harness.checking.checks import warn
     from harness.experiment import matrix, spec
     from harness.experiment.shared_prompts import with_sharing
     from harness.finding import chances
     from harness.money import repricing
     from harness.planning import answers, designs, experience, lanes
     from harness.planning import plan as planning
+    from harness.runs import reuse
     from harness.storage import run_folder
     from harness.storage.folder import open_folder
 
@@ -75,7 +77,17 @@ def plan(
         designed = designs.find(wanted, forecast, budget, margins, known)
         print(json.dumps(designed.to_plain(), indent=2)) if as_json else designs.show(designed, wanted, Console())
         return
-    forecast = planning.make(resolved, cells, where, looked.checks, windows=looked.windows, failed=failed, assumptions=known)
+    left_out: frozenset[str] = frozenset()
+    if run.is_new:
+        earlier_runs = reuse.earlier_runs(results, run)
+        left_out = frozenset().union(*(reuse.of_other_versions(earlier, resolved.versions) for earlier in earlier_runs))
+    plan_checks = looked.checks
+    if left_out:
+        sentence = reuse.not_reused(left_out, resolved.versions)
+        plan_checks = (*plan_checks, warn("server version", sentence, "`run --accept-server-change` reuses them"))
+    forecast = planning.make(
+        resolved, cells, where, plan_checks, windows=looked.windows, failed=failed, assumptions=known, left_out=left_out
+    )
     _show(forecast, chances.of_experiment(wanted, forecast), within_s, as_json=as_json)
 
 

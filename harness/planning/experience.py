@@ -89,14 +89,16 @@ class Reused:
         return len(self.keys)
 
 
-def reused_results(results: Folder, experiment: str, keys: Collection[str]) -> Reused:
-    """Cells that ended `ok` in an earlier run of the experiment; offline, so new model digests are not detected."""
+def reused_results(results: Folder, experiment: str, keys: Collection[str], left_out: Collection[str] = ()) -> Reused:
+    """Cells that ended `ok` in an earlier run of the experiment; offline, so new model digests are not detected.
+
+    `left_out`: ids under which earlier runs recorded cells that must not be used."""
     wanted = frozenset(keys)
     costs: dict[str, float | None] = {}
     home = results.at(experiment)
     for run in sorted(_reusable_folders(home), reverse=True):
         for row in _rows(home.at(run)):
-            if row["status"] == "ok" and row["cell_key"] in wanted:
+            if row["status"] == "ok" and row["cell_key"] in wanted and row["cell_id"] not in left_out:
                 costs.setdefault(row["cell_key"], row["api_cost_usd"])
     paid = list(costs.values())
     return Reused(frozenset(costs), None if None in paid else sum(cost for cost in paid if cost is not None))

@@ -239,10 +239,12 @@ def make(
     windows: Mapping[str, int] | None = None,
     failed: frozenset[str] = frozenset(),
     assumptions: Assumptions | None = None,
+    left_out: frozenset[str] = frozenset(),
 ) -> Plan:
     """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
 
-    `failed`: keys of cells that run again only after `retry`; `assumptions`: spreads that an earlier run measured.
+    `failed`: keys of cells that run again only after `retry`; `assumptions`: spreads that an earlier run measured;
+    `left_out`: ids under which earlier runs recorded cells that must not be reused.
 
     `windows`: model's name in the experiment -> context that its server was started with.
 
@@ -250,7 +252,8 @@ def make(
     from harness.planning import answers
 
     experiment, results = resolved.experiment, open_folder(where.results)
-    reused = experience.reused_results(results, experiment.name, {cell.cell_key for cell in cells} - (left or frozenset()))
+    known_keys = {cell.cell_key for cell in cells} - (left or frozenset())
+    reused = experience.reused_results(results, experiment.name, known_keys, left_out)
     ended = reused.keys | failed
     waiting = [cell for cell in cells if (cell.cell_key in left if left is not None else cell.cell_key not in ended)]
     learnt = _learnt(resolved, where)

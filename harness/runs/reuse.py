@@ -50,6 +50,12 @@ def of_other_versions(run: RunFolder, versions: Mapping[str, str]) -> frozenset[
     )
 
 
+def not_reused(left_out: Collection[str], versions: Mapping[str, str]) -> str:
+    """The sentence about cells that another version of their server answered."""
+    now = ", ".join(f"{server} {version}" for server, version in versions.items())
+    return f"not reused: {len(left_out)} cells of earlier runs, which another version of their server answered (now {now})"
+
+
 Names = Callable[[Cell, Mapping[str, Any]], Iterator[Cell]]
 
 

@@ -161,11 +161,7 @@ def _of_other_versions(plan: RunPlan, earlier_runs: Iterable[RunFolder], display
     """Cells of earlier runs that must not be reused, because a server has another version now."""
     left_out = {cell_id for run in earlier_runs for cell_id in reuse.of_other_versions(run, plan.resolved.versions)}
     if left_out:
-        now = ", ".join(f"{server} {version}" for server, version in plan.resolved.versions.items())
-        display.say(
-            f"not reused: {len(left_out)} cells of earlier runs, which another version of their server answered (now {now}); "
-            "--accept-server-change reuses them"
-        )
+        display.say(f"{reuse.not_reused(left_out, plan.resolved.versions)}; --accept-server-change reuses them")
     return left_out
 
 

@@ -98,6 +98,10 @@ def test_cells_of_another_version_are_reused_only_if_the_user_accepts_that(ollam
     assert Counter(call["server_version"] for call in ollama_lab.rows("calls")) == {"0.17.0": 2, "0.32.15": 1}
 
     ollama_lab.experiment(dates=4, **LOCAL)
+    process = ollama_lab.start("plan", "lab.yaml", "--json")
+    planned = json.loads(process.communicate(timeout=60)[0])
+    assert (planned["reused"]["cells"], planned["to_run"]) == (1, 3), "as the run that follows"
+    assert "not reused: 2 cells of earlier runs" in str(planned["preflight"])
     output = " ".join(ollama_lab.run().split())
     assert "not reused: 2 cells of earlier runs, which another version of their server answered (now ollama 0.32.15)" in output
     assert "reused from earlier runs: 1 ended cells" in output
