@@ -83,6 +83,11 @@ class MetricRow:
     by_stratum: Mapping[str, Mapping[str, Estimate]]
     """arm -> before | grey | after | unknown -> figure, for outcomes; empty otherwise."""
 
+    def judged(self, good: Mapping[str, GoodEnough]) -> MetricRow:
+        """The row with the verdicts of a search, each with the interval that it rests on."""
+        given = {arm: one.verdicts[self.metric.name] for arm, one in good.items() if self.metric.name in one.verdicts}
+        return replace(self, comparisons={arm: one.judged(given.get(arm)) for arm, one in self.comparisons.items()})
+
 
 @dataclass(frozen=True)
 class ArmCounts:
@@ -149,7 +154,12 @@ def find(run: Run, facts: Facts | None = None) -> Findings:
     """All numbers of a run; verdicts only when it is finished, of a `find` those of its looks.
 
     Raises ValueError on an unknown metric."""
-    return search_verdicts.adjusted(_Finder(run, facts or Facts(run)).findings(), finding.read(run))
+    findings, found = _Finder(run, facts or Facts(run)).findings(), finding.read(run)
+    if found is None or not found.looks:
+        return findings
+    good = search_verdicts.good_enough(found, findings.verdict)
+    rows = tuple(row.judged(good) for row in findings.rows)
+    return replace(findings, rows=rows, good_enough=dict(findings.good_enough) | good, pick=search_verdicts.pick(found, good))
 
 
 class _Finder:

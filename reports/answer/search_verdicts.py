@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from reports import verdict
 from reports.finding import ArmLook, Finding
 from reports.stats import sequential
 from reports.verdict import GoodEnough, Pick, Verdict
 
-if TYPE_CHECKING:
-    from reports.answer.findings import Findings, MetricRow
+FixedVerdict = Callable[[str, str], Verdict | None]
+"""(metric, arm) -> the verdict of a fixed design."""
 
 
-def adjusted(findings: Findings, found: Finding | None) -> Findings:
-    """The findings with the words of the search, whose levels count every look, for "good enough" and the pick."""
-    if found is None or not found.looks:
-        return findings
+def good_enough(found: Finding, fixed: FixedVerdict) -> dict[str, GoodEnough]:
+    """Arm -> whether it is good enough after the last look."""
+    return {arm: _good_enough(fixed, found, arm, shown) for arm, shown in found.looks[-1].arms.items()}
+
+
+def pick(found: Finding, good: Mapping[str, GoodEnough]) -> Pick:
+    """The arm that the search picked, and those that it may be picked from, the cheapest first."""
     looked = found.looks[-1].arms
-    good = {arm: _good_enough(findings, found, arm, shown) for arm, shown in looked.items()}
     claimed = [arm for arm, shown in looked.items() if shown.is_claimed]
     by_cost = sorted(claimed, key=lambda arm: (looked[arm].usd_per_decision is None, looked[arm].usd_per_decision or 0.0))
-    p = {arm: good[arm].p for arm in good}
-    rows = tuple(_row(row, good) for row in findings.rows)
-    pick = Pick(found.pick, tuple(by_cost), p)
-    return replace(findings, rows=rows, good_enough=dict(findings.good_enough) | good, pick=pick)
+    return Pick(found.pick, tuple(by_cost), {arm: judged.p for arm, judged in good.items()})
 
 
-def _row(row: MetricRow, good: Mapping[str, GoodEnough]) -> MetricRow:
-    """The row with the verdicts of the search, each with the interval that it rests on."""
-    given = {arm: shown.verdicts[row.metric.name] for arm, shown in good.items() if row.metric.name in shown.verdicts}
-    return replace(row, comparisons={arm: one.judged(given.get(arm)) for arm, one in row.comparisons.items()})
-
-
-def _good_enough(findings: Findings, found: Finding, arm: str, shown: ArmLook) -> GoodEnough:
+def _good_enough(fixed: FixedVerdict, found: Finding, arm: str, shown: ArmLook) -> GoodEnough:
     gate = found.design.gate
     number = max(found.looks_of(arm), 1)
     verdicts = {
-        name: _verdict(
-            findings.verdict(name, arm), shown, place, gate.margins[place], gate.levels[place], number, found.design.looks
-        )
+        name: _verdict(fixed(name, arm), shown, place, gate.margins[place], gate.levels[place], number, found.design.looks)
         for place, name in enumerate(gate.metrics)
     }
     failing = tuple(name for name, shown_verdict in verdicts.items() if shown_verdict.word == verdict.WORSE)
