@@ -120,7 +120,7 @@ class Advice:
         return replace(self._lineup("recommended", models, usd_per, was_run=False), yaml=made.yaml)
 
     def _split(self) -> Lineup | None:
-        """The managers on the baseline's model and the rest on that of the arm which is closest, if no arm has run it."""
+        """The managers on the baseline's model and the rest on that of the closest arm, if that is new and saves money."""
         base = self.run.settings.arm(str(self.findings.baseline))
         candidates = [self.run.settings.arm(arm) for arm in self.findings.good_enough]
         single = [arm for arm in candidates if len(arm.aliases) == 1 and not arm.has_own_pipeline]
@@ -139,6 +139,9 @@ class Advice:
             if (arm := base.name if role in managers else closest.name) in spends
         ]
         estimate = None if None in costs else sum(cost or 0.0 for cost in costs)
+        base_usd = self.findings.row("cost").values[base.name].value
+        if estimate is not None and known(base_usd) and estimate >= base_usd:
+            return None
         return self._lineup("managers_stay", models, estimate, was_run=False)
 
     def _loss(self, arm: str) -> float:
@@ -194,6 +197,8 @@ class Advice:
             return "\n".join([address, *lines]), note
         provider = next(iter(providers))
         record = PROVIDERS.get(provider)
+        if record and record.is_embedded:
+            return "", "A TradingAgents configuration needs a server; these models run inside the harness only."
         url = record.url if record and record.url else "http://HOST:PORT/v1"
         url = f"{url}/v1" if provider == "ollama" else url
         return "\n".join([f'config["llm_provider"] = "{provider}"', f'config["backend_url"] = "{url}"', *lines]), ""
