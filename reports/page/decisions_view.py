@@ -118,6 +118,12 @@ class DecisionsView:
         return int(self.run.cells["repeat"].max()) + 1 if len(self.run.cells) else 0
 
     @cached_property
+    def repeats_differ(self) -> bool:
+        """Whether some arms with a model decided each case more often than others."""
+        cells = self.run.cells[self.run.cells["decision_status"] != "rule"]
+        return bool(cells.groupby("arm")["repeat"].max().nunique() > 1)
+
+    @cached_property
     def letters(self) -> list[tuple[CaseRow, list[str]]]:
         """(case, letters of each arm), for a page without scripts."""
         coded, _ = grid.compact(self.rows, self.run.arms)
