@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,8 @@ def resolve(
     fresh: bool = False,
     purpose: str = "",
 ) -> RunFolder:
-    """The newest run of the same matrix and purpose, else a new one."""
+    """The newest run of the same matrix and purpose, else a new one: in the folder of a command that was killed before it
+    had started any cell, if there is one."""
     matrix_hash, old_matrix_hash = asked_of(cells, digests, purpose), None
     for run in () if fresh else runs(results, experiment):
         manifest = run.store.manifest()
@@ -58,7 +60,7 @@ def resolve(
             old_matrix_hash = asked_of(old_cells, digests) if old_cells else ""
         if version_0_1_0.made(manifest) and manifest.get("asked") == old_matrix_hash:
             return replace(run, made_by_0_1_0=True)
-    return _run(results, experiment, _new_id(), is_new=True)
+    return _run(results, experiment, _never_started(results, experiment) or _new_id(), is_new=True)
 
 
 def runs(results: Folder, experiment: str) -> list[RunFolder]:
@@ -97,6 +99,21 @@ def _run(results: Folder, experiment: str, run_id: str, *, is_new: bool = False)
 def _new_id() -> str:
     """Sorts by time; random letters distinguish runs of the same second."""
     return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+
+
+def _never_started(results: Folder, experiment: str) -> str | None:
+    """The newest id of a run that was opened on this disk but has no manifest and no result but those of earlier runs."""
+    if results.local is None:  # the experiment's lock may be unknown there: another command may just be opening that run
+        return None
+    names = (name for name in sorted(results.at(experiment).folders(), reverse=True) if _ID.fullmatch(name))
+    return next((name for name in names if _has_nothing(Store(results.at(f"{experiment}/{name}")), name)), None)
+
+
+def _has_nothing(store: Store, run_id: str) -> bool:
+    return not store.folder.exists("manifest.json") and all(row["run_id"] != run_id for row in store.receipts().values())
 
 
 def with_tables(results: str, name: str) -> str:

@@ -7,6 +7,7 @@ import signal
 import time
 from random import Random
 
+import pytest
 import redis
 
 from harness.admission import lease
@@ -62,6 +63,19 @@ def test_everything_killed_and_started_again(on_stage: Stage, chance: Random) ->
     (folder,) = {path.parent for path in on_stage.run.rglob("lock")}
     with private_redis(folder) as url:
         Promise(CELLS).check(on_stage, read_ledger(url))
+
+
+@pytest.mark.parametrize("file", ["experiment.yaml", "manifest.json"])
+def test_a_run_killed_while_its_folder_is_opened_goes_on_in_that_folder(on_stage: Stage, file: str) -> None:
+    on_stage.break_in(f"die {file}")
+    on_stage.describe(tickers=["AAPL"], dates=1)
+    on_stage.end(on_stage.start(), -signal.SIGKILL)
+    assert on_stage.breaks_left() == 0
+    opened = on_stage.run
+    on_stage.kill_all()
+    on_stage.end(on_stage.start())
+    assert on_stage.run == opened
+    assert [cell["status"] for cell in on_stage.table("cells")] == ["ok"]
 
 
 def test_workers_killed_inside_writes(on_stage: Stage, broker: str) -> None:
