@@ -186,6 +186,12 @@ _CALLS: tuple[_Column, ...] = (
     ("load_s", _REAL, "Seconds of loading the model, as reported by the server."),
     ("prefill_s", _REAL, "Seconds of reading the prompt, as reported by the server."),
     ("decode_s", _REAL, "Seconds of generating, as reported by the server."),
+    (
+        "server_queue_s",
+        _REAL,
+        "Seconds waited inside the server, a part of ttft_s and duration_s: ttft_s - load_s - prefill_s; 0 where ttft_s is "
+        "below 3 * (load_s + prefill_s) + 2 s, because servers report their own seconds too low; NULL without prefill_s.",
+    ),
     ("http_status", pa.int32(), "HTTP status of a failed request."),
     ("error_type", _TEXT, "Cause of the failure, one of agents.CAUSES."),
     ("error", _TEXT, "One sentence on the failure, without secrets."),

@@ -11,12 +11,10 @@ from typing import Any
 
 from harness.storage.folder import Folder
 
-_COLUMNS = ("run_id", "server", "arm", "model_requested", "outcome", "ttft_s", "load_s", "prefill_s", "not_sent")
+_COLUMNS = ("run_id", "server", "arm", "model_requested", "outcome", "server_queue_s", "load_s", "prefill_s", "not_sent")
 _FEWEST = 3
 _LOAD_S = 0.5
 """Ollama 0.17 reports up to 0.4 s of loading without a load."""
-_QUEUE_S, _QUEUE_FACTOR = 2.0, 3.0
-"""Ollama 0.17 leaves out part of the prompt's reading, so that the first token may take twice what it reports."""
 
 Row = Mapping[str, Any]
 
@@ -51,22 +49,14 @@ def _refused_marks(rows: Sequence[Row]) -> Iterator[str]:
 
 def _queueing(rows: Sequence[Row]) -> Iterator[str]:
     for (server,), calls in _groups(rows, "server"):
-        waits = [wait_s for call in calls if (wait_s := _wait_s(call)) is not None]
+        waits = [call["server_queue_s"] for call in calls if call["server_queue_s"]]
         if len(waits) >= max(_FEWEST, len(calls) / 5):
             yield (
                 f"server {server} queues: in {len(waits)} of {len(calls)} calls the first token came {median(waits):.1f} s "
-                "(median) later than loading and reading the prompt explain, which counts as latency. Set parallel in "
-                "servers.yaml to what the server answers at once (Ollama: OLLAMA_NUM_PARALLEL, default 1), and let no other "
-                "program use it"
+                "(median) later than loading and reading the prompt explain, which counts as latency (calls.server_queue_s). "
+                "Set parallel in servers.yaml to what the server answers at once (Ollama: OLLAMA_NUM_PARALLEL, default 1), "
+                "and let no other program use it"
             )
-
-
-def _wait_s(call: Row) -> float | None:
-    """Seconds that a call probably waited inside its server; None for a call that did not."""
-    explained_s = (call["load_s"] or 0.0) + call["prefill_s"]
-    if call["ttft_s"] is None or call["ttft_s"] < _QUEUE_FACTOR * explained_s + _QUEUE_S:
-        return None
-    return float(call["ttft_s"] - explained_s)
 
 
 def _taking_turns(rows: Sequence[Row]) -> Iterator[str]:

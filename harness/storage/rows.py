@@ -197,6 +197,7 @@ def _timed(call: Call) -> Row:
         "backoff_s": call.backoff_s,
         "cache_wait_s": call.request.caching.waited_s if call.request.caching else 0.0,
         **spans,
+        "server_queue_s": timing.server_queue_s,
     }
 
 

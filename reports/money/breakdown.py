@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reports.load import Run
 
-TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s")
+TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s", "server_queue_s")
 _SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *USAGE_FIELDS, *TIMES)
 
 
@@ -177,12 +177,23 @@ def time_parts(spend: Spend) -> list[tuple[str, float]]:
 
 
 def split_time(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Queue, back-off, then load, prefill and decode (or time to first token), then the rest of the duration."""
-    inside = [("load", seconds["load_s"]), ("prefill", seconds["prefill_s"]), ("decode", seconds["decode_s"])]
+    """Queue, back-off, the server's own queue, then load, prefill and decode (or time to first token), then the rest."""
+    inside = [
+        ("server_queue", seconds["server_queue_s"]),
+        ("load", seconds["load_s"]),
+        ("prefill", seconds["prefill_s"]),
+        ("decode", seconds["decode_s"]),
+    ]
     if not any(size for _, size in inside):
         inside = [("first", min(seconds["ttft_s"], seconds["duration_s"]))]
     rest = max(seconds["duration_s"] - sum(size for _, size in inside), 0.0)
     return [("queue", seconds["queued_s"]), ("backoff", seconds["backoff_s"]), *inside, ("rest", rest)]
+
+
+def server_queue_share(spend: Spend) -> float | None:
+    """Share of the calls' duration that passed in the queues of their servers; None where no server shows it."""
+    waited_s, duration_s = spend.sums["server_queue_s"].value, spend.sums["duration_s"].value
+    return None if waited_s is None or not duration_s else waited_s / duration_s
 
 
 def token_parts(spend: Spend) -> list[tuple[str, float]]:

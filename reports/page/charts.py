@@ -117,8 +117,8 @@ def _bars(
     lines = []
     for arm, sizes in parts.items():
         length = sum(size for _, size in sizes)
-        label = f"{arm}: " + ", ".join(f"{kind} {write(size)}" for kind, size in sizes if size) + f" {unit}"
-        pieces = tuple(Piece(kind, size, tip=f"{kind}: {write(size)} {unit}") for kind, size in sizes)
+        label = f"{arm}: " + ", ".join(f"{kind.replace('_', ' ')} {write(size)}" for kind, size in sizes if size) + f" {unit}"
+        pieces = tuple(Piece(kind, size, tip=f"{kind.replace('_', ' ')}: {write(size)} {unit}") for kind, size in sizes)
         lines.append(StackedBar(slots[arm], arm, pieces, longest, Markup("{}").format(write(length)), label))
     return lines
 

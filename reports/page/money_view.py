@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from reports.load import Run
     from reports.money.economics import ArmCost, Forecast, LocalUse
 
+LARGE_QUEUE = 0.1
+"""Share of the requests' time in the queues of servers from which the page says so."""
+
 
 @dataclass(frozen=True)
 class Waterfall:
@@ -105,6 +108,12 @@ class MoneyView:
     @cached_property
     def time_bars(self) -> list[StackedBar]:
         return charts.time_bars(self.spends, self._slots)
+
+    @cached_property
+    def queueing(self) -> dict[str, float]:
+        """Arm -> share of its latency that was waiting inside its servers, where it is large."""
+        shares = {arm: breakdown.server_queue_share(spend) for arm, spend in self.spends.items()}
+        return {arm: share for arm, share in shares.items() if share is not None and share >= LARGE_QUEUE}
 
     @cached_property
     def waterfalls(self) -> list[Waterfall]:

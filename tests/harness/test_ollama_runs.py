@@ -79,12 +79,16 @@ def test_a_server_that_queues_and_models_that_take_turns_in_its_memory_are_named
     assert output.count("calls loaded a model") == 2, "after the first cell, and with all calls at the end"
     assert "server ollama queues: in" in output
     assert "OLLAMA_NUM_PARALLEL" in output
+    for call in ollama_lab.rows("calls"):
+        assert call["server_queue_s"] == pytest.approx(call["ttft_s"] - call["load_s"] - call["prefill_s"])
+        assert call["server_queue_s"] > 2.0
 
 
 def test_a_server_that_answers_in_time_is_not_warned_about(ollama_lab: Lab) -> None:
     output = ollama_lab.run()
     assert "queues" not in output
     assert "loaded a model" not in output
+    assert {call["server_queue_s"] for call in ollama_lab.rows("calls")} == {0.0}
 
 
 def test_cells_of_another_version_are_reused_only_if_the_user_accepts_that(ollama_lab: Lab) -> None:

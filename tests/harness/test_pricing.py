@@ -212,6 +212,12 @@ def test_with_several_requests_at_a_time_a_local_model_costs_the_server_s_own_se
     assert pricing.price(made, gpu_box("llamacpp", usd_per_cpu_hour=0.05), TABLE).cost_basis == "cpu_time"
 
 
+def test_waiting_inside_a_server_is_what_its_own_report_leaves_unexplained() -> None:
+    assert Timing(ttft_s=14.7, load_s=0.3, prefill_s=0.3).server_queue_s == pytest.approx(14.1)
+    assert Timing(ttft_s=3.7, load_s=0.3, prefill_s=0.3).server_queue_s == 0.0, "Ollama 0.17 reports only a part of prefill"
+    assert Timing(ttft_s=14.7).server_queue_s is None, "unknown where the server reports no prefill"
+
+
 def test_without_the_server_s_seconds_our_own_clock_is_a_flagged_estimate() -> None:
     priced = pricing.price(call("x", failure="timeout", duration_s=36.0), gpu_box(usd_per_gpu_hour=1.0), TABLE)
     assert priced.cost_usd == pytest.approx(0.01)

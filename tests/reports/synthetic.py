@@ -269,6 +269,7 @@ class _World:
                     "load_s": None if is_hosted else 0.01,
                     "prefill_s": None if is_hosted else seconds * 0.2,
                     "decode_s": None if is_hosted else seconds * 0.8,
+                    "server_queue_s": None if is_hosted else 0.0,
                     "http_status": 500 if is_broken else None,
                     "error_type": "server_error" if is_broken else None,
                     "error": "internal error" if is_broken else None,

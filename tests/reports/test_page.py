@@ -35,6 +35,18 @@ def test_the_page_says_that_dates_and_closes_are_those_of_new_york(page: Path) -
     assert "Dates, opens and closes are those of the New York Stock Exchange" in page.read_text()
 
 
+def test_the_page_names_the_arm_whose_latency_is_waiting_inside_its_server(tmp_path: Path) -> None:
+    run = make_tables(tmp_path / "r1", arms=ARMS, tickers=("AAPL",), repeats=1)
+    calls = pq.read_table(run / "calls.parquet").to_pylist()
+    queueing = [call for call in calls if call["arm"] == "llama3.1-8b"]
+    for call in queueing:
+        call["server_queue_s"] = call["duration_s"] / 2
+    pq.write_table(pa.Table.from_pylist(calls, schema=tables.CALLS), run / "calls.parquet")
+    text = Path(render(run)).read_text()
+    assert text.count("requests was waiting inside its server") == 1
+    assert "of the time of llama3.1-8b's requests" in text
+
+
 def test_filters_narrow_the_grid_and_live_in_the_address(page: Path, open_page: Open) -> None:
     browser = open_page(page).page
     rows = browser.locator("#grid tbody tr:visible")
