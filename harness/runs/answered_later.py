@@ -12,8 +12,9 @@ import yaml
 from domain.lanes import LANES
 from harness.admission.keys import SHARED, Keys
 from harness.admission.ledger import pico
-from harness.deferred.coordinator import Coordinator, Pace
+from harness.deferred.coordinator import Coordinator
 from harness.deferred.mailbox import Mailbox
+from harness.deferred.submissions import Pace
 from harness.experiment import servers
 from harness.experiment.spec import Experiment
 

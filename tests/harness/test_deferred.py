@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.deferred.coordinator import Coordinator, Pace
+from harness.deferred.coordinator import Coordinator
 from harness.deferred.mailbox import Mailbox, Outcome, SuspendedCell, WaitingCall
+from harness.deferred.submissions import Pace
 from harness.storage.folder import open_folder
 from tests.fakes.process import FakeModels
 
