@@ -119,7 +119,8 @@ def experience(calls: Sequence[Mapping[str, Any]]) -> Experience:
         {
             "role": call["role"], "kind": call["kind"], "outcome": "answered", "cell_id": call["cell"].cell_id,
             "arm": call["cell"].arm, "fingerprint": call["cell"].fingerprint, "model": _key(call),
-            "input_tokens": call["read"], "cached_tokens": call["cached"], "output_tokens": call["written"],
+            "input_tokens": call["read"], "cached_tokens": call["cached"], "cache_write_tokens": 0.0,
+            "output_tokens": call["written"],
             "duration_s": 1.0, "load_s": np.nan, "prefill_s": np.nan, "decode_s": np.nan,
             "counted": 0.0, "has_tokenizer": True, "is_whole": True,
         }
