@@ -11,9 +11,9 @@ from domain.shutdowns import VENDOR
 from reports.answer import sentences, table
 from reports.answer.caveats import caveats
 from reports.answer.findings import find
+from reports.answer.lineups import Advice, Lineup
 from reports.exports.documents import escaped
 from reports.format import known, plain
-from reports.lineups import Advice, Lineup
 from reports.money.bill import DECISIONS
 from reports.roles import hybrid, replays
 from reports.trust import shutdowns

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.hardware import Hardware
-from reports.format import known
-from reports.metrics import catalog
 from reports.money import breakdown, hardware, machine_time
 from reports.money.breakdown import Total
 from reports.money.hardware import CostLines
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.load import Run
-    from reports.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,6 @@ class ArmCost:
     """Answers of cells that ended without a usable decision."""
     hosted: Total
     """Part of it that hosted providers billed."""
-    per_usable: float | None
-    """The metric `cost`, the same number as everywhere."""
 
     @property
     def per_cell(self) -> float | None:
@@ -90,7 +85,6 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
     calls, cells = run.pipeline_calls, run.cells
     usable = cells["rating"].notna() & (cells["status"] == "ok")
     bad = set(cells.loc[~usable, "cell_id"])
-    per_usable = catalog.figures_by_arm(run, "cost")
     costs = {}
     for arm, group in calls.groupby("arm", sort=False):
         mine = cells["arm"] == arm
@@ -104,13 +98,8 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
             repaired=breakdown.total(group.loc[group["kind"] == "repair", "cost_usd"]),
             unusable=breakdown.total(group.loc[answered & group["cell_id"].isin(bad), "cost_usd"]),
             hosted=breakdown.total(group.loc[~breakdown.self_hosted(run, group), "cost_usd"]),
-            per_usable=_value(per_usable.get(str(arm))),
         )
     return costs
-
-
-def _value(estimate: Estimate | None) -> float | None:
-    return estimate.value if estimate is not None and known(estimate.value) else None
 
 
 def local_use(run: Run) -> list[LocalUse]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from domain.ratings import SCORES
-from reports import grid, lineups
-from reports.answer import caveats, sentences, table
+from reports import grid
+from reports.answer import caveats, lineups, sentences, table
 from reports.answer.sentences import Sentence
 from reports.answer.table import PER, ArmLine, Figure
 from reports.format import known, seconds_text, unknown

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from reports.format import known
+from reports.metrics import catalog
 from reports.money import breakdown, economics
 from reports.money.breakdown import CostSplit, Spend, Waste
 from reports.page import charts
@@ -129,6 +130,11 @@ class EconomicsView:
     @cached_property
     def costs(self) -> dict[str, ArmCost]:
         return economics.by_arm(self.run)
+
+    @cached_property
+    def usd_per_usable(self) -> dict[str, float]:
+        """arm -> the metric `cost`, the same number as everywhere."""
+        return {arm: estimate.value for arm, estimate in catalog.figures_by_arm(self.run, "cost").items()}
 
     @cached_property
     def local_use(self) -> list[LocalUse]:

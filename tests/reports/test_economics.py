@@ -84,7 +84,7 @@ def _cost(usd: Sequence[float | None]) -> float | None:
     return None if None in usd else sum(one for one in usd if one is not None)
 
 
-def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: Path) -> None:
+def test_cost_per_cell_counts_what_was_wasted(tmp_path: Path) -> None:
     found = economics.by_arm(
         run(
             tmp_path,
@@ -97,7 +97,7 @@ def test_cost_per_cell_and_per_usable_decision_count_what_was_wasted(tmp_path: P
             unusable=["b"],
         )
     )["big"]
-    assert (found.per_cell, found.per_usable) == pytest.approx((0.15, 0.30))
+    assert found.per_cell == pytest.approx(0.15)
     assert found.failed.value == pytest.approx(0.03)
     assert found.repaired.value == pytest.approx(0.02)
     assert found.unusable.value == pytest.approx(0.15)

@@ -15,7 +15,7 @@ from reports.answer.findings import find
 from reports.answer.gates import check
 from reports.exports import export
 from reports.load import Run
-from reports.money import economics
+from reports.page.money_view import EconomicsView
 from reports.page.page import Page
 from reports.page.render import page_html
 from tests.reports.synthetic import FakeArm, make_tables, sessions
@@ -45,7 +45,7 @@ def test_every_number_comes_from_the_one_definition(run: Run, by_hand: dict[str,
     found = find(run)
     told = {
         "endpoint": {arm: one.value for arm, one in found.row("cost").values.items()},
-        "economics": {arm: cost.per_usable for arm, cost in economics.by_arm(run).items()},
+        "economics": EconomicsView(run).usd_per_usable,
         "gate": {str(gate.arm): gate.value for gate in check(run, found)},
         "json": {arm: one["value"] for arm, one in _json_row(run)["arms"].items()},
         "csv": {row["arm"]: float(row["value"]) for row in _csv_rows(run) if row["endpoint"] == "cost"},
