@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -130,6 +131,33 @@ def stay_loaded(
                 )
                 fix = f"start that Ollama with OLLAMA_MAX_LOADED_MODELS of at least {len(asked)}, and memory for all of them"
                 yield warn(f"{LOADED} {arm}", problem, fix)
+
+
+def context_sizes(lineups: Mapping[str, Mapping[str, Model]], models: Iterable[KnownModel]) -> Iterator[Check]:
+    """Warn of a model that is asked with several context sizes, which its server loads again at every change.
+
+    `lineups`: arm -> role -> model.
+    """
+    known = {model.model.alias: model for model in models if PROVIDERS[model.model.provider].loads_weights}
+    arms_of: dict[tuple[str, str], dict[int, list[str]]] = {}
+    for arm, lineup in lineups.items():
+        for model in {model.alias: model for model in lineup.values() if model.alias in known}.values():
+            sizes = arms_of.setdefault((known[model.alias].server.name, model.name), {})
+            sizes.setdefault(_context_tokens(model), []).append(arm)
+    for (server, model_name), sizes in arms_of.items():
+        arms = sorted(set(chain.from_iterable(sizes.values())))
+        if len(sizes) < 2:
+            continue
+        shown = ", ".join(f"{size} ({' '.join(sorted(set(sizes[size])))})" for size in sorted(sizes))
+        inside = any(sum(arm in users for users in sizes.values()) > 1 for arm in arms)
+        when = "every change of role" if inside else "every change of arm"
+        problem = f"{model_name} on server {server} is asked with num_ctx {shown}, so the server loads it again at {when}"
+        fix = f"write the same num_ctx for it everywhere, for example {max(sizes)}"
+        yield warn(f"{LOADED}{'s' if len(arms) > 1 else ''} {', '.join(arms)}", problem, fix)
+
+
+def _context_tokens(model: Model) -> int:
+    return int(model.params.get("num_ctx") or PROVIDERS[model.provider].implied["num_ctx"])
 
 
 def _are_loaded_together(models: Iterable[KnownModel]) -> bool:

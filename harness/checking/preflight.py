@@ -96,6 +96,7 @@ def look(
         models = [
             *models_check.checks(models_known, now.astimezone(dt.UTC).date()),
             *models_check.stay_loaded(_lineups(experiment), models_known, resolved.environment),
+            *models_check.context_sizes(_lineups(experiment), models_known),
         ]
         unused = _unused_servers(specs, servers_file, experiment_dir) if specs else ()
         all_checks = [

@@ -264,6 +264,31 @@ def test_an_arm_of_two_models_is_not_warned_of_where_the_environment_allows_both
     assert "models of arm hybrid" in look(tmp_path, TWO_MODELS)
 
 
+@pytest.mark.parametrize(
+    ("arms", "name", "said"),
+    [
+        ("{mixed: {deep: long, quick: short}}", "models of arm mixed", "loads it again at every change of role"),
+        ("{a: {all: long}, b: {all: short}}", "models of arms a, b", "loads it again at every change of arm"),
+    ],
+)
+def test_one_model_with_two_context_sizes_is_warned_of_before_the_run(
+    fake_models: FakeModels, tmp_path: Path, arms: str, name: str, said: str
+) -> None:
+    (tmp_path / "servers.yaml").write_text(f"ollama: {{provider: ollama, url: '{fake_models.url}'}}")
+    text = TINY.replace(
+        "{tiny: {provider: llamacpp, model: smollm2-135m}}",
+        '{long: {provider: ollama, model: "llama3.1:8b"}, short: {provider: ollama, model: "llama3.1:8b", num_ctx: 4096}}\n'
+        f"arms: {arms}",
+    )
+    warned = look(tmp_path, text)[name]
+    assert warned.status == "warn"
+    assert warned.found.startswith("llama3.1:8b on server ollama is asked with num_ctx 4096 (")
+    assert said in warned.found
+    assert warned.fix == "write the same num_ctx for it everywhere, for example 8192"
+    same = text.replace(", num_ctx: 4096", ", temperature: 0.1")
+    assert not [check for check in look(tmp_path, same) if check.startswith("models of arm")]
+
+
 def test_a_host_name_that_does_not_resolve_is_reported_by_name(tmp_path: Path) -> None:
     server = "{provider: openai_compatible, url: 'http://no-such-host.invalid/v1', hosted: true}"
     (tmp_path / "servers.yaml").write_text(f"gone: {server}\n")
