@@ -12,7 +12,8 @@ COPY agents agents
 COPY domain domain
 COPY harness harness
 COPY reports reports
-RUN .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --no-deps --no-build-isolation --editable . \
+RUN .venv/bin/uv build --quiet --wheel --no-build-isolation --python .venv/bin/python --out-dir /tmp/dist \
+    && .venv/bin/uv pip install --quiet --no-cache --compile-bytecode --python .venv/bin/python --no-deps /tmp/dist/*.whl \
     && .venv/bin/uv pip uninstall --quiet --python .venv/bin/python uv hatchling
 
 FROM python:3.13.9-slim-bookworm
@@ -24,7 +25,7 @@ RUN apt-get update \
     && mkdir -p /app/results /app/snapshots /home/harness/.cache \
     && chown -R harness:harness /app /home/harness
 WORKDIR /app
-COPY --from=build --chown=harness:harness /app /app
+COPY --from=build --chown=harness:harness /app/.venv .venv
 COPY --chown=harness:harness experiments experiments
 USER harness
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1

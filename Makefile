@@ -5,7 +5,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 # Compiled modules are kept whatever the shell says: else each process of a run or a test compiles them all again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replay test setup system-chromium check static units docs models lock schema clean
+.PHONY: demo demo-replay test wheel-test setup system-chromium check static units docs models lock schema clean
 
 demo: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
@@ -16,6 +16,10 @@ demo-replay: .venv/.run
 
 test: setup
 	@$(MAKE) --no-print-directory check
+
+# The wheel in a bare environment: what `pip install` gives a user.
+wheel-test: .venv/.run
+	.ci/wheel-test dist
 
 setup:
 	@$(MAKE) --no-print-directory -j 2 .venv/.dev system-chromium
@@ -32,7 +36,7 @@ static:
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.gpu.yml
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/mypy
 
 units:

@@ -34,10 +34,21 @@ def test_every_target_of_the_script_stands_in_the_makefile() -> None:
     assert targets <= set(re.findall(r"^([\w./-]+):", MAKEFILE, re.MULTILINE))
 
 
+WORKFLOWS = sorted((ROOT / ".github").rglob("*.yml"))
+
+
 def test_actions_are_pinned_by_commit_and_say_their_version() -> None:
-    used = [line for line in (ROOT / ".github" / "workflows" / "ci.yml").read_text().splitlines() if "uses:" in line]
-    assert len(used) == len([step for step in _steps() if "uses" in step])
+    used = [line for path in WORKFLOWS for line in path.read_text().splitlines() if re.match(r" *(- )?uses:", line)]
+    assert len(used) >= len([step for step in _steps() if "uses" in step])
     assert [line for line in used if not re.search(r"uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
+
+
+def test_a_release_publishes_the_wheel_that_the_same_script_has_tested() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    assert "make wheel-test" in [step.get("run") for step in jobs["wheel"]["steps"]]
+    assert jobs["draft"]["needs"] == "wheel"
+    assert "make wheel-test" in SCRIPT
+    assert ".ci/wheel-test dist" in MAKEFILE
 
 
 def test_modules_that_the_makefile_compiles_exist() -> None:

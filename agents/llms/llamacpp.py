@@ -13,7 +13,7 @@ from agents.llms.weights import INSTALL, WEIGHTS, missing_parts
 from agents.llms.wire import Wire
 from agents.types import Answer, Model, Request, Server
 
-_FIX_PACKAGE = "pip install 'xllamacpp>=2026.10'"
+_FIX_PACKAGE = "pip install 'tradingagents-harness[tiny]', or pip install xllamacpp"
 _FIX_LIBRARY = "install that system library; libgomp.so.1: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp"
 
 

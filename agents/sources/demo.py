@@ -67,7 +67,9 @@ def _packed() -> bytes:
     try:
         return resources.files("bokeh_sampledata").joinpath("_data", "stocks.csv.gz").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as problem:
-        raise SourceFailed("the demo data are missing; fix: pip install 'bokeh-sampledata>=2026.1'") from problem
+        raise SourceFailed(
+            "the demo data are missing; fix: pip install 'tradingagents-harness[tiny]', or pip install bokeh-sampledata"
+        ) from problem
 
 
 @lru_cache(maxsize=1)

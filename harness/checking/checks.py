@@ -76,7 +76,8 @@ def source_checks(
         elif host := agents.source_host(name):
             yield _host(name, host, is_frozen)
         elif name == "demo" and find_spec("bokeh_sampledata") is None:
-            yield fail("source demo", "the package bokeh-sampledata is not installed", "pip install 'bokeh-sampledata>=2026.1'")
+            fix = "pip install 'tradingagents-harness[tiny]', or pip install bokeh-sampledata"
+            yield fail("source demo", "the package bokeh-sampledata is not installed", fix)
         else:
             yield ok(f"source {name}", "comes with the package")
     if "edgar" in named and not contact and not is_frozen:

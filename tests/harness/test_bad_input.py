@@ -154,7 +154,7 @@ def test_packages_that_are_not_installed_are_named_with_the_command_that_install
     ended = harness(tmp_path, "run", "x.yaml", "--yes")
     assert ended.returncode == 2
     assert "No module named 'xllamacpp'" in ended.stderr
-    assert "pip install 'bokeh-sampledata" in ended.stderr
+    assert "pip install 'tradingagents-harness[tiny]'" in ended.stderr
     assert not (tmp_path / "results" / "tiny").exists()
 
 
