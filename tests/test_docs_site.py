@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,17 @@ def test_the_site_has_its_pages_and_loads_nothing_from_another_host(built: Path)
     assert {"concepts", "costs", "troubleshooting"} <= {path.parent.name for path in pages}
     loads = re.compile(r'<(?:script|img|iframe)[^>]*\bsrc="https?:|<link[^>]*rel="stylesheet"[^>]*href="https?:')
     assert [path.name for path in pages if loads.search(path.read_text())] == []
+
+
+def test_a_broken_external_link_is_named_with_its_page(tmp_path: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        (tmp_path / "page.md").write_text(f"[here]({address}/) [gone]({address}/gone#part)")
+        ended = subprocess.run(
+            [sys.executable, "docs/external_links.py", tmp_path / "page.md"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        server.shutdown()
+    assert ended.returncode == 1
+    assert f"{address}/gone (page.md): HTTP 404\n2 external links, 1 broken" in ended.stdout
