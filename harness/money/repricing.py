@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from domain.hardware import Hardware
@@ -97,6 +97,8 @@ def reprice(results: str, run: str, table: PriceTable) -> Repriced:
     """Price every recorded hosted call of a run again, by what it really used."""
     folder = run_folder.find(results, run)
     as_of = table.as_of.isoformat() if table.as_of else None
+    deployments = (folder.store.manifest().get("prices") or {}).get("priced_as") or {}
+    table = replace(table, priced_as={**deployments, **table.priced_as})
     return Repriced(_name(folder), table.version, as_of, tuple(_lines(hosted_calls(folder), table, None)))
 
 
@@ -146,8 +148,8 @@ def _lines(calls: pd.DataFrame, table: PriceTable, model: str | None) -> Iterato
 
 
 def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> float | None:
-    """New price of one call; a request that brought no answer keeps what it was billed."""
-    if row["outcome"] != "answered":
+    """New price of one call; a request that brought no answer, or whose answer named its cost, keeps what it was billed."""
+    if row["outcome"] != "answered" or (model is None and row["cost_basis"] == "provider"):
         return None if row["cost_usd"] != row["cost_usd"] else float(row["cost_usd"])
     counts = {key: _count(row[key]) for key in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")}
     if counts["input_tokens"] is None or counts["output_tokens"] is None:
@@ -156,7 +158,9 @@ def _again(row: Mapping[Any, Any], table: PriceTable, model: str | None) -> floa
         counts["input_tokens"], counts["output_tokens"], counts["cached_tokens"] or 0, counts["cache_write_tokens"] or 0
     )
     server = RepricedServer(str(row["server"]), _seller(model) if model else str(row["provider"]))
-    name = model or _text(row["model_returned"]) or str(row["model_requested"])
+    requested = str(row["model_requested"])
+    is_deployment = f"{server.name}/{requested}" in table.priced_as
+    name = model or (None if is_deployment else _text(row["model_returned"])) or requested
     try:
         return table.usd(name, server, _tier(row, is_other_model=model is not None), tokens, row["started_at"].to_pydatetime())
     except ValueError:

@@ -75,6 +75,18 @@ def test_calls_without_usage_stay_unknown_and_failed_ones_keep_their_bill(tmp_pa
     assert (line.new_usd, line.unknown) == (None, 1)
 
 
+def test_a_deployment_is_repriced_as_the_model_that_its_run_named(tmp_path: Path) -> None:
+    where = results(tmp_path, call(1, "my-deployment", model_returned="gpt-5-2025-08-07", server="azure"))
+    (folder,) = (tmp_path / "results" / "money").iterdir()
+    (folder / "manifest.json").write_text(json.dumps({"prices": {"priced_as": {"azure/my-deployment": "gpt-5-mini"}}}))
+    assert repricing.reprice(where, "money", PriceTable()).lines[0].new_usd == pytest.approx(0.045)
+
+
+def test_an_answer_that_named_its_cost_keeps_it(tmp_path: Path) -> None:
+    where = results(tmp_path, call(1, "qwen/qwen3", server="openrouter", cost_usd=0.03, cost_basis="provider"))
+    assert repricing.reprice(where, "money", PriceTable()).lines[0].new_usd == pytest.approx(0.03)
+
+
 def test_local_calls_have_no_list_price(tmp_path: Path) -> None:
     where = results(tmp_path, call(1), call(2, "llama3.1:8b", provider="ollama", server="gpu", arm="small"))
     assert [line.arm for line in repricing.reprice(where, "money", PriceTable()).lines] == ["big"]
