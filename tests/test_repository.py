@@ -34,6 +34,7 @@ def test_git_ignores_what_runs_leave() -> None:
     left = ["results/x/cells.parquet", "snapshots/a.json", "model.gguf", ".env", "experiments/.env", "experiments/servers.yaml"]
     checked = subprocess.run(["git", "check-ignore", *left], cwd=ROOT, capture_output=True, text=True)
     assert checked.stdout.split() == left
+    assert "servers.yaml" in _tracked(), "the one of the stack, which takes its values from .env"
 
 
 def test_no_large_file_is_tracked() -> None:

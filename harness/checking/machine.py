@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.checking.checks import Check, fail, ok, warn
+from harness.storage.folder import write_problem
 
 REDIS_TIMEOUT_S = 2.0
 SKEW_S = 5.0
@@ -85,16 +86,11 @@ def _results(results: str) -> Iterator[Check]:
         yield _object_store(results)
         return
     folder = Path(results)
-    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    try:
-        probe = there / f".harness-{uuid.uuid4().hex[:8]}"
-        probe.write_bytes(b"x")
-        probe.unlink()
+    if problem := write_problem(folder):
+        yield fail(problem.where, problem.what, problem.fix)
+    else:
         yield ok("results", f"{folder} can be written")
-    except OSError as error:
-        fix = "set the rights of the folder, or name another with --results"
-        yield fail("results", f"{folder} cannot be written: {error.strerror}", fix)
-    yield _disk(there)
+    yield _disk(next(path for path in (folder, *folder.resolve().parents) if path.exists()))
 
 
 def _object_store(url: str) -> Check:

@@ -28,6 +28,7 @@ def worker(
     metrics_port: Annotated[int | None, typer.Option(help="First port for Prometheus; one for each process.")] = None,
 ) -> None:
     """Serve the runs of a broker; needs only Redis, the results folder and the models."""
+    from harness.storage.folder import require_writable
     from harness.workers import supervisor
     from harness.workers.config import WorkerConfig, parse_pools
 
@@ -46,4 +47,5 @@ def worker(
         metrics_port=metrics_port,
         log_json=log_json,
     )
+    require_writable(results)
     supervisor.serve(config)

@@ -28,10 +28,18 @@ from harness.experiment.terms import LocalCost, Name, Seconds, Whole
 
 
 def read_environment(experiment_dir: Path | None = None) -> Mapping[str, str]:
-    """Environment variables, completed by those of `.env` in the folder of the experiment. Raises InvalidInput."""
-    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
-    variables = {} if folder is None else _env_file(folder / ".env")
+    """Environment variables, completed by those of `.env` beside the experiment, else above it. Raises InvalidInput."""
+    file = _beside_or_above(experiment_dir, ".env")
+    variables = {} if file is None else _env_file(file)
     return {key: value for key, value in variables.items() if value} | dict(os.environ)
+
+
+def _beside_or_above(experiment_dir: Path | None, name: str) -> Path | None:
+    """This file of the experiment's folder, else of the folder above it: a project keeps one for all its experiments."""
+    if experiment_dir is None:
+        return None
+    folder = (experiment_dir if experiment_dir.is_dir() else experiment_dir.parent).resolve()
+    return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
 
 
 def _env_file(path: Path) -> Mapping[str, str | None]:
@@ -39,7 +47,7 @@ def _env_file(path: Path) -> Mapping[str, str | None]:
     from dotenv import dotenv_values
 
     try:
-        raw = path.read_bytes() if path.is_file() else b""
+        raw = path.read_bytes()
         encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = raw.decode(encoding, "strict" if encoding == "utf-16" else "surrogateescape")
     except (OSError, UnicodeDecodeError) as error:
@@ -206,11 +214,11 @@ def load(
 ) -> dict[str, ServerSpec]:
     """Every server that these models of the experiment need, by name; default: the models that it asks.
 
-    `path` is --servers; else servers.yaml in `experiment_dir` (the experiment's), else the environment's defaults.
+    `path` is --servers; else servers.yaml in `experiment_dir` (the experiment's) or above it, else the environment's defaults.
     `environment`: as `read_environment` returns it, if that was read before.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
     env = read_environment(experiment_dir) if environment is None else environment
-    parts = declared(path, experiment_dir)
+    parts = declared(path, experiment_dir, env)
     for provider in PROVIDERS.values():
         if not provider.needs_url and provider.name not in parts:
             parts[provider.name] = ServerPart(provider=provider.name)
@@ -236,12 +244,17 @@ def hosted_names(specs: Mapping[str, ServerSpec]) -> frozenset[str]:
     return frozenset(name for name, spec in specs.items() if spec.is_hosted)
 
 
-def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, ServerPart]:
-    """What servers.yaml holds: the file that is named, else the one in the experiment's folder, else nothing."""
+def declared(
+    path: Path | None, experiment_dir: Path | None, environment: Mapping[str, str] | None = None
+) -> dict[str, ServerPart]:
+    """What servers.yaml holds: the file that is named, else the one beside the experiment or above it, else nothing.
+
+    A value `${NAME}` or `${NAME:-default}` comes from the environment or `.env`."""
     file = _file(path, experiment_dir)
     if file is None:
         return {}
-    document = yaml_file.load(file)
+    environment = read_environment(experiment_dir) if environment is None else environment
+    document = yaml_file.filled_in(yaml_file.load(file), environment)
     try:
         return _ServersFile.model_validate(document.value).root
     except ValidationError as error:
@@ -249,9 +262,7 @@ def declared(path: Path | None, experiment_dir: Path | None) -> dict[str, Server
 
 
 def _file(path: Path | None, experiment_dir: Path | None) -> Path | None:
-    folder = experiment_dir if experiment_dir is None or experiment_dir.is_dir() else experiment_dir.parent
-    default = folder / "servers.yaml" if folder else None
-    return path or (default if default and default.exists() else None)
+    return path or _beside_or_above(experiment_dir, "servers.yaml")
 
 
 def _with_cards(spec: ServerSpec, part: ServerPart, models: Sequence[str], file: Path | None) -> ServerSpec:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,37 @@ def parse(text: str, path: Path) -> Document:
     if root is None:
         raise _refused(str(path), "the file is empty", "write an experiment; see experiments/smoke.yaml")
     return _Construction(path).document(root)
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_PLAIN_SCALAR = re.compile(r"[-+]?\d[\d._]*|true|false")
+
+
+def filled_in(document: Document, environment: Mapping[str, str]) -> Document:
+    """The document with each value `${NAME}` or `${NAME:-default}` read from the environment, as compose reads them.
+
+    A value that ends up empty counts as not written. Raises InvalidInput for a variable without value and default."""
+    return replace(document, value=_filled_in(document.value, document, environment, ()))
+
+
+def _filled_in(value: Any, document: Document, environment: Mapping[str, str], place: Place) -> Any:
+    if isinstance(value, dict):
+        entries = {key: _filled_in(item, document, environment, (*place, key)) for key, item in value.items()}
+        return {key: item for key, item in entries.items() if not (item is None and value[key] is not None)}
+    if isinstance(value, list):
+        return [_filled_in(item, document, environment, (*place, index)) for index, item in enumerate(value)]
+    if not isinstance(value, str) or not _VARIABLE.search(value):
+        return value
+    text = _VARIABLE.sub(lambda match: _value_of(match, document.where(place), environment), value)
+    return parse(text, document.path).value if _PLAIN_SCALAR.fullmatch(text) else text or None
+
+
+def _value_of(match: re.Match[str], where: str, environment: Mapping[str, str]) -> str:
+    name, default = match.groups()
+    found = environment.get(name) or default
+    if found is None:
+        raise _refused(where, f"{name} is not set", f"set it in .env or the environment, or write ${{{name}:-DEFAULT}}")
+    return found
 
 
 def _text(path: Path) -> str:

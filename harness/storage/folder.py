@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import StoreError
+from harness.errors import InvalidInput, Problem, StoreError
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -112,6 +112,35 @@ def open_folder(url: str | Path) -> Folder:
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot open {text}: {error}; allowed: a local folder, or s3://bucket/prefix") from error
     return Folder(text, path_text.rstrip("/"), filesystem)
+
+
+def write_problem(folder: Path) -> Problem | None:
+    """Why nothing can be written there, with the command that gives the folder to this user; None if it can be written."""
+    existing = next(path for path in (folder, *folder.resolve().parents) if os.path.exists(path))
+    probe = existing / f".harness-{uuid.uuid4().hex[:8]}"
+    try:
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        return Problem("results", f"{folder} cannot be written: {error.strerror}{_ownership(existing)}", _fix(existing, error))
+    return None
+
+
+def require_writable(results: str) -> None:
+    """Raises InvalidInput if this user cannot write to a local folder of results."""
+    if "://" not in results and (problem := write_problem(Path(results))):
+        raise InvalidInput([problem])
+
+
+def _ownership(folder: Path) -> str:
+    owner = folder.stat()
+    return f" (it belongs to {owner.st_uid}:{owner.st_gid}, this process runs as {os.geteuid()}:{os.getegid()})"
+
+
+def _fix(folder: Path, error: OSError) -> str:
+    if not isinstance(error, PermissionError):
+        return "name another folder with --results"
+    return f"sudo chown -R {os.geteuid()}:{os.getegid()} {folder}, or name another folder with --results"
 
 
 def _replace(path: Path, data: bytes) -> None:

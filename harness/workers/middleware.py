@@ -177,6 +177,9 @@ class Metrics(Middleware):
             "harness_service_seconds", "Service time of a cell.", ["arm"], buckets=_SECONDS, registry=self.registry
         )
         self._active = Gauge("harness_active_cells", "Running cells.", registry=self.registry)
+        self._looked = Gauge(
+            "harness_last_look_timestamp_seconds", "When this process last read the runs from Redis.", registry=self.registry
+        )
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         self.listen(self._port)
@@ -191,6 +194,10 @@ class Metrics(Middleware):
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         self._active.dec()
+
+    def looked(self) -> None:
+        """Redis has answered: a health check compares the time."""
+        self._looked.set_to_current_time()
 
     def ended(self, experiment: str, receipt: Row) -> None:
         """Count a cell that has its receipt."""

@@ -88,6 +88,8 @@ class WorkerProcess:
         """Read which runs are announced, and what users requested."""
         try:
             announced = await registry.announced_runs(self._redis)
+            if self._metrics:
+                self._metrics.looked()
             for run_id in announced.keys() - self._runs.keys() - self._refused:
                 await self._start_serving(RunInfo.from_json(announced[run_id]))
             for run_id in self._runs.keys() & announced.keys():
