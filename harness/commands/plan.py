@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _Budget = Annotated[
     float | None, typer.Option(min=0, help="Print the design with the smallest margins that this many USD settle.")
 ]
+_Folder = Annotated[
+    Path | None, typer.Option(help="Folder of .env, servers.yaml and other files that the experiment names; default: its own.")
+]
 _Margin = Annotated[
     list[str] | None,
     typer.Option(help="Print the cheapest design that settles this margin, such as same_rating=10pp (repeatable)."),
@@ -26,6 +29,7 @@ def plan(
     experiment: Annotated[Path, typer.Argument(help="Experiment file.")],
     only: Annotated[str | None, typer.Option(help="Part of the matrix: arm=A,ticker=T,date=D.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first cells.", min=1)] = None,
+    folder: _Folder = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
@@ -63,7 +67,7 @@ def plan(
     every_cell = matrix.expand(wanted)
     chosen = matrix.select(every_cell, only)
     looked = preflight.look(
-        wanted, experiment_dir=experiment.parent, servers_file=servers, results=results, snapshots=snapshots
+        wanted, experiment_dir=folder or experiment.parent, servers_file=servers, results=results, snapshots=snapshots
     )
     resolved = looked.readable()
     cells = with_sharing(matrix.in_order(chosen, resolved.hosted))[:limit]

@@ -27,6 +27,9 @@ _Open = Annotated[
 _AcceptServerChange = Annotated[
     bool, typer.Option("--accept-server-change", help="Reuse cells that another version of a model server answered.")
 ]
+_Folder = Annotated[
+    Path | None, typer.Option(help="Folder of .env, servers.yaml and other files that the experiment names; default: its own.")
+]
 _Lane = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +52,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
     lane: _Lane = None,
+    folder: _Folder = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
@@ -64,6 +68,7 @@ def run(
 
     options = RunOptions(
         path=experiment,
+        folder=folder,
         only=only,
         limit=limit,
         broker=broker,

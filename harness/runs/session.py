@@ -39,6 +39,8 @@ class RunOptions:
     """The options of `harness run`."""
 
     path: Path
+    folder: Path | None = None
+    """Where .env, servers.yaml and other files are that the experiment names; None: next to it."""
     only: str | None = None
     limit: int | None = None
     broker: str | None = None
@@ -62,7 +64,7 @@ class RunOptions:
 
     @property
     def experiment_dir(self) -> Path:
-        return self.path.resolve().parent
+        return (self.folder or self.path.parent).resolve()
 
     @property
     def overrides(self) -> dict[str, Any]:
