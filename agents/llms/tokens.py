@@ -14,6 +14,8 @@ from agents.types import Model, Part, Request
 from domain import models
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")
+_ASCII_PIECES = re.compile(r"[A-Za-z]+|[0-9]+|[!-/:-@\[-`{-~\x00-\x08\x0e-\x1b\x7f]|\n+|[ \t]{2,}")
+"""The same pieces of a text without other characters, found in three quarters of the time."""
 _LETTERS_PER_TOKEN = 4.5
 _TOKENS_PER_MESSAGE = 8
 """Tokens of a chat template around one message."""
@@ -27,7 +29,7 @@ def estimate_tokens(text: str, model: str = "") -> int:
 @lru_cache(maxsize=2048)
 def _estimate(text: str, digits: int) -> int:
     """Cached because each text occurs in many prompts of the cells in flight."""
-    pieces = Counter(_PIECES.findall(text))
+    pieces = Counter((_ASCII_PIECES if text.isascii() else _PIECES).findall(text))
     return round(sum(_piece_tokens(piece, digits) * times for piece, times in pieces.items()))
 
 

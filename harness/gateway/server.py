@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hmac
 import json
+import math
 import secrets
 import socket
 import struct
@@ -185,9 +186,10 @@ class _HttpRequest:
         if asked.stream:
             return FIRST_SIGN_S
         try:
-            return 0.6 * float(self._headers[b"x-stainless-read-timeout"])
-        except (KeyError, ValueError):
+            read_timeout_s = float(self._headers.get(b"x-stainless-read-timeout", b"nan"))
+        except ValueError:
             return None
+        return None if math.isnan(read_timeout_s) else 0.6 * read_timeout_s
 
     async def _sign(self, asked: Asked, kind: bytes) -> None:
         await self._begin(200, kind if asked.stream else _JSON)
@@ -327,6 +329,8 @@ class LocalServer:
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._app,
+            ws="none",
+            proxy_headers=False,
             lifespan="off",
             access_log=False,
             log_level="critical",
