@@ -5,6 +5,7 @@ To add a provider, write its client in `agents/llms/` and its record here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,8 @@ class Provider:
 
     forces_tools: bool = False
     """Whether its API can make a model call a named tool; elsewhere the tool's arguments are asked for as JSON."""
+    vendor_names: re.Pattern[str] | None = None
+    """How the names of its vendor's models begin: such a name without a provider means this one."""
     has_vendor_names: bool = False
     """Whether its model names are their vendor's; a tag of a local server may be called anything."""
     loads_weights: bool = False
@@ -146,6 +149,7 @@ _RECORDS = (
         slots=8,
         lanes=ALL_LANES,
         forces_tools=True,
+        vendor_names=re.compile(r"(?:chat)?gpt-(?!oss)|o\d"),
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         implies_model_defaults=True,
@@ -163,6 +167,7 @@ _RECORDS = (
         url="https://api.anthropic.com",
         key_env="ANTHROPIC_API_KEY",
         slots=8,
+        vendor_names=re.compile(r"claude-"),
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         has_marked_cache=lambda model: True,
@@ -180,6 +185,7 @@ _RECORDS = (
         url="https://generativelanguage.googleapis.com",
         key_env="GOOGLE_API_KEY",
         slots=8,
+        vendor_names=re.compile(r"gemini-"),
         has_vendor_names=True,
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
         extra="google",
@@ -202,3 +208,10 @@ _RECORDS = (
 PROVIDERS: Mapping[str, Provider] = {record.name: record for record in _RECORDS}
 EMBEDDED = next(record for record in _RECORDS if record.is_embedded)
 """The provider that needs neither a server nor a key."""
+PULLING = next(record for record in _RECORDS if record.pull_command)
+"""The provider whose server fetches models by name."""
+
+
+def provider_of(model: str) -> Provider:
+    """Whose model a name without a provider means: a vendor's by how its names begin, else one that is pulled."""
+    return next((record for record in _RECORDS if record.vendor_names and record.vendor_names.match(model)), PULLING)

@@ -16,9 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 import agents
-from domain import models as known_models
 from domain import units
-from domain.providers import PROVIDERS
+from domain.providers import PROVIDERS, provider_of
 from harness.checking import preflight
 from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
@@ -154,12 +153,11 @@ def experiment(options: ProxyOptions) -> Experiment:
 
 
 def _model(text: str) -> dict[str, Any]:
-    """`provider/model`, or a name alone: OpenAI's if it is known as such, else a tag of Ollama."""
+    """`provider/model`, or a name alone: of the vendor whose names begin so, else one that a server of one's own pulls."""
     provider, slash, name = text.partition("/")
     if slash and provider in PROVIDERS:
         return {"provider": provider, "model": name}
-    line = known_models.line_of(text)
-    return {"provider": "openai" if line and text.startswith(("gpt-", "o")) else "ollama", "model": text}
+    return {"provider": provider_of(text).name, "model": text}
 
 
 def _alias(name: str) -> str:

@@ -96,9 +96,25 @@ class AnswerView:
         entry = declared.get("entry") if isinstance(declared, Mapping) else None
         if entry:
             return f"your own pipeline, {entry}"
+        if (attached := self._attached) is not None:
+            return attached
         roles = self.run.pipeline_calls["role"].nunique()
         words = f"the pipeline of this package, {roles} roles in the manner of TradingAgents"
         return words if roles else "rules without a model"
+
+    @property
+    def _attached(self) -> str | None:
+        """The attached program, and in how many arms it decided; None if the run has none."""
+        cells = self.run.cells
+        if "program" not in cells or not cells["program"].notna().any():
+            return None
+        commands = [self.run.experiment, *self.run.experiment.get("arms", {}).values()]
+        parts = [part for each in commands if isinstance(part := each.get("pipeline"), Mapping) and part.get("command")]
+        words = " ".join(map(str, parts[0]["command"])) if parts else "by its calls"
+        of_models = [arm for arm in self.findings.arms if arm not in self.findings.rules]
+        attached = set(cells.loc[cells["program"].notna(), "arm"])
+        share = "" if attached >= set(of_models) else f", in {len(attached)} of {len(of_models)} arms"
+        return f"your own program, {words}{share}"
 
     @cached_property
     def floor(self) -> float | None:
