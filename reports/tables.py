@@ -119,7 +119,8 @@ _CALLS: tuple[_Column, ...] = (
         "index",
         pa.int32(),
         "Position among requests of the same role, round and kind, from 0; of a judge: 0 shows the source first, 1 last; of a "
-        "cascade: from 10,000 on it is the second model's, and each repeat of the first adds 100.",
+        "cascade: from 10,000 on it is the second model's, and each repeat of the first adds 100 "
+        "(1,000 with an attached program).",
     ),
     ("cell_attempt", pa.int32(), "Execution of the cell that sent it, from 1."),
     ("outcome", _TEXT, "answered | failed | killed."),

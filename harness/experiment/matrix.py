@@ -66,9 +66,6 @@ def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model
     """role -> model, for exactly the roles that this arm's pipeline asks."""
     if arm.rule:
         return {}
-    if is_attached(experiment, arm) and arm.cascade:
-        what = "a cascade decides with the pipeline of this harness, not with an attached program"
-        raise InvalidInput([Problem("arms", what, "let the program decide, or leave pipeline.command out of this arm")])
     if is_attached(experiment, arm):
         return {role: model(experiment, alias, repeat) for role, alias in _attached_aliases(experiment, arm).items()}
     if arm.cascade:
@@ -111,9 +108,13 @@ def attached(experiment: Experiment, arm: Arm, experiment_dir: Path) -> Attached
 
 def _attached_aliases(experiment: Experiment, arm: Arm) -> dict[str, str]:
     """deep, quick, and every role that the arm names by itself -> model; fixed models by their own names."""
-    tiers = {tier: alias for tier in ("deep", "quick") if (alias := getattr(arm, tier) or arm.all)}
     targets = (_part(experiment, arm).models or {}).values()
     fixed = {f"model:{alias}": alias for alias in targets if alias in experiment.models and alias not in TIERS}
+    if arm.cascade:
+        first = dict.fromkeys(("deep", "quick"), arm.cascade.first) | fixed
+        then = dict.fromkeys(("deep", "quick"), arm.cascade.then) | fixed
+        return first | {f"{THEN}{role}": alias for role, alias in then.items()}
+    tiers = {tier: alias for tier in ("deep", "quick") if (alias := getattr(arm, tier) or arm.all)}
     return tiers | dict(arm.roles) | fixed
 
 
@@ -181,7 +182,7 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
     fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
     extra: dict[str, Any] = {"attached": program} if program else {}
     if arm.cascade:
-        extra = {"cascade": arm.cascade.when.model_dump(exclude_none=True)}
+        extra |= {"cascade": arm.cascade.when.model_dump(exclude_none=True)}
     sharing = Sharing(first_request_first=_part(experiment, arm).first_request_first)
     by_repeat: dict[int, dict[str, Model]] = {}
     repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms

@@ -172,11 +172,11 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequen
     """What a typical cell of this cell's arm asks; empty for a rule. `cells`: those of the arm that are to run."""
     if not cell.lineup:
         return Workload((), 0.0, "a rule asks no model")
-    if cell.is_attached:
-        return _of_program(cell, experience)
     first, then = cell.lineups
     if then:
         return _of_cascade(replace(cell, lineup=first), replace(cell, lineup=then), renderer, experience)
+    if cell.is_attached:
+        return _of_program(cell, experience)
     by_role = {role: renderer.prompts(cell.pipeline, agents.counter_of(model)) for role, model in cell.lineup.items()}
     prompts = next(iter(by_role.values()))
     if prompts is None:

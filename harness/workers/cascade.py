@@ -6,7 +6,8 @@ offset of the index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,30 +18,35 @@ from agents import (
     Answer,
     Call,
     CallSite,
-    Clients,
     ComposedRequest,
-    Context,
     Failure,
     Model,
     Permit,
     Request,
     Result,
-    Snapshot,
     ToolSkill,
     WorstCase,
 )
 from harness.cells import THEN_INDEX, Cell
+from harness.storage.rows import Row
 from harness.workers.service_clock import ClockedAdmission
 
 REPEAT_INDEX = 100
 """Offset of the index from one repeat of the first lineup to the next."""
+PROGRAM_REPEAT_INDEX = 1_000
+"""The same for an attached program, a role of which may ask more often."""
+
+
+_COUNTED = ("roles", "wires", "asked_models")
+"""What is counted of an attached program, by name."""
 
 
 class PartAdmission:
     """The admission of a cell for one of its parts."""
 
-    def __init__(self, gate: ClockedAdmission, offset: int) -> None:
-        self._gate, self._offset = gate, offset
+    def __init__(self, gate: ClockedAdmission, offset: int, step: int) -> None:
+        self.offset = offset
+        self._gate, self._step = gate, step
 
     async def recall(self, site: CallSite, request: Request) -> Answer | None:
         return await self._gate.recall(self._moved(site), request)
@@ -57,24 +63,37 @@ class PartAdmission:
     async def discard(self, site: CallSite, permit: Permit) -> None:
         await self._gate.discard(self._moved(site), permit)
 
+    def recorded(self, calls: Sequence[Row]) -> list[Row]:
+        """Those of the cell's calls that this part made, at its own call sites."""
+        mine = [call for call in calls if self.offset <= call["index"] < self.offset + self._step]
+        return [call | {"index": call["index"] - self.offset} for call in mine]
+
     def _moved(self, site: CallSite) -> CallSite:
-        return replace(site, index=site.index + self._offset)
+        """Raises PipelineError where it would be a call site of the next part."""
+        if site.index >= self._step:
+            what = f"{site.role} asked more than {self._step} times in one part of a cascade"
+            raise agents.PipelineError(f"{what}; use an arm with one model, or a program that asks less often")
+        return replace(site, index=site.index + self.offset)
 
 
-async def decide(cell: Cell, snapshot: Snapshot, gate: ClockedAdmission, clients: Clients) -> Result:
+DecidePart = Callable[[Mapping[str, Model], PartAdmission], Awaitable[Result]]
+"""Decides the case with one lineup, under the call sites of one part."""
+
+
+async def decide(cell: Cell, gate: ClockedAdmission, decide_part: DecidePart) -> Result:
     """Run the parts that the rule asks for; the decision is that of the last one. Raises Halt."""
     rule: Mapping[str, Any] = cell.extra["cascade"]
     first, then = cell.lineups
+    step = PROGRAM_REPEAT_INDEX if cell.is_attached else REPEAT_INDEX
     repeats: list[Result] = []
     for number in range(int(rule.get("repeats_disagree", 1))):
-        part = PartAdmission(gate, number * REPEAT_INDEX)
-        repeats.append(await agents.decide(Context(_seeded(first, number), cell.pipeline, part, clients, snapshot)))
+        repeats.append(await decide_part(_seeded(first, number), PartAdmission(gate, number * step, step)))
         if isinstance(repeats[-1].error, RedisError):
             return repeats[-1]
         if asks_second(rule, repeats):
-            second = await agents.decide(Context(then, cell.pipeline, PartAdmission(gate, THEN_INDEX), clients, snapshot))
-            return _joined(repeats, second)
-    return _joined(repeats[1:], repeats[0], REPEAT_INDEX)
+            second = await decide_part(then, PartAdmission(gate, THEN_INDEX, THEN_INDEX))
+            return _joined([*repeats, second], [*(step * place for place in range(len(repeats))), THEN_INDEX], second)
+    return _joined(repeats, [step * place for place in range(len(repeats))], repeats[0])
 
 
 def asks_second(rule: Mapping[str, Any], repeats: Sequence[Result]) -> bool:
@@ -100,15 +119,30 @@ def _with_seed(model: Model, number: int) -> Model:
     return replace(model, params={**model.params, "seed": int(seed) + 1_000_000 * number})
 
 
-def _joined(others: Sequence[Result], final: Result, first_offset: int = 0) -> Result:
-    """The final result with the parsed forms and the tool skill of all parts, under the call sites of the cell."""
-    is_second = first_offset == 0
-    parsed = _moved(final.parsed, THEN_INDEX if is_second else 0)
-    for number, result in enumerate(others):
-        parsed |= _moved(result.parsed, first_offset + number * REPEAT_INDEX)
-    skill = sum((result.tool_skill for result in others), final.tool_skill)
+def _joined(parts: Sequence[Result], offsets: Sequence[int], final: Result) -> Result:
+    """The final result with the parsed forms, the tool skill and what is known of the program in all parts."""
+    parsed: dict[str, str] = {}
+    for part, offset in zip(parts, offsets, strict=True):
+        parsed |= _moved(part.parsed, offset)
+    skill = sum((part.tool_skill for part in parts[1:]), parts[0].tool_skill)
     assert isinstance(skill, ToolSkill)
-    return replace(final, parsed=parsed, tool_skill=skill)
+    return replace(final, parsed=parsed, tool_skill=skill, program=_counted(parts, final))
+
+
+def _counted(parts: Sequence[Result], final: Result) -> Mapping[str, Any]:
+    """What is known of an attached program: its last part, with the calls of all of them."""
+    if not final.program:
+        return final.program
+    described = [part.program for part in parts]
+    counts = {name: sum((Counter(each.get(name, {})) for each in described), Counter()) for name in _COUNTED}
+    return {
+        **final.program,
+        "parts": len(parts),
+        **{name: sum(int(each.get(name, 0)) for each in described) for name in ("calls", "named")},
+        **{name: dict(count) for name, count in counts.items()},
+        "cut": sorted({role for each in described for role in each.get("cut", ())}),
+        "failures": [failure for each in described for failure in each.get("failures", ())],
+    }
 
 
 def _moved(parsed: Mapping[str, str], offset: int) -> dict[str, str]:

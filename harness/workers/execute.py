@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -15,7 +15,7 @@ from typing import Protocol
 from redis import RedisError
 
 import agents
-from agents import Clients, Context, ModelCallError, Result, Snapshot
+from agents import Clients, Context, Model, ModelCallError, Result, Snapshot
 from harness.cells import Cell
 from harness.errors import LeaseLost, OverBudget, StoreError
 from harness.experiment.attached import Attached
@@ -26,6 +26,7 @@ from harness.storage import rows
 from harness.storage.rows import Ending, Row
 from harness.storage.store import Store, files_of
 from harness.workers import cascade, recorded
+from harness.workers.cascade import PartAdmission
 from harness.workers.service_clock import CellGate, ClockedAdmission, ServiceClock
 
 _WHOLE_RUN = ("run", "model")
@@ -172,10 +173,29 @@ async def _decide(attempt: Attempt) -> Result:
             prompts = await asyncio.to_thread(recorded.recorded_prompts, attempt.store, cell)
             return await agents.replay(prompts, ctx())
         if attempt.attached and attempt.programs:
-            return await attempt.programs.decide(attempt.attached(), cell, gate, attempt.clients, attempt.gate.calls)
+            return await _decide_by_program(attempt, attempt.attached(), attempt.programs, gate)
+        snapshot = await attempt.load(cell)
         if "cascade" in cell.extra:
-            return await cascade.decide(cell, await attempt.load(cell), gate, attempt.clients)
-        return await agents.decide(ctx(await attempt.load(cell)))
+            return await cascade.decide(
+                cell,
+                gate,
+                lambda lineup, part: agents.decide(Context(lineup, cell.pipeline, part, attempt.clients, snapshot)),
+            )
+        return await agents.decide(ctx(snapshot))
+
+
+async def _decide_by_program(
+    attempt: Attempt, attached: Attached, programs: AttachedPrograms, gate: ClockedAdmission
+) -> Result:
+    """Start the attached program; for a cascade once for each part."""
+    cell, calls = attempt.cell, attempt.gate.calls
+
+    async def decide_part(lineup: Mapping[str, Model], part: PartAdmission) -> Result:
+        return await programs.decide(attached, replace(cell, lineup=lineup), part, attempt.clients, part.recorded(calls))
+
+    if "cascade" in cell.extra:
+        return await cascade.decide(cell, gate, decide_part)
+    return await programs.decide(attached, cell, gate, attempt.clients, calls)
 
 
 def _of_result(ending: Ending, result: Result, calls: Sequence[Row]) -> Ending:
