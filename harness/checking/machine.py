@@ -1,9 +1,8 @@
-"""What this machine offers a run: Python, Redis, disk, clock, GPU."""
+"""What this machine offers a run: Python, Redis, disk, clock."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 import sys
 import uuid
@@ -27,7 +26,6 @@ def checks(results: str, broker: str | None) -> Iterator[Check]:
     yield from _broker(broker) if broker else [_redis_binary()]
     yield from _results(results)
     yield _clock()
-    yield from _gpu()
 
 
 def _python() -> Check:
@@ -119,37 +117,3 @@ def _clock() -> Check:
     if now < BUILT:
         return fail("clock", f"the clock shows {now:%Y-%m-%d}, before this version was made", "set the clock")
     return ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")
-
-
-def _gpu() -> Iterator[Check]:
-    """A machine without a GPU is fine: its models are hosted, elsewhere, or tiny."""
-    try:
-        names = list(_gpu_names())
-    except Exception as error:  # noqa: BLE001 - NVML raises a class of its own for each way of having no GPU
-        yield ok("gpu", f"none here ({type(error).__name__.removeprefix('NVMLError_') or 'no driver'})")
-        return
-    yield ok("gpu", "; ".join(names))
-    if shutil.which("docker") and not _has_toolkit():
-        fix = "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker"
-        yield warn("nvidia container toolkit", "missing, containers here see no GPU", fix)
-    elif shutil.which("docker"):
-        yield ok("nvidia container toolkit", "installed")
-
-
-def _gpu_names() -> Iterator[str]:
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            yield f"{pynvml.nvmlDeviceGetName(handle)}, {memory.total / 1024**3:.0f} GiB ({memory.free / 1024**3:.0f} free)"
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _has_toolkit() -> bool:
-    return any(shutil.which(name) for name in ("nvidia-ctk", "nvidia-container-runtime")) or os.path.exists(
-        "/etc/cdi/nvidia.yaml"
-    )

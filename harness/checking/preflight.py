@@ -14,7 +14,7 @@ import agents
 from agents import Model, ServerReport
 from domain.models import calls_tools_by_responses_only
 from domain.providers import PROVIDERS
-from harness.checking import checks, machine, models_check
+from harness.checking import checks, gpu_host, machine, models_check
 from harness.checking.checks import Check, fail, ok, warn
 from harness.checking.resolved import ResolvedRun, read
 from harness.errors import InvalidInput, Problem
@@ -80,12 +80,13 @@ def look(
 
     Data sources matter only where cases will be frozen (`freezes`). `now`: default: the clock."""
     if experiment is None:
-        return Preflight(tuple(machine.checks(results, broker)))
+        return Preflight((*machine.checks(results, broker), *gpu_host.checks(gpu_host.read())))
     now = now or dt.datetime.now(dt.UTC)
     resolved, server_problems, price_problems = read(experiment, experiment_dir, servers_file)
     specs = resolved.servers
     with ThreadPoolExecutor(4) as pool:
         here = pool.submit(lambda: list(machine.checks(results, broker)))
+        host = pool.submit(gpu_host.read)
         sources = pool.submit(lambda: _sources(resolved, snapshots) if freezes else [])
         probed = pool.submit(lambda: asyncio.run(_probe(experiment, specs)))
         dated = list(_dates(experiment))
@@ -101,6 +102,8 @@ def look(
         unused = _unused_servers(specs, servers_file, experiment_dir) if specs else ()
         all_checks = [
             *here.result(),
+            *_gpu(host.result(), specs, reports),
+            *_pull_room(experiment, specs, reports, resolved.environment),
             *map(checks.of_problem, server_problems),
             *_servers(specs, reports, pulls),
             *unused,
@@ -140,6 +143,32 @@ def _sources(resolved: ResolvedRun, snapshots: Path) -> list[Check]:
         *checks.source_checks(experiment.data, resolved.experiment_dir, resolved.contact, is_frozen=frozen),
         *checks.unknown_tickers(experiment.data, experiment.tickers, resolved.experiment_dir),
     ]
+
+
+def _gpu(host: gpu_host.Host, specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport]) -> Iterator[Check]:
+    here = [name for name, spec in specs.items() if _is_here(spec)]
+    held_bytes = sum(model.size_vram_bytes or 0 for name in here if name in reports for model in reports[name].models.values())
+    wanting = [name for name in here if specs[name].cost.usd_per_cpu_hour is None]
+    yield from gpu_host.checks(host, wanting, held_bytes)
+
+
+def _is_here(spec: ServerSpec) -> bool:
+    """Whether it computes on this machine, in a process of its own."""
+    is_embedded = PROVIDERS[spec.provider].is_embedded and not spec.url
+    return not spec.is_hosted and not is_embedded and urlsplit(spec.address).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _pull_room(
+    experiment: Experiment,
+    specs: Mapping[str, ServerSpec],
+    reports: Mapping[str, ServerReport],
+    environment: Mapping[str, str],
+) -> Iterator[Check]:
+    """Room for the models that servers on this machine lack."""
+    pulling = {name for name, spec in specs.items() if _is_here(spec) and PROVIDERS[spec.provider].pull_command}
+    asked = [model for name in sorted(pulling) for model in _models(experiment, name) if name in reports]
+    missing = [model for model in asked if (report := reports[model.server].models.get(model.alias)) and not report.present]
+    yield from gpu_host.pull_room(list(dict.fromkeys(model.name for model in missing)), environment)
 
 
 def _tools(experiment: Experiment, specs: Mapping[str, ServerSpec]) -> Iterator[Check]:

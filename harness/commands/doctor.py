@@ -40,7 +40,7 @@ def doctor(
         ]
         print(json.dumps({"ready": False, "checks": plain}, indent=2) if as_json else "\n".join(map(str, foreign)))
         raise typer.Exit(2)
-    from harness.checking import checks, preflight, repository
+    from harness.checking import checks, gpu_host, preflight, repository
     from harness.errors import InvalidInput
     from harness.experiment import matrix, spec
     from harness.planning import plan as planning
@@ -60,7 +60,7 @@ def doctor(
             looked.resolved, matrix.expand(looked.resolved.experiment), planning.Where(results), looked.windows
         )
     lively = _live(looked.resolved, yes) if live and looked.is_ready and looked.resolved else []
-    _end((*broken, *looked.checks, *lively), as_json=as_json)
+    _end((*broken, *looked.checks, *gpu_host.ports(), *lively), as_json=as_json)
 
 
 def _end(checks: Sequence[Check], *, as_json: bool) -> None:
