@@ -45,7 +45,13 @@ from agents.pipeline.context import Context
 from agents.pipeline.custom import check as check_entry
 from agents.pipeline.decide import decide, preload
 from agents.pipeline.flow import DEPTHS, INPUTS, role_turns
-from agents.pipeline.identity import earlier_fingerprints, earlier_judge_fingerprints, fingerprint, judge_fingerprint
+from agents.pipeline.identity import (
+    earlier_fingerprints,
+    earlier_judge_fingerprints,
+    fingerprint,
+    judge_fingerprint,
+    reference_snapshot,
+)
 from agents.pipeline.judge import Contest, Contestant, Hidden, judge
 from agents.pipeline.prompts import PlannedPrompt, prompts_of
 from agents.pipeline.replay import Recorded, replay
@@ -190,6 +196,7 @@ __all__ = [
     "read_deferred",
     "recipe",
     "recipe_0_1_0",
+    "reference_snapshot",
     "replay",
     "request_fingerprint",
     "role_names",

@@ -45,7 +45,7 @@ class Design:
 
 
 STANDARD = Design("standard", 28, 3, 3, 3, (0.10, 0.10, 0.05))
-QUICK = Design("quick", 15, 3, 3, 3, (0.15, 0.10, 0.10))
+QUICK = Design("quick", 17, 3, 3, 3, (0.15, 0.10, 0.10))
 FORTY = Design("40 x 2", 40, 2, 3, 3, (0.10, 0.10, 0.05))
 PICKS: dict[str, Sequence[Truth]] = {
     "all equal": [EQUAL] * 5,

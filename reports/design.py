@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -77,6 +79,12 @@ class Design:
         return self.dates * self.tickers
 
 
+FAILING = 0.01
+"""Share of runs without a usable decision, assumed of both arms: one failure costs much of the proof."""
+WORLDS, FEWEST_WORLDS, DRAWS = 4_000, 200, 1_000_000
+"""Simulated runs of a design for the power of usable; fewer where that would be more than so many cases."""
+
+
 @dataclass(frozen=True)
 class Assumptions:
     """What is known of the variation before the run; what earlier runs measured replaces the priors."""
@@ -84,9 +92,9 @@ class Assumptions:
     same_rating: float = 1.0
     """Factor on the assumed variance of same rating."""
     same_rating_source: str = "assumed: the baseline repeats its own rating in 65 % of cases"
-    discordance: float = 0.0
-    """Share of cases that are usable in one of the two arms only."""
-    discordance_source: str = "assumed: every decision is usable"
+    failing: float = FAILING
+    """Share of the runs of either arm without a usable decision."""
+    failing_source: str = f"assumed: {FAILING:.0%} of the answers of both arms fail"
     measured: Mapping[str, Prior] = field(default_factory=dict)
     """Metric -> its measured variation."""
 
@@ -96,7 +104,8 @@ class Assumptions:
             variance = self.same_rating * variance_of_same_rating(design) + (OWN_VIEW if own_view else 0.0)
             return Prior(math.sqrt(variance), SAME_RATING_ICC, self.same_rating_source)
         if metric == "usable":
-            return Prior(math.sqrt(self.discordance), exact.ASSUMED_ICC, self.discordance_source)
+            apart = self.failing * (1 - self.failing) * (1 / design.baseline_repeats + 1 / design.arm_repeats)
+            return Prior(math.sqrt(apart), exact.ASSUMED_ICC, self.failing_source)
         return self.measured.get(metric) or prior(metric)
 
 
@@ -131,6 +140,9 @@ def power(name: str, margin: float, design: Design, assumptions: Assumptions | N
     metric = metric_named(name)
     if design.dates < 2 or not math.isfinite(known.sd):
         return 0.0
+    if name == "usable":
+        losses = _losses_of_usable(design, (assumptions or Assumptions()).failing, metric.level)
+        return float(np.mean(losses < margin))
     if is_exact(metric, design):
         return _exact_power(margin, design, known, metric.level)
     df, size = design.dates - 1, math.log1p(margin) if metric.scale == "ratio" else margin
@@ -145,6 +157,19 @@ def is_exact(metric: Metric, design: Design) -> bool:
 
 def standard_error(known: Prior, design: Design) -> float:
     return known.sd * math.sqrt((1 + max(design.tickers - 1, 0) * known.icc) / design.cases)
+
+
+@lru_cache(maxsize=256)
+def _losses_of_usable(design: Design, failing: float, level: float) -> Any:
+    """The bounds of the loss in simulated runs of an equal arm: failures are few, so no formula for many cases holds."""
+    tickers = max(1, round(design.tickers))
+    worlds = max(FEWEST_WORLDS, min(WORLDS, DRAWS // (design.dates * tickers)))
+    rng, shape = np.random.default_rng(1), (worlds, design.dates, tickers)
+    baseline, arm = (
+        rng.binomial(repeats, failing, shape) / repeats for repeats in (design.baseline_repeats, design.arm_repeats)
+    )
+    gains, losses = (np.maximum(side * (baseline - arm), 0.0).sum(axis=-1) for side in (1, -1))
+    return -exact.paired(gains, losses, np.full(gains.shape, float(tickers))).bounds(2 * level)[0]
 
 
 def _exact_power(margin: float, design: Design, known: Prior, level: float) -> float:

@@ -92,7 +92,7 @@ def plan(
     forecast = planning.make(
         resolved, cells, where, plan_checks, windows=looked.windows, failed=failed, assumptions=known, left_out=left_out
     )
-    _show(forecast, chances.of_experiment(wanted, forecast), within_s, as_json=as_json)
+    _show(forecast, chances.of_experiment(wanted, forecast, known), within_s, as_json=as_json)
 
 
 def _show(forecast: Plan, search: Chances | None, within_s: float | None, *, as_json: bool) -> None:

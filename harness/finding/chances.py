@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from harness.errors import InvalidInput
 from harness.finding.design import make
+from reports.design import Assumptions, Design, Prior
 from reports.finding import SearchDesign
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
@@ -19,19 +21,6 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan
 
 RUNS = 300
-SD_OF_SAME_RATING: Mapping[tuple[int, int], float] = {
-    (2, 1): 0.49,
-    (2, 2): 0.41,
-    (3, 1): 0.37,
-    (3, 2): 0.32,
-    (3, 3): 0.29,
-    (4, 4): 0.22,
-    (6, 6): 0.16,
-}
-"""(repeats of the baseline, of an arm) -> standard deviation of a case's difference, where the baseline agrees with itself in
-65 % of pairs and the arm is its equal (simulated)."""
-FAILURES = 0.01
-SD_OF_GROUNDING = 0.1
 REPLAYED_SHARE = 1 / 3
 """Part of a cell's cost that its roles with a form make up: only these are replayed by the screen."""
 
@@ -78,20 +67,20 @@ class Chances:
         return lines
 
 
-def of_experiment(experiment: Experiment, plan: Plan) -> Chances | None:
+def of_experiment(experiment: Experiment, plan: Plan, assumptions: Assumptions | None = None) -> Chances | None:
     """The forecast of a search over this experiment; None if it cannot be searched, or if only a part is planned."""
     try:
         wanted = make(experiment, None)
     except InvalidInput:
         return None
-    return forecast(wanted, plan) if {wanted.baseline, *wanted.candidates} <= plan.arms.keys() else None
+    return forecast(wanted, plan, assumptions) if {wanted.baseline, *wanted.candidates} <= plan.arms.keys() else None
 
 
-def forecast(design: SearchDesign, plan: Plan, seed: int = 1) -> Chances:
-    """Simulate the search; the plan prices its cells."""
-    rng = np.random.default_rng(seed)
-    equal = _simulate(rng, design, [0.0] * len(design.gate.metrics))
-    on_margin = _simulate(rng, design, [-margin for margin in design.gate.margins])
+def forecast(design: SearchDesign, plan: Plan, assumptions: Assumptions | None = None, seed: int = 1) -> Chances:
+    """Simulate the search; the plan prices its cells, and `assumptions` are what earlier runs measured."""
+    rng, known = np.random.default_rng(seed), assumptions or Assumptions()
+    equal = _simulate(rng, design, known, [0.0] * len(design.gate.metrics))
+    on_margin = _simulate(rng, design, known, [-margin for margin in design.gate.margins])
     usd = _prices(design, plan)
     return Chances(
         settled={name: float(equal.flags[..., place].mean()) for place, name in enumerate(design.gate.metrics)},
@@ -116,14 +105,15 @@ class _Course:
     baseline: Any
 
 
-def _simulate(rng: np.random.Generator, design: SearchDesign, truths: list[float]) -> _Course:
+def _simulate(rng: np.random.Generator, design: SearchDesign, known: Assumptions, truths: list[float]) -> _Course:
     count, looks, tickers = len(design.candidates), design.looks, len(design.tickers)
     dates = len(design.blocks[0]) * looks
     shape = (RUNS, count, dates, tickers)
-    same = (truths[0] + _sd(design) * rng.normal(size=shape)).mean(axis=-1)
-    grounding = (truths[2] + SD_OF_GROUNDING * rng.normal(size=shape)).mean(axis=-1)
-    fails = [rng.binomial(repeats, rate, shape) / repeats for repeats, rate in _failing(design, truths[1])]
-    apart = fails[1] - fails[0]
+    planned = Design(dates, tickers, design.baseline_repeats, design.arm_repeats)
+    same = truths[0] + _differences(rng, shape, known.prior("same_rating", planned)).mean(axis=-1)
+    grounding = truths[2] + _differences(rng, shape, known.prior("grounding", planned)).mean(axis=-1)
+    failing = rng.binomial(design.arm_repeats, known.failing - truths[1], shape) / design.arm_repeats
+    apart = rng.binomial(design.baseline_repeats, known.failing, shape) / design.baseline_repeats - failing
     gains, losses = np.maximum(apart, 0).sum(axis=-1), np.maximum(-apart, 0).sum(axis=-1)
     standing = sequential.before_any_look((RUNS, count), design.gate)
     everyone, is_open = np.ones((RUNS, count), bool), np.ones((RUNS, count), bool)
@@ -144,16 +134,10 @@ def _simulate(rng: np.random.Generator, design: SearchDesign, truths: list[float
     return _Course(standing.flags, sequential.recommended(standing, design.gate, everyone), arms, baseline)
 
 
-def _sd(design: SearchDesign) -> float:
-    """Of the nearest number of repeats."""
-    wanted = (design.baseline_repeats, design.arm_repeats)
-    nearest = min(SD_OF_SAME_RATING, key=lambda known: (abs(known[0] - wanted[0]) + abs(known[1] - wanted[1]), known))
-    return SD_OF_SAME_RATING[nearest]
-
-
-def _failing(design: SearchDesign, truth: float) -> tuple[tuple[int, float], tuple[int, float]]:
-    """(repeats, failure rate) of an arm and of the baseline."""
-    return (design.arm_repeats, FAILURES - truth), (design.baseline_repeats, FAILURES)
+def _differences(rng: np.random.Generator, shape: tuple[int, ...], prior: Prior) -> Any:
+    """Differences of cases (..., dates, tickers), of which a date's cases have a part in common."""
+    common, own = rng.normal(size=(*shape[:-1], 1)), rng.normal(size=shape)
+    return prior.sd * (math.sqrt(prior.icc) * common + math.sqrt(1 - prior.icc) * own)
 
 
 def _share(design: SearchDesign, course: _Course) -> float:

@@ -161,11 +161,16 @@ def measured(run: Run) -> Assumptions:
     assumed = design.variance_of_same_rating(repeats)
     if math.isfinite(assumed) and (variance := _variance(facts, "same_rating", arms)) is not None:
         factors = {"same_rating": variance / assumed, "same_rating_source": source}
-    apart = _variance(facts, "usable", arms)
-    usable = {} if apart is None else {"discordance": apart, "discordance_source": source}
+    usable = {"failing": _failing(facts), "failing_source": source}
     grounding = _variance(facts, "grounding", arms)
     spreads = {} if grounding is None else {"grounding": design.Prior(math.sqrt(grounding), 0.1, source)}
     return Assumptions(**factors, **usable, measured=spreads)  # type: ignore[arg-type]
+
+
+def _failing(facts: Facts) -> float:
+    """How often the baseline fails; half a failure more, since none in few runs does not mean never."""
+    is_usable = facts.usable[facts.cells["arm"] == facts.baseline]
+    return float(((~is_usable).sum() + 0.5) / (len(is_usable) + 1))
 
 
 def _variance(facts: Facts, name: str, arms: Sequence[str]) -> float | None:

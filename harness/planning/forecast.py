@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from agents import Model
+from domain.lanes import lane_of
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens
@@ -332,7 +333,8 @@ class Forecaster:
             return 1.0
         key = _key(call.model)
         if call.is_marked or key not in self._experience.cached_share:
-            low, high = workload.MARKED_HIT if call.is_marked else workload.CACHE_HIT
+            is_sure = call.is_marked and not lane_of(call.model.params).is_deferred
+            low, high = workload.MARKED_HIT if is_sure else workload.CACHE_HIT
             drawn: Draws = low + (high - low) * generator(f"{key} cache").random(COUNT)
             return drawn
         share = self._experience.cached_share[key]

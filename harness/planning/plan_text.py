@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from harness.planning import lanes, plan
+from harness.planning import lanes, plan, workload
 from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
 from harness.planning.plan import CapForecast, Plan
 from harness.planning.workload import ASSUMED, Counted
@@ -43,9 +43,9 @@ def _prompts(plan: Plan) -> Iterator[str]:
     elif plan.unrendered:
         yield (
             f"NOT counted yet: {' and '.join(plan.unrendered)} are network sources, which a plan does not contact. Until "
-            "`run` has frozen the cases, which it does before it shows this plan again and asks, each analyst is taken to read "
-            "its token budget (2,500 where none is set) and 600 more, each later role 3,500 and up to 2,500 of the discussion; "
-            "the intervals are wider for it"
+            "`run` has frozen the cases, which it does before it shows this plan again and asks, each kind of material is "
+            f"taken to have {workload.USUAL_MATERIAL:,.0f} tokens or its token budget, and later roles to read what earlier "
+            "ones are asked to write; the intervals are wider for it"
         )
     else:
         yield "NOT counted: the prompts of a custom pipeline are unknown before it runs; token budgets are used instead"

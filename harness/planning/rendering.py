@@ -116,6 +116,21 @@ class Renderer:
             for column in columns
         ]
 
+    def of_reference(
+        self, cell: Cell, sharings: Sequence[tuple[Sharing, int]]
+    ) -> tuple[tuple[Prompt, ...], list[tuple[float, float] | None]]:
+        """The requests of a cell over the small reference case, and the shares that a cache with marks reads and writes of
+        each; None for other caches, and nothing at all for a flow that cannot be rendered."""
+        reference = Renderer([agents.reference_snapshot()], self.takes_marks)
+        prompts = reference.prompts(cell.pipeline, agents.counter_of(next(iter(cell.lineup.values()))))
+        if prompts is None:
+            return (), []
+        marked = [self.takes_marks(cell.lineup[prompt.role]) for prompt in prompts.each]
+        shares = reference.cached_shares(cell, sharings) if any(marked) else []
+        return prompts.each, [
+            each if is_marked else None for each, is_marked in zip(shares, marked, strict=True)
+        ] if shares else []
+
     def _cells(self, pipeline: Pipeline) -> list[tuple[PlannedPrompt, ...]]:
         key = repr(pipeline)
         if key not in self._rendered:

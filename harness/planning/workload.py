@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import agents
@@ -42,7 +43,8 @@ TOOL_ROUNDS = 2.0
 MARKED_HIT = (0.8, 1.0)
 """The same for a cache that keeps marked prefixes; what it does not find is written again."""
 CACHE_HIT = (0.0, 0.9)
-"""Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest."""
+"""Share of the cacheable prefix that a hosted model really finds in its cache, lowest and highest; also of marked prefixes
+in a deferred lane, where requests may start together or hours apart."""
 MEASURED_SPREAD = 0.05
 """What stays open of a model's mean however often it was measured: other cases, another day."""
 CELL_SPREAD = 0.27
@@ -176,11 +178,11 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequen
     if then:
         return _of_cascade(replace(cell, lineup=first), replace(cell, lineup=then), renderer, experience)
     if cell.is_attached:
-        return _of_program(cell, experience)
+        return _of_program(cell, renderer, experience)
     by_role = {role: renderer.prompts(cell.pipeline, agents.counter_of(model)) for role, model in cell.lineup.items()}
     prompts = next(iter(by_role.values()))
     if prompts is None:
-        return _assumed(cell, experience)
+        return _assumed(cell, renderer, experience, cells)
     marked = {role for role, model in cell.lineup.items() if renderer.takes_marks(model)}
     shares = renderer.cached_shares(cell, _sharings(cells or [cell])) if marked else [(0.0, 0.0)] * len(prompts.each)
     calls = tuple(
@@ -261,29 +263,54 @@ def _with_tools(calls: tuple[PlannedCall, ...], pipeline: Pipeline) -> tuple[Pla
 
 _HANDED = 0.4
 """Share of a later role's prompt that earlier ones wrote, as rendered prompts have it."""
+USUAL_MATERIAL = 2_000.0
+"""Tokens of one kind of material, below its token budget: 1,450 to 1,920 over six cases of an archive with news and filings."""
+_SOURCES: Mapping[str, tuple[str, ...]] = {
+    "market": ("prices",),
+    "sentiment": ("social",),
+    "news": ("news", "insiders", "macro"),
+    "fundamentals": ("filings",),
+}
+"""Analyst -> kinds of data that fill its material; without any, a sentence says that there is none."""
+_INSTRUCTIONS = 600.0
 
 
-def _assumed(cell: Cell, experience: Experience) -> Workload:
-    """Without a frozen snapshot: the token budgets where there are any, else what roles usually read."""
-    analysts = dict(zip(agents.analyst_roles(), agents.analyst_names(), strict=True))
-    budget = {role: float(cell.pipeline.budget_tokens.get(name, 2_500)) for role, name in analysts.items()}
-    analyst_tokens = sum(budget[role] for role in cell.lineup if role in analysts)
-    turns = agents.role_turns(cell.pipeline)
+def _assumed(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequence[Cell]) -> Workload:
+    """Without a frozen snapshot: material of the usual size, in the flow and with the marks of the reference case."""
+    prompts, caching = renderer.of_reference(cell, _sharings(cells or [cell]))
     calls = []
-    for role in cell.lineup:
-        input_tokens = budget[role] + 600 if role in analysts else 3_500.0 + _handed(cell.pipeline, analyst_tokens)
-        prompt = Prompt(role, input_tokens, 0.0, 350, None, 0.0 if role in analysts else _HANDED)
-        calls += [call(cell, prompt, experience, is_rendered=False)] * turns.get(role, 1)
+    for prompt, cached in zip(prompts or _usual_prompts(cell), caching or repeat(None), strict=False):
+        reads_material = not prompt.handed_share
+        sized = replace(prompt, input_tokens=_material(cell, prompt.role) + _INSTRUCTIONS) if reads_material else prompt
+        calls.append(call(cell, replace(sized, cacheable_tokens=0.0), experience, is_rendered=False, cached=cached))
     return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, NOT_RENDERED)
 
 
-def _of_program(cell: Cell, experience: Experience) -> Workload:
+def _usual_prompts(cell: Cell) -> list[Prompt]:
+    """The requests of a flow that cannot be rendered: each role's turns."""
+    turns, analysts = agents.role_turns(cell.pipeline), agents.analyst_roles()
+    later = Prompt("", 3_500.0 + min(cell.pipeline.history_tokens, 2_500), 0.0, 350, None, _HANDED)
+    reading = replace(later, handed_share=0.0)
+    each = {role: reading if role in analysts or role == "single_call" else later for role in cell.lineup}
+    return [replace(prompt, role=role) for role, prompt in each.items() for _ in range(turns.get(role, 1))]
+
+
+def _material(cell: Cell, role: str) -> float:
+    """Tokens that a role reads: the material of all analysts, which they share; with tools only what its own tools give."""
+    own = dict(zip(agents.analyst_roles(), agents.analyst_names(), strict=True)).get(role)
+    names = [own] if own and cell.pipeline.inputs == "tools" else cell.pipeline.analysts
+    return sum(_usual_tokens(cell, name) for name in names)
+
+
+def _usual_tokens(cell: Cell, analyst: str) -> float:
+    if cell.data and analyst in _SOURCES and not any(cell.data.get(kind) for kind in _SOURCES[analyst]):
+        return 0.0
+    return min(USUAL_MATERIAL, float(cell.pipeline.budget_tokens.get(analyst, USUAL_MATERIAL)))
+
+
+def _of_program(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
     """An attached program's calls are unknown before its first run: as many as our own roles ask, with tools."""
     tiers = {role: "deep" if role in agents.deep_roles() else "quick" for role in agents.role_names()}
     lineup = {role: cell.lineup.get(role) or cell.lineup[tier] for role, tier in tiers.items()}
     alike = replace(cell, lineup=lineup, pipeline=replace(cell.pipeline, inputs="tools"))
-    return replace(_assumed(alike, experience), basis=NOT_MEASURED)
-
-
-def _handed(pipeline: Pipeline, analyst_tokens: float) -> float:
-    return analyst_tokens + 1_000 if pipeline.depth == "single_call" else min(pipeline.history_tokens, 2_500)
+    return replace(_assumed(alike, renderer, experience, ()), basis=NOT_MEASURED)

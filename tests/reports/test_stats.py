@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats as oracle
 
+from benchmarks import answers
 from reports import design, verdict
 from reports.metrics import outcomes
 from reports.stats import agreement, exact, means
+from reports.verdict import POWER
 
 
 def test_the_mean_of_date_means_is_a_one_sample_t_test() -> None:
@@ -175,8 +177,20 @@ def test_without_repeats_of_the_baseline_same_rating_is_settled_at_no_margin() -
 
 def test_usable_without_a_failure_needs_as_many_cases_as_the_exact_formula_says() -> None:
     for cases in (30, 40):
-        passes = design.power("usable", 0.10, design.Design(cases, 1, 3, 3)) == 1.0
+        passes = design.power("usable", 0.10, design.Design(cases, 1, 3, 3), design.Assumptions(failing=0.0)) == 1.0
         assert passes == (cases >= math.log(0.04) / math.log(0.9))
+
+
+def test_one_failing_answer_in_a_hundred_is_part_of_the_planned_power_of_usable() -> None:
+    quick, smaller = design.Design(17, 3, 3, 3), design.Design(15, 3, 3, 3)
+    margins = {"same_rating": 0.15, "usable": 0.10, "grounding": 0.10}
+    assert design.good_enough_power(margins, quick) == pytest.approx(
+        answers.one_arm(2, answers.QUICK, 600)["good_equal"], abs=0.04
+    )
+    assert design.good_enough_power(margins, smaller) < POWER < design.good_enough_power(margins, quick)
+    never, often = (design.Assumptions(failing=share) for share in (0.0, 0.05))
+    assert design.power("usable", 0.10, smaller, never) == 1.0
+    assert design.power("usable", 0.10, smaller, often) < 0.4
 
 
 def test_more_dates_help_more_than_more_cases_of_the_same_dates() -> None:
