@@ -7,7 +7,6 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from harness.experiment import spec
 from harness.runs.display import PLAIN_EVERY_S, line
 from harness.storage import run_folder
 from harness.storage.experiment_lock import POLL_S, WAITED, experiment_lock
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 def exclusively(options: RunOptions, console: Console) -> Iterator[dt.datetime | None]:
     """Hold the experiment's lock in the results folder; yields since when another command was followed, if one was."""
     since = dt.datetime.now(dt.UTC)
-    experiment = spec.load(options.path, options.overrides).name
+    experiment = options.experiment.name
     results = open_folder(options.results)
     follower = _HolderProgress(results, experiment, options.broker, console)
     with experiment_lock(results, experiment, follower.wait, follower.say) as state:

@@ -70,12 +70,12 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     return _exit_code(state, gates)
 
 
-def finish_again(plan: RunPlan, display: Display) -> int:
+def finish_again(plan: RunPlan, ended: Mapping[str, Row], display: Display) -> int:
     """Report a run in which nothing is left to do; tables, outcomes and page are made again only if they are outdated."""
     run = plan.run
     if not _is_current(run, plan.experiment):
         return finish(plan, RunOutcome.nothing(), display)
-    receipts = list(run.store.receipts().values())
+    receipts = list(ended.values())
     gates = _page(run).gates if _has_gates(plan.experiment) else []
     display.summary(receipts, run.run_id)
     _report(_Ended(run, receipts, DONE, RunOutcome.nothing(), gates, plan.options.command, plan.resolved.servers), display)

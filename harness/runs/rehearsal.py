@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from domain.providers import EMBEDDED
-from harness.experiment import cases, spec
+from harness.experiment import cases
 from harness.experiment.spec import Experiment
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def play(options: RunOptions, console: Console) -> int:
     from harness.runs import approval
     from harness.runs import run as engine
 
-    experiment = spec.load(options.path, options.overrides)
+    experiment = options.experiment
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         path = write(experiment, Path(folder), options.experiment_dir)
         changes: dict[str, Any] = {"only": None, "limit": None, "budget": None, "archive": None, "servers": None}

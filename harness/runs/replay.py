@@ -17,7 +17,7 @@ from harness.checking import preflight
 from harness.checking.models_check import KnownModel
 from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
-from harness.experiment import matrix, models_file, replay_cells, servers, spec, terms
+from harness.experiment import matrix, models_file, replay_cells, servers, terms
 from harness.experiment.lineups import Arm
 from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.spec import Experiment
@@ -104,7 +104,7 @@ def _undeclared(experiment: Experiment, source: str, targets: tuple[str, ...]) -
 
 def play_declared(options: RunOptions, console: Console) -> int:
     """Run the replay that the experiment declares, once its run is done; returns the exit code."""
-    experiment = spec.load(options.path, options.overrides)
+    experiment = options.experiment
     if experiment.replay is None:
         return 0
     recorded_run = find(options.results, experiment.name)

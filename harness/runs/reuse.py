@@ -71,10 +71,8 @@ def take_receipts(
 ) -> int:
     """Copy every `ok` receipt of these cells, with its calls; it keeps its run_id and gets the arm and id of its cell here.
 
-    `left_out`: ids under which earlier runs recorded cells that must not be used."""
-    ended = store.receipts().keys()
-    missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in ended}
-    taken = 0
+    `cells`: those without a receipt. `left_out`: ids under which earlier runs recorded cells that must not be used."""
+    missing, taken = dict(cells), 0
     for run in earlier_runs:
         usable = {cell_id for cell_id, row in run.store.receipts().items() if row["status"] == "ok"} - set(left_out)
         for recorded_id, cell in _ids(missing, run, earlier_ids.same, usable).items():

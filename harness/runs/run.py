@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import agents
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
-from harness.experiment import matrix, spec
+from harness.experiment import matrix
 from harness.experiment.shared_prompts import with_sharing
 from harness.runs import approval, finish, reuse
 from harness.runs.approval import ask_before_spending
@@ -48,13 +48,14 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
         display.say(sentence)
     for warning in plan.resolved.model_warnings:
         display.say(f"{warning.name}: {warning.found} ({warning.fix})")
-    if _is_finished(plan):
+    ended = plan.run.store.receipts()
+    if _is_finished(plan, ended):
         display.say("nothing left to do: every cell has ended")
-        return finish.finish_again(plan, display)
+        return finish.finish_again(plan, ended, display)
     with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = freeze(plan, display)
-        ended = take_over(plan, cells, client, display)
+        ended = take_over(plan, cells, ended, client, display)
         left = unfinished_cells(cells, ended)
         if left:
             forecast = approval.show_plan(
@@ -74,7 +75,7 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
 
 
 def _plan(options: RunOptions) -> RunPlan:
-    experiment = spec.load(options.path, options.overrides)
+    experiment = options.experiment
     cells = matrix.expand(experiment)
     chosen = matrix.select(cells, options.only)
     looked = preflight.look(
@@ -126,13 +127,15 @@ def _frozen_before(plan: RunPlan) -> dict[str, str]:
     return {case_id: name for case_id, name in recorded.items() if f"{name}.json" in existing}
 
 
-def take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> dict[str, Row]:
-    """Reuse results of earlier runs in a new one, or reopen cells cut short by a budget that is now higher; returns the
-    receipts of the run."""
+def take_over(
+    plan: RunPlan, cells: Mapping[str, Cell], receipts: Mapping[str, Row], client: Redis, display: Display
+) -> dict[str, Row]:
+    """Reuse results of earlier runs in a new one, or reopen cells cut short by a budget that is now higher.
+
+    `receipts`: of the run when the command began; returns those that it has now."""
     if plan.run.is_new:
-        return _reuse(plan, cells, client, display)
-    store = plan.run.store
-    ended = store.receipts()
+        return _reuse(plan, cells, receipts, client, display)
+    store, ended = plan.run.store, dict(receipts)
     if _is_raised(store.manifest().get("budget") or {}, plan.experiment.resolved().get("budget") or {}):
         for cell_id in [name for name in cells if name in ended and ended[name]["status"] == "over_budget"]:
             store.reopen(cell_id)
@@ -140,20 +143,22 @@ def take_over(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: 
     return ended
 
 
-def _reuse(plan: RunPlan, cells: Mapping[str, Cell], client: Redis, display: Display) -> dict[str, Row]:
-    """Reuse results of earlier runs in a new one; returns the receipts that it has from them."""
+def _reuse(
+    plan: RunPlan, cells: Mapping[str, Cell], receipts: Mapping[str, Row], client: Redis, display: Display
+) -> dict[str, Row]:
+    """Reuse results of earlier runs in a new one; returns the receipts that it has with them."""
     store = plan.run.store
     earlier_runs = [] if plan.options.fresh else reuse.earlier_runs(plan.options.results, plan.run)
     left_out = set() if plan.options.accept_server_change else _of_other_versions(plan, earlier_runs, display)
-    receipts = reuse.take_receipts(store, earlier_runs, cells, left_out)
-    ended = store.receipts()
+    taken = reuse.take_receipts(store, earlier_runs, unfinished_cells(cells, receipts), left_out)
+    ended = store.receipts() if taken else dict(receipts)
     missing = unfinished_cells(cells, ended)
     shared = plan.options.broker is not None
     same_servers = [run for run in earlier_runs if not left_out or not reuse.changed_servers(run, plan.resolved.versions)]
     calls = reuse.take_journals(client, plan.run.run_id, same_servers, missing, shared=shared)
     calls += reuse.take_answers(client, plan.run.run_id, earlier_runs, missing, left_out)
-    if receipts or calls:
-        display.say(f"reused from earlier runs: {receipts} ended cells, {calls} answers to other cells")
+    if taken or calls:
+        display.say(f"reused from earlier runs: {taken} ended cells, {calls} answers to other cells")
     return ended
 
 
@@ -177,11 +182,11 @@ def _flat(budget: Mapping[str, Any]) -> dict[str, float]:
     return caps | {f"model:{name}": cap for name, cap in per_model.items()}
 
 
-def _is_finished(plan: RunPlan) -> bool:
+def _is_finished(plan: RunPlan, receipts: Mapping[str, Row]) -> bool:
     """Whether the run is done and nothing of it was cut short or removed: then it needs no broker and no worker."""
     if not _is_done(plan):
         return False
-    names, receipts = _frozen_before(plan), plan.run.store.receipts()
+    names = _frozen_before(plan)
     ended = {cell_id for cell_id, receipt in receipts.items() if receipt["status"] != "over_budget"}
     return all(
         cell.case_id in plan.skipped

@@ -7,6 +7,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,11 @@ class RunOptions:
     """What the user entered, shown when the run stops early."""
     page: LivePage | None = None
     """The page of --open."""
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """Read once per command. Raises InvalidInput."""
+        return spec.load(self.path, self.overrides)
 
     @property
     def experiment_dir(self) -> Path:
