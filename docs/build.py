@@ -17,7 +17,7 @@ from typing import Any
 import click
 import typer.main
 
-from harness import cli
+from harness import cli, json_output
 from harness.experiment import servers, spec
 from reports.tables import TABLES
 
@@ -57,7 +57,30 @@ def reference() -> Mapping[str, str]:
         "servers": "\n".join(_servers()),
         "tables": "\n".join(_tables()),
         "commands": "\n".join(_commands()),
+        "json": "\n".join(_json()),
     }
+
+
+# --- output of --json ---------------------------------------------------------------------------------------------------
+
+
+def _json() -> Iterator[str]:
+    yield "# JSON schemas\n\nThe objects that `--json` prints, by the value of their key `schema`.\n"
+    for name, schema in json_output.schemas().items():
+        yield f"## {name}\n\n{schema['description']}\n"
+        yield "| key | type | |\n|---|---|---|"
+        for key, part in schema["properties"].items():
+            yield f"| `{key}` | {_json_type(part)} | {part.get('description', '')} |"
+        yield ""
+
+
+def _json_type(part: Mapping[str, Any]) -> str:
+    if "$ref" in part:
+        return str(part["$ref"].rpartition("/")[2])
+    if "enum" in part or "const" in part:
+        return ", ".join(f"`{value}`" for value in part.get("enum", [part.get("const")]))
+    names = part["type"] if isinstance(part["type"], list) else [part["type"]]
+    return " or ".join(names)
 
 
 # --- experiment file and servers.yaml -----------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
+from harness import json_output
+
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("run", "run"),
     ("find", "find"),
@@ -131,35 +133,45 @@ def _leave(code: int) -> NoReturn:
 
 
 def _run(app: typer.Typer) -> int:
+    as_json = json_output.is_asked_for()
     try:
-        app(standalone_mode=True)
+        # Typer prints errors of usage itself, or leaves them to us: as JSON.
+        code = app(standalone_mode=not as_json)
+        return code if isinstance(code, int) else 0
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except KeyboardInterrupt:
-        return _say("interrupted; the same command continues", 3)
+        return _say("interrupted; the same command continues", 3, "interrupted")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the one place where an error becomes an exit code
         return _failed(error)
-    return 0
 
 
 def _failed(error: Exception) -> int:
     from harness.checking import packages
 
     if isinstance(error, ImportError | AttributeError) and (foreign := packages.foreign()):
-        return _say("\n".join(map(str, foreign)), 2)
+        return _say("\n".join(map(str, foreign)), 2, "foreign_package", packages.FIX)
     from agents import AgentsError
     from harness.errors import HarnessError, InvalidInput
 
     if isinstance(error, InvalidInput):
+        if json_output.is_asked_for():
+            text = "\n".join(f"{problem.where}: {problem.what}" for problem in error.problems)
+            json_output.emit_error(error.code, text, error.exit_code, [vars(problem) for problem in error.problems])
+            return error.exit_code
         count = len(error.problems)
         return _say(f"{count} problem{'s' if count > 1 else ''}:\n{error}", error.exit_code)
     if isinstance(error, HarnessError):
-        return _say(str(error), error.exit_code)
+        return _say(str(error), error.exit_code, error.code)
     if isinstance(error, AgentsError):
-        return _say(str(error), 2)
+        return _say(str(error), 2, "pipeline_error")
+    if isinstance(error, typer.Abort):
+        return _say("a question was not answered", 2, "usage", "pass --yes")
+    if usage := _usage_error(error):
+        return _say(usage, 2, "usage", "see --help")
     return _say(f"internal error: {type(error).__name__}: {error}\n    please report it with the traceback in {_log(error)}", 1)
 
 
@@ -170,6 +182,15 @@ def _log(error: Exception) -> Path:
     return Path(name)
 
 
-def _say(text: str, code: int) -> int:
-    sys.stderr.write(text.rstrip() + "\n")
-    return code
+def _usage_error(error: Exception) -> str:
+    """What is wrong with the arguments; empty for any other error. Typer does not export the class."""
+    return str(error.format_message()) if hasattr(error, "format_message") else ""
+
+
+def _say(text: str, exit_code: int, code: str = "internal_error", fix: str = "") -> int:
+    """Print why a command failed: on standard error, or as JSON."""
+    if json_output.is_asked_for():
+        json_output.emit_error(code, text, exit_code, fix=fix)
+    else:
+        sys.stderr.write(text.rstrip() + "\n")
+    return exit_code

@@ -29,6 +29,8 @@ class HarnessError(Exception):
     """Base class of the errors of the harness."""
 
     exit_code = 1
+    code = "internal_error"
+    """Its name in the output of `--json`."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class InvalidInput(HarnessError):
     """The experiment, the arguments or the environment must be fixed; holds every problem at once."""
 
     exit_code = 2
+    code = "invalid_input"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -60,22 +63,27 @@ class Stopped(HarnessError):
     """Stopped early; the same command continues."""
 
     exit_code = 3
+    code = "stopped"
 
 
 class ProgramFailed(HarnessError):
     """An attached program ended, and its result cannot count: it asked nothing, lost an answer, or failed itself."""
+
+    code = "program_failed"
 
 
 class StoreError(HarnessError):
     """Results cannot be read or written."""
 
     exit_code = 2
+    code = "store_error"
 
 
 class BrokenFile(HarnessError):
     """A result file is damaged."""
 
     exit_code = 2
+    code = "broken_file"
 
 
 class OverBudget(Halt):

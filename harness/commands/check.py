@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 
 def check(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment with an attached program.")],
     arm: Annotated[str | None, typer.Option(help="Arm to check; default: the first with an attached program.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run the attached program once against canned answers: do its calls reach us, who speaks, what decides? Costs nothing."""
     import asyncio
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -37,7 +38,7 @@ def check(
     findings = list(checking.findings(result, answers))
     is_ready = not any(finding.status == "fail" for finding in findings)
     if as_json:
-        print(json.dumps({"ready": is_ready, "findings": list(map(asdict, findings)), "program": result.program}, indent=2))
+        emit("check/1", {"ready": is_ready, "findings": list(map(asdict, findings)), "program": result.program})
     else:
         console = Console()
         marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}

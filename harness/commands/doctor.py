@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 if TYPE_CHECKING:
     from harness.checking.checks import Check
     from harness.checking.resolved import ResolvedRun
@@ -25,11 +27,9 @@ def doctor(
     staged: Annotated[bool, typer.Option(help="With --repo: only what the next commit holds, for a pre-commit hook.")] = False,
     live: Annotated[bool, typer.Option(help="Ask each model twice (hosted: under $0.05 each), after a question.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --live spends.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""
-    import json
-
     from harness.checking import packages
 
     if foreign := packages.foreign():
@@ -38,7 +38,7 @@ def doctor(
             {"name": f"package {package.name}", "status": "fail", "found": package.found, "fix": packages.FIX}
             for package in foreign
         ]
-        print(json.dumps({"ready": False, "checks": plain}, indent=2) if as_json else "\n".join(map(str, foreign)))
+        emit("doctor/1", {"ready": False, "checks": plain}) if as_json else print("\n".join(map(str, foreign)))
         raise typer.Exit(2)
     from harness.checking import checks, gpu_host, preflight, repository
     from harness.errors import InvalidInput
@@ -65,11 +65,9 @@ def doctor(
 
 def _end(checks: Sequence[Check], *, as_json: bool) -> None:
     """Print the checks; exit code 2 if one failed."""
-    import json
-
     is_ready = all(check.status != "fail" for check in checks)
     if as_json:
-        print(json.dumps({"ready": is_ready, "checks": [check.to_plain() for check in checks]}, indent=2))
+        emit("doctor/1", {"ready": is_ready, "checks": [check.to_plain() for check in checks]})
     else:
         _show(checks)
     if not is_ready:

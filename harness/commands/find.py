@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 
 def find(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Baseline, candidates, tickers and dates.")],
@@ -29,6 +31,7 @@ def find(
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
+    as_json: Json = False,
 ) -> None:
     """Search for the cheapest arm that is not worse than the baseline; the same command continues it."""
     import datetime as dt
@@ -37,10 +40,13 @@ def find(
 
     from rich.console import Console
 
+    from harness.experiment import spec
     from harness.finding import engine
     from harness.planning.lanes import seconds_left
+    from harness.runs import status
     from harness.runs.exclusive import exclusively
     from harness.runs.session import RunOptions
+    from harness.storage import run_folder
 
     options = RunOptions(
         path=experiment,
@@ -57,6 +63,9 @@ def find(
         command=shlex.join(["python", "-m", "harness", *(word for word in sys.argv[1:] if word != "--fresh")]),
     )
     wanted = engine.FindOptions(options, margin, seconds_left(by, within, dt.datetime.now().astimezone()))
-    console = Console()
+    console = Console(stderr=as_json)
     with exclusively(options, console):
-        raise typer.Exit(engine.find(wanted, console))
+        code = engine.find(wanted, console)
+    if as_json:
+        emit("run/1", status.ended_as_json(run_folder.find(results, spec.load(experiment).name), code))
+    raise typer.Exit(code)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 TEMPLATES = Path(__file__).parents[1] / "templates"
 FILES = {
     "demo.yaml": "demo.yaml",
@@ -21,6 +23,7 @@ FILES = {
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project; it is made if it is missing.")],
+    as_json: Json = False,
 ) -> None:
     """Write a first experiment, servers.yaml, .env example, .gitignore and CI file."""
     from harness.errors import InvalidInput, Problem
@@ -34,7 +37,11 @@ def init(
         path = folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text((TEMPLATES / template).read_text(encoding="utf-8"), encoding="utf-8")
-        print(path)
+        if not as_json:
+            print(path)
+    if as_json:
+        emit("files/1", {"files": [str(folder / target) for target in FILES.values()]})
+        return
     print(
         f"\nnext: cd {folder}\n"
         "  harness run demo.yaml          two minutes, a tiny model on this CPU, no key and no network\n"

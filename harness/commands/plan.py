@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
     from harness.finding.chances import Chances
@@ -40,7 +41,7 @@ def plan(
     within: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends within this time: 12h.")] = None,
     budget: _Budget = None,
     margin: _Margin = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Forecast what a run would do, cost, take and prove; needs no key and makes no call."""
     from rich.console import Console
@@ -61,7 +62,7 @@ def plan(
     wanted = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
     if what_if:
         repriced = repricing.what_if(results, wanted.name, what_if)
-        print(json.dumps(repriced.to_plain(), indent=2)) if as_json else repricing.show(repriced, Console())
+        emit("repriced/1", repriced.to_plain()) if as_json else repricing.show(repriced, Console())
         return
     margins = designs.read_margins(margin or ())
     every_cell = matrix.expand(wanted)
@@ -79,7 +80,7 @@ def plan(
         every_key = frozenset(cell.cell_key for cell in cells)
         forecast = planning.make(resolved, cells, where, looked.checks, every_key, looked.windows, assumptions=known)
         designed = designs.find(wanted, forecast, budget, margins, known)
-        print(json.dumps(designed.to_plain(), indent=2)) if as_json else designs.show(designed, wanted, Console())
+        emit("plan-designs/1", designed.to_plain()) if as_json else designs.show(designed, wanted, Console())
         return
     left_out: frozenset[str] = frozenset()
     if run.is_new:
@@ -104,7 +105,7 @@ def _show(forecast: Plan, search: Chances | None, within_s: float | None, *, as_
     if as_json:
         picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None
         more = {"lane": picked.lane if picked else None, "find": search.to_plain() if search else None}
-        print(json.dumps(forecast.to_plain() | more, indent=2))
+        emit("plan/1", forecast.to_plain() | more)
         return
     plan_text.show(forecast, Console(), within_s)
     for line in search.lines() if search else ():

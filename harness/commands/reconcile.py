@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,18 +20,16 @@ def reconcile(
     usage: Annotated[Path, typer.Argument(metavar="USAGE.csv", help="Usage export of the provider.")],
     tolerance: Annotated[float, typer.Option(min=0, help="Largest relative difference that counts as equal.")] = 0.005,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare recorded usage with the provider's, per day and model; exit code 4 if they differ."""
-    import json
-
     from rich.console import Console
 
     from harness.money import invoice
 
     reconciled = invoice.reconcile(results, run, usage, tolerance)
     if as_json:
-        print(json.dumps(reconciled.to_plain(), indent=2))
+        emit("reconcile/1", reconciled.to_plain())
     else:
         _show(reconciled, Console())
     if not reconciled.agrees:

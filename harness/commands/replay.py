@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 
 def replay(
     run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
@@ -36,11 +38,13 @@ def replay(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+    as_json: Json = False,
 ) -> None:
     """Ask other models exactly what one arm was asked, role by role; without --from and --to as the experiment declares."""
     from rich.console import Console
 
     from harness.runs import replay as engine
+    from harness.runs import status
     from harness.runs.session import RunOptions
 
     recorded_run = engine.find(results, run, models)
@@ -49,4 +53,7 @@ def replay(
     wanted = engine.replay_wanted(
         recorded_run, engine.ReplayOptions(source, target or tuple(recorded_run.added), roles, limit, noise_floor, judge or ())
     )
-    raise typer.Exit(engine.play(recorded_run, wanted, options, Console()))
+    code = engine.play(recorded_run, wanted, options, Console(stderr=as_json))
+    if as_json:
+        emit("run/1", status.ended_as_json(recorded_run.run, code))
+    raise typer.Exit(code)

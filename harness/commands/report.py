@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
@@ -15,8 +17,11 @@ def report(
     full: Annotated[
         bool, typer.Option("--full", help="With two runs: also list versions, hashes and figures of each.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Write report.html and the case pages of a run; with two runs, what changed between them."""
+    from dataclasses import asdict
+
     from harness.storage import run_folder
     from reports.answer import run_changes
     from reports.page import render
@@ -25,12 +30,17 @@ def report(
     with run_folder.readable_errors(run):
         first = run_folder.with_tables(results, run)
         if other is None:
-            print(render.render(first, most))
+            page = render.render(first, most)
+            emit("report/1", {"report": page}) if as_json else print(page)
             return
         second = run_folder.with_tables(results, other)
         changes = run_changes.between(first, second)
-        print(run_changes.as_text(changes, full))
-        print(render.render_changes(second, changes))
+        page = render.render_changes(second, changes)
+        if as_json:
+            emit("changes/1", {**asdict(changes), "report": page})
+        else:
+            print(run_changes.as_text(changes, full))
+            print(page)
 
 
 def _most(cases: str) -> int | None:

@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 
 def reprice(
     run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
     as_of: Annotated[str | None, typer.Option(help="Prices of this day (YYYY-MM-DD) instead of each call's own.")] = None,
     prices: Annotated[Path | None, typer.Option(help="Your own price file, on top of the public table.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Reprice a run: at another date, or with another price file."""
     import datetime as dt
-    import json
 
     from rich.console import Console
 
@@ -32,6 +33,6 @@ def reprice(
     table = PriceTable(price_file.load(prices) if prices else None, moment)
     repriced = repricing.reprice(results, run, table)
     if as_json:
-        print(json.dumps(repriced.to_plain(), indent=2))
+        emit("repriced/1", repriced.to_plain())
     else:
         repricing.show(repriced, Console())

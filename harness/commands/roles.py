@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 app = typer.Typer(no_args_is_help=True, help="Rules that name the roles of an attached program.")
 
 
@@ -18,11 +20,20 @@ def _roles() -> None:
 def suggest(
     run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT or EXPERIMENT/RUN_ID.")],
     results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+    as_json: Json = False,
 ) -> None:
     """Propose rules for the calls that no rule named, as YAML for pipeline.roles."""
+    from dataclasses import asdict
+
+    from harness.experiment.attached import OTHER
     from harness.gateway import suggesting
     from harness.storage import run_folder
 
     store = run_folder.find(results, run).store
     calls, messages = store.rows_of("calls"), store.rows_of("messages")
-    print(suggesting.as_yaml(suggesting.suggestions(calls, messages), calls), end="")
+    proposed = suggesting.suggestions(calls, messages)
+    if as_json:
+        named = sum(call["role"] != OTHER for call in calls)
+        emit("roles-suggest/1", {"calls": len(calls), "named_calls": named, "rules": list(map(asdict, proposed))})
+    else:
+        print(suggesting.as_yaml(proposed, calls), end="")

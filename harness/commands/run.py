@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from harness.json_output import Json, emit
+
 _Broker = Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")]
 _Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes for hosted models here; with --broker, default: none.")
@@ -56,15 +58,18 @@ def run(
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
     snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
+    as_json: Json = False,
 ) -> None:
     """Run an experiment; the same command continues it."""
     from rich.console import Console
 
     from harness.runs import open_page as browser
-    from harness.runs import replay
+    from harness.runs import replay, status
     from harness.runs import run as engine
     from harness.runs.exclusive import exclusively
+    from harness.runs.rehearsal import rehearsal_name
     from harness.runs.session import RunOptions
+    from harness.storage import run_folder
 
     options = RunOptions(
         path=experiment,
@@ -84,7 +89,7 @@ def run(
         snapshots=snapshots,
         command=shlex.join(["python", "-m", "harness", *(word for word in sys.argv[1:] if word != "--fresh")]),
     )
-    console = Console()
+    console = Console(stderr=as_json)
     with contextlib.ExitStack() as stack:
         if open_page:
             options = replace(options, page=stack.enter_context(browser.opened(experiment.stem, console)))
@@ -95,4 +100,10 @@ def run(
         else:
             with exclusively(options, console) as followed_since:
                 code = engine.run(options, console, followed_since) or replay.play_declared(options, console)
+    if as_json:
+        from harness.experiment import spec
+
+        name = spec.load(experiment).name
+        ended = run_folder.find(results, rehearsal_name(name) if rehearse else name)
+        emit("run/1", status.ended_as_json(ended, code))
     raise typer.Exit(code)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.json_output import Json, emit
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,6 +28,7 @@ def show(
     archive: ArchiveOption = None,
     experiment: Annotated[Path | None, typer.Option(help="Take the data settings of this experiment.")] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Show it masked.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Freeze one case now and show what the analysts see, with the origin of each part."""
     import agents
@@ -34,17 +37,25 @@ def show(
     data = _data(experiment, archive) | ({"mask": True} if mask else {})
     contact = servers.read_environment(experiment).get("SEC_CONTACT")
     desk = agents.open_sources(data, archive, Path("snapshots") / "cache", contact)
-    _print(agents.freeze_case(ticker, date.date(), desk, data))
+    snapshot = agents.freeze_case(ticker, date.date(), desk, data)
+    emit("snapshot/1", _plain(snapshot)) if as_json else _print(snapshot)
 
 
 @app.command()
-def check(archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive folder or s3:// address.")]) -> None:
+def check(
+    archive: Annotated[str, typer.Argument(metavar="DIR", help="Archive folder or s3:// address.")],
+    as_json: Json = False,
+) -> None:
     """Check every table, column and row of an archive; note optional data that is missing."""
     from rich.table import Table
 
     import agents
 
     report = agents.check_archive(archive)
+    if as_json:
+        tables = [vars(checked_table) for checked_table in report.tables]
+        emit("archive/1", {"archive": archive, "tables": tables, "notes": list(report.notes)})
+        return
     table = Table()
     for heading in ("table", "rows", "tickers", "from", "to", "rows without a time"):
         table.add_column(heading, justify="right" if heading in ("rows", "tickers", "rows without a time") else "left")
@@ -139,14 +150,37 @@ def _provenance(snapshot: Snapshot) -> Any:
     table = Table(title=f"nothing later than {snapshot.decision_time:%Y-%m-%d %H:%M} UTC", title_justify="left")
     for heading in ("part", "data", "first known", "last known", "remarks"):
         table.add_column(heading)
+    for part in _parts(snapshot):
+        table.add_row(part["part"], f"{part['data']:,}", *(part[end] or "" for end in ("first", "last")), Text(part["remarks"]))
+    return table
+
+
+def _parts(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Each kind of data with its count, the first and last time at which it became known, and remarks."""
+    parts = []
     moments: dict[str, list[dt.datetime]] = {}
     for part, datum in snapshot.data():
         moments.setdefault(part, []).append(datum.available_at)
     for part in dict.fromkeys([*moments, *snapshot.absent, *snapshot.left_out]):
         available_at = sorted(moments.get(part, []))
-        span = [f"{available_at[0]:%Y-%m-%d %H:%M}", f"{available_at[-1]:%Y-%m-%d %H:%M}"] if available_at else ["", ""]
-        table.add_row(part, f"{len(available_at):,}", *span, Text(_remarks(snapshot, part)))
-    return table
+        first, last = (f"{available_at[end]:%Y-%m-%d %H:%M}" if available_at else None for end in (0, -1))
+        counted = {"part": part, "data": len(available_at), "first": first, "last": last}
+        parts.append({**counted, "remarks": _remarks(snapshot, part)})
+    return parts
+
+
+def _plain(snapshot: Snapshot) -> dict[str, Any]:
+    import agents
+
+    analysts = [name.removesuffix("_analyst") for name in agents.analyst_names()]
+    return {
+        "ticker": snapshot.ticker,
+        "date": snapshot.date,
+        "sha256": snapshot.sha256,
+        "decision_time": snapshot.decision_time.isoformat(),
+        "parts": _parts(snapshot),
+        "views": {analyst: agents.view(snapshot, analyst) for analyst in analysts},
+    }
 
 
 def _remarks(snapshot: Snapshot, part: str) -> str:

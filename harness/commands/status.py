@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.json_output import Json, emit
+
 _WATCH_S = 2.0
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def status(
         str | None, typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it was started with --broker.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until the run ends.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show cells, calls, tokens, cost and time left of a run; without RUN, list all runs, newest first."""
     import time
@@ -40,14 +42,14 @@ def status(
 
     if run is None:
         seen = engine.newest_runs(results, broker)
-        _print([status_now.as_json() for status_now in seen]) if as_json else _list(seen, results)
+        emit("status-list/1", {"runs": [status_now.as_json() for status_now in seen]}) if as_json else _list(seen, results)
         return
     recorded_run = run_folder.find(results, run)
     status_now = engine.read_status(recorded_run, broker)
     console = Console()
     if as_json or not watch or not console.is_terminal:
         while True:
-            _print(status_now.as_json()) if as_json else _show(status_now, console)
+            emit("status/1", status_now.as_json(), on_one_line=watch) if as_json else _show(status_now, console)
             if not watch or status_now.wish is None:
                 return
             time.sleep(_WATCH_S)
@@ -57,12 +59,6 @@ def status(
             time.sleep(_WATCH_S)
             status_now = engine.read_status(recorded_run, broker)
             live.update(_view(status_now), refresh=True)
-
-
-def _print(value: object) -> None:
-    import json
-
-    print(json.dumps(value, default=str))
 
 
 def _list(seen: Sequence[RunStatus], results: str) -> None:

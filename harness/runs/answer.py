@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.terminal import FigureRows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harness.storage.folder import Folder
+    from reports.answer.gates import Gate
     from reports.page.page import Page
 
 FILE = "answer.json"
+GATES = "gates.json"
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,25 @@ class AnswerText:
 
     def table(self) -> FigureRows:
         return FigureRows("", "arm", self.headings, self.rows)
+
+
+def keep_gates(folder: Folder, gates: Iterable[Gate]) -> None:
+    """Keep the checked gates in the run folder, for `--json`."""
+    plain = [
+        {
+            "name": gate.name,
+            "arm": gate.arm,
+            "limit": gate.limit,
+            "value": gate.value,
+            "passed": gate.is_passed,
+            "text": str(gate),
+        }
+        for gate in gates
+    ]
+    folder.write(GATES, json.dumps(plain, indent=2).encode())
+
+
+def kept(folder: Folder, file: str) -> Any:
+    """A JSON file of the run folder; None if it is not there."""
+    raw = folder.read_if_there(file)
+    return json.loads(raw) if raw else None

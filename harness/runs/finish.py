@@ -11,7 +11,7 @@ import agents
 from harness.deferred.mailbox import Mailbox
 from harness.planning import settling
 from harness.runs import closing, server_warnings
-from harness.runs.answer import AnswerText
+from harness.runs.answer import AnswerText, keep_gates
 from harness.runs.progress import RunOutcome
 from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
@@ -160,6 +160,7 @@ def _publish(run: RunFolder) -> list[Gate]:
     render.write_page(page)
     if answer := AnswerText.of(page):
         answer.write(run.store.folder)
+    keep_gates(run.store.folder, page.gates)
     return page.gates
 
 

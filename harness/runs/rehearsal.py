@@ -48,13 +48,18 @@ def play(options: RunOptions, console: Console) -> int:
     return code
 
 
+def rehearsal_name(experiment: str) -> str:
+    """The experiment as which a rehearsal runs."""
+    return f"{experiment}-rehearsal"[:64]
+
+
 def cut_down(experiment: Experiment, experiment_dir: Path | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
     """The experiment with its own arms, pipeline and data, reduced to what a CPU does in minutes."""
     plain = experiment.resolved()
     models = {alias: _tiny(place) for place, alias in enumerate(plain["models"])}
     days = cases.decision_dates(experiment.dates, now)
     short = {
-        "name": f"{experiment.name}-rehearsal"[:64],
+        "name": rehearsal_name(experiment.name),
         "tickers": list(experiment.tickers[:CASES]),
         "dates": {"days": [days[0].isoformat()]},
         "repeats": 1,

@@ -15,7 +15,7 @@ from harness.admission import lease, ledger, slots
 from harness.deferred.mailbox import Mailbox
 from harness.queue import control, in_flight
 from harness.queue.private_redis import url_of
-from harness.runs import reuse
+from harness.runs import answer, reuse
 from harness.runs.progress import Progress
 from harness.storage import run_folder
 from harness.storage.folder import open_folder
@@ -107,6 +107,26 @@ def _live(client: Redis, run_id: str, progress: Progress) -> str | None:
         progress.see_left(control.left(client, run_id))
         return control.requested(client, run_id) if control.is_running(client, run_id) else None
     return None
+
+
+def ended_as_json(run: RunFolder, exit_code: int) -> dict[str, Any]:
+    """How a run ended: its state, its answer, its gates, where its page is, and what a search found."""
+    from harness.runs.finish import PAGE
+    from reports import finding
+
+    folder = run.store.folder
+    searched = folder.read_if_there(finding.FILE)
+    found = finding.Finding.of(searched.decode()) if searched else None
+    search = {"pick": found.pick, "stopped_by": found.stopped_by, "looks": len(found.looks)} if found else None
+    report = f"{folder.url}/{PAGE}" if folder.exists(PAGE) else None
+    return {
+        **read_status(run).as_json(),
+        "exit_code": exit_code,
+        "answer": answer.kept(folder, answer.FILE),
+        "gates": answer.kept(folder, answer.GATES) or [],
+        "report": report,
+        "search": search,
+    }
 
 
 def reopen_failed(run: RunFolder, broker: str | None = None) -> tuple[int, bool]:
