@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SHARES = {"pp": 0.01, "%": 0.01, "bp": 0.0001, "": 1.0}
 
 
 def seconds(text: str) -> float:
-    """Seconds of a duration: 90s, 25m, 2h. Raises ValueError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
+    """Seconds of a duration: 90s, 25m, 2h, 90d. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", text)
     if not match:
-        raise ValueError(f"{text!r} is no duration; write 90s, 25m, 2h or plain seconds")
+        raise ValueError(f"{text!r} is no duration; write 90s, 25m, 2h, 90d or plain seconds")
     return float(match[1]) * _SECONDS[match[2]]
 
 

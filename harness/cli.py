@@ -31,6 +31,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("doctor", "doctor"),
     ("check", "check"),
     ("roles", "roles"),
+    ("serve", "serve"),
+    ("token", "token"),
     ("proxy", "proxy"),
     ("pull", "pull"),
     ("worker", "worker"),

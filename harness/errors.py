@@ -92,7 +92,7 @@ class OverBudget(Halt):
     def __init__(self, message: str, *, scope: str) -> None:
         super().__init__(message)
         self.scope = scope
-        """call | cell | model | run."""
+        """call | cell | model | run | month."""
 
 
 class Unserved(Halt):

@@ -259,6 +259,7 @@ class CellSession:
             *limit.words,
             model.name,
             round(1000 * limit.unreachable_after_s),
+            context.caps.of_month,
         ]
 
     async def _stop_if_halted(self) -> None:

@@ -35,9 +35,11 @@ class AdmissionContext:
         prices: PriceTable,
         caps: Caps | None = None,
         patience_s: float = PATIENCE_S,
+        month: str = "",
     ) -> None:
+        """`month`: the month (YYYY-MM) whose bill this run counts to; empty: none."""
         self.run_id = run_id
-        self.keys = Keys(run_id)
+        self.keys = Keys(run_id, month)
         self.prices = prices
         self.caps = caps or Caps()
         self.holder = new_holder(run_id)

@@ -19,6 +19,7 @@ from harness.storage.rows import Row
 from reports.tables import CALLS
 
 if TYPE_CHECKING:
+    from agents import Model
     from harness.admission.context import AdmissionContext
     from harness.admission.lease import Lease
     from harness.cells import Cell
@@ -46,6 +47,10 @@ class DeferredCalls:
         waiting = suspended.waiting if suspended else ()
         self._waiting = {call.call_id: call for call in waiting if call.call_id not in entries}
         self._outcomes = [outcome for outcome in outcomes if outcome.call_id in self._waiting]
+
+    def _caps(self, model: Model) -> list[str | int]:
+        caps = self._context.caps
+        return [*caps.of_call(model.alias), caps.of_month]
 
     @property
     def is_waiting(self) -> bool:
@@ -80,7 +85,7 @@ class DeferredCalls:
     ) -> list[bytes]:
         """Reserve money, and keep the request until it is handed over; returns the reply of the script."""
         call_id, model = str(killed.row["call_id"]), request.model
-        args = [self._lease.token, call_id, model.alias, worst_pico, *self._context.caps.of_call(model.alias)]
+        args = [self._lease.token, call_id, model.alias, worst_pico, *self._caps(model)]
         reply: list[bytes] = await self._context.run("defer", self._cell.cell_id, "", args)
         if reply[0] == b"ok":
             self._waiting[call_id] = WaitingCall(

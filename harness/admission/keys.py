@@ -13,6 +13,8 @@ class Keys:
     """The keys of one run, and those shared by all runs."""
 
     run_id: str
+    month: str = ""
+    """Month (YYYY-MM) whose bill the run counts to; empty: none."""
 
     @property
     def prefix(self) -> str:
@@ -30,6 +32,11 @@ class Keys:
     def ledger(self) -> str:
         """Hash: settled, estimated and reserved pico-dollars and tokens of the run and of each model."""
         return f"{self.prefix}ledger"
+
+    @property
+    def month_ledger(self) -> str:
+        """Hash: the same kinds of money of every run that counts to the month's bill; empty: no such bill."""
+        return f"tah:month:{self.month}" if self.month else ""
 
     @property
     def servers(self) -> str:
@@ -83,4 +90,5 @@ class Keys:
             self.control,
             self.suspects,
             self.servers,
+            self.month_ledger,
         ]

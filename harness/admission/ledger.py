@@ -29,16 +29,24 @@ class Caps:
     call_usd: float | None = None
     model_usd: Mapping[str, float] = field(default_factory=dict)
     """Model alias -> cap."""
+    month_usd: float | None = None
+    """For all runs that count to one month's bill."""
 
     @classmethod
     def of(cls, budget: Mapping[str, Any] | None) -> Caps:
         """From the `budget` of a resolved experiment."""
         caps = budget or {}
-        return cls(caps.get("run_usd"), caps.get("cell_usd"), caps.get("call_usd"), caps.get("model_usd") or {})
+        run_usd, cell_usd, call_usd, month_usd = (caps.get(f"{scope}_usd") for scope in ("run", "cell", "call", "month"))
+        return cls(run_usd, cell_usd, call_usd, caps.get("model_usd") or {}, month_usd)
 
     def of_call(self, model: str) -> list[str | int]:
         """Caps of call, cell, model and run as the scripts read them."""
         return [_cap(usd) for usd in (self.call_usd, self.cell_usd, self.model_usd.get(model), self.run_usd)]
+
+    @property
+    def of_month(self) -> str | int:
+        """Cap of the month as the scripts read it."""
+        return _cap(self.month_usd)
 
     def of_cell(self, models: frozenset[str]) -> list[str | int]:
         """Cap of the run, then each model with its cap."""

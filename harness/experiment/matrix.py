@@ -177,13 +177,7 @@ def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
 
 def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> Iterator[Cell]:
     """Cells of one arm; what they have in common is made once."""
-    argued, data = pipeline(experiment, arm), data_of(experiment)
-    program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
-    fingerprint = digest_of({"attached": program}) if program else agents.fingerprint(argued)
-    extra: dict[str, Any] = {"attached": program} if program else {}
-    if arm.cascade:
-        extra |= {"cascade": arm.cascade.when.model_dump(exclude_none=True)}
-    sharing = Sharing(first_request_first=_part(experiment, arm).first_request_first)
+    common = _of_every_cell(experiment, arm)
     by_repeat: dict[int, dict[str, Model]] = {}
     repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms
     for case in cases:
@@ -197,12 +191,30 @@ def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> It
                 date=case.date,
                 repeat=repeat,
                 lineup=by_repeat[repeat],
-                pipeline=argued,
-                data=data,
-                fingerprint=fingerprint,
-                extra=extra,
-                sharing=sharing,
+                **common,
             )
+
+
+def cell_of(experiment: Experiment, name: str, arm: Arm, case: Case, repeat: int = 0) -> Cell:
+    """One cell of any case and lineup; the experiment need not list them. Raises InvalidInput."""
+    players, common = lineup(experiment, arm, repeat), _of_every_cell(experiment, arm)
+    return Cell(experiment.name, name, case.ticker, case.date, repeat, players, **common)
+
+
+def _of_every_cell(experiment: Experiment, arm: Arm) -> dict[str, Any]:
+    """What all cells of one arm have in common."""
+    argued = pipeline(experiment, arm)
+    program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
+    extra: dict[str, Any] = {"attached": program} if program else {}
+    if arm.cascade:
+        extra |= {"cascade": arm.cascade.when.model_dump(exclude_none=True)}
+    return {
+        "pipeline": argued,
+        "data": data_of(experiment),
+        "fingerprint": digest_of({"attached": program}) if program else agents.fingerprint(argued),
+        "extra": extra,
+        "sharing": Sharing(first_request_first=_part(experiment, arm).first_request_first),
+    }
 
 
 def data_of(experiment: Experiment) -> dict[str, Any]:

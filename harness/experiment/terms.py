@@ -158,6 +158,9 @@ class Budget(ConfigModel):
     """Most that one call may cost at worst."""
     model_usd: dict[ModelName, Usd] = Field(default_factory=dict)
     """Most that one model (by its name under `models`) may cost in a run."""
+    month_usd: Usd | None = None
+    """Most that a service may cost in a calendar month (UTC), its jobs and the experiments submitted to it together; `serve`
+    requires it where a model is hosted."""
 
 
 class CellLimit(ConfigModel):

@@ -33,6 +33,11 @@ def parse_request(stored: object) -> str:
     return stored.decode() if isinstance(stored, bytes) else str(stored or RUN)
 
 
+def cancelled_key(run_id: str) -> str:
+    """Set of cell ids that a user cancelled: they are not started, and send no further request."""
+    return f"tah:{run_id}:cancelled"
+
+
 def is_running(client: Redis, run_id: str) -> bool:
     """Whether a living runner executes this run now."""
     from harness.queue import registry

@@ -43,6 +43,11 @@ class Feed:
         """Cells that are queued or running."""
         return sum(map(len, self._out.values()))
 
+    def has(self, cell_id: str) -> bool:
+        """Whether the cell is waiting, queued or running."""
+        is_out = any(cell_id in out for out in self._out.values())
+        return is_out or any(cell_id == waiting for queue in self._waiting.values() for waiting, _ in queue)
+
     def clear_queues(self) -> None:
         """Drop what an earlier runner left on the queues; it is queued again in order."""
         for pool in POOLS:

@@ -44,6 +44,8 @@ class RunInfo:
     """Names of the servers that bill by token, as the runner's machine classifies them."""
     pools: tuple[str, ...] = POOLS
     """The pools that its cells need."""
+    month: str = ""
+    """Month (YYYY-MM) whose bill it counts to, with the other runs of its broker that do; empty: none."""
 
     @property
     def results(self) -> str:

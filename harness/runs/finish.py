@@ -128,8 +128,8 @@ def _state(receipts: Sequence[Row], matrix: Sequence[Cell], outcome: RunOutcome)
 
 
 def _cut_short(receipts: Sequence[Row]) -> int:
-    """Cells cut short by the budget of the run or of a model."""
-    return sum(row["error_type"] in ("cap_run", "cap_model") for row in _of_matrix(receipts))
+    """Cells cut short by the budget of the run, of a model or of the month."""
+    return sum(row["error_type"] in ("cap_run", "cap_model", "cap_month") for row in _of_matrix(receipts))
 
 
 def _of_matrix(receipts: Sequence[Row]) -> list[Row]:

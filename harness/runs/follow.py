@@ -205,7 +205,7 @@ class Follower:
             self._progress.note(
                 f"{out} requests with a provider were reserved within it and are still fetched, at most ${usd:.4f}"
             )
-        if event.detail == "run":
+        if event.detail in ("run", "month"):
             self._feed.drop()
 
     def _leave_unserved(self, event: CellEvent) -> None:

@@ -57,7 +57,7 @@ def freeze_cells(
     existing = set(run.files())
     for case_id, case in cases.items():
         try:
-            names[case_id] = _freeze(case, library, run, existing)
+            names[case_id] = freeze_into(run, case, library, existing)
         except agents.NoSuchCase as problem:
             problems.append(Problem(case_id, str(problem)))
         except agents.SnapshotError as problem:
@@ -137,7 +137,10 @@ def put_snapshot(folder: Path, name: str, raw: bytes) -> None:
     os.replace(temporary, folder / f"{name}.json")
 
 
-def _freeze(case: CaseInputs, library: SnapshotLibrary, run: Folder, existing: set[str]) -> str:
+def freeze_into(run: Folder, case: CaseInputs, library: SnapshotLibrary, existing: set[str]) -> str:
+    """Put the snapshot of a case into the snapshot folder of a run; `existing`: the files in it. Returns its hash.
+
+    Raises NoSuchCase or SnapshotError."""
     name, raw = library.get(case)
     if f"{name}.json" not in existing:
         if run.local is not None:

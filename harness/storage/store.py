@@ -127,6 +127,11 @@ class Store:
         rows = self._rows(f"{cell_id}{RECEIPT}", OVERVIEW)
         return rows[0] if rows else None
 
+    def whole_receipt(self, cell_id: str) -> Row | None:
+        """Every column of one receipt, or None."""
+        rows = self._rows(f"{cell_id}{RECEIPT}")
+        return rows[0] if rows else None
+
     def copy_cell(self, source: Store, recorded_id: str, cell: Cell) -> None:
         """Copy an ended cell of another run under this run's name of the arm and its id here; the receipt comes last."""
         for attempt in range(1, source.next_attempt(recorded_id)):

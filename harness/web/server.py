@@ -48,13 +48,17 @@ def serving(app: ASGIApp, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
         listener.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A socket that accepts connections, so that a client may connect before the server has started. Raises InvalidInput.
+
+    `shared`: further processes that ask for it may listen at the same address, and the kernel spreads connections over them.
 
     It names its protocol, because asyncio turns Nagle's algorithm off only for such sockets: an answer in two writes would wait
     40 ms for the client's acknowledgement."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

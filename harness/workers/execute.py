@@ -29,7 +29,7 @@ from harness.workers import cascade, recorded
 from harness.workers.cascade import PartAdmission
 from harness.workers.service_clock import CellGate, ClockedAdmission, ServiceClock
 
-_WHOLE_RUN = ("run", "model")
+_WHOLE_RUN = ("run", "model", "month")
 _TEXTS = ("response", "reasoning", "tool_calls", "parsed", "params", "error")
 PASSING = (agents.Halt, RedisError, StoreError, OSError)
 """Raised through `execute`: none of them is the cell's failure, and the cell runs again."""

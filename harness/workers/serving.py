@@ -119,6 +119,8 @@ class ServedRun:
         self.store = Store(open_folder(config.results).at(info.results))
         self.wish = control.RUN
         self.is_draining = False
+        self.cancelled: frozenset[str] = frozenset()
+        """Cells that a user cancelled while the run goes on."""
         self.active: dict[str, ServiceClock] = {}
         self.beat: Callable[[], None] = lambda: None
         """Extends the deadline that the supervisor watches; called before a cell can block the loop."""
@@ -140,7 +142,7 @@ class ServedRun:
         self._mailbox = Mailbox(self.store.folder) if _defers(experiment, self.store) else None
         self._hosted = servers.hosted_names(self._servers)
         prices, caps = PriceTable.from_plain(info.prices), Caps.of(info.terms.get("budget"))
-        self._context = AdmissionContext(config.broker, info.run_id, self._servers, prices, caps)
+        self._context = AdmissionContext(config.broker, info.run_id, self._servers, prices, caps, month=info.month)
 
     async def start(self) -> Self:
         await self._context.start()
@@ -162,6 +164,9 @@ class ServedRun:
     async def take(self, queue: str, text: str) -> Requeue | None:
         """Handle the cell of this message; returns where its message goes next, or None."""
         cell = Cell.from_json(text)
+        if cell.cell_id in self.cancelled:
+            await self._publish(cell, control.UNFINISHED)
+            return None
         start_slot = await self._start_throttle.enter()
         try:
             return await self._take(queue, cell, start_slot)
@@ -325,7 +330,7 @@ class ServedRun:
             is_still_held=gate.is_still_held,
             clock=ServiceClock(soft_s, start_slot.leave),
             soft_s=soft_s,
-            is_draining=lambda: self.is_draining,
+            is_draining=lambda: self.is_draining or cell.cell_id in self.cancelled,
             attached=partial(self._attached, cell.arm) if cell.is_attached else None,
             soft_limit_key="pipeline.time_limit" if time_limit_s else "cell_limit.soft",
             programs=self._programs,
@@ -351,7 +356,7 @@ class ServedRun:
 
     async def _hand_back(self, queue: str, cell: Cell) -> Requeue | None:
         """A worker that shuts down queues the cell again; a run that stops leaves it unfinished."""
-        if self.is_draining and self.wish != control.STOP:
+        if self.is_draining and self.wish != control.STOP and cell.cell_id not in self.cancelled:
             return Requeue(queue)
         await self._publish(cell, control.UNFINISHED)
         return None

@@ -95,6 +95,8 @@ class WorkerProcess:
             for run_id in self._runs.keys() & announced.keys():
                 run = self._runs[run_id]
                 run.wish = control.parse_request(await self._redis.get(control.control_key(run_id)))
+                stored: Any = await self._redis.smembers(control.cancelled_key(run_id))
+                run.cancelled = frozenset(cell_id.decode() for cell_id in stored)
                 self._pause.read(run.queue(self._pool, alone=self._alone), run.wish)
             for run_id in self._runs.keys() - announced.keys():
                 await self._stop_serving(run_id)

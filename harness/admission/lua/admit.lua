@@ -1,9 +1,10 @@
 -- Leave for one request: the lease, the wish to stop, money, a slot, and the reservation, in one step.
 -- ARGV: prefix, token, holder, call_id, model, worst, entry, caps of call, cell, model, run, then start, ceiling, fixed,
--- groups of the limit, the name of the weights and the patience with a silent server in ms. Returns {'ok'} | {'wait'} | {'money', scope} | {'over', scope, cap, spent} |
+-- groups of the limit, the name of the weights and the patience with a silent server in ms, then the cap
+-- of the month. Returns {'ok'} | {'wait'} | {'money', scope} | {'over', scope, cap, spent} |
 -- {'lost'} | {'stop'} | {'unserved', kind, text}. Asking again with the same call_id is safe.
 local token, holder, call_id, model, worst, entry = unpack(ARGV, 2, 7)
-local caps = {call = ARGV[8], cell = ARGV[9], model = ARGV[10], run = ARGV[11]}
+local caps = {call = ARGV[8], cell = ARGV[9], model = ARGV[10], run = ARGV[11], month = ARGV[18] or ''}
 local weights = ARGV[16]
 local waiter = call_id .. '|' .. holder .. '|' .. weights
 

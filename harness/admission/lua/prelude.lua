@@ -1,5 +1,5 @@
 -- Names, time, life and money that every script shares. ARGV[1] is the prefix of what all runs of a broker share.
-local CELL, JOURNAL, LEDGER, LIMIT, SLOTS, WAITERS, HISTORY, CONTROL, SUSPECTS, SERVERS = unpack(KEYS)
+local CELL, JOURNAL, LEDGER, LIMIT, SLOTS, WAITERS, HISTORY, CONTROL, SUSPECTS, SERVERS, MONTH = unpack(KEYS)
 local PREFIX = ARGV[1]
 local CLOCK = redis.call('TIME')
 local NOW = CLOCK[1] * 1000 + math.floor(CLOCK[2] / 1000)
@@ -19,12 +19,13 @@ local function is_dead(holder)
   return NOW - tonumber(since) >= SUSPECTED_MS
 end
 
--- Move money of one kind (settled, estimated, reserved) of the run, the model and the cell.
+-- Move money of one kind (settled, estimated, reserved) of the run, the model, the cell and, if the run counts to one, the month.
 local function move(kind, model, amount)
   if amount == '0' or amount == '-0' then return end
   redis.call('HINCRBY', LEDGER, 'run|' .. kind, amount)
   redis.call('HINCRBY', LEDGER, 'model:' .. model .. '|' .. kind, amount)
   redis.call('HINCRBY', CELL, 'cell|' .. kind, amount)
+  if MONTH ~= '' then redis.call('HINCRBY', MONTH, 'run|' .. kind, amount) end
 end
 
 -- A request in flight is kept as worst|model|entry under 'h:' .. call_id of the cell, a killed one as K .. the same in the journal.
@@ -34,15 +35,15 @@ local function parse_hold(hold) return string.match(hold, '^(%d+)|([^|]*)|(.*)$'
 local function refuse_money(model, wanted, caps)
   if wanted <= 0 then return nil end
   if caps.call ~= '' and wanted > number(caps.call) then return {'over', 'call', caps.call, '0'} end
-  for _, scope in ipairs({'cell', 'model', 'run'}) do
+  for _, scope in ipairs({'cell', 'model', 'run', 'month'}) do
     local cap = caps[scope]
-    if cap ~= '' then
-      local key = scope == 'cell' and CELL or LEDGER
-      local name = scope == 'model' and 'model:' .. model or scope
+    if cap ~= '' and (scope ~= 'month' or MONTH ~= '') then
+      local key = scope == 'cell' and CELL or scope == 'month' and MONTH or LEDGER
+      local name = scope == 'model' and 'model:' .. model or scope == 'month' and 'run' or scope
       local f = redis.call('HMGET', key, name .. '|settled', name .. '|estimated', name .. '|reserved')
       local spent = number(f[1]) + number(f[2])
       if spent + wanted > number(cap) then
-        if scope ~= 'cell' then redis.call('HSET', LEDGER, 'met|' .. name, cap) end
+        if scope == 'run' or scope == 'model' then redis.call('HSET', LEDGER, 'met|' .. name, cap) end
         return {'over', scope, cap, whole(spent)}
       elseif spent + number(f[3]) + wanted > number(cap) then
         return {'money', scope, cap, whole(spent)}

@@ -1,0 +1,156 @@
+"""What the dispatcher does besides jobs: callbacks, tables of the month, old jobs, the bill."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from harness.admission.ledger import pico
+from harness.errors import HarnessError
+from harness.service import callbacks, months, results
+from harness.service.callbacks import TRIES, CallbackRules, Refused
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from harness.checking.resolved import ResolvedRun
+    from harness.service.jobs import Job, JobStore
+    from harness.service.service import ServiceOptions
+    from harness.storage.folder import Folder
+    from harness.storage.store import Store
+
+_log = logging.getLogger(__name__)
+_COMPACT_S = 600.0
+_COMPACT_SHARE = 20.0
+"""Tables are derived again after at least so many times the time that it took."""
+_PURGE_S = 3600.0
+_CALLBACK_THREADS = 4
+_FIRST_PAUSE_S = 2.0
+
+
+class Upkeep:
+    """Runs in threads of the dispatcher, so that jobs never wait for it."""
+
+    def __init__(self, options: ServiceOptions, resolved: ResolvedRun, jobs: JobStore, folder: Folder) -> None:
+        self._options, self._resolved, self._jobs, self._folder = options, resolved, jobs, folder
+        self._rules = CallbackRules(options.callbacks)
+        self._secret = callbacks.load_secret(options.state_folder)
+        self._senders = ThreadPoolExecutor(_CALLBACK_THREADS, thread_name_prefix="callback")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
+        self._sending: set[str] = set()
+        self._lock = threading.Lock()
+        self._has_callbacks = True
+        self._has_ended = False
+        self._compact_at = time.monotonic() + _COMPACT_S
+        self._purge_at = 0.0
+        self._closing = threading.Event()
+
+    def ended(self, jobs: Sequence[Job]) -> None:
+        """Jobs ended: their callbacks are due, and the tables are old."""
+        self._has_ended = True
+        self._has_callbacks = self._has_callbacks or any(job.callback_url for job in jobs)
+
+    def step(self, runs: Mapping[str, Any]) -> None:
+        """Start what is due."""
+        if self._has_callbacks:
+            self._has_callbacks = False
+            self._send_due()
+        now = time.monotonic()
+        if self._has_ended and now > self._compact_at:
+            self._has_ended, self._compact_at = False, float("inf")
+            for run in list(runs.values()):
+                self._worker.submit(self.compact, run.store)
+        if now > self._purge_at:
+            self._purge_at = now + _PURGE_S
+            self._worker.submit(self._purge)
+
+    def compact(self, store: Store) -> None:
+        """Derive the tables of a month's run from the receipts."""
+        began = time.monotonic()
+        try:
+            store.compact()
+        except (HarnessError, OSError):
+            _log.exception("the tables of %s cannot be derived", store.folder.url)
+        ended = time.monotonic()
+        self._compact_at = ended + max(_COMPACT_S, _COMPACT_SHARE * (ended - began))
+
+    def restore_bill(self, client: Redis, month: str, run_id: str) -> None:
+        """Count what the jobs of the month have cost if Redis has lost the bill."""
+        from harness.admission import ledger
+
+        if not client.exists(months.bill_key(month)):
+            spent_usd = ledger.totals(client, run_id).money.spent_usd
+            if spent_usd > 0:
+                client.hset(months.bill_key(month), "run|settled", pico(spent_usd))
+
+    def close(self) -> None:
+        self._closing.set()
+        self._senders.shutdown(wait=True, cancel_futures=True)
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _send_due(self) -> None:
+        for job in self._jobs.due_callbacks():
+            with self._lock:
+                if job.job_id in self._sending:
+                    continue
+                self._sending.add(job.job_id)
+            self._senders.submit(self._send, job)
+
+    def _send(self, job: Job) -> None:
+        """Try until it arrives, a few times; then the job says why it did not."""
+        import httpx
+
+        outcome = "failed: the service stopped"
+        for attempt in range(TRIES):
+            try:
+                callbacks.post(self._rules, self._secret, str(job.callback_url), results.job_body(job))
+                outcome = "sent"
+                break
+            except Refused as error:
+                outcome = f"failed: {error}"
+                break
+            except (OSError, httpx.HTTPError) as error:
+                outcome = f"failed: {type(error).__name__}: {error}"
+            if self._closing.wait(_FIRST_PAUSE_S * 2**attempt):
+                return
+        self._jobs.update(job.job_id, callback=outcome[:300])
+        with self._lock:
+            self._sending.discard(job.job_id)
+            self._has_callbacks = True
+
+    def _purge(self) -> None:
+        """Remove jobs that are older than `keep`, and the run folders of months that no job refers to any more."""
+        before = time.time() - self._options.keep_s
+        try:
+            if removed := self._jobs.purge(before):
+                _log.info("%d old jobs were removed", removed)
+            self._remove_folders(before)
+        except (HarnessError, OSError):
+            _log.exception("old jobs cannot be removed")
+
+    def _remove_folders(self, before: float) -> None:
+        experiment = self._resolved.experiment.name
+        if self._folder.local is None:
+            return
+        kept = {months.run_id(experiment, month) for month in (*self._jobs.months(), months.current_month())}
+        for name in self._folder.at(experiment).folders():
+            month = name.removeprefix(f"{experiment}-")
+            if name in kept or not _is_month(month) or name != months.run_id(experiment, month):
+                continue
+            if months.end_of(month).timestamp() < before:
+                shutil.rmtree(self._folder.local / experiment / name)
+                _log.info("the run %s was removed", name)
+
+
+def _is_month(text: str) -> bool:
+    try:
+        dt.datetime.strptime(text, "%Y-%m")
+    except ValueError:
+        return False
+    return len(text) == 7

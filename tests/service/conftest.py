@@ -1,0 +1,113 @@
+"""A running service over the fake model server, shared by the tests of one file."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.process import FakeModels
+from tests.fixtures.runs import PATIENCE_S, Lab, wait_for
+
+JSON = {"content-type": "application/json"}
+
+
+@dataclass
+class Served:
+    """One `harness serve` in a lab's folder."""
+
+    lab: Lab
+    process: subprocess.Popen[str]
+    url: str
+    token: str | None = None
+    http: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def submit(self, ticker: str = "AAPL", date: str = "2012-06-15", **more: Any) -> dict[str, Any]:
+        """POST /jobs, which must be accepted."""
+        answer = self.http.post("/jobs", json={"ticker": ticker, "date": date, **more})
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return dict(self.http.get(f"/jobs/{job_id}").json())
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """The job, once it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return None if job["status"] in ("pending", "running") else job
+
+        return dict(wait_for(look, f"the end of job {job_id}"))
+
+    def result(self, job_id: str) -> dict[str, Any]:
+        self.ended(job_id)
+        return dict(self.http.get(f"/jobs/{job_id}/result").json())
+
+    def stop(self) -> None:
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+
+
+def start(lab: Lab, *options: str) -> Served:
+    """Start the service of `lab.yaml` and wait until it takes jobs."""
+    process = lab.start("serve", "--experiment", "lab.yaml", "--port", "0", *options)
+    assert process.stdout is not None
+    lines: list[str] = []
+    token = None
+    while not (lines and lines[-1].startswith("try: ")):
+        line = process.stdout.readline()
+        assert line, "".join(lines)
+        lines.append(line)
+        if "Bearer " in line:
+            token = line.partition("Bearer ")[2].partition("'")[0]
+    url = lines[0].split(" on ")[1].partition(";")[0] if lines[0].startswith("serving") else ""
+    assert url, "".join(lines)
+    return Served(lab, process, url, token)
+
+
+def service_lab(folder: Any, models: FakeModels, **changes: Any) -> Lab:
+    """A lab whose experiment a service may serve."""
+    lab = Lab(folder, models)
+    given: dict[str, Any] = {"dates": 2, "budget": {"month_usd": 50}} | changes
+    lab.experiment(**given)
+    return lab
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Iterator[Served]:
+    """A service for all tests of a file."""
+    fake_models_process.reset()
+    lab = service_lab(tmp_path_factory.mktemp("served"), fake_models_process)
+    service = start(lab, "--allow-callback", "127.0.0.1", "--rate", "1000")
+    yield service
+    service.stop()
+    lab.close()
+
+
+@pytest.fixture
+def serve(lab: Lab, fake_models: FakeModels) -> Iterator[Callable[..., Served]]:
+    """Start services of an own lab, which end with the test."""
+    lab.experiment(dates=2, budget={"month_usd": 50})
+    started: list[Served] = []
+
+    def begin(*options: str) -> Served:
+        started.append(start(lab, *options))
+        return started[-1]
+
+    yield begin
+    for service in started:
+        service.stop()
+
+
+__all__ = ["JSON", "PATIENCE_S", "Served", "service_lab", "start"]
