@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,8 +32,19 @@ if TYPE_CHECKING:
     from harness.service.service import Service
 
 router = APIRouter(tags=["jobs"])
-_EXAMPLE = {"ticker": "NVDA", "date": "2026-02-12", "arm": "gpt"}
-_OLD_EXAMPLE = {"ticker": "NVDA", "date": "2026-02-12", "config": {"max_debate_rounds": 1, "llm_provider": "openai"}}
+_CASE = {"ticker": "NVDA", "date": "2026-02-12"}
+_EXAMPLES: dict[str, Any] = {
+    "default": {"summary": "The first arm decides", "value": _CASE},
+    "steps": {
+        "summary": "Three rounds of debate, two analysts",
+        "value": _CASE | {"pipeline": {"depth": "medium", "analysts": ["market", "news"]}},
+    },
+    "fresh": {"summary": "Decide again", "value": _CASE | {"fresh": True}},
+    "former": {
+        "summary": "Body of the former service",
+        "value": _CASE | {"config": {"max_debate_rounds": 1, "selected_analysts": ["market", "social"]}},
+    },
+}
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 Moment = Annotated[str | None, Field(json_schema_extra={"format": "date-time"})]
 
@@ -161,7 +172,7 @@ def _service(request: Request) -> Service:
 )
 async def submit(
     request: Request,
-    body: JobRequest,
+    body: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
     caller: Annotated[Caller, Depends(needs("submit"))],
     idempotency_key: Annotated[
         str | None,

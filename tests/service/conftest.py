@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.service.service import ServiceOptions
+from harness.service.serving import resolve
 from tests.fakes.process import FakeModels
-from tests.fixtures.runs import PATIENCE_S, Lab, wait_for
-
-JSON = {"content-type": "application/json"}
+from tests.fixtures.runs import Lab, wait_for
+from tests.service.in_process import Desk
 
 
 @dataclass
@@ -110,4 +111,17 @@ def serve(lab: Lab, fake_models: FakeModels) -> Iterator[Callable[..., Served]]:
         service.stop()
 
 
-__all__ = ["JSON", "PATIENCE_S", "Served", "service_lab", "start"]
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels, redis_server: str) -> Iterator[Desk]:
+    """Options of a service that others reach, and its experiment, resolved once for all tests of a file."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("FAKE_KEY", "sk-fake-key-of-the-model-server")
+    fake_models_process.reset()
+    folder = tmp_path_factory.mktemp("desk")
+    lab = service_lab(folder, fake_models_process)
+    options = ServiceOptions(
+        folder / "lab.yaml", host="0.0.0.0", results=str(folder / "results"), broker=redis_server, rate_per_s=10_000.0
+    )
+    yield options, resolve(options)
+    patch.undo()
+    lab.close()
