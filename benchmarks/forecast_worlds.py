@@ -126,7 +126,7 @@ def experience(calls: Sequence[Mapping[str, Any]]) -> Experience:
         }
         for call in calls
     ]  # fmt: skip
-    return of_calls(pd.DataFrame(rows), 1, {})
+    return of_calls(pd.DataFrame(rows), 1)
 
 
 def _key(call: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What finished runs measured: tokens, calls and times that forecasts use, and how far earlier forecasts were off."""
+"""What finished runs measured: tokens, calls and times that forecasts use."""
 
 from __future__ import annotations
 
@@ -152,7 +152,6 @@ _AS_UNSAID = (None, True, "default", "auto")
 """Values equal to a server's default: a thinking model thinks."""
 _PLANNED = ("primary", "tool_round")
 MOST_RUNS = 20
-CALIBRATION = "calibration.jsonl"
 _COLUMNS = (
     *(
         "role",
@@ -193,14 +192,10 @@ class Experience:
     inputs: Mapping[tuple[str, str, str], tuple[float, float, float]] = field(default_factory=dict)
     """(prompt fingerprint, model key, role) -> mean input tokens with the actual texts of earlier roles, those read from a
     cache and those written to one."""
-    cells: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    """model key -> its cells, and the standard deviation of the log of their usage."""
-    cached_share: Mapping[str, float] = field(default_factory=dict)
-    """model key -> share of its input that came from a cache."""
+    cells: Mapping[str, int] = field(default_factory=dict)
+    """model key -> cells in which it answered."""
     extra_calls: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """(model key, role) -> planned calls, and additional ones (repairs of forms)."""
-    biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """joined model keys of an arm -> log(cost / forecast) of forecasts from measured tokens."""
     input_ratio: Mapping[str, float] = field(default_factory=dict)
     """model key -> reported / locally counted input tokens; under "" over all models without a tokenizer."""
     lanes: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
@@ -224,8 +219,8 @@ class Experience:
     def input_of(self, fingerprint: str, model: Model, role: str) -> tuple[float, float, float] | None:
         return self.inputs.get((fingerprint, key_of(model.provider, model.name, model.params), role))
 
-    def extra_of(self, model: Model, role: str) -> tuple[int, int] | None:
-        return self.extra_calls.get((key_of(model.provider, model.name, model.params), role))
+    def extra_of(self, model: Model, role: str) -> tuple[int, int]:
+        return self.extra_calls.get((key_of(model.provider, model.name, model.params), role), (0, 0))
 
     def of(self, model: Model, role: str) -> MeasuredCalls | None:
         return self.roles.get((key_of(model.provider, model.name, model.params), role))
@@ -242,35 +237,25 @@ def read(results: Folder) -> Experience:
     """Experience of the newest runs in a results folder; empty without runs."""
     frames = [frame for run in _newest(results) if (frame := _calls(run)) is not None]
     if not frames:
-        return Experience(biases=_biases(results))
+        return Experience()
     import pandas as pd
 
-    return of_calls(pd.concat(frames, ignore_index=True), len(frames), _biases(results))
+    return of_calls(pd.concat(frames, ignore_index=True), len(frames))
 
 
-def of_calls(calls: pd.DataFrame, runs: int, biases: Mapping[str, tuple[float, ...]]) -> Experience:
+def of_calls(calls: pd.DataFrame, runs: int) -> Experience:
     """Experience of calls whose prompts have been counted."""
     answered = calls[calls["outcome"] == "answered"]
     primary = answered[answered["kind"] == "primary"]
     return Experience(
         roles={(str(model), str(role)): _measured(group) for (model, role), group in primary.groupby(["model", "role"])},
         inputs=_inputs(primary[primary["is_whole"]]),
-        cells={str(key): _scatter(group) for key, group in answered.groupby("model")},
-        cached_share={str(key): _share(group) for key, group in answered.groupby("model")},
+        cells={str(key): group["cell_id"].nunique() for key, group in answered.groupby("model")},
         extra_calls={(str(key), str(role)): _extra(group) for (key, role), group in calls.groupby(["model", "role"])},
-        biases=biases,
         lanes=_lanes(answered),
         input_ratio=settled_ratios(answered[answered["is_whole"]]),
         runs=runs,
     )
-
-
-def keep(results: Folder, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Add lines of {models, log_ratio, run_id} to the calibration that the next plan reads."""
-    old = results.read_if_there(CALIBRATION) or b""
-    new = "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in lines)
-    if new:
-        results.write(CALIBRATION, old + new.encode())
 
 
 def _newest(results: Folder) -> list[Folder]:
@@ -358,15 +343,6 @@ def _inputs(primary: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, fl
     return {(str(prompts), str(model), str(role)): _read(group) for (prompts, model, role), group in groups}
 
 
-def _scatter(group: pd.DataFrame) -> tuple[int, float]:
-    """Spread between cells of one arm, relative to the mean of the arm."""
-    used = group.groupby(["arm", "cell_id"])[["input_tokens", "output_tokens"]].sum()
-    logs: pd.Series = (used["input_tokens"] / 8 + used["output_tokens"]).clip(lower=1.0).map(math.log)
-    apart = logs - logs.groupby("arm").transform("mean")
-    free = len(logs) - logs.index.get_level_values("arm").nunique()
-    return free + 1, math.sqrt(float((apart**2).sum()) / free) if free > 0 else 0.0
-
-
 def _read(group: pd.DataFrame) -> tuple[float, float, float]:
     cached, written = (float(group[name].fillna(0).mean()) for name in ("cached_tokens", "cache_write_tokens"))
     return float(group["input_tokens"].mean()), cached, written
@@ -385,26 +361,7 @@ def _fingerprints(run: Folder) -> dict[str, str]:
     return dict(zip(table["cell_id"].to_pylist(), table["pipeline_fingerprint"].to_pylist(), strict=True))
 
 
-def _share(group: pd.DataFrame) -> float:
-    cached, total = group["cached_tokens"].sum(min_count=1), group["input_tokens"].sum(min_count=1)
-    return 0.0 if cached != cached or not total > 0 else float(cached / total)
-
-
 def _extra(group: pd.DataFrame) -> tuple[int, int]:
     """Tool rounds count as planned; repairs and failed requests do not."""
     planned = int((group["kind"].isin(_PLANNED) & (group["outcome"] == "answered")).sum())
     return planned, len(group) - planned
-
-
-def _biases(results: Folder) -> dict[str, tuple[float, ...]]:
-    raw = results.read_if_there(CALIBRATION)
-    ratios: dict[str, list[float]] = {}
-    for line in (raw or b"").decode().splitlines():
-        try:
-            settled = json.loads(line)
-            if not settled["measured"]:
-                continue
-            ratios.setdefault(str(settled["models"]), []).append(float(settled["log_ratio"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return {key: tuple(values[-MOST_RUNS:]) for key, values in ratios.items()}

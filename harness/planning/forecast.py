@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from agents import Model
-from domain.lanes import lane_of
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens
@@ -253,7 +252,7 @@ class Forecaster:
             seconds_by_server[call.model.alias] = seconds_by_server.get(call.model.alias, np.zeros(COUNT)) + cost * self._extra(
                 call
             )
-        times = part.cells * self._between_cells(part) * self._bias(part)
+        times = part.cells * self._between_cells(part)
         return {alias: cost * times for alias, cost in seconds_by_server.items()}
 
     def _hosted_calls(self, part: CostPart) -> list[tuple[PlannedCall, ServerSpec]]:
@@ -329,61 +328,29 @@ class Forecaster:
         return self._factor(call.model, "speed", 2 * self._measured(call.model) if call.is_measured else workload.SPEED_SPREAD)
 
     def _cache_hit(self, call: PlannedCall) -> Draws | float:
+        """Share of the cacheable prefix that is found in the cache; what a run measured needs no assumption."""
         if call.counted.how == "measured":
             return 1.0
-        key = _key(call.model)
-        if call.is_marked or key not in self._experience.cached_share:
-            is_sure = call.is_marked and not lane_of(call.model.params).is_deferred
-            low, high = workload.MARKED_HIT if is_sure else workload.CACHE_HIT
-            drawn: Draws = low + (high - low) * generator(f"{key} cache").random(COUNT)
-            return drawn
-        share = self._experience.cached_share[key]
-        cacheable = call.cacheable_tokens / call.input_tokens if call.input_tokens else 0.0
-        return min(1.0, share / cacheable) if cacheable else 0.0
+        low, high = workload.MARKED_HIT if call.is_marked else workload.CACHE_HIT
+        drawn: Draws = low + (high - low) * generator(f"{_key(call.model)} cache").random(COUNT)
+        return drawn
 
-    def _extra(self, call: PlannedCall) -> Draws:
-        """1 plus the share of repairs and repeated requests that earlier runs measured for this role."""
-        measured = self._experience.extra_of(call.model, call.role)
-        if measured is None:
-            low, high = workload.EXTRA_CALLS
-            drawn: Draws = 1 + low + (high - low) * generator(f"{_key(call.model)} extra").random(COUNT)
-            return drawn
-        planned, more = measured
-        shape, calls = workload.EXTRA_WEIGHT * sum(workload.EXTRA_CALLS) / 2 + more, workload.EXTRA_WEIGHT + planned
-        seen: Draws = 1 + generator(f"{_key(call.model)} {call.role} extra").gamma(shape, 1 / calls, COUNT)
-        return seen
+    def _extra(self, call: PlannedCall) -> float:
+        """1 plus the share of repairs and repeated requests: as assumed, and as earlier runs measured for this role."""
+        planned, more = self._experience.extra_of(call.model, call.role)
+        return 1 + (workload.EXTRA_WEIGHT * workload.EXTRA_CALLS + more) / (workload.EXTRA_WEIGHT + planned)
 
     def _between_cells(self, part: CostPart) -> Draws:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
-        return lognormal(f"{part.arm} cells", self._cell_spread(part) / math.sqrt(part.cells))
+        return lognormal(f"{part.arm} cells", workload.CELL_SPREAD / math.sqrt(part.cells))
 
     def _one_cell(self, part: CostPart) -> Draws:
-        return lognormal(f"{part.arm} one cell", self._cell_spread(part))
-
-    def _cell_spread(self, part: CostPart) -> float:
-        spreads = [self._scatter(model)[1] for model in part.workload.models.values()]
-        return math.hypot(max(spreads), part.workload.spread)
-
-    def _scatter(self, model: Model) -> tuple[int, float]:
-        """Number of measured cells of a model, and their spread."""
-        cells, measured_spread = self._experience.cells.get(_key(model), (0, 0.0))
-        return cells, workload.cell_spread(measured_spread, cells)
+        return lognormal(f"{part.arm} one cell", workload.CELL_SPREAD)
 
     def _measured(self, model: Model) -> float:
-        """Uncertainty of a measured mean: smaller with more cells, larger for few cells."""
-        cells, spread = self._scatter(model)
-        few = 1 + 0.75 / (cells + 2)
-        return math.hypot(workload.MEASURED_SPREAD, few * spread / math.sqrt(max(1, cells)))
-
-    def _bias(self, part: CostPart) -> Draws | float:
-        """Error of earlier forecasts of these models, with its uncertainty, from three forecasts on."""
-        import numpy as np
-
-        ratios = self._experience.biases.get(bias_key(part.workload), ())
-        if len(ratios) < 3 or not all(call.is_measured for call in part.workload.calls):
-            return 1.0
-        centre, spread = float(np.mean(ratios)), float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios))
-        return float(np.exp(centre)) * lognormal(f"{part.arm} bias", spread)
+        """Uncertainty of a measured mean: smaller with more cells."""
+        cells = self._experience.cells.get(_key(model), 1)
+        return math.hypot(workload.MEASURED_SPREAD, workload.CELL_SPREAD / math.sqrt(cells))
 
     def _factor(self, model: Model, quantity: str, spread: float) -> Draws:
         return lognormal(f"{_key(model)} {quantity}", spread)
@@ -391,11 +358,6 @@ class Forecaster:
     def _slots(self, call: PlannedCall) -> int:
         server = self._servers[call.model.server]
         return min(server.slots, HOSTED_CELLS_AT_ONCE) if server.is_hosted else server.slots
-
-
-def bias_key(workload: Workload) -> str:
-    """Key of the calibration of forecasts of these models."""
-    return "+".join(sorted(workload.models))
 
 
 def _key(model: Model) -> str:

@@ -175,8 +175,6 @@ class Plan:
     runs_learnt_from: int
     price_version: str
     checks: tuple[Check, ...] = ()
-    model_keys: Mapping[str, str] = field(default_factory=dict)
-    """arm -> under which name the calibration keeps its forecasts."""
     again: Mapping[str, ArmForecast] = field(default_factory=dict)
     """Declared replays and judges, run after the matrix; part of every total."""
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
@@ -289,7 +287,6 @@ def make(
         planned_calls={part.arm: part.workload.calls for part in parts},
         lanes=lanes.options(forecaster, [parts, later], resolved.hosted),
         unknown_models=_unknown_models([*parts, *later]),
-        model_keys={part.arm: forecast.bias_key(part.workload) for part in parts},
         cards={alias: figures.describe() for alias, figures in learnt.cards.items()},
     )
 

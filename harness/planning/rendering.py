@@ -75,8 +75,6 @@ class Prompts:
     """All requests of one cell of a pipeline."""
 
     each: tuple[Prompt, ...]
-    spread: float
-    """Standard deviation of a cell's input tokens between cases, as a share of their mean."""
     cases: int
 
 
@@ -147,7 +145,7 @@ class Renderer:
             Prompt(prompt.site.role, tokens, shared, prompt.output_tokens, prompt.output_cap, prompt.handed_tokens / tokens)
             for prompt, (tokens, shared) in zip(cells[0], means, strict=True)
         )
-        return Prompts(each, _deviation([sum(tokens for tokens, _ in count) for count in counts]), len(cells))
+        return Prompts(each, len(cells))
 
     def _once(self, counter: TokenCounter) -> Callable[[str], int]:
         """The snapshot is part of many prompts: it is counted once."""
@@ -171,10 +169,3 @@ def _tokens(planned: PlannedPrompt, counter: TokenCounter) -> tuple[float, float
 def _mean(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
     listed = list(pairs)
     return sum(tokens for tokens, _ in listed) / len(listed), sum(shared for _, shared in listed) / len(listed)
-
-
-def _deviation(totals: Sequence[float]) -> float:
-    mean = sum(totals) / len(totals)
-    if len(totals) < 2 or not mean:
-        return 0.0
-    return float((sum((total - mean) ** 2 for total in totals) / (len(totals) - 1)) ** 0.5 / mean)

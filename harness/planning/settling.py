@@ -1,13 +1,11 @@
-"""Forecast and actual cost of each arm, and the ratio that the next plan uses."""
+"""Forecast and actual cost of each arm, for the report."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.planning import experience
 from harness.storage.folder import Folder
 
 if TYPE_CHECKING:
@@ -21,8 +19,7 @@ FORECAST = "forecast.json"
 def write(run: Folder, plan: Plan, run_id: str) -> None:
     """Keep the plan of this session, and what the run had paid before it."""
     arms = {name: arm for name, arm in plan.to_plain()["arms"].items() if arm["cells"]}
-    forecasts = {name: arm | {"models": plan.model_keys.get(name, "")} for name, arm in arms.items()}
-    session = {"price_version": plan.price_version, "arms": forecasts, "before": _bills(run, run_id)}
+    session = {"price_version": plan.price_version, "arms": arms, "before": _bills(run, run_id)}
     stored = read(run)
     run.write(FORECAST, json.dumps({"sessions": [*stored.get("sessions", []), session]}, indent=2).encode())
 
@@ -33,23 +30,20 @@ def read(run: Folder) -> dict[str, Any]:
     return dict(json.loads(raw)) if raw else {}
 
 
-def settle(results: Folder, run: Folder, run_id: str) -> None:
-    """Compare the cost of the last session with its forecast, and keep the ratio for the next plan.
+def settle(run: Folder, run_id: str) -> None:
+    """Compare the cost of the last session with its forecast.
 
     Arms whose cells have not all ended are left open; cells reused from earlier runs count in neither."""
     stored = read(run)
     if not stored or stored["sessions"][-1].get("settled"):
         return
     session, now = stored["sessions"][-1], _bills(run, run_id)
-    new: list[dict[str, Any]] = []
     for name, arm in session["arms"].items():
         bill = _since(now.get(name), session["before"].get(name))
         if bill and bill["cells"] >= arm["cells"]:
             arm |= {"bill": bill} | _judged(arm, bill)
-            new += _line(arm, run_id)
     session["settled"] = True
     run.write(FORECAST, json.dumps(stored, indent=2).encode())
-    experience.keep(results, new)
 
 
 def _since(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -63,12 +57,6 @@ def _judged(arm: Mapping[str, Any], bill: Mapping[str, Any]) -> dict[str, Any]:
     low, high, paid = arm["api_cost_usd"]["low"], arm["api_cost_usd"]["high"], bill["api_cost_usd"]
     is_complete = None not in (low, high, paid)
     return {"inside": low <= paid <= high if is_complete else None}
-
-
-def _line(arm: Mapping[str, Any], run_id: str) -> Iterator[dict[str, Any]]:
-    mid, paid = arm["api_cost_usd"]["mid"], arm["bill"]["api_cost_usd"]
-    if mid and paid and arm["models"]:
-        yield {"models": arm["models"], "log_ratio": math.log(paid / mid), "run_id": run_id, "measured": arm["measured"]}
 
 
 def _bills(run: Folder, run_id: str) -> dict[str, dict[str, Any]]:

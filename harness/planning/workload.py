@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,8 +33,8 @@ INPUT_SPREADS: Mapping[str, float] = {"tokenizer": 0.05, "calibrated ratio": 0.0
 """The same for what is known of a prompt beforehand, by how it was counted; what roles hand on varies with their output."""
 SPEED_SPREAD = 0.5
 """The same for seconds of a call."""
-EXTRA_CALLS = (0.0, 0.10)
-"""Repairs and repeated requests as a share of the planned calls, lowest and highest."""
+EXTRA_CALLS = 0.05
+"""Repairs and repeated requests as a share of the planned calls."""
 EXTRA_WEIGHT = 10.0
 """How many measured calls of a role that assumption is worth."""
 TOOL_ROUNDS = 2.0
@@ -49,14 +48,6 @@ MEASURED_SPREAD = 0.05
 """What stays open of a model's mean however often it was measured: other cases, another day."""
 CELL_SPREAD = 0.27
 """Standard deviation of the log of one cell's cost around its arm's mean."""
-CELL_SPREAD_WEIGHT = 3.0
-"""How many measured cells that assumption is worth."""
-
-
-def cell_spread(measured: float, cells: int) -> float:
-    """Spread between cells: the assumed and the measured deviation, weighted by the number of cells."""
-    more = max(0, cells - 1)
-    return math.sqrt((CELL_SPREAD_WEIGHT * CELL_SPREAD**2 + more * measured**2) / (CELL_SPREAD_WEIGHT + more))
 
 
 def reasoning_tokens(model: Model) -> float:
@@ -151,8 +142,6 @@ class Workload:
     """The requests of one typical cell of an arm."""
 
     calls: tuple[PlannedCall, ...]
-    spread: float
-    """Standard deviation of input tokens between cases, as a share of their mean."""
     basis: str
     """Where the input tokens come from, in words."""
 
@@ -173,7 +162,7 @@ class Workload:
 def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequence[Cell] = ()) -> Workload:
     """What a typical cell of this cell's arm asks; empty for a rule. `cells`: those of the arm that are to run."""
     if not cell.lineup:
-        return Workload((), 0.0, "a rule asks no model")
+        return Workload((), "a rule asks no model")
     first, then = cell.lineups
     if then:
         return _of_cascade(replace(cell, lineup=first), replace(cell, lineup=then), renderer, experience)
@@ -194,7 +183,7 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequen
         )
         for place, planned in enumerate(prompts.each)
     )
-    return Workload(_with_tools(calls, cell.pipeline), prompts.spread, rendered_counts(prompts.cases))
+    return Workload(_with_tools(calls, cell.pipeline), rendered_counts(prompts.cases))
 
 
 def _of_cascade(first: Cell, then: Cell, renderer: Renderer, experience: Experience) -> Workload:
@@ -202,7 +191,7 @@ def _of_cascade(first: Cell, then: Cell, renderer: Renderer, experience: Experie
     repeats = int(first.extra["cascade"].get("repeats_disagree", 1))
     of_first, of_then = (of_arm(cell, renderer, experience) for cell in (first, then))
     basis = f"{of_first.basis}; every case asks the second model, which is the most a cascade can cost"
-    return Workload((*of_first.calls * repeats, *of_then.calls), of_first.spread, basis)
+    return Workload((*of_first.calls * repeats, *of_then.calls), basis)
 
 
 def _sharings(cells: Sequence[Cell]) -> list[tuple[Sharing, int]]:
@@ -283,7 +272,7 @@ def _assumed(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequ
         reads_material = not prompt.handed_share
         sized = replace(prompt, input_tokens=_material(cell, prompt.role) + _INSTRUCTIONS) if reads_material else prompt
         calls.append(call(cell, replace(sized, cacheable_tokens=0.0), experience, is_rendered=False, cached=cached))
-    return Workload(_with_tools(tuple(calls), cell.pipeline), 0.3, NOT_RENDERED)
+    return Workload(_with_tools(tuple(calls), cell.pipeline), NOT_RENDERED)
 
 
 def _usual_prompts(cell: Cell) -> list[Prompt]:

@@ -13,7 +13,6 @@ from harness.planning import settling
 from harness.runs import closing, server_warnings
 from harness.runs.answer import AnswerText, keep_gates
 from harness.runs.progress import RunOutcome
-from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
 from harness.storage.run_folder import DONE, is_stale
 from reports.load import load
@@ -58,7 +57,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     receipts = list(run.store.receipts().values())
     state = _state(receipts, plan.available, outcome)
     _write_state(run, plan.experiment, state)
-    settling.settle(open_folder(plan.options.results), run.store.folder, run.run_id)
+    settling.settle(run.store.folder, run.run_id)
     gates: list[Gate] = []
     if receipts:
         _outcomes(plan, display)

@@ -92,7 +92,7 @@ def test_times_of_deferred_answers_are_learnt_and_leave_those_of_now_alone() -> 
     row |= {"load_s": None, "prefill_s": None, "decode_s": None}
     later = [row | {"lane": "batch", "duration_s": 7200.0, "cell_id": str(number)} for number in range(30)]
     at_once = [row | {"lane": "now", "duration_s": 2.0, "cell_id": str(number)} for number in range(30, 60)]
-    learnt = experience.of_calls(pd.DataFrame([*later, *at_once]), 1, {})
+    learnt = experience.of_calls(pd.DataFrame([*later, *at_once]), 1)
     count, median_s, _ = learnt.lanes["batch"]
     assert (count, median_s) == (30, 7200.0)
     assert learnt.roles["m", "trader"].duration_s == 2.0
