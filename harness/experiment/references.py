@@ -62,6 +62,8 @@ class Names:
     has_design: bool
     """Whether a swap design or a sweep adds arms that are not written out yet."""
     horizons: tuple[int, ...]
+    has_own_metrics: bool
+    """Whether files of the user add metrics, whose names are checked when these are loaded."""
     roles: tuple[str, ...] | None
     """Roles that lineups may name; None if the rules of an attached program name them."""
 
@@ -73,7 +75,7 @@ class Names:
         horizons = tuple(days for days in declared if isinstance(days, int)) if isinstance(declared, list) else HORIZONS
         declared_arms = raw["arms"].values() if arms else ()
         has_design = any(isinstance(arm, dict) and {"from", "to", "model"} & arm.keys() for arm in declared_arms)
-        return cls(models, arms or models, has_design, horizons, _roles(raw))
+        return cls(models, arms or models, has_design, horizons, bool(raw.get("metrics")), _roles(raw))
 
 
 def _roles(raw: dict[str, Any]) -> tuple[str, ...] | None:
@@ -129,6 +131,12 @@ def _known_role(name: str, info: ValidationInfo) -> str:
     return require("role", name, info.context.roles, info)
 
 
+def _known_metric(name: str, info: ValidationInfo) -> str:
+    if info.context is None or info.context.has_own_metrics:
+        return name
+    return require("metric", name, known_metrics(info.context.horizons), info)
+
+
 def _known_provider(name: str) -> str:
     if name not in PROVIDERS:
         raise unknown_name("provider", name, PROVIDERS)
@@ -142,5 +150,5 @@ RoleName = Annotated[str, AfterValidator(_known_role)]
 RoleOrAll = Annotated[str, AfterValidator(lambda name, info: name if name == "all" else _known_role(name, info))]
 AnalystName = Annotated[str, _reference("role", lambda _: known_analysts())]
 RuleName = Annotated[str, _reference("rule", lambda _: known_rules())]
-MetricName = Annotated[str, _reference("metric", lambda names: known_metrics(names.horizons))]
+MetricName = Annotated[str, AfterValidator(_known_metric)]
 ProviderName = Annotated[str, AfterValidator(_known_provider)]

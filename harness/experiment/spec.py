@@ -29,11 +29,23 @@ from harness.experiment.terms import (
     Name,
     OutcomeTerms,
     ReplayTerms,
+    Texts,
     as_list,
     distinct,
 )
 
-NEVER_ASKED = ("budget", "cell_limit", "gates", "compare", "outcomes", "find", "local_cost", "allow_unpriced", "prices")
+NEVER_ASKED = (
+    "metrics",
+    "budget",
+    "cell_limit",
+    "gates",
+    "compare",
+    "outcomes",
+    "find",
+    "local_cost",
+    "allow_unpriced",
+    "prices",
+)
 """Keys that do not affect requests to models: changing them starts no new run."""
 
 
@@ -75,6 +87,10 @@ class Experiment(ConfigModel):
     `model` a sweep over parameters; both expand into named arms."""
     compare: Compare = Compare()
     """Baseline and metrics, declared before the run."""
+    metrics: Texts | None = None
+    """Python files with metrics of your own, relative to this file, or entry points of the group
+    tradingagents_harness.metrics; they are computed when the run ends, on the machine where `run` is. They get a verdict if
+    `compare.metrics` declares them."""
     outcomes: OutcomeTerms = OutcomeTerms()
     """Horizons and benchmark of what happened after each decision."""
     budget: Budget = Budget()
@@ -200,8 +216,26 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
     except ValidationError as error:
         raise InvalidInput(yaml_file.problems(error, document)) from error
     models, arms = lineups.expand_sweeps(experiment.models, experiment.arms)
+    _check_own_metrics(experiment, Path(path))
     plain_arms = lineups.swaps_written_out(arms or {name: Arm(all=name) for name in models})
     return experiment.model_copy(update={"models": models, "arms": plain_arms}).at(Path(path).absolute().parent)
+
+
+def _check_own_metrics(experiment: Experiment, path: Path) -> None:
+    """Load the experiment's own metrics before anything is paid. Raises InvalidInput with file and line."""
+    if not experiment.metrics:
+        return
+    from domain.user_code import UserCodeError
+    from reports.metrics import own
+
+    try:
+        added = own.declared(experiment.metrics, path.absolute().parent).metrics
+    except UserCodeError as error:
+        raise InvalidInput([Problem("metrics", str(error), "correct the file; see docs/your-code.md")]) from error
+    names = [*references.known_metrics(experiment.outcomes.horizons), *(metric.name for metric in added if metric.better)]
+    if unknown := [name for name in experiment.compare.metrics if name not in names]:
+        what = f"unknown metric {', '.join(unknown)}; known: {', '.join(sorted(names))}"
+        raise InvalidInput([Problem("compare.metrics", what, "a metric of your own needs better=...")])
 
 
 def of_archive(archive: str | None) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     gates: list[Gate] = []
     if receipts:
         _outcomes(plan, display)
+        _keep_own_metrics(run, plan.experiment)
         gates = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
@@ -97,6 +98,7 @@ def _is_current(run: RunFolder, experiment: Experiment) -> bool:
         and all(row["status"] != "pending" for row in outcomes)
         and written_at.get(PAGE, 0.0) >= written_at.get("cells.parquet", float("inf"))
         and not is_stale(run.store)
+        and _own_metrics_are_current(run, experiment)
     )
 
 
@@ -149,6 +151,25 @@ def _outcomes(plan: RunPlan, display: Display) -> None:
         write_outcomes(plan.available, folder, terms.horizons, terms.benchmark, plan.options.snapshots, plan.resolved.archive)
     except agents.SnapshotError as error:
         display.say(f"no outcomes yet: {error}; run the same command again to ask for them")
+
+
+def _keep_own_metrics(run: RunFolder, experiment: Experiment) -> None:
+    """Compute the user's own metrics; whatever they raise is shown in their rows."""
+    if experiment.metrics:
+        from reports.metrics import own
+
+        text = own.computed(load(run.store.folder.url), experiment.metrics, experiment.folder)
+        run.store.folder.write(own.FILE, text.encode())
+
+
+def _own_metrics_are_current(run: RunFolder, experiment: Experiment) -> bool:
+    """Whether the kept metrics come from the files as they are now."""
+    if not experiment.metrics:
+        return True
+    from reports.metrics import own
+
+    kept = run.store.folder.read_if_there(own.FILE)
+    return own.digests_of(kept.decode() if kept else None) == own.declared(experiment.metrics, experiment.folder).digests
 
 
 def _publish(run: RunFolder) -> list[Gate]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import finding, verdict
 from reports.answer import search_verdicts
-from reports.metrics import catalog, similarity
+from reports.metrics import catalog, own, similarity
 from reports.metrics.facts import Facts
 from reports.metrics.measure import MetricData, PairedTest
 from reports.metrics.registry import Metric
@@ -167,7 +167,7 @@ class _Finder:
 
     def __init__(self, run: Run, facts: Facts) -> None:
         self.run, self.facts = run, facts
-        self.metrics = catalog.all_metrics(run.settings.horizons)
+        self.metrics = (*catalog.all_metrics(run.settings.horizons), *own.read(run))
         self.eligible = EligibleCases(self.facts)
         self._tests: dict[str, dict[str, PairedTest | None]] = {}
         self._check_declared()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,6 +68,19 @@ _RANGES = {
 
 METRICS: dict[str, Metric] = {}
 """name -> metric, in the order of builtin.py, once it is imported."""
+
+
+@contextmanager
+def apart() -> Iterator[dict[str, Metric]]:
+    """Collect the metrics that are declared in the block, and leave the registry as it was."""
+    before, added = dict(METRICS), dict[str, Metric]()
+    METRICS.clear()
+    try:
+        yield added
+    finally:
+        added |= METRICS
+        METRICS.clear()
+        METRICS.update(before)
 
 
 def metric(
