@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.redis", "tests.fixtures.models", "tests.fixtures.browser", "tests.fixtures.runs"]
+pytest_plugins = [
+    "tests.fixtures.redis",
+    "tests.fixtures.models",
+    "tests.fixtures.browser",
+    "tests.fixtures.runs",
+    "tests.fixtures.deferred_desk",
+]
 
 
 _LONGEST_FIRST = ("faults", "harness")

@@ -24,7 +24,18 @@ TRANSFER_TIMEOUT_S = 900.0
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
 """Limits of one batch file."""
+_CLOCK_MARGIN_S = 600.0
+"""By which the clocks of a provider's machines may differ."""
 _ENDED = frozenset({"failed", "completed", "expired", "cancelled"})
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """A file of requests at its provider."""
+
+    file_id: str
+    created_at: float
+    """Unix time by the provider's clock."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +92,11 @@ class OpenAILater:
         )
         self._slow = self._client.with_options(timeout=httpx2.Timeout(TRANSFER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S))
 
-    def upload(self, path: Path, name: str) -> str:
-        """Upload a file of requests; returns its id."""
+    def upload(self, path: Path, name: str) -> UploadedFile:
+        """Upload a file of requests."""
         with path.open("rb") as stream:
-            return str(self._ask(lambda: self._slow.files.create(file=(name, stream), purpose="batch")).id)
+            uploaded = self._ask(lambda: self._slow.files.create(file=(name, stream), purpose="batch"))
+        return UploadedFile(str(uploaded.id), float(uploaded.created_at or 0))
 
     def create_batch(self, file_id: str, endpoint: Any, metadata: Mapping[str, str]) -> BatchState:
         return _batch_state(
@@ -96,7 +108,7 @@ class OpenAILater:
         )
 
     def find_batch(self, key: str, value: str, created_after: float) -> BatchState | None:
-        """The batch whose metadata has this value, among those created after a moment (Unix time)."""
+        """The batch whose metadata has this value, among those created after a moment by the provider's clock (0: all)."""
         for batch in self._recent_batches(created_after):
             if (batch.metadata or {}).get(key) == value:
                 return _batch_state(batch)
@@ -106,8 +118,8 @@ class OpenAILater:
         page = self._ask(lambda: self._client.batches.list(limit=100))
         while True:
             for batch in page.data:
-                # Newest first; a day covers clocks that differ.
-                if batch.created_at < created_after - 86_400:
+                # Newest first.
+                if batch.created_at < created_after - _CLOCK_MARGIN_S:
                     return
                 yield batch
             if not page.has_next_page():

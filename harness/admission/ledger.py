@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 PICO = 10**12
+_MET_RUN, _MET_MODEL = "met|run", "met|model:"
 
 
 def pico(usd: float | None) -> int:
@@ -47,6 +48,11 @@ class Caps:
     def of_month(self) -> str | int:
         """Cap of the month as the scripts read it."""
         return _cap(self.month_usd)
+
+    def used_up(self, totals: LedgerTotals) -> set[str | None]:
+        """Models whose cap a call was refused for, None for the run's, unless it was raised since."""
+        caps = [(None, self.run_usd), *self.model_usd.items()]
+        return {alias for alias, usd in caps if usd is not None and pico(usd) <= totals.met.get(alias, -1)}
 
     def of_cell(self, models: frozenset[str]) -> list[str | int]:
         """Cap of the run, then each model with its cap."""
@@ -99,6 +105,8 @@ class LedgerTotals:
     money: Money
     paces: Mapping[tuple[str, str], RolePace] = field(default_factory=dict)
     """(arm, role) -> pace."""
+    met: Mapping[str | None, int] = field(default_factory=dict)
+    """Model, or None for the run -> its cap in pico-dollars that a call was refused for."""
 
 
 def totals(client: Redis, run_id: str) -> LedgerTotals:
@@ -107,7 +115,9 @@ def totals(client: Redis, run_id: str) -> LedgerTotals:
     fields = {key.decode(): int(value) for key, value in raw.items() if value.lstrip(b"-").isdigit()}
     calls, input_tokens, output_tokens = (fields.get(f"run|{name}", 0) for name in ("calls", "input_tokens", "output_tokens"))
     money = Money(*(fields.get(f"run|{kind}", 0) / PICO for kind in ("settled", "estimated", "reserved")))
-    return LedgerTotals(calls, input_tokens, output_tokens, money, _paces(fields))
+    met: dict[str | None, int] = {None: fields[_MET_RUN]} if _MET_RUN in fields else {}
+    met |= {name.removeprefix(_MET_MODEL): cap for name, cap in fields.items() if name.startswith(_MET_MODEL)}
+    return LedgerTotals(calls, input_tokens, output_tokens, money, _paces(fields), met)
 
 
 def _paces(fields: Mapping[str, int]) -> dict[tuple[str, str], RolePace]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,7 +27,7 @@ class BackgroundResponses:
             self._submissions.uncertain(submission, "its creation was cut off")
         for group, calls in list(self._submissions.unsent.items()):
             due = {call_id: call for call_id, call in calls.items() if call.is_due}
-            if group[2] != "batch" and due:
+            if group.lane != "batch" and due:
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
                     list(pool.map(partial(self._start, group), due.keys(), due.values()))
 
@@ -59,7 +58,7 @@ class BackgroundResponses:
             return
         wait_s = max(self._submissions.pace.backoff_s(tries), error.retry_after_s or 0.0)
         cell_id, _ = submission.calls[call.call_id]
-        self._submissions.queue(cell_id, call, not_before=time.time() + wait_s)
+        self._submissions.queue(cell_id, call, wait_s=wait_s)
         self._submissions.forget(submission)
 
     def fetch(self, due: Sequence[Submission]) -> None:
@@ -83,7 +82,8 @@ class BackgroundResponses:
             return
         (call_id,) = submission.calls
         cancelled = {"cause": "cancelled", "message": "it was cancelled"} if state.status == "cancelled" else {}
-        outcome = Outcome(call_id, submission.created_at, time.time(), 200, state.body.decode("utf-8", "replace"), **cancelled)
+        ended_at, body = self._submissions.ended_at(submission), state.body.decode("utf-8", "replace")
+        outcome = Outcome(call_id, submission.created_at, ended_at, 200, body, **cancelled)
         self._submissions.settle(submission, [outcome])
         with contextlib.suppress(ModelCallError):
             client.delete_response(submission.handle)

@@ -21,12 +21,20 @@ _CAUSES = {
 """Error code of a line without an answer -> cause; every other code is a server error."""
 
 
+@dataclass(frozen=True)
+class BatchLimits:
+    """What one batch file may hold."""
+
+    requests: int = MOST_REQUESTS
+    size_bytes: int = MOST_BYTES
+
+
 def request_line(call: WaitingCall) -> bytes:
     line = {"custom_id": call.call_id, "method": "POST", "url": call.path, "body": dict(call.body)}
     return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
-def write_requests(mailbox: Mailbox, cells_of_calls: Mapping[str, str], target: Path) -> list[str]:
+def write_requests(mailbox: Mailbox, cells_of_calls: Mapping[str, str], target: Path, limits: BatchLimits) -> list[str]:
     """Write as many of these calls as fit into one file, cell by cell; returns their ids in the order of the lines.
 
     Calls of a cell whose file is gone are left out."""
@@ -42,7 +50,7 @@ def write_requests(mailbox: Mailbox, cells_of_calls: Mapping[str, str], target: 
                 if call.call_id not in wanted:
                     continue
                 line = request_line(call)
-                if written and (len(written) >= MOST_REQUESTS or size + len(line) > MOST_BYTES):
+                if written and (len(written) >= limits.requests or size + len(line) > limits.size_bytes):
                     return written
                 stream.write(line)
                 written.append(call.call_id)

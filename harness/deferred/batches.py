@@ -8,8 +8,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from agents import MOST_REQUESTS, BatchState, ModelCallError, OpenAILater
+from agents import BatchState, ModelCallError, OpenAILater
 from harness.deferred import batch_files
+from harness.deferred.batch_files import BatchLimits
 from harness.deferred.mailbox import Outcome, Submission
 from harness.deferred.submissions import Group, Submissions, UnsentCall
 
@@ -19,46 +20,45 @@ _MOST_DOWNLOADS = 3
 class Batches:
     """The sender of lane `batch`."""
 
-    def __init__(self, submissions: Submissions) -> None:
+    def __init__(self, submissions: Submissions, limits: BatchLimits) -> None:
         self._submissions = submissions
+        self._limits = limits
 
     def send(self) -> None:
         """Send each group whose stage is complete, and go on with batches whose creation failed."""
         for submission in [s for s in self._submissions.sent() if s.is_batch and s.state == "sending"]:
-            if self._submissions.is_due(submission):
+            if self._submissions.is_due(submission) and not self._submissions.is_cancelled(submission.alias):
                 self._submissions.attempt(submission, self.advance)
         for group, calls in list(self._submissions.unsent.items()):
             due = {call_id: call for call_id, call in calls.items() if call.is_due}
-            if group[2] == "batch" and due and (self._is_stage_complete() or len(due) >= MOST_REQUESTS):
-                self._send(group, due)
+            if group.lane == "batch" and due and (self._is_stage_complete() or len(due) >= self._limits.requests):
+                while due:
+                    due = self._send(group, due)
 
     def _is_stage_complete(self) -> bool:
         """Whether every cell that is ready has reached its next call, or no further call came for a while."""
         quiet_s = time.monotonic() - self._submissions.last_arrival
         return self._submissions.cells.are_all_waiting or quiet_s > self._submissions.pace.quiet_s
 
-    def _send(self, group: Group, due: Mapping[str, UnsentCall]) -> None:
+    def _send(self, group: Group, due: Mapping[str, UnsentCall]) -> dict[str, UnsentCall]:
+        """Send as many of these calls as fit into one file; returns the others."""
         with _scratch() as folder:
             requests = folder / "requests.jsonl"
             cells_of_calls = {call_id: call.cell_id for call_id, call in due.items()}
-            order = batch_files.write_requests(self._submissions.mailbox, cells_of_calls, requests)
+            order = batch_files.write_requests(self._submissions.mailbox, cells_of_calls, requests, self._limits)
             for call_id in order or due:
                 self._submissions.unsent[group].pop(call_id)
             if order:
                 submission = self._submissions.new(group, {call_id: due[call_id] for call_id in order})
                 self._submissions.keep(submission)
                 self._submissions.attempt(submission, lambda sending: self.advance(sending, requests))
+        return {call_id: call for call_id, call in due.items() if call_id in self._submissions.unsent[group]}
 
     def advance(self, submission: Submission, requests: Path | None = None) -> None:
         """Bring a batch from its present state to its handle."""
         client = self._submissions.client(submission.server)
-        if submission.creating_at:
-            if 0 <= time.time() - submission.creating_at < self._submissions.pace.grace_s:
-                self._submissions.wait(submission, self._submissions.pace.poll_s)
-                return
-            if found := self._find(client, submission):
-                self._submissions.opened(submission, found.batch_id, found.status)
-                return
+        if submission.is_uncertain and self.find(submission):
+            return
         if submission.file_id is None:
             submission = self._upload(client, submission, requests)
         submission = self._submissions.keep(submission.with_(creating_at=time.time()))
@@ -72,18 +72,22 @@ class Batches:
             raise
         self._submissions.opened(submission, state.batch_id, state.status)
 
-    def _find(self, client: OpenAILater, submission: Submission) -> BatchState | None:
-        # Our clock may have been wrong then, or be wrong now.
-        return client.find_batch("submission", submission.submission_id, min(submission.created_at, time.time()))
+    def find(self, submission: Submission) -> BatchState | None:
+        """Look for a batch whose handle was lost, and keep it."""
+        client = self._submissions.client(submission.server)
+        state = client.find_batch("submission", submission.submission_id, submission.file_created_at)
+        if state is not None:
+            self._submissions.opened(submission, state.batch_id, state.status)
+        return state
 
     def _upload(self, client: OpenAILater, submission: Submission, requests: Path | None) -> Submission:
         with _scratch() as folder:
             if requests is None:
                 requests = folder / "requests.jsonl"
                 cells_of_calls = {call_id: cell_id for call_id, (cell_id, _) in submission.calls.items()}
-                batch_files.write_requests(self._submissions.mailbox, cells_of_calls, requests)
-            file_id = client.upload(requests, f"{submission.submission_id}.jsonl")
-        return self._submissions.keep(submission.with_(file_id=file_id))
+                batch_files.write_requests(self._submissions.mailbox, cells_of_calls, requests, self._limits)
+            uploaded = client.upload(requests, f"{submission.submission_id}.jsonl")
+        return self._submissions.keep(submission.with_(file_id=uploaded.file_id, file_created_at=uploaded.created_at))
 
     # --- answers ---------------------------------------------------------------------------------------------------
 
@@ -100,7 +104,7 @@ class Batches:
         except ModelCallError as error:
             if error.cause != "not_found" or not self._submissions.is_unknown(submission):
                 raise
-            found = self._find(client, submission)
+            found = client.find_batch("submission", submission.submission_id, submission.file_created_at)
             if found is None:
                 self._submissions.uncertain(submission, f"the provider does not know batch {submission.handle}")
                 return
@@ -122,7 +126,7 @@ class Batches:
                     f"batch {state.batch_id}: the provider counts {state.total_tokens:,} tokens, "
                     f"its lines {files.total_tokens:,}"
                 )
-            for cell_id, outcomes in files.outcomes(submission, time.time(), _missing(state)):
+            for cell_id, outcomes in files.outcomes(submission, self._submissions.ended_at(submission), _missing(state)):
                 self._submissions.store(submission, cell_id, outcomes)
         self._submissions.forget(submission)
         _delete_files(client, submission.file_id, state.output_file, state.error_file)

@@ -5,35 +5,48 @@ Everything that must survive is in the mailbox before the step that needs it; th
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agents import ModelCallError, Server
+from agents import Server
 from harness.deferred.background import BackgroundResponses
+from harness.deferred.batch_files import BatchLimits
 from harness.deferred.batches import Batches
+from harness.deferred.cancelling import Cancelling
 from harness.deferred.mailbox import Mailbox, Submission
 from harness.deferred.submissions import Pace, Submissions
 from harness.deferred.waiting_cells import WaitingCells
 from harness.errors import StoreError
 
 _TICK_S = 0.1
+_AT_ONCE_S = 5.0
+_SHOW_S = 0.5
 
 
 class Coordinator:
     """Deferred calls of the cells of one session."""
 
-    def __init__(self, mailbox: Mailbox, servers: Mapping[str, Server], pace: Pace, run_id: str, cells: Iterable[str]) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        servers: Mapping[str, Server],
+        pace: Pace,
+        run_id: str,
+        cells: Iterable[str],
+        limits: BatchLimits = BatchLimits(),  # noqa: B008 - frozen
+    ) -> None:
         """`cells`: unfinished cells of this session that may have deferred calls."""
         self._mailbox = mailbox
         self._cells = WaitingCells(cells)
         self._submissions = Submissions(mailbox, servers, pace, run_id, self._cells)
-        self._batches = Batches(self._submissions)
+        self._batches = Batches(self._submissions, limits)
         self._background = BackgroundResponses(self._submissions)
-        self._is_cancelling = self._is_over = False
+        self._cancelling = Cancelling(self._submissions, self._batches)
+        self._is_over = False
         self._shown: dict[str, Any] = {}
+        self._shown_at = 0.0
         self._written = ""
         self.error: BaseException | None = None
         """What ended the thread; the runner must not wait for it any longer."""
@@ -62,18 +75,20 @@ class Coordinator:
         """Cells whose calls are all answered since the last call of this."""
         return self._cells.take_ready()
 
-    def cancel_left(self) -> None:
-        """Instead of `start`: request the cancellation of everything that earlier sessions left with the provider."""
-        self._submissions.load()
-        self._cancel_sent()
+    def cancel(self, aliases: Iterable[str] | None = None) -> None:
+        """Cancel the calls of these models, by default of all; what the provider has begun is still billed.
 
-    def cancel(self) -> None:
-        """Cancel what the provider has not answered yet; what it has begun is still billed."""
-        self._is_cancelling = True
+        Their cells do not go on in this session; what is answered nevertheless is fetched while it lasts."""
+        self._cancelling.request(aliases)
+
+    @property
+    def waiting(self) -> int:
+        """Cells that wait for answers, and go on when they are there."""
+        return self._cells.waiting
 
     @property
     def left(self) -> int:
-        """Cells that wait for answers."""
+        """Suspended cells that do not go on in this session, because their calls were cancelled."""
         return self._cells.left
 
     @property
@@ -103,11 +118,12 @@ class Coordinator:
         self._submissions.close()
 
     def wait_cancelled(self, patience_s: float) -> None:
-        """Wait until the cancellation of everything was requested."""
+        """Wait until the cancellation was requested, and then a moment for providers that cancel at once."""
         deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and self._thread.is_alive():
-            if all(submission.state == "cancelling" for submission in self._submissions.sent()):
-                return
+        while self._cancelling.uncancelled() and time.monotonic() < deadline and self._thread.is_alive():
+            time.sleep(_TICK_S)
+        deadline = min(deadline, time.monotonic() + _AT_ONCE_S)
+        while self.calls_out and time.monotonic() < deadline and self._thread.is_alive():
             time.sleep(_TICK_S)
 
     # --- the thread ------------------------------------------------------------------------------------------------
@@ -126,42 +142,26 @@ class Coordinator:
 
     def _step(self) -> None:
         self._submissions.take_in(self._cells.take_arrived())
-        if self._is_cancelling:
-            self._cancel_sent()
-        else:
-            self._background.send()
-            self._batches.send()
+        self._cancelling.step()
+        self._background.send()
+        self._batches.send()
         due = [s for s in self._submissions.sent() if s.handle and self._submissions.is_due(s)]
         self._batches.fetch([submission for submission in due if submission.is_batch])
         self._background.fetch([submission for submission in due if not submission.is_batch])
         self._show()
 
-    def _cancel_sent(self) -> None:
-        for submission in [s for s in self._submissions.sent() if s.state != "cancelling"]:
-            if submission.handle is not None:
-                self._cancel(submission)
-            elif not submission.creating_at:
-                self._submissions.forget(submission)
-            elif submission.is_batch:
-                self._submissions.attempt(submission, self._batches.advance)
-
-    def _cancel(self, submission: Submission) -> None:
-        assert submission.handle is not None
-        with contextlib.suppress(ModelCallError):
-            client = self._submissions.client(submission.server)
-            cancel = client.cancel_batch if submission.is_batch else client.cancel_response
-            cancel(submission.handle)
-        self._submissions.keep(submission.with_(state="cancelling"))
-
     # --- progress --------------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        sent, now, next_look_s = self._submissions.sent(), time.time(), self._submissions.next_look_s
+        if time.monotonic() - self._shown_at < _SHOW_S:
+            return
+        self._shown_at = time.monotonic()
+        sent, next_look_s = self._submissions.sent(), self._submissions.next_look_s
         self._shown = {
-            "cells": self.left,
+            "cells": self.waiting + self.left,
             "stages": _stages(sent),
             "collecting": sum(len(calls) for calls in self._submissions.unsent.values()),
-            "oldest_s": round(max(now - submission.created_at for submission in sent), 1) if sent else None,
+            "oldest_s": round(max(map(self._submissions.age_s, sent)), 1) if sent else None,
             "next_poll_s": None if next_look_s is None else round(next_look_s, 1),
         }
         steady = repr([self._shown[key] for key in ("cells", "stages", "collecting")])

@@ -96,6 +96,10 @@ class Submission:
     creating_at: float = 0.0
     """When its creation was requested; 0: not yet."""
     file_id: str | None = None
+    file_created_at: float = 0.0
+    """Of its file, by the provider's clock."""
+    alias: str = ""
+    """Of the model, in the experiment."""
     handle: str | None = None
     """Id of the batch or response."""
     status: str = ""
@@ -106,6 +110,11 @@ class Submission:
     @property
     def is_batch(self) -> bool:
         return self.lane == "batch"
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the provider may have it although we have no handle."""
+        return self.handle is None and self.creating_at > 0
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agents import ModelCallError, OpenAILater, Server
 from domain.lanes import LANES
@@ -26,8 +27,15 @@ _MOST_UNKNOWN = 3
 """Look-ups of a handle that the provider does not know."""
 _FOR_NOW = frozenset({"rate_limited", "capacity", "server_error", "timeout", "connection", "cut_stream", "bad_answer"})
 
-Group = tuple[str, str, str, str]
-"""Server, model, lane and path: what one batch file may hold."""
+
+class Group(NamedTuple):
+    """What one batch file may hold."""
+
+    server: str
+    alias: str
+    model: str
+    lane: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,20 @@ class UnsentCall:
     cell_id: str
     role: str
     worst_pico: int
-    not_before: float
-    since: float
+    due_at: float
+    """On the monotonic clock."""
 
     @property
     def is_due(self) -> bool:
-        # A moment that is far away was written by a clock that was wrong.
-        return self.not_before <= time.time() or self.not_before - time.time() > 2 * LONGEST_BACKOFF_S
+        return self.due_at <= time.monotonic()
+
+
+class _Sighting(NamedTuple):
+    """When this process first knew of a submission, and its age then."""
+
+    at: float
+    """On the monotonic clock: the wall clock may jump, also between two processes."""
+    age_s: float
 
 
 class Submissions:
@@ -84,12 +99,15 @@ class Submissions:
         self.notes: list[str] = []
         """What the user must know, one sentence each."""
         self.last_arrival = time.monotonic()
+        self.cancelled_aliases: frozenset[str] | None = frozenset()
+        """Models of the experiment that nothing is sent to any more; None: all."""
         self._servers = servers
         self._clients: dict[str, OpenAILater] = {}
         self._lock = threading.Lock()
         self._sent: dict[str, Submission] = {}
         self._due: dict[str, float] = {}
         self._tries: dict[str, int] = {}
+        self._seen: dict[str, _Sighting] = {}
 
     # --- what waits to be sent -------------------------------------------------------------------------------------
 
@@ -108,10 +126,17 @@ class Submissions:
                     self.last_arrival = time.monotonic()
             self.cells.expect(cell_id, [call.call_id for call in waiting])
 
-    def queue(self, cell_id: str, call: WaitingCall, not_before: float | None = None) -> None:
-        group = (call.server, call.model, call.lane, call.path)
-        due_at = call.not_before if not_before is None else not_before
-        self.unsent.setdefault(group, {})[call.call_id] = UnsentCall(cell_id, call.role, call.worst_pico, due_at, call.since)
+    def queue(self, cell_id: str, call: WaitingCall, wait_s: float | None = None) -> None:
+        """Send a call once it is due; default of `wait_s`: what is left of its back-off."""
+        left_s = call.not_before - time.time() if wait_s is None else wait_s
+        # A moment that is far away was written by a clock that was wrong.
+        due_at = time.monotonic() + (left_s if left_s <= 2 * LONGEST_BACKOFF_S else 0.0)
+        group = Group(call.server, call.model_alias, call.model, call.lane, call.path)
+        self.unsent.setdefault(group, {})[call.call_id] = UnsentCall(cell_id, call.role, call.worst_pico, due_at)
+
+    def is_cancelled(self, alias: str) -> bool:
+        """Whether nothing is sent to this model any more."""
+        return self.cancelled_aliases is None or alias in self.cancelled_aliases
 
     # --- what is with a provider -----------------------------------------------------------------------------------
 
@@ -119,7 +144,9 @@ class Submissions:
         """Read what earlier sessions left with providers."""
         for submission in self.mailbox.submissions():
             self._sent[submission.submission_id] = submission
-            self._due[submission.submission_id] = 0.0
+            self._seen[submission.submission_id] = _Sighting(time.monotonic(), max(0.0, time.time() - submission.created_at))
+            # The request of a process that died may still be on its way.
+            self.wait(submission, self.pace.grace_s if submission.is_uncertain else 0.0)
 
     def sent(self) -> list[Submission]:
         """Everything that is with a provider, may be, or is about to be sent."""
@@ -127,21 +154,18 @@ class Submissions:
 
     def new(self, group: Group, calls: Mapping[str, UnsentCall]) -> Submission:
         """A submission of these calls; nothing is kept yet."""
-        server, model, lane, path = group
         return Submission(
-            new_submission_id(),
-            server,
-            model,
-            lane,
-            path,
-            {call_id: (call.cell_id, call.role) for call_id, call in calls.items()},
-            sum(call.worst_pico for call in calls.values()),
-            time.time(),
+            submission_id=new_submission_id(),
+            **group._asdict(),
+            calls={call_id: (call.cell_id, call.role) for call_id, call in calls.items()},
+            worst_pico=sum(call.worst_pico for call in calls.values()),
+            created_at=time.time(),
         )
 
     def keep(self, submission: Submission) -> Submission:
         # In memory first: a handle must not be lost because the disk is full.
         self._sent[submission.submission_id] = submission
+        self._seen.setdefault(submission.submission_id, _Sighting(time.monotonic(), 0.0))
         self.mailbox.keep(submission)
         return submission
 
@@ -153,20 +177,29 @@ class Submissions:
 
     def still_open(self, submission: Submission, status: str, back: int) -> None:
         """The provider has not ended it: look again later, but not for ever."""
-        age_s = time.time() - submission.created_at
-        if age_s > LANES[submission.lane].window_s + _LATE_S:
-            self.uncertain(submission, f"it has not ended after {age_s / 3600:.0f} h")
+        watched_s = time.monotonic() - self._seen[submission.submission_id].at
+        if watched_s > LANES[submission.lane].window_s + _LATE_S:
+            self.uncertain(submission, f"it has not ended in {watched_s / 3600:.0f} h of waiting for it")
             return
         if (status, back) != (submission.status, submission.back):
             self.keep(submission.with_(status=status, back=back))
-        self.wait(submission, self.pace.interval_s(age_s))
+        self.wait(submission, self.pace.interval_s(self.age_s(submission)))
 
     def forget(self, submission: Submission) -> None:
         """Its answers are stored, or it will never be sent."""
         self.mailbox.forget(submission)
         self._sent.pop(submission.submission_id, None)
-        self._due.pop(submission.submission_id, None)
-        self._tries.pop(submission.submission_id, None)
+        for by_submission in (self._due, self._tries, self._seen):
+            by_submission.pop(submission.submission_id, None)
+
+    def age_s(self, submission: Submission) -> float:
+        """Seconds since it was created; a clock that jumps while we wait does not count."""
+        sighting = self._seen[submission.submission_id]
+        return sighting.age_s + time.monotonic() - sighting.at
+
+    def ended_at(self, submission: Submission) -> float:
+        """Now, in Unix time, by the clock with which its creation was recorded."""
+        return submission.created_at + self.age_s(submission)
 
     # --- what became of it -----------------------------------------------------------------------------------------
 
@@ -203,7 +236,7 @@ class Submissions:
         self.fail(submission, "uncertain", f"{why}; it may have been billed")
 
     def failure(self, submission: Submission, call_id: str, cause: str, message: str) -> Outcome:
-        return Outcome(call_id, submission.created_at, time.time(), cause=cause, message=message[:1000])
+        return Outcome(call_id, submission.created_at, self.ended_at(submission), cause=cause, message=message[:1000])
 
     # --- trying again ----------------------------------------------------------------------------------------------
 
@@ -215,7 +248,7 @@ class Submissions:
             tries = self.count_try(submission.submission_id)
             wait_s = max(self.pace.backoff_s(tries), error.retry_after_s or 0.0)
             submission = self._sent.get(submission.submission_id, submission)
-            self.wait(submission, wait_s)
+            self.wait(submission, max(wait_s, self.pace.grace_s if submission.is_uncertain else 0.0))
             if submission.handle is None and self.is_hopeless(error, tries):
                 self.fail(submission, error.cause, str(error))
             else:
@@ -223,7 +256,12 @@ class Submissions:
 
     def is_hopeless(self, error: ModelCallError, tries: int) -> bool:
         """Whether a creation must not be tried again."""
-        return error.cause not in _FOR_NOW or tries >= (MOST_REFUSALS if error.http_status is not None else MOST_UNREACHED)
+        most = MOST_REFUSALS if error.http_status is not None else MOST_UNREACHED
+        return not self.is_for_now(error) or tries >= most
+
+    def is_for_now(self, error: ModelCallError) -> bool:
+        """Whether the same request may succeed later."""
+        return error.cause in _FOR_NOW
 
     def count_try(self, name: str) -> int:
         """Count a failed step of a submission, or of a call; returns how many there were."""

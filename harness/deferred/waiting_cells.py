@@ -17,6 +17,7 @@ class WaitingCells:
         self._outstanding: dict[str, set[str]] = {}
         """Suspended cell -> ids of its calls without an answer."""
         self._ready: list[str] = []
+        self._left: set[str] = set()
 
     def suspended(self, cell_id: str) -> None:
         with self._lock:
@@ -52,6 +53,13 @@ class WaitingCells:
                 self._outstanding[cell_id].difference_update(call_ids)
                 self._check_ready(cell_id)
 
+    def leave(self, cell_ids: Iterable[str]) -> None:
+        """These suspended cells do not go on in this session."""
+        with self._lock:
+            for cell_id in cell_ids:
+                if self._outstanding.pop(cell_id, None) is not None:
+                    self._left.add(cell_id)
+
     def take_ready(self) -> list[str]:
         """Cells whose calls are all answered since the last call of this; they count as being computed."""
         with self._lock:
@@ -60,10 +68,16 @@ class WaitingCells:
             return ready
 
     @property
-    def left(self) -> int:
-        """Cells that wait for answers."""
+    def waiting(self) -> int:
+        """Cells that wait for answers, and go on when they are there."""
         with self._lock:
             return len(self._arrived) + len(self._outstanding) + len(self._ready)
+
+    @property
+    def left(self) -> int:
+        """Suspended cells that do not go on in this session."""
+        with self._lock:
+            return len(self._left)
 
     @property
     def are_all_waiting(self) -> bool:

@@ -18,6 +18,8 @@ from harness.deferred.submissions import Pace
 from harness.experiment import servers
 from harness.experiment.spec import Experiment
 
+_CANCEL_S = 30.0
+
 if TYPE_CHECKING:
     from redis import Redis
 
@@ -52,15 +54,21 @@ def cancel_left(run: RunFolder, servers_file: Path | None = None) -> str | None:
     folder = run.store.manifest().get("experiment_dir")
     specs = servers.load(servers_file, experiment, Path(folder) if folder and Path(folder).is_dir() else None)
     reached = {name: spec.as_agents_server() for name, spec in specs.items() if spec.is_hosted}
-    cancelling = Coordinator(mailbox, reached, Pace.of(os.environ), run.run_id, ())
-    cancelling.cancel_left()
-    sentence = cancelled(cancelling)
-    cancelling.close()
-    return sentence
+    deferring = Coordinator(mailbox, reached, Pace.of(os.environ), run.run_id, ())
+    deferring.cancel()
+    deferring.start()
+    try:
+        return cancelled(deferring)
+    finally:
+        deferring.close()
 
 
 def cancelled(deferring: Coordinator) -> str:
-    """What was cancelled, and what it may still cost."""
+    """Wait until what is with the provider is cancelled; a sentence on what it may still cost."""
+    calls = deferring.calls_out
+    deferring.wait_cancelled(_CANCEL_S)
+    if not deferring.calls_out:
+        return f"cancelled: none of the {calls} requests is with the provider any more; what it answered is kept"
     return (
         f"cancelled: {deferring.calls_out} requests are with the provider; what it has begun is still billed, at most "
         f"${deferring.reserved_usd:.4f}, and the same command fetches it"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis, RedisError
 
 from harness.admission import lease, ledger, slots
+from harness.admission.ledger import Caps, LedgerTotals
 from harness.errors import Unserved
 from harness.queue import control, in_flight, registry
 from harness.queue.control import NOT_RUN, SUSPENDED, UNFINISHED, UNSERVED, CellEvent
@@ -39,7 +40,6 @@ _SAME_SIGNAL_S = 0.5
 _NO_REDIS_S = 5.0
 _FIRST_CELLS = 2
 """Cells of each arm whose calls are looked at while the run goes on."""
-_CANCEL_S = 30.0
 
 
 class Follower:
@@ -69,6 +69,9 @@ class Follower:
         self._interrupts = 0
         self._interrupted_at = -_SAME_SIGNAL_S
         self._not_run: set[str] = set()
+        self._caps = Caps.of(info.terms.get("budget"))
+        self._used_up: set[str | None] = set()
+        """Models, None for the run, whose budget is used up: their calls were cancelled."""
         self._looked_into: Counter[str] = Counter()
         self._warned: set[str] = set()
         self._unserved: dict[str, tuple[Unserved, set[str]]] = {}
@@ -102,7 +105,6 @@ class Follower:
             self._display.say(f"{calls}; the same command fetches their answers, `python -m harness stop RUN` cancels them")
             return
         deferring.cancel()
-        deferring.wait_cancelled(_CANCEL_S)
         self._display.say(answered_later.cancelled(deferring))
 
     def _resume_answered(self, deferring: Coordinator) -> None:
@@ -115,8 +117,8 @@ class Follower:
         answered_later.see(self._progress, deferring)
 
     def _undone(self) -> int:
-        """Cells that were never started because the budget was used up."""
-        if not self._not_run:
+        """Cells that were not started, or wait for cancelled calls, because the budget was used up."""
+        if not self._not_run and not (self._deferring and self._deferring.left):
             return 0
         unserved = sum(len(cell_ids) for _, cell_ids in self._unserved.values())
         return self._progress.wanted - self._progress.ended - len(self._not_run) - unserved
@@ -200,13 +202,18 @@ class Follower:
         self._not_run.add(event.cell_id)
         self._progress.not_run = len(self._not_run)
         self._progress.note(f"the budget of the {event.detail} is used up: no further cell starts; raise it and run again")
-        if self._deferring and self._deferring.calls_out and len(self._not_run) == 1:
-            out, usd = self._deferring.calls_out, self._deferring.reserved_usd
-            self._progress.note(
-                f"{out} requests with a provider were reserved within it and are still fetched, at most ${usd:.4f}"
-            )
         if event.detail in ("run", "month"):
             self._feed.drop()
+            if self._deferring:
+                self._deferring.cancel()
+
+    def _cancel_over_budget(self, deferring: Coordinator, totals: LedgerTotals) -> None:
+        """Cancel what is with a provider once a budget of the run, or of a model, is used up."""
+        for alias in self._caps.used_up(totals) - self._used_up:
+            self._used_up.add(alias)
+            deferring.cancel(None if alias is None else [alias])
+            budget = "run" if alias is None else f"model {alias}"
+            self._progress.note(f"the budget of the {budget} is used up: its requests with a provider are cancelled")
 
     def _leave_unserved(self, event: CellEvent) -> None:
         """Start no further cell that asks this server or model; the cells of others go on."""
@@ -224,7 +231,10 @@ class Follower:
         run_id = self._info.run_id
         self._request = control.requested(self._client, run_id)
         self._progress.see_running(lease.held(self._client, run_id, in_flight.running(self._client, run_id)))
-        self._progress.see_ledger(ledger.totals(self._client, run_id))
+        totals = ledger.totals(self._client, run_id)
+        self._progress.see_ledger(totals)
+        if self._deferring:
+            self._cancel_over_budget(self._deferring, totals)
         control.publish_left(self._client, run_id, self._progress.left_by_arm)
         self._reopened()
 
@@ -256,7 +266,7 @@ class Follower:
             return True  # killed, or a machine that shuts down, which ends Redis too
         if self._request == control.STOP:
             return self._is_drained()
-        return self._feed.left == 0 and not (self._deferring and self._deferring.left)
+        return self._feed.left == 0 and not (self._deferring and self._deferring.waiting)
 
     def _is_drained(self) -> bool:
         """Whether no process that lives has a cell of this run: a cell of a dead one will not end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -171,5 +172,7 @@ def _scan(path: Path) -> Iterator[tuple[str, float]]:
         return
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_file():
-                yield entry.name, entry.stat().st_mtime
+            # Another process may delete it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_file():
+                    yield entry.name, entry.stat().st_mtime

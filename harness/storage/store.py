@@ -90,12 +90,20 @@ class Store:
 
     def parts_of(self, cell_id: str, table: str) -> list[Row]:
         """Rows of `calls` or `messages` of all attempts at a cell."""
-        count = self.next_attempt(cell_id)
-        return [row for number in range(1, count) for row in self._rows(f"{cell_id}.{number}.{table}.parquet")]
+        numbers = self._attempts(cell_id)
+        return [row for number in numbers for row in self._rows(f"{cell_id}.{number}.{table}.parquet")]
+
+    def _attempts(self, cell_id: str) -> range:
+        """Numbers of the attempts that may have files."""
+        after_last = self.next_attempt(cell_id)
+        if after_last == 1:
+            # Earlier versions left out the numbers of attempts without files.
+            after_last += max((row["attempts"] or 0 for row in self._rows(f"{cell_id}{RECEIPT}", ["attempts"])), default=0)
+        return range(1, after_last)
 
     def cells_with_calls(self) -> set[str]:
         """Ids of the cells of which calls were recorded, whether they have a receipt or not."""
-        return {name.partition(".")[0] for name in self.parts.files() if name.endswith(".1.calls.parquet")}
+        return {name.partition(".")[0] for name in self.parts.files() if name.endswith(".calls.parquet")}
 
     def rows_of(self, table: str) -> list[Row]:
         """Rows of a derived table; empty before the first `compact`."""
@@ -134,7 +142,7 @@ class Store:
 
     def copy_cell(self, source: Store, recorded_id: str, cell: Cell) -> None:
         """Copy an ended cell of another run under this run's name of the arm and its id here; the receipt comes last."""
-        for attempt in range(1, source.next_attempt(recorded_id)):
+        for attempt in source._attempts(recorded_id):
             for table in ("messages", "calls"):
                 self._copy_part(source, recorded_id, f".{attempt}.{table}.parquet", table, cell)
         self._copy_part(source, recorded_id, RECEIPT, "cells", cell)

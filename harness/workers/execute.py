@@ -224,11 +224,13 @@ async def _written(attempt: Attempt, ending: Ending, *, with_texts: bool = True)
     if not await attempt.is_still_held():
         raise LeaseLost(f"cell {cell.cell_id[:12]} was taken over by another worker while it ended")
     calls = rows.with_parsed(attempt.gate.calls, ending.result.parsed if ending.result else {})
-    earlier = await asyncio.to_thread(store.earlier_calls, cell.cell_id, attempt.number) if attempt.number > 1 else []
+    # Attempts that left no files, as those of a suspended cell, take no number: readers count from 1 on without a gap.
+    number = await asyncio.to_thread(store.next_attempt, cell.cell_id) if attempt.number > 1 else 1
+    earlier = await asyncio.to_thread(store.earlier_calls, cell.cell_id, number) if number > 1 else []
     all_calls = {call["call_id"]: call for call in [*earlier, *calls]}
     receipt = rows.cell_row(cell, ending, list(all_calls.values()), run_id=attempt.run_id, hosted=attempt.hosted)
     messages = attempt.gate.messages if with_texts else []
     calls = calls if with_texts else [call | dict.fromkeys(_TEXTS) | {"message_ids": []} for call in calls]
-    files = files_of(cell.cell_id, attempt.number, calls, messages, receipt)
+    files = files_of(cell.cell_id, number, calls, messages, receipt)
     await asyncio.to_thread(store.put, files)
     return CellEnded(receipt)

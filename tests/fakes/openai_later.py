@@ -25,7 +25,7 @@ class Later:
     """How files, batches and background responses behave from now on."""
 
     ready_s: float = 0.2
-    """From the creation of a batch or background response to its end."""
+    """From the creation of a batch or background response to its end; also of those that are open."""
     refuse_line: int | None = None
     """The next batch fails its validation at this line, from 1."""
     refuse_all: bool = False
@@ -46,6 +46,8 @@ class Later:
     """So many downloads end in the middle of a line."""
     forget: int = 0
     """So many look-ups of an id answer 404."""
+    refuse_cancel: int = 0
+    """So many cancellations are answered with 503."""
     delete_outputs: bool = False
     """Output files are gone when they are asked for."""
 
@@ -189,6 +191,9 @@ class LaterServer:
         return web.json_response(self._batches[batch_id].to_plain())
 
     async def cancel_batch(self, request: web.Request) -> web.Response:
+        if self.behaviour.refuse_cancel > 0:
+            self.behaviour.refuse_cancel -= 1
+            return _error(503, "The server is overloaded.", "server_error")
         batch = self._batches[request.match_info["id"]]
         if batch.status not in TERMINAL:
             batch.is_cancelled, batch.status = True, "cancelling"
@@ -229,7 +234,7 @@ class LaterServer:
         return web.json_response(response)
 
     async def _respond(self, response_id: str, body: Mapping[str, Any], lane: str) -> None:
-        await asyncio.sleep(self.behaviour.ready_s)
+        await self._until_ready()
         if self._responses.get(response_id, {}).get("status") != "queued":
             return
         status, answer = await self._answer("/v1/responses", body, lane)
@@ -247,7 +252,7 @@ class LaterServer:
         self.created += [line["custom_id"] for line in lines]
         if not batch.is_cancelled:
             batch.status = "in_progress"
-        await asyncio.sleep(self.behaviour.ready_s)
+        await self._until_ready()
         end = "cancelled" if batch.is_cancelled else "completed"
         wanted = 0 if batch.is_cancelled else len(lines)
         if self.behaviour.expire_half and wanted > 1:
@@ -271,6 +276,12 @@ class LaterServer:
         batch.counts["completed"], batch.counts["failed"] = len(outputs), len(errors)
         batch.output_file_id, batch.error_file_id = self._store("output", outputs), self._store("error", errors)
         batch.status = end
+
+    async def _until_ready(self) -> None:
+        """As long as `ready_s` says now: a test may change it meanwhile."""
+        started = time.monotonic()
+        while (left_s := started + self.behaviour.ready_s - time.monotonic()) > 0:
+            await asyncio.sleep(min(0.05, left_s))
 
     def _invalid(self, batch: Batch, lines: list[Mapping[str, Any]]) -> bool:
         bad_line, self.behaviour.refuse_line = self.behaviour.refuse_line, None
@@ -301,7 +312,7 @@ class LaterServer:
 
     def _file(self, file_id: str) -> dict[str, Any]:
         name, data = self._files[file_id]
-        plain = {"id": file_id, "object": "file", "bytes": len(data), "created_at": 0, "filename": name}
+        plain = {"id": file_id, "object": "file", "bytes": len(data), "created_at": int(time.time()), "filename": name}
         return plain | {"purpose": "batch", "status": "processed"}
 
     def _refused_creation(self) -> web.Response | None:

@@ -3,85 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.deferred.coordinator import Coordinator
-from harness.deferred.mailbox import Mailbox, Outcome, SuspendedCell, WaitingCall
 from harness.deferred.submissions import Pace
-from harness.storage.folder import open_folder
-from tests.fakes.process import FakeModels
-
-PACE = Pace(quiet_s=30.0, poll_s=0.05, longest_poll_s=0.1, grace_s=0.2)
-CELLS = 6
-
-
-def waiting(cell: int, lane: str = "batch", index: int = 0) -> WaitingCall:
-    question = [{"role": "user", "content": f"Question {index} of cell {cell}?"}]
-    body: dict[str, Any] = {"model": "gpt-5", "input": question, "max_output_tokens": 100, "store": False}
-    if lane != "batch":
-        body |= {"background": True, "background_options": {"completion_window": "8h"}, "store": True}
-    return WaitingCall(
-        f"call-{cell}-{index}", f"trader/0/primary/{index}", "trader", "hash", "cloud", "gpt", "gpt-5", lane, "/v1/responses",
-        body, 10**9, "", time.time(),
-    )  # fmt: skip
-
-
-class Desk:
-    """A mailbox with suspended cells, and the provider."""
-
-    def __init__(self, folder: Path, fake: FakeModels) -> None:
-        self.mailbox = Mailbox(open_folder(folder))
-        self.fake = fake
-        self.notes: list[str] = []
-
-    def suspend(self, cells: int = CELLS, lane: str = "batch") -> list[str]:
-        names = [f"cell-{number}" for number in range(cells)]
-        for number, name in enumerate(names):
-            self.mailbox.suspend(SuspendedCell(name, 1, {}, (waiting(number, lane), waiting(number, lane, 1))))
-        return names
-
-    @contextmanager
-    def coordinator(self, names: list[str], pace: Pace = PACE) -> Iterator[Coordinator]:
-        coordinator = Coordinator(self.mailbox, {"cloud": self.fake.openai("cloud")}, pace, "run", names)
-        coordinator.start()
-        try:
-            yield coordinator
-        finally:
-            coordinator.close()
-            self.notes = coordinator.notes
-            if coordinator.error:
-                raise coordinator.error
-
-    def answered(self, names: list[str], patience_s: float = 30.0) -> dict[str, Outcome]:
-        """Run until every cell is ready: call id -> outcome."""
-        with self.coordinator(names) as coordinator:
-            ready: set[str] = set()
-            deadline = time.monotonic() + patience_s
-            while ready < set(names):
-                assert time.monotonic() < deadline, (ready, coordinator.progress, coordinator.notes)
-                assert coordinator.error is None, coordinator.error
-                ready.update(coordinator.take_ready())
-                time.sleep(0.02)
-        return {outcome.call_id: outcome for name in names for outcome in self.mailbox.outcomes(name)}
-
-    def truth(self) -> Mapping[str, Any]:
-        told: Mapping[str, Any] = self.fake.ledger()
-        return told
-
-
-@pytest.fixture
-def desk(tmp_path: Path, fake_models: FakeModels) -> Desk:
-    fake_models.control(later={"ready_s": 0.1})
-    return Desk(tmp_path, fake_models)
-
-
-def statuses(outcomes: Mapping[str, Outcome]) -> list[Any]:
-    return sorted((outcome.cause or outcome.status for outcome in outcomes.values()), key=str)
+from tests.fixtures.deferred_desk import CELLS, Desk, statuses
 
 
 def test_all_calls_of_a_model_share_one_file_and_order_does_not_matter(desk: Desk) -> None:
@@ -159,22 +86,20 @@ def test_a_batch_waits_for_cells_that_may_still_have_a_call_until_nothing_become
         time.sleep(0.6)
         assert not desk.truth()["later"]["batches"], "one cell has not reached its next call"
         deadline = time.monotonic() + 20
-        while coordinator.left and time.monotonic() < deadline:
+        while coordinator.waiting and time.monotonic() < deadline:
             coordinator.take_ready()
             time.sleep(0.05)
     assert len(desk.truth()["later"]["batches"]) == 1
 
 
-def test_cancelling_keeps_what_was_answered_and_marks_the_rest(desk: Desk) -> None:
-    desk.fake.control(later={"ready_s": 1.5})
+def test_what_a_cancelled_batch_may_still_cost_is_known_until_it_has_ended(desk: Desk) -> None:
+    desk.fake.control(later={"ready_s": 60.0})
     names = desk.suspend()
     with desk.coordinator(names) as coordinator:
-        deadline = time.monotonic() + 20
-        while not desk.truth()["later"]["batches"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        desk.until(desk.handles, "a handle")
         coordinator.cancel()
-        coordinator.wait_cancelled(10.0)
+        coordinator.wait_cancelled(30.0)
         assert coordinator.reserved_usd == pytest.approx(2 * CELLS * 1e-3)
-    outcomes = desk.answered(names)
-    assert statuses(outcomes) == 2 * CELLS * ["cancelled"]
+    desk.fake.control(later={"ready_s": 0.1})
+    assert statuses(desk.answered(names)) == 2 * CELLS * ["cancelled"]
     assert desk.truth()["answered"] == 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
-from tests.fixtures.lanes import assert_ledgers_are_equal, deferred_lab, later
-from tests.fixtures.runs import CALLS_PER_CELL, PATIENCE_S, Lab, wait_for
+from tests.fixtures.lanes import INPUT_USD, OUTPUT_USD, assert_ledgers_are_equal, deferred_lab, later
+from tests.fixtures.runs import CALLS_PER_CELL, HOSTED, PATIENCE_S, Lab, wait_for
 
 
 def test_a_batch_run_costs_half_and_decides_the_same_as_now(lab: Lab) -> None:
@@ -46,3 +47,52 @@ def test_stop_cancels_what_an_interrupted_run_left_with_the_provider(lab: Lab) -
 
     assert "cancelled: 4 requests are with the provider; what it has begun is still billed, at most $" in said
     assert [batch["status"] for batch in later(lab)["batches"]] == ["cancelling"]
+
+
+def test_a_used_up_budget_cancels_what_is_with_the_provider_and_a_higher_one_goes_on(lab: Lab) -> None:
+    dear = {"provider": "openai", "model": HOSTED, "server": "cloud", "reasoning_effort": "low", "max_output_tokens": 900_000}
+    paid = {"provider": "openai", "model": HOSTED, "server": "cloud", "reasoning_effort": "low", "lane": "batch"}
+    deferred_lab(lab, "batch", models={"paid": paid, "dear": dear}, budget={"run_usd": 4})
+    lab.fake.control(later={"ready_s": 600.0})
+    process = lab.start("run", "lab.yaml", "--yes", "--only", "arm=paid")
+    wait_for(lambda: later(lab)["submitted"], "a submission")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+
+    said = lab.run("--yes", expect=3)
+
+    assert "the budget of the run is used up: its requests with a provider are cancelled" in said
+    assert "cancelled: 4 requests are with the provider; what it has begun is still billed, at most $" in said
+    assert "2 cells were not run" in said
+    assert [batch["status"] for batch in later(lab)["batches"]] == ["cancelling"]
+    lab.fake.control(later={"ready_s": 0.1})
+    lab.run("--yes", "--budget", "100")
+    assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
+    assert Counter(call["error_type"] for call in lab.rows("calls") if call["arm"] == "paid") == {
+        "cancelled": 4,
+        None: CALLS_PER_CELL,
+    }
+    assert later(lab)["submitted_twice"] == 0
+
+
+def test_a_replay_and_its_judges_are_one_batch_each(lab: Lab) -> None:
+    paid = {"provider": "openai", "model": HOSTED, "server": "cloud", "reasoning_effort": "low", "lane": "batch"}
+    own = {"provider": "openai_compatible", "model": "tiny", "server": "box"}
+    deferred_lab(lab, "batch", dates=2, models={"paid": paid, "own": own}, arms={"own": {"all": "own"}})
+    lab.run("--yes")
+    command = ("replay", "lab", "--experiment", "lab.yaml", "--yes", "--from", "own", "--to", "paid", "--noise-floor", "0")
+
+    lab.harness(*command, "--judge", "paid")
+
+    told = later(lab)
+    assert [batch["request_counts"]["total"] for batch in told["batches"]] == [2 * CALLS_PER_CELL, 2 * 2 * CALLS_PER_CELL]
+    assert told["submitted_twice"] == 0
+    assert Counter((cell["kind"], cell["status"]) for cell in lab.rows("cells")) == {
+        ("pipeline", "ok"): 2,
+        ("replay", "ok"): 2,
+        ("judge", "ok"): 2,
+    }
+    asked = [call for call in lab.rows("calls") if call["model_requested"] == HOSTED]
+    assert {call["lane"] for call in asked} == {"batch"}
+    half_usd = sum(call["input_tokens"] * INPUT_USD + call["output_tokens"] * OUTPUT_USD for call in asked) / 2e6
+    assert abs(sum(call["cost_usd"] for call in asked) - half_usd) < 1e-9

@@ -47,6 +47,12 @@ def test_nothing_half_written_stays_when_the_disk_refuses(store: Store, tmp_path
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_calls_of_a_version_that_left_out_attempts_without_files_are_read(store: Store) -> None:
+    store.put(files_of("a", 3, [call_row("a", "1")], [], receipt_row("a") | {"attempts": 3}))
+    assert [row["call_id"] for row in store.parts_of("a", "calls")] == ["1"]
+    assert store.cells_with_calls() == {"a"}
+
+
 def test_the_next_attempt_never_takes_a_number_that_has_paid_calls(store: Store) -> None:
     store.put(files_of("a", 1, [call_row("a", "1")], [], receipt_row("a")))
 

@@ -11,6 +11,8 @@ import pytest
 
 from harness.storage.folder import open_folder
 from harness.storage.store import Store, files_of
+from tests.fakes.process import FakeModels
+from tests.fixtures.deferred_desk import CELLS, Desk, statuses
 from tests.fixtures.runs import Lab
 from tests.harness.rows import receipt_row
 
@@ -84,3 +86,18 @@ def test_a_whole_run_lives_on_an_object_store(lab: Lab, url: str) -> None:
     assert lab.paid()["calls"] == 24
     assert not (lab.folder / "results").exists()
     assert not list(Path(lab.folder).rglob("*.parquet"))
+
+
+def test_deferred_calls_are_kept_on_an_object_store_and_fetched_by_a_new_process(url: str, fake_models: FakeModels) -> None:
+    fake_models.control(later={"ready_s": 1.0})
+    desk = Desk(f"{url.partition('?')[0]}/deferring?{url.partition('?')[2]}", fake_models)
+    names = desk.suspend()
+    with desk.coordinator(names):
+        desk.until(desk.handles, "a handle")
+    assert statuses(desk.answered(names)) == 2 * CELLS * [200]
+    assert desk.truth()["later"]["submitted_twice"] == 0
+    assert not list(desk.mailbox.submissions())
+    for name in names:
+        desk.mailbox.remove(name)
+    assert not desk.mailbox.is_used()
+    assert [outcome for name in names for outcome in desk.mailbox.outcomes(name)] == []
