@@ -227,13 +227,17 @@ class Timing:
     def server_queue_s(self) -> float | None:
         """Seconds that the request probably waited inside its server; None where the server does not report its prefill.
 
-        What load and prefill leave unexplained of the time to first token. It counts only from three times their sum plus two
-        seconds on: Ollama 0.17 leaves out the start of the prompt, so that the first token may take twice what it reports.
+        What load and prefill leave unexplained of the time to first token, or of the duration without decoding. It counts only
+        from three times their sum plus two seconds on: Ollama 0.17 leaves out the start of the prompt, so that the first token
+        may take twice what it reports.
         """
-        if self.ttft_s is None or self.prefill_s is None:
+        first_s = self.ttft_s
+        if first_s is None and self.duration_s is not None and self.decode_s is not None:
+            first_s = self.duration_s - self.decode_s
+        if first_s is None or self.prefill_s is None:
             return None
         explained_s = (self.load_s or 0.0) + self.prefill_s
-        return self.ttft_s - explained_s if self.ttft_s >= 3 * explained_s + 2 else 0.0
+        return first_s - explained_s if first_s >= 3 * explained_s + 2 else 0.0
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""python -m benchmarks.gpu (after `make demo`): a server of this machine; with --cpu, the embedded tiny model
+"""python -m benchmarks.gpu (after `make demo`): a server of this machine; with --cpu, a tiny model on its CPU
 
 Measures what a decision costs on this machine: runs the demo's pipeline at 1, 4 and 16 slots with the power meter on, prints
 one JSON object, and writes a hardware card, which `plan` and `report` use for the model that it names (docs/costs.md).
 
-The server must be running: Ollama (port 11434), llama-server (8080) or vLLM (8000) are found by themselves. Nothing beyond
-this machine is asked.
+A running Ollama (port 11434), llama-server (8080) or vLLM (8000) is used as it is. Otherwise the first one that is installed is
+started on a free port and ended afterwards: Ollama with the models that it has, llama-server with --model FILE.gguf, vLLM with
+--model, and the package xllamacpp with a packaged tiny model. Nothing beyond this machine is asked.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 
+from benchmarks import gpu_servers
+from benchmarks.gpu_servers import Served
 from harness.errors import InvalidInput
 from harness.experiment import hardware_cards, yaml_file
 from harness.experiment.hardware_cards import CardModel, CardSetting, HardwareCard
@@ -44,42 +46,25 @@ DATES = ("2012-03-15", "2012-06-15", "2012-09-14", "2012-12-14")
 TICKERS = ("AAPL", "GOOG", "IBM", "MSFT")
 IDLE_S = 5.0
 """Seconds before each run in which the meter sees the idle power."""
-FOUND = (
-    ("ollama", "http://127.0.0.1:11434", "/api/tags"),
-    ("openai_compatible", "http://127.0.0.1:8080/v1", "/models"),
-    ("openai_compatible", "http://127.0.0.1:8000/v1", "/models"),
-)
-"""Provider, address and list of models of servers at their usual ports."""
-
-
-@dataclass(frozen=True)
-class Served:
-    """A model and the server that answers for it."""
-
-    provider: str
-    url: str | None
-    model: str
-    server: str
-    """Name and version, as it reports them."""
-    digest: str | None = None
-    quantisation: str | None = None
+SMALL_CELLS = {1: 1, 4: 1, 16: 2}
+"""Decisions per setting on a CPU: all settings together take less than four minutes on two quiet cores."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cpu", action="store_true", help="the embedded tiny model, on this machine's CPU")
+    parser.add_argument("--cpu", action="store_true", help="a packaged tiny model and a smaller demo, on this machine's CPU")
     parser.add_argument("--url", help="address of the server, if it is not found by itself")
     parser.add_argument("--provider", choices=["ollama", "openai_compatible"], help="with --url")
-    parser.add_argument("--model", help="name of the model; default: the first that the server has")
+    parser.add_argument("--model", help="name of the model, or a GGUF file; default: the first that the server has")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--cells", type=int, help="decisions per setting; default: twice the slots, 4 to 16")
-    parser.add_argument("--tokens", type=int, default=120, help="most output tokens of one answer")
+    parser.add_argument("--cells", type=int, help="decisions per setting; default: twice the slots, 4 to 16; --cpu: 1 or 2")
+    parser.add_argument("--tokens", type=int, help="most output tokens of one answer; default: 120, --cpu: 48")
     parser.add_argument("--usd-per-hour", type=float, help="rental price of the machine, for the cost of a decision")
     parser.add_argument("--by", default="", help="who measures")
     parser.add_argument("--card", type=Path, help="file to write; default: experiments/hardware/MACHINE-MODEL.yaml")
     options = parser.parse_args()
-    served = _embedded(options.model) if options.cpu else _find(options)
-    settings = [_measure(served, slots, options) for slots in options.slots]
+    with gpu_servers.serving(options) as served:
+        settings = [_measure(served, slots, options) for slots in options.slots]
     card = _card(served, settings, options)
     path = options.card or CARDS / f"{_slug(card.machine)}-{_slug(served.model)}.yaml"
     if path.exists():
@@ -87,42 +72,6 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(card.to_yaml(), encoding="utf-8")
     print(json.dumps({"card": str(path), "settings": [setting.to_plain() for setting in settings]}, indent=2))
-
-
-# --- the server -----------------------------------------------------------------------------------------------------------
-
-
-def _embedded(model: str | None) -> Served:
-    return Served("llamacpp", None, model or "smollm2-135m", f"xllamacpp {version('xllamacpp')}")
-
-
-def _find(options: argparse.Namespace) -> Served:
-    candidates = [
-        (options.provider or "openai_compatible", options.url, "/api/tags" if options.provider == "ollama" else "/models")
-    ]
-    for provider, url, listing in candidates if options.url else FOUND:
-        try:
-            answer = httpx.get(f"{url}{listing}", timeout=5)
-            answer.raise_for_status()
-        except httpx.HTTPError:
-            continue
-        return _described(provider, url, answer.json(), options.model)
-    asked = options.url or ", ".join(url for _, url, _ in FOUND)
-    sys.exit(f"no model server answers at {asked}: start Ollama, llama-server or vLLM, name its --url, or use --cpu")
-
-
-def _described(provider: str, url: str, listing: Mapping[str, Any], wanted: str | None) -> Served:
-    models = listing.get("models") if provider == "ollama" else listing.get("data")
-    names = {str(model.get("name") or model.get("id")): model for model in models or []}
-    name = wanted or next(iter(names), None)
-    if name not in names or name is None:
-        sys.exit(f"the server at {url} has no model {name!r}; it has: {', '.join(names) or 'none'}")
-    details = names[name].get("details") or {}
-    if provider == "ollama":
-        number = httpx.get(f"{url}/api/version", timeout=5).json().get("version", "unknown")
-        return Served(provider, url, name, f"ollama {number}", names[name].get("digest"), details.get("quantization_level"))
-    owner = str(names[name].get("owned_by") or "OpenAI-compatible server")
-    return Served(provider, url, name, owner)
 
 
 # --- one setting ----------------------------------------------------------------------------------------------------------
@@ -147,10 +96,11 @@ class Measured:
 
 
 def _measure(served: Served, slots: int, options: argparse.Namespace) -> Measured:
-    cells = min(len(DATES) * len(TICKERS), options.cells or max(4, 2 * slots))
+    default = SMALL_CELLS[min(SMALL_CELLS, key=lambda known: abs(known - slots))] if options.cpu else max(4, 2 * slots)
+    cells = min(len(DATES) * len(TICKERS), options.cells or default)
     with tempfile.TemporaryDirectory(prefix="gpu-") as name:
         folder = Path(name)
-        _describe(folder, served, slots, cells, options.tokens)
+        _describe(folder, served, slots, cells, options)
         with _metered(folder / "power.jsonl"):
             time.sleep(IDLE_S)
             command = [sys.executable, "-m", "harness", "run", "gpu.yaml", "--yes"]
@@ -166,8 +116,9 @@ def _measure(served: Served, slots: int, options: argparse.Namespace) -> Measure
         return figures(tables[0], tables[1], readings, slots, options.usd_per_hour)
 
 
-def _describe(folder: Path, served: Served, slots: int, cells: int, tokens: int) -> None:
+def _describe(folder: Path, served: Served, slots: int, cells: int, options: argparse.Namespace) -> None:
     dates = DATES[: -(-cells // len(TICKERS))]
+    tokens, material = options.tokens or (48 if options.cpu else 120), 120 if options.cpu else 300
     model = {"provider": served.provider, "model": served.model, "server": "measured", "temperature": 0.7, "seed": "per_repeat"}
     experiment = {
         "name": "gpu",
@@ -175,13 +126,13 @@ def _describe(folder: Path, served: Served, slots: int, cells: int, tokens: int)
         "dates": list(dates),
         "repeats": 1,
         "data": "demo",
-        "pipeline": {"max_output_tokens": {"all": tokens}, "history_tokens": 300}
-        | {"budget_tokens": {"market": 300, "sentiment": 100, "news": 100, "fundamentals": 100}},
+        "pipeline": {"max_output_tokens": {"all": tokens}, "history_tokens": material}
+        | {"budget_tokens": {"market": material} | dict.fromkeys(("sentiment", "news", "fundamentals"), 100)},
         "models": {"measured": model | ({"num_ctx": 4096} if served.provider != "openai_compatible" else {})},
     }
-    server = {"provider": served.provider, "parallel": slots} | ({"url": served.url} if served.url else {})
+    server = {"provider": served.provider, "parallel": slots, "url": served.url, "hosted": False}
     (folder / "gpu.yaml").write_text(yaml.safe_dump(experiment))
-    (folder / "servers.yaml").write_text(yaml.safe_dump({"measured": server | ({"hosted": False} if served.url else {})}))
+    (folder / "servers.yaml").write_text(yaml.safe_dump({"measured": server}))
 
 
 @contextmanager
@@ -221,8 +172,9 @@ def figures(
         prefill_tokens_per_s=_rounded(_rate(fresh, answered["prefill_s"]) or _rate(fresh, answered["ttft_s"]) or 1.0),
         decode_tokens_per_s=_rounded(_rate(answered["output_tokens"], answered["decode_s"]) or _by_duration(answered)),
         output_tokens_per_s=_rounded(float(answered["output_tokens"].sum()) / (last - first)),
-        first_token_s=_rounded(float(answered["ttft_s"].median()) if answered["ttft_s"].notna().any() else 0.0),
+        first_token_s=_rounded(float(answered["ttft_s"].median())) if answered["ttft_s"].notna().any() else None,
         queued_s=_rounded(float(answered["queued_s"].mean())),
+        server_queue_s=_rounded(float(waits.mean())) if (waits := answered["server_queue_s"].dropna()).size else None,
         slots_busy=min(1.0, _rounded(float(answered["duration_s"].sum()) / slots / (last - first))),
         loads=int((answered["load_s"].fillna(0) > _LOADED_S).sum()),
         memory_gib=_memory_gib(),

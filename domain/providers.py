@@ -78,6 +78,8 @@ class Provider:
     implies_model_defaults: bool = False
     """Whether the same holds for what `domain.models` names as a model's defaults."""
 
+    has_responses: bool = False
+    """Whether its own address is asked by OpenAI's Responses API unless servers.yaml says `api: chat`."""
     forces_tools: bool = False
     """Whether its API can make a model call a named tool; elsewhere the tool's arguments are asked for as JSON."""
     vendor_names: re.Pattern[str] | None = None
@@ -138,6 +140,7 @@ _RECORDS = (
     Provider(
         name="openai",
         client="openai",
+        has_responses=True,
         parameters=_SAMPLING | {"reasoning_effort", "verbosity", "lane"},
         speed=Speed(20_000, 80, 1.0),
         price_list="openai",

@@ -190,7 +190,7 @@ _CALLS: tuple[_Column, ...] = (
     (
         "server_queue_s",
         _REAL,
-        "Seconds waited inside the server, a part of ttft_s and duration_s: ttft_s - load_s - prefill_s; 0 where ttft_s is "
+        "Seconds waited inside the server, a part of duration_s: ttft_s (else duration_s - decode_s) - load_s - prefill_s; 0 "
         "below 3 * (load_s + prefill_s) + 2 s, because servers report their own seconds too low; NULL without prefill_s.",
     ),
     ("http_status", pa.int32(), "HTTP status of a failed request."),

@@ -48,10 +48,12 @@ class CardSetting(ConfigModel):
     """Output tokens written per second, of one request."""
     output_tokens_per_s: Positive
     """Output tokens per second of all requests together."""
-    first_token_s: NotNegative
-    """Median time to first token without queueing."""
+    first_token_s: NotNegative | None = None
+    """Median time to first token without queueing; not known of servers that answer in one piece."""
     queued_s: NotNegative | None = None
     """Mean time that a request waited for its slot."""
+    server_queue_s: NotNegative | None = None
+    """Mean time that a request waited inside the server, where the server reports enough to tell."""
     slots_busy: Annotated[Number, Field(ge=0, le=1)]
     """Share of the slots that had a request, over the whole measurement."""
     loads: int = Field(ge=0)

@@ -157,7 +157,7 @@ class ServerSpec:
     def uses_responses(self) -> bool:
         """Whether it is asked by OpenAI's Responses API."""
         provider = PROVIDERS[self.provider]
-        return self.api == "responses" if self.api else provider.name == "openai" and is_own_address(provider, self.url)
+        return self.api == "responses" if self.api else provider.has_responses and is_own_address(provider, self.url)
 
     def takes_marks(self, model: str) -> bool:
         """Whether its prompt cache keeps prefixes of this model's prompts where a request marks them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.runs import answered_later
@@ -91,10 +91,10 @@ class Display:
                 notes=list(progress.notes),
             )
 
-    def summary(self, receipts: Sequence[Row], run_id: str) -> None:
-        """The ended cells per arm, and what they cost."""
+    def summary(self, receipts: Sequence[Row], run_id: str, cells_by_arm: Mapping[str, int] | None = None) -> None:
+        """The ended cells per arm, of how many, and what they cost. `cells_by_arm`: default: as many as ended."""
         wanted = Counter(str(receipt["arm"]) for receipt in receipts)
-        progress = Progress.of(wanted, receipts, run_id)
+        progress = Progress.of({**wanted, **(cells_by_arm or {})}, receipts, run_id)
         progress.see_receipts()
         self._console.print(table(progress, self._title))
         if progress.reused_api_usd != 0:

@@ -65,7 +65,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
         gates = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
-    display.summary(receipts, run.run_id)
+    display.summary(receipts, run.run_id, run.store.manifest().get("cells_by_arm"))
     _report(_Ended(run, receipts, state, outcome, gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(state, gates)
 
@@ -77,7 +77,7 @@ def finish_again(plan: RunPlan, ended: Mapping[str, Row], display: Display) -> i
         return finish(plan, RunOutcome.nothing(), display)
     receipts = list(ended.values())
     gates = _page(run).gates if _has_gates(plan.experiment) else []
-    display.summary(receipts, run.run_id)
+    display.summary(receipts, run.run_id, run.store.manifest().get("cells_by_arm"))
     _report(_Ended(run, receipts, DONE, RunOutcome.nothing(), gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(DONE, gates)
 
@@ -115,7 +115,7 @@ def report_followed(run: RunFolder, display: Display, command: str) -> int:
     manifest = run.store.manifest()
     state, receipts = str(manifest["state"]), list(run.store.receipts().values())
     outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
-    display.summary(receipts, run.run_id)
+    display.summary(receipts, run.run_id, manifest.get("cells_by_arm"))
     _report(_Ended(run, receipts, state, outcome, [], command), display)
     return _exit_code(state, [])
 

@@ -215,7 +215,15 @@ def test_a_counter_that_does_not_span_the_work_is_unknown() -> None:
 def test_the_figures_of_a_setting_count_the_machine_once_and_join_both_energies() -> None:
     start = dt.datetime.fromtimestamp(5, dt.UTC)
     call = {"outcome": "answered", "started_at": start, "duration_s": 10.0, "input_tokens": 1000, "cached_tokens": 200}
-    call |= {"output_tokens": 300, "prefill_s": 0.5, "decode_s": 9.0, "ttft_s": 0.6, "queued_s": 0.1, "load_s": 0.0}
+    call |= {
+        "output_tokens": 300,
+        "prefill_s": 0.5,
+        "decode_s": 9.0,
+        "ttft_s": 0.6,
+        "queued_s": 0.1,
+        "load_s": 0.0,
+        "server_queue_s": 1.5,
+    }
     calls = pd.DataFrame([call, call, {**call, "outcome": "failed"}])
     cells = pd.DataFrame({"rating": ["Buy", None]})
 
@@ -224,6 +232,7 @@ def test_the_figures_of_a_setting_count_the_machine_once_and_join_both_energies(
     setting = measured.setting
     assert (setting.prefill_tokens_per_s, setting.decode_tokens_per_s, setting.output_tokens_per_s) == (1600.0, 33.33, 60.0)
     assert (setting.slots_busy, setting.seconds_per_decision, setting.loads) == (1.0, 5.0, 0)
+    assert (setting.queued_s, setting.server_queue_s, setting.first_token_s) == (0.1, 1.5, 0.6)
     assert setting.usd_per_decision == pytest.approx(0.005)
     assert setting.joules_per_decision == pytest.approx(1300.0, rel=0.02)
     assert measured.counter_gap == pytest.approx(0.0, abs=0.05)

@@ -215,6 +215,8 @@ def test_with_several_requests_at_a_time_a_local_model_costs_the_server_s_own_se
 def test_waiting_inside_a_server_is_what_its_own_report_leaves_unexplained() -> None:
     assert Timing(ttft_s=14.7, load_s=0.3, prefill_s=0.3).server_queue_s == pytest.approx(14.1)
     assert Timing(ttft_s=3.7, load_s=0.3, prefill_s=0.3).server_queue_s == 0.0, "Ollama 0.17 reports only a part of prefill"
+    in_one_piece = Timing(duration_s=20.0, prefill_s=1.0, decode_s=6.0)
+    assert in_one_piece.server_queue_s == pytest.approx(13.0), "llama-server, asked without a stream"
     assert Timing(ttft_s=14.7).server_queue_s is None, "unknown where the server reports no prefill"
 
 
