@@ -9,8 +9,6 @@ import pyarrow as pa
 
 STATUSES = ("ok", "failed", "timeout", "over_budget")
 OUTCOMES = ("answered", "failed", "killed")
-KINDS = ("primary", "repair", "tool_round", "judge", "replay")
-COST_BASES = ("api_price", "provider", "gpu_time", "cpu_time", "energy", "estimate", "mixed", "unknown")
 
 ARROW = " > "
 ITSELF = "itself"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from harness.experiment.matrix import POOLS, pool_of
-from harness.queue.broker import backlog, purge, queue_name, send, waiting
+from harness.queue.broker import purge, queue_name, send, waiting
 
 if TYPE_CHECKING:
     from dramatiq.brokers.redis import RedisBroker
@@ -82,10 +82,6 @@ class Feed:
         for pool, cell in lost:
             self._send(pool, cell)
         return len(lost)
-
-    def backlog(self) -> int:
-        """Messages that no worker has taken."""
-        return sum(backlog(self._broker, self._queue(pool, alone=alone)) for pool in POOLS for alone in (False, True))
 
     def _on_queues(self, pool: str) -> int:
         return sum(waiting(self._broker, self._queue(pool, alone=alone)) for alone in (False, True))

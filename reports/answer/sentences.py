@@ -250,7 +250,7 @@ def takeaways(run: Run, findings: Findings, likeness: Sequence[str] = ()) -> tup
     if findings.is_interim or findings.baseline is None:
         return ()
     found = [Takeaway("Asked the same prompts.", text, "roles") for text in likeness]
-    found += [*_lean(run, findings), *_texts(run, findings), *_front(findings)]
+    found += [*_lean(run, findings), *_texts(findings), *_front(findings)]
     return tuple(found[:MOST_TAKEAWAYS])
 
 
@@ -277,7 +277,7 @@ def _share_of(counts: Mapping[str, int], words: Sequence[str]) -> str:
     return f"{sum(counts.get(word, 0) for word in words):,} of {whole:,}"
 
 
-def _texts(run: Run, findings: Findings) -> Iterator[Takeaway]:
+def _texts(findings: Findings) -> Iterator[Takeaway]:
     """Which arm's texts carry more invented figures than the baseline's, by a shown difference."""
     row = findings.row("grounding")
     apart = [one for one in row.comparisons.values() if one.has_interval and one.is_apart and one.estimate.value < 0]

@@ -91,31 +91,6 @@ def bound(metric: Metric, scale: str, given: Verdict) -> str:
     return f"at most {amount} {word}"
 
 
-def bound_sentence(arm: str, baseline: str, metric: Metric, scale: str, given: Verdict) -> str:
-    """The bound with its direction, confidence and cases, without a full stop; empty without a test."""
-    if not math.isfinite(given.loss):
-        return ""
-    behind = f"({significant(100 * (1 - given.level), 3)} %, {given.cases:,} {'case' if given.cases == 1 else 'cases'})"
-    amount = size(metric.unit, scale, given.loss).replace(" pp", " points") if given.loss else ""
-    sentences = {
-        "same_rating": (
-            f"at most {amount} less like {baseline} than {baseline} is like itself",
-            f"no less like {baseline} than {baseline} is like itself",
-        ),
-        "usable": (f"at most {amount} fewer usable decisions than {baseline}", f"no fewer usable decisions than {baseline}"),
-        "grounding": (
-            f"at most {amount} fewer figures that rest on the inputs than {baseline}",
-            f"no fewer figures that rest on the inputs than {baseline}",
-        ),
-    }
-    known = sentences.get(metric.name)
-    if known is None:
-        return f"{metric.title}: {bound(metric, scale, given)} than {baseline} {behind}".replace(
-            "no loss than", "no loss against"
-        )
-    return f"{known[0] if amount else known[1]} {behind}"
-
-
 def more_cases(verdict: Verdict) -> str:
     """How many more cases would settle it if the arm is equal, and their cost."""
     if verdict.more_cases is None:

@@ -21,12 +21,6 @@ def non_overlapping(windows: Sequence[tuple[Any, Any, Any]]) -> list[Any]:
     return sorted(chosen)
 
 
-def count_windows(sessions: int, every: int, horizon: int) -> int:
-    """Number of non-overlapping windows of `horizon` sessions if every n-th of `sessions` sessions has a decision."""
-    step = -(-horizon // every) * every
-    return -(-sessions // step) if sessions else 0
-
-
 def windows_of_dates(dates: Sequence[Any], horizon: int) -> int:
     """Number of these decision dates with non-overlapping windows; weekdays count as sessions, holidays are ignored."""
     import numpy as np

@@ -55,8 +55,6 @@ class LocalUse:
     arm: str
     server: str
     calls: int
-    computed_s: float | None
-    """Seconds of computing reported by the server, summed over calls."""
     machine_s: float | None
     """The arm's share of the seconds in which the machine had any request; its price is made of this."""
     utilisation: float | None
@@ -136,9 +134,6 @@ def machine_seconds(run: Run) -> pd.Series[float]:
 
 def _use(local: LocalCalls, machine: Hardware, readings: list[hardware.PowerReading], usable: int) -> LocalUse:
     calls = local.calls
-    parts = calls[["load_s", "prefill_s", "decode_s"]]
-    is_reported = parts[["prefill_s", "decode_s"]].notna().any(axis=1)
-    computed = float(parts[is_reported].sum().sum()) if is_reported.all() and len(calls) else None
     spans = busy_spans(calls)
     busy_s = sum(end - start for start, end in spans) if spans else None
     machine_s = float(local.machine_s.sum()) if spans else None
@@ -148,7 +143,7 @@ def _use(local: LocalCalls, machine: Hardware, readings: list[hardware.PowerRead
     if joules is not None and busy_s and machine_s is not None:
         joules *= machine_s / busy_s
     lines = hardware.cost_lines(machine_s, machine, joules, utilisation)
-    return LocalUse(local.arm, local.server, len(calls), computed, machine_s, utilisation, lines, usable)
+    return LocalUse(local.arm, local.server, len(calls), machine_s, utilisation, lines, usable)
 
 
 def busy_spans(calls: pd.DataFrame) -> list[tuple[float, float]]:

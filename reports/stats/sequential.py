@@ -19,7 +19,6 @@ from scipy import special
 
 from reports.stats.estimate import Numbers
 
-FEWEST_LOOKS, MOST_LOOKS = 2, 7
 LEVELS: Mapping[tuple[float, int], tuple[float, ...]] = {
     (0.025, 2): (1.52532e-03, 2.44998e-02),
     (0.025, 3): (1.03506e-04, 6.01220e-03, 2.31281e-02),

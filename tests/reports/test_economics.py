@@ -152,12 +152,11 @@ def test_a_hybrid_cell_splits_into_bill_and_machine_time(tmp_path: Path) -> None
     cost, use = economics.by_arm(loaded)["hybrid"], economics.local_use(loaded)[0]
     assert cost.billed.value == pytest.approx(0.084)
     assert cost.hosted.value == pytest.approx(0.08)
-    assert (use.computed_s, use.machine_s) == pytest.approx((20, 20))
+    assert use.machine_s == pytest.approx(20)
 
 
 def test_calls_that_overlap_take_the_machine_once(tmp_path: Path) -> None:
     use = economics.local_use(run(tmp_path, [local("small", "a", 0), local("small", "b", 5), local("small", "c", 85)]))[0]
-    assert use.computed_s == pytest.approx(30)
     assert use.machine_s == pytest.approx(25)
     assert use.utilisation == pytest.approx(25 / 95)
     assert use.machine_s_per_decision == pytest.approx(25 / 3)
@@ -176,7 +175,7 @@ def test_without_the_server_s_seconds_a_line_says_what_is_missing(tmp_path: Path
     use = economics.local_use(
         run(tmp_path, [local("small", "a", 0, duration_s=None, prefill_s=None, decode_s=None)], machine=bare)
     )[0]
-    assert (use.computed_s, use.total.marginal_usd, use.total.full_usd, use.total.rented_usd) == (None, None, None, None)
+    assert (use.total.marginal_usd, use.total.full_usd, use.total.rented_usd) == (None, None, None)
     assert "seconds that the server computed" in use.total.missing
     assert "usd_per_gpu_hour" in use.total.missing
 
