@@ -54,7 +54,7 @@ class BackgroundResponses:
             return
         tries = self._submissions.count_try(call.call_id)
         if self._submissions.is_hopeless(error, tries):
-            self._submissions.fail(submission, error.cause, str(error))
+            self._submissions.not_accepted(submission, error)
             return
         wait_s = max(self._submissions.pace.backoff_s(tries), error.retry_after_s or 0.0)
         cell_id, _ = submission.calls[call.call_id]

@@ -226,6 +226,11 @@ class Submissions:
         """None of its calls is answered."""
         self.settle(submission, [self.failure(submission, call_id, cause, message) for call_id in submission.calls])
 
+    def not_accepted(self, submission: Submission, error: ModelCallError) -> None:
+        """The provider refuses it for good."""
+        advice = "" if self.is_for_now(error) else "; if it does not offer this lane to this model or key, use lane: now"
+        self.fail(submission, error.cause, f"lane {submission.lane} of {submission.model} was refused: {error}{advice}")
+
     def uncertain(self, submission: Submission, why: str) -> None:
         """It may have been computed and billed: it counts at its worst case, and the user sees that it is sent again."""
         count = len(submission.calls)
@@ -250,7 +255,7 @@ class Submissions:
             submission = self._sent.get(submission.submission_id, submission)
             self.wait(submission, max(wait_s, self.pace.grace_s if submission.is_uncertain else 0.0))
             if submission.handle is None and self.is_hopeless(error, tries):
-                self.fail(submission, error.cause, str(error))
+                self.not_accepted(submission, error)
             else:
                 self.note(f"{submission.lane} of {submission.model}: {error}; the next try is in {wait_s:.0f} s")
 

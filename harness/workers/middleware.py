@@ -32,7 +32,9 @@ _log = logging.getLogger(__name__)
 
 
 class MaximumAge(Middleware):
-    """Ends a process after so many cells, or once it has been idle for so long; its supervisor starts another."""
+    """Ends a process after so many ended cells, or once it has been idle for so long; its supervisor starts another.
+
+    A cell whose calls are answered later passes through many times before it ends."""
 
     def __init__(self, cells: int, idle_s: float = math.inf) -> None:
         self._most_cells = cells
@@ -49,6 +51,10 @@ class MaximumAge(Middleware):
     def after_declare_queue(self, broker: Broker, queue_name: str) -> None:
         self._queues += 1
 
+    def ended(self) -> None:
+        """Count a cell that has its receipt."""
+        self._cells += 1
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         with self._lock:
             self._taken += 1
@@ -56,15 +62,14 @@ class MaximumAge(Middleware):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        self._left(has_ended=exception is None)
+        self._left()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        self._left(has_ended=False)
+        self._left()
 
-    def _left(self, *, has_ended: bool) -> None:
+    def _left(self) -> None:
         with self._lock:
             self._taken -= 1
-            self._cells += has_ended
             self._idle_since = time.monotonic()
 
 

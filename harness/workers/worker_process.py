@@ -16,6 +16,7 @@ from redis.asyncio import Redis as AsyncRedis
 from harness.queue import control, registry
 from harness.queue.broker import Requeue, make_broker, serve_queue
 from harness.queue.registry import RunInfo
+from harness.storage.rows import Row
 from harness.workers.config import Deadline, WorkerConfig
 from harness.workers.middleware import PAUSED_RETRY_S, DeathCount, GracefulShutdown, MaximumAge, Metrics, Pause, Requeues
 from harness.workers.serving import ServedRun
@@ -113,13 +114,17 @@ class WorkerProcess:
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with another version or other prompts; it needs a matching worker", info.run_id)
             return
-        on_ended = self._metrics.ended if self._metrics else None
-        run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, on_ended=on_ended).start()
+        run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, on_ended=self._ended).start()
         run.beat = self._beat
         self._runs[info.run_id] = run
         queue = run.queue(self._pool, alone=self._alone)
         if queue not in self._broker.get_declared_queues():
             serve_queue(self._broker, queue, lambda run_id, text: self._handle(queue, run_id, text))
+
+    def _ended(self, experiment: str, receipt: Row) -> None:
+        self._age.ended()
+        if self._metrics:
+            self._metrics.ended(experiment, receipt)
 
     async def _stop_serving(self, run_id: str) -> None:
         """Start no further cell of a run that ended or lost its runner; running cells go on."""

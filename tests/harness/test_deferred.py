@@ -103,3 +103,14 @@ def test_what_a_cancelled_batch_may_still_cost_is_known_until_it_has_ended(desk:
     desk.fake.control(later={"ready_s": 0.1})
     assert statuses(desk.answered(names)) == 2 * CELLS * ["cancelled"]
     assert desk.truth()["answered"] == 0
+
+
+@pytest.mark.parametrize("lane", ["batch", "background_8h"])
+def test_a_key_that_is_refused_fails_the_calls_at_once_and_names_the_lane(desk: Desk, lane: str) -> None:
+    desk.fake.control(api_key="sk-another")
+    outcomes = desk.answered(desk.suspend(cells=1, lane=lane))
+    assert statuses(outcomes) == ["auth", "auth"]
+    for outcome in outcomes.values():
+        assert f"lane {lane} of gpt-5 was refused: " in outcome.message
+        assert "if it does not offer this lane to this model or key, use lane: now" in outcome.message
+    assert desk.truth()["later"]["submitted"] == 0
