@@ -197,10 +197,12 @@ def check_attached(place: str, part: PipelinePart, hard_limit_s: float) -> None:
 
 
 class Unsure(ConfigModel):
-    """When a cascade asks its second model; one of the three."""
+    """When a cascade asks its second model; one of the four."""
 
     confidence_below: Annotated[Number, Field(gt=0, le=1)] | None = None
     """The first model's stated confidence is lower, or none is stated."""
+    rating_probability_below: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """The first model gave its rating a lower probability, or its server returned none; needs its rating_probability: true."""
     repeats_disagree: Annotated[int, Field(strict=True, ge=2, le=5)] | None = None
     """So many decisions of the first model do not all agree; all of them are paid."""
     unusable: Literal[True] | None = None
@@ -215,7 +217,9 @@ class Unsure(ConfigModel):
     @model_validator(mode="after")
     def _is_one_rule(self) -> Self:
         if len(self.model_dump(exclude_none=True)) != 1:
-            raise references.refused("a cascade has one rule", "write confidence_below, repeats_disagree or unusable")
+            raise references.refused(
+                "a cascade has one rule", "write confidence_below, rating_probability_below, repeats_disagree or unusable"
+            )
         return self
 
 

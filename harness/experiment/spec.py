@@ -163,6 +163,25 @@ class Experiment(ConfigModel):
         return self
 
     @model_validator(mode="after")
+    def _probabilities_are_asked_for(self, info: ValidationInfo) -> Self:
+        """A cascade that reads token probabilities needs a first model that asks for them."""
+        if info.context is None:
+            return self
+        for name, arm in self.arms.items():
+            if not (isinstance(arm, Arm) and arm.cascade and arm.cascade.when.rating_probability_below):
+                continue
+            first = self.models.get(arm.cascade.first)
+            if lineups.merged(self.pipeline, arm.pipeline).command:
+                what = f"arms.{name}: an attached program reports no probability of its rating"
+                raise references.refused(what, "use confidence_below, repeats_disagree or unusable")
+            if first is not None and not first.rating_probability:
+                what = f"arms.{name}: models.{arm.cascade.first} does not ask for the probability of its rating"
+                raise references.refused(
+                    what, f"add rating_probability: true to models.{arm.cascade.first}, or use confidence_below"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _somebody_decides(self) -> Self:
         if not self.models and not self.arms:
             raise ValueError("the matrix is empty: name models, or arms of rules")

@@ -46,10 +46,14 @@ class PartAdmission:
 
     def __init__(self, gate: ClockedAdmission, offset: int, step: int) -> None:
         self.offset = offset
+        self.rating_probability: float | None = None
+        """That of the last answer of the deciding role."""
         self._gate, self._step = gate, step
 
     async def recall(self, site: CallSite, request: Request) -> Answer | None:
-        return await self._gate.recall(self._moved(site), request)
+        answer = await self._gate.recall(self._moved(site), request)
+        self._note(site, answer)
+        return answer
 
     async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         return await self._gate.admit(self._moved(site), request, worst_case)
@@ -58,6 +62,7 @@ class PartAdmission:
         return await self._gate.defer(self._moved(site), request, worst_case, composed)
 
     async def record(self, call: Call) -> float | None:
+        self._note(call.site, call.answer)
         return await self._gate.record(replace(call, site=self._moved(call.site)))
 
     async def discard(self, site: CallSite, permit: Permit) -> None:
@@ -67,6 +72,10 @@ class PartAdmission:
         """Those of the cell's calls that this part made, at its own call sites."""
         mine = [call for call in calls if self.offset <= call["index"] < self.offset + self._step]
         return [call | {"index": call["index"] - self.offset} for call in mine]
+
+    def _note(self, site: CallSite, answer: Answer | None) -> None:
+        if answer is not None and site.role == agents.final_role():
+            self.rating_probability = answer.rating_probability
 
     def _moved(self, site: CallSite) -> CallSite:
         """Raises PipelineError where it would be a call site of the next part."""
@@ -87,23 +96,28 @@ async def decide(cell: Cell, gate: ClockedAdmission, decide_part: DecidePart) ->
     step = PROGRAM_REPEAT_INDEX if cell.is_attached else REPEAT_INDEX
     repeats: list[Result] = []
     for number in range(int(rule.get("repeats_disagree", 1))):
-        repeats.append(await decide_part(_seeded(first, number), PartAdmission(gate, number * step, step)))
+        part = PartAdmission(gate, number * step, step)
+        repeats.append(await decide_part(_seeded(first, number), part))
         if isinstance(repeats[-1].error, RedisError):
             return repeats[-1]
-        if asks_second(rule, repeats):
+        if asks_second(rule, repeats, part.rating_probability):
             second = await decide_part(then, PartAdmission(gate, THEN_INDEX, THEN_INDEX))
             return _joined([*repeats, second], [*(step * place for place in range(len(repeats))), THEN_INDEX], second)
     return _joined(repeats, [step * place for place in range(len(repeats))], repeats[0])
 
 
-def asks_second(rule: Mapping[str, Any], repeats: Sequence[Result]) -> bool:
-    """Whether the answers so far ask for the second lineup; one that is not usable always does."""
+def asks_second(rule: Mapping[str, Any], repeats: Sequence[Result], rating_probability: float | None = None) -> bool:
+    """Whether the answers so far ask for the second lineup; one that is not usable always does.
+
+    `rating_probability`: that of the last answer's rating, None where its server returned none."""
     decisions = [result.decision for result in repeats]
     if any(decision is None or result.error for decision, result in zip(decisions, repeats, strict=True)):
         return True
     confidences = [decision.confidence for decision in decisions if decision]
     if "confidence_below" in rule:
         return any(confidence is None or confidence < rule["confidence_below"] for confidence in confidences)
+    if "rating_probability_below" in rule:
+        return rating_probability is None or rating_probability < rule["rating_probability_below"]
     return len({decision.rating for decision in decisions if decision}) > 1
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reports.answer import wording
 from reports.format import known, percent_text, seconds_text, significant
+from reports.grounding import of_run as grounding_of_run
 from reports.money import breakdown
 from reports.verdict import GOOD_ENOUGH, NOT_GOOD_ENOUGH
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from reports.answer.findings import Comparison, Findings
     from reports.load import Run
     from reports.settings import ArmSettings, Settings
+    from reports.stats.estimate import Estimate
     from reports.verdict import GoodEnough, Verdict
 
 PER = 1000
 """Decisions that a cost is stated for."""
+FEW_CASES, FEW_FIGURES = 12, 50
+"""Below these, what a share rests on is part of its cell."""
 MANAGERS = ("deep", "quick")
 
 
@@ -36,6 +40,8 @@ class Figure:
     key: float | None = None
     """What the column is sorted by; None sorts last."""
     why: str = ""
+    basis: str = ""
+    """What a share rests on where that is little, for example "3 of 8 figures"."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def _line(run: Run, findings: Findings, arm: str) -> ArmLine:
         same=_same(findings, arm),
         opposite=_share(findings, "opposite_trade", arm),
         usable=_usable(findings, arm),
-        invented=_invented(findings, arm),
+        invented=_invented(run, findings, arm),
         tokens=_tokens(findings, arm),
         time=_time(findings, arm),
         word=_word(findings, arm),
@@ -241,13 +247,21 @@ def _same(findings: Findings, arm: str) -> Figure:
         floor = row.values[arm]
         if not known(floor.value):
             return Figure("", why=f"{arm} was asked once per case, so its agreement with itself is not known")
-        return Figure(_tenths(floor.value), "asked again, with itself", floor.value)
+        return Figure(_tenths(floor.value), "asked again, with itself", floor.value, basis=_cases(findings, floor))
     if not known(comparison.estimate.value):
         plain = row.values[arm]
         if not known(plain.value):
             return Figure("", why=comparison.note or "no case has a usable decision of both")
-        return Figure(_tenths(plain.value), "no repeats to compare with", plain.value, comparison.note)
-    return Figure(_tenths(comparison.own.value), _apart(comparison), comparison.own.value)
+        return Figure(_tenths(plain.value), "no repeats to compare with", plain.value, comparison.note, _cases(findings, plain))
+    return Figure(
+        _tenths(comparison.own.value), _apart(comparison), comparison.own.value, basis=_cases(findings, comparison.own)
+    )
+
+
+def _cases(findings: Findings, estimate: Estimate) -> str:
+    """How many cases a share rests on, where they are few or where others are left out."""
+    cases, every = estimate.cases, max((row.cases for row in findings.row("usable").values.values()), default=0)
+    return f"{cases} of {every} cases" if cases < min(every, FEW_CASES) else f"{cases} cases" if cases < FEW_CASES else ""
 
 
 def _apart(comparison: Comparison) -> str:
@@ -272,10 +286,11 @@ def _share(findings: Findings, metric: str, arm: str) -> Figure:
     row = findings.row(metric)
     comparison, value = row.comparisons.get(arm), row.values[arm].value
     if comparison is not None and known(comparison.estimate.value):
-        return Figure(_tenths(comparison.own.value), points(comparison.estimate.value), comparison.own.value)
+        few = _cases(findings, comparison.own)
+        return Figure(_tenths(comparison.own.value), points(comparison.estimate.value), comparison.own.value, basis=few)
     if not known(value):
         return Figure("", why=(comparison.note if comparison else "") or "no case has two decisions to compare")
-    return Figure(_tenths(value), "with itself" if comparison is None else "", value)
+    return Figure(_tenths(value), "with itself" if comparison is None else "", value, basis=_cases(findings, row.values[arm]))
 
 
 def _usable(findings: Findings, arm: str) -> Figure:
@@ -286,16 +301,26 @@ def _usable(findings: Findings, arm: str) -> Figure:
     return Figure(_tenths(share), f"{counts.usable:,} of {counts.ended:,}", share)
 
 
-def _invented(findings: Findings, arm: str) -> Figure:
+def _invented(run: Run, findings: Findings, arm: str) -> Figure:
     if arm in findings.rules:
         return Figure("–", "no text")
     row = findings.row("grounding")
     comparison, value = row.comparisons.get(arm), row.values[arm].value
     if comparison is not None and known(comparison.estimate.value):
-        return Figure(_tenths(1 - comparison.own.value), points(-comparison.estimate.value), 1 - comparison.own.value)
+        invented, few = 1 - comparison.own.value, _figures(run, arm)
+        return Figure(_tenths(invented), points(-comparison.estimate.value), invented, basis=few)
     if not known(value):
         return Figure("", why="its texts hold no figure that could be traced")
-    return Figure(_tenths(1 - value), "", 1 - value)
+    return Figure(_tenths(1 - value), "", 1 - value, basis=_figures(run, arm))
+
+
+def _figures(run: Run, arm: str) -> str:
+    """How many figures were traced, where they are few; the share is a mean over cases, so it may differ from their ratio."""
+    cells = run.measured_cells.loc[run.measured_cells["arm"] == arm, "cell_id"]
+    counts = grounding_of_run.by_cell(run)
+    counts = counts[counts.index.isin(cells)]
+    traced, invented = int(counts["figures"].sum()), int((counts["figures"] - counts["grounded"]).sum())
+    return f"{invented} of {traced} figures" if traced < FEW_FIGURES else ""
 
 
 def _tokens(findings: Findings, arm: str) -> Figure:

@@ -116,7 +116,7 @@ def wasted(run: Run) -> list[Waste]:
     groups = {
         "failed or killed requests": failed,
         "answers of discarded attempts": superseded & ~unusable,
-        "answers in cells without a usable decision": ~failed & unusable,
+        "answers of decisions that could not be used": ~failed & unusable,
     }
     rows = []
     for reason, chosen in groups.items():

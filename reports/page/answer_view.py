@@ -155,7 +155,7 @@ class AnswerView:
         """One cell: the figure in bold, its note under it, or why it is unknown."""
         if not figure.text:
             return unknown(figure.why)
-        note = Markup("<small>{}</small>").format(figure.note) if figure.note else ""
+        note = Markup("").join(Markup("<small>{}</small>").format(text) for text in (figure.note, figure.basis) if text)
         title = Markup(' title="{}"').format(figure.why) if figure.why else ""
         return Markup("<b{}>{}</b>{}").format(title, figure.text, note)
 

@@ -47,7 +47,7 @@ class ArmCard:
     @property
     def no_cost_because(self) -> str:
         """Why there is no cost per usable decision."""
-        return self.why_no_cost or ("no decision was usable" if not self.usable else "some cells have no cost")
+        return self.why_no_cost or ("no decision was usable" if not self.usable else "some decisions have no known cost")
 
 
 def arm_cards(run: Run) -> tuple[ArmCard, ...]:

@@ -201,7 +201,7 @@ class RolesView:
     def figure(measured: Estimate | None, unit: str, *, signed: bool = False) -> Markup:
         """A figure with its interval; signed for a change. Intervals of shares are limited to 0 to 100 %."""
         if measured is None or not known(measured.value):
-            return unknown("no pair of cells has a known value", "not measured")
+            return unknown("no pair of answers has a known value", "not measured")
         ends = (measured.low, measured.high) if signed or unit != "share" else (max(measured.low, 0.0), min(measured.high, 1.0))
         return html.with_interval([_text(value, unit, signed) for value in (measured.value, *ends)], measured)
 

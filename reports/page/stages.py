@@ -116,7 +116,7 @@ def _pane(
 def _why_none(cell: Mapping[Any, Any], calls: Sequence[Mapping[str, Any]]) -> str:
     if not calls:
         ended = f" ({cell['error']})" if is_there(cell["error"]) else ""
-        return f"The cell ended before this role was asked{ended}." if cell["status"] != "ok" else "This arm has no such role."
+        return f"It ended before this role was asked{ended}." if cell["status"] != "ok" else "This arm has no such role."
     if all(call["outcome"] != "answered" for call in calls):
         return "No request was answered."
     return "The answer holds no text."

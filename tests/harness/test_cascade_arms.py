@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def test_both_parts_are_billed_to_the_cell(finished: Lab) -> None:
     [
         (cascade({"confidence_below": 0.5, "repeats_disagree": 3}), "one rule"),
         (cascade({"confidence_below": 2}), "less than or equal to 1"),
+        (cascade({"rating_probability_below": 0.7}), "models.own does not ask for the probability of its rating"),
         (cascade({"repeats_disagree": 1}), "greater than or equal to 2"),
         (cascade("unusable", then="own"), "one model twice"),
         (cascade("unusable", first="owm"), "unknown model 'owm'"),
@@ -96,3 +98,29 @@ def test_a_cascade_survives_the_run_folder_and_its_rule_is_part_of_its_cells(lab
     assert spec.load(again).arms == experiment.arms
     keys = {cell.arm: cell.cell_key for cell in matrix.expand(experiment)}
     assert keys["a"] != keys["b"]
+
+
+def test_a_low_or_unknown_probability_of_the_rating_asks_the_second_model(lab: Lab) -> None:
+    decision = {"summary": "s", "thesis": "t", "rating": "Hold", "confidence": 70, "target_price": 90, "horizon": "6 weeks"}
+    before, after = json.dumps(decision).split("Hold")
+    unsure = [{"token": "Hold", "logprob": -0.9}, {"token": "Buy", "logprob": -0.6}]
+    certain = {"logprob": 0.0, "top_logprobs": []}
+    rating = {"token": "Hold", "logprob": -0.9, "top_logprobs": unsure}
+    tokens = [{"token": before} | certain, rating, {"token": after} | certain]
+    server = {"provider": "openai_compatible", "server": "box", "rating_probability": True}
+    models = {
+        "paid": {"provider": "openai", "model": HOSTED, "server": "cloud", "reasoning_effort": "low"},
+        "open": server | {"model": "open"},
+        "silent": server | {"model": "silent"},
+    }
+    arms = {"paid": {"all": "paid"}} | {
+        name: cascade({"rating_probability_below": below}, first)
+        for name, below, first in (("low", 0.6, "open"), ("high", 0.3, "open"), ("unknown", 0.3, "silent"))
+    }
+    text = {"text": json.dumps(decision)}
+    rules = [{"model": "open", "do": text | {"logprobs": tokens}}, {"model": "silent", "do": text}]
+    lab.experiment(arms=arms, models=models, repeats=1, pipeline={"depth": "single_call"})
+    lab.fake.control(models=[HOSTED, "open", "silent"], rules=rules)
+    lab.run()
+    escalated = {cell["arm"]: cell["escalated"] for cell in lab.rows("cells")}
+    assert escalated == {"paid": None, "low": True, "high": False, "unknown": True}

@@ -12,7 +12,7 @@ from reports import Run, load
 from reports.answer import sentences, table, wording
 from reports.answer.caveats import caveats
 from reports.answer.findings import Findings, find
-from tests.reports.synthetic import FakeArm, make_tables, sessions
+from tests.reports.synthetic import FakeArm, make_run, make_tables, sessions
 
 DATES = sessions("2025-09-02", 20)
 
@@ -55,6 +55,16 @@ def test_costs_are_per_thousand_decisions_and_savings_against_the_baseline(tmp_p
     assert made["b"].saved.text.replace("\u202f", " ") == "92 %"
     assert made["rule"].cost.text == "$0"
     assert [line.kind for line in made.values()] == ["baseline", "candidate", "rule"]
+
+
+def test_a_share_of_few_cases_or_figures_says_how_many(tmp_path: Path) -> None:
+    arms = {"a": FakeArm(), "b": FakeArm()}
+    run = load(make_run(tmp_path / "few", arms=arms, dates=DATES[:2], tickers=("AAPL",), repeats=2, words=6))
+    few = {line.arm: line for line in table.lines(run, find(run))}["b"]
+    assert few.same.basis == few.opposite.basis == "2 cases"
+    assert re.fullmatch(r"\d+ of \d+ figures", few.invented.basis)
+    many = lines(tmp_path / "many", arms=arms, dates=DATES, repeats=2)["b"]
+    assert (many.same.basis, many.opposite.basis) == ("", "")
 
 
 def test_an_arm_without_a_usable_decision_has_no_cost_and_no_saving(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.parametrize("width", [1440, 390])
 def test_forty_arms_with_long_names_stay_inside_the_window(width: int, wide: Path, open_page: Open) -> None:
-    for file in (wide.parent / "cases").glob("*.html"):
+    cases = sorted((wide.parent / "cases").glob("*.html"))
+    assert cases
+    for file in (wide, *cases):
         seen = open_page(file, width=width)
         seen.page.evaluate("document.querySelectorAll('details').forEach(box => { box.open = true })")
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
