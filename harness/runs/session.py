@@ -218,4 +218,5 @@ def _info(plan: RunPlan) -> RunInfo:
         experiment_dir=str(plan.options.experiment_dir),
         hosted=tuple(sorted(plan.resolved.hosted)),
         pools=tuple(sorted({pool_of(cell, plan.resolved.hosted) for cell in plan.matrix})),
+        month="" if plan.experiment.budget.month_usd is None else f"{plan.options.clock():%Y-%m}",
     )

@@ -28,8 +28,10 @@ from harness.queue.control import NOT_RUN, SUSPENDED, UNFINISHED, UNSERVED, Cell
 from harness.queue.feed import Feed
 from harness.runs import answered_later
 from harness.service import months, results
+from harness.service.experiment_runner import ExperimentRunner
 from harness.service.jobs import OPEN, RUNNING, Job, JobStore, StorageBusy, StorageFull
-from harness.service.service import ServiceOptions, doorbell_key
+from harness.service.service import ServiceOptions, doorbell_key, service_folder
+from harness.service.submissions import Submissions
 from harness.service.upkeep import Upkeep
 from harness.storage.folder import open_folder
 from harness.storage.snapshots import CaseInputs, SnapshotLibrary, freeze_into
@@ -81,6 +83,7 @@ class Dispatcher:
         self._runs: dict[str, MonthRun] = {}
         self._library = SnapshotLibrary(options.snapshots, resolved.archive, resolved.contact)
         self._upkeep = Upkeep(options, resolved, jobs, self._results)
+        self._experiments = ExperimentRunner(options, Submissions(service_folder(options, resolved.experiment.name)), url)
         self._bell = "0"
         self._is_stopping = False
         self._alive_at = 0.0
@@ -104,6 +107,7 @@ class Dispatcher:
         with contextlib.suppress(RedisError):
             for run in self._runs.values():
                 registry.withdraw(self._client, run.info.run_id)
+        self._experiments.close()
         self._upkeep.close()
 
     def _stop(self, *_: Any) -> None:
@@ -132,6 +136,7 @@ class Dispatcher:
         if time.monotonic() - self._alive_at > _ALIVE_S:
             self._keep_alive()
         self._look_at_running()
+        self._experiments.step()
         self._upkeep.step(self._runs)
 
     def _wait(self, wait_s: float) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 REPORT = "report.html"
-_REPORT_FILE = re.compile(r"report\.html|cases/[A-Za-z0-9._@~-]+\.(html|svg)")
+REPORT_FILE = re.compile(r"report\.html|cases/[A-Za-z0-9._@~-]+\.(html|svg)")
 """The files of a report; nothing else of the run folder is served."""
-_TYPES = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
+REPORT_TYPES = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
 _MOST_SENTENCES = 40
 _HEADERS = {
     "cache-control": "no-store",
@@ -96,12 +96,12 @@ class LivePage:
         from starlette.responses import Response as Whole
 
         name = request.path_params["name"]
-        content = self._read_report(name) if self._read_report and _REPORT_FILE.fullmatch(name) else None
+        content = self._read_report(name) if self._read_report and REPORT_FILE.fullmatch(name) else None
         if content is None:
             return PlainTextResponse("not found", status_code=404, headers=_HEADERS)
         if name == REPORT:
             self.report_was_read.set()
-        return Whole(content, media_type=_TYPES[name.rpartition(".")[2]], headers=_HEADERS)
+        return Whole(content, media_type=REPORT_TYPES[name.rpartition(".")[2]], headers=_HEADERS)
 
 
 async def _no_icon(request: Request) -> Response:
