@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.json_output import Json, emit
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.gateway.check import CannedAnswers, CheckLine
+
 
 def check(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment with an attached program.")],
     arm: Annotated[str | None, typer.Option(help="Arm to check; default: the first with an attached program.")] = None,
+    results: Annotated[
+        str, typer.Option(help="Where the result is kept for `plan`: a folder or an s3:// address.")
+    ] = "results",
     as_json: Json = False,
 ) -> None:
     """Run the attached program once against canned answers: do its calls reach us, who speaks, what decides? Costs nothing."""
@@ -35,7 +43,7 @@ def check(
     program = matrix.attached(loaded, arms[name], loaded.folder)
     cell = next(cell for cell in matrix.expand(loaded) if cell.arm == name)
     result, answers = asyncio.run(checking.run(program, cell))
-    findings = list(checking.findings(result, answers))
+    findings = [*checking.findings(result, answers), *_kept(results, cell.fingerprint, answers)]
     is_ready = not any(finding.status == "fail" for finding in findings)
     if as_json:
         emit("check/1", {"ready": is_ready, "findings": list(map(asdict, findings)), "program": result.program})
@@ -51,3 +59,21 @@ def check(
             console.print(f"the end of its output:\n{escape(output[-1500:])}", soft_wrap=True)
     if not is_ready:
         raise typer.Exit(2)
+
+
+def _kept(results: str, fingerprint: str, answers: CannedAnswers) -> Iterator[CheckLine]:
+    """Keep the calls of the program for the next plan."""
+    from harness.errors import StoreError
+    from harness.gateway import check as checking
+    from harness.planning import programs
+    from harness.storage.folder import open_folder
+
+    calls = [programs.ProgramCall(**size) for size in checking.sizes(answers)]
+    if not calls:
+        return
+    try:
+        programs.keep(open_folder(results), fingerprint, calls)
+    except StoreError as error:
+        yield checking.CheckLine("plan", "warn", f"the calls cannot be kept for `plan`: {error}", "pass --results FOLDER")
+    else:
+        yield checking.CheckLine("plan", "ok", f"`plan` now counts {len(calls)} calls a case ({results}/{programs.CHECKS})")

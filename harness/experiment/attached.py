@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from agents import Model, deep_roles
 from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
 
@@ -127,6 +128,14 @@ def compiled(text: str, where: str) -> re.Pattern[str]:
         raise InvalidInput([Problem(where, f"{text!r} is no regular expression: {error}", "correct it")]) from error
 
 
+def played_by(lineup: Mapping[str, Model], target: str, role: str) -> Model | None:
+    """The model of a lineup behind a value of `pipeline.models`; None if the lineup has none for it."""
+    if f"model:{target}" in lineup:
+        return lineup[f"model:{target}"]
+    tier = ("deep" if role in deep_roles() else "quick") if target == "role" else target
+    return lineup.get(role) or lineup.get(tier)
+
+
 @dataclass(frozen=True)
 class Attached:
     """An attached program as an experiment describes it, with paths of this machine."""
@@ -142,6 +151,8 @@ class Attached:
     result: Mapping[str, str] = field(default_factory=dict)
     time_limit_s: float | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    """Patterns of files that a case writes and that are kept; not part of an identity."""
 
     def identity(self) -> dict[str, Any]:
         """What makes its cells other cells; paths of this machine are not in it."""
@@ -171,6 +182,10 @@ class Attached:
         """The command with {ticker}, {date}, {repeat}, {experiment} and {python} (that of the harness) filled in."""
         filled = {**values, "experiment": str(self.experiment_dir), "python": sys.executable}
         return [_filled(word, filled) for word in self.command]
+
+    def kept(self, values: Mapping[str, str]) -> list[str]:
+        """The patterns of files to keep, with {ticker}, {date} and {repeat} filled in."""
+        return [_filled(pattern, values) for pattern in self.keep]
 
     def cache_folders(self) -> dict[str, Path]:
         """As listed -> the folder or file that is copied into each cell."""

@@ -157,6 +157,20 @@ class PipelinePart(ConfigModel):
     env: dict[str, str] | None = None
     """Environment of the attached program; a value of the form $NAME is passed on from this machine's environment."""
 
+    keep: Texts | None = None
+    """Files that the attached program writes in a case and that are kept in the run folder, as patterns: `~/results/**/*.json`
+    in its private home, else in `folder`; {ticker}, {date} and {repeat} are filled in. At most 20 files and 1 MiB a case."""
+
+    @field_validator("keep")
+    @classmethod
+    def _keeps_files_of_its_own(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in patterns or ():
+            names = pattern.removeprefix("~/").split("/")
+            if "" in names or ".." in names or any("**" in name and name != "**" for name in names):
+                what = f"keep: {pattern!r} is no pattern of files below ~/ or below the program's folder"
+                raise references.refused(what, "write ~/results/**/*.json, or reports/{ticker}/*.md for files in the folder")
+        return patterns
+
     @model_validator(mode="after")
     def _somebody_reports(self) -> Self:
         if not self.analysts:
@@ -176,7 +190,7 @@ def merged(whole: PipelinePart, own: PipelinePart | None) -> PipelinePart:
     return PipelinePart.model_validate(values | (own.model_dump(exclude_unset=True) if own else {}))
 
 
-_ATTACHED_ONLY = ("folder", "models", "roles", "volatile", "cache", "result", "time_limit", "env")
+_ATTACHED_ONLY = ("folder", "models", "roles", "volatile", "cache", "result", "time_limit", "env", "keep")
 
 
 def check_attached(place: str, part: PipelinePart, hard_limit_s: float) -> None:

@@ -94,6 +94,7 @@ def attached(experiment: Experiment, arm: Arm, experiment_dir: Path) -> Attached
         "volatile": part.volatile,
         "cache": part.cache,
         "env": part.env,
+        "keep": part.keep,
         "result": part.result and part.result.model_dump(exclude_none=True),
     }
     return Attached(

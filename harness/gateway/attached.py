@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agents import Admission, Clients, Result, final_role
@@ -13,7 +15,7 @@ from harness.cells import Cell
 from harness.errors import ProgramFailed
 from harness.experiment import servers
 from harness.experiment.attached import OTHER, Attached
-from harness.gateway import decision, environment, program
+from harness.gateway import decision, environment, kept_files, program
 from harness.gateway.conversation import Conversation, Exchange
 from harness.gateway.program import ProgramEnd, Watchdog
 from harness.gateway.server import Gateway, LocalServer
@@ -50,19 +52,34 @@ class AttachedPrograms:
             await self._watchdog.stop()
 
     async def decide(
-        self, attached: Attached, cell: Cell, admission: Admission, clients: Clients, recorded: Sequence[Row]
+        self,
+        attached: Attached,
+        cell: Cell,
+        admission: Admission,
+        clients: Clients,
+        recorded: Sequence[Row],
+        keep: Callable[[Mapping[str, bytes]], None] | None = None,
     ) -> Result:
-        """Run the program for one case. Raises Halt, and whatever else ends the calls of a cell."""
+        """Run the program for one case. Raises Halt, and whatever else ends the calls of a cell.
+
+        `keep` writes the files that the experiment wants kept; it may block."""
         await self.start()
         conversation = Conversation(attached, cell.lineup, cell.pipeline, admission, clients, recorded)
         token = self.gateway.add(conversation)
         home = await asyncio.to_thread(environment.private_home, attached)
         is_cut_short = True
+        machine = servers.read_environment(attached.experiment_dir)
+        secrets = kept_files.Secrets(token, attached.env, machine)
+        values = {"ticker": cell.ticker, "date": cell.date.isoformat(), "repeat": str(cell.repeat)}
+        kept = kept_files.KeptFiles({}, ())
+        started_at = time.time()
         try:
-            machine = servers.read_environment(attached.experiment_dir)
             variables = environment.variables(attached, home, self._server.url, token, machine)
-            words = attached.words({"ticker": cell.ticker, "date": cell.date.isoformat(), "repeat": str(cell.repeat)})
+            words = attached.words(values)
             ended = await program.run(words, attached.folder, variables, conversation.ended, self._watchdog)
+            if attached.keep and keep:
+                kept = await asyncio.to_thread(kept_files.read, attached, values, home, started_at, secrets)
+                await asyncio.to_thread(keep, kept.contents)
             is_cut_short = False
         finally:
             await conversation.close(cancel=is_cut_short)
@@ -70,7 +87,9 @@ class AttachedPrograms:
             await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
         if conversation.halt is not None:
             raise conversation.halt
-        return result(attached, conversation, ended)
+        ended = replace(ended, stdout=secrets.removed(ended.stdout), stderr=secrets.removed(ended.stderr))
+        made = result(attached, conversation, ended)
+        return replace(made, program={**made.program, "files": kept.described()}) if attached.keep else made
 
 
 def result(attached: Attached, conversation: Conversation, ended: ProgramEnd | None) -> Result:

@@ -20,6 +20,9 @@ _PROSE = (
     f"Rating: {RATING}\n\nFINAL TRANSACTION PROPOSAL: **BUY**"
 )
 
+_WRITTEN_TOKENS, _CALL_TOKENS = 350, 60
+"""What a model is taken to write: a text, or the arguments of a tool."""
+
 
 @dataclass(frozen=True)
 class CheckLine:
@@ -101,6 +104,22 @@ async def run(program: Attached, cell: Cell) -> tuple[Result, CannedAnswers]:
             return await programs.decide(program, cell, answers, clients, ()), answers
     finally:
         await programs.aclose()
+
+
+def sizes(answers: CannedAnswers) -> Iterator[dict[str, Any]]:
+    """Role, model and tokens of each request, as if each earlier text in it had the length that a model writes."""
+    for site, request in answers.requests:
+        texts = [part.text for part in request.parts] + [f"{tool.description} {tool.parameters}" for tool in request.tools]
+        quotes = sum(text.count(_PROSE) for text in texts)
+        handed = quotes * _WRITTEN_TOKENS
+        is_short = request.schema is not None or bool(canned(site, request, Usage()).tool_calls)
+        yield {
+            "role": site.role,
+            "model": request.program["model"],
+            "input_tokens": sum(map(estimate_tokens, texts)) - quotes * estimate_tokens(_PROSE) + handed,
+            "handed_tokens": handed,
+            "output_tokens": _CALL_TOKENS if is_short else _WRITTEN_TOKENS,
+        }
 
 
 def findings(result: Result, answers: CannedAnswers) -> Iterator[CheckLine]:

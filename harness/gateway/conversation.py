@@ -13,7 +13,7 @@ from typing import Any
 import agents
 from agents import Admission, Answer, CallSite, Clients, Halt, Lineup, Model, ModelCallError, Part, Pipeline, Request, ToolCall
 from domain.providers import PROVIDERS
-from harness.experiment.attached import OTHER, Attached
+from harness.experiment.attached import OTHER, Attached, played_by
 from harness.gateway.asked import Asked, Refused
 from harness.storage.rows import Row
 
@@ -100,7 +100,7 @@ class Conversation:
         self._in_flight = 0
         self._places = Counter[tuple[str, bool]]()
         self._alike: dict[str, list[Exchange]] = defaultdict(list)
-        self._debaters, self._deep = program.roles.debaters, frozenset(agents.deep_roles())
+        self._debaters = program.roles.debaters
 
     @property
     def model_names(self) -> list[str]:
@@ -113,12 +113,9 @@ class Conversation:
         if target is None:
             known = ", ".join(self.model_names)
             raise Refused(404, f"model {name!r} is not mapped; add it to pipeline.models (mapped: {known})", "model_not_found")
-        if f"model:{target}" in self._lineup:
-            return self._lineup[f"model:{target}"]
-        tier = ("deep" if role in self._deep else "quick") if target == "role" else target
-        model = self._lineup.get(role) or self._lineup.get(tier)
+        model = played_by(self._lineup, target, role)
         if model is None:
-            raise Refused(404, f"model {name!r} is mapped to {tier}, and this arm names no model for it", "model_not_found")
+            raise Refused(404, f"model {name!r} is mapped to {target}, and this arm names no model for it", "model_not_found")
         return model
 
     def open(self, asked: Asked, *, is_retry: bool = False) -> Exchange:

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import agents
@@ -15,6 +15,8 @@ from domain.lanes import LANES
 from domain.providers import PROVIDERS, Speed
 from harness.cells import digest_of
 from harness.experiment.hardware_cards import CardFigures
+from harness.planning import programs
+from harness.planning.programs import ProgramCalls
 from harness.storage.folder import Folder
 from harness.storage.store import RETRIED, decode
 
@@ -166,6 +168,7 @@ _COLUMNS = (
         "arm",
         "message_ids",
         "lane",
+        "program",
     ),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
 )
@@ -200,6 +203,8 @@ class Experience:
     """model key -> reported / locally counted input tokens; under "" over all models without a tokenizer."""
     lanes: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
     """Deferred lane -> answered calls, the median seconds of their answers, and the standard deviation of the log."""
+    programs: Mapping[str, ProgramCalls] = field(default_factory=dict)
+    """Fingerprint of an attached program -> its calls, by earlier runs or else by `check`."""
     runs: int = 0
     cards: Mapping[str, CardFigures] = field(default_factory=dict)
     """alias of a model -> what the hardware cards of its server say about it."""
@@ -237,10 +242,12 @@ def read(results: Folder) -> Experience:
     """Experience of the newest runs in a results folder; empty without runs."""
     frames = [frame for run in _newest(results) if (frame := _calls(run)) is not None]
     if not frames:
-        return Experience()
+        return Experience(programs=programs.checked(results))
     import pandas as pd
 
-    return of_calls(pd.concat(frames, ignore_index=True), len(frames))
+    calls = pd.concat(frames, ignore_index=True)
+    by_program = programs.checked(results) | programs.measured(calls)
+    return replace(of_calls(calls, len(frames)), programs=by_program)
 
 
 def of_calls(calls: pd.DataFrame, runs: int) -> Experience:
@@ -286,6 +293,7 @@ def _calls(run: Folder) -> pd.DataFrame | None:
         return None
     frame = _with_whole_prompts(frame)
     names = zip(frame["provider"], frame["model_requested"], frame["params"], strict=True)
+    frame["asked_model"] = frame["program"].map(programs.asked_model)
     frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
     return settled_runs(run, frame)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.planning import lanes, plan, workload
 from harness.planning.forecast import HOSTED, LOCAL, MIXED, Interval
 from harness.planning.plan import CapForecast, Plan
-from harness.planning.workload import ASSUMED, Counted
+from harness.planning.workload import ASSUMED, NOT_RENDERED, Counted
 from harness.terminal import FigureRows
 from reports.format import significant, usd_text
 from reports.tables import ARROW, JUDGES
@@ -38,9 +38,14 @@ def input_lines(plan: Plan) -> Iterator[str]:
 
 
 def _prompts(plan: Plan) -> Iterator[str]:
+    bases = dict.fromkeys(arm.basis for arm in plan.arms.values() if arm.calls)
     if all(how.how != ASSUMED for how in plan.counted.values()):
-        yield from dict.fromkeys(arm.basis for arm in plan.arms.values() if arm.calls)
-    elif plan.unrendered:
+        yield from bases
+        return
+    yield from (basis for basis in bases if NOT_RENDERED not in basis)
+    if not any(NOT_RENDERED in basis for basis in bases):
+        return
+    if plan.unrendered:
         yield (
             f"NOT counted yet: {' and '.join(plan.unrendered)} are network sources, which a plan does not contact. Until "
             "`run` has frozen the cases, which it does before it shows this plan again and asks, each kind of material is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
@@ -12,7 +12,9 @@ import agents
 from agents import Model, Pipeline, Sharing
 from domain import models
 from harness.cells import Cell
+from harness.experiment.attached import played_by
 from harness.planning.experience import Experience, key_of
+from harness.planning.programs import ProgramCalls
 from harness.planning.rendering import Prompt, Renderer
 
 REASONING_TOKENS: Mapping[str, float] = {
@@ -74,7 +76,10 @@ def output_tokens(model: Model, asked_tokens: int, cap: int | None) -> float:
 
 
 ASSUMED = "assumed"
-NOT_MEASURED = "an attached program: as many calls as the built-in roles make, with tools"
+NOT_CHECKED = (
+    "NOT known: this attached program was not checked and never run; as many calls as the built-in roles make are assumed. "
+    "`python -m harness check EXPERIMENT` counts its calls, and costs nothing"
+)
 NOT_RENDERED = "no frozen snapshot yet: token budgets and priors"
 
 
@@ -298,8 +303,23 @@ def _usual_tokens(cell: Cell, analyst: str) -> float:
 
 
 def _of_program(cell: Cell, renderer: Renderer, experience: Experience) -> Workload:
-    """An attached program's calls are unknown before its first run: as many as our own roles ask, with tools."""
+    """The calls that `check` or a run counted; before that as many as our own roles ask, with tools."""
+    known = experience.programs.get(cell.fingerprint)
+    if known is not None:
+        return Workload(tuple(_program_calls(cell, known, experience)), known.basis)
     tiers = {role: "deep" if role in agents.deep_roles() else "quick" for role in agents.role_names()}
     lineup = {role: cell.lineup.get(role) or cell.lineup[tier] for role, tier in tiers.items()}
     alike = replace(cell, lineup=lineup, pipeline=replace(cell.pipeline, inputs="tools"))
-    return replace(_assumed(alike, renderer, experience, ()), basis=NOT_MEASURED)
+    return replace(_assumed(alike, renderer, experience, ()), basis=NOT_CHECKED)
+
+
+def _program_calls(cell: Cell, known: ProgramCalls, experience: Experience) -> Iterator[PlannedCall]:
+    targets = cell.extra["attached"]["models"]
+    for asked in known.calls:
+        target = targets.get(asked.model) or targets.get("*")
+        model = played_by(cell.lineup, target, asked.role) if target else None
+        if model is not None:
+            handed_share = asked.handed_tokens / asked.input_tokens if asked.input_tokens else 0.0
+            cap = cell.pipeline.output_cap(asked.role, model)
+            prompt = Prompt(asked.role, asked.input_tokens, 0.0, round(asked.output_tokens), cap, handed_share)
+            yield call(replace(cell, lineup={asked.role: model}), prompt, experience, is_rendered=False)

@@ -191,11 +191,20 @@ async def _decide_by_program(
     cell, calls = attempt.cell, attempt.gate.calls
 
     async def decide_part(lineup: Mapping[str, Model], part: PartAdmission) -> Result:
-        return await programs.decide(attached, replace(cell, lineup=lineup), part, attempt.clients, part.recorded(calls))
+        keep = partial(_keep_files, attempt, str(part.offset))
+        mine = replace(cell, lineup=lineup)
+        return await programs.decide(attached, mine, part, attempt.clients, part.recorded(calls), keep)
 
     if "cascade" in cell.extra:
         return await cascade.decide(cell, gate, decide_part)
-    return await programs.decide(attached, cell, gate, attempt.clients, calls)
+    return await programs.decide(attached, cell, gate, attempt.clients, calls, partial(_keep_files, attempt, ""))
+
+
+def _keep_files(attempt: Attempt, part: str, files: Mapping[str, bytes]) -> None:
+    """Write files of an attached program to the run folder. Raises StoreError."""
+    folder = attempt.store.folder.at("/".join(filter(None, ("files", attempt.cell.cell_id, part))))
+    for name, data in files.items():
+        folder.write(name, data)
 
 
 def _of_result(ending: Ending, result: Result, calls: Sequence[Row]) -> Ending:

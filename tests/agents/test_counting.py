@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents import Model, Part, counter_of
+from agents.llms import tokens
 from agents.llms.tokens import ESTIMATE
 
 
@@ -37,3 +38,9 @@ def test_the_parts_of_a_prompt_add_up_with_the_chat_format_around_each_message()
     # 3 to open the answer and 4 around a message; the blank line between two parts of one message is one token here.
     assert counter.of_parts(parts) == [1 + 4 + 3, 1 + 4, 1 + 1]
     assert counter.of_parts([]) == []
+
+
+def test_a_text_of_plain_characters_has_the_same_pieces_by_the_faster_pattern() -> None:
+    characters = [chr(code) for code in range(128)]
+    pairs = " a1 ".join(first + second for first in characters for second in characters)
+    assert tokens._ASCII_PIECES.findall(pairs) == tokens._PIECES.findall(pairs)

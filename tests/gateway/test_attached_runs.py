@@ -85,6 +85,25 @@ def test_a_misbehaving_program_never_counts_as_a_decision(desk: Lab) -> None:
     assert not left_over_processes(), "a program leaves nothing behind"
 
 
+def test_named_files_of_a_program_are_kept_without_the_secrets_that_it_was_given(desk: Lab) -> None:
+    desk.environment["DATA_KEY"] = "market-data-key-1"
+    pipeline = attached("writes", keep=["~/results/**/*.json"], env={"DATA_KEY": "$DATA_KEY"})
+    desk.experiment(pipeline=pipeline, arms={"paid": {"all": "paid"}})
+    desk.run("--yes")
+    (cell,) = desk.rows("cells")
+    assert (cell["status"], cell["rating"]) == ("ok", "Overweight")
+    program = json.loads(cell["program"])
+    assert program["files"] == {"kept": ["results/deep/log.json", "results/state.json"], "left_out": ["results/huge.json"]}
+    folder = desk.runs[-1] / "files" / cell["cell_id"]
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"state.json", "log.json"}, "no link, nothing huge"
+    assert (folder / "results/state.json").read_text() == "[DATA_KEY]"
+    assert "my key is [DATA_KEY], my address http://127.0.0.1:" in program["stdout"]
+    assert "/c/[token]/v1" in program["stdout"]
+    for pattern in ("/etc/*", "~/../*", "~/", "**.json"):
+        desk.experiment(pipeline=attached(keep=[pattern]))
+        assert "write ~/results/**/*.json" in desk.harness("plan", "lab.yaml", expect=2)
+
+
 def left_over_processes() -> list[str]:
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in lines if "desk.py" in line and "stubborn" in line]

@@ -17,6 +17,25 @@ def test_a_program_is_checked_without_a_model(lab: Lab) -> None:
     assert lab.paid()["calls"] == 0
 
 
+def test_a_plan_counts_the_calls_that_a_check_or_a_run_found(desk: Lab) -> None:
+    desk.experiment(pipeline=attached(), arms={"hybrid": {"deep": "paid", "quick": "own"}}, dates=2)
+    unknown = " ".join(desk.harness("plan", "lab.yaml").split())
+    assert "this attached program was not checked and never run" in unknown
+    assert "harness check EXPERIMENT" in unknown
+    assert "`plan` now counts 7 calls a case" in desk.harness("check", "lab.yaml")
+    checked = json.loads(desk.harness("plan", "lab.yaml", "--json"))
+    assert checked["calls"] == 14
+    assert checked["arms"]["hybrid"]["basis"] == (
+        "an attached program: 7 calls a case, as `check` counted; its tools may be asked more often in a run"
+    )
+    desk.run("--yes", "--limit", "1")
+    measured = json.loads(desk.harness("plan", "lab.yaml", "--json"))
+    assert (measured["to_run"], measured["calls"]) == (1, 7)
+    assert measured["arms"]["hybrid"]["basis"] == "an attached program: 7 calls a case, as in earlier runs"
+    paid_tokens = sum(row["input_tokens"] for row in desk.rows("calls"))
+    assert abs(measured["input_tokens"] - paid_tokens) <= 7, "one case more, by the tokens of the first one"
+
+
 def test_a_program_that_asks_nobody_fails_with_the_setting_to_change(lab: Lab) -> None:
     lab.experiment(pipeline=attached("elsewhere"), arms={"paid": {"all": "paid"}})
     plain = json.loads(lab.harness("check", "lab.yaml", "--json", expect=2))

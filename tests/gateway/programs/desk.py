@@ -91,6 +91,15 @@ elif HOW == "flood":
     for _ in range(200):
         sys.stdout.write("x" * (5 << 20) + "\n")
     main()
+elif HOW == "writes":
+    home = os.path.expanduser("~/results")
+    os.makedirs(f"{home}/deep", exist_ok=True)
+    for name, text in (("state.json", os.environ["DATA_KEY"]), ("deep/log.json", "{}"), ("huge.json", "x" * (300 << 10))):
+        with open(f"{home}/{name}", "w") as file:
+            file.write(text)
+    os.symlink("/etc/passwd", f"{home}/link.json")
+    print(f"my key is {os.environ['DATA_KEY']}, my address {os.environ['OPENAI_BASE_URL']}")
+    main()
 elif HOW == "stubborn":
     import signal
 
