@@ -5,7 +5,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 # Compiled modules are kept whatever the shell says: else each process of a run or a test compiles them all again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replay test wheel-test setup system-chromium check static units docs models lock schema clean
+.PHONY: demo demo-replay serve-demo test wheel-test setup system-chromium check static units docs models lock schema clean
 
 demo: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
@@ -13,6 +13,9 @@ demo: .venv/.run
 demo-replay: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
 	$(BIN)/python -m harness replay smoke --from smollm2-135m --to gemma3-270m --noise-floor 8 --yes
+
+serve-demo: .venv/.run
+	.ci/serve-demo
 
 test: setup
 	@$(MAKE) --no-print-directory check

@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("doctor", "doctor"),
     ("check", "check"),
     ("roles", "roles"),
+    ("decide", "decide"),
     ("serve", "serve"),
     ("token", "token"),
     ("proxy", "proxy"),

@@ -155,6 +155,8 @@ class Dispatcher:
         """The month's run, announced to workers."""
         if month not in self._runs:
             store = months.store_of(self._results, self._resolved.experiment.name, month)
+            if self._options.broker is None:
+                store.sweep()  # no worker of this Redis writes before the run is announced
             months.open_run(store, self._resolved, month)
             info = months.info_of(self._resolved, month)
             feed = Feed(self._broker, info, {})

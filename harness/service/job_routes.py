@@ -9,7 +9,6 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.cells import digest_of
 from harness.service import months, results
 from harness.service.auth import Caller, needs
 from harness.service.errors import RESPONSES, ApiError, not_found, unavailable
@@ -182,7 +181,7 @@ async def submit(
     """Answers at once with the job's id; the request is on disk by then."""
     service = _service(request)
     service.limits.take(caller.name)
-    new = await _new_job(service, caller, body, idempotency_key)
+    new = _new_job(service, caller, body, idempotency_key)
     await service.check_accepting()
     await _check_budget(service)
     try:
@@ -203,27 +202,10 @@ async def submit(
     return JSONResponse(results.job_body(job), 202, {"location": f"/jobs/{job.job_id}"})
 
 
-async def _new_job(service: Service, caller: Caller, body: JobRequest, idempotency_key: str | None) -> NewJob:
+def _new_job(service: Service, caller: Caller, body: JobRequest, idempotency_key: str | None) -> NewJob:
     if body.callback_url is not None:
         service.callbacks.check(str(body.callback_url))
-    question = service.desk.question(body)
-    plain = body.model_dump(mode="json", exclude_unset=True)
-    first = service.desk.cell(question)
-    return NewJob(
-        owner=caller.name,
-        ticker=question.case.ticker,
-        date=str(question.case.date),
-        arm=question.arm_name,
-        month=months.current_month(),
-        question=first.cell_id,
-        body_hash=digest_of(plain),
-        request=plain,
-        cell=lambda repeat: (service.desk.cell(question, repeat) if repeat else first).to_json(),
-        notes=question.notes,
-        idempotency_key=idempotency_key,
-        callback_url=str(body.callback_url) if body.callback_url is not None else None,
-        fresh=body.fresh,
-    )
+    return service.desk.new_job(body, caller.name, idempotency_key)
 
 
 async def _check_budget(service: Service) -> None:

@@ -61,14 +61,15 @@ def serve(options: ServiceOptions, say: Callable[[str], None]) -> int:
     token = _first_token(options)
     listener = listen(options.host, options.port, shared=True)
     port = listener.getsockname()[1]
-    with _dispatcher(options, say):
+    with dispatcher(options, say):
         _wait_for_redis(service.broker)
         for line in _greeting(options, service, port, token):
             say(line)
         app = create_app(service)
         gc.collect()
         gc.freeze()
-        make_server(app).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down
+            make_server(app).run(sockets=[listener])
     return 0
 
 
@@ -149,7 +150,7 @@ def _wait_for_redis(url: str) -> None:
 
 
 @contextlib.contextmanager
-def _dispatcher(options: ServiceOptions, say: Callable[[str], None]) -> Iterator[None]:
+def dispatcher(options: ServiceOptions, say: Callable[[str], None]) -> Iterator[None]:
     """A dispatcher for as long as the block runs; started again if it dies."""
     keeper = _Keeper(options, say)
     keeper.start()

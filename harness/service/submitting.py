@@ -22,7 +22,9 @@ from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, matrix, references
 from harness.experiment.cases import Dates
 from harness.experiment.lineups import Arm, PipelinePart
+from harness.service import months
 from harness.service.errors import ApiError, of_problems
+from harness.service.jobs import NewJob
 
 _ROUNDS: Mapping[str, int] = {"shallow": 1, "medium": 3, "deep": 5}
 _ANALYSTS: Mapping[str, str] = {"market": "market", "social": "sentiment", "news": "news", "fundamentals": "fundamentals"}
@@ -138,6 +140,27 @@ class Desk:
             problems = error.problems if isinstance(error, InvalidInput) else [Problem("arm", str(error))]
             raise of_problems(problems) from error
         return cell.frozen("", self.resolved.digests)
+
+    def new_job(self, body: JobRequest, owner: str, idempotency_key: str | None = None) -> NewJob:
+        """The job that a request asks for, ready to be stored. Raises ApiError (422)."""
+        question = self.question(body)
+        plain = body.model_dump(mode="json", exclude_unset=True)
+        first = self.cell(question)
+        return NewJob(
+            owner=owner,
+            ticker=question.case.ticker,
+            date=str(question.case.date),
+            arm=question.arm_name,
+            month=months.current_month(),
+            question=first.cell_id,
+            body_hash=digest_of(plain),
+            request=plain,
+            cell=lambda repeat: (self.cell(question, repeat) if repeat else first).to_json(),
+            notes=question.notes,
+            idempotency_key=idempotency_key,
+            callback_url=str(body.callback_url) if body.callback_url is not None else None,
+            fresh=body.fresh,
+        )
 
     def _day(self, text: str, now: dt.datetime | None) -> dt.date:
         try:
