@@ -108,7 +108,9 @@ def _texts(blocks: list[Any]) -> Iterator[str]:
             continue
         kind = block.get("type") if isinstance(block, dict) else None
         if kind not in ("text", "input_text", "output_text", "refusal", "summary_text"):
-            raise Refused(400, f"content of type {kind!r} is not carried; the gateway carries texts only")
+            raise Refused(
+                400, f"content of type {kind!r} is not carried; the gateway carries texts only: turn images and files off"
+            )
         yield str(block.get("text") or block.get("refusal") or "")
 
 

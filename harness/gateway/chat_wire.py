@@ -34,7 +34,7 @@ def asked(body: Any) -> Asked:
     model = need_model(body)
     refuse_if(body, "logprobs", "top_logprobs", "audio", "functions", "function_call", "web_search_options", "prediction")
     if body.get("n") not in (None, 1):
-        raise Refused(400, f"n={body['n']} is not carried: one answer a request", "unsupported")
+        raise Refused(400, f"n={body['n']} is not carried: one answer a request; ask several times, with n=1", "unsupported")
     if body.get("modalities") not in (None, ["text"]):
         raise Refused(400, "only the modality text is carried", "unsupported")
     if not isinstance(body.get("messages"), list) or not body["messages"]:
@@ -74,7 +74,8 @@ def _call(raw: Any) -> ToolCall:
 def _tool(raw: Any) -> Any:
     kind = raw.get("type") if isinstance(raw, Mapping) else None
     if kind != "function":
-        raise Refused(400, f"tools of type {kind!r} are not carried: they fetch data that no record holds", "unsupported")
+        what = f"tools of type {kind!r} are not carried: they fetch data that no record holds; offer a tool of type 'function'"
+        raise Refused(400, what, "unsupported")
     return tool(raw.get("function"))
 
 

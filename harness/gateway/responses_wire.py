@@ -80,7 +80,8 @@ def _parts(body: Mapping[str, Any]) -> Iterator[Part]:
 def _tool(raw: Any) -> Any:
     kind = raw.get("type") if isinstance(raw, Mapping) else None
     if kind != "function":
-        raise Refused(400, f"the built-in tool {kind!r} is not carried: it fetches data that no record holds", "unsupported")
+        what = f"the built-in tool {kind!r} is not carried: it fetches data that no record holds"
+        raise Refused(400, f"{what}; turn it off in the program, or offer a tool of type 'function'", "unsupported")
     return tool(raw)
 
 

@@ -79,14 +79,17 @@ class Gateway:
         host = headers.get(b"host", b"").decode("latin-1")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if name not in self._names:
-            raise Refused(403, f"host {name!r} is not this gateway; known: {', '.join(sorted(self._names))}")
+            known = ", ".join(sorted(self._names))
+            raise Refused(
+                403, f"host {name!r} is not this gateway; use one of {known}, or start the proxy with --host-name NAME"
+            )
 
     async def _find(self, path: str, headers: Headers) -> tuple[Conversation, str]:
         token, rest = self._token_and_rest(path)
         for known, conversation in self._conversations.items():
             if hmac.compare_digest(known.encode(), token.encode()):
                 return conversation, route(rest)
-        raise Refused(401, "unknown token, or its case has ended")
+        raise Refused(401, "unknown token, or its case has ended; use the whole address that the program was given")
 
     def _token_and_rest(self, path: str) -> tuple[str, str]:
         _, prefix, token, *rest = [*path.split("/", 3), "", ""]

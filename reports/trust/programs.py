@@ -62,6 +62,8 @@ class RunPrograms:
     """Cases that at least two arms met."""
     differences: tuple[Difference, ...]
     failures: tuple[str, ...]
+    foreign_roles: tuple[str, ...] = ()
+    """Roles that are not named like a built-in one: no replay asks them again."""
 
     @property
     def sentence(self) -> str:
@@ -97,8 +99,14 @@ def of_run(run: Run) -> RunPrograms | None:
         ),
         compared_cases=sum(len(arms) > 1 for arms in met.values()),
         differences=tuple(_differences(rows, inputs)),
+        foreign_roles=_foreign_roles(run, [call for row in rows for call in by_cell[row["cell_id"]]]),
         failures=tuple(f"{row['case_id']}, {row['arm']}: {row['error']}" for row in rows if row["status"] == "failed"),
     )
+
+
+def _foreign_roles(run: Run, calls: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
+    known = {role.name for role in run.roles.roles}
+    return tuple(sorted({str(call["role"]) for call in calls} - known))
 
 
 def _inputs(calls: Sequence[Mapping[Any, Any]], texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -85,6 +85,19 @@ def test_a_misbehaving_program_never_counts_as_a_decision(desk: Lab) -> None:
     assert not left_over_processes(), "a program leaves nothing behind"
 
 
+def test_roles_are_suggested_from_a_run_and_name_every_call_of_the_next(desk: Lab) -> None:
+    desk.experiment(pipeline=attached("officer"), arms={"paid": {"all": "paid"}})
+    desk.run("--yes")
+    proposed = desk.harness("roles", "suggest", "lab")
+    assert "# 7 of 8 calls are named already." in proposed
+    assert "- {role: risk_officer, system: '^You are a Risk Officer who checks limits" in proposed
+    page = (desk.runs[-1] / "report.html").read_text()
+    assert "Replay and role advice do not cover other" in page
+    (desk.folder / "roles.yaml").write_text(proposed)
+    desk.experiment(pipeline=attached("officer", roles="roles.yaml"), arms={"paid": {"all": "paid"}})
+    assert "8 of 8 calls named" in desk.harness("check", "lab.yaml")
+
+
 def test_named_files_of_a_program_are_kept_without_the_secrets_that_it_was_given(desk: Lab) -> None:
     desk.environment["DATA_KEY"] = "market-data-key-1"
     pipeline = attached("writes", keep=["~/results/**/*.json"], env={"DATA_KEY": "$DATA_KEY"})

@@ -48,7 +48,7 @@ def client(case: Served) -> Iterator[openai.OpenAI]:
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
-    "several answers": ("chat/completions", {"messages": USER, "n": 4}, 400, "n=4"),
+    "several answers": ("chat/completions", {"messages": USER, "n": 4}, 400, "with n=1"),
     "log probabilities": ("chat/completions", {"messages": USER, "logprobs": True}, 400, "logprobs"),
     "an image": (
         "chat/completions",
@@ -56,7 +56,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
         400,
         "image_url",
     ),
-    "a built-in tool": ("responses", {"input": "Hi", "tools": [{"type": "web_search"}]}, 400, "web_search"),
+    "a built-in tool": ("responses", {"input": "Hi", "tools": [{"type": "web_search"}]}, 400, "turn it off in the program"),
     "an earlier response": ("responses", {"input": "Hi", "previous_response_id": "resp_1"}, 400, "previous_response_id"),
     "an unmapped model": ("chat/completions", {"messages": USER, "model": "gpt-99"}, 404, "pipeline.models"),
     "no messages": ("chat/completions", {"messages": []}, 400, "messages"),
@@ -76,10 +76,14 @@ def test_what_is_not_carried_is_refused_with_a_reason_and_no_second_try(what: st
     assert not case.admission.calls
 
 
-def test_only_the_token_and_a_local_host_name_open_the_gateway(case: Served) -> None:
+def test_only_the_token_and_a_local_host_name_open_the_gateway(case: Served, fake_models: FakeModels) -> None:
     token = case.root.rpartition("/")[2]
     request = {"model": "quick-model", "messages": USER}
     assert httpx.post(f"{case.v1}/chat/completions".replace(token, "x" * 43), json=request).status_code == 401
+    with served(fake_models.compatible()) as other:
+        of_another = other.root.rpartition("/")[2]
+        refused = httpx.post(f"{case.v1}/chat/completions".replace(token, of_another), json=request)
+    assert (refused.status_code, "whole address" in refused.text) == (401, True), "the token of another case"
     foreign = httpx.post(f"{case.v1}/chat/completions", json=request, headers={"host": "evil.example"})
     assert foreign.status_code == 403
     assert "access-control-allow-origin" not in foreign.headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.fixtures.runs import HOSTED, Lab
+from tests.fixtures.runs import HOSTED, ROOT, Lab
 
 BULL = [{"role": "user", "content": "You are a Bull Analyst. Speak."}]
 
@@ -64,6 +65,26 @@ def test_calls_of_any_program_become_cases_with_costs_and_roles(proxied: Lab) ->
     assert {row["role"] for row in calls} == {"bull"}
     assert [row["server"] for row in calls].count("cloud") == 1
     assert json.loads(cells["MSFT"]["program"])["calls"] == 1
+
+
+def test_the_command_of_the_compose_file_serves_under_its_name_in_the_network(lab: Lab) -> None:
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.gpu.yml").read_text())
+    service = yaml.safe_load(text)["services"]["proxy"]
+    assert service["ports"] == ["127.0.0.1:8091:8091"]
+    lab.fake.control(models=["gpt-6.1-sol", "qwen3:8b"])
+    secrets = {"HARNESS_PROXY_TOKEN": "secret", "HARNESS_PROXY_MONTHLY_USD": "5", "OPENAI_API_KEY": "sk-fake"}
+    assert set(secrets) <= set(service["environment"])
+    lab.environment = {**secrets, "OPENAI_BASE_URL": f"{lab.fake.url}/v1", "OLLAMA_HOST": lab.fake.url}
+    process = lab.start(*service["command"], "--port", "0")
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    assert line.startswith("OPENAI_BASE_URL=http://0.0.0.0:"), line + process.stdout.read()
+    address = line.removeprefix("OPENAI_BASE_URL=").removesuffix("/v1").replace("0.0.0.0", "127.0.0.1")
+    for model in ("quick", "deep"):
+        assert ask(address, model, host="proxy:8091").json()["choices"][0]["message"]["content"]
+    assert ask(address, host="evil.example").status_code == 403
+    stop(process)
+    assert {call["model"] for call in lab.fake.ledger(full=True)["requests"]} == {"gpt-6.1-sol", "qwen3:8b"}
 
 
 def test_a_hosted_model_needs_a_cap_and_the_cap_holds(proxied: Lab) -> None:

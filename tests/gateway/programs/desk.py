@@ -100,6 +100,10 @@ elif HOW == "writes":
     os.symlink("/etc/passwd", f"{home}/link.json")
     print(f"my key is {os.environ['DATA_KEY']}, my address {os.environ['OPENAI_BASE_URL']}")
     main()
+elif HOW == "officer":
+    officer = {"role": "system", "content": "You are a Risk Officer who checks limits."}
+    say("quick-model", [officer, {"role": "user", "content": f"Is {TICKER} within its limits?"}])
+    main()
 elif HOW == "stubborn":
     import signal
 
