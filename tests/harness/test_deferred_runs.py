@@ -38,6 +38,7 @@ def test_stop_cancels_what_an_interrupted_run_left_with_the_provider(lab: Lab) -
     lab.fake.control(later={"ready_s": 60.0})
     process = lab.start("run", "lab.yaml", "--yes")
     wait_for(lambda: later(lab)["submitted"], "a submission")
+    wait_for(lambda: "4 submitted to batch of hosted-1, 0 back" in lab.harness("status", "lab"), "the stage in another shell")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3, output
