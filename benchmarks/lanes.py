@@ -1,13 +1,15 @@
 """python -m benchmarks.lanes (after `make test`)
 
 The same experiment in lane `now` and in lane `batch` against the fake server, as JSON: what each cost by our tables and
-by the fake's own count, whether every decision is equal byte for byte, how many files were sent, and our CPU per cell and
-stage (runner, workers and the private Redis, start-up included).
+by the fake's own count, whether every decision is equal byte for byte, how many files were sent, our CPU per cell and
+stage (runner, workers and the private Redis, start-up and page included), and the most memory that each kind of process
+held. `python -m benchmarks.lanes --lanes batch --cells 10000` measures a large run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -29,12 +31,13 @@ STAGES = 9
 MODEL = "hosted-1"
 INPUT_USD, OUTPUT_USD = 1.0, 10.0
 """Per million tokens in lane now; a batch costs half."""
+LOOK_S = 0.5
 PACE = {"HARNESS_DEFERRED_QUIET_S": "60", "HARNESS_DEFERRED_POLL_S": "0.5"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=84)
+    parser.add_argument("--cases", "--cells", dest="cases", type=int, default=84, help="one arm, one repeat")
     parser.add_argument("--ready-s", type=float, default=2.0, help="from the creation of a batch to its answers")
     parser.add_argument("--lanes", default="now,batch")
     asked = parser.parse_args()
@@ -52,10 +55,10 @@ def measure(lane: str, asked: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         _describe(folder, models, lane, asked)
         cpu_before, started = _cpu_s(), time.monotonic()
-        _harness(folder, "run", "lanes.yaml", "--yes")
+        processes = _harness(folder, "run", "lanes.yaml", "--yes")
         seconds, cpu_s = time.monotonic() - started, _cpu_s() - cpu_before
         (run,) = (folder / "results" / "lanes").iterdir()
-        return _figures(run, models.ledger(), lane, seconds, cpu_s)
+        return _figures(run, models.ledger(), lane, seconds, cpu_s) | {"processes": processes}
 
 
 def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float, cpu_s: float) -> dict[str, Any]:
@@ -108,13 +111,49 @@ def _sessions(count: int) -> list[str]:
     return days
 
 
-def _harness(folder: Path, *arguments: str) -> None:
+def _harness(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run a command; kind of process -> how many there were, their CPU and the peak memory of the largest."""
     environment = os.environ | PACE | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{done.stdout}\n{done.stderr}")
+    seen: dict[int, dict[str, Any]] = {}
+    with (folder / "output").open("w") as output:
+        command = [sys.executable, "-m", "harness", *arguments]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+        while process.poll() is None:
+            for pid in _family(process.pid):
+                with contextlib.suppress(OSError, IndexError, StopIteration):
+                    seen[pid] = _usage(pid, is_runner=pid == process.pid)
+            time.sleep(LOOK_S)
+    if process.returncode:
+        sys.exit((folder / "output").read_text())
+    kinds = sorted({usage["kind"] for usage in seen.values()})
+    by_kind = {kind: [usage for usage in seen.values() if usage["kind"] == kind] for kind in kinds}
+    return {
+        kind: {
+            "processes": len(usages),
+            "cpu_s": round(sum(usage["cpu_s"] for usage in usages), 1),
+            "peak_mb": max(usage["peak_mb"] for usage in usages),
+        }
+        for kind, usages in by_kind.items()
+    }
+
+
+def _family(pid: int) -> list[int]:
+    """A process and everything that it started."""
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += [int(child) for child in (task / "children").read_text().split()]
+    return [pid, *(member for child in children for member in _family(child))]
+
+
+def _usage(pid: int, *, is_runner: bool) -> dict[str, Any]:
+    process = Path(f"/proc/{pid}")
+    command = process.joinpath("cmdline").read_text().replace("\0", " ")
+    fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
+    peak_kb = next(line.split()[1] for line in process.joinpath("status").read_text().splitlines() if line.startswith("VmHWM"))
+    kind = "runner" if is_runner else "redis" if "redis-server" in command else "workers" if " worker " in command else "page"
+    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return {"kind": kind, "cpu_s": cpu_s, "peak_mb": int(peak_kb) // 1024}
 
 
 def _cpu_s() -> float:
