@@ -11,14 +11,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 import typer.main
+from fastapi import FastAPI
 
 from harness import cli, json_output
 from harness.experiment import servers, spec
+from harness.service import app
+from harness.service.errors import RESPONSES
 from reports.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +61,7 @@ def reference() -> Mapping[str, str]:
         "servers": "\n".join(_servers()),
         "tables": "\n".join(_tables()),
         "commands": "\n".join(_commands()),
+        "http": "\n".join(_http()),
         "json": "\n".join(_json()),
     }
 
@@ -183,6 +188,52 @@ def _parameter(parameter: Any) -> Iterator[str]:
     default = parameter.default
     has_default = isinstance(default, str | int | float) and not isinstance(default, bool)
     yield f"| {shown} | {_code(default) if has_default else ''} | {_cell(getattr(parameter, 'help', None) or '')} |"
+
+
+# --- HTTP API -------------------------------------------------------------------------------------------------------------
+
+
+def _http() -> Iterator[str]:
+    api = FastAPI()
+    for name in ("harness.service.app.health", *(f"{module}.router" for module in app.ROUTERS)):
+        module, _, router = name.rpartition(".")
+        api.include_router(getattr(import_module(module), router))
+    document = api.openapi()
+    yield "# HTTP API\n\nThe routes of `harness serve`. The service itself has them at `/openapi.json`.\n"
+    yield 'Every error answers `{"error": {"code", "message", "fix"}}`; `code` is stable.\n'
+    yield "| status | meaning |\n| -- | -- |"
+    yield from (f"| {status} | {_cell(each['description'])} |" for status, each in RESPONSES.items())
+    yield ""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            said = _cell(operation.get("description") or operation.get("summary", ""))
+            yield f"## {method.upper()} {path}\n\n{said.rstrip('.')}.\n"
+            yield from _parameters(operation)
+            yield f"Answers: {', '.join(_answer(*each) for each in sorted(operation['responses'].items()))}.\n"
+    yield "# Bodies\n"
+    for name, schema in document["components"]["schemas"].items():
+        if schema.get("properties"):
+            yield f"## {name}\n\n{_cell(schema.get('description', ''))}\n"
+            yield from _part({"required": (), **schema})
+
+
+def _parameters(operation: Mapping[str, Any]) -> Iterator[str]:
+    parameters = operation.get("parameters", ())
+    if parameters:
+        yield "| parameter | in | type | meaning |\n| -- | -- | -- | -- |"
+        for each in parameters:
+            meaning = _cell(each.get("description", ""))
+            yield f"| `{each['name']}` | {each['in']} | {_cell(_type(each['schema']))} | {meaning} |"
+        yield ""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        if "$ref" in content["schema"]:
+            yield f"Body: {_type(content['schema'])}.\n"
+
+
+def _answer(status: str, response: Mapping[str, Any]) -> str:
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    is_named = "$ref" in schema and not schema["$ref"].endswith("ErrorBody")
+    return f"{status} with {_type(schema)}" if is_named else status
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 
 from harness.cli import COMMANDS
 from harness.experiment import spec
+from harness.service import experiment_routes, job_routes
 from reports.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -42,12 +43,17 @@ def _files(entries: list[dict[str, Any]]) -> list[str]:
 
 
 def test_the_reference_names_every_key_column_and_command(built: Path) -> None:
-    pages = {name: (built / "docs" / "reference" / f"{name}.md").read_text() for name in ("experiment", "tables", "commands")}
+    pages = {
+        name: (built / "docs" / "reference" / f"{name}.md").read_text() for name in ("experiment", "tables", "commands", "http")
+    }
 
     assert [key for key in spec.schema()["properties"] if f"| `{key}` |" not in pages["experiment"]] == []
     columns = [column.name for schema in TABLES.values() for column in schema]
     assert [name for name in columns if f"| `{name}` |" not in pages["tables"]] == []
     assert [name for name, _ in COMMANDS if f"## {name}" not in pages["commands"]] == []
+    routes: list[Any] = [*job_routes.router.routes, *experiment_routes.router.routes]
+    paths = {f"{method} {route.path}" for route in routes if route.include_in_schema for method in route.methods}
+    assert [path for path in paths if f"## {path}" not in pages["http"]] == []
 
 
 def test_the_site_has_its_pages_and_loads_nothing_from_another_host(built: Path) -> None:
