@@ -75,10 +75,14 @@ def hosting_of(provider: Provider, url: str | None, declared: bool | None) -> Ho
 
 
 def is_own_address(provider: Provider, url: str | None) -> bool:
-    """Whether an address is the provider's own: nothing is declared, or its own host is spelled out."""
-    if url is None:
-        return True
-    return provider.url is not None and urlsplit(url).hostname == urlsplit(provider.url).hostname
+    """Whether an address is the provider's own: nothing is declared, or its own host or a regional one is spelled out."""
+    return url is None or (provider.url is not None and reaches(url, provider.url))
+
+
+def reaches(url: str, home: str) -> bool:
+    """Whether an address has the host of another, or a name below it such as a region's."""
+    host, home_host = ((urlsplit(each).hostname or "").lower() for each in (url, home))
+    return host == home_host or host.endswith(f".{home_host}")
 
 
 def takes_cache_marks(provider: Provider, url: str | None, declared: bool | None, model: str) -> bool:

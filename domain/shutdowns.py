@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+from domain.hosting import reaches
 from domain.models import SNAPSHOT, plain_name
 
 SOURCE = (
     "openai 3.54.0, openai/types/shared/chat_model.py, and developers.openai.com/api/docs/deprecations, both read on 2026-11-27"
 )
 VENDOR = "OpenAI"
-_VENDOR_HOST = "api.openai.com"
+_VENDOR_URL = "https://api.openai.com"
 _SHUTDOWNS: Mapping[str, tuple[str, str | None]] = {
     "gpt-5": ("2026-12-11", "gpt-6.1-sol"),
     "gpt-5-mini": ("2026-12-11", "gpt-6.1-terra"),
@@ -96,7 +96,4 @@ def shutdown_of(name: str) -> Shutdown | None:
 
 def is_vendor_address(url: str | None) -> bool:
     """Whether requests to this address reach the vendor itself; None is the client's own default."""
-    if url is None:
-        return True
-    host = (urlsplit(url).hostname or "").lower()
-    return host == _VENDOR_HOST or host.endswith(f".{_VENDOR_HOST}")
+    return url is None or reaches(url, _VENDOR_URL)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from domain.hosting import host_of, hosting_of, is_vendor_only
+from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only
 from domain.providers import PROVIDERS
 from harness.errors import InvalidInput
 from harness.experiment import servers, spec
@@ -233,3 +233,16 @@ def test_the_example_file_has_each_class_as_it_says() -> None:
     classes = {name: hosting_of(PROVIDERS[part.provider], part.url, part.hosted).is_hosted for name, part in parts.items()}
     assert {name for name, is_hosted in classes.items() if is_hosted} == {"openai", "openrouter", "azure", "litellm"}
     assert {name for name, is_hosted in classes.items() if not is_hosted} == {"gpu-box", "vllm", "rented-gpu", "llamacpp"}
+
+
+@pytest.mark.parametrize(
+    ("url", "is_own"),
+    [
+        ("https://eu.api.openai.com/v1", True),
+        ("https://API.openai.com/v1", True),
+        ("https://api.openai.com.example.org/v1", False),
+        ("https://notapi.openai.com/v1", False),
+    ],
+)
+def test_a_regional_host_of_a_provider_is_its_own_address(url: str, is_own: bool) -> None:
+    assert is_own_address(PROVIDERS["openai"], url) is is_own
