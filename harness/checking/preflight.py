@@ -381,9 +381,10 @@ def _price(experiment: Experiment, spec: ServerSpec, model: Model, table: pricin
     if not spec.is_hosted:
         return _local_price(name, spec)
     tier, lane = model.lane.price_tier, model.params.get("lane")
-    tokens = Tokens(1_000_000, 0), Tokens(0, 1_000_000)
-    per_million = [table.usd(model.name, spec, tier, each, now) for each in tokens]
-    if None not in per_million:
+    # Of an ordinary prompt: long ones have a rate of their own.
+    usd = [table.usd(model.name, spec, tier, tokens, now) for tokens in (Tokens(10_000, 0), Tokens(0, 10_000))]
+    per_million = [100 * each for each in usd if each is not None]
+    if len(per_million) == len(usd):
         return ok(name, f"${per_million[0]:g} per million input tokens, ${per_million[1]:g} output ({table.version})")
     problem = f"no price known for {model.name}{f' in lane {lane}' if lane else ''} at {spec.url or spec.provider}"
     if (most := table.most_usd.get(f"{spec.name}/{model.name}")) is not None:

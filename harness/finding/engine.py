@@ -20,7 +20,7 @@ from harness.experiment.shared_prompts import with_sharing
 from harness.experiment.spec import Experiment
 from harness.finding import design as designs
 from harness.finding import recommend, screen, terminal
-from harness.finding.prices import BlockPrices, refuse_too_little
+from harness.finding.prices import BlockPrices, lane_in_time, refuse_too_little
 from harness.runs import finish, reuse, run
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -63,7 +63,7 @@ class _Cut(Exception):
 
 def find(options: FindOptions, console: Console) -> int:
     """Run or continue a `find`; returns the exit code. Raises InvalidInput with all problems before anything is paid."""
-    steps = _Steps.of(options, console)
+    steps = _Steps.of(options, console).in_time(console)
     steps.refuse_too_little()
     steps.display.say(terminal.headline(steps.finding, steps.plan.run))
     reason = ""
@@ -106,6 +106,26 @@ class _Steps:
     @property
     def experiment(self) -> Experiment:
         return self.plan.experiment
+
+    def in_time(self, console: Console) -> _Steps:
+        """The steps in the cheapest lane that ends in time; unchanged without --by or --within, or with a lane of their own.
+
+        The screen and each block wait for their answers, so a deferred lane takes its stages for each of them."""
+        within_s, finding = self.options.within_s, self.finding
+        if within_s is None or self.options.run.lane is not None or finding.is_over:
+            return self
+        rounds = finding.design.looks - len(finding.looks) + (finding.screened is None)
+        block = self.cells_of_block(min(len(finding.looks) + 1, finding.design.looks), finding.design.candidates)
+        chosen = lane_in_time(self.plan, block, rounds, within_s)
+        if chosen is None:
+            return self
+        self.display.say(
+            f"lane {chosen.lane}: the cheapest in which the {rounds} rounds that are left end within {within_s / 3600:.1f} h "
+            "in nine of ten cases; --lane decides otherwise"
+        )
+        if chosen.lane == "now":
+            return self
+        return _Steps.of(replace(self.options, run=replace(self.options.run, lane=chosen.lane)), console)
 
     def refuse_too_little(self) -> None:
         """Raises InvalidInput if the budget or the time cannot pay for the screen and one block."""

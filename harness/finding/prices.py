@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InvalidInput, Problem
 from harness.planning import plan as planning
+from harness.planning.lanes import LaneForecast, cheapest
 
 if TYPE_CHECKING:
     from harness.cells import Cell
@@ -54,6 +55,15 @@ class BlockPrices:
     def seconds(self, cells: Sequence[Cell], spent_s: float) -> float | None:
         """Seconds that these cells take at the pace of those that have ended."""
         return spent_s / self.ended * len(cells) if self.ended else None
+
+
+def lane_in_time(plan: RunPlan, cells: Sequence[Cell], rounds: int, within_s: float) -> LaneForecast | None:
+    """The cheapest lane in which so many rounds like these cells, one after the other, end in time in nine of ten cases;
+    None if a hosted model names its lane itself, or if no lane is fast enough."""
+    if any(model.lane for model in plan.experiment.models.values()):
+        return None
+    where = planning.Where(plan.options.results, plan.options.snapshots)
+    return cheapest(planning.make(plan.resolved, cells, where).lanes, within_s / rounds)
 
 
 def refuse_too_little(plan: RunPlan, cells: Sequence[Cell], within_s: float | None) -> None:

@@ -99,6 +99,14 @@ def test_too_little_money_or_time_for_one_block_is_refused_before_anything_is_pa
     assert lab.paid()["calls"] == 0
 
 
+@pytest.mark.parametrize(("within", "lane"), [("1000h", "background_8h"), ("8h", "background_2h"), ("1s", None)])
+def test_a_search_takes_the_cheapest_lane_whose_rounds_end_in_time(lab: Lab, within: str, lane: str | None) -> None:
+    search(lab)
+    text = find(lab, "--within", within, "--budget", "0.0001", expect=2)
+    said = re.search(r"lane (\w+): the cheapest in which the \d rounds", text)
+    assert (said and said[1]) == lane
+
+
 def test_the_example_of_the_documentation_can_be_searched(tmp_path: Path) -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "find.md").read_text(), re.DOTALL)
     models = {
