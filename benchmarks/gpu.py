@@ -186,8 +186,8 @@ def figures(
     return Measured(setting, decisions, int(cells["rating"].notna().sum()), last - first, idle_watts(readings, spans), gap)
 
 
-_LOADED_S = 0.1
-"""A longer load time is a load; servers report some milliseconds for a model that is there."""
+_LOADED_S = 0.5
+"""A longer load time is a load; Ollama 0.17 reports up to 0.4 s for a model that is there."""
 
 
 def _rate(tokens: pd.Series[Any], seconds: pd.Series[Any]) -> float | None:
