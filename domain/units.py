@@ -22,3 +22,11 @@ def share(text: str) -> float:
     if not match:
         raise ValueError(f"{text!r} is no margin; write 2pp, 5%, 20bp or a fraction such as 0.02")
     return float(match[1]) * _SHARES[match[2]]
+
+
+def change(text: str) -> float:
+    """Signed fraction of a change: -10pp, +10% or -0.1. Raises ValueError."""
+    match = re.fullmatch(r"\s*([+-])(.*)", text)
+    if not match:
+        raise ValueError(f"{text!r} is no change; write -10pp, +10% or a signed fraction such as -0.1")
+    return float(f"{match[1]}1") * share(match[2])

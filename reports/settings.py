@@ -63,7 +63,7 @@ class Settings:
     """Sessions after which outcomes are measured."""
     benchmark: str | None
     gates: Mapping[str, float]
-    """Declared gate -> its limit."""
+    """Declared gate -> its limit; without those that compare with an earlier run, which are kept in the run folder."""
 
     @classmethod
     def of(cls, experiment: Mapping[str, Any]) -> Settings:
@@ -83,7 +83,7 @@ class Settings:
             gates={
                 FORMER_NAMES.get(name, name): float(limit)
                 for name, limit in _mapping(experiment, "gates").items()
-                if limit is not None
+                if limit is not None and name.startswith(("max_", "min_"))
             },
         )
 

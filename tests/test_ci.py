@@ -51,6 +51,13 @@ def test_a_release_publishes_the_wheel_that_the_same_script_has_tested() -> None
     assert ".ci/wheel-test dist" in MAKEFILE
 
 
+def test_the_hook_for_other_repositories_runs_what_the_documented_local_hook_runs() -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    text = (ROOT / "docs" / "results-out-of-git.md").read_text()
+    assert f"id: {hook['id']}," in text
+    assert f"entry: {hook['entry']}," in text
+
+
 def test_modules_that_the_makefile_compiles_exist() -> None:
     (imported,) = re.findall(r"-c 'import (agents[^;]*);", MAKEFILE)
     assert [name for name in imported.split(", ") if find_spec(name) is None] == []

@@ -159,6 +159,8 @@ def test_yaml_is_read_without_an_error(snippet: Snippet, place: Path, monkeypatc
         assert attached.roles_of(place / "rules.yaml").names
     elif "repos" in read:
         assert [hook["entry"].split()[:2] for repo in read["repos"] for hook in repo["hooks"]] == [["harness", "doctor"]]
+    elif "jobs" in read:
+        assert read["jobs"]["compare"]["steps"][-1]["with"].keys() == {"experiment", "budget"}
     elif "environment" in read:
         assert {"BACKEND_URL", "OLLAMA_BASE_URL"} == read["environment"].keys()
     elif all(isinstance(part, dict) and "provider" in part for part in read.values()):

@@ -32,6 +32,7 @@ _AcceptServerChange = Annotated[
 _Folder = Annotated[
     Path | None, typer.Option(help="Folder of .env, servers.yaml and other files that the experiment names; default: its own.")
 ]
+_Against = Annotated[str | None, typer.Option(metavar="RUN", help="Earlier run that gates compare with; see gates.against.")]
 _Lane = Annotated[
     str | None,
     typer.Option(
@@ -54,6 +55,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
     archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
     lane: _Lane = None,
+    against: _Against = None,
     folder: _Folder = None,
     servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
@@ -84,6 +86,7 @@ def run(
         accept_server_change=accept_server_change,
         archive=archive,
         lane=lane,
+        against=against,
         servers=servers,
         results=results,
         snapshots=snapshots,

@@ -61,6 +61,11 @@ def share(value: Any) -> Any:
     return units.share(value) if isinstance(value, str) else value
 
 
+def change(value: Any) -> Any:
+    """-10pp, +10% or a signed fraction -> signed fraction."""
+    return units.change(value) if isinstance(value, str) else value
+
+
 def as_list(value: Any) -> Any:
     """A single text is allowed instead of a list."""
     return [value] if isinstance(value, str) else value
@@ -93,6 +98,9 @@ Share = Annotated[
     Field(ge=0, allow_inf_nan=False, json_schema_extra={"type": ["number", "string"]}),
     BeforeValidator(share),
 ]
+_CHANGE = (BeforeValidator(change), Field(json_schema_extra={"type": ["number", "string"]}))
+Loss = Annotated[float, Field(le=0, allow_inf_nan=False), *_CHANGE]
+Rise = Annotated[float, Field(ge=0, allow_inf_nan=False), *_CHANGE]
 _ListOrText = (BeforeValidator(as_list), Field(json_schema_extra={"type": ["array", "string"]}))
 Texts = Annotated[tuple[str, ...], *_ListOrText]
 ModelNames = Annotated[tuple[ModelName, ...], *_ListOrText]
@@ -197,6 +205,20 @@ class Gates(ConfigModel):
     """Longest 95th percentile of a cell's time of service, in each arm."""
     max_run_usd: Usd | None = None
     """Most that the whole run may have cost."""
+    against: str | None = None
+    """Earlier run that the five gates below compare with, case by case: EXPERIMENT (its latest other run), EXPERIMENT/RUN_ID
+    or a folder; `run --against` replaces it. Without it they are not checked. One fails if the change is past its limit and
+    is not chance."""
+    same_rating: Loss | None = None
+    """Largest change of the agreement with the baseline, such as -10pp, in each other arm."""
+    usable: Loss | None = None
+    """Largest change of the share of usable decisions, such as -5pp, in each arm."""
+    grounding: Loss | None = None
+    """Largest change of the share of figures that rest on the inputs, such as -5pp, in each arm."""
+    cost: Rise | None = None
+    """Largest rise of the cost per usable decision, such as +10%, in each arm."""
+    service_p50: Rise | None = None
+    """Largest rise of the median time of service, such as +20%, in each arm."""
 
 
 class FindTerms(ConfigModel):

@@ -13,6 +13,7 @@ from harness.planning import settling
 from harness.runs import closing, server_warnings
 from harness.runs.answer import AnswerText, keep_gates
 from harness.runs.progress import RunOutcome
+from harness.storage import run_folder
 from harness.storage.outcomes import write_outcomes
 from harness.storage.run_folder import DONE, is_stale
 from reports.load import load
@@ -62,6 +63,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     if receipts:
         _outcomes(plan, display)
         _keep_own_metrics(run, plan.experiment)
+        _keep_changes(plan, display)
         gates = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
         display.say(warning)
@@ -160,6 +162,30 @@ def _keep_own_metrics(run: RunFolder, experiment: Experiment) -> None:
 
         text = own.computed(load(run.store.folder.url), experiment.metrics, experiment.folder)
         run.store.folder.write(own.FILE, text.encode())
+
+
+def compared_run(plan: RunPlan) -> RunFolder | None:
+    """The run that the gates compare with; None if they compare with none. Raises InvalidInput if it is not there."""
+    against = plan.experiment.gates.against
+    return run_folder.earlier(plan.options.results, against, plan.run.run_id) if against else None
+
+
+def _keep_changes(plan: RunPlan, display: Display) -> None:
+    """Measure what changed since the run that the gates compare with."""
+    from reports.answer import gates
+
+    terms = plan.experiment.gates
+    limits = {name: limit for name in (*gates.LOSSES, *gates.RISES) if (limit := getattr(terms, name)) is not None}
+    before = compared_run(plan)
+    if limits and before is None:
+        display.say(f"not checked: the gates {', '.join(limits)} compare with an earlier run; pass --against RUN")
+    if limits and before is not None:
+        if is_stale(before.store):
+            before.store.compact()
+        text = gates.changes_since(load(before.store.folder.url), load(plan.run.store.folder.url), limits)
+        plan.run.store.folder.write(gates.FILE, text.encode())
+    else:
+        plan.run.store.folder.delete(gates.FILE)
 
 
 def _own_metrics_are_current(run: RunFolder, experiment: Experiment) -> bool:

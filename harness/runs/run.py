@@ -43,6 +43,7 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
     display = Display(console, f"{plan.run.experiment}/{plan.run.run_id}", options.page)
     if followed_since and finish.has_stopped_early(plan.run, followed_since):
         return finish.report_followed(plan.run, display, options.command)
+    finish.compared_run(plan)  # a run that is missing is reported before anything is paid
     display.say(_headline(plan))
     for sentence in _changed_servers(plan):
         display.say(sentence)

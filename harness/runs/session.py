@@ -53,6 +53,8 @@ class RunOptions:
     """Reuse cells that another version of a server answered."""
     archive: str | None = None
     lane: str | None = None
+    against: str | None = None
+    """Earlier run that the gates compare with; None: as the experiment says."""
     servers: Path | None = None
     results: str = "results"
     snapshots: Path = Path("snapshots")
@@ -74,7 +76,9 @@ class RunOptions:
 
     @property
     def overrides(self) -> dict[str, Any]:
-        budget = {} if self.budget is None else {"budget.run_usd": self.budget}
+        budget: dict[str, Any] = {} if self.budget is None else {"budget.run_usd": self.budget}
+        if self.against is not None:
+            budget["gates.against"] = self.against
         return budget | spec.of_archive(self.archive) | spec.of_lane(self.lane)
 
 

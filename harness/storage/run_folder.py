@@ -85,6 +85,12 @@ def find(results: str, name: str) -> RunFolder:
     )
 
 
+def earlier(results: str, name: str, run_id: str) -> RunFolder:
+    """The run that another one is compared with: as `find`, and for EXPERIMENT the latest run but this. Raises InvalidInput."""
+    others = [run for run in runs(open_folder(results), name.rstrip("/")) if run.run_id != run_id]
+    return others[0] if others else find(results, name)
+
+
 def _as_path(name: str) -> Iterable[tuple[Folder, str]]:
     head, _, run_id = name.rpartition("/")
     root, _, experiment = head.rpartition("/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,28 @@ def differences(before: Run, after: Run) -> tuple[PairedDifference, ...]:
     facts = Facts(before), Facts(after)
     arms = [arm for arm in after.arms if arm in before.arms]
     return tuple(line for arm in arms for line in _of_arm(*facts, arm))
+
+
+def tests(before: Run, after: Run, names: Sequence[str]) -> dict[tuple[str, str], PairedTest | None]:
+    """(arm, metric) -> paired test of the later run against the earlier one; None without a common case.
+
+    The baseline has no same_rating: its agreement with itself is the noise floor."""
+    facts = Facts(before), Facts(after)
+    catalog.all_metrics(after.settings.horizons)
+    return {
+        (arm, name): _test(registry.METRICS[name], *facts, arm)
+        for arm in after.arms
+        for name in names
+        if arm in before.arms and not (name == "same_rating" and arm == after.baseline)
+    }
+
+
+def _test(metric: Metric, before: Facts, after: Facts, arm: str) -> PairedTest | None:
+    both = TwoRuns(before, after, arm)
+    if not len(both.cells):
+        return None
+    data = MetricData(both, metric if metric.name in OF_CELLS else _measured_apart(metric, before, after, arm, both))
+    return data.test(AFTER, BEFORE)
 
 
 def _of_arm(before: Facts, after: Facts, arm: str) -> Iterator[PairedDifference]:

@@ -109,7 +109,7 @@ class Page:
     @cached_property
     def gates(self) -> list[Gate]:
         """The checked gates of a finished run."""
-        if not self.run.settings.gates or self.interim or not self.findings:
+        if self.interim or not self.findings:
             return []
         return gates.check(self.run, self.findings)
 
