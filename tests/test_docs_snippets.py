@@ -28,7 +28,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 FENCE = re.compile(r"^ *```(\S*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMANDS = ("console", "bash")
 
-RUN_HERE = re.compile(r"plan |doctor --repo|report |export |schema|snapshot (show|check)|init |roles suggest|status")
+RUN_HERE = re.compile(
+    r"plan |doctor --repo|report |export |schema|snapshot (show|check)|init |roles suggest|status|token create"
+)
 """Commands that need neither a key nor a model server: they are executed, and end with exit code 0."""
 RUN_ELSEWHERE = {
     "run": "needs the models of its experiment; whole runs are in tests/harness/test_run.py",
@@ -37,6 +39,8 @@ RUN_ELSEWHERE = {
     "worker": "serves until it is stopped; tests/harness/test_compose.py",
     "proxy": "serves until it is stopped; tests/gateway",
     "replay": "needs models; tests/harness/test_replay_models.py",
+    "serve": "serves until it is stopped; tests/service",
+    "decide": "needs the models of its experiment; tests/service",
     "check": "needs a clone of the program; tests/gateway",
     "snapshot": "freeze needs a live source; tests/harness/test_freeze.py",
 }

@@ -142,3 +142,7 @@ def test_no_two_files_import_each_other() -> None:
     imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     circles = {tuple(sorted((one, other))) for one in imports for other in imports[one] if one in imports[other]}
     assert circles == set()
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
