@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +13,14 @@ import typer
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
+    from harness.cells import Cell
+    from harness.checking.preflight import Preflight
+    from harness.checking.resolved import ResolvedRun
+    from harness.experiment.spec import Experiment
     from harness.finding.chances import Chances
-    from harness.planning.plan import Plan
+    from harness.planning.plan import Plan, Where
+    from harness.storage.run_folder import RunFolder
+    from reports.design import Assumptions
 
 _Budget = Annotated[
     float | None, typer.Option(min=0, help="Print the design with the smallest margins that this many USD settle.")
@@ -44,56 +52,133 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Forecast what a run would do, cost, take and prove; needs no key and makes no call."""
-    from rich.console import Console
-
-    from harness.checking import preflight
-    from harness.checking.checks import warn
-    from harness.experiment import matrix, spec
-    from harness.experiment.shared_prompts import with_sharing
+    from harness.experiment import spec
     from harness.finding import chances
-    from harness.money import repricing
-    from harness.planning import answers, designs, experience, lanes
-    from harness.planning import plan as planning
-    from harness.runs import reuse
+    from harness.planning import designs, lanes
+
+    within_s = lanes.seconds_left(by, within, dt.datetime.now().astimezone())
+    declared = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
+    if what_if:
+        _show_what_if(results, declared.name, what_if, as_json=as_json)
+        return
+    margins = designs.read_margins(margin or ())
+    planned = _read(declared, only, limit, folder or experiment.parent, servers, results, snapshots)
+    if budget is not None or margins:
+        _show_designs(planned, budget, margins, as_json=as_json)
+        return
+    forecast = _forecast(planned)
+    _show(forecast, chances.of_experiment(declared, forecast, planned.assumptions), within_s, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What a forecast starts from: the chosen cells, the machine and its servers, and earlier runs."""
+
+    experiment: Experiment
+    cells: Sequence[Cell]
+    where: Where
+    look: Preflight
+    resolved: ResolvedRun
+    run: RunFolder
+    assumptions: Assumptions
+    """Spreads that an earlier run measured."""
+
+
+def _read(
+    experiment: Experiment,
+    only: str | None,
+    limit: int | None,
+    folder: Path,
+    servers: Path | None,
+    results: str,
+    snapshots: Path,
+) -> _Planned:
+    """Look at servers and earlier runs, and choose the cells. Raises InvalidInput."""
+    from harness.checking import preflight
+    from harness.experiment import matrix
+    from harness.experiment.shared_prompts import with_sharing
+    from harness.planning import answers
+    from harness.planning.plan import Where
     from harness.storage import run_folder
     from harness.storage.folder import open_folder
 
-    within_s = lanes.seconds_left(by, within, dt.datetime.now().astimezone())
-    wanted = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
-    if what_if:
-        repriced = repricing.what_if(results, wanted.name, what_if)
-        emit("repriced/1", repriced.to_plain()) if as_json else repricing.show(repriced, Console())
-        return
-    margins = designs.read_margins(margin or ())
-    every_cell = matrix.expand(wanted)
+    every_cell = matrix.expand(experiment)
     chosen = matrix.select(every_cell, only)
-    looked = preflight.look(
-        wanted, experiment_dir=folder or experiment.parent, servers_file=servers, results=results, snapshots=snapshots
+    look = preflight.look(experiment, experiment_dir=folder, servers_file=servers, results=results, snapshots=snapshots)
+    resolved = look.readable()
+    return _Planned(
+        experiment,
+        cells=with_sharing(matrix.in_order(chosen, resolved.hosted))[:limit],
+        where=Where(results, snapshots),
+        look=look,
+        resolved=resolved,
+        run=run_folder.resolve(open_folder(results), experiment.name, every_cell, resolved.digests),
+        assumptions=answers.of_earlier_run(results, experiment.name),
     )
-    resolved = looked.readable()
-    cells = with_sharing(matrix.in_order(chosen, resolved.hosted))[:limit]
-    where = planning.Where(results, snapshots)
-    run = run_folder.resolve(open_folder(results), wanted.name, every_cell, resolved.digests)
-    failed = experience.failed_results(run)
-    known = answers.of_earlier_run(results, wanted.name)
-    if budget is not None or margins:
-        every_key = frozenset(cell.cell_key for cell in cells)
-        forecast = planning.make(resolved, cells, where, looked.checks, every_key, looked.windows, assumptions=known)
-        designed = designs.find(wanted, forecast, budget, margins, known)
-        emit("plan-designs/1", designed.to_plain()) if as_json else designs.show(designed, wanted, Console())
-        return
-    left_out: frozenset[str] = frozenset()
-    if run.is_new:
-        earlier_runs = reuse.earlier_runs(results, run)
-        left_out = frozenset().union(*(reuse.of_other_versions(earlier, resolved.versions) for earlier in earlier_runs))
-    plan_checks = looked.checks
+
+
+def _forecast(planned: _Planned) -> Plan:
+    """What is left to run, with a warning about cells that another version of their server answered."""
+    from harness.checking.checks import warn
+    from harness.planning import experience
+    from harness.planning import plan as planning
+    from harness.runs import reuse
+
+    checks, versions = planned.look.checks, planned.resolved.versions
+    left_out = _of_other_versions(planned)
     if left_out:
-        sentence = reuse.not_reused(left_out, resolved.versions)
-        plan_checks = (*plan_checks, warn("server version", sentence, "`run --accept-server-change` reuses them"))
-    forecast = planning.make(
-        resolved, cells, where, plan_checks, windows=looked.windows, failed=failed, assumptions=known, left_out=left_out
+        fix = "`run --accept-server-change` reuses them"
+        checks = (*checks, warn("server version", reuse.not_reused(left_out, versions), fix))
+    return planning.make(
+        planned.resolved,
+        planned.cells,
+        planned.where,
+        checks,
+        windows=planned.look.windows,
+        failed=experience.failed_results(planned.run),
+        assumptions=planned.assumptions,
+        left_out=left_out,
     )
-    _show(forecast, chances.of_experiment(wanted, forecast, known), within_s, as_json=as_json)
+
+
+def _of_other_versions(planned: _Planned) -> frozenset[str]:
+    """Cells of earlier runs that a new run would not reuse, because another version of their server answered."""
+    from harness.runs import reuse
+
+    if not planned.run.is_new:
+        return frozenset()
+    earlier_runs = reuse.earlier_runs(planned.where.results, planned.run)
+    return frozenset().union(*(reuse.of_other_versions(run, planned.resolved.versions) for run in earlier_runs))
+
+
+def _show_what_if(results: str, experiment: str, model: str, *, as_json: bool) -> None:
+    """Print the latest run at another model's prices."""
+    from rich.console import Console
+
+    from harness.money import repricing
+
+    repriced = repricing.what_if(results, experiment, model)
+    emit("repriced/1", repriced.to_plain()) if as_json else repricing.show(repriced, Console())
+
+
+def _show_designs(planned: _Planned, budget: float | None, margins: Mapping[str, float], *, as_json: bool) -> None:
+    """Print the cheapest designs, priced by a forecast of every cell as if none had been run."""
+    from rich.console import Console
+
+    from harness.planning import designs
+    from harness.planning import plan as planning
+
+    forecast = planning.make(
+        planned.resolved,
+        planned.cells,
+        planned.where,
+        planned.look.checks,
+        left=frozenset(cell.cell_key for cell in planned.cells),
+        windows=planned.look.windows,
+        assumptions=planned.assumptions,
+    )
+    designed = designs.find(planned.experiment, forecast, budget, margins, planned.assumptions)
+    emit("plan-designs/1", designed.to_plain()) if as_json else designs.show(designed, planned.experiment, Console())
 
 
 def _show(forecast: Plan, search: Chances | None, within_s: float | None, *, as_json: bool) -> None:
