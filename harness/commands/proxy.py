@@ -37,6 +37,12 @@ def proxy(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8091,
     host_name: Annotated[list[str] | None, typer.Option(help="Further name under which clients reach it. Repeat it.")] = None,
     results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            envvar="HARNESS_BROKER", help="Redis of a service whose jobs count to the same cap; default: a private one."
+        ),
+    ] = None,
 ) -> None:
     """Carry calls of any program to these models: recorded, priced, capped; report NAME shows them."""
     from harness.proxy import serving
@@ -56,5 +62,6 @@ def proxy(
         port=port,
         host_names=tuple(host_name or ()),
         results=results,
+        broker=broker,
     )
     raise typer.Exit(serving.serve(options, print))

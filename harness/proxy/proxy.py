@@ -64,12 +64,13 @@ class Proxy(Gateway):
     """ASGI application: /c/TOKEN/v1/... and /c/TOKEN/TICKER@DATE/v1/...; a case ends after a silence."""
 
     def __init__(self, terms: ProxyTerms, resolved: ResolvedRun, store: Store, run_id: str, broker: str) -> None:
+        """`run_id`: the month, YYYY-MM, whose bill it counts to."""
         super().__init__(terms.host_names)
         self._terms, self._resolved, self._store, self._run_id = terms, resolved, store, run_id
         servers = resolved.servers
         self._clients = Clients({name: spec.as_agents_server() for name, spec in servers.items()}, f"proxy {terms.name}")
         caps = Caps.of(resolved.experiment.resolved().get("budget"))
-        self._context = AdmissionContext(broker, run_id, servers, resolved.prices, caps)
+        self._context = AdmissionContext(broker, f"{terms.name}-{run_id}", servers, resolved.prices, caps, month=run_id)
         self._open: dict[str, OpenCase] = {}
         self._opening = asyncio.Lock()
         self._repeats = Counter(receipt["case_id"] for receipt in store.receipts().values())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import re
 import secrets
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class ProxyOptions:
     port: int = 8091
     host_names: tuple[str, ...] = ()
     results: str = "results"
+    broker: str | None = None
+    """A shared Redis: its jobs and experiments count to the same cap. Default: a private one."""
 
 
 def serve(options: ProxyOptions, say: Callable[[str], None]) -> int:
@@ -95,8 +98,18 @@ def _serve_month(
     store = Store(open_folder(options.results).at(f"{options.name}/{month}"))
     store.folder.write("experiment.yaml", resolved.experiment.to_yaml().encode())
     store.write_manifest(store.manifest() | manifest(terms, resolved, month))
-    with private_redis(_redis_folder(options.results, store)) as broker:
+    with _redis(options, store) as broker:
         return asyncio.run(_serve(terms, options, resolved, store, month, broker, say))
+
+
+@contextlib.contextmanager
+def _redis(options: ProxyOptions, store: Store) -> Iterator[str]:
+    """--broker, else a private Redis of the month."""
+    if options.broker:
+        yield options.broker
+        return
+    with private_redis(_redis_folder(options.results, store)) as broker:
+        yield broker
 
 
 async def _serve(
@@ -143,7 +156,7 @@ def experiment(options: ProxyOptions) -> Experiment:
         "arms": {options.name: {"all": _alias(one_for_all)} if one_for_all else {t: _alias(n) for t, n in tiers.items()}},
         "pipeline": {"command": ["proxy"], "folder": "."},
         "prices": str(options.prices_file) if options.prices_file else None,
-        "budget": {} if options.monthly_usd is None else {"run_usd": options.monthly_usd},
+        "budget": {} if options.monthly_usd is None else {"month_usd": options.monthly_usd},
     }
     try:
         return Experiment.model_validate(plain).at(Path.cwd())

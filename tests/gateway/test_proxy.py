@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 import yaml
 
+from harness.service.months import Bill, bill_key, current_month
 from tests.fixtures.runs import HOSTED, ROOT, Lab
 
 BULL = [{"role": "user", "content": "You are a Bull Analyst. Speak."}]
@@ -96,4 +98,14 @@ def test_a_hosted_model_needs_a_cap_and_the_cap_holds(proxied: Lab) -> None:
     assert statuses[0] == 200
     assert statuses[-1] in (429, 503)
     assert proxied.paid()["calls"] < 4
+    stop(process)
+
+
+def test_with_a_broker_its_calls_count_to_the_month_of_the_service(proxied: Lab, redis_url: str) -> None:
+    process, address = start(proxied, "--monthly-usd", "5", "--broker", redis_url)
+    assert ask(address, "deep").status_code == 200
+    with redis.Redis.from_url(redis_url) as client:
+        month = current_month()
+        ledger: dict[bytes, bytes] = client.hgetall(bill_key(month))
+    assert 0 < Bill.of(month, 5.0, ledger).spent_usd < 1
     stop(process)

@@ -126,6 +126,7 @@ KEYS = ("ticker", "date", "arm", "model", "lineup", "pipeline", "config", "callb
 BODIES = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, ANYTHING)).map(lambda part: BODY | part) | ANYTHING
 
 
+@pytest.mark.timeout(240 if EXAMPLES <= 1000 else 3600)
 def test_no_fuzzed_body_gets_a_server_error(desk: Desk, tmp_path: Path) -> None:
     with client(*desk, tmp_path, host="127.0.0.1", most_open=10**9) as (http, _):
 
