@@ -28,8 +28,10 @@ from harness.experiment import matrix, spec
 from harness.queue.private_redis import private_redis
 from harness.queue.process import die_with_parent
 from harness.service import months
-from harness.service.auth import READ, SUBMIT, Audit, TokenStore
+from harness.service.auth import LOCAL, READ, SUBMIT, Audit, TokenStore
+from harness.service.errors import ApiError
 from harness.service.service import Service, ServiceOptions, broker_of, service_folder
+from harness.service.submitting import JobRequest
 from harness.web.server import listen, make_server
 from harness.workers.local_workers import LocalWorkers
 
@@ -66,6 +68,7 @@ def serve(options: ServiceOptions, say: Callable[[str], None]) -> int:
         for line in _greeting(options, service, port, token):
             say(line)
         app = create_app(service)
+        _warm_up(service)
         gc.collect()
         gc.freeze()
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down
@@ -136,6 +139,14 @@ def _greeting(options: ServiceOptions, service: Service, port: int, token: str |
     date = service.resolved.matrix[0].date if service.resolved.matrix else "YYYY-MM-DD"
     body = f'{{"ticker": "{ticker}", "date": "{date}"}}'
     yield f"try: curl -s{header} -H 'content-type: application/json' -d '{body}' {url}/jobs"
+
+
+def _warm_up(service: Service) -> None:
+    """Read one request, so that no client waits for imports and caches."""
+    cell = next(iter(service.resolved.matrix), None)
+    if cell is not None:
+        with contextlib.suppress(ApiError):
+            service.desk.new_job(JobRequest(ticker=cell.ticker, date=str(cell.date)), LOCAL)
 
 
 def _wait_for_redis(url: str) -> None:
