@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
-ROUTERS: Sequence[str] = ("harness.service.job_routes", "harness.service.experiment_routes")
+ROUTERS: Sequence[str] = (
+    "harness.service.job_routes",
+    "harness.service.experiment_routes",
+    "harness.service.readiness",
+    "harness.service.pages.routes",
+)
 """Modules with a `router`; a new group of routes is one line here."""
 _HEADERS = {
     b"cache-control": b"no-store",
