@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from harness.admission.cell_session import CellSession
+    from harness.workers.traces import Traces
 
 
 STARTS_AT_ONCE = 2
@@ -111,6 +112,7 @@ class ServedRun:
         *,
         alone: bool,
         on_ended: Callable[[str, rows.Row], None] | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """`alone`: this process runs one suspect cell at a time; `on_ended` gets experiment and receipt of each ended cell."""
         experiment_dir = Path(info.experiment_dir) if info.experiment_dir and Path(info.experiment_dir).is_dir() else None
@@ -130,6 +132,7 @@ class ServedRun:
         self._worker = worker
         self._alone = alone
         self._on_ended = on_ended
+        self._traces = traces
         self._experiment = experiment
         self._attached_arms: dict[str, Attached] = {}
         self._programs = AttachedPrograms()
@@ -251,6 +254,8 @@ class ServedRun:
                 await self._leave(cell, gate, ended=ended)
         await self._publish(cell, result.receipt["status"])
         self._log_receipt(result.receipt)
+        if self._traces:
+            self._traces.ended(self.info.experiment, result.receipt, gate.calls, gate.messages)
         return None
 
     async def _leave(self, cell: Cell, gate: CellSession, *, ended: bool) -> None:

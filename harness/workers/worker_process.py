@@ -20,6 +20,7 @@ from harness.storage.rows import Row
 from harness.workers.config import Deadline, WorkerConfig
 from harness.workers.middleware import PAUSED_RETRY_S, DeathCount, GracefulShutdown, MaximumAge, Metrics, Pause, Requeues
 from harness.workers.serving import ServedRun
+from harness.workers.traces import open_traces
 
 _log = logging.getLogger(__name__)
 BEAT_S = 0.25
@@ -41,6 +42,7 @@ class WorkerProcess:
         self._runs: dict[str, ServedRun] = {}
         self._refused: set[str] = set()
         self._metrics = Metrics(config.metrics_port) if config.metrics_port is not None else None
+        self._traces = open_traces()
         self._age = MaximumAge(config.restart_after, IDLE_ALONE_S if alone else math.inf)
         self._shutdown = GracefulShutdown(self._runs)
         self._pause = Pause(self._runs)
@@ -114,7 +116,9 @@ class WorkerProcess:
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with another version or other prompts; it needs a matching worker", info.run_id)
             return
-        run = await ServedRun(info, self._config, self._redis, self._name, alone=self._alone, on_ended=self._ended).start()
+        run = await ServedRun(
+            info, self._config, self._redis, self._name, alone=self._alone, on_ended=self._ended, traces=self._traces
+        ).start()
         run.beat = self._beat
         self._runs[info.run_id] = run
         queue = run.queue(self._pool, alone=self._alone)
@@ -156,6 +160,8 @@ class WorkerProcess:
             await run.aclose()
         await self._redis.aclose()
         self._broker.close()
+        if self._traces:
+            await asyncio.to_thread(self._traces.close)
 
 
 def _runner() -> Any:
