@@ -22,7 +22,7 @@ JOB_OVER = frozenset({"completed", "failed", "cancelled"})
 EXPERIMENT_OVER = frozenset({"done", "stopped", "failed"})
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.5, 10.0
 _TRIES = 5
-_Record = TypeVar("_Record", bound="_Answer")
+_Kind = TypeVar("_Kind", bound="_Record")
 
 
 class ServiceError(Exception):
@@ -34,18 +34,18 @@ class ServiceError(Exception):
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Record:
     raw: Mapping[str, Any] = field(repr=False)
     """The whole answer, with fields that this version of the client does not know."""
 
     @classmethod
-    def of(cls: type[_Record], raw: Mapping[str, Any]) -> _Record:
+    def of(cls: type[_Kind], raw: Mapping[str, Any]) -> _Kind:
         known = {each.name for each in fields(cls)} - {"raw"}
         return cls(raw=raw, **{name: raw[name] for name in known if name in raw})
 
 
 @dataclass(frozen=True)
-class Job(_Answer):
+class JobInfo(_Record):
     """One submitted decision."""
 
     job_id: str = ""
@@ -65,7 +65,7 @@ class Job(_Answer):
 
 
 @dataclass(frozen=True)
-class Decision(_Answer):
+class JobDecision(_Record):
     """The result of a job."""
 
     job_id: str = ""
@@ -87,7 +87,7 @@ class Decision(_Answer):
 
 
 @dataclass(frozen=True)
-class Experiment(_Answer):
+class ExperimentInfo(_Record):
     """A submitted experiment."""
 
     experiment_id: str = ""
@@ -120,74 +120,74 @@ class Client:
 
     # --- decisions --------------------------------------------------------------------------------------------------------
 
-    def decide(self, ticker: str, date: str, *, timeout_s: float = 3600.0, **more: Any) -> Decision:
+    def decide(self, ticker: str, date: str, *, timeout_s: float = 3600.0, **more: Any) -> JobDecision:
         """Submit one decision and wait for it; `more`: arm, lineup, model, pipeline, fresh. Raises TimeoutError."""
         job = self.submit(ticker, date, **more)
         return self.result(self.wait(job.job_id, timeout_s).job_id)
 
-    def submit(self, ticker: str, date: str, *, key: str | None = None, **more: Any) -> Job:
+    def submit(self, ticker: str, date: str, *, key: str | None = None, **more: Any) -> JobInfo:
         """Submit one decision; the same `key` again is the same job."""
-        return Job.of(self._send("POST", "/jobs", json={"ticker": ticker, "date": date, **more}, key=key))
+        return JobInfo.of(self._send("POST", "/jobs", json={"ticker": ticker, "date": date, **more}, key=key))
 
-    def job(self, job_id: str) -> Job:
-        return Job.of(self._send("GET", f"/jobs/{job_id}"))
+    def job(self, job_id: str) -> JobInfo:
+        return JobInfo.of(self._send("GET", f"/jobs/{job_id}"))
 
-    def jobs(self, **wanted: Any) -> Iterator[Job]:
+    def jobs(self, **wanted: Any) -> Iterator[JobInfo]:
         """Every job that fits; `wanted`: status, ticker, arm."""
         cursor: int | None = None
         while True:
             page = self._send("GET", "/jobs", params=wanted | ({"cursor": cursor} if cursor is not None else {}))
-            yield from (Job.of(raw) for raw in page["jobs"])
+            yield from (JobInfo.of(raw) for raw in page["jobs"])
             cursor = page.get("next_cursor")
             if cursor is None:
                 return
 
-    def wait(self, job_id: str, timeout_s: float = 3600.0) -> Job:
+    def wait(self, job_id: str, timeout_s: float = 3600.0) -> JobInfo:
         """Wait until a job has ended. Raises TimeoutError."""
         for _ in _polls(timeout_s, f"job {job_id}"):
             if (job := self.job(job_id)).status in JOB_OVER:
                 return job
         raise AssertionError("unreachable")
 
-    def result(self, job_id: str) -> Decision:
+    def result(self, job_id: str) -> JobDecision:
         """The decision of a completed job."""
-        return Decision.of(self._send("GET", f"/jobs/{job_id}/result"))
+        return JobDecision.of(self._send("GET", f"/jobs/{job_id}/result"))
 
     def cancel(self, job_id: str) -> None:
         self._send("DELETE", f"/jobs/{job_id}")
 
     # --- experiments ------------------------------------------------------------------------------------------------------
 
-    def run(self, experiment: str | Path | Mapping[str, Any], *, key: str | None = None) -> Experiment:
+    def run(self, experiment: str | Path | Mapping[str, Any], *, key: str | None = None) -> ExperimentInfo:
         """Submit an experiment: a YAML file, its text, or its keys."""
-        return Experiment.of(self._send("POST", "/experiments", **_body(experiment), key=key))
+        return ExperimentInfo.of(self._send("POST", "/experiments", **_body(experiment), key=key))
 
     def plan(self, experiment: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         """What an experiment would cost and take; spends nothing."""
         forecast: Mapping[str, Any] = self._send("POST", "/plans", **_body(experiment), timeout=180.0)
         return forecast
 
-    def experiment(self, experiment_id: str) -> Experiment:
-        return Experiment.of(self._send("GET", f"/experiments/{experiment_id}"))
+    def experiment(self, experiment_id: str) -> ExperimentInfo:
+        return ExperimentInfo.of(self._send("GET", f"/experiments/{experiment_id}"))
 
-    def experiments(self, **wanted: Any) -> list[Experiment]:
+    def experiments(self, **wanted: Any) -> list[ExperimentInfo]:
         """Experiments that fit, the newest first; `wanted`: state, limit."""
-        return [Experiment.of(raw) for raw in self._send("GET", "/experiments", params=wanted)["experiments"]]
+        return [ExperimentInfo.of(raw) for raw in self._send("GET", "/experiments", params=wanted)["experiments"]]
 
-    def wait_for(self, experiment_id: str, timeout_s: float = 86_400.0) -> Experiment:
+    def wait_for(self, experiment_id: str, timeout_s: float = 86_400.0) -> ExperimentInfo:
         """Wait until an experiment has ended. Raises TimeoutError."""
         for _ in _polls(timeout_s, f"experiment {experiment_id}"):
             if (experiment := self.experiment(experiment_id)).state in EXPERIMENT_OVER:
                 return experiment
         raise AssertionError("unreachable")
 
-    def pause(self, experiment_id: str) -> Experiment:
+    def pause(self, experiment_id: str) -> ExperimentInfo:
         return self._steer(experiment_id, "pause")
 
-    def resume(self, experiment_id: str) -> Experiment:
+    def resume(self, experiment_id: str) -> ExperimentInfo:
         return self._steer(experiment_id, "resume")
 
-    def stop(self, experiment_id: str) -> Experiment:
+    def stop(self, experiment_id: str) -> ExperimentInfo:
         return self._steer(experiment_id, "stop")
 
     def table(self, experiment_id: str, name: str, format: str = "parquet") -> bytes:
@@ -195,8 +195,8 @@ class Client:
         path = f"/experiments/{experiment_id}/tables/{name}"
         return self._answer("GET", path, params={"format": format}, timeout=180.0).content
 
-    def _steer(self, experiment_id: str, wish: str) -> Experiment:
-        return Experiment.of(self._send("POST", f"/experiments/{experiment_id}/{wish}"))
+    def _steer(self, experiment_id: str, wish: str) -> ExperimentInfo:
+        return ExperimentInfo.of(self._send("POST", f"/experiments/{experiment_id}/{wish}"))
 
     def _send(self, method: str, path: str, **more: Any) -> Any:
         return self._answer(method, path, **more).json()

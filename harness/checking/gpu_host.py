@@ -50,7 +50,7 @@ _CONTAINER_FIX = (
 
 
 @dataclass(frozen=True)
-class Output:
+class ToolOutput:
     """What a tool printed; `code` is None if it is not installed or did not end."""
 
     code: int | None
@@ -74,28 +74,28 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Host:
+class GpuHost:
     """Outputs and files of the host, as they are."""
 
-    gpus: Output
-    processes: Output
+    gpus: ToolOutput
+    processes: ToolOutput
     is_container: bool
     has_docker: bool = False
-    toolkit: Output = Output(None)
+    toolkit: ToolOutput = ToolOutput(None)
     daemon_files: Mapping[str, str] = field(default_factory=dict)
     has_cdi: bool = False
 
 
-def read(root: Path = Path("/")) -> Host:
+def read(root: Path = Path("/")) -> GpuHost:
     """Ask the tools. Where there is no nvidia-smi, nothing else is asked."""
     is_container = any((root / name).exists() for name in (".dockerenv", "run/.containerenv"))
     gpus = _run("nvidia-smi", _GPUS, _CSV)
     if gpus.code is None:
-        return Host(gpus, Output(None), is_container)
+        return GpuHost(gpus, ToolOutput(None), is_container)
     config = (root / "etc/docker/daemon.json", Path.home() / ".config/docker/daemon.json")
-    return Host(
+    return GpuHost(
         gpus,
-        _run("nvidia-smi", _PROCESSES, _CSV) if gpus.code == 0 else Output(None),
+        _run("nvidia-smi", _PROCESSES, _CSV) if gpus.code == 0 else ToolOutput(None),
         is_container,
         has_docker=shutil.which("docker") is not None,
         toolkit=_run("nvidia-ctk", "--version"),
@@ -104,17 +104,17 @@ def read(root: Path = Path("/")) -> Host:
     )
 
 
-def _run(tool: str, *arguments: str) -> Output:
+def _run(tool: str, *arguments: str) -> ToolOutput:
     try:
         done = subprocess.run(
             (tool, *arguments), capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return Output(None)
-    return Output(done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr)
+        return ToolOutput(None)
+    return ToolOutput(done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr)
 
 
-def checks(host: Host, wanted_by: Sequence[str] = (), own_bytes: int = 0) -> Iterator[Check]:
+def checks(host: GpuHost, wanted_by: Sequence[str] = (), own_bytes: int = 0) -> Iterator[Check]:
     """The GPU, its memory, and whether containers get it.
 
     `wanted_by`: servers of the experiment that compute on this machine's GPU. `own_bytes`: GPU memory that their models hold.
@@ -129,7 +129,7 @@ def checks(host: Host, wanted_by: Sequence[str] = (), own_bytes: int = 0) -> Ite
         yield _toolkit(host)
 
 
-def _gpus(output: Output) -> Iterator[Gpu]:
+def _gpus(output: ToolOutput) -> Iterator[Gpu]:
     for index, name, driver, total, used in _rows_of(output.text, 5):
         yield Gpu(index, name, driver, _number(total), _number(used))
 
@@ -139,7 +139,7 @@ def _number(text: str) -> float:
     return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
 
 
-def _no_gpu(host: Host, wanted_by: Sequence[str]) -> Check:
+def _no_gpu(host: GpuHost, wanted_by: Sequence[str]) -> Check:
     """A machine without a GPU is fine as long as nothing of the experiment computes on one."""
     lines = [line.strip() for line in host.gpus.text.splitlines() if line.strip()]
     if host.gpus.code is None:
@@ -154,7 +154,7 @@ def _no_gpu(host: Host, wanted_by: Sequence[str]) -> Check:
     return warn("gpu", problem + wanted, fix + cpu)
 
 
-def _held_by_others(gpus: Iterable[Gpu], host: Host, own_mib: float) -> Iterator[Check]:
+def _held_by_others(gpus: Iterable[Gpu], host: GpuHost, own_mib: float) -> Iterator[Check]:
     gpus = tuple(gpus)
     processes = [
         (pid, Path(name.split()[0] if name else "").name, _number(used)) for pid, name, used in _rows_of(host.processes.text, 3)
@@ -178,7 +178,7 @@ def _rows_of(text: str, columns: int) -> Iterator[tuple[str, ...]]:
             yield fields
 
 
-def _toolkit(host: Host) -> Check:
+def _toolkit(host: GpuHost) -> Check:
     name, configure = "nvidia container toolkit", "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker"
     if host.toolkit.code != 0:
         return warn(name, "not installed: containers here see no GPU", f"install nvidia-container-toolkit, then: {configure}")

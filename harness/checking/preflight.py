@@ -145,7 +145,7 @@ def _sources(resolved: ResolvedRun, snapshots: Path) -> list[Check]:
     ]
 
 
-def _gpu(host: gpu_host.Host, specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport]) -> Iterator[Check]:
+def _gpu(host: gpu_host.GpuHost, specs: Mapping[str, ServerSpec], reports: Mapping[str, ServerReport]) -> Iterator[Check]:
     here = [name for name, spec in specs.items() if _is_here(spec)]
     held_bytes = sum(model.size_vram_bytes or 0 for name in here if name in reports for model in reports[name].models.values())
     wanting = [name for name in here if specs[name].cost.usd_per_cpu_hour is None]

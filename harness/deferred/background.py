@@ -9,7 +9,7 @@ from functools import partial
 
 from agents import ModelCallError
 from harness.deferred.mailbox import Outcome, Submission, WaitingCall
-from harness.deferred.submissions import Group, Submissions, UnsentCall
+from harness.deferred.submissions import SentGroup, Submissions, UnsentCall
 
 _AT_ONCE = 8
 
@@ -31,7 +31,7 @@ class BackgroundResponses:
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
                     list(pool.map(partial(self._start, group), due.keys(), due.values()))
 
-    def _start(self, group: Group, call_id: str, unsent: UnsentCall) -> None:
+    def _start(self, group: SentGroup, call_id: str, unsent: UnsentCall) -> None:
         cell = self._submissions.mailbox.read_cell(unsent.cell_id)
         call = next((call for call in cell.waiting if call.call_id == call_id), None) if cell else None
         self._submissions.unsent[group].pop(call_id)

@@ -12,7 +12,7 @@ from agents import BatchState, ModelCallError, OpenAILater
 from harness.deferred import batch_files
 from harness.deferred.batch_files import BatchLimits
 from harness.deferred.mailbox import Outcome, Submission
-from harness.deferred.submissions import Group, Submissions, UnsentCall
+from harness.deferred.submissions import SentGroup, Submissions, UnsentCall
 
 _MOST_DOWNLOADS = 3
 
@@ -40,7 +40,7 @@ class Batches:
         quiet_s = time.monotonic() - self._submissions.last_arrival
         return self._submissions.cells.are_all_waiting or quiet_s > self._submissions.pace.quiet_s
 
-    def _send(self, group: Group, due: Mapping[str, UnsentCall]) -> dict[str, UnsentCall]:
+    def _send(self, group: SentGroup, due: Mapping[str, UnsentCall]) -> dict[str, UnsentCall]:
         """Send as many of these calls as fit into one file; returns the others."""
         with _scratch() as folder:
             requests = folder / "requests.jsonl"

@@ -28,7 +28,7 @@ _MOST_UNKNOWN = 3
 _FOR_NOW = frozenset({"rate_limited", "capacity", "server_error", "timeout", "connection", "cut_stream", "bad_answer"})
 
 
-class Group(NamedTuple):
+class SentGroup(NamedTuple):
     """What one batch file may hold."""
 
     server: str
@@ -95,7 +95,7 @@ class Submissions:
         self.pace = pace
         self.run_id = run_id
         self.cells = cells
-        self.unsent: dict[Group, dict[str, UnsentCall]] = {}
+        self.unsent: dict[SentGroup, dict[str, UnsentCall]] = {}
         self.notes: list[str] = []
         """What the user must know, one sentence each."""
         self.last_arrival = time.monotonic()
@@ -131,7 +131,7 @@ class Submissions:
         left_s = call.not_before - time.time() if wait_s is None else wait_s
         # A moment that is far away was written by a clock that was wrong.
         due_at = time.monotonic() + (left_s if left_s <= 2 * LONGEST_BACKOFF_S else 0.0)
-        group = Group(call.server, call.model_alias, call.model, call.lane, call.path)
+        group = SentGroup(call.server, call.model_alias, call.model, call.lane, call.path)
         self.unsent.setdefault(group, {})[call.call_id] = UnsentCall(cell_id, call.role, call.worst_pico, due_at)
 
     def is_cancelled(self, alias: str) -> bool:
@@ -152,7 +152,7 @@ class Submissions:
         """Everything that is with a provider, may be, or is about to be sent."""
         return list(self._sent.values())
 
-    def new(self, group: Group, calls: Mapping[str, UnsentCall]) -> Submission:
+    def new(self, group: SentGroup, calls: Mapping[str, UnsentCall]) -> Submission:
         """A submission of these calls; nothing is kept yet."""
         return Submission(
             submission_id=new_submission_id(),

@@ -32,7 +32,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Refused(Exception):
+class CallbackRefused(Exception):
     """This callback may not be sent."""
 
 
@@ -64,12 +64,12 @@ class CallbackRules:
             )
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """Addresses of the host that may be asked. Raises Refused or OSError."""
+        """Addresses of the host that may be asked. Raises CallbackRefused or OSError."""
         found = {entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         for text in sorted(map(str, found)):
             address = ipaddress.ip_address(text.partition("%")[0])
             if not (address.is_global or self._lists_address(address)):
-                raise Refused(f"{host} resolves to {text}, a private address that --allow-callback does not list")
+                raise CallbackRefused(f"{host} resolves to {text}, a private address that --allow-callback does not list")
         return sorted(map(str, found))
 
     def _lists(self, host: str, port: int) -> bool:
@@ -113,13 +113,13 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
 
 
 def post(rules: CallbackRules, secret: bytes, url: str, content: Mapping[str, Any]) -> None:
-    """Send one callback. Raises Refused if it may not be sent, OSError or httpx.HTTPError if it did not arrive."""
+    """Send one callback. Raises CallbackRefused if it may not be sent, OSError or httpx.HTTPError if it did not arrive."""
     import httpx
 
     try:
         rules.check(url)
     except ApiError as error:
-        raise Refused(error.message) from error
+        raise CallbackRefused(error.message) from error
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     address = rules.addresses(host, port)[0]

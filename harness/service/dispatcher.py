@@ -31,7 +31,7 @@ from harness.service import months, results
 from harness.service.experiment_runner import ExperimentRunner
 from harness.service.jobs import OPEN, RUNNING, Job, JobStore, StorageBusy, StorageFull
 from harness.service.service import ServiceOptions, doorbell_key, service_folder
-from harness.service.submissions import Submissions
+from harness.service.submissions import SubmittedExperiments
 from harness.service.upkeep import Upkeep
 from harness.storage.folder import open_folder
 from harness.storage.snapshots import CaseInputs, SnapshotLibrary, freeze_into
@@ -83,7 +83,9 @@ class Dispatcher:
         self._runs: dict[str, MonthRun] = {}
         self._library = SnapshotLibrary(options.snapshots, resolved.archive, resolved.contact)
         self._upkeep = Upkeep(options, resolved, jobs, self._results)
-        self._experiments = ExperimentRunner(options, Submissions(service_folder(options, resolved.experiment.name)), url)
+        self._experiments = ExperimentRunner(
+            options, SubmittedExperiments(service_folder(options, resolved.experiment.name)), url
+        )
         self._bell = "0"
         self._is_stopping = False
         self._alive_at = 0.0

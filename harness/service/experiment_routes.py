@@ -27,7 +27,7 @@ from harness.runs import status
 from harness.service import accepted_keys, errors, months
 from harness.service.auth import Caller, needs
 from harness.service.errors import RESPONSES, ApiError
-from harness.service.submissions import OPEN, RUNNING, STOPPED, Submission, Submissions
+from harness.service.submissions import OPEN, RUNNING, STOPPED, SubmittedExperiment, SubmittedExperiments
 from harness.storage import run_folder
 from harness.storage.run_folder import RunFolder
 from harness.web.live import REPORT, REPORT_FILE, REPORT_TYPES
@@ -97,11 +97,11 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _submissions(request: Request) -> Submissions:
-    return Submissions(_service(request).folder)
+def _submissions(request: Request) -> SubmittedExperiments:
+    return SubmittedExperiments(_service(request).folder)
 
 
-def _visible(request: Request, experiment_id: str, caller: Caller) -> Submission:
+def _visible(request: Request, experiment_id: str, caller: Caller) -> SubmittedExperiment:
     """The submission, if this caller may see it."""
     submission = _submissions(request).get(experiment_id)
     if submission is None or caller.sees_only not in (None, submission.owner):
@@ -168,7 +168,7 @@ async def submit_experiment(
 
 
 def _submit(service: Service, caller: Caller, text: str, key: str | None) -> ExperimentBody:
-    submissions, content = Submissions(service.folder), digest_of([text])
+    submissions, content = SubmittedExperiments(service.folder), digest_of([text])
     if key is not None and (earlier := submissions.with_key(caller.name, key)):
         if earlier.content != content:
             what = "this Idempotency-Key was used for another experiment"
@@ -342,7 +342,7 @@ def stop(request: Request, experiment_id: str, caller: Annotated[Caller, Depends
     return _body(service, submission)
 
 
-def _steer(request: Request, submission: Submission, caller: Caller, wish: str) -> ExperimentBody:
+def _steer(request: Request, submission: SubmittedExperiment, caller: Caller, wish: str) -> ExperimentBody:
     service = _service(request)
     if submission.now.state != RUNNING or submission.now.run_id is None:
         raise ApiError(409, "not_running", f"the experiment is {submission.now.state}", "only a running one can be paused")
@@ -358,7 +358,7 @@ def _steer(request: Request, submission: Submission, caller: Caller, wish: str) 
 # --- bodies ---------------------------------------------------------------------------------------------------------------
 
 
-def _run(service: Service, submission: Submission) -> RunFolder | None:
+def _run(service: Service, submission: SubmittedExperiment) -> RunFolder | None:
     if submission.now.run_id is None:
         return None
     try:
@@ -367,7 +367,7 @@ def _run(service: Service, submission: Submission) -> RunFolder | None:
         return None
 
 
-def _plain(submission: Submission) -> ExperimentBody:
+def _plain(submission: SubmittedExperiment) -> ExperimentBody:
     now = submission.now
     return ExperimentBody(
         experiment_id=submission.experiment_id,
@@ -382,7 +382,7 @@ def _plain(submission: Submission) -> ExperimentBody:
     )
 
 
-def _body(service: Service, submission: Submission) -> ExperimentBody:
+def _body(service: Service, submission: SubmittedExperiment) -> ExperimentBody:
     body, run = _plain(submission), _run(service, submission)
     if run is not None:
         progress = status.read_status(run, service.broker).as_json()

@@ -20,7 +20,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.queue.process import die_with_parent
-from harness.service.submissions import DONE, FAILED, OPEN, QUEUED, RUNNING, STOPPED, STOPPING, Submission, Submissions
+from harness.service.submissions import (
+    DONE,
+    FAILED,
+    OPEN,
+    QUEUED,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    SubmittedExperiment,
+    SubmittedExperiments,
+)
 
 if TYPE_CHECKING:
     from harness.service.service import ServiceOptions
@@ -41,7 +51,7 @@ class ExperimentRunner:
     """Starts, watches and stops the processes; the dispatcher calls `step` about once a second."""
 
     options: ServiceOptions
-    submissions: Submissions
+    submissions: SubmittedExperiments
     broker: str
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     """Experiment id -> its process; forked by the dispatcher's main thread, as `die_with_parent` needs."""
@@ -55,7 +65,7 @@ class ExperimentRunner:
         for submission in reversed([each for each in self.submissions.all() if each.now.state in OPEN]):
             self._look_at(submission)
 
-    def _look_at(self, submission: Submission) -> None:
+    def _look_at(self, submission: SubmittedExperiment) -> None:
         process = self._processes.get(submission.experiment_id)
         if process is None:
             if submission.is_to_stop:
@@ -74,7 +84,7 @@ class ExperimentRunner:
         if submission.now.run_id is None and (run_id := _run_id(submission)):
             submission.record(run_id=run_id)
 
-    def _start(self, submission: Submission) -> None:
+    def _start(self, submission: SubmittedExperiment) -> None:
         with submission.log.open("wb") as stream:
             process = subprocess.Popen(
                 self._command(submission),
@@ -90,14 +100,14 @@ class ExperimentRunner:
         submission.record(state=RUNNING, started_at=started_at, attempts=submission.now.attempts + 1, ended_at=None)
         _log.info("experiment %s (%s) started", submission.experiment_id, submission.name)
 
-    def _command(self, submission: Submission) -> list[str]:
+    def _command(self, submission: SubmittedExperiment) -> list[str]:
         options = self.options
         words = [sys.executable, "-m", "harness", "run", str(submission.file), "--yes", "--broker", self.broker]
         words += ["--folder", str(options.experiment.resolve().parent), "--results", options.results]
         words += ["--snapshots", str(options.snapshots)]
         return [*words, *(["--servers", str(options.servers)] if options.servers else [])]
 
-    def _ended(self, submission: Submission, code: int) -> None:
+    def _ended(self, submission: SubmittedExperiment, code: int) -> None:
         if code in (0, _GATE):
             self._end(submission, DONE, code)
         elif code == _EARLY or submission.is_to_stop:
@@ -107,7 +117,7 @@ class ExperimentRunner:
         else:
             self._end(submission, FAILED, code)
 
-    def _end(self, submission: Submission, state: str, code: int | None = None) -> None:
+    def _end(self, submission: SubmittedExperiment, state: str, code: int | None = None) -> None:
         run_id = _run_id(submission) or submission.now.run_id
         submission.record(state=state, exit_code=code, ended_at=_now(), words=submission.last_words(), run_id=run_id)
         _log.info("experiment %s (%s) is %s", submission.experiment_id, submission.name, state)
@@ -124,7 +134,7 @@ class ExperimentRunner:
             process.kill()
 
 
-def _run_id(submission: Submission) -> str | None:
+def _run_id(submission: SubmittedExperiment) -> str | None:
     """The run that the process said it works on."""
     found = _HEADLINE.search(submission.words()[:_FIRST_WORDS])
     return found[1] if found else None

@@ -37,7 +37,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Submission:
+class SubmittedExperiment:
     """One submitted experiment."""
 
     experiment_id: str
@@ -71,7 +71,7 @@ class Submission:
         (self.folder / "stop").unlink(missing_ok=True)
         _write(self.folder / "state.json", json.dumps(asdict(replace(self.now, state=QUEUED, attempts=0))).encode())
 
-    def record(self, **changes: Any) -> Submission:
+    def record(self, **changes: Any) -> SubmittedExperiment:
         """Store a new state and return the submission with it."""
         now = replace(self.now, **changes)
         _write(self.folder / "state.json", json.dumps(asdict(now)).encode())
@@ -88,13 +88,13 @@ class Submission:
         return self.words().strip()[-_LAST_WORDS:]
 
 
-class Submissions:
+class SubmittedExperiments:
     """Every submitted experiment of one service."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "experiments"
 
-    def create(self, *, name: str, owner: str, text: str, content: str, key: str | None) -> Submission:
+    def create(self, *, name: str, owner: str, text: str, content: str, key: str | None) -> SubmittedExperiment:
         """Store an experiment; it is on disk when this returns. Raises OSError."""
         experiment_id = str(uuid.uuid4())
         folder = self.folder / experiment_id
@@ -104,9 +104,9 @@ class Submissions:
         request: dict[str, Any] = {"name": name, "owner": owner, "submitted_at": now, "key": key, "content": content}
         _write(folder / "request.json", json.dumps(request).encode())
         _sync_folder(self.folder)
-        return Submission(experiment_id, folder, **request)
+        return SubmittedExperiment(experiment_id, folder, **request)
 
-    def get(self, experiment_id: str) -> Submission | None:
+    def get(self, experiment_id: str) -> SubmittedExperiment | None:
         """The submission with this id; None for any other text."""
         if not _ID.fullmatch(experiment_id):
             return None
@@ -115,15 +115,15 @@ class Submissions:
         if request is None:
             return None
         state = _read(folder / "state.json")
-        return Submission(experiment_id, folder, **request, now=RunState(**state) if state else RunState())
+        return SubmittedExperiment(experiment_id, folder, **request, now=RunState(**state) if state else RunState())
 
-    def all(self) -> list[Submission]:
+    def all(self) -> list[SubmittedExperiment]:
         """Every submission, the newest first."""
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         found = [submission for name in names if (submission := self.get(name))]
         return sorted(found, key=lambda one: (one.submitted_at, one.experiment_id), reverse=True)
 
-    def with_key(self, owner: str, key: str) -> Submission | None:
+    def with_key(self, owner: str, key: str) -> SubmittedExperiment | None:
         return next((one for one in self.all() if one.owner == owner and one.key == key), None)
 
 

@@ -95,7 +95,7 @@ class JobRequest(_Body):
 
 
 @dataclass(frozen=True)
-class Question:
+class JobQuestion:
     """A cell in the served experiment's terms, before its repeat is known."""
 
     arm_name: str
@@ -117,7 +117,7 @@ class Desk:
         self._served = frozenset(matrix.asked_models(self._experiment))
         self._names = {self._effect(arm): name for name, arm in reversed(self._arms.items())}
 
-    def question(self, body: JobRequest, now: dt.datetime | None = None) -> Question:
+    def question(self, body: JobRequest, now: dt.datetime | None = None) -> JobQuestion:
         """What is asked. Raises ApiError (422) with everything that is wrong."""
         ticker = body.ticker.upper()
         day = self._day(body.date, now)
@@ -130,9 +130,9 @@ class Desk:
         notes: list[str] = []
         if body.config is not None:
             arm_name, arm = self._with_config(arm_name, arm, body.config, notes, is_named=bool(named))
-        return Question(self._name(arm_name, arm), arm, Case(ticker, day), notes)
+        return JobQuestion(self._name(arm_name, arm), arm, Case(ticker, day), notes)
 
-    def cell(self, question: Question, repeat: int = 0) -> Cell:
+    def cell(self, question: JobQuestion, repeat: int = 0) -> Cell:
         """The cell of a question, with the digests that the servers reported. Raises ApiError."""
         try:
             cell = matrix.cell_of(self._experiment, question.arm_name, question.arm, question.case, repeat)

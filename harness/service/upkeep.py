@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.admission.ledger import pico
 from harness.errors import HarnessError
 from harness.service import callbacks, months, results
-from harness.service.callbacks import TRIES, CallbackRules, Refused
+from harness.service.callbacks import TRIES, CallbackRefused, CallbackRules
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -112,7 +112,7 @@ class Upkeep:
                 callbacks.post(self._rules, self._secret, str(job.callback_url), results.job_body(job))
                 outcome = "sent"
                 break
-            except Refused as error:
+            except CallbackRefused as error:
                 outcome = f"failed: {error}"
                 break
             except (OSError, httpx.HTTPError) as error:

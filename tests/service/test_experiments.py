@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from harness.client import Client, Experiment, ServiceError
+from harness.client import Client, ExperimentInfo, ServiceError
 from harness.experiment import spec
 from harness.service import accepted_keys
 from tests.fixtures.runs import CALLS_PER_CELL, HOSTED, wait_for
@@ -179,7 +179,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(serve: Callable[..., Served])
     assert served.lab.paid()["answered"] == CALLS_PER_CELL
 
 
-def _rows(served: Served, ended: Experiment) -> list[dict[str, Any]]:
+def _rows(served: Served, ended: ExperimentInfo) -> list[dict[str, Any]]:
     answer = httpx.get(f"{served.url}/experiments/{ended.experiment_id}/tables/cells", timeout=60)
     return list(pq.read_table(io.BytesIO(answer.content)).to_pylist())
 

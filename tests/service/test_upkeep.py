@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.service import callbacks, months
-from harness.service.callbacks import CallbackRules, Refused, signature
+from harness.service.callbacks import CallbackRefused, CallbackRules, signature
 from harness.service.jobs import JobStore, NewJob
 from harness.service.upkeep import Upkeep
 from harness.storage.folder import open_folder
@@ -80,7 +80,7 @@ def test_a_redirect_is_not_followed_and_counts_as_not_arrived(receiver: Receiver
 
 def test_a_listed_name_that_resolves_to_a_private_address_is_refused(receiver: Receiver) -> None:
     port = receiver.server_address[1]
-    with pytest.raises(Refused, match="private address"):
+    with pytest.raises(CallbackRefused, match="private address"):
         callbacks.post(CallbackRules(("localhost",)), b"secret", f"http://localhost:{port}/", {})
     assert not receiver.received
     callbacks.post(CallbackRules(("localhost", "127.0.0.0/8", "::1")), b"secret", f"http://localhost:{port}/", {})
