@@ -22,7 +22,7 @@ from harness.service.pages import render
 from harness.service.pages.prices import Prices
 from harness.service.pages.reporting import Reporting
 from harness.service.pages.view import Watch
-from harness.service.submitting import JobRequest, Question
+from harness.service.submitting import JobQuestion, JobRequest
 
 if TYPE_CHECKING:
     from harness.service.service import Service
@@ -264,7 +264,7 @@ async def submit(request: Request) -> Response:
     return _to(f"/page/jobs/{job.job_id}" if job else "/")
 
 
-def _asked(service: Service, fields: Mapping[str, str]) -> tuple[JobRequest, Question]:
+def _asked(service: Service, fields: Mapping[str, str]) -> tuple[JobRequest, JobQuestion]:
     """The form as a request. Raises ApiError (422)."""
     plain: dict[str, Any] = {name: fields.get(name, "").strip() for name in ("ticker", "date", "arm") if fields.get(name)}
     plain["ticker"] = str(plain.get("ticker", "")).upper()
