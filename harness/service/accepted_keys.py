@@ -28,7 +28,7 @@ _PIPELINE_ACCEPTED = (
     "tool_rounds",
     "volatile",
 )
-_PIPELINE_REFUSED = ("cache", "command", "entry", "env.*", "folder", "roles")
+_PIPELINE_REFUSED = ("cache", "command", "entry", "env.*", "folder", "keep", "roles")
 _ROLES = (
     "market_analyst",
     "sentiment_analyst",
@@ -49,7 +49,10 @@ ACCEPTED = frozenset(
         "allow_unpriced",
         *(f"arms.*.{name}" for name in ("all", "deep", "quick", "from", "to", "design", "rule", "model", *_ROLES)),
         *(f"arms.*.cascade.{name}" for name in ("first", "then")),
-        *(f"arms.*.cascade.when.{name}" for name in ("confidence_below", "repeats_disagree", "unusable")),
+        *(
+            f"arms.*.cascade.when.{name}"
+            for name in ("confidence_below", "rating_probability_below", "repeats_disagree", "unusable")
+        ),
         *(f"arms.*.{name}" for name in ("max_output_tokens", "reasoning_effort", "temperature", "think", "verbosity")),
         "arms.*.roles.*",
         *(f"arms.*.pipeline.{name}" for name in _PIPELINE_ACCEPTED),
@@ -62,7 +65,8 @@ ACCEPTED = frozenset(
         "description",
         "find.blocks",
         *(f"gates.{name}" for name in ("max_p95_service_s", "max_run_usd", "max_usd_per_usable_decision")),
-        *(f"gates.{name}" for name in ("min_same_rating", "min_usable_share")),
+        *(f"gates.{name}" for name in ("min_same_rating", "min_usable_share", "same_rating", "usable", "grounding")),
+        *("gates.cost", "gates.service_p50"),
         *("judge.limit", "judge.models"),
         *(f"models.*.{name}" for name in ("lane", "max_call_usd", "max_output_tokens", "model", "num_ctx", "priced_as")),
         *(f"models.*.{name}" for name in ("provider", "rating_probability", "reasoning_effort", "seed", "temperature")),
@@ -84,7 +88,7 @@ REFUSED = frozenset(
         "data.archive",
         *(f"local_cost.{name}" for name in ("lifetime_years", "purchase_usd", "usd_per_cpu_hour", "usd_per_gpu_hour")),
         *(f"local_cost.{name}" for name in ("usd_per_kwh", "utilisation", "watts")),
-        *("metrics", "models.*.server"),
+        *("gates.against", "metrics", "models.*.server"),
         *(f"pipeline.{name}" for name in _PIPELINE_REFUSED),
         "prices",
     }
