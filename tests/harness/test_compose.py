@@ -27,6 +27,7 @@ from harness.queue.private_redis import redis_binary
 from harness.storage.folder import write_problem
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import PATIENCE_S, ROOT, Lab, wait_for
+from tests.service.conftest import start_by as start_service
 
 COMPOSE = ROOT / "docker-compose.gpu.yml"
 
@@ -96,6 +97,25 @@ def test_the_services_of_the_compose_file_serve_a_run_to_its_end(lab: Lab, compo
     cells = lab.rows("cells")
     assert sorted((cell["arm"], cell["status"]) for cell in cells) == [("own", "ok"), ("paid", "ok")]
     assert len({cell["worker"] for cell in cells}) == 2, "hosted and local cells go to workers of their own"
+    assert [_ended(worker) for worker in workers] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["api", "api-cpu"])
+def test_the_api_of_the_compose_file_decides_a_job_with_its_workers(lab: Lab, composed_redis: str, name: str) -> None:
+    told = services()
+    lab.environment = {"HARNESS_BROKER": composed_redis}
+    lab.experiment(budget={"month_usd": 50})
+    assert (ROOT / told[name]["command"][2]).exists(), "the experiment that it serves"
+    workers = [lab.start(*told[worker]["command"]) for worker in ("worker-local", "worker-hosted")]
+    swapped = {told[name]["command"][2]: "lab.yaml", "8123": "0"}
+    api = start_service(lab, *(swapped.get(word, word) for word in told[name]["command"]))
+
+    assert api.token, "it listens on more than loopback"
+    assert api.result(api.submit(arm="own")["job_id"])["decision"] in ("BUY", "HOLD", "SELL")
+    port = api.url.rpartition(":")[2]
+    *command, check = told[name]["healthcheck"]["test"]
+    assert _is_healthy({"healthcheck": {"test": [*command, check.replace("8123", port)]}})
+    api.stop()
     assert [_ended(worker) for worker in workers] == [0, 0]
 
 

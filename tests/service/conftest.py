@@ -62,7 +62,12 @@ class Served:
 
 def start(lab: Lab, *options: str) -> Served:
     """Start the service of `lab.yaml` and wait until it takes jobs."""
-    process = lab.start("serve", "--experiment", "lab.yaml", "--port", "0", *options)
+    return start_by(lab, "serve", "--experiment", "lab.yaml", "--port", "0", *options)
+
+
+def start_by(lab: Lab, *command: str) -> Served:
+    """The same by any command line."""
+    process = lab.start(*command)
     assert process.stdout is not None
     lines: list[str] = []
     token = None
