@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.llms.failures import failed
-from agents.llms.hosted import HostedApi, installed
+from agents.llms.hosted import HostedApi, installed, wire_decides
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai import response_format
 from agents.llms.provider import Slot, effective_params, output_cap, takes_cache_marks
@@ -30,6 +30,8 @@ _FINISH_REASONS = {
 
 class Anthropic(HostedApi):
     """Anthropic as one event loop reaches it."""
+
+    api_version = "v1"
 
     def build(self, model: Model) -> Any:
         installed(PROVIDERS["anthropic"])
@@ -63,16 +65,9 @@ class Anthropic(HostedApi):
         note_sent(body)
         if wire.first_token is not None:
             body["stream"] = True
-        try:
-            await self.connection.post("/v1/messages", cast_to=httpx2.Response, body=body)
-        except Exception:
-            # The SDK may reject an answer that is complete and billed: the response on the wire decides.
-            if wire.status is None or wire.status >= 400 or wire.body is None:
-                raise
+        with wire_decides(wire):
+            await self.connection.post(f"/{self.api_version}/messages", cast_to=httpx2.Response, body=body)
         return answer(wire)
-
-    def model_url(self, model: Model) -> str:
-        return f"{self.url}/v1/models/{model.name}"
 
     def headers(self) -> dict[str, str]:
         return {"x-api-key": self.server.api_key or "none", "anthropic-version": "2023-06-01"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.llms.failures import failed
-from agents.llms.hosted import HostedApi, installed
+from agents.llms.hosted import HostedApi, installed, wire_decides
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai import response_format
 from agents.llms.provider import Slot, effective_params, output_cap
@@ -16,14 +16,15 @@ from agents.types import Answer, Model, Request, Server, ToolCall
 from domain.providers import PROVIDERS
 from domain.usage import Usage
 
-_API_VERSION = "v1beta"
-"""The SDK's default, v1, knows no JSON schema."""
 _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
 _REFUSED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"})
 
 
 class Google(HostedApi):
     """Google as one event loop reaches it."""
+
+    api_version = "v1beta"
+    """The SDK's default, v1, knows no JSON schema."""
 
     def build(self, model: Model) -> Any:
         installed(PROVIDERS["google"])
@@ -36,7 +37,7 @@ class Google(HostedApi):
         from google.genai import Client
         from google.genai.types import HttpOptions
 
-        options = HttpOptions(base_url=self.url, api_version=_API_VERSION, httpx_async_client=self.http_client())
+        options = HttpOptions(base_url=self.url, api_version=self.api_version, httpx_async_client=self.http_client())
         return Client(api_key=self.server.api_key or "none", vertexai=False, http_options=options).aio
 
     async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
@@ -45,16 +46,9 @@ class Google(HostedApi):
         composed = self.chats[request.model.name]._prepare_request(messages, **arguments(request))
         config = composed["config"].model_copy(update={"http_options": None})
         note_sent(_named(config))
-        try:
+        with wire_decides(wire):
             await self.connection.models.generate_content(**composed | {"config": config})
-        except Exception:
-            # The SDK may reject an answer that is complete and billed: the response on the wire decides.
-            if wire.status is None or wire.status >= 400 or wire.body is None:
-                raise
         return answer(wire)
-
-    def model_url(self, model: Model) -> str:
-        return f"{self.url}/{_API_VERSION}/models/{model.name}"
 
     def headers(self) -> dict[str, str]:
         return {"x-goog-api-key": self.server.api_key or "none"}

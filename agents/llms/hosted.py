@@ -1,8 +1,9 @@
-"""What the native clients of hosted APIs have in common: one HTTP client, one chat per model, a list of models."""
+"""What clients of HTTP APIs have in common: one HTTP client, no models to load, and answers that are read from the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -14,8 +15,8 @@ from domain.providers import PROVIDERS, Provider
 
 CONNECT_TIMEOUT_S = 15.0
 PROBE_TIMEOUT_S = 4.0
-_MAX_CONNECTIONS = 10_000
-"""Admission limits the requests in flight."""
+MAX_CONNECTIONS = 10_000
+"""Explicit because aiohttp turns None into 100; admission limits the requests in flight."""
 
 
 def installed(provider: Provider) -> None:
@@ -36,38 +37,28 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-class HostedApi:
-    """A hosted API as one event loop reaches it; subclasses compose the requests and read the answers."""
+@contextmanager
+def wire_decides(wire: Wire) -> Iterator[None]:
+    """Drop an error of the SDK if the answer arrived: it may reject one that is complete and billed."""
+    try:
+        yield
+    except Exception:
+        if wire.status is None or wire.status >= 400 or wire.body is None:
+            raise
+
+
+class ApiClient:
+    """A server behind one HTTP client; it queues requests itself and has no models to load."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.url = (server.url or PROVIDERS[server.provider].url or "").rstrip("/")
-        self.chats: dict[str, Any] = {}
-        self.connection: Any = None
         self._http: Any = None
-
-    def build(self, model: Model) -> Any:
-        """LangChain's chat model, which composes the requests."""
-        raise NotImplementedError
-
-    def client(self) -> Any:
-        """The SDK's client, over `http_client`."""
-        raise NotImplementedError
-
-    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
-        raise NotImplementedError
 
     def context_window(self, model: Model) -> int | None:
         return None
 
     def timeout_s(self, model: Model) -> float:
         return self.server.timeout_s
-
-    async def prepare(self, model: Model) -> None:
-        if model.name not in self.chats:
-            self.chats[model.name] = self.build(model)
-        if self.connection is None:
-            self.connection = self.client()
 
     def slot(self, model: Model) -> Any:
         return no_wait()
@@ -82,12 +73,42 @@ class HostedApi:
         if self._http is not None:
             await self._http.aclose()
 
+
+class HostedApi(ApiClient):
+    """A hosted API as one event loop reaches it; subclasses compose the requests and read the answers."""
+
+    api_version: str
+    """First part of its paths."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self.url = (server.url or PROVIDERS[server.provider].url or "").rstrip("/")
+        self.chats: dict[str, Any] = {}
+        self.connection: Any = None
+
+    def build(self, model: Model) -> Any:
+        """LangChain's chat model, which composes the requests."""
+        raise NotImplementedError
+
+    def client(self) -> Any:
+        """The SDK's client, over `http_client`."""
+        raise NotImplementedError
+
+    async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
+        raise NotImplementedError
+
+    async def prepare(self, model: Model) -> None:
+        if model.name not in self.chats:
+            self.chats[model.name] = self.build(model)
+        if self.connection is None:
+            self.connection = self.client()
+
     def http_client(self) -> Any:
         """One client for all models; the SDK's own would not show what went over the wire."""
         import httpx2
 
         if self._http is None:
-            limits, timeout = httpx2.Limits(max_connections=_MAX_CONNECTIONS), httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
+            limits, timeout = httpx2.Limits(max_connections=MAX_CONNECTIONS), httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
             self._http = httpx2.AsyncClient(event_hooks=hooks(stream=False), limits=limits, timeout=timeout)
         return self._http
 
@@ -108,7 +129,7 @@ class HostedApi:
         try:
             async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
                 for model in models:
-                    response = await client.get(self.model_url(model), headers=self.headers())
+                    response = await client.get(f"{self.url}/{self.api_version}/models/{model.name}", headers=self.headers())
                     if response.status_code in (400, 401, 403) and "key" in response.text.lower():
                         problem = f"{self.url} refuses the key (HTTP {response.status_code})"
                         return ServerReport(self.server.name, True, problem=problem, fix=f"set a valid {provider.key_env}")
@@ -117,10 +138,6 @@ class HostedApi:
             problem = f"{self.url} does not answer ({type(error).__name__})"
             return ServerReport(self.server.name, False, problem=problem, fix="check the network, or a proxy in HTTPS_PROXY")
         return ServerReport(self.server.name, True, models=reports)
-
-    def model_url(self, model: Model) -> str:
-        """Where the API describes a model."""
-        raise NotImplementedError
 
     def headers(self) -> dict[str, str]:
         """The key, as the API takes it."""

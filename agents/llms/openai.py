@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agents.errors import Unsupported
+from agents.llms.hosted import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, PROBE_TIMEOUT_S, ApiClient, wire_decides
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.openai_stream import whole_body
@@ -18,9 +19,7 @@ from agents.llms.provider import (
     ModelReport,
     ServerReport,
     Slot,
-    Warmth,
     effective_params,
-    no_wait,
     output_cap,
     takes_cache_marks,
 )
@@ -28,26 +27,22 @@ from agents.llms.rating_probability import TOP_TOKENS
 from agents.llms.wire import Wire, hooks, note_sent, sent_params
 from agents.types import Answer, ComposedRequest, Model, Request, Server
 from domain import models
+from domain.hosting import is_own_address
 from domain.providers import PROVIDERS
 
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0
-CONNECT_TIMEOUT_S = 15.0
-PROBE_TIMEOUT_S = 4.0
 _BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 _log = logging.getLogger(__name__)
-_MAX_CONNECTIONS = 10_000
-"""Explicit because aiohttp turns None into 100; admission limits the requests in flight."""
 
 
-class OpenAI:
+class OpenAI(ApiClient):
     """One server that speaks the OpenAI API, as one event loop reaches it."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server
+        super().__init__(server)
         self._url = base_url(server)
         self._uses_responses = uses_responses(server)
-        self._http: Any = None
         self._chats: dict[str, Any] = {}
         self._refuses_marks: dict[str, str] = {}
         """Model that answered 400 to cache breakpoints -> its message."""
@@ -62,9 +57,6 @@ class OpenAI:
     async def prepare(self, model: Model) -> None:
         if model.name not in self._chats:
             self._chats[model.name] = self._build(model)
-
-    def slot(self, model: Model) -> Any:
-        return no_wait()
 
     async def send(self, request: Request, slot: Slot, wire: Wire) -> Answer:
         if not takes_cache_marks(self.server, request.model):
@@ -88,13 +80,9 @@ class OpenAI:
         if is_marked:
             wire.first_token = request.caching.first_token if request.caching else None
         wire.body = None
-        try:
+        with wire_decides(wire):
             await self.prepare(request.model)
             await _post(self._chats[request.model.name], messages, arguments, is_streamed=wire.first_token is not None)
-        except Exception:
-            # The SDK may reject an answer that is complete and billed: the response on the wire decides.
-            if wire.status is None or wire.status >= 400 or wire.body is None:
-                raise
         if wire.first_token is not None:
             wire.body = whole_body(wire)
         return responses_answer(wire) if self._uses_responses else chat_answer(wire)
@@ -128,16 +116,6 @@ class OpenAI:
     async def probe(self, models: Sequence[Model]) -> ServerReport:
         return await _probe(self.server, self._url, models)
 
-    async def warm(self, model: Model) -> Warmth:
-        return Warmth()
-
-    async def release(self, model: Model, before: Warmth) -> None:
-        return None
-
-    async def aclose(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-
     def _build(self, model: Model) -> Any:
         from langchain_openai import ChatOpenAI
         from openai import Timeout
@@ -167,7 +145,7 @@ class OpenAI:
                 event_hooks=hooks(stream=False),
                 trust_env=not is_local,
                 verify=not (is_local and self._url.startswith("http:")),
-                limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS),
+                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
             )
         return self._http
 
@@ -211,10 +189,11 @@ def base_url(server: Server) -> str:
 
 
 def uses_responses(server: Server) -> bool:
-    """Whether to use the Responses API: at api.openai.com, or if the server's `api` is `responses`."""
+    """Whether to use the Responses API: at OpenAI's own addresses, or if the server's `api` is `responses`."""
     if server.api:
         return server.api == "responses"
-    return server.provider == "openai" and urlsplit(base_url(server)).hostname == urlsplit(URL).hostname
+    provider = PROVIDERS[server.provider]
+    return provider.has_responses and is_own_address(provider, server.url)
 
 
 def is_loopback(url: str) -> bool:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from agents.errors import ModelCallError
 from agents.llms.failures import CallFailed, classify, from_status, without_keys
-from agents.llms.openai import CONNECT_TIMEOUT_S, base_url, is_loopback
+from agents.llms.hosted import CONNECT_TIMEOUT_S
+from agents.llms.openai import base_url, is_loopback
 from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.wire import Wire
 from agents.types import Answer, Failure, Server

@@ -251,6 +251,7 @@ def test_the_real_endpoint_gets_the_responses_api_and_others_chat() -> None:
 
     assert base_url(Server("o", "openai")) == "https://api.openai.com/v1"
     assert uses_responses(Server("o", "openai"))
+    assert uses_responses(Server("o", "openai", "https://eu.api.openai.com/v1"))
     assert not uses_responses(Server("o", "openai", "http://127.0.0.1:8000"))
     assert not uses_responses(Server("o", "openai_compatible", "http://127.0.0.1:8000"))
 
