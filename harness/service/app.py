@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
@@ -42,6 +43,7 @@ _HEADERS = {
 }
 """Headers of every answer; a route that sets one of them keeps its own."""
 _HEALTH_S = 2.0
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 health = APIRouter(tags=["health"])
 
 
@@ -68,6 +70,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(import_module(name).router)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(service), www_redirect=False)
     app.add_middleware(BodyLimit)
+    app.add_middleware(OwnOrigin)
     app.add_middleware(SafeHeaders)
     return app
 
@@ -109,6 +112,28 @@ class SafeHeaders:
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
+class OwnOrigin:
+    """Answers 403 to what a browser sends for a page of another site: it could submit wherever no token is needed."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _READING and _is_foreign(dict(scope["headers"])):
+            fix = "send it from a page of this service, or from a program"
+            return await _refuse(send, ApiError(403, "other_origin", "the request is from a page of another site", fix))
+        await self._app(scope, receive, send)
+        return None
+
+
+def _is_foreign(headers: Mapping[bytes, bytes]) -> bool:
+    """Only browsers say where a request is from."""
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    return origin is not None and urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode("latin-1")
+
+
 class BodyLimit:
     """Answers 413 to a body that is longer than 1 MB, whatever its Content-Length says."""
 
@@ -140,8 +165,11 @@ class BodyLimit:
 
 
 async def _too_large(send: Send) -> None:
-    error = ApiError(413, "too_large", "the body is longer than 1 MB", "a job needs a few hundred bytes")
+    await _refuse(send, ApiError(413, "too_large", "the body is longer than 1 MB", "a job needs a few hundred bytes"))
+
+
+async def _refuse(send: Send, error: ApiError) -> None:
     body = json.dumps(error.body()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

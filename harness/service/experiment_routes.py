@@ -42,6 +42,7 @@ MOST_OPEN = 20
 _PLAN_S = 120.0
 _EVENTS_S = 2.0
 _REDIS_S = 5.0
+_MEDIA_TYPES = frozenset({"application/json", "application/yaml", "application/x-yaml", "text/yaml"})
 _planning = asyncio.Semaphore(1)
 _EXAMPLE = {
     "name": "two_models",
@@ -113,6 +114,10 @@ def _visible(request: Request, experiment_id: str, caller: Caller) -> SubmittedE
 
 
 async def _document(request: Request) -> str:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in _MEDIA_TYPES:
+        what = f"the content type is {media_type or 'missing'}"
+        raise ApiError(415, "unsupported_media_type", what, "send application/json or application/yaml")
     try:
         return (await request.body()).decode()
     except UnicodeDecodeError as error:

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi import checks
 from harness.service.app import create_app
 from harness.service.service import Service
 from harness.web.server import serving
+from tests.fixtures.runs import PATIENCE_S
 from tests.service.in_process import BODY, Desk, client
 
 EXAMPLES = int(os.environ.get("HARNESS_SCHEMA_EXAMPLES", "12"))
@@ -51,7 +52,7 @@ def test_every_operation_answers_as_the_document_says(desk: Desk, tmp_path: Path
             @settings(max_examples=EXAMPLES, **QUIET)
             @given(operation.as_strategy(generation_mode=mode))
             def ask(case: Any) -> None:
-                case.validate_response(case.call(), checks=CHECKS)
+                case.validate_response(case.call(timeout=PATIENCE_S), checks=CHECKS)
 
             ask()
 

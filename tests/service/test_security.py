@@ -80,6 +80,21 @@ def test_submissions_and_open_jobs_are_limited(desk: Desk, tmp_path: Path) -> No
         assert answers[-1].json()["error"]["code"] == "rate_limited"
 
 
+@pytest.mark.parametrize("said", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}])
+@pytest.mark.parametrize("path", ["/jobs", "/experiments", "/plans"])
+def test_a_foreign_page_submits_nothing(desk: Desk, tmp_path: Path, path: str, said: dict[str, str]) -> None:
+    with client(*desk, tmp_path, host="127.0.0.1") as (http, service):
+        answer = http.post(path, content=json.dumps(BODY), headers={"content-type": "application/json", **said})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "other_origin")
+        assert sum(service.jobs.counts(None).values()) == 0
+
+
+@pytest.mark.parametrize("path", ["/experiments", "/plans"])
+def test_an_experiment_says_that_it_is_json_or_yaml(desk: Desk, tmp_path: Path, path: str) -> None:
+    with client(*desk, tmp_path, host="127.0.0.1") as (http, _):
+        assert http.post(path, content="name: x", headers={"content-type": "text/plain"}).status_code == 415
+
+
 def test_a_foreign_page_gets_nothing(desk: Desk, tmp_path: Path) -> None:
     with client(*desk, tmp_path, host="127.0.0.1") as (http, _):
         answer = http.get("/jobs", headers={"origin": "https://evil.example"})
