@@ -160,7 +160,7 @@ def figures(
     spans = list(zip(answered["start"], answered["start"] + answered["duration_s"], strict=True))
     first, last = min(start for start, _ in spans), max(end for _, end in spans)
     decisions, busy_s = len(cells), sum(machine_time.shares(spans))
-    energy, counted = energy_used(readings, first, last, 0.0).joules, counted_joules(readings, first, last)
+    energy, counted = energy_used(readings, first, last, 0.0), counted_joules(readings, first, last)
     per_decision = {
         "joules_per_decision": None if energy is None else energy / decisions,
         "counter_joules_per_decision": None if counted is None else counted / decisions,

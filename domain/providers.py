@@ -78,6 +78,8 @@ class Provider:
     implies_model_defaults: bool = False
     """Whether the same holds for what `domain.models` names as a model's defaults."""
 
+    openai_path: str = ""
+    """Path below its address where it speaks OpenAI's format; empty if that is the address itself, or it does not."""
     has_responses: bool = False
     """Whether its own address is asked by OpenAI's Responses API unless servers.yaml says `api: chat`."""
     forces_tools: bool = False
@@ -131,6 +133,7 @@ _RECORDS = (
         url="http://127.0.0.1:11434",
         url_env="OLLAMA_HOST",
         read_address=addresses.ollama_url,
+        openai_path="/v1",
         implied={"num_ctx": 8192, "max_output_tokens": MAX_OUTPUT_TOKENS},
         loads_weights=True,
         keeps_models=True,
@@ -213,6 +216,9 @@ EMBEDDED = next(record for record in _RECORDS if record.is_embedded)
 """The provider that needs neither a server nor a key."""
 PULLING = next(record for record in _RECORDS if record.pull_command)
 """The provider whose server fetches models by name."""
+
+OPENAI = next(record for record in _RECORDS if record.has_responses)
+"""The provider whose format other servers speak too."""
 
 
 def provider_of(model: str) -> Provider:

@@ -17,6 +17,7 @@ from agents.llms.openai_bodies import usage
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import Wire
 from agents.types import Admission, Answer, Call, CallSite, Model, Part, Request, Server, Timing, WorstCase
+from domain.providers import PROVIDERS
 
 _DIGITS = 8
 
@@ -51,9 +52,10 @@ async def embed(
 async def _post(server: Server, model: Model, texts: Sequence[str], wire: Wire) -> Answer:
     import httpx
 
-    if server.provider == "llamacpp" and not server.url:
+    provider = PROVIDERS[server.provider]
+    if provider.is_embedded and not server.url:
         raise Unsupported("the embedded models give no embeddings; map another model in pipeline.models")
-    url = f"{(server.url or '').rstrip('/')}/v1" if server.provider == "ollama" else base_url(server)
+    url = f"{(server.url or '').rstrip('/')}{provider.openai_path}" if provider.openai_path else base_url(server)
     headers = {"authorization": f"Bearer {server.api_key or 'none'}"}
     async with httpx.AsyncClient(timeout=server.timeout_s, trust_env="127.0.0.1" not in url) as client:
         body = {"model": model.name, "input": list(texts), "encoding_format": "float"}

@@ -39,7 +39,6 @@ return 1
 class PastAttempts:
     """Earlier attempts at a cell that ended with their process."""
 
-    deaths: int
     deaths_alone: int
 
     @property
@@ -75,13 +74,12 @@ async def enter(redis: AsyncRedis, run_id: str, cell_id: str, entry: str) -> Pas
     pipeline = redis.pipeline(transaction=False)
     pipeline.hget(running_key(run_id), cell_id)
     pipeline.hset(running_key(run_id), cell_id, entry)
-    pipeline.hget(_deaths_key(run_id, alone=False), cell_id)
     pipeline.hget(_deaths_key(run_id, alone=True), cell_id)
-    left, _, deaths, alone = await pipeline.execute()
-    died, died_alone = (1, int(json.loads(left)["alone"])) if left else (0, 0)
-    if died:
+    left, _, alone = await pipeline.execute()
+    died_alone = int(json.loads(left)["alone"]) if left else 0
+    if left:
         await _count_death(redis, run_id, cell_id, alone=bool(died_alone))
-    return PastAttempts(int(deaths or 0) + died, int(alone or 0) + died_alone)
+    return PastAttempts(int(alone or 0) + died_alone)
 
 
 def must_run_alone(client: Redis, run_id: str, cell_id: str) -> bool:

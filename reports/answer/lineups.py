@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from domain.providers import PROVIDERS
+from domain.providers import OPENAI, PROVIDERS
 from reports.answer.table import PER, points, usd
 from reports.format import known
 from reports.money import breakdown
@@ -192,15 +192,14 @@ class Advice:
         lines = [f'config["deep_think_llm"] = "{declared[deep].name}"', f'config["quick_think_llm"] = "{declared[quick].name}"']
         providers = dict.fromkeys(declared[alias].provider for alias in (deep, quick))
         if len(providers) > 1:
-            address = 'config["llm_provider"] = "openai"\nconfig["backend_url"] = "http://127.0.0.1:8400/v1"'
+            address = f'config["llm_provider"] = "{OPENAI.name}"\nconfig["backend_url"] = "http://127.0.0.1:8400/v1"'
             note = "Both models must answer at one address: use the URL of a proxy that knows both names."
             return "\n".join([address, *lines]), note
         provider = next(iter(providers))
         record = PROVIDERS.get(provider)
         if record and record.is_embedded:
             return "", "A TradingAgents configuration needs a server; these models run inside the harness only."
-        url = record.url if record and record.url else "http://HOST:PORT/v1"
-        url = f"{url}/v1" if provider == "ollama" else url
+        url = f"{record.url}{record.openai_path}" if record and record.url else "http://HOST:PORT/v1"
         return "\n".join([f'config["llm_provider"] = "{provider}"', f'config["backend_url"] = "{url}"', *lines]), ""
 
 

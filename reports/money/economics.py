@@ -22,24 +22,10 @@ if TYPE_CHECKING:
 class ArmCost:
     """Money of one arm over all attempts; None if a part is unknown."""
 
-    cells: int
-    usable: int
     billed: Total
     """As billed, with caches as they were."""
     cold: Total
     """The same calls with cold caches: repeats and hybrids find warm ones, which makes them look cheaper."""
-    failed: Total
-    """Requests without an answer, killed ones included."""
-    repaired: Total
-    """Repair requests."""
-    unusable: Total
-    """Answers of cells that ended without a usable decision."""
-    hosted: Total
-    """Part of it that hosted providers billed."""
-
-    @property
-    def per_cell(self) -> float | None:
-        return self.billed.per(self.cells)
 
     @property
     def saved_by_caching(self) -> float | None:
@@ -80,24 +66,10 @@ class LocalCalls:
 
 def by_arm(run: Run) -> dict[str, ArmCost]:
     """Arm -> its money."""
-    calls, cells = run.pipeline_calls, run.cells
-    usable = cells["rating"].notna() & (cells["status"] == "ok")
-    bad = set(cells.loc[~usable, "cell_id"])
-    costs = {}
-    for arm, group in calls.groupby("arm", sort=False):
-        mine = cells["arm"] == arm
-        answered = group["outcome"] == "answered"
-        costs[str(arm)] = ArmCost(
-            cells=int(mine.sum()),
-            usable=int((mine & usable).sum()),
-            billed=breakdown.total(group["cost_usd"]),
-            cold=breakdown.total(_cold(group)),
-            failed=breakdown.total(group.loc[~answered, "cost_usd"]),
-            repaired=breakdown.total(group.loc[group["kind"] == "repair", "cost_usd"]),
-            unusable=breakdown.total(group.loc[answered & group["cell_id"].isin(bad), "cost_usd"]),
-            hosted=breakdown.total(group.loc[~breakdown.self_hosted(run, group), "cost_usd"]),
-        )
-    return costs
+    return {
+        str(arm): ArmCost(breakdown.total(calls["cost_usd"]), breakdown.total(_cold(calls)))
+        for arm, calls in run.pipeline_calls.groupby("arm", sort=False)
+    }
 
 
 def local_use(run: Run) -> list[LocalUse]:
@@ -165,7 +137,7 @@ def _joules(readings: list[hardware.PowerReading], spans: list[tuple[float, floa
     if not readings or not spans:
         return None
     idle = hardware.idle_watts(readings, spans)
-    parts = [hardware.energy_used(readings, start, end, idle).joules for start, end in spans]
+    parts = [hardware.energy_used(readings, start, end, idle) for start, end in spans]
     return None if None in parts else sum(part for part in parts if part is not None)
 
 

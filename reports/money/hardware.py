@@ -23,8 +23,6 @@ class CostLines:
     rented_usd: float | None
     """Hardware time at a rental price."""
     device: str
-    energy_is_measured: bool = False
-    """Whether the energy was metered; else it is watts x time."""
     watts_card: str = ""
     """Name of the hardware card whose watts were used; empty if they were declared, or the energy was metered."""
     missing: tuple[str, ...] = ()
@@ -62,7 +60,6 @@ def cost_lines(
         full_usd=None if energy is None or purchase is None else energy + purchase,
         rented_usd=None if rate is None else seconds / 3600 * rate,
         device=hardware.device,
-        energy_is_measured=joules is not None and hardware.usd_per_kwh is not None,
         watts_card=hardware.watts_card if joules is None else "",
         missing=missing,
     )
@@ -94,17 +91,6 @@ class PowerReading:
     """The GPU's own energy counter, if it has one."""
 
 
-@dataclass(frozen=True)
-class Energy:
-    """What was used in a span."""
-
-    joules: float | None
-    """Above idle; None if too little of the span was metered."""
-    covered: float
-    """Share of the span that was metered."""
-    idle_watts: float | None
-
-
 def parse_readings(lines: Iterable[str]) -> list[PowerReading]:
     """Readings of a meter's file, in order, without invalid or truncated lines."""
     readings = []
@@ -126,11 +112,11 @@ def idle_watts(readings: Sequence[PowerReading], busy: Sequence[tuple[float, flo
     return quiet[len(quiet) // 2] if quiet else None
 
 
-def energy_used(readings: Sequence[PowerReading], start: float, end: float, idle: float | None) -> Energy:
-    """Joules between two times (trapezoids between readings) minus idle power; at least zero."""
+def energy_used(readings: Sequence[PowerReading], start: float, end: float, idle: float | None) -> float | None:
+    """Joules between two times (trapezoids between readings) minus idle power; None if too little was metered."""
     span = end - start
     if span <= 0 or len(readings) < 2:
-        return Energy(None, 0.0, idle)
+        return None
     usual = sorted(after.at - before.at for before, after in pairwise(readings))[len(readings) // 2 - 1]
     joules = covered = 0.0
     for before, after in pairwise(readings):
@@ -140,8 +126,8 @@ def energy_used(readings: Sequence[PowerReading], start: float, end: float, idle
             joules += (_at(before, after, left) + _at(before, after, right)) / 2 * (right - left)
     share = covered / span
     if share < LEAST_COVERED or idle is None:
-        return Energy(None, share, idle)
-    return Energy(max(0.0, joules / share - idle * span), share, idle)
+        return None
+    return max(0.0, joules / share - idle * span)
 
 
 def counted_joules(readings: Sequence[PowerReading], start: float, end: float) -> float | None:

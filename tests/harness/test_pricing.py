@@ -236,7 +236,6 @@ def test_the_three_lines_of_local_cost_are_kept_apart() -> None:
     assert hour.full_usd == pytest.approx(0.105 + 2000 / (4 * 8766 * 0.25))
     metered = hardware.cost_lines(3600, machine, joules=720_000)
     assert metered.marginal_usd == pytest.approx(0.2 * 0.3)
-    assert metered.energy_is_measured
 
 
 def test_what_is_not_said_makes_a_line_unknown_and_not_zero() -> None:
