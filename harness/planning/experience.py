@@ -15,7 +15,8 @@ from domain.lanes import LANES
 from domain.providers import PROVIDERS, Speed
 from harness.cells import digest_of
 from harness.experiment.hardware_cards import CardFigures
-from harness.planning import programs
+from harness.planning import cascades, programs
+from harness.planning.cascades import Escalation
 from harness.planning.programs import ProgramCalls
 from harness.storage.folder import Folder
 from harness.storage.store import RETRIED, decode
@@ -169,6 +170,7 @@ _COLUMNS = (
         "message_ids",
         "lane",
         "program",
+        "index",
     ),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "duration_s", "prefill_s", "decode_s", "load_s"),
 )
@@ -205,6 +207,8 @@ class Experience:
     """Deferred lane -> answered calls, the median seconds of their answers, and the standard deviation of the log."""
     programs: Mapping[str, ProgramCalls] = field(default_factory=dict)
     """Fingerprint of an attached program -> its calls, by earlier runs or else by `check`."""
+    escalations: Mapping[str, Escalation] = field(default_factory=dict)
+    """Key of a cascade -> how often its second model was asked."""
     runs: int = 0
     cards: Mapping[str, CardFigures] = field(default_factory=dict)
     """alias of a model -> what the hardware cards of its server say about it."""
@@ -240,14 +244,15 @@ def key_of(provider: str, name: str, params: Mapping[str, Any]) -> str:
 
 def read(results: Folder) -> Experience:
     """Experience of the newest runs in a results folder; empty without runs."""
-    frames = [frame for run in _newest(results) if (frame := _calls(run)) is not None]
+    frames = [(run, frame) for run in _newest(results) if (frame := _calls(run)) is not None]
     if not frames:
         return Experience(programs=programs.checked(results))
     import pandas as pd
 
-    calls = pd.concat(frames, ignore_index=True)
+    calls = pd.concat([frame for _, frame in frames], ignore_index=True)
     by_program = programs.checked(results) | programs.measured(calls)
-    return replace(of_calls(calls, len(frames)), programs=by_program)
+    escalations = cascades.measured(pd.concat([_cascades(run, frame) for run, frame in frames], ignore_index=True))
+    return replace(of_calls(calls, len(frames)), programs=by_program, escalations=escalations)
 
 
 def of_calls(calls: pd.DataFrame, runs: int) -> Experience:
@@ -297,6 +302,18 @@ def _calls(run: Folder) -> pd.DataFrame | None:
     frame["fingerprint"] = frame["cell_id"].map(_fingerprints(run))
     frame["model"] = [key_of(str(provider), str(name), _plain(params)) for provider, name, params in names]
     return settled_runs(run, frame)
+
+
+_CASCADE_COLUMNS = ("cell_id", "case_id", "arm", "status", "pipeline_fingerprint", "escalated")
+
+
+def _cascades(run: Folder, calls: pd.DataFrame) -> pd.DataFrame:
+    """The decided cells of its cascades."""
+    import pandas as pd
+
+    raw = run.read_if_there("cells.parquet")
+    cells = pd.DataFrame(columns=list(_CASCADE_COLUMNS)) if raw is None else decode(raw, _CASCADE_COLUMNS).to_pandas()
+    return cascades.recorded(run.read_if_there("experiment.yaml"), cells, calls)
 
 
 def _with_whole_prompts(frame: pd.DataFrame) -> pd.DataFrame:

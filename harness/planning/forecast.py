@@ -14,6 +14,7 @@ from harness.experiment.servers import ServerSpec
 from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens
 from harness.planning import workload
+from harness.planning.cascades import Escalation
 from harness.planning.experience import Experience, key_of
 from harness.planning.workload import PlannedCall, Workload
 
@@ -120,6 +121,8 @@ class ArmForecast:
     """Part of input_tokens that is written to them."""
     place: str = ""
     """Where its models answer: hosted, local or both; empty for a rule or if nothing is left to run."""
+    escalation: Escalation | None = None
+    """Of a cascade: how many of its cases ask the second model."""
 
 
 STAGE_PRIORS: Mapping[str, tuple[float, float]] = {
@@ -171,12 +174,13 @@ class Forecaster:
         by_model = self._hosted(part)
         hosted = None if by_model is None else sum(by_model.values(), nothing)
         local = self._local(part)
+        expected = [(call, _share(part, call)) for call in calls]
         total = None if hosted is None or local is None else hosted + local
         return ArmForecast(
             cells=cells,
-            calls=len(calls) * cells,
-            input_tokens=sum(call.input_tokens for call in calls) * cells,
-            output_tokens=sum(call.output_tokens for call in calls) * cells,
+            calls=round(sum(share for _, share in expected) * cells),
+            input_tokens=sum(call.input_tokens * share for call, share in expected) * cells,
+            output_tokens=sum(call.output_tokens * share for call, share in expected) * cells,
             cost=interval(total),
             api_cost=interval(hosted),
             time=interval(self.seconds(part)),
@@ -184,13 +188,23 @@ class Forecaster:
             is_measured=all(call.is_measured for call in calls),
             api_draws=nothing if hosted is None else hosted,
             cost_draws=total,
-            cell_draws=nothing if hosted is None else hosted / cells * self._one_cell(part),
+            cell_draws=nothing if hosted is None else self._cell_usd(part, hosted) / cells * self._one_cell(part),
             model_draws=by_model or {},
             worst_calls_usd=self._worst(part),
             place=self._place(part),
-            cached_tokens=sum(call.cacheable_tokens for call in calls if call.is_marked) * cells,
-            cache_write_tokens=sum(call.cache_write_tokens for call in calls) * cells,
+            cached_tokens=sum(call.cacheable_tokens * share for call, share in expected if call.is_marked) * cells,
+            cache_write_tokens=sum(call.cache_write_tokens * share for call, share in expected) * cells,
+            escalation=part.workload.escalation,
         )
+
+    def _cell_usd(self, part: CostPart, hosted: Draws) -> Draws:
+        """Hosted cost of all cells, if each of them were like one that is drawn: of a cascade, escalated or not."""
+        import numpy as np
+
+        if part.workload.escalation is None:
+            return hosted
+        is_escalated = generator(f"{part.arm} one cell escalated").random(COUNT) < _escalated(part)
+        return sum((self._hosted(part, is_escalated.astype(float)) or {}).values(), np.zeros(COUNT))
 
     def seconds(self, part: CostPart) -> Draws:
         """Wall time of an arm on its servers: work spread over the slots, never less than one cell's longest path."""
@@ -200,7 +214,7 @@ class Forecaster:
         paths = np.zeros(COUNT)
         for call in part.workload.calls:
             spent = call.seconds * self._speed(call)
-            work += spent * self._extra(call) * part.cells / self._slots(call)
+            work += spent * self._extra(call) * part.cells / self._slots(call) * _asked(part, call)
             paths += spent * CRITICAL_SHARE
         return np.maximum(np.maximum(work, paths), self._later_s(part))
 
@@ -236,24 +250,24 @@ class Forecaster:
         """server -> seconds of wall time for this arm."""
         seconds_by_server: dict[str, Draws] = {}
         for call in part.workload.calls:
-            spent = call.seconds * self._speed(call) * part.cells / self._slots(call)
+            spent = call.seconds * self._speed(call) * part.cells / self._slots(call) * _asked(part, call)
             seconds_by_server[call.model.server] = seconds_by_server.get(call.model.server, 0.0) + spent
         return seconds_by_server
 
-    def _hosted(self, part: CostPart) -> dict[str, Draws] | None:
-        """alias -> cost of a hosted model; None if a price is unknown."""
+    def _hosted(self, part: CostPart, escalated: Draws | None = None) -> dict[str, Draws] | None:
+        """alias -> cost of a hosted model; None if a price is unknown. `escalated`: share of cases, if not as forecast."""
         import numpy as np
 
-        seconds_by_server: dict[str, Draws] = {}
+        usd_by_model: dict[str, Draws] = {}
         for call, server in self._hosted_calls(part):
             cost = self._bill(call, server)
             if cost is None:
                 return None
-            seconds_by_server[call.model.alias] = seconds_by_server.get(call.model.alias, np.zeros(COUNT)) + cost * self._extra(
-                call
-            )
+            asked = escalated if call.is_second and escalated is not None else _asked(part, call)
+            earlier = usd_by_model.get(call.model.alias, np.zeros(COUNT))
+            usd_by_model[call.model.alias] = earlier + cost * self._extra(call) * asked
         times = part.cells * self._between_cells(part)
-        return {alias: cost * times for alias, cost in seconds_by_server.items()}
+        return {alias: cost * times for alias, cost in usd_by_model.items()}
 
     def _hosted_calls(self, part: CostPart) -> list[tuple[PlannedCall, ServerSpec]]:
         pairs = [(call, self._servers[call.model.server]) for call in part.workload.calls]
@@ -299,7 +313,7 @@ class Forecaster:
                 if rate is None:
                     return None
                 machine_s = max(call.busy_s, call.seconds) / self._slots(call)
-                total += machine_s * self._speed(call) * self._extra(call) * rate / 3600
+                total += machine_s * self._speed(call) * self._extra(call) * rate / 3600 * _asked(part, call)
         return total * part.cells * self._between_cells(part)
 
     def _output(self, call: PlannedCall) -> Draws:
@@ -358,6 +372,27 @@ class Forecaster:
     def _slots(self, call: PlannedCall) -> int:
         server = self._servers[call.model.server]
         return min(server.slots, HOSTED_CELLS_AT_ONCE) if server.is_hosted else server.slots
+
+
+def _asked(part: CostPart, call: PlannedCall) -> Draws | float:
+    """Share of the cases that ask a call: all, but of a cascade's second lineup only the escalated ones."""
+    return _escalated(part) if call.is_second else 1.0
+
+
+def _share(part: CostPart, call: PlannedCall) -> float:
+    """The mean of that share."""
+    escalation = part.workload.escalation
+    return escalation.share if call.is_second and escalation else 1.0
+
+
+def _escalated(part: CostPart) -> Draws:
+    import numpy as np
+
+    escalation = part.workload.escalation
+    if escalation is None:
+        return np.ones(COUNT)
+    drawn: Draws = generator(f"{escalation.key} escalated").beta(*escalation.beta, COUNT)
+    return drawn
 
 
 def _key(model: Model) -> str:

@@ -379,4 +379,5 @@ def _plain_arm(arm: ArmForecast) -> dict[str, Any]:
         "basis": arm.basis,
         "measured": arm.is_measured,
         "place": arm.place or None,
+        "escalated": arm.escalation.to_plain() if arm.escalation else None,
     }

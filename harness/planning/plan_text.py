@@ -164,6 +164,9 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield "then", f"replays and judges as declared: {cells:,} cells, at most {calls:,} calls, in every sum below"
     for name, roles in plan.exchanged.items():
         yield "exchanged", f"{name}: {', '.join(roles)}"
+    for name, arm in plan.arms.items():
+        if arm.escalation is not None:
+            yield "cascade", f"{name}: {arm.escalation.sentence}"
     if plan.reused.cells:
         yield "reused", f"{plan.reused.cells:,} of {plan.cells:,} cells are there from earlier runs, {_saved(plan)}"
     if plan.failed:

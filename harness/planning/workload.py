@@ -13,6 +13,7 @@ from agents import Model, Pipeline, Sharing
 from domain import models
 from harness.cells import Cell
 from harness.experiment.attached import played_by
+from harness.planning.cascades import Escalation, key_of_rule
 from harness.planning.experience import Experience, key_of
 from harness.planning.programs import ProgramCalls
 from harness.planning.rendering import Prompt, Renderer
@@ -140,6 +141,8 @@ class PlannedCall:
     """Part of its input that earlier roles will have written: as sure as their output."""
     is_marked: bool = False
     """Whether its cache keeps marked prefixes, so that reads and writes are known beforehand."""
+    is_second: bool = False
+    """Whether only escalated cases of a cascade ask it."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class Workload:
     calls: tuple[PlannedCall, ...]
     basis: str
     """Where the input tokens come from, in words."""
+    escalation: Escalation | None = None
+    """Of a cascade: how many cases ask the second model."""
 
     @property
     def models(self) -> dict[str, Model]:
@@ -192,11 +197,14 @@ def of_arm(cell: Cell, renderer: Renderer, experience: Experience, cells: Sequen
 
 
 def _of_cascade(first: Cell, then: Cell, renderer: Renderer, experience: Experience) -> Workload:
-    """Both lineups, the first one as often as its repeats: what a cell asks at most."""
-    repeats = int(first.extra["cascade"].get("repeats_disagree", 1))
+    """Both lineups: the first one as often as its repeats, the second one in escalated cases."""
+    rule = first.extra["cascade"]
     of_first, of_then = (of_arm(cell, renderer, experience) for cell in (first, then))
-    basis = f"{of_first.basis}; every case asks the second model, which is the most a cascade can cost"
-    return Workload((*of_first.calls * repeats, *of_then.calls), basis)
+    deciding = {key_of(model.provider, model.name, model.params) for model in first.lineup.values()}
+    key = key_of_rule(first.fingerprint, deciding, rule)
+    second = tuple(replace(call, is_second=True) for call in of_then.calls)
+    calls = (*of_first.calls * int(rule.get("repeats_disagree", 1)), *second)
+    return Workload(calls, of_first.basis, experience.escalations.get(key, Escalation(key)))
 
 
 def _sharings(cells: Sequence[Cell]) -> list[tuple[Sharing, int]]:

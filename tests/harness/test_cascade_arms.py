@@ -11,8 +11,11 @@ import pytest
 import yaml
 
 from harness.cells import THEN_INDEX
+from harness.checking.resolved import resolve
 from harness.errors import InvalidInput
 from harness.experiment import matrix, spec
+from harness.planning import plan as planning
+from harness.planning import plan_text
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import HOSTED, Lab
 
@@ -37,6 +40,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, fake_models_process: Fake
 
 def of_arm(lab: Lab, table: str, arm: str) -> list[dict[str, Any]]:
     return [row for row in lab.rows(table) if row["arm"] == arm]
+
+
+def plan_of(lab: Lab, path: Path) -> planning.Plan:
+    experiment = spec.load(path)
+    where = planning.Where(str(lab.folder / "results"), lab.folder / "snapshots")
+    return planning.make(resolve(experiment, lab.folder), matrix.expand(experiment), where)
 
 
 def test_the_second_model_is_asked_exactly_where_the_first_is_unsure(finished: Lab) -> None:
@@ -124,3 +133,41 @@ def test_a_low_or_unknown_probability_of_the_rating_asks_the_second_model(lab: L
     lab.run()
     escalated = {cell["arm"]: cell["escalated"] for cell in lab.rows("cells")}
     assert escalated == {"paid": None, "low": True, "high": False, "unknown": True}
+
+
+def test_a_plan_without_an_earlier_run_reaches_from_no_escalated_case_to_every_case(lab: Lab) -> None:
+    arms = {"paid": {"all": "paid"}, "sure": cascade(RULES["sure"])}
+    made = plan_of(lab, lab.experiment(dates=6, arms=arms, repeats=1, pipeline={"depth": "single_call"}))
+    alone, both = made.arms["paid"].api_cost, made.arms["sure"].api_cost
+    assert alone.mid is not None
+    assert both.low is not None
+    assert both.mid is not None
+    assert both.high is not None
+    assert both.low < 0.1 * alone.mid
+    assert 0.3 * alone.mid < both.mid < 0.7 * alone.mid
+    assert both.high > alone.mid
+    assert "sure: no earlier run shows how often the second model is asked" in dict(plan_text.lines(made))["cascade"]
+
+
+def test_a_plan_uses_the_share_that_an_earlier_run_escalated(finished: Lab) -> None:
+    arms = {"paid": {"all": "paid"}} | {name: cascade(when) for name, when in RULES.items()}
+    other_cases = {"repeats": 1, "pipeline": {"depth": "single_call"}, "tickers": ["NVDA", "JPM"], "name": "more"}
+    made = plan_of(finished, finished.experiment(dates=6, arms=arms, **other_cases))
+    shares = {}
+    for arm in RULES:
+        cells = of_arm(finished, "cells", arm)
+        shares[arm] = sum(cell["escalated"] for cell in cells) / len(cells)
+        escalation = made.arms[arm].escalation
+        assert escalation is not None
+        assert (escalation.cases, escalation.asked) == (len(cells), shares[arm] * len(cells))
+        assert f"asked in {shares[arm]:.0%} of {len(cells)} cases of earlier runs" in escalation.sentence
+    costs = {arm: made.arms[arm].api_cost.mid or 0.0 for arm in RULES}
+    assert sorted(shares, key=lambda arm: shares[arm]) == sorted(costs, key=lambda arm: costs[arm])
+    assert costs["broken"] < 0.1 * (made.arms["paid"].api_cost.mid or 0.0), "no answer of the first was unusable"
+
+
+def test_another_rule_learns_nothing_from_a_recorded_share(finished: Lab) -> None:
+    arms = {"paid": {"all": "paid"}, "bold": cascade({"confidence_below": 0.3})}
+    made = plan_of(finished, finished.experiment(arms=arms, repeats=1, pipeline={"depth": "single_call"}, name="bold"))
+    assert made.arms["bold"].escalation is not None
+    assert made.arms["bold"].escalation.cases == 0
