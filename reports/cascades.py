@@ -28,6 +28,10 @@ FEWEST_DATES = 20
 THRESHOLDS = 20
 FIRST_KEPT = 0.2
 """Share of cases that the safest threshold keeps."""
+MOST_REPEATS = 5
+"""That a cascade's rule may ask for."""
+DIGITS = 2
+"""Of a threshold."""
 SIGNALS = {"stated confidence": "confidence", "probability of the rating": "rating_probability"}
 AGREEMENT = "agreement of repeats"
 """Signals by name: columns of cells, and how many repeats of the cheap arm agree."""
@@ -67,11 +71,15 @@ class Frontier:
     dates: int
     models: tuple[str, str] = ("", "")
     """The only model of each arm, by its name in the experiment; empty for an arm with several."""
+    repeats: int = 0
+    """Of the cheap arm in each case."""
 
     @property
     def chosen(self) -> Point | None:
-        """The boldest threshold that keeps the promise; None if none does, or if there are too few dates."""
-        passing = [point for point in self.points if point.passes]
+        """The boldest threshold that keeps the promise; None if none does, or if there are too few dates.
+
+        Of agreement only that of all repeats: an arm of the experiment has no rule for less."""
+        passing = [point for point in self.points if point.passes and (self.signal != AGREEMENT or point.threshold >= 1)]
         return passing[-1] if passing and self.dates >= FEWEST_DATES else None
 
     @property
@@ -88,10 +96,13 @@ class Frontier:
     @property
     def yaml(self) -> str:
         """The arm to paste for the chosen threshold."""
-        if self.chosen is None or not all(self.models):
+        if self.chosen is None or not all(self.models) or (self.signal == AGREEMENT and self.repeats > MOST_REPEATS):
             return ""
-        rule = {AGREEMENT: "repeats_disagree: 3", "stated confidence": f"confidence_below: {self.chosen.threshold:.2f}"}
-        when = rule.get(self.signal, f"rating_probability_below: {self.chosen.threshold:.2f}")
+        rule = {
+            AGREEMENT: f"repeats_disagree: {self.repeats}",
+            "stated confidence": f"confidence_below: {self.chosen.threshold:.{DIGITS}f}",
+        }
+        when = rule.get(self.signal, f"rating_probability_below: {self.chosen.threshold:.{DIGITS}f}")
         first, then = self.models
         return f"arms:\n  cascade: {{cascade: {{first: {first}, then: {then}, when: {{{when}}}}}}}\n"
 
@@ -131,6 +142,7 @@ class _Cases:
         self.index = floor.index[floor.notna() & floor.index.isin(first_cells["case_id"])]
         self.first = first_cells[first_cells["case_id"].isin(self.index)]
         self.floor = floor.loc[self.index]
+        self.first_counts = facts.counts(first).loc[self.index]
         self.shares = counts.loc[self.index].div(repeats.loc[self.index], axis=0)
         self.dates = facts.dates.loc[self.index]
         self.codes = np.unique(self.dates.to_numpy(), return_inverse=True)[1]
@@ -150,24 +162,28 @@ class _Cases:
 
     def of_agreement(self) -> Frontier:
         """The most frequent rating of the repeats, kept where enough of them agree; all repeats are paid."""
-        rows = []
-        for case_id, answers in self.first.groupby("case_id"):
-            usable = answers[answers["is_usable"]]
-            counted = usable["rating"].value_counts()
-            rating = counted.index[0] if len(counted) else None
-            agreeing = float(counted.iloc[0]) / len(answers) if len(counted) else 0.0
-            usd = answers["cost_usd"].sum(min_count=len(answers))
-            rows.append({"case_id": case_id, "rating": rating, "is_usable": rating is not None, "signal": agreeing, "usd": usd})
-        return self._frontier(AGREEMENT, pd.DataFrame(rows))
+        answers = self.first.groupby("case_id")["cost_usd"]
+        most = self.first_counts.max(axis=1)
+        by_case = pd.DataFrame(
+            {
+                "case_id": self.index,
+                "rating": self.first_counts.idxmax(axis=1).where(most > 0),
+                "is_usable": most > 0,
+                "signal": most / answers.size(),
+                "usd": answers.sum().where(answers.count() == answers.size()),
+            }
+        )
+        return self._frontier(AGREEMENT, by_case)
 
     def _frontier(self, signal: str, answers: pd.DataFrame) -> Frontier:
         agreement, opposite = self._against_baseline(answers)
         answers = answers.assign(lost=self.floor.reindex(answers["case_id"]).to_numpy() - agreement, opposite=opposite)
         usable = answers[answers["is_usable"]]
-        points = self._points(answers, _thresholds(usable["signal"]))
+        points = self._points(answers, _thresholds(usable["signal"], None if signal == AGREEMENT else DIGITS))
         is_right = agreement[answers["is_usable"].to_numpy()] >= 0.5
+        sorts = _auc(usable["signal"].to_numpy(), is_right)
         return Frontier(
-            *self.names, signal, points, _auc(usable["signal"].to_numpy(), is_right), len(self.index), self._count, self.models
+            *self.names, signal, points, sorts, len(self.index), self._count, models=self.models, repeats=self.repeats
         )
 
     @property
@@ -221,7 +237,8 @@ class _Cases:
         )
 
     def _by_case(self, answers: pd.DataFrame, values: Any) -> Any:
-        return pd.Series(values, index=answers["case_id"].to_numpy()).groupby(level=0).mean().reindex(self.index).to_numpy()
+        codes = self.index.get_indexer(pd.Index(answers["case_id"]))
+        return np.bincount(codes, values, len(self.index)) / np.bincount(codes, minlength=len(self.index))
 
     def _date_means(self, values: Any) -> Any:
         return np.bincount(self.codes, values) / np.bincount(self.codes)
@@ -232,12 +249,13 @@ def _only_model(facts: Facts, arm: str) -> str:
     return aliases[0] if len(aliases) == 1 else ""
 
 
-def _thresholds(signal: pd.Series[Any]) -> list[float]:
-    """Quantiles of the signal, from safe to bold."""
+def _thresholds(signal: pd.Series[Any], digits: int | None) -> list[float]:
+    """Quantiles of the signal, from safe to bold; rounded as the arm to paste names them, so that they are what is tested."""
     known = signal[np.isfinite(signal)]
     if known.empty:
         return []
-    return sorted({float(value) for value in np.quantile(known, np.linspace(0, 1, THRESHOLDS))}, reverse=True)
+    quantiles = (float(value) for value in np.quantile(known, np.linspace(0, 1, THRESHOLDS)))
+    return sorted({value if digits is None else round(value, digits) for value in quantiles}, reverse=True)
 
 
 def _auc(signal: Any, is_right: Any) -> float:

@@ -151,7 +151,12 @@ def test_a_plan_without_an_earlier_run_reaches_from_no_escalated_case_to_every_c
 
 def test_a_plan_uses_the_share_that_an_earlier_run_escalated(finished: Lab) -> None:
     arms = {"paid": {"all": "paid"}} | {name: cascade(when) for name, when in RULES.items()}
-    other_cases = {"repeats": 1, "pipeline": {"depth": "single_call"}, "tickers": ["NVDA", "JPM"], "name": "more"}
+    other_cases: dict[str, Any] = {
+        "repeats": 1,
+        "pipeline": {"depth": "single_call"},
+        "tickers": ["NVDA", "JPM"],
+        "name": "more",
+    }
     made = plan_of(finished, finished.experiment(dates=6, arms=arms, **other_cases))
     shares = {}
     for arm in RULES:
