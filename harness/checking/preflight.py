@@ -357,7 +357,7 @@ def _model(alias: str, model: agents.ModelReport) -> Iterator[Check]:
 
 def _on_the_cpu(name: str, share: float) -> Check:
     if share == 1:
-        return warn(name, "all of it computes on the CPU", "expect it to be slow, or see why the server finds no GPU")
+        return warn(name, "all of it computes on the CPU", "expect it to be slow, or check why the server finds no GPU")
     fix = "choose a smaller model, quantisation or num_ctx, or free VRAM"
     return warn(name, f"{share:.0%} of it computes on the CPU: it does not fit the GPU's memory", fix)
 

@@ -44,8 +44,8 @@ def of_pick(experiment: Experiment, finding: Finding, pick: str) -> str:
     )
     plain = reduced.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     heading = (
-        f"# Recommended by find: {pick}. Save it beside the experiment file (paths in it are relative); `run` finds its cells\n"
-        "# paid. For new decisions, change the dates.\n"
+        f"# Recommended by find: {pick}. Save it in the folder of the experiment file (its paths are relative); `run` pays\n"
+        "# nothing for its cells again. For new decisions, change the dates.\n"
     )
     return heading + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 

@@ -141,7 +141,7 @@ def _problem(conversation: Conversation, ended: ProgramEnd | None) -> ProgramFai
 
 def _last_line(ended: ProgramEnd | None) -> str:
     lines = (ended.stderr.strip() or ended.stdout.strip()).splitlines() if ended else []
-    return f"; it said: {lines[-1][:300]}" if lines else ""
+    return f"; its last line: {lines[-1][:300]}" if lines else ""
 
 
 def _described(conversation: Conversation, read: decision.Read, ended: ProgramEnd | None) -> dict[str, Any]:

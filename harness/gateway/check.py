@@ -178,11 +178,11 @@ def _changed(requests: Sequence[Request]) -> Iterator[CheckLine]:
 
 def _decision(result: Result) -> CheckLine:
     described, word = result.program, result.program.get("word")
-    said = f"; the program says {word!r}" if word else ""
+    reported = f"; the program reported {word!r}" if word else ""
     if result.decision is None:
         fix = "name the deciding role in the role rules (decides: true), or pipeline.result, or print a JSON line"
-        return CheckLine("decision", "fail", f"none could be read ({result.decision_status}){said}", fix)
-    return CheckLine("decision", "ok", f"{result.decision.rating}, from the {described['source']}{said}")
+        return CheckLine("decision", "fail", f"none could be read ({result.decision_status}){reported}", fix)
+    return CheckLine("decision", "ok", f"{result.decision.rating}, from the {described['source']}{reported}")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -80,7 +80,7 @@ def cheapest(lanes: Sequence[LaneForecast], within_s: float) -> LaneForecast | N
 def seconds_left(by: str | None, within: str | None, now: dt.datetime) -> float | None:
     """Seconds until --by or within --within; None without either. `now` has the local time zone. Raises InvalidInput."""
     if by and within:
-        raise InvalidInput([Problem("--by", "--by and --within say the same in two ways", "give one of them")])
+        raise InvalidInput([Problem("--by", "--by and --within set the same limit", "give one of them")])
     if within:
         return _within_s(within)
     return _by_s(by, now) if by else None

@@ -131,10 +131,10 @@ def _constant(run: Run, findings: Findings) -> Iterator[Caveat]:
         named = _listed(arms)
         yield Caveat(
             0,
-            f"{named} said {word} in every case.",
+            f"{named} decided {word} in every case.",
             "Agreement with such an arm, and its returns, say nothing about skill."
             if len(arms) == 1
-            else "Their agreement is by construction and says nothing about likeness.",
+            else "Their agreement follows from that and shows no likeness.",
             "Cases with an obvious decision, or a prompt that the model does not follow, look like this: read some cases.",
         )
 
@@ -185,7 +185,7 @@ def _unknown_costs(run: Run, findings: Findings) -> Iterator[Caveat]:
         2,
         f"The cost of {_listed(parts)} is unknown,",
         "and unknown is never counted as $0.",
-        "A local model has a price once servers.yaml says what its machine costs; a hosted one once the price table knows it.",
+        "A local model has a price once servers.yaml has the cost of its machine; a hosted one once the price table lists it.",
     )
 
 

@@ -76,7 +76,7 @@ def to_markdown(run: Run) -> str:
         return "\n".join([*lines, "No whole case has ended yet.", ""])
     lines += list(_md_answer(run, findings))
     for title, texts in (
-        ("What the table does not say", [f"{one.lead} {one.text}" for one in _takeaways(run, findings)]),
+        ("What the table does not show", [f"{one.lead} {one.text}" for one in _takeaways(run, findings)]),
         ("Before you rely on it", [one.sentence for one in caveats.caveats(run, findings)]),
         ("Gates", [str(gate) for gate in gates.check(run, findings)]),
     ):

@@ -56,7 +56,7 @@ class ReturnsView:
         windows = max(comparison.estimate.dates for comparison in measured)
         if not apart:
             base = measured[0].baseline
-            return f"No arm's return can be told from that of {base}: {windows} windows that do not overlap are too few."
+            return f"No arm's return differs measurably from that of {base}: {windows} windows that do not overlap are too few."
         return f"By its 95 % interval, the return of {' and '.join(apart)} differs from that of {measured[0].baseline}."
 
     def row(self, name: str) -> MetricRow | None:

@@ -242,7 +242,7 @@ def _concluded(result: LookAheadCheck) -> LookAheadCheck:
     unmatched = f"{result.figures:,} of {result.read:,} figures in prompts are in no snapshot"
     scanned = f"{unmatched}, and {len(result.shown)} of these equal a later value ({result.expected:.1f} by chance)"
     texts = (
-        f"{result.text_figures:,} further figures stand in news texts, and {len(result.text_hits)} of these equal "
+        f"{result.text_figures:,} further figures are in news texts, and {len(result.text_hits)} of these equal "
         f"a later price, volume or statement ({result.text_expected:.1f} by chance)"
     )
     if result.leaks or result.altered:
@@ -265,7 +265,7 @@ def _concluded(result: LookAheadCheck) -> LookAheadCheck:
 
 _COVERED = (
     "This covers figures of four or more digits, prices of the next sessions, and volumes and statements as far as later cases "
-    "of the run hold them. It does not cover what texts say in words."
+    "of the run hold them. It does not cover statements in words."
 )
 
 

@@ -12,7 +12,7 @@ def test_a_program_is_checked_without_a_model(lab: Lab) -> None:
     lab.experiment(pipeline=attached(), arms={"paid": {"all": "paid"}})
     output = lab.harness("check", "lab.yaml")
     assert "7 of 7 calls named" in output
-    assert "Overweight, from the forced tool; the program says 'Overweight'" in output
+    assert "Overweight, from the forced tool; the program reported 'Overweight'" in output
     assert "the program asks for quick-model 6, deep-model" in output
     assert lab.paid()["calls"] == 0
 

@@ -77,7 +77,7 @@ def test_by_is_the_next_such_time_and_must_lie_ahead() -> None:
         ("tonight", None, "cannot read 'tonight' as a time"),
         ("25:00", None, "cannot read '25:00' as a time"),
         (None, "soon", "soon"),
-        ("08:00", "12h", "say the same in two ways"),
+        ("08:00", "12h", "set the same limit"),
     ],
 )
 def test_times_that_cannot_be_are_refused(by: str | None, within: str | None, problem: str) -> None:

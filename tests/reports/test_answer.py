@@ -163,7 +163,7 @@ def test_failures_and_different_cases_are_warnings_with_their_numbers(tmp_path: 
 def test_arms_that_always_say_the_same_are_named_first(tmp_path: Path) -> None:
     arms = {"a": FakeArm(rating="Hold"), "b": FakeArm(rating="Hold"), "c": FakeArm()}
     made = synthetic(tmp_path, arms=arms, repeats=2)
-    assert caveats(made, find(made))[0].lead == "a and b said Hold in every case."
+    assert caveats(made, find(made))[0].lead == "a and b decided Hold in every case."
 
 
 def test_cut_and_repaired_answers_come_first_where_they_are_many(tmp_path: Path) -> None:

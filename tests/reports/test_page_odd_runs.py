@@ -68,7 +68,7 @@ SAID: Mapping[str, Sequence[str]] = {
         "0 of 9",
         "9 of 9 decisions of gpt-5 and 9 of 9 decisions of local",
     ),
-    "all Hold": ("gpt-5 and local said Hold in every case.", "Their agreement is by construction"),
+    "all Hold": ("gpt-5 and local decided Hold in every case.", "Their agreement follows from that"),
     "outcomes pending": ("Some returns are not known yet.", "After 1 session: 9 pending of 9;", "20 sessions: 9 pending of 9."),
     "no outcomes": ("no outcomes were recorded",),
     "arms with different cases": ("The arms have different cases: 6 of 9 are common to all.", "few has 6"),
