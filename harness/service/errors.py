@@ -116,6 +116,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         403: "The token does not have this scope",
         404: "There is no such job, or it belongs to another token",
         415: "The body is neither JSON nor YAML",
+        409: "The Idempotency-Key was used for another request, or the state does not allow it",
         413: "The body is longer than 1 MB",
         422: "A value is not allowed",
         429: "Too many requests, too many open jobs, or the month's budget is used up",

@@ -177,7 +177,7 @@ def _submit(service: Service, caller: Caller, text: str, key: str | None) -> Exp
     if key is not None and (earlier := submissions.with_key(caller.name, key)):
         if earlier.content != content:
             what = "this Idempotency-Key was used for another experiment"
-            raise ApiError(422, "idempotency_key_reused", what, "use a new key for a new experiment")
+            raise ApiError(409, "key_reused", what, "use another Idempotency-Key")
         return _body(service, earlier)
     checked, experiment = _checked(text, service)
     if sum(one.now.state in OPEN for one in submissions.all()) >= MOST_OPEN:

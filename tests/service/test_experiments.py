@@ -71,6 +71,9 @@ def test_an_experiment_is_run_followed_and_read(served: Served, client: Client) 
     accepted = client.run(yaml.safe_dump(SMALL), key="first")
     assert accepted.state in ("queued", "running")
     assert client.run(yaml.safe_dump(SMALL), key="first").experiment_id == accepted.experiment_id
+    with pytest.raises(ServiceError, match="was used for another") as refused:
+        client.run(SMALL | {"tickers": ["IBM"]}, key="first")
+    assert (refused.value.status, refused.value.code) == (409, "key_reused")
 
     ended = client.wait_for(accepted.experiment_id, 180)
     assert (ended.state, ended.exit_code) == ("done", 0), ended.words

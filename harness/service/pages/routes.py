@@ -17,7 +17,7 @@ from harness.errors import Problem
 from harness.service import job_routes
 from harness.service.auth import COOKIE, LOCAL, READ, SUBMIT, Caller, needs
 from harness.service.errors import ApiError, not_found, of_problems
-from harness.service.jobs import COMPLETED, STATUSES, Job, JobFilter
+from harness.service.jobs import COMPLETED, STATUSES, JobFilter
 from harness.service.pages import render
 from harness.service.pages.prices import Prices
 from harness.service.pages.reporting import Reporting
@@ -256,12 +256,10 @@ async def submit(request: Request) -> Response:
     key = fields.get("key", "")
     try:
         body, _ = _asked(pages.service, fields)
-        await job_routes.submit(request, body, caller, key if re.fullmatch(r"[!-~]{1,200}", key) else None)
+        answer = await job_routes.submit(request, body, caller, key if re.fullmatch(r"[!-~]{1,200}", key) else None)
     except ApiError as error:
         return await _home(request, fields, error)
-    newest = pages.service.jobs.page(JobFilter(owner=caller.name), 1).jobs
-    job: Job | None = newest[0] if newest else None
-    return _to(f"/page/jobs/{job.job_id}" if job else "/")
+    return _to(f"/page{answer.headers['location']}")
 
 
 def _asked(service: Service, fields: Mapping[str, str]) -> tuple[JobRequest, JobQuestion]:
