@@ -5,6 +5,7 @@ from agents.decisions.reading import Reading, decision_of, read_answer
 from agents.errors import (
     AgentsError,
     BadArchive,
+    BadSource,
     Halt,
     LookAhead,
     ModelCallError,
@@ -61,6 +62,7 @@ from agents.sources import DataSources, PriceHistory, Source, open_sources, sour
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.freezing import decision_time, freeze_case, recipe
 from agents.sources.grow import grow, live_sources, today_rows
+from agents.sources.own import declare_source, is_own_source
 from agents.types import (
     CAUSES,
     DECISION_STATUSES,
@@ -104,6 +106,7 @@ __all__ = [
     "Answer",
     "ArchiveReport",
     "BadArchive",
+    "BadSource",
     "BatchState",
     "Caching",
     "Call",
@@ -167,6 +170,7 @@ __all__ = [
     "decide",
     "decision_of",
     "decision_time",
+    "declare_source",
     "deep_roles",
     "earlier_fingerprints",
     "earlier_judge_fingerprints",
@@ -179,6 +183,7 @@ __all__ = [
     "grow",
     "held",
     "instrument",
+    "is_own_source",
     "is_read_as_0_1_0",
     "is_session",
     "judge",

@@ -8,6 +8,7 @@ AgentsError
 ├── SnapshotError        the frozen inputs cannot be made or read
 │   ├── LookAhead        a row was not public at the decision time
 │   ├── BadArchive       the source's files break the documented format
+│   ├── BadSource        a source of the user raised an error or returned something else; the message names file and line
 │   ├── NoSuchCase       the source has no such ticker, or no session on that date
 │   └── SourceFailed     the look-up failed (network, rate limit, empty answer without a reason): try again later
 └── Halt                 the cell must not continue (budget, lost lease, stop); raised by the harness, never caught here
@@ -63,6 +64,10 @@ class LookAhead(SnapshotError):
 
 class BadArchive(SnapshotError):
     """The files of a source break the documented format."""
+
+
+class BadSource(SnapshotError):
+    """A user's data source raised an error, or returned something else than data; the message names file and line."""
 
 
 class NoSuchCase(SnapshotError):

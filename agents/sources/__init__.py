@@ -37,6 +37,9 @@ SOURCES: Mapping[str, SourceRecord] = {
 }
 """Name in an experiment's `data` -> source."""
 
+OWN_SOURCES: dict[str, SourceRecord] = {}
+"""Sources of users that experiments of this process name; see `agents.sources.own`."""
+
 STATEMENT_DAYS = 800
 """Reporting periods that ended more days before the decision are dropped: a little over eight quarters are kept."""
 
@@ -91,6 +94,8 @@ class Source:
     name = ""
     version = 1
     """A source raises it when it reads the same content differently: its cases are frozen again."""
+    host: str | None = None
+    """Host that a source of a user asks over the network; None if it asks none."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
@@ -170,7 +175,12 @@ def source_names(part: str) -> tuple[str, ...]:
 
 def source_host(name: str) -> str | None:
     """Host that a source asks over the network; None if it reads files."""
-    return SOURCES[name].host
+    return _record(name).host
+
+
+def source_kinds(name: str) -> frozenset[str]:
+    """Kinds of data that a source has for past dates."""
+    return _record(name).kinds
 
 
 def open_sources(
@@ -180,7 +190,7 @@ def open_sources(
     settings = SourceSettings(archive=archive or data.get("archive"), cache=cache, contact=contact)
     opened: dict[str, Source] = {}
     for name in {data[part] for part in DATA_KINDS if data.get(part)}:
-        opened[name] = _class(name)(settings)
+        opened[name] = _open(name, settings)
     main = opened[data["prices"]]
     return DataSources({part: _chosen(part, data, opened, main, settings) for part in DATA_KINDS})
 
@@ -194,12 +204,22 @@ def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], ma
     return main if main.name == "demo" else NoSource(settings)
 
 
-def _class(name: str) -> type[Source]:
-    if name not in SOURCES:
-        raise SnapshotError(f"unknown data source {name!r}; known: {', '.join(sorted(SOURCES))}")
-    module, attribute = SOURCES[name].source.split(":")
+def _open(name: str, settings: SourceSettings) -> Source:
+    module, attribute = _record(name).source.split(":")
     source_class: type[Source] = getattr(import_module(module), attribute)
-    return source_class
+    if name not in OWN_SOURCES:
+        return source_class(settings)
+    from agents.sources.own import opened
+
+    return opened(source_class, settings, name)
+
+
+def _record(name: str) -> SourceRecord:
+    """Raises SnapshotError for an unknown name."""
+    record = SOURCES.get(name) or OWN_SOURCES.get(name)
+    if record is None:
+        raise SnapshotError(f"unknown data source {name!r}; known: {', '.join(sorted(SOURCES))}")
+    return record
 
 
 def within(rows: Sequence[Row], since: dt.datetime, until: dt.datetime) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.errors import BadArchive, SnapshotError
 from agents.inputs.datum import Fact, News
-from agents.sources import SOURCES, DataSources, Source, source_host
+from agents.sources import DataSources, Source, source_host, source_kinds
 from agents.sources.archive_format import TABLES
 
 PRICE_DAYS = 420
@@ -32,7 +32,7 @@ def live_sources(sources: DataSources) -> tuple[Source, ...]:
 def today_rows(source: Source, ticker: str, now: dt.datetime, statements: bool = True) -> dict[str, list[Row]]:
     """table -> rows of one ticker as the source has them at `now`; `statements` includes its undated statements."""
     rows: dict[str, list[Row]] = {}
-    if "prices" in SOURCES[source.name].kinds:
+    if "prices" in source_kinds(source.name):
         rows |= _prices(source, ticker, now)
     today = source.today(ticker, now)
     rows["news"] = [_news(ticker, item) for item in today.news]

@@ -79,7 +79,7 @@ def source_checks(
             fix = "pip install 'tradingagents-harness[tiny]', or pip install bokeh-sampledata"
             yield fail("source demo", "the package bokeh-sampledata is not installed", fix)
         else:
-            yield ok(f"source {name}", "comes with the package")
+            yield ok(f"source {name}", "a source of your own" if agents.is_own_source(name) else "comes with the package")
     if "edgar" in named and not contact and not is_frozen:
         fix = "put SEC_CONTACT=you@example.org into .env next to the experiment: the SEC requires a contact"
         yield fail("contact of edgar", "SEC_CONTACT is not set", fix)
@@ -92,7 +92,7 @@ def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | N
     archive = str(archive_folder(data.archive, experiment_dir)) if data.archive else None
     try:
         tickers_of_source = agents.open_sources({"prices": data.prices}, archive)["prices"].tickers()
-    except agents.SourceFailed as error:
+    except (agents.SourceFailed, agents.BadSource) as error:
         yield fail(f"source {data.prices}", str(error), "see the message")
         return
     except agents.BadArchive:

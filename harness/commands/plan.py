@@ -57,7 +57,7 @@ def plan(
     from harness.planning import designs, lanes
 
     within_s = lanes.seconds_left(by, within, dt.datetime.now().astimezone())
-    declared = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane))
+    declared = spec.load(experiment, spec.of_archive(archive) | spec.of_lane(lane), folder)
     if what_if:
         _show_what_if(results, declared.name, what_if, as_json=as_json)
         return

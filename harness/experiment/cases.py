@@ -81,7 +81,8 @@ class Data(ConfigModel):
     """Where the frozen inputs come from; the analysts are told which data is missing."""
 
     prices: str = "yfinance"
-    """Source of prices, dividends and splits: archive, demo or yfinance."""
+    """Source of prices, dividends and splits: archive, demo or yfinance; or a source of your own. Each kind of data takes
+    one: a Python file, relative to this file, or an entry point of the group tradingagents_harness.sources."""
     filings: str | None = None
     """Source of as-filed statements: archive or edgar."""
     news: str | None = None
@@ -102,6 +103,8 @@ class Data(ConfigModel):
     @field_validator(*DATA_KINDS)
     @classmethod
     def _known_source(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name and info.context is not None and agents.is_own_source(name):
+            return name  # Loaded when the whole file is known to be valid.
         return name and require("source", name, known_sources(str(info.field_name)), info)
 
     @model_validator(mode="after")

@@ -10,8 +10,11 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, ValidationError, ValidationInfo, model_validator
 
+import agents
+from domain.data_kinds import DATA_KINDS
 from domain.lanes import LANES
 from domain.providers import PROVIDERS
+from domain.user_code import UserCodeError
 from harness.cells import digest_of
 from harness.errors import InvalidInput, Problem
 from harness.experiment import lineups, references, yaml_file
@@ -218,9 +221,10 @@ class Experiment(ConfigModel):
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
+def load(path: Path, overrides: Mapping[str, Any] = _NOTHING, folder: Path | None = None) -> Experiment:
     """Read an experiment; `overrides` are dotted keys of the command line (data.archive, budget.run_usd), and `lane`.
 
+    `folder` is where the user's code lies; default: next to the file.
     Raises InvalidInput with every problem of the file."""
     document = yaml_file.load(Path(path))
     if not isinstance(document.value, dict):
@@ -235,20 +239,30 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING) -> Experiment:
     except ValidationError as error:
         raise InvalidInput(yaml_file.problems(error, document)) from error
     models, arms = lineups.expand_sweeps(experiment.models, experiment.arms)
-    _check_own_metrics(experiment, Path(path))
+    code = (folder or Path(path).parent).absolute()
+    _check_own_metrics(experiment, code)
+    experiment = experiment.model_copy(update={"data": _with_own_sources(experiment.data, code)})
     plain_arms = lineups.swaps_written_out(arms or {name: Arm(all=name) for name in models})
     return experiment.model_copy(update={"models": models, "arms": plain_arms}).at(Path(path).absolute().parent)
 
 
-def _check_own_metrics(experiment: Experiment, path: Path) -> None:
+def _with_own_sources(data: Data, folder: Path) -> Data:
+    """The data settings with the hash of each source of the user, loaded. Raises InvalidInput with file and line."""
+    names = {kind: name for kind in DATA_KINDS if (name := getattr(data, kind)) and agents.is_own_source(name)}
+    try:
+        return data.model_copy(update={kind: agents.declare_source(name, kind, folder) for kind, name in names.items()})
+    except UserCodeError as error:
+        raise InvalidInput([Problem("data", str(error), "correct the file; see docs/your-code.md")]) from error
+
+
+def _check_own_metrics(experiment: Experiment, folder: Path) -> None:
     """Load the experiment's own metrics before anything is paid. Raises InvalidInput with file and line."""
     if not experiment.metrics:
         return
-    from domain.user_code import UserCodeError
     from reports.metrics import own
 
     try:
-        added = own.declared(experiment.metrics, path.absolute().parent).metrics
+        added = own.declared(experiment.metrics, folder).metrics
     except UserCodeError as error:
         raise InvalidInput([Problem("metrics", str(error), "correct the file; see docs/your-code.md")]) from error
     names = [*references.known_metrics(experiment.outcomes.horizons), *(metric.name for metric in added if metric.better)]

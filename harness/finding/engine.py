@@ -288,7 +288,7 @@ class _Steps:
 
 def experiment_of(options: RunOptions) -> Experiment:
     """The experiment without the replays and judges that it declares for `run`. Raises InvalidInput."""
-    loaded = spec.load(options.path, options.overrides)
+    loaded = spec.load(options.path, options.overrides, options.folder)
     return loaded.model_copy(update={"replay": None, "judge": None})
 
 

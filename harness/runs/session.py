@@ -68,7 +68,7 @@ class RunOptions:
     @cached_property
     def experiment(self) -> Experiment:
         """Read once per command. Raises InvalidInput."""
-        return spec.load(self.path, self.overrides)
+        return spec.load(self.path, self.overrides, self.folder)
 
     @property
     def experiment_dir(self) -> Path:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from domain.data_kinds import DATA_KINDS
 from harness.errors import Problem
+from harness.experiment.references import known_sources
 
 _PIPELINE_ACCEPTED = (
     "analysts",
@@ -95,6 +97,9 @@ REFUSED = frozenset(
 )
 """Code, files, folders, addresses, servers, and what this machine costs: only as the served experiment has them."""
 
+_SOURCES = frozenset({"data", *(f"data.{kind}" for kind in DATA_KINDS)})
+"""Keys that name a data source; a file of a user is accepted only as the served experiment has it."""
+
 
 def keys_of(schema: Mapping[str, Any]) -> frozenset[str]:
     """Every dotted key of a JSON schema that takes a value other than an object; `*` is a name that the file chooses."""
@@ -126,9 +131,11 @@ def problems(document: Mapping[str, Any], served: Mapping[str, Any]) -> list[Pro
     found = []
     for path, value in _entries(document, ()):
         pattern = _pattern(path)
-        if pattern in ACCEPTED or value in _served_values(served, path, pattern):
+        if pattern in ACCEPTED and not _is_own_source(pattern, value):
             continue
-        if pattern in REFUSED:
+        if value in _served_values(served, path, pattern):
+            continue
+        if pattern in REFUSED or pattern in _SOURCES:
             what = (
                 "names code, a file, a folder or a server of this machine: it is accepted only as the served experiment has it"
             )
@@ -138,6 +145,16 @@ def problems(document: Mapping[str, Any], served: Mapping[str, Any]) -> list[Pro
         else:
             found.append(Problem(".".join(path), "is no key of an experiment", "see the schema: `python -m harness schema`"))
     return found
+
+
+def _is_own_source(pattern: str, value: Any) -> bool:
+    """Whether a key of a data source has a value that is no name of a built-in one: it may be a file."""
+    return pattern in _SOURCES and value is not None and not any(value in known_sources(kind) for kind in DATA_KINDS)
+
+
+def _kind_of(pattern: str) -> str:
+    """The kind of data behind a key; one name alone is the source of prices."""
+    return pattern.partition(".")[2] or "prices"
 
 
 def _entries(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -164,6 +181,10 @@ def _pattern(path: tuple[str, ...]) -> str:
 
 def _served_values(served: Mapping[str, Any], path: tuple[str, ...], pattern: str) -> list[Any]:
     """What the served experiment has under the same key; under any name, where the key has a name in it."""
+    if pattern in _SOURCES:
+        sources = served.get("data", {})
+        names = sources.get(_kind_of(pattern)) if isinstance(sources, Mapping) else sources
+        return [names, str(names).partition("@")[0]]
     nodes: list[Any] = [served]
     for step, name in zip(path, _steps(path, pattern), strict=True):
         below = [node for node in nodes if isinstance(node, Mapping)]

@@ -134,7 +134,8 @@ def _checked(text: str, service: Service) -> tuple[str, Experiment]:
             if refused := accepted_keys.problems(document.value, service.experiment.resolved()):
                 raise InvalidInput(refused)
             cap_usd = months.cap_usd(service.resolved)
-            experiment = spec.load(path, {} if cap_usd is None else {"budget.month_usd": cap_usd})
+            overrides = {} if cap_usd is None else {"budget.month_usd": cap_usd}
+            experiment = spec.load(path, overrides, service.options.experiment.resolve().parent)
             matrix.expand(experiment)
             _check_servers(experiment, service)
         except InvalidInput as error:

@@ -61,14 +61,19 @@ def freeze_cells(
         except agents.NoSuchCase as problem:
             problems.append(Problem(case_id, str(problem)))
         except agents.SnapshotError as problem:
-            fix = "run again later; finished snapshots are kept" if isinstance(problem, agents.SourceFailed) else ""
-            raise InvalidInput([Problem(case_id, str(problem), fix)]) from problem
+            raise InvalidInput([Problem(case_id, str(problem), _fix(problem))]) from problem
         progress(len(names) + len(problems), len(cases))
     if problems and (skipped is None or not names):
         raise InvalidInput(_shortened(problems))
     if skipped is not None:
         skipped |= {problem.where: problem.what for problem in problems}
     return names
+
+
+def _fix(problem: SnapshotError) -> str:
+    if isinstance(problem, agents.BadSource):
+        return "correct the file, and run again; see docs/your-code.md"
+    return "run again later; finished snapshots are kept" if isinstance(problem, agents.SourceFailed) else ""
 
 
 class SnapshotLibrary:

@@ -52,12 +52,23 @@ def test_every_key_of_the_schema_is_either_accepted_or_refused() -> None:
         ({"models": {"x": {"provider": "openai", "model": HOSTED, "server": "elsewhere"}}}, "models.x.server"),
         ({"local_cost": {"usd_per_gpu_hour": 0}}, "local_cost.usd_per_gpu_hour"),
         ({"pipelines": {"a": 1}}, "pipelines.a"),
+        ({"data": "other.py"}, "data"),
+        ({"data": {"prices": "other.py"}}, "data.prices"),
+        ({"data": {"prices": "demo", "news": "/etc/source.py"}}, "data.news"),
+        ({"data": {"prices": "acme"}}, "data.prices"),
     ],
 )
 def test_code_files_and_servers_are_refused_unless_the_served_experiment_has_them(change: dict[str, Any], key: str) -> None:
     served = SMALL | {"pipeline": {"depth": "shallow"}}
     assert [problem.where for problem in accepted_keys.problems(SMALL, served)] == []
     assert [problem.where.startswith(key) for problem in accepted_keys.problems(SMALL | change, served)] == [True]
+
+
+@pytest.mark.parametrize("data", ["mine.py", {"prices": "mine.py"}, {"prices": "mine.py@0123456789ab"}, "demo"])
+def test_a_source_of_the_served_experiment_is_accepted(data: Any) -> None:
+    served = SMALL | {"data": {"prices": "mine.py@0123456789ab"}}
+    assert accepted_keys.problems(SMALL | {"data": data}, served) == []
+    assert accepted_keys.problems(SMALL | {"data": {"prices": "demo", "news": "mine.py"}}, served)
 
 
 @pytest.fixture(scope="module")
