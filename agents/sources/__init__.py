@@ -22,7 +22,7 @@ class SourceRecord:
     """One data source: what is known of it before its module is imported."""
 
     source: str
-    """module:class."""
+    """module:class; any callable that takes SourceSettings and returns the source."""
     kinds: frozenset[str]
     """Kinds of data that it has for past dates."""
     host: str | None = None
@@ -205,13 +205,9 @@ def _chosen(part: str, data: Mapping[str, Any], opened: Mapping[str, Source], ma
 
 
 def _open(name: str, settings: SourceSettings) -> Source:
-    module, attribute = _record(name).source.split(":")
-    source_class: type[Source] = getattr(import_module(module), attribute)
-    if name not in OWN_SOURCES:
-        return source_class(settings)
-    from agents.sources.own import opened
-
-    return opened(source_class, settings, name)
+    module, attribute = _record(name).source.split(":", 1)
+    source: Source = getattr(import_module(module), attribute)(settings)
+    return source
 
 
 def _record(name: str) -> SourceRecord:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from importlib.metadata import entry_points
 from numbers import Real
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from agents.errors import BadSource, SnapshotError
 from agents.inputs.datum import Bar, Fact, Insider, Macro, News
-from agents.sources import OWN_SOURCES, SOURCES, CurrentData, PriceHistory, Source, SourceRecord, SourceRows
+from agents.sources import OWN_SOURCES, SOURCES, CurrentData, PriceHistory, Source, SourceRecord, SourceRows, SourceSettings
 from domain.data_kinds import DATA_KINDS
 from domain.user_code import UserCodeError, digest, load, path_of, place_of
 
@@ -45,9 +46,10 @@ def declare_source(name: str, kind: str, folder: Path) -> str:
     kinds = frozenset(each for each in DATA_KINDS if getattr(source_class, each) is not getattr(Source, each))
     if kind not in kinds:
         raise UserCodeError(f"{reference}: {source_class.__name__} has no {kind}; define its method {kind}")
-    place = f"{source_class.__module__}:{source_class.__name__}"
-    OWN_SOURCES[f"{reference}@{version}"] = SourceRecord(place, kinds, source_class.host)
-    return f"{reference}@{version}"
+    full_name = f"{reference}@{version}"
+    setattr(sys.modules[source_class.__module__], full_name, partial(opened, source_class, full_name))
+    OWN_SOURCES[full_name] = SourceRecord(f"{source_class.__module__}:{full_name}", kinds, source_class.host)
+    return full_name
 
 
 def _only_source(path: Path) -> type[Source]:
@@ -72,7 +74,7 @@ def guarded(source: Source, name: str) -> Source:
     return source
 
 
-def opened(source_class: type[Source], settings: Any, name: str) -> Source:
+def opened(source_class: type[Source], name: str, settings: SourceSettings) -> Source:
     """A source of a user, guarded. Raises BadSource."""
     try:
         return guarded(source_class(settings), name)
