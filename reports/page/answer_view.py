@@ -155,9 +155,10 @@ class AnswerView:
         """One cell: the figure in bold, its note under it, or why it is unknown."""
         if not figure.text:
             return unknown(figure.why)
-        note = Markup("").join(Markup("<small>{}</small>").format(text) for text in (figure.note, figure.basis) if text)
+        note = Markup("<small>{}</small>").format(figure.note) if figure.note else Markup("")
+        basis = Markup('<small class="basis">{}</small>').format(figure.basis) if figure.basis else ""
         title = Markup(' title="{}"').format(figure.why) if figure.why else ""
-        return Markup("<b{}>{}</b>{}").format(title, figure.text, note)
+        return Markup("<b{}>{}</b>{}{}").format(title, figure.text, note, basis)
 
     @staticmethod
     def key(figure: Figure) -> str:

@@ -69,7 +69,7 @@ class Page:
         if not self.baseline or not compared_arms:
             return Markup("What do the arms decide, and what does it cost?")
         first, *rest = compared_arms if len(compared_arms) < 3 else [Markup("the other arms")]
-        named = Markup(", ").join([_unbroken(self.baseline), first]) if rest else _unbroken(self.baseline)
+        named = Markup("{} {}").format(_unbroken(self.baseline, ","), first) if rest else _unbroken(self.baseline)
         return Markup("Is there much of a difference between {} and {}?").format(named, *(rest or [first]))
 
     @cached_property
@@ -174,5 +174,6 @@ class Page:
         return f"cases/{slug(case_id)}.html" if is_there else None
 
 
-def _unbroken(name: str) -> Markup:
-    return Markup('<span class="nb">{}</span>').format(visible(name))
+def _unbroken(name: str, mark: str = "") -> Markup:
+    """A name that does not wrap, with the punctuation mark that follows it."""
+    return Markup('<span class="nb">{}{}</span>').format(visible(name), mark)

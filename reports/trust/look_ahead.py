@@ -239,12 +239,7 @@ def _by_ticker(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 def _concluded(result: LookAheadCheck) -> LookAheadCheck:
     checked = f"{result.data:,} data of {result.snapshots} snapshots were available at or before their decision"
-    unmatched = f"{result.figures:,} of {result.read:,} figures in prompts are in no snapshot"
-    scanned = f"{unmatched}, and {len(result.shown)} of these equal a later value ({result.expected:.1f} by chance)"
-    texts = (
-        f"{result.text_figures:,} further figures are in news texts, and {len(result.text_hits)} of these equal "
-        f"a later price, volume or statement ({result.text_expected:.1f} by chance)"
-    )
+    scanned, texts = _scanned(result), _scanned_texts(result)
     if result.leaks or result.altered:
         sentence = (
             f"{len(result.leaks)} data came after their decision, {len(result.altered)} snapshots were altered; see the list."
@@ -261,6 +256,22 @@ def _concluded(result: LookAheadCheck) -> LookAheadCheck:
         sentence = f"{checked}; {scanned}. But {texts}: more than chance explains; see the table."
         return replace(result, status="suspect", sentence=sentence)
     return replace(result, sentence=f"{checked}; {scanned}. {texts}. {_COVERED}")
+
+
+def _scanned(result: LookAheadCheck) -> str:
+    if not result.read:
+        return "no prompt has a figure of four or more digits to compare"
+    unmatched = f"{result.figures:,} of {result.read:,} figures in prompts are in no snapshot"
+    return f"{unmatched}, and {len(result.shown)} of these equal a later value ({result.expected:.1f} by chance)"
+
+
+def _scanned_texts(result: LookAheadCheck) -> str:
+    if not result.text_figures:
+        return "News texts have no further figure"
+    return (
+        f"{result.text_figures:,} further figures are in news texts, and {len(result.text_hits)} of these equal "
+        f"a later price, volume or statement ({result.text_expected:.1f} by chance)"
+    )
 
 
 _COVERED = (

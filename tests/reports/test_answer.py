@@ -63,6 +63,8 @@ def test_a_share_of_few_cases_or_figures_says_how_many(tmp_path: Path) -> None:
     few = {line.arm: line for line in table.lines(run, find(run))}["b"]
     assert few.same.basis == few.opposite.basis == "2 cases"
     assert re.fullmatch(r"\d+ of \d+ figures", few.invented.basis)
+    head, line = table.text_rows([few])
+    assert line[head.index("invented")] == f"{few.invented.text} ({few.invented.basis})", "also on a terminal and in exports"
     many = lines(tmp_path / "many", arms=arms, dates=DATES, repeats=2)["b"]
     assert (many.same.basis, many.opposite.basis) == ("", "")
 

@@ -41,6 +41,7 @@ def test_the_page_answers_first_and_complains_about_nothing(page: Path, open_pag
     seen = open_page(page)
     answer = seen.page.locator("#answer")
     assert "Is there much of a difference between gpt-5" in answer.inner_text()
+    assert answer.locator("h1 .nb").first.inner_text() == "gpt-5,", "no line of the heading starts with a comma"
     for part in ("#says-decisions", "#says-returns", "#answers"):
         box = answer.locator(part).bounding_box()
         assert box is not None

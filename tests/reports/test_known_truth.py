@@ -85,4 +85,6 @@ def test_every_row_holds_together(page: Path, open_page: Open) -> None:
 def test_it_fits_a_phone_and_complains_about_nothing(page: Path, open_page: Open, scheme: str) -> None:
     seen = open_page(page, width=390, scheme=scheme)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    wider = "[...document.querySelectorAll('table.returns td')].filter(td => td.scrollWidth > td.clientWidth + 1).length"
+    assert seen.page.evaluate(wider) == 0, "an interval runs into the next column"
     assert seen.problems == []
