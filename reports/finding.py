@@ -110,6 +110,8 @@ class Finding:
     looks: tuple[Look, ...] = ()
     stopped_by: str = ""
     """Why it ended before the last look although comparisons are open: a budget, or the time; else empty."""
+    planned_usd: Mapping[str, float] = field(default_factory=dict)
+    """Arm -> dollars of one cell as planned before the first answer; without arms of unknown price."""
 
     @property
     def started(self) -> tuple[str, ...]:
@@ -178,7 +180,8 @@ class Finding:
             Look(**look | {"arms": {arm: ArmLook(**_tuples(shown)) for arm, shown in look["arms"].items()}})
             for look in raw["looks"]
         )
-        return cls(SearchDesign(**design | lists | {"gate": gate, "blocks": blocks}), screened, looks, raw["stopped_by"])
+        wanted = SearchDesign(**design | lists | {"gate": gate, "blocks": blocks})
+        return cls(wanted, screened, looks, raw["stopped_by"], raw.get("planned_usd", {}))
 
 
 def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from domain import units
 from domain.case import case_id
@@ -126,7 +127,7 @@ def settle(wanted: SearchDesign, recorded: Finding | None) -> Finding:
         seen = f"after {len(recorded.looks)} looks" if recorded.looks else "after its design was fixed"
         fix = "go on with what was fixed, or start again with --fresh (answers that were paid for are used again)"
         raise InvalidInput([Problem("find", f"this run cannot change {seen}: {changed}", fix)])
-    return Finding(design, recorded.screened, recorded.looks)
+    return replace(recorded, design=design, stopped_by="")
 
 
 def _differences(before: SearchDesign, after: SearchDesign) -> dict[str, tuple[str, str]]:

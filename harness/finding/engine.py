@@ -20,7 +20,7 @@ from harness.experiment.shared_prompts import with_sharing
 from harness.experiment.spec import Experiment
 from harness.finding import design as designs
 from harness.finding import recommend, screen, terminal
-from harness.finding.prices import BlockPrices, lane_in_time, refuse_too_little
+from harness.finding.prices import BlockPrices, lane_in_time, planned_usd, refuse_too_little
 from harness.runs import finish, reuse, run
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -137,6 +137,8 @@ class _Steps:
     def play_all(self, url: str, client: Redis, workers: LocalWorkers | None) -> None:
         """All steps that are left. Raises _Cut."""
         self.broker = (url, client, workers)
+        if self.finding.screened is None and not self.finding.planned_usd:
+            self.finding = replace(self.finding, planned_usd=planned_usd(self.plan))
         self.keep()
         self.play(self.cells_of_screen(), "screen: the baseline")
         if self.finding.screened is None:

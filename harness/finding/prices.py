@@ -66,6 +66,14 @@ def lane_in_time(plan: RunPlan, cells: Sequence[Cell], rounds: int, within_s: fl
     return cheapest(planning.make(plan.resolved, cells, where).lanes, within_s / rounds)
 
 
+def planned_usd(plan: RunPlan) -> dict[str, float]:
+    """Arm -> dollars of one of its cells as planned, local hardware included; without arms of unknown price."""
+    where = planning.Where(plan.options.results, plan.options.snapshots)
+    every_key = frozenset(cell.cell_key for cell in plan.matrix)
+    arms = planning.make(plan.resolved, plan.matrix, where, left=every_key).arms
+    return {name: arm.cost.mid / arm.cells for name, arm in arms.items() if arm.cost.mid is not None and arm.cells}
+
+
 def refuse_too_little(plan: RunPlan, cells: Sequence[Cell], within_s: float | None) -> None:
     """Raises InvalidInput if budget or time are below the forecast of these cells, the least that tells anything."""
     cap = plan.experiment.budget.run_usd

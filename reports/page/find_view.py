@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from reports import finding
@@ -41,6 +42,16 @@ class Candidate:
     cells: int
     charts: tuple[tuple[str, Markup], ...]
     """Metric -> its intervals look by look."""
+
+
+@dataclass(frozen=True)
+class SearchUsd:
+    """What the search cost, and what the whole matrix would have cost."""
+
+    spent: float
+    fixed: float
+    estimated: tuple[str, ...]
+    """Arms without a cell of their own: their part of `fixed` is the plan's."""
 
 
 class FindView:
@@ -94,20 +105,22 @@ class FindView:
         return self.cells_used / self.design.fixed_cells
 
     @cached_property
-    def usd(self) -> tuple[float, float] | None:
-        """Dollars of the cells compared, and of the whole matrix at the same prices; None if a price is unknown."""
-        if not self.found.looks:
+    def usd(self) -> SearchUsd | None:
+        """Dollars of the search and of the whole matrix at the same prices; None if a price is unknown."""
+        cells, design = self._run.cells, self.design
+        spent = [*cells["cost_usd"], *self._run.replays["cost_usd"]]
+        if not self.found.looks or any(map(pd.isna, spent)):
             return None
-        cells = self._run.cells
         means = cells.groupby("arm")["cost_usd"].mean()
-        per_arm = {arm: float(means[arm]) for arm in means.index}
-        looked = [arm for arm in self.design.candidates if arm in per_arm]
-        if self.design.baseline not in per_arm or cells["cost_usd"].isna().any() or len(looked) < len(self.design.candidates):
+        measured = {str(arm): float(mean) for arm, mean in means.items()}
+        per_cell = {**self.found.planned_usd, **measured}
+        arms = (design.baseline, *design.candidates)
+        if any(arm not in per_cell for arm in arms):
             return None
-        cases = self.design.cases_of_block * self.design.looks
-        fixed = cases * self.design.baseline_repeats * per_arm[self.design.baseline]
-        fixed += sum(cases * self.design.arm_repeats * per_arm[arm] for arm in looked)
-        return float(cells["cost_usd"].sum()), fixed
+        cases = design.cases_of_block * design.looks
+        repeats = dict.fromkeys(design.candidates, design.arm_repeats) | {design.baseline: design.baseline_repeats}
+        fixed = sum(cases * repeats[arm] * per_cell[arm] for arm in arms)
+        return SearchUsd(float(sum(spent)), fixed, tuple(arm for arm in arms if arm not in measured))
 
     @property
     def recommended(self) -> str | None:

@@ -14,6 +14,8 @@ import yaml
 from harness.errors import InvalidInput
 from harness.experiment import spec
 from harness.finding import design
+from reports.load import load
+from reports.page import find_view
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import ROOT, Lab
 from tests.harness.finding_lab import DATES, TICKERS, find, search
@@ -138,3 +140,20 @@ def test_the_plan_says_what_a_search_costs_and_how_likely_it_settles_each_metric
 
 def test_the_recommended_file_is_kept_beside_the_page(searched: Lab) -> None:
     assert {"find.json", "recommended.yaml", "report.html"} <= {path.name for path in Path(searched.runs[0]).iterdir()}
+
+
+def test_the_page_estimates_the_whole_matrix_where_a_candidate_never_started(searched: Lab) -> None:
+    run = load(searched.runs[0])
+    view = find_view.of_run(run, {})
+    assert view is not None
+    assert view.usd is not None
+    assert view.usd.estimated == ("far",)
+    assert view.usd.spent == pytest.approx(sum(cell["cost_usd"] for cell in searched.rows("cells", 0)))
+    usd = {arm: run.cells[run.cells["arm"] == arm]["cost_usd"].mean() for arm in ("paid", "twin")}
+    design, planned = view.design, view.found.planned_usd["far"]
+    cases = design.cases_of_block * design.looks
+    matrix = cases * (design.baseline_repeats * usd["paid"] + design.arm_repeats * (usd["twin"] + planned))
+    assert planned > 0
+    assert view.usd.fixed == pytest.approx(matrix)
+    page = (Path(searched.runs[0]) / "report.html").read_text()
+    assert "an estimate: far ran no cell of the matrix, so the price of the plan is taken." in page
