@@ -7,11 +7,16 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.json_output import Json, emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.runs.session import RunOptions
 
 _Broker = Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")]
 _Workers = Annotated[
@@ -65,13 +70,7 @@ def run(
     """Run an experiment; the same command continues it."""
     from rich.console import Console
 
-    from harness.runs import open_page as browser
-    from harness.runs import replay, status
-    from harness.runs import run as engine
-    from harness.runs.exclusive import exclusively
-    from harness.runs.rehearsal import rehearsal_name
     from harness.runs.session import RunOptions
-    from harness.storage import run_folder
 
     options = RunOptions(
         path=experiment,
@@ -92,21 +91,32 @@ def run(
         snapshots=snapshots,
         command=shlex.join(["python", "-m", "harness", *(word for word in sys.argv[1:] if word != "--fresh")]),
     )
-    console = Console(stderr=as_json)
+    code = _execute(options, Console(stderr=as_json), rehearse=rehearse, open_page=open_page)
+    if as_json:
+        _print_end(options, code, rehearse=rehearse)
+    raise typer.Exit(code)
+
+
+def _execute(options: RunOptions, console: Console, *, rehearse: bool, open_page: bool) -> int:
+    from harness.runs import open_page as browser
+    from harness.runs import rehearsal, replay
+    from harness.runs import run as engine
+    from harness.runs.exclusive import exclusively
+
     with contextlib.ExitStack() as stack:
         if open_page:
-            options = replace(options, page=stack.enter_context(browser.opened(experiment.stem, console)))
+            options = replace(options, page=stack.enter_context(browser.opened(options.path.stem, console)))
         if rehearse:
-            from harness.runs import rehearsal
+            return rehearsal.play(options, console)
+        followed_since = stack.enter_context(exclusively(options, console))
+        return engine.run(options, console, followed_since) or replay.play_declared(options, console)
 
-            code = rehearsal.play(options, console)
-        else:
-            with exclusively(options, console) as followed_since:
-                code = engine.run(options, console, followed_since) or replay.play_declared(options, console)
-    if as_json:
-        from harness.experiment import spec
 
-        name = spec.load(experiment).name
-        ended = run_folder.find(results, rehearsal_name(name) if rehearse else name)
-        emit("run/1", status.ended_as_json(ended, code))
-    raise typer.Exit(code)
+def _print_end(options: RunOptions, code: int, *, rehearse: bool) -> None:
+    from harness.runs import status
+    from harness.runs.rehearsal import rehearsal_name
+    from harness.storage import run_folder
+
+    name = options.experiment.name
+    ended = run_folder.find(options.results, rehearsal_name(name) if rehearse else name)
+    emit("run/1", status.ended_as_json(ended, code))
