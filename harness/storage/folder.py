@@ -15,6 +15,9 @@ from harness.errors import InvalidInput, Problem, StoreError
 if TYPE_CHECKING:
     from pyarrow import fs
 
+_READS = 10
+"""Attempts at an object that another process replaces meanwhile."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -36,9 +39,15 @@ class Folder:
         return Folder(f"{url.rstrip('/')}/{name}{mark}{options}", f"{self.path}/{name}", self.filesystem)
 
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError."""
-        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
-            return bytes(stream.read())
+        """Raises FileNotFoundError, and StoreError if an object is replaced faster than it can be read."""
+        path = f"{self.path}/{name}"
+        for _ in range(_READS):
+            with self.filesystem.open_input_stream(path) as stream:
+                data = bytes(stream.read())
+            # An object store asks for the size first: an object that is replaced in between comes back cut to the old size.
+            if self.local is not None or len(data) == self.filesystem.get_file_info(path).size:
+                return data
+        raise StoreError(f"{self.url}: {name} is replaced again and again while it is read; run the same command again")
 
     def read_if_there(self, name: str) -> bytes | None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -86,6 +88,27 @@ def test_a_whole_run_lives_on_an_object_store(lab: Lab, url: str) -> None:
     assert lab.paid()["calls"] == 24
     assert not (lab.folder / "results").exists()
     assert not list(Path(lab.folder).rglob("*.parquet"))
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_never_read_in_part(url: str) -> None:
+    folder, texts = open_folder(url).at("replaced"), (b"short", b"a much longer text")
+    folder.write("one.txt", texts[0])
+    is_over = threading.Event()
+
+    def replace() -> None:
+        for number in itertools.count():
+            folder.write("one.txt", texts[number % 2])
+            if is_over.wait(0.01):
+                return
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        found = {folder.read("one.txt") for _ in range(150)}
+    finally:
+        is_over.set()
+        writer.join()
+    assert found == set(texts)
 
 
 def test_deferred_calls_are_kept_on_an_object_store_and_fetched_by_a_new_process(url: str, fake_models: FakeModels) -> None:
