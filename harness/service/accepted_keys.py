@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import agents
 from domain.data_kinds import DATA_KINDS
 from harness.errors import Problem
 from harness.experiment.references import known_sources
@@ -31,25 +32,10 @@ _PIPELINE_ACCEPTED = (
     "volatile",
 )
 _PIPELINE_REFUSED = ("cache", "command", "entry", "env.*", "folder", "keep", "roles")
-_ROLES = (
-    "market_analyst",
-    "sentiment_analyst",
-    "news_analyst",
-    "fundamentals_analyst",
-    "bull",
-    "bear",
-    "research_manager",
-    "trader",
-    "aggressive",
-    "conservative",
-    "neutral",
-    "portfolio_manager",
-)
-
 ACCEPTED = frozenset(
     {
         "allow_unpriced",
-        *(f"arms.*.{name}" for name in ("all", "deep", "quick", "from", "to", "design", "rule", "model", *_ROLES)),
+        *(f"arms.*.{name}" for name in ("all", "deep", "quick", "from", "to", "design", "rule", "model", *agents.role_names())),
         *(f"arms.*.cascade.{name}" for name in ("first", "then")),
         *(
             f"arms.*.cascade.when.{name}"

@@ -36,7 +36,7 @@ _SERVER_S = 5.0
 _PART_S = 3.0
 
 
-class Part(BaseModel):
+class ServicePart(BaseModel):
     """One thing that the service needs."""
 
     ready: bool
@@ -48,7 +48,7 @@ class ReadyBody(BaseModel):
     """Whether a job that is submitted now can be decided."""
 
     ready: bool
-    parts: dict[str, Part]
+    parts: dict[str, ServicePart]
     """redis, storage, and `server NAME` for each model server."""
 
 
@@ -57,17 +57,17 @@ class Readiness:
     """Asks every part, and remembers the answers for some seconds."""
 
     service: Service
-    _parts: Mapping[str, Part] = field(default_factory=dict, init=False)
+    _parts: Mapping[str, ServicePart] = field(default_factory=dict, init=False)
     _asked_at: float = field(default=float("-inf"), init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def parts(self) -> Mapping[str, Part]:
+    async def parts(self) -> Mapping[str, ServicePart]:
         async with self._lock:
             if time.monotonic() - self._asked_at > _KEEP_S:
                 self._parts, self._asked_at = await self._ask(), time.monotonic()
         return self._parts
 
-    async def _ask(self) -> Mapping[str, Part]:
+    async def _ask(self) -> Mapping[str, ServicePart]:
         servers = self.service.resolved.servers
         questions = {
             "redis": _within(_PART_S, self._redis()),
@@ -110,13 +110,13 @@ class Readiness:
         return ""
 
 
-async def _within(seconds: float, answer: Awaitable[str]) -> Part:
+async def _within(seconds: float, answer: Awaitable[str]) -> ServicePart:
     try:
         async with asyncio.timeout(seconds):
             reason = await answer
     except TimeoutError:
         reason = f"no answer within {seconds:g} s"
-    return Part(ready=not reason, reason=reason)
+    return ServicePart(ready=not reason, reason=reason)
 
 
 def _server(spec: ServerSpec, models: Sequence[Model]) -> str:

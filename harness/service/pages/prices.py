@@ -19,7 +19,7 @@ _PLAN_S = 120.0
 
 
 @dataclass(frozen=True)
-class Price:
+class ArmPrice:
     """Cost of one decision in US dollars, as an 80 % interval; None: unknown."""
 
     low_usd: float | None = None
@@ -36,17 +36,17 @@ class Prices:
     """Forecasts of the served arms. A plan needs more memory than the API: a process of its own makes it, once an hour."""
 
     options: ServiceOptions
-    _by_arm: Mapping[str, Price] = field(default_factory=dict, init=False)
+    _by_arm: Mapping[str, ArmPrice] = field(default_factory=dict, init=False)
     _made_at: float = field(default=float("-inf"), init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def of(self, arm: str) -> Price:
+    async def of(self, arm: str) -> ArmPrice:
         async with self._lock:
             if time.monotonic() - self._made_at > _KEEP_S:
                 self._by_arm, self._made_at = await self._planned(), time.monotonic()
-        return self._by_arm.get(arm, Price(basis="the plan has no such arm"))
+        return self._by_arm.get(arm, ArmPrice(basis="the plan has no such arm"))
 
-    async def _planned(self) -> Mapping[str, Price]:
+    async def _planned(self) -> Mapping[str, ArmPrice]:
         plan = await self._plan(self.options.results)
         arms: dict[str, Any] = plan.get("arms") or {}
         if any(not arm["cells"] for arm in arms.values()):
@@ -75,13 +75,13 @@ class Prices:
                 await process.wait()
 
 
-def _price(arm: Mapping[str, Any]) -> Price:
+def _price(arm: Mapping[str, Any]) -> ArmPrice:
     cells = arm["cells"]
     if not cells:
-        return Price(basis="the plan has no decision of this arm")
+        return ArmPrice(basis="the plan has no decision of this arm")
 
     def each(value: float | None) -> float | None:
         return None if value is None else value / cells
 
     cost, api = arm["cost_usd"], arm["api_cost_usd"]
-    return Price(each(cost["low"]), each(cost["mid"]), each(cost["high"]), each(api["mid"]), str(arm["basis"]))
+    return ArmPrice(each(cost["low"]), each(cost["mid"]), each(cost["high"]), each(api["mid"]), str(arm["basis"]))
