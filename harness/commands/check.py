@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.options import ExperimentFile, Results
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 
 def check(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment with an attached program.")],
+    experiment: ExperimentFile,
     arm: Annotated[str | None, typer.Option(help="Arm to check; default: the first with an attached program.")] = None,
-    results: Annotated[
-        str, typer.Option(help="Where the result is kept for `plan`: a folder or an s3:// address.")
-    ] = "results",
+    results: Results = "results",
     as_json: Json = False,
 ) -> None:
     """Run the attached program once against canned answers: do its calls reach us, who speaks, what decides? Costs nothing."""

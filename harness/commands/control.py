@@ -6,17 +6,14 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import BrokerOfRun, Results, RunName
 from harness.json_output import Json, emit
-
-_RUN = typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")
-_RESULTS = typer.Option(help="Folder or s3:// address of all results.")
-_BROKER = typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it was started with --broker.")
 
 
 def pause(
-    run: Annotated[str, _RUN],
-    results: Annotated[str, _RESULTS] = "results",
-    broker: Annotated[str | None, _BROKER] = None,
+    run: RunName,
+    results: Results = "results",
+    broker: BrokerOfRun = None,
     as_json: Json = False,
 ) -> None:
     """Start no further cell; running cells go on to their end."""
@@ -24,9 +21,9 @@ def pause(
 
 
 def resume(
-    run: Annotated[str, _RUN],
-    results: Annotated[str, _RESULTS] = "results",
-    broker: Annotated[str | None, _BROKER] = None,
+    run: RunName,
+    results: Results = "results",
+    broker: BrokerOfRun = None,
     as_json: Json = False,
 ) -> None:
     """Continue after a pause."""
@@ -34,9 +31,9 @@ def resume(
 
 
 def stop(
-    run: Annotated[str, _RUN],
-    results: Annotated[str, _RESULTS] = "results",
-    broker: Annotated[str | None, _BROKER] = None,
+    run: RunName,
+    results: Results = "results",
+    broker: BrokerOfRun = None,
     as_json: Json = False,
 ) -> None:
     """Let requests in flight end, then stop the run; `run` continues it later."""
@@ -44,10 +41,10 @@ def stop(
 
 
 def retry(
-    run: Annotated[str, _RUN],
+    run: RunName,
     _failed: Annotated[bool, typer.Option("--failed", hidden=True)] = True,
-    results: Annotated[str, _RESULTS] = "results",
-    broker: Annotated[str | None, _BROKER] = None,
+    results: Results = "results",
+    broker: BrokerOfRun = None,
     as_json: Json = False,
 ) -> None:
     """Reopen failed and timed-out cells; a run in progress runs them, else the next `run`."""

@@ -7,26 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands.options import Archive, Broker, Results, ServedExperiment, Servers, Snapshots, State, Workers
 from harness.json_output import Json, emit
 
 
 def decide(
     ticker: Annotated[str, typer.Argument(help="Ticker as Yahoo writes it.")],
     date: Annotated[str, typer.Argument(help="Decision date, YYYY-MM-DD.")],
-    experiment: Annotated[Path, typer.Option(envvar="HARNESS_EXPERIMENT", help="Experiment whose arms decide.")],
+    experiment: ServedExperiment,
     arm: Annotated[str | None, typer.Option(help="Arm that decides; default: the first one.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Decide again even if this question is answered.")] = False,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
-    snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
-    archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
-    broker: Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://...; default: a private Redis.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes for hosted models here; with --broker, default: none.")
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option(envvar="HARNESS_STATE", help="Folder of jobs and tokens; default: RESULTS/.service.")
-    ] = None,
+    results: Results = "results",
+    snapshots: Snapshots = Path("snapshots"),
+    servers: Servers = None,
+    archive: Archive = None,
+    broker: Broker = None,
+    workers: Workers = None,
+    state: State = None,
     as_json: Json = False,
 ) -> None:
     """Decide one case and print the decision; exit code 1 if there is none."""

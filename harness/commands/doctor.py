@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.options import Archive, Broker, Results, Servers, Yes
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 
 def doctor(
     experiment: Annotated[Path | None, typer.Argument(help="Experiment to check; default: only this machine.")] = None,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
-    broker: Annotated[str | None, typer.Option(help="Redis to check; default: a private one.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
-    archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
+    servers: Servers = None,
+    broker: Broker = None,
+    results: Results = "results",
+    archive: Archive = None,
     repo: Annotated[
         Path | None, typer.Option(help="Only look for committed results, keys and large files in this git repository.")
     ] = None,
     staged: Annotated[bool, typer.Option(help="With --repo: only what the next commit holds, for a pre-commit hook.")] = False,
     live: Annotated[bool, typer.Option(help="Ask each model twice (hosted: under $0.05 each), after a question.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --live spends.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Check Python, Redis, disk, keys, servers, models, prices and sources; show how to fix what fails."""

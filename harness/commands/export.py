@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import Results, RunName
+
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    run: RunName,
     format: Annotated[
         str, typer.Option(help="csv, json, junit, md (for a pull request), decision (one page to sign), or zip.")
     ] = "json",
@@ -17,7 +19,7 @@ def export(
     output: Annotated[
         Path | None, typer.Option(help="Write to this file instead of printing; zip: default RUN_ID.zip.")
     ] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+    results: Results = "results",
 ) -> None:
     """Export a run as CSV, JSON, JUnit, Markdown, or its report as one zip file."""
     from harness.errors import InvalidInput, Problem

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import Results, RunName
+
 
 def meter(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
+    run: RunName,
     server: Annotated[str, typer.Argument(help="Server in servers.yaml whose GPU is in this machine.")],
     period: Annotated[float, typer.Option(min=0.05, help="Seconds between two readings.")] = 0.5,
-    results: Annotated[str, typer.Option(help="Folder of the results.")] = "results",
+    results: Results = "results",
 ) -> None:
     """Record the GPU's power until Ctrl-C; start it a minute before the run, to measure the idle power."""
     import signal

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.options import Archive, By, ExperimentFile, Folder, Lane, Limit, Only, Results, Servers, Snapshots, Within
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 _Budget = Annotated[
     float | None, typer.Option(min=0, help="Print the design with the smallest margins that this many USD settle.")
 ]
-_Folder = Annotated[
-    Path | None, typer.Option(help="Folder of .env, servers.yaml and other files that the experiment names; default: its own.")
-]
 _Margin = Annotated[
     list[str] | None,
     typer.Option(help="Print the cheapest design that settles this margin, such as same_rating=10pp (repeatable)."),
@@ -35,18 +33,18 @@ _Margin = Annotated[
 
 
 def plan(
-    experiment: Annotated[Path, typer.Argument(help="Experiment file.")],
-    only: Annotated[str | None, typer.Option(help="Part of the matrix: arm=A,ticker=T,date=D.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first cells.", min=1)] = None,
-    folder: _Folder = None,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
-    archive: Annotated[str | None, typer.Option(help="Folder or s3:// of the archive source.")] = None,
-    lane: Annotated[str | None, typer.Option(help="Forecast this lane for all hosted models.")] = None,
-    snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
+    experiment: ExperimentFile,
+    only: Only = None,
+    limit: Limit = None,
+    folder: Folder = None,
+    servers: Servers = None,
+    results: Results = "results",
+    archive: Archive = None,
+    lane: Lane = None,
+    snapshots: Snapshots = Path("snapshots"),
     what_if: Annotated[str | None, typer.Option(help="Apply this model's prices to the tokens of the latest run.")] = None,
-    by: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends by then: 08:00, or a date and time.")] = None,
-    within: Annotated[str | None, typer.Option(help="Name the cheapest lane that ends within this time: 12h.")] = None,
+    within: Within = None,
+    by: By = None,
     budget: _Budget = None,
     margin: _Margin = None,
     as_json: Json = False,

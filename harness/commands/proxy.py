@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import HostNames, Results
+
 
 def proxy(
     name: Annotated[str, typer.Option(help="Name of the results folder.")],
@@ -35,8 +37,8 @@ def proxy(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8091,
-    host_name: Annotated[list[str] | None, typer.Option(help="Further name under which clients reach it. Repeat it.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
+    host_name: HostNames = None,
+    results: Results = "results",
     broker: Annotated[
         str | None,
         typer.Option(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from harness.commands.options import ExperimentFile, Servers
 
 if TYPE_CHECKING:
     from agents import Server
 
 
 def pull(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Whose models to pull.")],
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
+    experiment: ExperimentFile,
+    servers: Servers = None,
 ) -> None:
     """Pull every Ollama model of an experiment that its server lacks; no other command pulls models."""
     import asyncio

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.options import Results, RunName
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def reconcile(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
+    run: RunName,
     usage: Annotated[Path, typer.Argument(metavar="USAGE.csv", help="Usage export of the provider.")],
     tolerance: Annotated[float, typer.Option(min=0, help="Largest relative difference that counts as equal.")] = 0.005,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+    results: Results = "results",
     as_json: Json = False,
 ) -> None:
     """Compare recorded usage with the provider's, per day and model; exit code 4 if they differ."""

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import Broker, Budget, Results, RunName, Servers, Workers, Yes
 from harness.json_output import Json, emit
 
 
 def replay(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    run: RunName,
     source: Annotated[str | None, typer.Option("--from", help="Arm whose recorded messages are sent again.")] = None,
     target: Annotated[
         list[str] | None, typer.Option("--to", help="Model to ask, with or without an arm; may be repeated.")
@@ -30,14 +31,12 @@ def replay(
     experiment: Annotated[
         Path | None, typer.Option(help="Experiment file; .env and servers.yaml are read from its folder.")
     ] = None,
-    broker: Annotated[
-        str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for hosted models on this machine.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Cap of the run in US dollars, what it spent included.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+    broker: Broker = None,
+    workers: Workers = None,
+    budget: Budget = None,
+    yes: Yes = False,
+    servers: Servers = None,
+    results: Results = "results",
     as_json: Json = False,
 ) -> None:
     """Ask other models exactly what one arm was asked, role by role; without --from and --to as the experiment declares."""

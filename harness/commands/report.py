@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import Results, RunName
 from harness.json_output import Json, emit
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run.")],
+    run: RunName,
     other: Annotated[str | None, typer.Argument(metavar="[RUN_B]", help="A later run: show what changed since RUN.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
+    results: Results = "results",
     cases: Annotated[str, typer.Option(help="Case pages to write: a number, all, or none.")] = "500",
     full: Annotated[
         bool, typer.Option("--full", help="With two runs: also list versions, hashes and figures of each.")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.commands.options import Prices, Results, RunName
 from harness.json_output import Json, emit
 
 
 def reprice(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT/RUN_ID, its folder, or EXPERIMENT for the latest.")],
+    run: RunName,
     as_of: Annotated[str | None, typer.Option(help="Prices of this day (YYYY-MM-DD) instead of each call's own.")] = None,
-    prices: Annotated[Path | None, typer.Option(help="Your own price file, on top of the public table.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+    prices: Prices = None,
+    results: Results = "results",
     as_json: Json = False,
 ) -> None:
     """Reprice a run: at another date, or with another price file."""

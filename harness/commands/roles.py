@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from harness.commands.options import Results, RunName
 from harness.json_output import Json, emit
 
 app = typer.Typer(no_args_is_help=True, help="Rules that name the roles of an attached program.")
@@ -18,8 +17,8 @@ def _roles() -> None:
 
 @app.command()
 def suggest(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="EXPERIMENT or EXPERIMENT/RUN_ID.")],
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of the results.")] = "results",
+    run: RunName,
+    results: Results = "results",
     as_json: Json = False,
 ) -> None:
     """Propose rules for the calls that no rule named, as YAML for pipeline.roles."""

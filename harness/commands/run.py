@@ -11,6 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.options import (
+    Archive,
+    Broker,
+    Budget,
+    ExperimentFile,
+    Folder,
+    Fresh,
+    Lane,
+    Limit,
+    Only,
+    Results,
+    Servers,
+    Snapshots,
+    Workers,
+    Yes,
+)
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
@@ -18,10 +34,6 @@ if TYPE_CHECKING:
 
     from harness.runs.session import RunOptions
 
-_Broker = Annotated[str | None, typer.Option(envvar="HARNESS_BROKER", help="redis://... to use; default: a private Redis.")]
-_Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes for hosted models here; with --broker, default: none.")
-]
 _Rehearse = Annotated[
     bool,
     typer.Option(
@@ -34,37 +46,28 @@ _Open = Annotated[
 _AcceptServerChange = Annotated[
     bool, typer.Option("--accept-server-change", help="Reuse cells that another version of a model server answered.")
 ]
-_Folder = Annotated[
-    Path | None, typer.Option(help="Folder of .env, servers.yaml and other files that the experiment names; default: its own.")
-]
 _Against = Annotated[str | None, typer.Option(metavar="RUN", help="Earlier run that gates compare with; see gates.against.")]
-_Lane = Annotated[
-    str | None,
-    typer.Option(
-        help="When and at what price hosted answers are fetched: now, fast, flex, background_2h, background_8h, batch."
-    ),
-]
 
 
 def run(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to run.")],
-    only: Annotated[str | None, typer.Option(help="Part of the matrix: arm=A,ticker=T,date=D.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many cells.")] = None,
-    broker: _Broker = None,
-    workers: _Workers = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Budget of the run in USD; default: the file.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    experiment: ExperimentFile,
+    only: Only = None,
+    limit: Limit = None,
+    broker: Broker = None,
+    workers: Workers = None,
+    budget: Budget = None,
+    yes: Yes = False,
     rehearse: _Rehearse = False,
     open_page: _Open = False,
     accept_server_change: _AcceptServerChange = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run that reuses nothing.")] = False,
-    archive: Annotated[str | None, typer.Option(help="Folder or s3:// address of the archive source.")] = None,
-    lane: _Lane = None,
+    fresh: Fresh = False,
+    archive: Archive = None,
+    lane: Lane = None,
     against: _Against = None,
-    folder: _Folder = None,
-    servers: Annotated[Path | None, typer.Option(help="servers.yaml to use; default: the one next to the experiment.")] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address for all results.")] = "results",
-    snapshots: Annotated[Path, typer.Option(help="Folder of frozen inputs, shared by all runs.")] = Path("snapshots"),
+    folder: Folder = None,
+    servers: Servers = None,
+    results: Results = "results",
+    snapshots: Snapshots = Path("snapshots"),
     as_json: Json = False,
 ) -> None:
     """Run an experiment; the same command continues it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands.options import Archive, ExperimentFile
 from harness.json_output import Json, emit
 
 if TYPE_CHECKING:
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Show what the analysts see of a case; check or build an archive.")
 
-ArchiveOption = Annotated[str | None, typer.Option("--archive", metavar="DIR", help="Archive folder or s3:// address.")]
-
 
 @app.command()
 def show(
     ticker: Annotated[str, typer.Argument(help="Ticker of the case.")],
     date: Annotated[dt.datetime, typer.Argument(formats=["%Y-%m-%d"], help="Decision date.")],
-    archive: ArchiveOption = None,
+    archive: Archive = None,
     experiment: Annotated[Path | None, typer.Option(help="Take the data settings of this experiment.")] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Show it masked.")] = False,
     as_json: Json = False,
@@ -77,9 +76,9 @@ def check(
 
 @app.command()
 def freeze(
-    experiment: Annotated[Path, typer.Argument(help="Experiment with the tickers and sources.")],
+    experiment: ExperimentFile,
     _today: Annotated[bool, typer.Option("--today", hidden=True)] = True,
-    archive: ArchiveOption = None,
+    archive: Archive = None,
 ) -> None:
     """Add what the sources know now to an archive, with the time of retrieval; cases are frozen by `run`."""
     import agents

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands.options import BrokerOfRun, Results
 from harness.json_output import Json, emit
 
 _WATCH_S = 2.0
@@ -24,10 +25,8 @@ def status(
             metavar="[RUN]", help="results/EXPERIMENT/RUN_ID, or EXPERIMENT for its latest run; default: list all runs."
         ),
     ] = None,
-    results: Annotated[str, typer.Option(help="Folder or s3:// address of all results.")] = "results",
-    broker: Annotated[
-        str | None, typer.Option(envvar="HARNESS_BROKER", help="Redis of the run, if it was started with --broker.")
-    ] = None,
+    results: Results = "results",
+    broker: BrokerOfRun = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -7,19 +7,17 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import Results, State
+
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens of the HTTP service.")
-_State = Annotated[
-    Path | None, typer.Option(envvar="HARNESS_STATE", help="Folder of jobs and tokens; default: RESULTS/.service.")
-]
-_Results = Annotated[str, typer.Option(help="Folder or s3:// address for all results.")]
 
 
 @app.command()
 def create(
     scope: Annotated[list[str], typer.Option(help="read: see all jobs; submit: submit, see and stop its own. Repeat it.")],
     name: Annotated[str | None, typer.Option(help="Name in job lists and the audit log; default: a new one.")] = None,
-    results: _Results = "results",
-    state: _State = None,
+    results: Results = "results",
+    state: State = None,
 ) -> None:
     """Create a token and print it; only its hash is kept."""
     import secrets
@@ -35,7 +33,7 @@ def create(
 
 
 @app.command("list")
-def list_tokens(results: _Results = "results", state: _State = None) -> None:
+def list_tokens(results: Results = "results", state: State = None) -> None:
     """List names, scopes and dates of all tokens."""
     from harness.service.auth import TokenStore
 
@@ -45,7 +43,7 @@ def list_tokens(results: _Results = "results", state: _State = None) -> None:
 
 @app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(help="Name of the token.")], results: _Results = "results", state: _State = None
+    name: Annotated[str, typer.Argument(help="Name of the token.")], results: Results = "results", state: State = None
 ) -> None:
     """Revoke a token; the service refuses it from then on."""
     from harness.errors import InvalidInput, Problem
