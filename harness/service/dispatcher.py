@@ -28,10 +28,11 @@ from harness.queue.control import NOT_RUN, SUSPENDED, UNFINISHED, UNSERVED, Cell
 from harness.queue.feed import Feed
 from harness.runs import answered_later
 from harness.service import months, results
+from harness.service.errors import FIX_STORAGE
 from harness.service.experiment_runner import ExperimentRunner
 from harness.service.jobs import OPEN, RUNNING, Job, JobStore, StorageBusy, StorageFull
-from harness.service.service import ServiceOptions, doorbell_key, service_folder
-from harness.service.submissions import SubmittedExperiments
+from harness.service.service import ServiceOptions, doorbell_key, service_folder, trouble_key
+from harness.service.submissions import SubmittedExperiments, UnstoredStates
 from harness.service.upkeep import Upkeep
 from harness.storage.folder import open_folder
 from harness.storage.snapshots import CaseInputs, SnapshotLibrary, freeze_into
@@ -44,13 +45,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 1.0
+_STOP_LOOK_S = 0.2
 _ALIVE_S = 5.0
 _LOST_S = 10.0
 _REDIS_GONE_S = 10.0
 """After so long a private Redis has died: the dispatcher ends, and its successor starts it again."""
+_LONGEST_PAUSE_S = 30.0
+"""Between two looks at a disk that takes nothing; the pauses before it double."""
 _FIRST_RETRY_S = 15.0
 MOST_TRIES = 6
-"""Attempts at a job whose server or source does not answer; the pauses between them double, 8 minutes in all."""
+"""Attempts at a job whose server, source or snapshot folder refuses; the pauses between them double, 8 minutes in all."""
 
 
 class RedisGone(HarnessError):
@@ -83,13 +87,15 @@ class Dispatcher:
         self._runs: dict[str, MonthRun] = {}
         self._library = SnapshotLibrary(options.snapshots, resolved.archive, resolved.contact)
         self._upkeep = Upkeep(options, resolved, jobs, self._results)
-        self._experiments = ExperimentRunner(
-            options, SubmittedExperiments(service_folder(options, resolved.experiment.name)), url
-        )
+        name = resolved.experiment.name
+        self._unstored = UnstoredStates(self._client, name)
+        submissions = SubmittedExperiments(service_folder(options, name))
+        self._experiments = ExperimentRunner(options, submissions, url, self._unstored)
         self._bell = "0"
         self._is_stopping = False
         self._alive_at = 0.0
         self._gone_since: float | None = None
+        self._storage_pauses = 0
 
     def run(self) -> None:
         """Run until SIGTERM. Raises RedisGone if a private Redis has ended."""
@@ -97,15 +103,15 @@ class Dispatcher:
             signal.signal(number, self._stop)
         self._jobs.place_again()
         slots.reopen(self._client, self._resolved.servers.values())
+        self._unstored.clear()
         while not self._is_stopping:
             try:
                 self._tick()
-                self._gone_since = None
+                self._gone_since, self._storage_pauses = None, 0
             except RedisError as error:
                 self._wait_for_redis(error)
             except (StorageFull, StorageBusy, StoreError, OSError) as error:
-                _log.error("%s", error)
-                time.sleep(_WAIT_S)
+                self._wait_for_storage(error)
         with contextlib.suppress(RedisError):
             for run in self._runs.values():
                 registry.withdraw(self._client, run.info.run_id)
@@ -121,6 +127,17 @@ class Dispatcher:
             raise RedisGone(f"the private Redis has ended: {error}") from error
         _log.warning("Redis does not answer: %s", error)
         time.sleep(_WAIT_S)
+
+    def _wait_for_storage(self, error: Exception) -> None:
+        """Wait longer each time, and let /ready name the reason: jobs that were accepted go on once the disk takes them."""
+        pause_s = min(_LONGEST_PAUSE_S, _WAIT_S * 2**self._storage_pauses)
+        self._storage_pauses += 1
+        _log.error("%s; the dispatcher looks again in %.0f s", error, pause_s)
+        until = time.monotonic() + pause_s
+        with contextlib.suppress(RedisError):
+            self._client.set(trouble_key(self._resolved.experiment.name), str(error), px=int(1000 * (pause_s + _ALIVE_S)))
+        while not self._is_stopping and time.monotonic() < until:
+            time.sleep(_STOP_LOOK_S)
 
     def _tick(self) -> None:
         current = self._run_of(months.current_month())
@@ -188,6 +205,8 @@ class Dispatcher:
             return self._put_back(job, type(error).__name__, str(error), "data_error")
         except BrokenFile as error:
             return self._fail(job, "broken_file", str(error), "unknown")
+        except (StoreError, OSError) as error:
+            return self._put_back(job, "storage", str(error), "unknown", f"{FIX_STORAGE}, then submit it again")
         is_first_time = job.cell_id != cell.cell_id
         fields = {"cell": cell.to_json(), "cell_id": cell.cell_id, "placed": 1, "retry_at": None}
         if not self._jobs.update(job.job_id, only=OPEN, **fields):
@@ -210,10 +229,10 @@ class Dispatcher:
         case = CaseInputs(cell.ticker, cell.date, cell.data)
         return replace(cell, snapshot_sha256=freeze_into(run.store.snapshots, case, self._library, run.snapshots))
 
-    def _put_back(self, job: Job, code: str, message: str, error_type: str) -> None:
+    def _put_back(self, job: Job, code: str, message: str, error_type: str, fix: str = "submit it again later") -> None:
         """Try a job again later; it fails if that happens too often."""
         if job.tries + 1 >= MOST_TRIES:
-            return self._fail(job, code, message, error_type, "submit it again later")
+            return self._fail(job, code, message, error_type, fix)
         pause_s = _FIRST_RETRY_S * 2**job.tries
         cause = {"code": code, "message": message, "fix": f"it is tried again in {pause_s:.0f} s"}
         retry_at = time.time() + pause_s

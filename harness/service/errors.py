@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_S = 5
 """Seconds after which a client may try again while a part of the service is away."""
+FIX_STORAGE = "free space on the disk or make its folder writable"
 _SHOWN_PROBLEMS = 5
 _LONGEST = 2000
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}

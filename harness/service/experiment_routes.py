@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
-from redis import Redis, RedisError
+from redis import RedisError
 
 from harness.cells import digest_of
 from harness.checking import resolved as resolving
@@ -26,8 +26,8 @@ from harness.queue import control
 from harness.runs import status
 from harness.service import accepted_keys, errors, months
 from harness.service.auth import Caller, needs
-from harness.service.errors import RESPONSES, ApiError
-from harness.service.submissions import OPEN, RUNNING, STOPPED, SubmittedExperiment, SubmittedExperiments
+from harness.service.errors import FIX_STORAGE, RESPONSES, ApiError
+from harness.service.submissions import OPEN, RUNNING, SubmittedExperiment
 from harness.storage import run_folder
 from harness.storage.run_folder import RunFolder
 from harness.web.live import REPORT, REPORT_FILE, REPORT_TYPES
@@ -41,7 +41,6 @@ router = APIRouter(tags=["experiments"])
 MOST_OPEN = 20
 _PLAN_S = 120.0
 _EVENTS_S = 2.0
-_REDIS_S = 5.0
 _MEDIA_TYPES = frozenset({"application/json", "application/yaml", "application/x-yaml", "text/yaml"})
 _planning = asyncio.Semaphore(1)
 _EXAMPLE = {
@@ -82,6 +81,8 @@ class ExperimentBody(BaseModel):
     """0 done; 2 something must be fixed; 3 stopped early; 4 a gate failed."""
     words: str
     """What the run printed last, once it has ended."""
+    reason: str = ""
+    """Why it waits, stopped or failed; empty if that needs no reason."""
     progress: dict[str, Any] | None = None
     """Cells, calls, tokens, cost and time left, as `status --json` prints them."""
 
@@ -98,13 +99,9 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _submissions(request: Request) -> SubmittedExperiments:
-    return SubmittedExperiments(_service(request).folder)
-
-
-def _visible(request: Request, experiment_id: str, caller: Caller) -> SubmittedExperiment:
-    """The submission, if this caller may see it."""
-    submission = _submissions(request).get(experiment_id)
+def visible(request: Request, experiment_id: str, caller: Caller) -> SubmittedExperiment:
+    """The submission, if this caller may see it. Raises ApiError (404)."""
+    submission = _service(request).experiments.get(experiment_id)
     if submission is None or caller.sees_only not in (None, submission.owner):
         raise ApiError(404, "not_found", "there is no such experiment", "see GET /experiments")
     return submission
@@ -174,7 +171,7 @@ async def submit_experiment(
 
 
 def _submit(service: Service, caller: Caller, text: str, key: str | None) -> ExperimentBody:
-    submissions, content = SubmittedExperiments(service.folder), digest_of([text])
+    submissions, content = service.experiments, digest_of([text])
     if key is not None and (earlier := submissions.with_key(caller.name, key)):
         if earlier.content != content:
             what = "this Idempotency-Key was used for another experiment"
@@ -187,7 +184,7 @@ def _submit(service: Service, caller: Caller, text: str, key: str | None) -> Exp
     try:
         submission = submissions.create(name=experiment.name, owner=caller.name, text=checked, content=content, key=key)
     except OSError as error:
-        raise ApiError(507, "storage_full", f"the experiment cannot be stored: {error.strerror}", "free space") from error
+        raise ApiError(507, "storage_full", f"the experiment cannot be stored: {error.strerror}", FIX_STORAGE) from error
     service.audit(caller, "submit_experiment", experiment_id=submission.experiment_id, name=experiment.name)
     return _body(service, submission)
 
@@ -230,7 +227,7 @@ def list_experiments(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ExperimentListBody:
     """Submitted experiments that this token may see, the newest first."""
-    seen = [one for one in _submissions(request).all() if caller.sees_only in (None, one.owner)]
+    seen = [one for one in _service(request).experiments.all() if caller.sees_only in (None, one.owner)]
     wanted = [one for one in seen if state in (None, one.now.state)]
     return ExperimentListBody(experiments=[_plain(one) for one in wanted[:limit]], total=len(wanted))
 
@@ -238,7 +235,7 @@ def list_experiments(
 @router.get("/experiments/{experiment_id}", responses=RESPONSES, summary="Progress of an experiment")
 def get_experiment(request: Request, experiment_id: str, caller: Annotated[Caller, Depends(needs("read"))]) -> ExperimentBody:
     """State and progress."""
-    return _body(_service(request), _visible(request, experiment_id, caller))
+    return _body(_service(request), visible(request, experiment_id, caller))
 
 
 @router.get(
@@ -251,16 +248,16 @@ def follow_experiment(
     request: Request, experiment_id: str, caller: Annotated[Caller, Depends(needs("read"))]
 ) -> StreamingResponse:
     """An event `progress` at each change, and `end` as the last one; the data is that of GET /experiments/{id}."""
-    _visible(request, experiment_id, caller)
+    visible(request, experiment_id, caller)
     return StreamingResponse(_events(request, experiment_id, caller), media_type="text/event-stream")
 
 
 async def _events(request: Request, experiment_id: str, caller: Caller) -> AsyncIterator[str]:
     service, last = _service(request), ""
     while not await request.is_disconnected():
-        submission = await asyncio.to_thread(_visible, request, experiment_id, caller)
+        submission = await asyncio.to_thread(visible, request, experiment_id, caller)
         text = (await asyncio.to_thread(_body, service, submission)).model_dump_json()
-        is_over = submission.now.state not in OPEN
+        is_over = submission.is_over
         if text != last or is_over:
             yield f"event: {'end' if is_over else 'progress'}\ndata: {text}\n\n"
         else:
@@ -274,8 +271,8 @@ async def _events(request: Request, experiment_id: str, caller: Caller) -> Async
 @router.get("/experiments/{experiment_id}/report", responses=RESPONSES, summary="The report, as a page")
 def report(request: Request, experiment_id: str, caller: Annotated[Caller, Depends(needs("read"))]) -> RedirectResponse:
     """Leads to the page; 409 while there is none."""
-    submission = _visible(request, experiment_id, caller)
-    run = _run(_service(request), submission)
+    submission = visible(request, experiment_id, caller)
+    run = run_of(_service(request), submission)
     if run is None or not run.store.folder.exists(REPORT):
         raise ApiError(409, "no_report_yet", f"the experiment is {submission.now.state} and has no report", "wait for its end")
     return RedirectResponse(f"/experiments/{experiment_id}/report/{REPORT}")
@@ -284,7 +281,7 @@ def report(request: Request, experiment_id: str, caller: Annotated[Caller, Depen
 @router.get("/experiments/{experiment_id}/report/{name:path}", responses=RESPONSES, include_in_schema=False)
 def report_file(request: Request, experiment_id: str, name: str, caller: Annotated[Caller, Depends(needs("read"))]) -> Response:
     """A file of the report, and nothing else of the run folder."""
-    run = _run(_service(request), _visible(request, experiment_id, caller))
+    run = run_of(_service(request), visible(request, experiment_id, caller))
     content = run.store.folder.read_if_there(name) if run and REPORT_FILE.fullmatch(name) else None
     if content is None:
         raise ApiError(404, "not_found", "the report has no such file")
@@ -303,7 +300,7 @@ def table(
 ) -> Response:
     """A table of the run with what has ended so far, as Parquet or CSV."""
     service = _service(request)
-    run = _run(service, _visible(request, experiment_id, caller))
+    run = run_of(service, visible(request, experiment_id, caller))
     if run is None:
         raise ApiError(409, "not_started", "the experiment has no results yet", "wait until it has begun")
     address = run_folder.with_tables(service.options.results, f"{run.experiment}/{run.run_id}")
@@ -324,28 +321,44 @@ def table(
 @router.post("/experiments/{experiment_id}/pause", responses=RESPONSES, summary="Start no further cell")
 def pause(request: Request, experiment_id: str, caller: Annotated[Caller, Depends(needs("submit"))]) -> ExperimentBody:
     """Cells that run go on to their end."""
-    return _steer(request, _visible(request, experiment_id, caller), caller, control.PAUSE)
+    return _steer(request, visible(request, experiment_id, caller), caller, control.PAUSE)
 
 
-@router.post("/experiments/{experiment_id}/resume", responses=RESPONSES, summary="Continue after a pause or a stop")
+@router.post("/experiments/{experiment_id}/resume", responses=RESPONSES, summary="Continue after a pause, a stop or a failure")
 def resume(request: Request, experiment_id: str, caller: Annotated[Caller, Depends(needs("submit"))]) -> ExperimentBody:
-    """A stopped experiment is continued where it was; nothing is paid again."""
-    service, submission = _service(request), _visible(request, experiment_id, caller)
-    if submission.now.state == STOPPED:
+    """A stopped or failed experiment is continued where it was; nothing is paid again."""
+    service, submission = _service(request), visible(request, experiment_id, caller)
+    if not submission.can_resume:
+        return _steer(request, submission, caller, control.RUN)
+    with _as_api_error():
         submission.wish_resume()
-        service.audit(caller, "resume_experiment", experiment_id=experiment_id)
-        return _body(service, _visible(request, experiment_id, caller))
-    return _steer(request, submission, caller, control.RUN)
+        if submission.unstored and service.experiments.unstored:
+            service.experiments.unstored.forget(experiment_id)
+    service.audit(caller, "resume_experiment", experiment_id=experiment_id)
+    return _body(service, visible(request, experiment_id, caller))
 
 
 @router.post("/experiments/{experiment_id}/stop", responses=RESPONSES, summary="Stop; resume continues")
 def stop(request: Request, experiment_id: str, caller: Annotated[Caller, Depends(needs("submit"))]) -> ExperimentBody:
     """Requests in flight end first. An experiment that has ended stays as it is."""
-    service, submission = _service(request), _visible(request, experiment_id, caller)
+    service, submission = _service(request), visible(request, experiment_id, caller)
     if submission.now.state in OPEN:
-        submission.wish_stop()
+        with _as_api_error():
+            submission.wish_stop()
         service.audit(caller, "stop_experiment", experiment_id=experiment_id)
     return _body(service, submission)
+
+
+@contextmanager
+def _as_api_error() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise errors.unavailable("Redis does not answer", "try again") from error
+    except OSError as error:
+        raise ApiError(
+            507, "storage_full", f"the disk refuses it: {error.strerror}", f"{FIX_STORAGE}, then try again"
+        ) from error
 
 
 def _steer(request: Request, submission: SubmittedExperiment, caller: Caller, wish: str) -> ExperimentBody:
@@ -353,8 +366,7 @@ def _steer(request: Request, submission: SubmittedExperiment, caller: Caller, wi
     if submission.now.state != RUNNING or submission.now.run_id is None:
         raise ApiError(409, "not_running", f"the experiment is {submission.now.state}", "only a running one can be paused")
     try:
-        with Redis.from_url(service.broker, socket_timeout=_REDIS_S) as client:
-            control.request(client, submission.now.run_id, wish)
+        control.request(service.client, submission.now.run_id, wish)
     except (RedisError, OSError) as error:
         raise errors.unavailable("Redis does not answer", "try again; nothing has changed") from error
     service.audit(caller, f"{wish}_experiment", experiment_id=submission.experiment_id)
@@ -364,7 +376,8 @@ def _steer(request: Request, submission: SubmittedExperiment, caller: Caller, wi
 # --- bodies ---------------------------------------------------------------------------------------------------------------
 
 
-def _run(service: Service, submission: SubmittedExperiment) -> RunFolder | None:
+def run_of(service: Service, submission: SubmittedExperiment) -> RunFolder | None:
+    """The run of an experiment, once it has begun."""
     if submission.now.run_id is None:
         return None
     try:
@@ -385,11 +398,12 @@ def _plain(submission: SubmittedExperiment) -> ExperimentBody:
         ended_at=now.ended_at,
         exit_code=now.exit_code,
         words=now.words,
+        reason=submission.reason,
     )
 
 
 def _body(service: Service, submission: SubmittedExperiment) -> ExperimentBody:
-    body, run = _plain(submission), _run(service, submission)
+    body, run = _plain(submission), run_of(service, submission)
     if run is not None:
         progress = status.read_status(run, service.broker).as_json()
         body.progress = {key: value for key, value in progress.items() if key != "folder"}

@@ -279,6 +279,12 @@ class JobStore:
             rows = self._reader.execute(f"SELECT status, count(*) FROM jobs WHERE {where} GROUP BY status", values).fetchall()
         return dict.fromkeys(STATUSES, 0) | {row[0]: row[1] for row in rows}
 
+    def counts_by_owner(self) -> dict[tuple[str, str], int]:
+        """(name of a token, status) -> number of jobs."""
+        with self._reader_lock, _as_storage_error(self.path):
+            rows = self._reader.execute("SELECT owner, status, count(*) FROM jobs GROUP BY owner, status").fetchall()
+        return {(row[0], row[1]): row[2] for row in rows}
+
     def to_place(self, now: float, limit: int = 200) -> list[Job]:
         """Open jobs that the dispatcher has not placed yet, the oldest first."""
         query = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 import uuid
@@ -13,16 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from redis import RedisError
 
 import agents
 from agents import Model
 from harness.errors import HarnessError
 from harness.experiment import matrix
-from harness.service.auth import Caller, needs
-from harness.service.errors import RESPONSES, ApiError
+from harness.service.auth import LOCAL, Caller, needs
+from harness.service.errors import FIX_STORAGE, RESPONSES, ApiError
+from harness.service.jobs import STATUSES
+from harness.service.service import trouble_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from prometheus_client.core import Metric
 
@@ -49,7 +54,7 @@ class ReadyBody(BaseModel):
 
     ready: bool
     parts: dict[str, ServicePart]
-    """redis, storage, and `server NAME` for each model server."""
+    """redis, storage, dispatcher, experiments, and `server NAME` for each model server."""
 
 
 @dataclass
@@ -72,6 +77,8 @@ class Readiness:
         questions = {
             "redis": _within(_PART_S, self._redis()),
             "storage": _within(_PART_S, asyncio.to_thread(self._storage)),
+            "dispatcher": _within(_PART_S, self._dispatcher()),
+            "experiments": _within(_PART_S, asyncio.to_thread(self._experiments)),
             # In threads with loops of their own: some servers are asked by calls that block.
             **{
                 f"server {name}": _within(_SERVER_S, asyncio.to_thread(_server, spec, self._models(name)))
@@ -95,19 +102,45 @@ class Readiness:
     def _storage(self) -> str:
         """Writes where jobs and where results are written."""
         name = f".ready-{uuid.uuid4().hex[:8]}"
-        probe = self.service.folder / name
         try:
-            with probe.open("xb") as stream:
-                stream.write(b"x")
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write_to(self.service.folder)
             self.service.results.write(name, b"x")
             self.service.results.delete(name)
         except (OSError, HarnessError) as error:
             return str(error)
-        finally:
-            probe.unlink(missing_ok=True)
         return ""
+
+    async def _dispatcher(self) -> str:
+        """Why it waits; Redis has a part of its own."""
+        try:
+            trouble: Any = await self.service.redis.get(trouble_key(self.service.experiment.name))
+        except (RedisError, OSError):
+            return ""
+        return trouble.decode() if trouble else ""
+
+    def _experiments(self) -> str:
+        """Whether the disk still refuses the state of an experiment."""
+        refused = [submission for submission in self.service.experiments.all() if submission.unstored]
+        for submission in refused:
+            try:
+                _write_to(submission.folder)
+            except OSError as error:
+                what = f"the state of {len(refused)} submitted experiments cannot be stored: {error.strerror}"
+                return f"{what}; {FIX_STORAGE}, then resume those that have failed (GET /experiments)"
+        return ""
+
+
+def _write_to(folder: Path) -> None:
+    """Write a file and remove it. Raises OSError."""
+    probe = folder / f".ready-{uuid.uuid4().hex[:8]}"
+    try:
+        with probe.open("xb") as stream:
+            stream.write(b"x")
+            stream.flush()
+            os.fsync(stream.fileno())
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 async def _within(seconds: float, answer: Awaitable[str]) -> ServicePart:
@@ -145,7 +178,7 @@ def _readiness(request: Request) -> Readiness:
     summary="Whether a job can be decided now",
 )
 async def ready(request: Request) -> Response:
-    """Redis, storage and every model server, each with its reason; 503 if one is not ready."""
+    """Redis, storage, dispatcher, experiments and every model server, each with its reason; 503 if one is not ready."""
     parts = await _readiness(request).parts()
     is_ready = all(part.ready for part in parts.values())
     body = ReadyBody(ready=is_ready, parts=dict(parts))
@@ -167,13 +200,19 @@ class _Collected:
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text"},
         401: RESPONSES[401],
+        403: RESPONSES[403],
         503: RESPONSES[503],
     },
     response_class=Response,
     summary="Figures for Prometheus",
 )
 async def metrics(request: Request, caller: Annotated[Caller, Depends(needs("read"))]) -> Response:
-    """Jobs by status, the month's bill, and whether each part is ready. Workers have figures of their own."""
+    """Jobs by token and status, the month's bill, and whether each part is ready: for the operator, with a `read` token.
+
+    Workers have figures of their own."""
+    if caller.sees_only is not None:
+        what = "the figures count the jobs of every token, and this one sees its own only"
+        raise ApiError(403, "forbidden", what, "`python -m harness token create --scope read --name prometheus`")
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -187,9 +226,14 @@ async def _figures(service: Service, readiness: Readiness) -> list[Any]:
     from prometheus_client.core import GaugeMetricFamily
 
     experiment = service.experiment.name
-    jobs = GaugeMetricFamily("harness_jobs", "Stored jobs.", labels=["experiment", "status"])
-    for status, count in (await asyncio.to_thread(service.jobs.counts)).items():
-        jobs.add_metric([experiment, status], count)
+    jobs = GaugeMetricFamily(
+        "harness_jobs", "Stored jobs by the name of their token.", labels=["experiment", "token", "status"]
+    )
+    counts = await asyncio.to_thread(service.jobs.counts_by_owner)
+    tokens = {LOCAL} if service.is_open else {str(entry["name"]) for entry in service.tokens.listed()}
+    for token in sorted(tokens | {token for token, _ in counts}):
+        for status in STATUSES:
+            jobs.add_metric([experiment, token, status], counts.get((token, status), 0))
     parts = GaugeMetricFamily("harness_ready", "Whether a part answers.", labels=["part"])
     for name, part in (await readiness.parts()).items():
         parts.add_metric([name], float(part.ready))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,6 +27,7 @@ from harness.service.callbacks import CallbackRules
 from harness.service.errors import unavailable
 from harness.service.jobs import RUNNING, Job, JobStore
 from harness.service.months import Bill
+from harness.service.submissions import SubmittedExperiments, UnstoredStates
 from harness.service.submitting import Desk
 from harness.storage.folder import open_folder
 
@@ -93,6 +95,9 @@ class Service:
     desk: Desk = field(init=False)
     limits: RateLimit = field(init=False)
     callbacks: CallbackRules = field(init=False)
+    client: BlockingRedis = field(init=False)
+    """For what runs in threads."""
+    experiments: SubmittedExperiments = field(init=False)
     started_at: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
@@ -104,6 +109,8 @@ class Service:
         self.desk = Desk(self.resolved)
         self.limits = RateLimit(self.options.rate_per_s, max(1, int(4 * self.options.rate_per_s)))
         self.callbacks = CallbackRules(self.options.callbacks)
+        self.client = BlockingRedis.from_url(self.broker, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
+        self.experiments = SubmittedExperiments(self.folder, UnstoredStates(self.client, self.experiment.name))
         self._bill: tuple[float, Bill] | None = None
 
     @property
@@ -186,6 +193,7 @@ class Service:
 
     async def aclose(self) -> None:
         await self.redis.aclose()
+        self.client.close()
         self.jobs.close()
 
 
@@ -206,6 +214,11 @@ def broker_of(options: ServiceOptions, experiment: str) -> str:
 def doorbell_key(experiment: str) -> str:
     """Stream: an entry for each job that was stored or stopped."""
     return f"tah:service:{experiment}:doorbell"
+
+
+def trouble_key(experiment: str) -> str:
+    """String that expires: why the dispatcher waits for its disk."""
+    return f"tah:service:{experiment}:trouble"
 
 
 def turns_of(cell: Cell) -> Mapping[str, int]:

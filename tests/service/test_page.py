@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from tests.fixtures.browser import Open, Opened
-from tests.fixtures.runs import PATIENCE_S
+from tests.fixtures.runs import HOSTED, PATIENCE_S
 from tests.service.conftest import Served
+from tests.service.test_experiments import SMALL
 
 PATIENCE_MS = 1000 * PATIENCE_S
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -79,6 +80,24 @@ def test_the_first_page_renews_itself(served: Served, decided: str, open_page: O
     assert "of $50.00" in tab.locator("#bill").inner_text()
 
 
+def test_an_experiment_that_failed_before_its_run_is_on_the_first_page_and_runs_again_from_its_own(
+    served: Served, decided: str, open_page: Open
+) -> None:
+    served.lab.fake.control(models=["tiny"])
+    experiment_id = served.http.post("/experiments", json=SMALL).json()["experiment_id"]
+    tab = open_page(served.url).page
+    row = tab.locator(f"tr:has(a[href='/page/experiments/{experiment_id}'])")
+    row.get_by_text("failed").wait_for(timeout=PATIENCE_MS)
+    assert f"has no model '{HOSTED}'; fix: name one that" in row.inner_text()
+
+    served.lab.fake.control(models=[HOSTED, "tiny"])
+    row.get_by_role("link").click()
+    tab.get_by_role("button", name="Run it again").click()
+    tab.get_by_role("link", name="Open the report").wait_for(timeout=PATIENCE_MS)
+    tab.locator("[role=status] .good").get_by_text("done").wait_for(timeout=PATIENCE_MS)
+    assert tab.get_by_role("button").count() == 0, "nothing is left to do"
+
+
 def test_the_months_report_is_written_and_opened_under_its_own_policy(served: Served, decided: str, open_page: Open) -> None:
     seen = open_page(served.url)
     seen.page.get_by_role("link", name="This month's jobs and their report").click()
@@ -91,7 +110,8 @@ def test_the_months_report_is_written_and_opened_under_its_own_policy(served: Se
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_axe_finds_no_serious_violation(served: Served, decided: str, open_page: Open, width: int, scheme: str) -> None:
-    for path in ("/", f"/page/jobs/{decided}"):
+    experiments = [each["experiment_id"] for each in served.http.get("/experiments").json()["experiments"]]
+    for path in ("/", f"/page/jobs/{decided}", *(f"/page/experiments/{experiment_id}" for experiment_id in experiments)):
         seen = open_page(served.url + path, width=width, scheme=scheme, bypass_csp=True)
         assert _violations(seen) == []
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -14,7 +14,7 @@ def test_every_part_is_ready(served: Served) -> None:
     answer = served.http.get("/ready")
 
     assert answer.status_code == 200
-    assert set(answer.json()["parts"]) == {"redis", "storage", "server box", "server cloud"}
+    assert set(answer.json()["parts"]) == {"redis", "storage", "dispatcher", "experiments", "server box", "server cloud"}
 
 
 def test_metrics_count_jobs_and_the_bill(served: Served) -> None:

@@ -73,6 +73,7 @@ def _environment() -> Environment:
     for writer in _WRITERS:
         templates.filters[writer.__name__] = writer
     templates.filters["moment"] = _moment
+    templates.filters["iso_moment"] = lambda text: _moment(dt.datetime.fromisoformat(text).timestamp())
     templates.filters["clock"] = _clock
     templates.filters["words"] = lambda name: str(name).replace("_", " ")
     return templates

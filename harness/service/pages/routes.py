@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
@@ -14,13 +15,13 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from harness.errors import Problem
-from harness.service import job_routes
+from harness.service import experiment_routes, job_routes
 from harness.service.auth import COOKIE, LOCAL, READ, SUBMIT, Caller, needs
 from harness.service.errors import ApiError, not_found, of_problems
 from harness.service.jobs import COMPLETED, STATUSES, JobFilter
 from harness.service.pages import render
 from harness.service.pages.prices import Prices
-from harness.service.pages.reporting import Reporting
+from harness.service.pages.reporting import REPORT, Reporting
 from harness.service.pages.view import Watch
 from harness.service.submitting import JobQuestion, JobRequest
 
@@ -215,6 +216,47 @@ async def stop(request: Request, job_id: str) -> Response:
     _reader(request)
     await job_routes.delete_job(request, job_id, _submitters(request))
     return _to(f"/page/jobs/{job_id}")
+
+
+@router.get("/page/experiments/{experiment_id}")
+async def experiment_page(request: Request, experiment_id: str) -> Response:
+    pages, caller, values = await _experiment_values(request, experiment_id)
+    text = await asyncio.to_thread(values["submission"].file.read_text, "utf-8")
+    return render.page("experiment", **_frame(pages, caller), **values, text=text)
+
+
+@router.get("/page/experiments/{experiment_id}/live")
+async def experiment_live(request: Request, experiment_id: str) -> Response:
+    pages, caller, values = await _experiment_values(request, experiment_id)
+    answer = render.page("experiment_live", **_frame(pages, caller), **values)
+    if not values["is_open"]:
+        answer.headers["x-ended"] = "1"
+    return answer
+
+
+async def _experiment_values(request: Request, experiment_id: str) -> tuple[Pages, Caller, dict[str, Any]]:
+    pages, caller = _pages(request), _reader(request)
+    submission = await asyncio.to_thread(experiment_routes.visible, request, experiment_id, caller)
+    run = await asyncio.to_thread(experiment_routes.run_of, pages.service, submission)
+    has_report = run is not None and await asyncio.to_thread(run.store.folder.exists, REPORT)
+    values = {"submission": submission, "run": run, "has_report": has_report, "reads_all": caller.sees_only is None}
+    return pages, caller, values | {"is_open": not submission.is_over}
+
+
+@router.post("/page/experiments/{experiment_id}/stop")
+async def stop_experiment(request: Request, experiment_id: str) -> Response:
+    return await _steer_experiment(request, experiment_id, experiment_routes.stop)
+
+
+@router.post("/page/experiments/{experiment_id}/resume")
+async def resume_experiment(request: Request, experiment_id: str) -> Response:
+    return await _steer_experiment(request, experiment_id, experiment_routes.resume)
+
+
+async def _steer_experiment(request: Request, experiment_id: str, steer: Callable[..., Any]) -> Response:
+    _reader(request)
+    await asyncio.to_thread(steer, request, experiment_id, _submitters(request))
+    return _to(f"/page/experiments/{experiment_id}")
 
 
 @router.post("/page/price")

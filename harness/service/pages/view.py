@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,19 @@ from harness.service import months, results
 from harness.service.auth import Caller
 from harness.service.errors import ApiError
 from harness.service.jobs import COMPLETED, PENDING, RUNNING, Job, JobFilter
+from harness.service.submissions import FAILED as EXPERIMENT_FAILED
 from harness.storage import run_folder
 
 if TYPE_CHECKING:
     from harness.runs.status import RunStatus
     from harness.service.months import Bill
     from harness.service.service import Service
+    from harness.service.submissions import SubmittedExperiment
     from harness.storage.run_folder import RunFolder
 
 ON_A_PAGE = 25
+_EXPERIMENTS_KEPT = dt.timedelta(days=7)
+"""So long after its end an experiment without a run is on the first page."""
 _MEASURED = 20
 """Ended jobs of an arm that say how long one takes and what it costs."""
 _PACE_ANSWERS = 3
@@ -97,6 +102,8 @@ class Home:
     servers: Sequence[ServerRow]
     trouble: str
     """Why something is missing."""
+    experiments: Sequence[SubmittedExperiment] = ()
+    """Submitted ones that no run in `runs` shows."""
     month_run: tuple[str, str] | None = None
     """Experiment and run of this month's jobs, once it has been opened."""
 
@@ -128,8 +135,21 @@ class Watch:
         servers = await asyncio.to_thread(self._servers)
         rows = [await self.row(job) for job in page.jobs]
         runs = await self.runs() if caller.sees_only is None else ()
+        experiments = await asyncio.to_thread(self._experiments, caller, {each.run.run_id for each in runs})
         month_run = await asyncio.to_thread(self._month_run)
-        return Home(rows, page.total, page.next_cursor, counts, bill, runs, servers, trouble, month_run)
+        return Home(rows, page.total, page.next_cursor, counts, bill, runs, servers, trouble, experiments, month_run)
+
+    def _experiments(self, caller: Caller, shown_runs: Set[str]) -> list[SubmittedExperiment]:
+        """What no run shows: experiments that wait, that ended before their run began, or that failed.
+
+        A caller that sees no runs gets all of its own."""
+        since = (dt.datetime.now(dt.UTC) - _EXPERIMENTS_KEPT).isoformat(timespec="seconds")
+        recent = [each for each in self._service.experiments.all() if (each.now.ended_at or since) >= since]
+        if caller.sees_only is not None:
+            return [each for each in recent if each.owner == caller.sees_only][:ON_A_PAGE]
+        hidden = [each for each in recent if not each.is_over and each.now.run_id not in shown_runs]
+        ended = [each for each in recent if each.is_over and (each.now.run_id is None or each.now.state == EXPERIMENT_FAILED)]
+        return [*hidden, *ended][:ON_A_PAGE]
 
     async def counts(self, caller: Caller) -> Mapping[str, int]:
         """status -> number of the jobs that the caller may see."""
@@ -221,8 +241,10 @@ class Watch:
         return [read for run in runs[:_RUNS] if (read := self._status(run)) is not None]
 
     def _status(self, run: RunFolder) -> RunStatus | None:
+        """On the service's Redis, or on that of a `run` which somebody has started in the same results folder."""
         try:
-            return status.read_status(run, self._service.options.broker)
+            seen = status.read_status(run, self._service.broker)
+            return status.read_status(run) if seen.state == "interrupted" else seen
         except (HarnessError, OSError):
             return None
 
