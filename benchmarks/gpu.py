@@ -104,9 +104,7 @@ def _measure(served: Served, slots: int, options: argparse.Namespace) -> Measure
         with _metered(folder / "power.jsonl"):
             time.sleep(IDLE_S)
             command = [sys.executable, "-m", "harness", "run", "gpu.yaml", "--yes"]
-            done = subprocess.run(
-                command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-            )
+            done = subprocess.run(command, cwd=folder, env=gpu_servers.environment(), capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"the run at {slots} slots ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         (run,) = [path.parent for path in folder.glob("results/gpu/*/manifest.json")]

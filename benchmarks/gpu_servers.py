@@ -171,8 +171,14 @@ def _xllamacpp(model: str | None, slots: int, port: int, on_gpu: bool) -> Starta
     arguments = (str(CONTEXT_TOKENS), str(port), *(["--gpu"] if on_gpu else []))
     number = version("xllamacpp")
     # Threads that spin while they wait for each other slow down a busy machine.
-    environment = {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"}
-    return Startable(f"xllamacpp {number}", "openai_compatible", (*command, *arguments), "/v1", "/health", environment)
+    waiting = {"OMP_WAIT_POLICY": "passive"}
+    return Startable(f"xllamacpp {number}", "openai_compatible", (*command, *arguments), "/v1", "/health", waiting)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment with the repository first on Python's path."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path}
 
 
 def _weight_file(model: str | None) -> Path | None:
@@ -194,7 +200,7 @@ def _started(server: Startable, port: int) -> Iterator[str]:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
             server.command,
-            env=os.environ | server.environment,
+            env={**environment(), **server.environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
