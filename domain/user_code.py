@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from hashlib import sha256
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+
+Returned = TypeVar("Returned")
 
 
 class UserCodeError(Exception):
@@ -46,14 +50,22 @@ def load(path: Path) -> ModuleType:
         raise UserCodeError(f"{path.name}: not a Python file")
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserCodeError(place_of(error, [path])) from error
+    called(path, spec.loader.exec_module, module)
     return module
 
 
-def place_of(error: Exception, files: Sequence[Path]) -> str:
+def called(path: Path, function: Callable[..., Returned], *arguments: object) -> Returned:
+    """What a function of this file returns; what it prints goes to stderr, because stdout may be JSON for another program.
+
+    Raises UserCodeError with file and line for whatever it raises, sys.exit() included."""
+    try:
+        with redirect_stdout(sys.stderr):
+            return function(*arguments)
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(place_of(error, [path])) from error
+
+
+def place_of(error: BaseException, files: Sequence[Path]) -> str:
     """File, line and error, the line being the last one in these files that was executed."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError) and error.filename:

@@ -39,6 +39,7 @@ from harness.experiment.terms import (
 
 NEVER_ASKED = (
     "metrics",
+    "sections",
     "budget",
     "cell_limit",
     "gates",
@@ -94,6 +95,9 @@ class Experiment(ConfigModel):
     """Python files with metrics of your own, relative to this file, or entry points of the group
     tradingagents_harness.metrics; they are computed when the run ends, on the machine where `run` is. They get a verdict if
     `compare.metrics` declares them."""
+    sections: Texts | None = None
+    """Python files with sections of your own for the end of the page, relative to this file, or entry points of the group
+    tradingagents_harness.sections; they are computed when the run ends, on the machine where `run` is."""
     outcomes: OutcomeTerms = OutcomeTerms()
     """Horizons and benchmark of what happened after each decision."""
     budget: Budget = Budget()
@@ -241,6 +245,7 @@ def load(path: Path, overrides: Mapping[str, Any] = _NOTHING, folder: Path | Non
     models, arms = lineups.expand_sweeps(experiment.models, experiment.arms)
     code = (folder or Path(path).parent).absolute()
     _check_own_metrics(experiment, code)
+    _check_own_sections(experiment, code)
     experiment = experiment.model_copy(update={"data": _with_own_sources(experiment.data, code)})
     plain_arms = lineups.swaps_written_out(arms or {name: Arm(all=name) for name in models})
     return experiment.model_copy(update={"models": models, "arms": plain_arms}).at(Path(path).absolute().parent)
@@ -269,6 +274,18 @@ def _check_own_metrics(experiment: Experiment, folder: Path) -> None:
     if unknown := [name for name in experiment.compare.metrics if name not in names]:
         what = f"unknown metric {', '.join(unknown)}; known: {', '.join(sorted(names))}"
         raise InvalidInput([Problem("compare.metrics", what, "a metric of your own needs better=...")])
+
+
+def _check_own_sections(experiment: Experiment, folder: Path) -> None:
+    """Load the experiment's own sections before anything is paid. Raises InvalidInput with file and line."""
+    if not experiment.sections:
+        return
+    from reports.page import own_sections
+
+    try:
+        own_sections.declared(experiment.sections, folder)
+    except UserCodeError as error:
+        raise InvalidInput([Problem("sections", str(error), "correct the file; see docs/your-code.md")]) from error
 
 
 def of_archive(archive: str | None) -> dict[str, Any]:

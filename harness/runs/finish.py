@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import agents
 from harness.deferred.mailbox import Mailbox
@@ -62,7 +62,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     gates: list[Gate] = []
     if receipts:
         _outcomes(plan, display)
-        _keep_own_metrics(run, plan.experiment)
+        _keep_results_of_user_code(run, plan.experiment)
         _keep_changes(plan, display)
         gates = _publish(run)
     for warning in server_warnings.of_run(run.store.folder, run.run_id):
@@ -100,7 +100,7 @@ def _is_current(run: RunFolder, experiment: Experiment) -> bool:
         and all(row["status"] != "pending" for row in outcomes)
         and written_at.get(PAGE, 0.0) >= written_at.get("cells.parquet", float("inf"))
         and not is_stale(run.store)
-        and _own_metrics_are_current(run, experiment)
+        and _results_of_user_code_are_current(run, experiment)
     )
 
 
@@ -155,13 +155,36 @@ def _outcomes(plan: RunPlan, display: Display) -> None:
         display.say(f"no outcomes yet: {error}; run the same command again to ask for them")
 
 
-def _keep_own_metrics(run: RunFolder, experiment: Experiment) -> None:
-    """Compute the user's own metrics; whatever they raise is shown in their rows."""
-    if experiment.metrics:
-        from reports.metrics import own
+def _keep_results_of_user_code(run: RunFolder, experiment: Experiment) -> None:
+    """Compute the user's own metrics and sections; whatever they raise is shown in their place."""
+    for module, references in _user_code(experiment):
+        if references:
+            text = module.computed(load(run.store.folder.url), references, experiment.folder)
+            run.store.folder.write(module.FILE, text.encode())
+        else:
+            run.store.folder.delete(module.FILE)
 
-        text = own.computed(load(run.store.folder.url), experiment.metrics, experiment.folder)
-        run.store.folder.write(own.FILE, text.encode())
+
+def _results_of_user_code_are_current(run: RunFolder, experiment: Experiment) -> bool:
+    """Whether the kept metrics and sections come from the files as they are now."""
+    is_kept = any(name.startswith("own_") for name in run.store.folder.files())
+    if not (is_kept or experiment.metrics or experiment.sections):
+        return True
+    for module, references in _user_code(experiment):
+        kept = run.store.folder.read_if_there(module.FILE)
+        digests = module.declared(references, experiment.folder).digests if references else {}
+        if module.digests_of(kept.decode() if kept else None) != digests:
+            return False
+    return True
+
+
+def _user_code(experiment: Experiment) -> Iterator[tuple[Any, Sequence[str]]]:
+    """What keeps the results of a user's files, with the files that the experiment names."""
+    from reports.metrics import own
+    from reports.page import own_sections
+
+    yield own, experiment.metrics or ()
+    yield own_sections, experiment.sections or ()
 
 
 def compared_run(plan: RunPlan) -> RunFolder | None:
@@ -186,16 +209,6 @@ def _keep_changes(plan: RunPlan, display: Display) -> None:
         plan.run.store.folder.write(gates.FILE, text.encode())
     else:
         plan.run.store.folder.delete(gates.FILE)
-
-
-def _own_metrics_are_current(run: RunFolder, experiment: Experiment) -> bool:
-    """Whether the kept metrics come from the files as they are now."""
-    if not experiment.metrics:
-        return True
-    from reports.metrics import own
-
-    kept = run.store.folder.read_if_there(own.FILE)
-    return own.digests_of(kept.decode() if kept else None) == own.declared(experiment.metrics, experiment.folder).digests
 
 
 def _publish(run: RunFolder) -> list[Gate]:

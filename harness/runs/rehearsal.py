@@ -70,8 +70,9 @@ def cut_down(experiment: Experiment, experiment_dir: Path | None = None, now: dt
         "gates": {},
     }
     unchanged = {key: plain[key] for key in ("data", "compare", "outcomes", "cell_limit", "local_cost") if key in plain}
-    if experiment.metrics:
-        short["metrics"] = [str(experiment.folder / name) if name.endswith(".py") else name for name in experiment.metrics]
+    for key, names in (("metrics", experiment.metrics), ("sections", experiment.sections)):
+        if names:
+            short[key] = [str(experiment.folder / name) if name.endswith(".py") else name for name in names]
     return unchanged | short | {"data": _data(unchanged["data"], experiment_dir)}
 
 

@@ -79,6 +79,7 @@ REFUSED = frozenset(
         *("gates.against", "metrics", "models.*.server"),
         *(f"pipeline.{name}" for name in _PIPELINE_REFUSED),
         "prices",
+        "sections",
     }
 )
 """Code, files, folders, addresses, servers, and what this machine costs: only as the served experiment has them."""

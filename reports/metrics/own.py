@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from domain.user_code import UserCodeError, digest, load, path_of, place_of
+from domain.user_code import UserCodeError, called, digest, load, path_of
 from reports.metrics import catalog, registry
 from reports.metrics.facts import Facts
 from reports.metrics.registry import Metric
@@ -93,11 +93,11 @@ def _placeholder(name: str) -> Metric:
 
 def _measured(metric: Metric, facts: Facts, path: Path) -> dict[str, Any]:
     try:
-        frame = _frame(metric, metric.compute(facts), facts)
+        frame = _frame(metric, called(path, metric.compute, facts), facts)
     except BadMetric as error:
         return _entry(metric, {}, f"{path.name}: {metric.name}: {error}", path.name)
-    except Exception as error:  # noqa: BLE001 - a user's metric may raise anything, and the report goes on
-        return _entry(metric, {}, place_of(error, [path]), path.name)
+    except UserCodeError as error:
+        return _entry(metric, {}, str(error), path.name)
     values = {str(arm): {str(case): float(value) for case, value in frame[arm].dropna().items()} for arm in frame}
     return _entry(metric, values, "", path.name)
 

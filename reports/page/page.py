@@ -12,7 +12,7 @@ from reports.answer import gates
 from reports.answer.findings import find
 from reports.format import slug, visible
 from reports.metrics.facts import Facts
-from reports.page import decisions_view, find_view
+from reports.page import decisions_view, find_view, own_sections
 from reports.page.answer_view import AnswerView
 from reports.page.bill_view import BillView
 from reports.page.cascade_view import CascadeView
@@ -20,6 +20,7 @@ from reports.page.decisions_view import ArmCard, DecisionsView
 from reports.page.evidence_view import TrustView
 from reports.page.find_view import FindView
 from reports.page.money_view import EconomicsView, MoneyView
+from reports.page.own_sections import KeptSection
 from reports.page.ratings_view import RatingsView
 from reports.page.returns_view import ReturnsView
 from reports.page.roles_view import RolesView
@@ -159,6 +160,11 @@ class Page:
     def programs(self) -> RunPrograms | None:
         """What is known of an attached program's cases; None if the run has none."""
         return programs.of_run(self.run)
+
+    @cached_property
+    def own_sections(self) -> tuple[KeptSection, ...]:
+        """Sections that a user's files wrote when the run ended."""
+        return own_sections.read(self.run)
 
     @cached_property
     def slots(self) -> dict[str, int]:
