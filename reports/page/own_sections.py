@@ -80,7 +80,7 @@ class KeptSection:
 
 
 def section(title: str) -> Callable[[Callable[[Facts], Any]], OwnSection]:
-    """Declare a function as a section of the page; it gets the run's tables and returns a text, a DataFrame, or a list of them."""
+    """Declare a function as a section; it gets the run's tables and returns a text, a DataFrame, or a list of them."""
 
     def declare(function: Callable[[Facts], Any]) -> OwnSection:
         lead = " ".join((inspect.getdoc(function) or "").split()) if function.__doc__ else ""
