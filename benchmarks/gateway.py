@@ -22,6 +22,7 @@ from agents import CallSite, Clients, Model, Part, Pipeline, Request
 from harness.experiment.attached import Attached
 from harness.gateway.conversation import Conversation
 from harness.gateway.server import Gateway, LocalServer
+from harness.web.server import event_loop_runner
 from tests.fakes.process import FakeModels, fake_server
 from tests.fakes.scripted import OpenAdmission
 
@@ -38,7 +39,8 @@ def main() -> None:
         print(json.dumps(asyncio.run(official(options.client, options.calls, options.per_second))))
         return
     with fake_server("--latency-s", "0.05") as fake:
-        print(json.dumps(asyncio.run(measure(fake, options.calls, options.per_second)), indent=2))
+        # In the event loop that workers and the proxy use.
+        print(json.dumps(event_loop_runner()(measure(fake, options.calls, options.per_second)), indent=2))
 
 
 async def measure(fake: FakeModels, calls: int, per_second: float) -> dict[str, Any]:

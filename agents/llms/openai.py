@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ class OpenAI(ApiClient):
         wire.body = None
         with wire_decides(wire):
             await self.prepare(request.model)
-            await _post(self._chats[request.model.name], messages, arguments, is_streamed=wire.first_token is not None)
+            await self._post(self._chats[request.model.name], messages, arguments, is_streamed=wire.first_token is not None)
         if wire.first_token is not None:
             wire.body = whole_body(wire)
         return responses_answer(wire) if self._uses_responses else chat_answer(wire)
@@ -118,16 +119,13 @@ class OpenAI(ApiClient):
 
     def _build(self, model: Model) -> Any:
         from langchain_openai import ChatOpenAI
-        from openai import Timeout
 
-        # An async key leaves the synchronous client unbuilt, and the empty proxy disables OPENAI_PROXY. `ask` applies the
-        # timeout of each request: models with the same name but different lanes share this client.
+        # An async key leaves the synchronous client unbuilt, and the empty proxy disables OPENAI_PROXY.
         return ChatOpenAI(
             model=model.name,
             base_url=self._url,
             api_key=self._key,
             max_retries=0,
-            timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),
             use_responses_api=self._uses_responses,
             http_async_client=self._client(),
             openai_proxy="",
@@ -140,14 +138,45 @@ class OpenAI(ApiClient):
             import httpx2
             from openai import DefaultAioHttpClient
 
+            # `ask` applies the timeout of each request: models with the same name but different lanes share this client.
             is_local = is_loopback(self._url)
             self._http = DefaultAioHttpClient(
                 event_hooks=hooks(stream=False),
+                timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
                 trust_env=not is_local,
                 verify=not (is_local and self._url.startswith("http:")),
                 limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
             )
         return self._http
+
+    async def _post(
+        self, chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], *, is_streamed: bool = False
+    ) -> None:
+        """Send one request; the response is read from the wire. Raises what the HTTP client raises.
+
+        LangChain composes the body, and the SDK's HTTP client sends it. `ainvoke` would also convert request and answer to
+        the types of both, more than half of the CPU time of a cell, for a message that is not used; the SDK's `post` would
+        build and check each request anew. The body on the wire is the same.
+        """
+        path, body = _body(chat, messages, arguments)
+        note_sent(body)
+        if is_streamed:
+            body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        response = await self._client().post(self._url + path, content=content, headers=await self._headers(chat))
+        response.raise_for_status()
+
+    async def _headers(self, chat: Any) -> dict[str, str]:
+        """The headers by which the SDK identifies the account."""
+        client = chat.root_async_client
+        account = {"openai-organization": client.organization, "openai-project": client.project}
+        return {
+            "authorization": f"Bearer {await self._key()}",
+            "accept": "application/json",
+            "content-type": "application/json",
+            "user-agent": client.user_agent,
+            **_without_none(account),
+        }
 
     async def _key(self) -> str:
         return self.server.api_key or "none"
@@ -163,23 +192,6 @@ def _body(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> t
     payload = chat._get_request_payload(list(messages), **arguments)
     extra = payload.pop("extra_body", None) or {}
     return "/responses" if chat.use_responses_api else "/chat/completions", payload | extra
-
-
-async def _post(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], *, is_streamed: bool = False) -> None:
-    """Send one request; the response is read from the wire. Raises what the SDK raises.
-
-    LangChain composes the body and the SDK sends it. `ainvoke` would also convert request and answer to the types of both,
-    more than half of the CPU time of a cell, for a message that is not used. The body on the wire is the same.
-    """
-    import httpx2
-
-    path, body = _body(chat, messages, arguments)
-    note_sent(body)
-    if is_streamed:
-        body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
-    # A complete address: the SDK would compose and parse it again for every request.
-    address = str(chat.openai_api_base).rstrip("/") + path
-    await chat.root_async_client.post(address, cast_to=httpx2.Response, body=body)
 
 
 def base_url(server: Server) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,17 @@ from agents.types import Model, Part, Request
 from domain import models
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")
-_ASCII_PIECES = re.compile(r"[A-Za-z]+|[0-9]+|[!-/:-@\[-`{-~\x00-\x08\x0e-\x1b\x7f]|\n+|[ \t]{2,}")
-"""The same pieces of a text without other characters, found in three quarters of the time."""
+_BLANKS = re.compile(rb"[ \t]{2,}")
 _LETTERS_PER_TOKEN = 4.5
+
+
+def _mask(kept: str) -> bytes:
+    """A table that turns the characters of a kind into one letter and all others into blanks."""
+    return bytes(ord("x" if chr(code) in kept else " ") for code in range(256))
+
+
+_LETTERS, _DIGITS, _BREAKS = _mask(string.ascii_letters), _mask(string.digits), _mask("\n")
+_NO_SIGNS = (string.ascii_letters + string.digits + string.whitespace + "\x1c\x1d\x1e\x1f").encode()
 _TOKENS_PER_MESSAGE = 8
 """Tokens of a chat template around one message."""
 
@@ -29,8 +38,21 @@ def estimate_tokens(text: str, model: str = "") -> int:
 @lru_cache(maxsize=2048)
 def _estimate(text: str, digits: int) -> int:
     """Cached because each text occurs in many prompts of the cells in flight."""
-    pieces = Counter((_ASCII_PIECES if text.isascii() else _PIECES).findall(text))
+    if text.isascii():
+        return round(_ascii_tokens(text.encode(), digits))
+    pieces = Counter(_PIECES.findall(text))
     return round(sum(_piece_tokens(piece, digits) * times for piece, times in pieces.items()))
+
+
+def _ascii_tokens(text: bytes, digits: int) -> float:
+    """The same sum for a text of ASCII only, in less than half the time."""
+    letters, numbers = (Counter(map(len, text.translate(mask).split())) for mask in (_LETTERS, _DIGITS))
+    return (
+        len(text.translate(None, _NO_SIGNS))
+        + sum(max(1.0, length / _LETTERS_PER_TOKEN) * times for length, times in letters.items())
+        + sum(math.ceil(length / digits) * times for length, times in numbers.items())
+        + (len(_BLANKS.findall(text)) + len(text.translate(_BREAKS).split())) / 2
+    )
 
 
 @cache

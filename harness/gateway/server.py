@@ -332,6 +332,7 @@ class LocalServer:
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._app,
+            http="httptools",
             ws="none",
             proxy_headers=False,
             lifespan="off",

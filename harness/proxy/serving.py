@@ -30,6 +30,7 @@ from harness.proxy.proxy import Proxy, ProxyTerms, manifest
 from harness.queue.private_redis import private_redis
 from harness.storage.folder import open_folder
 from harness.storage.store import Store
+from harness.web.server import event_loop_runner
 
 _PLACEHOLDER_DATE = "2000-01-03"
 """An experiment has dates; the cases of a proxy bring their own."""
@@ -99,7 +100,7 @@ def _serve_month(
     store.folder.write("experiment.yaml", resolved.experiment.to_yaml().encode())
     store.write_manifest(store.manifest() | manifest(terms, resolved, month))
     with _redis(options, store) as broker:
-        return asyncio.run(_serve(terms, options, resolved, store, month, broker, say))
+        return event_loop_runner()(_serve(terms, options, resolved, store, month, broker, say))
 
 
 @contextlib.contextmanager

