@@ -66,9 +66,9 @@ class Clients:
         """Whether the prompt cache of a model's server keeps prefixes where a request marks them."""
         return takes_cache_marks(self._server(model), model)
 
-    def checked(self, request: Request, answer: Answer, counted: int) -> Answer:
-        """The answer, marked as truncated if its server cut the prompt; `counted`: our estimate of its tokens."""
-        is_cut = not answer.truncated and self._prompt_check.was_cut(request.model, counted, answer.usage)
+    def checked(self, request: Request, answer: Answer) -> Answer:
+        """The answer, marked as truncated if its server cut the prompt."""
+        is_cut = not answer.truncated and self._prompt_check.was_cut(request, answer.usage)
         return replace(answer, truncated=True) if is_cut else answer
 
     async def warm(self, model: Model) -> Warmth:
@@ -153,7 +153,7 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
         permit = await admission.admit(site, request, worst)
         call = await _send_or_discard(site, request, permit, admission, provider)
         if call.answer is not None:
-            call = replace(call, answer=clients.checked(request, call.answer, counted))
+            call = replace(call, answer=clients.checked(request, call.answer))
         wait_s = await admission.record(call)
         if call.answer is not None:
             return call.answer

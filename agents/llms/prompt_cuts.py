@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from statistics import median
 
-from agents.types import Model
+from agents.llms.tokens import estimate_parts
+from agents.types import Request
 from domain.usage import Usage
 
 _SHARE = 0.6
@@ -23,15 +24,18 @@ class PromptCheck:
     def __init__(self) -> None:
         self._ratios: dict[tuple[str, str], list[float]] = {}
 
-    def was_cut(self, model: Model, counted: int, usage: Usage) -> bool:
-        """Whether the reported prompt is too short to be whole; an unknown count says nothing. `counted`: our estimate."""
-        reported = prompt_tokens(usage)
+    def was_cut(self, request: Request, usage: Usage) -> bool:
+        """Whether the reported prompt is too short to be whole; an unknown count says nothing.
+
+        Tools are not counted: servers write their schemas in far fewer tokens than JSON takes, or do not count them."""
+        model, reported = request.model, prompt_tokens(usage)
+        counted = estimate_parts(request.parts, model.name)
         if not reported or counted < _SHORTEST:
             return False
         ratios = self._ratios.setdefault((model.server, model.name), [])
         if reported < _SHARE * counted * (median(ratios) if ratios else 1.0):
             return True
-        if len(ratios) < _CALIBRATING_CALLS:
+        if len(ratios) < _CALIBRATING_CALLS and not request.tools:
             ratios.append(reported / counted)
         return False
 

@@ -51,8 +51,11 @@ class Rule:
     decides: bool = False
 
     def fits(self, forced_tool: str, system: str, user: str) -> bool:
-        pairs = ((self.tool, forced_tool), (self.system, system), (self.user, user))
-        return any(pattern is not None and bool(text) and bool(pattern.search(text)) for pattern, text in pairs)
+        return bool(
+            (forced_tool and self.tool and self.tool.search(forced_tool))
+            or (system and self.system and self.system.search(system))
+            or (user and self.user and self.user.search(user))
+        )
 
 
 @dataclass(frozen=True)

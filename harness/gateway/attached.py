@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from harness.gateway.server import Gateway, LocalServer
 from harness.storage.rows import Row
 
 _SHOWN_CHARS = 4000
+_ERROR_LINE = re.compile(r"[\w.]+(Error|Exception)\b")
 _NO_CALL = (
     "no call reached the gateway: the program asked another address, or no model at all. Pass BACKEND_URL to its configuration "
     "(TradingAgents before 0.2.4 and TradingAgents-CN ignore OPENAI_BASE_URL: set config['backend_url'] in the driver)"
@@ -140,8 +142,10 @@ def _problem(conversation: Conversation, ended: ProgramEnd | None) -> ProgramFai
 
 
 def _last_line(ended: ProgramEnd | None) -> str:
+    """The last error that the program printed; notes may follow it. Else its last line."""
     lines = (ended.stderr.strip() or ended.stdout.strip()).splitlines() if ended else []
-    return f"; its last line: {lines[-1][:300]}" if lines else ""
+    errors = [line for line in lines if _ERROR_LINE.match(line)]
+    return f"; its last line: {(errors or lines)[-1][:300]}" if lines else ""
 
 
 def _described(conversation: Conversation, read: decision.Read, ended: ProgramEnd | None) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,11 @@ from harness.gateway.attached import AttachedPrograms
 
 RATING = "Overweight"
 """What every canned answer decides; a program that says Hold decides by itself."""
-_PROSE = (
-    "The trend is up, margins hold and the price is fair; the risk is a weaker quarter. I expect a moderate rise.\n\n"
-    f"Rating: {RATING}\n\nFINAL TRANSACTION PROPOSAL: **BUY**"
-)
-
+_PROSE = "The trend is up, margins hold and the price is fair; the risk is a weaker quarter. I expect a moderate rise."
+_RATED, _PROPOSED = f"\n\nRating: {RATING}", "\n\nFINAL TRANSACTION PROPOSAL: **BUY**"
+"""How a text ends: by the scale that the prompt names."""
+_ARGUMENTS = {"indicator": "rsi", "freq": "quarterly", "frequency": "quarterly", "period": "quarterly"}
+_WINDOW_DAYS = 30
 _WRITTEN_TOKENS, _CALL_TOKENS = 350, 60
 """What a model is taken to write: a text, or the arguments of a tool."""
 
@@ -38,13 +39,22 @@ class CheckLine:
 class CannedAnswers:
     """Implements agents.Admission: every request is answered at once, and nothing is sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticker: str, date: dt.date) -> None:
+        """`ticker`, `date`: what tools are called with."""
+        self._ticker, self._date = ticker, date
         self.requests: list[tuple[CallSite, Request]] = []
 
     async def recall(self, site: CallSite, request: Request) -> Answer:
         self.requests.append((site, request))
         tokens = sum(estimate_tokens(part.text) for part in request.parts)
-        return canned(site, request, Usage(input_tokens=tokens, output_tokens=40))
+        return canned(request, Usage(input_tokens=tokens, output_tokens=40), self._argument)
+
+    def _argument(self, name: str) -> str:
+        """A text that a tool can work with: a program may not survive a date or a symbol that is none."""
+        if "date" in name.lower() or "day" in name.lower():
+            is_start = "start" in name.lower() or "from" in name.lower()
+            return str(self._date - dt.timedelta(days=_WINDOW_DAYS) if is_start else self._date)
+        return _ARGUMENTS.get(name.lower(), self._ticker)
 
     async def admit(self, site: CallSite, request: Request, worst_case: WorstCase) -> Permit:
         raise AssertionError("every request is recalled")
@@ -56,29 +66,40 @@ class CannedAnswers:
         raise AssertionError("nothing is sent")
 
 
-def canned(site: CallSite, request: Request, usage: Usage) -> Answer:
-    """The forced tool's arguments, each tool once in the first round, a form, or prose."""
+def _prose(name: str) -> str:
+    return _PROSE
+
+
+def canned(request: Request, usage: Usage, argument: Callable[[str], str] = _prose) -> Answer:
+    """The forced tool's arguments, each tool once in the first round, a form, or prose.
+
+    `argument`: the text for a parameter of a tool that looks something up."""
     if request.schema is not None:
         return Answer(json.dumps(example(request.schema)), usage=usage)
     forced = [tool for tool in request.tools if tool.name == request.tool_choice]
     is_first = not any(part.role == "tool" for part in request.parts)
     called = forced or (request.tools if is_first else ())
     if called:
+        text = _prose if forced else argument
         calls = tuple(
-            ToolCall(f"call_{place}", tool.name, json.dumps(example(tool.parameters))) for place, tool in enumerate(called)
+            ToolCall(f"call_{place}", tool.name, json.dumps(example(tool.parameters, text)))
+            for place, tool in enumerate(called)
         )
         return Answer("", tool_calls=calls, finish_reason="tool_calls", usage=usage)
-    return Answer(_PROSE, usage=usage)
+    knows_scale = any(RATING in part.text for part in request.parts)
+    return Answer(_PROSE + (_RATED if knows_scale else _PROPOSED), usage=usage)
 
 
-def example(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """A value that a JSON schema accepts; our rating where it is allowed."""
+def example(
+    schema: Mapping[str, Any], text: Callable[[str], str] = _prose, name: str = "", root: Mapping[str, Any] | None = None
+) -> Any:
+    """A value that a JSON schema accepts; our rating where it is allowed. `text`: name of a property -> its text."""
     root = root or schema
     if "$ref" in schema:
         target: Any = root
         for step in str(schema["$ref"]).removeprefix("#/").split("/"):
             target = target[step]
-        return example(target, root)
+        return example(target, text, name, root)
     if "default" in schema and schema["default"] is not None:
         return schema["default"]
     if "const" in schema:
@@ -87,18 +108,18 @@ def example(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) ->
         return next((word for word in (RATING, "Buy", "BUY", "bullish") if word in schema["enum"]), schema["enum"][0])
     for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
-            return example(schema[several][0], root)
+            return example(schema[several][0], text, name, root)
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
-        return {name: example(part, root) for name, part in schema.get("properties", {}).items()}
+        return {key: example(part, text, key, root) for key, part in schema.get("properties", {}).items()}
     plain = {"array": [], "integer": schema.get("minimum", 7), "number": schema.get("minimum", 0.5), "boolean": True}
-    return plain.get(kind, _PROSE)
+    return plain[kind] if kind in plain else text(name)
 
 
 async def run(program: Attached, cell: Cell) -> tuple[Result, CannedAnswers]:
     """Run the program for one case; asks no model."""
-    answers, programs = CannedAnswers(), AttachedPrograms()
+    answers, programs = CannedAnswers(cell.ticker, cell.date), AttachedPrograms()
     try:
         async with Clients({}) as clients:
             return await programs.decide(program, cell, answers, clients, ()), answers
@@ -112,7 +133,7 @@ def sizes(answers: CannedAnswers) -> Iterator[dict[str, Any]]:
         texts = [part.text for part in request.parts] + [f"{tool.description} {tool.parameters}" for tool in request.tools]
         quotes = sum(text.count(_PROSE) for text in texts)
         handed = quotes * _WRITTEN_TOKENS
-        is_short = request.schema is not None or bool(canned(site, request, Usage()).tool_calls)
+        is_short = request.schema is not None or bool(canned(request, Usage()).tool_calls)
         yield {
             "role": site.role,
             "model": request.program["model"],
@@ -144,6 +165,8 @@ def _fix(calls: int, stderr: str) -> str:
         return "see the program's output below"
     if "api.openai.com" in stderr or "Connection" in stderr:
         return "pass the variable BACKEND_URL to the program's configuration (config['backend_url'] in TradingAgents)"
+    if "Traceback" in stderr:
+        return "see the program's output below: it ended before it asked a model"
     return "let the program read OPENAI_BASE_URL or OLLAMA_HOST, or pass BACKEND_URL to its configuration in a driver"
 
 

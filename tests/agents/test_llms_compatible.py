@@ -186,6 +186,15 @@ def test_a_prompt_that_the_server_cut_is_never_a_whole_answer(fake_models: FakeM
     assert (answer.truncated, answer.finish_reason, answer.usage.input_tokens) == (True, "stop", reported)
 
 
+def test_a_server_that_writes_tools_in_few_tokens_cuts_no_prompt(fake_models: FakeModels) -> None:
+    wordy = {"type": "object", "properties": {f"part_{n}": {"type": "string", "description": "x y z " * 9} for n in range(60)}}
+    request = replace(question(LOCAL, PROMPT), tools=(ToolSpec("decide", "Decide.", wordy),))
+    fake_models.rule(input_tokens=2700, cached_tokens=0)
+    assert not answered(fake_models.compatible(), request).truncated
+    fake_models.rule(input_tokens=1024, cached_tokens=0)
+    assert answered(fake_models.compatible(), request).truncated
+
+
 @pytest.mark.parametrize("told", [{"input_tokens": 0}, {"usage": False}, {"input_tokens": 1700}])
 def test_an_unknown_count_and_another_tokenizer_are_no_cut(fake_models: FakeModels, told: dict[str, Any]) -> None:
     fake_models.rule(**told)

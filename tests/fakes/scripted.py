@@ -98,7 +98,7 @@ class ScriptedClients:
     def provider(self, model: Model) -> Any:
         return self
 
-    def checked(self, request: Request, answer: Answer, counted: int) -> Answer:
+    def checked(self, request: Request, answer: Answer) -> Answer:
         return answer
 
     def context_window(self, model: Model) -> int | None:

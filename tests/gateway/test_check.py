@@ -17,6 +17,18 @@ def test_a_program_is_checked_without_a_model(lab: Lab) -> None:
     assert lab.paid()["calls"] == 0
 
 
+def test_tools_are_called_with_what_a_program_can_look_up(lab: Lab) -> None:
+    lab.experiment(pipeline=attached("strict"), arms={"paid": {"all": "paid"}})
+    assert "7 of 7 calls named" in lab.harness("check", "lab.yaml")
+
+
+def test_a_program_that_crashes_is_reported_with_its_error_and_not_with_a_setting(lab: Lab) -> None:
+    lab.experiment(pipeline=attached("crash"), arms={"paid": {"all": "paid"}})
+    (finding,) = json.loads(lab.harness("check", "lab.yaml", "--json", expect=2))["findings"]
+    assert finding["found"].endswith("its last line: ValueError: no such ticker")
+    assert "it ended before it asked a model" in finding["fix"]
+
+
 def test_a_plan_counts_the_calls_that_a_check_or_a_run_found(desk: Lab) -> None:
     desk.experiment(pipeline=attached(), arms={"hybrid": {"deep": "paid", "quick": "own"}}, dates=2)
     unknown = " ".join(desk.harness("plan", "lab.yaml").split())

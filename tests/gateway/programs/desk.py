@@ -1,6 +1,7 @@
 # ruff: noqa: T201, BLE001
 """A stand-in for a user's pipeline: analysts with tools, a debate, a forced decision. Usage: desk.py TICKER DATE [how]."""
 
+import datetime
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ PRICES = {
     "function": {
         "name": "get_prices",
         "description": "Closing prices",
-        "parameters": {"type": "object", "properties": {"ticker": {"type": "string"}}, "required": ["ticker"]},
+        "parameters": {"type": "object", "properties": {"ticker": {"type": "string"}, "start_date": {"type": "string"}}},
     },
 }
 RATING = {
@@ -51,6 +52,10 @@ def analyst() -> str:
             break
         messages.append(answer.model_dump(exclude_none=True))
         for call in answer.tool_calls:
+            if HOW == "strict":
+                arguments = json.loads(call.function.arguments)
+                assert arguments["ticker"] == TICKER
+                assert datetime.date.fromisoformat(arguments["start_date"]) < datetime.date.fromisoformat(DATE)
             noise = f"\nData retrieved on: {time.time()}"
             messages.append({"role": "tool", "tool_call_id": call.id, "content": f"{TICKER}: 100.5, 101.25{noise}"})
     return str(answer.content or "")
@@ -75,6 +80,10 @@ def main() -> None:
 
 if HOW == "nothing":
     print(json.dumps({"rating": "Buy"}))
+elif HOW == "crash":
+    error = ValueError("no such ticker")
+    error.add_note("While reading prices")
+    raise error
 elif HOW == "elsewhere":
     try:
         OpenAI(base_url="http://127.0.0.1:9/v1", max_retries=0).models.list()
