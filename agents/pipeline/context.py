@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, overload
 
@@ -40,6 +40,8 @@ class Context:
     case: Snapshot | None = field(default=None, repr=False)
     """None for replays and judges, whose prompts are recorded; pipelines read `snapshot`."""
     sharing: Sharing = field(default_factory=Sharing, repr=False)
+    answered: Collection[tuple[str, int]] = ()
+    """(role, round) of turns that were answered in an earlier attempt."""
     reports: dict[str, str] = field(default_factory=dict, init=False)
     """role, or role/round -> text of its last answer, in the order of asking."""
     parsed: dict[str, str] = field(default_factory=dict, init=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import cache
 from operator import add, or_
 from typing import Annotated, Any, TypedDict
@@ -36,11 +37,15 @@ async def run(ctx: Context) -> tuple[list[TurnResult], Exception | None]:
     steps = flow.steps(ctx.pipeline)
     latest: State = {"results": {}, "failed": []}
     error: Exception | None = None
+    answered = _count_answered(steps, ctx.answered)
     try:
+        for step in steps[:answered]:
+            await _take_step(ctx, step, latest)
         # Tracing variables in the environment must never send a cell's prompts to a third party.
         with tracing_context(enabled=False):
             config = {"recursion_limit": 2 * len(steps) + 10}
-            async for state in compiled(ctx.pipeline).astream(latest, config, context=ctx, stream_mode="values"):
+            graph = compiled(ctx.pipeline, answered)
+            async for state in graph.astream(latest, config, context=ctx, stream_mode="values"):
                 latest = state
     except Halt:
         raise
@@ -49,17 +54,38 @@ async def run(ctx: Context) -> tuple[list[TurnResult], Exception | None]:
     return _in_order(steps, latest), error
 
 
-def compiled(pipeline: Pipeline) -> Any:
-    """The graph of a pipeline, compiled once per shape; the cell's Context is passed to each run."""
-    return _graph(pipeline.analysts, pipeline.depth)
+def _count_answered(steps: tuple[Step, ...], answered: Collection[tuple[str, int]]) -> int:
+    """Leading steps whose turns were all answered before, except the last step, which is always run by the graph."""
+    open_steps = (
+        number for number, step in enumerate(steps) if any((turn.role.name, turn.round) not in answered for turn in step)
+    )
+    return min(next(open_steps, len(steps)), len(steps) - 1)
+
+
+async def _take_step(ctx: Context, step: Step, state: State) -> None:
+    """Take the turns of an answered step without the bookkeeping of the graph.
+
+    A cell whose calls are answered later runs once for each of its stages, mostly through such steps."""
+    earlier = _in_order(flow.steps(ctx.pipeline), state)
+    outcomes = await asyncio.gather(*(take_turn(ctx, turn, earlier) for turn in step), return_exceptions=True)
+    results = {turn.key: outcome for turn, outcome in zip(step, outcomes, strict=True) if isinstance(outcome, TurnResult)}
+    state["results"] = {**state["results"], **results}
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if errors:
+        raise min(errors, key=severity)
+
+
+def compiled(pipeline: Pipeline, first_step: int = 0) -> Any:
+    """The graph of a pipeline from a step on, compiled once per shape; the cell's Context is passed to each run."""
+    return _graph(pipeline.analysts, pipeline.depth, first_step)
 
 
 @cache
-def _graph(analysts: tuple[str, ...], depth: str) -> Any:
+def _graph(analysts: tuple[str, ...], depth: str, first_step: int) -> Any:
     shape = Pipeline(analysts=analysts, depth=depth)
     graph = StateGraph(State, context_schema=Context)
     before = [START]
-    for number, step in enumerate(flow.steps(shape)):
+    for number, step in enumerate(flow.steps(shape)[first_step:]):
         names = [_add_node(graph, turn, alone=len(step) == 1) for turn in step]
         for name in names:
             for earlier in before:

@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class JournalEntry:
     prompt: tuple[tuple[str, str], ...] = ()
     """Role and text of the prompt's parts, kept for requests with a fingerprint: asked again, their text differs."""
 
-    @property
+    @cached_property
     def call_site_key(self) -> str:
         return "{role}/{round}/{kind}/{index}".format_map(self.row)
 

@@ -181,7 +181,12 @@ async def _decide(attempt: Attempt) -> Result:
                 gate,
                 lambda lineup, part: agents.decide(Context(lineup, cell.pipeline, part, attempt.clients, snapshot)),
             )
-        return await agents.decide(ctx(snapshot))
+        return await agents.decide(ctx(snapshot, answered=_answered(attempt.gate.calls)))
+
+
+def _answered(calls: Sequence[Row]) -> frozenset[tuple[str, int]]:
+    """(role, round) of the turns that were answered in earlier attempts."""
+    return frozenset((call["role"], call["round"]) for call in calls if call["outcome"] == "answered")
 
 
 async def _decide_by_program(

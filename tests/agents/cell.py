@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
@@ -24,10 +24,12 @@ def run(
     admission: OpenAdmission | None = None,
     models: Any = None,
     delay_s: Callable[[CallSite], float] = lambda site: 0.0,
+    answered: Collection[tuple[str, int]] = (),
 ) -> tuple[Result, OpenAdmission, ScriptedClients]:
     admission = admission or OpenAdmission()
     clients = ScriptedClients(admission, script, delay_s)
-    ctx = Context(lineup() if models is None else models, pipeline or Pipeline(), admission, clients, snapshot())  # type: ignore[arg-type]
+    models = lineup() if models is None else models
+    ctx = Context(models, pipeline or Pipeline(), admission, clients, snapshot(), answered=answered)  # type: ignore[arg-type]
     return asyncio.run(decide(ctx)), admission, clients
 
 

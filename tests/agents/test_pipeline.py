@@ -24,6 +24,7 @@ from agents import (
     role_names,
     role_turns,
 )
+from agents.pipeline import flow
 from agents.pipeline.roles import all_roles
 from domain.ratings import RATINGS
 from tests.agents.cell import prompt, run, snapshot
@@ -208,6 +209,29 @@ def test_a_halted_analyst_leaves_its_siblings_to_finish() -> None:
     with pytest.raises(Halt):
         run(admission=admission, delay_s=lambda site: 0.05)
     assert len([call for call in admission.calls if call.answer]) == 3
+
+
+@pytest.mark.parametrize("steps", range(1, 10))
+def test_a_cell_that_goes_on_after_some_steps_asks_and_decides_what_it_did_before(steps: int) -> None:
+    pipeline = Pipeline()
+    first_steps = flow.steps(pipeline)[:steps]
+    result, admission, _ = run(pipeline, answered={(turn.role.name, turn.round) for step in first_steps for turn in step})
+    whole, asked, _ = run(pipeline)
+    assert result == whole
+    assert [prompt(admission, turn.role.name, turn.round) for turn in flow.turns(pipeline)] == [
+        prompt(asked, turn.role.name, turn.round) for turn in flow.turns(pipeline)
+    ]
+    assert len(admission.calls) == 12
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_an_error_in_an_answered_step_is_the_error_of_the_cell(is_answered: bool) -> None:
+    def script(site: CallSite, request: Request) -> Reply:
+        return ModelCallError("no", "bad_request") if site.role == "news_analyst" else obedient(site, request)
+
+    result, _, _ = run(script=script, answered={(name, 0) for name in ANALYSTS} if is_answered else ())
+    assert isinstance(result.error, ModelCallError)
+    assert [name for name, text in result.reports.items() if text] == [name for name in ANALYSTS if name != "news_analyst"]
 
 
 def test_cancelling_a_cell_cancels_its_requests() -> None:
