@@ -128,11 +128,9 @@ def advice(lanes: Sequence[LaneForecast], within_s: float, usd: Any) -> str:
     return f"no lane ends within {hours:.1f} h in nine of ten cases; {needs}: take fewer cells, or more time"
 
 
-def describe(lane: LaneForecast, usd: Any) -> list[str]:
-    """Figures of a row: dollars, hours, share of the price, stages."""
-    times = (lane.time.mid, lane.time.low, lane.time.high)
-    mid, low, high = ("?" if seconds is None else f"{seconds / 3600:.2g}" for seconds in times)
-    return [usd(lane.api_cost), f"{mid} ({low}–{high}) h", f"{LANES[lane.lane].share:.0%}", str(lane.stages)]
+def describe(lane: LaneForecast, usd: Any, seconds: Any) -> list[str]:
+    """Figures of a row: dollars, time, share of the price, stages."""
+    return [usd(lane.api_cost), seconds(lane.time), f"{LANES[lane.lane].share:.0%}", str(lane.stages)]
 
 
 def to_plain(lanes: Sequence[LaneForecast]) -> Mapping[str, Any]:

@@ -124,7 +124,7 @@ def show(plan: Plan, console: Console, within_s: float | None = None) -> None:
     rows = {_short_name(name): _figures(arm) for name, arm in {**plan.arms, **plan.again}.items()}
     console.print(FigureRows(f"plan of {plan.experiment}", "arm", headings, rows))
     if plan.lanes and plan.calls:
-        in_lanes = {lane.lane: lanes.describe(lane, usd) for lane in plan.lanes}
+        in_lanes = {lane.lane: lanes.describe(lane, usd, seconds) for lane in plan.lanes}
         of_lane = ("API cost, 80 %", "time, 80 %", "price", "stages")
         console.print(FigureRows("all hosted models in one lane", "lane", of_lane, in_lanes))
     below = Table.grid(padding=(0, 2, 0, 0))

@@ -70,9 +70,13 @@ def cancelled(deferring: Coordinator) -> str:
     if not deferring.calls_out:
         return f"cancelled: none of the {calls} requests is with the provider any more; what it answered is kept"
     return (
-        f"cancelled: {deferring.calls_out} requests are with the provider; what it has begun is still billed, at most "
+        f"cancelled: {with_provider(deferring.calls_out)}; what it has begun is still billed, at most "
         f"${deferring.reserved_usd:.4f}, and the same command fetches it"
     )
+
+
+def with_provider(calls: int) -> str:
+    return "1 request is with the provider" if calls == 1 else f"{calls:,} requests are with the provider"
 
 
 def is_deferring(cell: Cell) -> bool:
@@ -104,12 +108,10 @@ def lines(deferred: Mapping[str, Any]) -> list[str]:
     sentences = []
     for stage in deferred.get("stages") or ():
         roles = ", ".join(role.replace("_", " ") for role in stage["roles"])
-        submitted, back = stage["submitted"], stage["back"]
-        sentences.append(
-            f"{roles}: {submitted} submitted to {stage['lane']} of {stage['model']}, {back} back ({stage['status']})"
-        )
+        where = f"{stage['model']}, lane {stage['lane']}: {stage['status'].replace('_', ' ')}"
+        sentences.append(f"{roles}: {stage['submitted']:,} submitted, {stage['back']:,} back ({where})")
     if deferred.get("collecting"):
-        sentences.append(f"{deferred['collecting']} calls wait until the other cells have reached their next call")
+        sentences.append(f"{deferred['collecting']:,} calls wait until the other cells have reached their next call")
     if deferred.get("oldest_s") is not None:
         next_s = deferred.get("next_poll_s") or 0.0
         sentences.append(f"{deferred['cells']} cells wait; oldest {deferred['oldest_s']:.0f} s, next look in {next_s:.0f} s")

@@ -177,6 +177,6 @@ def _page(title: str, progress: Progress) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    later = [Text(sentence, overflow="ellipsis", no_wrap=True) for sentence in answered_later.lines(progress.deferred)]
+    later = [Text(sentence) for sentence in answered_later.lines(progress.deferred)]
     notes = [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in progress.notes]
     return Group(table(progress, title), Text(line(progress).rpartition(" | ")[0]), *later, *notes)

@@ -100,9 +100,9 @@ class Follower:
         """Cancel what is with the provider if the user stopped the run; else it stays there. Say what that costs."""
         if not deferring.calls_out:
             return
-        calls = f"{deferring.calls_out} requests are with the provider"
         if self._interrupts:
-            self._display.say(f"{calls}; the same command fetches their answers, `python -m harness stop RUN` cancels them")
+            calls, run = answered_later.with_provider(deferring.calls_out), f"{self._info.experiment}/{self._info.run_id}"
+            self._display.say(f"{calls}; the same command fetches their answers, `python -m harness stop {run}` cancels them")
             return
         deferring.cancel()
         self._display.say(answered_later.cancelled(deferring))

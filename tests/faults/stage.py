@@ -23,6 +23,8 @@ from tests.fakes.process import FakeModels
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 600.0
+"""Only a hang takes so long, also on a machine that is busy with other things."""
 BREAKS = Path(__file__).with_name("breaks")
 USD_PER_MILLION = {"gpt-5": (1.25, 0.125, 10.0), "gpt-5-mini": (0.25, 0.025, 2.0), "gpt-5-nano": (0.05, 0.005, 0.4)}
 """Input, cached input, output; gpt-5.1 costs what gpt-5 does."""
@@ -103,7 +105,7 @@ class Stage:
         self.started.append(process)
         return process
 
-    def end(self, process: subprocess.Popen[str], code: int | None = 0, patience_s: float = 180.0) -> None:
+    def end(self, process: subprocess.Popen[str], code: int | None = 0, patience_s: float = PATIENCE_S) -> None:
         """Wait for a runner; `code` None takes any."""
         try:
             ended = process.wait(patience_s)
@@ -144,7 +146,7 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def until(self, happened: Callable[[], T], what: str, patience_s: float = 180.0) -> T:
+    def until(self, happened: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
         """Wait until something is seen, and return it."""
         deadline = time.monotonic() + patience_s
         while not (seen := happened()):
@@ -227,7 +229,7 @@ class Promise:
 
     @staticmethod
     def _nothing_left(stage: Stage) -> None:
-        stage.until(lambda: not stage.processes(), f"an end of {stage.processes()}", patience_s=60)
+        stage.until(lambda: not stage.processes(), f"an end of {stage.processes()}")
         drafts = [path for path in (stage.folder / "results").rglob("*") if path.name.endswith(".tmp")]
         assert not drafts
 

@@ -35,10 +35,12 @@ def test_a_batch_run_costs_half_and_decides_the_same_as_now(lab: Lab) -> None:
 
 def test_stop_cancels_what_an_interrupted_run_left_with_the_provider(lab: Lab) -> None:
     deferred_lab(lab, "batch")
-    lab.fake.control(later={"ready_s": 60.0})
+    lab.fake.control(later={"ready_s": 3600.0})
     process = lab.start("run", "lab.yaml", "--yes")
     wait_for(lambda: later(lab)["submitted"], "a submission")
-    wait_for(lambda: "4 submitted to batch of hosted-1, 0 back" in lab.harness("status", "lab"), "the stage in another shell")
+    wait_for(
+        lambda: "4 submitted, 0 back (hosted-1, lane batch: " in lab.harness("status", "lab"), "the stage in another shell"
+    )
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3, output
