@@ -1,9 +1,10 @@
 """python -m benchmarks.lanes (after `make test`)
 
 The same experiment in lane `now` and in lane `batch` against the fake server, as JSON: what each cost by our tables and
-by the fake's own count, whether every decision is equal byte for byte, how many files were sent, our CPU per cell and
-stage (runner, workers and the private Redis, start-up and page included), and the most memory that each kind of process
-held. `python -m benchmarks.lanes --lanes batch --cells 10000` measures a large run.
+by the fake's own count, whether every decision is equal byte for byte, how many files were sent, our CPU (runner, workers
+and the private Redis) per cell and stage, and the most memory that each kind of process held. The CPU has three parts:
+before the first cell starts (imports, plan, snapshots), while cells run, and after the last one (tables, figures and
+page). `python -m benchmarks.lanes --lanes batch --cells 10000` measures a large run.
 """
 
 from __future__ import annotations
@@ -55,10 +56,12 @@ def measure(lane: str, asked: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         _describe(folder, models, lane, asked)
         cpu_before, started = _cpu_s(), time.monotonic()
-        processes = _harness(folder, "run", "lanes.yaml", "--yes")
+        processes, cpu_of_parts = _harness(folder, asked.cases, "run", "lanes.yaml", "--yes")
         seconds, cpu_s = time.monotonic() - started, _cpu_s() - cpu_before
         (run,) = (folder / "results" / "lanes").iterdir()
-        return _figures(run, models.ledger(), lane, seconds, cpu_s) | {"processes": processes}
+        figures = _figures(run, models.ledger(), lane, seconds, cpu_s)
+        per_stage = {part: round(1000 * used_s / figures["cells_ok"] / STAGES, 1) for part, used_s in cpu_of_parts.items()}
+        return figures | {"cpu_ms_of_parts": per_stage, "processes": processes}
 
 
 def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float, cpu_s: float) -> dict[str, Any]:
@@ -111,10 +114,12 @@ def _sessions(count: int) -> list[str]:
     return days
 
 
-def _harness(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Run a command; kind of process -> how many there were, their CPU and the peak memory of the largest."""
+def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any], dict[str, float]]:
+    """Run a command; kind of process -> how many there were, their CPU and the peak memory of the largest, and the CPU
+    seconds of each part of the run."""
     environment = os.environ | PACE | {"PYTHONPATH": str(ROOT)}
     seen: dict[int, dict[str, Any]] = {}
+    cpu_of_parts = {"before": 0.0, "cells": 0.0, "after": 0.0}
     with (folder / "output").open("w") as output:
         command = [sys.executable, "-m", "harness", *arguments]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
@@ -122,12 +127,14 @@ def _harness(folder: Path, *arguments: str) -> dict[str, Any]:
             for pid in _family(process.pid):
                 with contextlib.suppress(OSError, IndexError, StopIteration):
                     seen[pid] = _usage(pid, is_runner=pid == process.pid)
+            used_s = sum(usage["cpu_s"] for usage in seen.values())
+            cpu_of_parts[_part_of_run(folder, cases)] += used_s - sum(cpu_of_parts.values())
             time.sleep(LOOK_S)
     if process.returncode:
         sys.exit((folder / "output").read_text())
     kinds = sorted({usage["kind"] for usage in seen.values()})
     by_kind = {kind: [usage for usage in seen.values() if usage["kind"] == kind] for kind in kinds}
-    return {
+    processes = {
         kind: {
             "processes": len(usages),
             "cpu_s": round(sum(usage["cpu_s"] for usage in usages), 1),
@@ -135,6 +142,17 @@ def _harness(folder: Path, *arguments: str) -> dict[str, Any]:
         }
         for kind, usages in by_kind.items()
     }
+    return processes, cpu_of_parts
+
+
+def _part_of_run(folder: Path, cases: int) -> str:
+    """Whether the first cell has not started yet, cells run, or the last one has ended."""
+    for run in folder.glob("results/lanes/*/"):
+        if (run / "parts").is_dir() and sum(name.endswith(".cell.parquet") for name in os.listdir(run / "parts")) >= cases:
+            return "after"
+        if (run / "deferred").is_dir():
+            return "cells"
+    return "before"
 
 
 def _family(pid: int) -> list[int]:
