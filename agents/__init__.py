@@ -58,7 +58,16 @@ from agents.pipeline.prompts import PlannedPrompt, prompts_of
 from agents.pipeline.replay import Recorded, replay
 from agents.pipeline.roles import analyst_names, analyst_roles, deep_roles, final_role, role_names, role_records
 from agents.pipeline.rules import rule_names
-from agents.sources import DataSources, PriceHistory, Source, open_sources, source_host, source_names
+from agents.sources import (
+    DataSources,
+    PriceHistory,
+    Source,
+    install_line,
+    missing_package,
+    open_sources,
+    source_host,
+    source_names,
+)
 from agents.sources.archive_check import ArchiveReport, check_archive
 from agents.sources.freezing import decision_time, freeze_case, recipe
 from agents.sources.grow import grow, live_sources, today_rows
@@ -182,6 +191,7 @@ __all__ = [
     "freeze_case",
     "grow",
     "held",
+    "install_line",
     "instrument",
     "is_own_source",
     "is_read_as_0_1_0",
@@ -190,6 +200,7 @@ __all__ = [
     "judge_fingerprint",
     "judge_fingerprint_0_1_0",
     "live_sources",
+    "missing_package",
     "next_session",
     "open_sources",
     "preload",

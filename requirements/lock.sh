@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 lock() { .venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header "$@"; }
 lock requirements/tools.in -o requirements/tools.lock
 lock --extra dev pyproject.toml -o requirements/dev.lock
-lock --extra tiny -c requirements/dev.lock pyproject.toml -o requirements/run.lock
-lock --extra tiny --extra serve --extra traces -c requirements/dev.lock pyproject.toml -o requirements/serve.lock
+lock --extra tiny --extra yahoo --extra fast -c requirements/dev.lock pyproject.toml -o requirements/run.lock
+lock --extra tiny --extra yahoo --extra fast --extra serve --extra traces -c requirements/dev.lock pyproject.toml -o requirements/serve.lock
 lock --no-deps requirements/models.in -o requirements/models.lock
 
 # A fresh machine has no compiler: whatever is locked must have a wheel for it. (peewee has none, and builds without one.)

@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,13 +28,19 @@ class SourceRecord:
     """Kinds of data that it has for past dates."""
     host: str | None = None
     """Host that it asks over the network; None if it reads files. A source with a host also has the data of today."""
+    package: str = ""
+    """Distribution that it needs; empty for one that is always installed."""
+    extra: str = ""
+    """Extra of this project that installs the package."""
 
 
 SOURCES: Mapping[str, SourceRecord] = {
     "archive": SourceRecord("agents.sources.archive:Archive", frozenset(DATA_KINDS)),
-    "demo": SourceRecord("agents.sources.demo:Demo", frozenset({"prices"})),
+    "demo": SourceRecord("agents.sources.demo:Demo", frozenset({"prices"}), package="bokeh-sampledata", extra="tiny"),
     "edgar": SourceRecord("agents.sources.edgar:Edgar", frozenset({"filings"}), "data.sec.gov"),
-    "yfinance": SourceRecord("agents.sources.yfinance:Yahoo", frozenset({"prices"}), "query1.finance.yahoo.com"),
+    "yfinance": SourceRecord(
+        "agents.sources.yfinance:Yahoo", frozenset({"prices"}), "query1.finance.yahoo.com", "yfinance", "yahoo"
+    ),
 }
 """Name in an experiment's `data` -> source."""
 
@@ -176,6 +183,18 @@ def source_names(part: str) -> tuple[str, ...]:
 def source_host(name: str) -> str | None:
     """Host that a source asks over the network; None if it reads files."""
     return _record(name).host
+
+
+def missing_package(name: str) -> str:
+    """The distribution that a source needs and that is not installed; empty if nothing is missing."""
+    package = _record(name).package
+    return package if package and find_spec(package.replace("-", "_")) is None else ""
+
+
+def install_line(name: str) -> str:
+    """The command that installs what a source needs."""
+    record = _record(name)
+    return f"pip install 'tradingagents-harness[{record.extra}]', or pip install {record.package}"
 
 
 def source_kinds(name: str) -> frozenset[str]:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from agents.errors import NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC, Bar, Dividend, Split
 from agents.inputs.sessions import close_of, is_session
-from agents.sources import PriceHistory, Source
+from agents.sources import PriceHistory, Source, install_line
 
 NAMES = {
     "AAPL": "Apple Inc.",
@@ -67,9 +67,7 @@ def _packed() -> bytes:
     try:
         return resources.files("bokeh_sampledata").joinpath("_data", "stocks.csv.gz").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as problem:
-        raise SourceFailed(
-            "the demo data are missing; fix: pip install 'tradingagents-harness[tiny]', or pip install bokeh-sampledata"
-        ) from problem
+        raise SourceFailed(f"the demo data are missing; fix: {install_line('demo')}") from problem
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from agents.errors import NoSuchCase, SourceFailed
 from agents.inputs.datum import UTC, Bar, Dividend, Fact, News, Split
 from agents.inputs.sessions import close_of, is_session
 from agents.inputs.text import SUMMARY, TITLE, clean
-from agents.sources import CurrentData, PriceHistory, Source, SourceSettings
+from agents.sources import CurrentData, PriceHistory, Source, SourceSettings, install_line
 from domain.text import without_surrogates
 
 WAITS_S = (5.0, 20.0, 60.0)
@@ -102,7 +102,10 @@ class Yahoo(Source):
 
     def _with_retries(self, ticker: str, ask: Callable[[], T]) -> T:
         """Call `ask`, wait after each rate limit, and convert every other error to one of ours."""
-        from yfinance.exceptions import YFPricesMissingError, YFRateLimitError
+        try:
+            from yfinance.exceptions import YFPricesMissingError, YFRateLimitError
+        except ModuleNotFoundError as error:
+            raise SourceFailed(f"the package yfinance is not installed; fix: {install_line('yfinance')}") from error
 
         for wait_s in (*self._waits_s, None):
             try:

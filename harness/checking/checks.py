@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,11 +72,10 @@ def source_checks(
     for name in sorted(named):
         if name == "archive":
             yield _archive(data.archive or "", experiment_dir)
+        elif (package := agents.missing_package(name)) and not is_frozen:
+            yield fail(f"source {name}", f"the package {package} is not installed", agents.install_line(name))
         elif host := agents.source_host(name):
             yield _host(name, host, is_frozen)
-        elif name == "demo" and find_spec("bokeh_sampledata") is None:
-            fix = "pip install 'tradingagents-harness[tiny]', or pip install bokeh-sampledata"
-            yield fail("source demo", "the package bokeh-sampledata is not installed", fix)
         else:
             yield ok(f"source {name}", "a source of your own" if agents.is_own_source(name) else "comes with the package")
     if "edgar" in named and not contact and not is_frozen:

