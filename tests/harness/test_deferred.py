@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.deferred.submissions import Pace
-from tests.fixtures.deferred_desk import CELLS, Desk, statuses
+from tests.fixtures.deferred_desk import CELLS, PACE, Desk, statuses
 
 
 def test_all_calls_of_a_model_share_one_file_and_order_does_not_matter(desk: Desk) -> None:
@@ -69,9 +69,7 @@ def test_a_new_process_finds_a_batch_whose_handle_was_lost_by_its_metadata(desk:
     desk.fake.control(later={"cut_creation": 1, "ready_s": 1.0})
     names = desk.suspend()
     with desk.coordinator(names, Pace(30.0, 0.05, 0.1, grace_s=3600.0)):
-        deadline = time.monotonic() + 20
-        while not desk.truth()["later"]["batches"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        desk.until(lambda: desk.truth()["later"]["batches"], "a batch")
     (lost,) = desk.mailbox.submissions()
     assert lost.handle is None
     assert lost.creating_at > 0
@@ -80,20 +78,25 @@ def test_a_new_process_finds_a_batch_whose_handle_was_lost_by_its_metadata(desk:
     assert len(desk.truth()["later"]["batches"]) == 1
 
 
-def test_a_batch_waits_for_cells_that_may_still_have_a_call_until_nothing_becomes_ready(desk: Desk) -> None:
+def test_a_batch_waits_for_cells_that_may_still_have_a_call(desk: Desk) -> None:
     names = desk.suspend()
-    with desk.coordinator([*names, "cell-on-its-way"], Pace(1.0, 0.05, 0.1, 0.2)) as coordinator:
-        time.sleep(0.6)
+    with desk.coordinator([*names, "cell-on-its-way"], replace(PACE, quiet_s=3600.0)) as coordinator:
+        desk.until(lambda: coordinator.progress.get("collecting") == 2 * CELLS, "calls that are not sent")
         assert not desk.truth()["later"]["batches"], "one cell has not reached its next call"
-        deadline = time.monotonic() + 20
-        while coordinator.waiting and time.monotonic() < deadline:
-            coordinator.take_ready()
-            time.sleep(0.05)
+        coordinator.ended("cell-on-its-way")
+        desk.until(lambda: desk.truth()["later"]["batches"], "a batch")
+    assert len(desk.truth()["later"]["batches"]) == 1
+
+
+def test_a_batch_is_sent_once_nothing_became_ready_for_a_while(desk: Desk) -> None:
+    names = desk.suspend()
+    with desk.coordinator([*names, "cell-on-its-way"], replace(PACE, quiet_s=0.5)):
+        desk.until(lambda: desk.truth()["later"]["batches"], "a batch")
     assert len(desk.truth()["later"]["batches"]) == 1
 
 
 def test_what_a_cancelled_batch_may_still_cost_is_known_until_it_has_ended(desk: Desk) -> None:
-    desk.fake.control(later={"ready_s": 60.0})
+    desk.fake.control(later={"ready_s": 3600.0})
     names = desk.suspend()
     with desk.coordinator(names) as coordinator:
         desk.until(desk.handles, "a handle")

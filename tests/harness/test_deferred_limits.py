@@ -55,7 +55,7 @@ def test_a_batch_file_holds_what_openai_allows() -> None:
 def test_a_clock_that_jumps_while_answers_are_out_loses_nothing(
     desk: Desk, jump: Callable[[float], None], lane: str, days: float
 ) -> None:
-    desk.fake.control(later={"ready_s": 60.0})
+    desk.fake.control(later={"ready_s": 3600.0})
     names = desk.suspend(lane=lane)
     with desk.coordinator(names) as coordinator:
         desk.until(lambda: len(desk.handles()) == (1 if lane == "batch" else 2 * CELLS), "handles")
@@ -95,7 +95,7 @@ def test_a_back_off_that_was_written_by_a_wrong_clock_does_not_delay_for_days(
 
 
 def test_a_cancelled_model_leaves_the_others_alone_and_its_cells_wait_for_the_next_command(desk: Desk) -> None:
-    desk.fake.control(later={"ready_s": 60.0})
+    desk.fake.control(later={"ready_s": 3600.0})
     names = desk.suspend(alias_of=lambda number: "dear" if number % 2 else "cheap")
     dear = {name for number, name in enumerate(names) if number % 2}
     with desk.coordinator(names) as coordinator:
@@ -122,7 +122,7 @@ def test_what_was_not_sent_when_calls_are_cancelled_is_not_sent(desk: Desk, lane
 
 def test_background_responses_are_cancelled_one_by_one_and_what_was_answered_is_kept(desk: Desk) -> None:
     names = desk.suspend(cells=1, lane="background_8h")
-    desk.fake.control(later={"ready_s": 60.0})
+    desk.fake.control(later={"ready_s": 3600.0})
     with desk.coordinator(names) as coordinator:
         desk.until(lambda: len(desk.handles()) == 2, "handles")
         coordinator.cancel()
@@ -133,7 +133,7 @@ def test_background_responses_are_cancelled_one_by_one_and_what_was_answered_is_
 
 
 def test_a_cancellation_that_does_not_reach_the_provider_is_requested_again(desk: Desk) -> None:
-    desk.fake.control(later={"ready_s": 60.0, "refuse_cancel": 2})
+    desk.fake.control(later={"ready_s": 3600.0, "refuse_cancel": 2})
     names = desk.suspend()
     with desk.coordinator(names) as coordinator:
         desk.until(desk.handles, "a handle")
@@ -144,7 +144,7 @@ def test_a_cancellation_that_does_not_reach_the_provider_is_requested_again(desk
 
 
 def test_a_batch_whose_creation_was_lost_is_found_and_cancelled_and_never_created_again(desk: Desk) -> None:
-    desk.fake.control(later={"cut_creation": 1, "ready_s": 60.0})
+    desk.fake.control(later={"cut_creation": 1, "ready_s": 3600.0})
     names = desk.suspend()
     with desk.coordinator(names, LOST_CREATION):
         desk.until(lambda: desk.truth()["later"]["batches"], "a batch")
