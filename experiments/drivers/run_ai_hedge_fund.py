@@ -5,5 +5,6 @@ import sys
 from pathlib import Path
 
 aihf = str(Path(sys.executable).with_name("aihf"))
-mandate = os.environ.get("MANDATE", "value")
+# In the private home of the case; the program puts its own example there where no mandate was copied.
+mandate = os.path.expanduser(os.environ.get("MANDATE", "~/.hedge-fund/mandates/example.yaml"))
 os.execv(aihf, [aihf, mandate, "--tickers", sys.argv[1], "--date", sys.argv[2], "--model", "gpt-5.5"])

@@ -60,11 +60,11 @@ class AttachedPrograms:
         admission: Admission,
         clients: Clients,
         recorded: Sequence[Row],
-        keep: Callable[[Mapping[str, bytes]], None] | None = None,
+        keep: Callable[[Mapping[str, bytes]], str] | None = None,
     ) -> Result:
         """Run the program for one case. Raises Halt, and whatever else ends the calls of a cell.
 
-        `keep` writes the files that the experiment wants kept; it may block."""
+        `keep` writes the files that the experiment wants kept and returns their folder below that of the cell; it may block."""
         await self.start()
         conversation = Conversation(attached, cell.lineup, cell.pipeline, admission, clients, recorded)
         token = self.gateway.add(conversation)
@@ -73,7 +73,7 @@ class AttachedPrograms:
         machine = servers.read_environment(attached.experiment_dir)
         secrets = kept_files.Secrets(token, attached.env, machine)
         values = {"ticker": cell.ticker, "date": cell.date.isoformat(), "repeat": str(cell.repeat)}
-        kept = kept_files.KeptFiles({}, ())
+        files: Mapping[str, Any] = {}
         started_at = time.time()
         try:
             variables = environment.variables(attached, home, self._server.url, token, machine)
@@ -81,7 +81,7 @@ class AttachedPrograms:
             ended = await program.run(words, attached.folder, variables, conversation.ended, self._watchdog)
             if attached.keep and keep:
                 kept = await asyncio.to_thread(kept_files.read, attached, values, home, started_at, secrets)
-                await asyncio.to_thread(keep, kept.contents)
+                files = kept.described(await asyncio.to_thread(keep, kept.contents))
             is_cut_short = False
         finally:
             await conversation.close(cancel=is_cut_short)
@@ -91,7 +91,7 @@ class AttachedPrograms:
             raise conversation.halt
         ended = replace(ended, stdout=secrets.removed(ended.stdout), stderr=secrets.removed(ended.stderr))
         made = result(attached, conversation, ended)
-        return replace(made, program={**made.program, "files": kept.described()}) if attached.keep else made
+        return replace(made, program={**made.program, "files": files}) if files else made
 
 
 def result(attached: Attached, conversation: Conversation, ended: ProgramEnd | None) -> Result:

@@ -46,8 +46,10 @@ class KeptFiles:
     left_out: tuple[str, ...]
     """Paths of files that are too large or too many."""
 
-    def described(self) -> dict[str, Any]:
-        return {"kept": sorted(self.contents), "left_out": list(self.left_out)}
+    def described(self, folder: str = "") -> dict[str, Any]:
+        """What a receipt says of them; `folder`: where they lie below the folder of their cell."""
+        prefix = f"{folder}/" if folder else ""
+        return {"kept": [prefix + name for name in sorted(self.contents)], "left_out": list(self.left_out)}
 
 
 def read(program: Attached, values: Mapping[str, str], home: Path, started_at: float, secrets: Secrets) -> KeptFiles:
@@ -63,6 +65,10 @@ def read(program: Attached, values: Mapping[str, str], home: Path, started_at: f
             name = path.relative_to(root).as_posix()
             stat = path.stat()
             if name in contents or name in left_out or (not is_private and stat.st_mtime < started_at - _CLOCK_S):
+                continue
+            if not name.isprintable():
+                # No page can link a name that is no text.
+                left_out.append(name.encode("unicode_escape").decode())
                 continue
             total = sum(map(len, contents.values())) + stat.st_size
             if stat.st_size > LARGEST_BYTES or total > MOST_BYTES or len(contents) >= MOST_FILES:

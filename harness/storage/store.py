@@ -66,6 +66,10 @@ class Store:
     def snapshots(self) -> Folder:
         return self.folder.at("snapshots")
 
+    def kept_files(self, cell_id: str) -> Folder:
+        """Files that an attached program wrote in a cell."""
+        return self.folder.at(f"files/{cell_id}")
+
     def manifest(self) -> dict[str, Any]:
         raw = self.folder.read_if_there("manifest.json")
         return dict(json.loads(raw)) if raw else {}
@@ -145,6 +149,7 @@ class Store:
         for attempt in source._attempts(recorded_id):
             for table in ("messages", "calls"):
                 self._copy_part(source, recorded_id, f".{attempt}.{table}.parquet", table, cell)
+        _copy_files(source.kept_files(recorded_id), self.kept_files(cell.cell_id))
         self._copy_part(source, recorded_id, RECEIPT, "cells", cell)
 
     def _copy_part(self, source: Store, recorded_id: str, suffix: str, table: str, cell: Cell) -> None:
@@ -257,6 +262,14 @@ def decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         if name not in existing:
             table = table.append_column(name, pa.nulls(table.num_rows))
     return table
+
+
+def _copy_files(source: Folder, target: Folder) -> None:
+    """Copy a folder with the folders in it; nothing if it does not exist."""
+    for name in source.files():
+        target.write(name, source.read(name))
+    for name in source.folders():
+        _copy_files(source.at(name), target.at(name))
 
 
 def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:

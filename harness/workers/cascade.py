@@ -156,7 +156,14 @@ def _counted(parts: Sequence[Result], final: Result) -> Mapping[str, Any]:
         **{name: dict(count) for name, count in counts.items()},
         "cut": sorted({role for each in described for role in each.get("cut", ())}),
         "failures": [failure for each in described for failure in each.get("failures", ())],
+        **({"files": _files(described)} if "files" in final.program else {}),
     }
+
+
+def _files(described: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The kept files of all parts."""
+    parts = [each.get("files", {}) for each in described]
+    return {name: [file for part in parts for file in part.get(name, ())] for name in ("kept", "left_out")}
 
 
 def _moved(parsed: Mapping[str, str], offset: int) -> dict[str, str]:

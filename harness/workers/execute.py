@@ -205,11 +205,12 @@ async def _decide_by_program(
     return await programs.decide(attached, cell, gate, attempt.clients, calls, partial(_keep_files, attempt, ""))
 
 
-def _keep_files(attempt: Attempt, part: str, files: Mapping[str, bytes]) -> None:
-    """Write files of an attached program to the run folder. Raises StoreError."""
-    folder = attempt.store.folder.at("/".join(filter(None, ("files", attempt.cell.cell_id, part))))
+def _keep_files(attempt: Attempt, part: str, files: Mapping[str, bytes]) -> str:
+    """Write files of an attached program to the run folder; returns `part`, their folder. Raises StoreError."""
+    folder = attempt.store.kept_files(attempt.cell.cell_id)
     for name, data in files.items():
-        folder.write(name, data)
+        folder.write(f"{part}/{name}" if part else name, data)
+    return part
 
 
 def _of_result(ending: Ending, result: Result, calls: Sequence[Row]) -> Ending:

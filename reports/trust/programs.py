@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from domain import scales
 from domain.ratings import ACTIONS
@@ -54,6 +55,17 @@ class ProgramArm:
 
 
 @dataclass(frozen=True)
+class KeptFile:
+    """A file that a program wrote in one case."""
+
+    case: str
+    """Case, arm and repeat, for people."""
+    name: str
+    href: str
+    """Its address from the run folder."""
+
+
+@dataclass(frozen=True)
 class RunPrograms:
     """The attached programs of a run."""
 
@@ -64,6 +76,7 @@ class RunPrograms:
     failures: tuple[str, ...]
     foreign_roles: tuple[str, ...] = ()
     """Roles that are not named like a built-in one: no replay asks them again."""
+    files: tuple[KeptFile, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -100,8 +113,18 @@ def of_run(run: Run) -> RunPrograms | None:
         compared_cases=sum(len(arms) > 1 for arms in met.values()),
         differences=tuple(_differences(rows, inputs)),
         foreign_roles=_foreign_roles(run, [call for row in rows for call in by_cell[row["cell_id"]]]),
+        files=tuple(_files(rows)),
         failures=tuple(f"{row['case_id']}, {row['arm']}: {row['error']}" for row in rows if row["status"] == "failed"),
     )
+
+
+def _files(rows: Sequence[Mapping[Any, Any]]) -> Iterator[KeptFile]:
+    """Links to kept files. A name comes from a program: only one that stays in its folder is linked."""
+    for row in rows:
+        case = f"{row['case_id']}, {row['arm']}, repeat {row['repeat']}"
+        for name in _json(row["program"]).get("files", {}).get("kept", ()):
+            if ".." not in str(name).split("/"):
+                yield KeptFile(case, str(name), quote(f"files/{row['cell_id']}/{name}"))
 
 
 def _foreign_roles(run: Run, calls: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:

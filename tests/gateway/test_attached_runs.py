@@ -106,12 +106,24 @@ def test_named_files_of_a_program_are_kept_without_the_secrets_that_it_was_given
     (cell,) = desk.rows("cells")
     assert (cell["status"], cell["rating"]) == ("ok", "Overweight")
     program = json.loads(cell["program"])
-    assert program["files"] == {"kept": ["results/deep/log.json", "results/state.json"], "left_out": ["results/huge.json"]}
+    kept = ["results/a <b>&'.json", "results/deep/log.json", "results/state.json"]
+    assert program["files"] == {"kept": kept, "left_out": ["results/huge.json"]}
     folder = desk.runs[-1] / "files" / cell["cell_id"]
-    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"state.json", "log.json"}, "no link, nothing huge"
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"a <b>&'.json", "state.json", "log.json"}, (
+        "no link, nothing huge"
+    )
     assert (folder / "results/state.json").read_text() == "[DATA_KEY]"
     assert "my key is [DATA_KEY], my address http://127.0.0.1:" in program["stdout"]
     assert "/c/[token]/v1" in program["stdout"]
+    page = (desk.runs[-1] / "report.html").read_text()
+    assert f'href="files/{cell["cell_id"]}/results/a%20%3Cb%3E%26%27.json"' in page
+    assert "a <b>" not in page
+    desk.experiment(pipeline=pipeline, arms={"paid": {"all": "paid"}}, tickers=["AAPL", "MSFT"])
+    desk.run("--yes", "--limit", "1")
+    assert len(desk.runs) == 2
+    assert desk.paid()["calls"] == 7, "the case is reused"
+    reused = desk.runs[-1] / "files" / cell["cell_id"]
+    assert {path.relative_to(reused).as_posix() for path in reused.rglob("*.json")} == set(kept)
     for pattern in ("/etc/*", "~/../*", "~/", "**.json"):
         desk.experiment(pipeline=attached(keep=[pattern]))
         assert "write ~/results/**/*.json" in desk.harness("plan", "lab.yaml", expect=2)

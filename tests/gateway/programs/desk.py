@@ -103,7 +103,12 @@ elif HOW == "flood":
 elif HOW == "writes":
     home = os.path.expanduser("~/results")
     os.makedirs(f"{home}/deep", exist_ok=True)
-    for name, text in (("state.json", os.environ["DATA_KEY"]), ("deep/log.json", "{}"), ("huge.json", "x" * (300 << 10))):
+    for name, text in (
+        ("state.json", os.environ["DATA_KEY"]),
+        ("deep/log.json", "{}"),
+        ("a <b>&'.json", "1"),
+        ("huge.json", "x" * (300 << 10)),
+    ):
         with open(f"{home}/{name}", "w") as file:
             file.write(text)
     os.symlink("/etc/passwd", f"{home}/link.json")
