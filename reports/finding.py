@@ -43,6 +43,8 @@ class SearchDesign:
     tickers: tuple[str, ...]
     baseline_repeats: int
     arm_repeats: int
+    declared: tuple[int, int] | None = None
+    """Blocks, and dates of each, as the experiment declares them, if a time limit left fewer or larger ones."""
 
     @property
     def looks(self) -> int:
@@ -174,7 +176,7 @@ class Finding:
         design = raw["design"]
         gate = NotWorseTest(**{key: tuple(values) for key, values in design["gate"].items()})
         blocks = tuple(tuple(block) for block in design["blocks"])
-        lists = {key: tuple(design[key]) for key in ("candidates", "screen_cases", "tickers")}
+        lists = {key: tuple(design[key]) for key in ("candidates", "screen_cases", "tickers", "declared") if design.get(key)}
         screened = raw["screened"] and {arm: found and Screened(**_tuples(found)) for arm, found in raw["screened"].items()}
         looks = tuple(
             Look(**look | {"arms": {arm: ArmLook(**_tuples(shown)) for arm, shown in look["arms"].items()}})

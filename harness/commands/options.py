@@ -48,7 +48,7 @@ Lane = Annotated[
     ),
 ]
 Within = Annotated[
-    str | None, typer.Option(help="Time limit: 12h, 90m; `plan` and `find` take the cheapest lane that keeps it.")
+    str | None, typer.Option(help="Time limit: 12h, 90m. Chooses the cheapest lane that ends in time, and the blocks of find.")
 ]
 By = Annotated[str | None, typer.Option(help="The same limit as a time of this machine: 08:00, or a date and time.")]
 HostNames = Annotated[

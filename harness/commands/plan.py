@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,7 +65,9 @@ def plan(
         _show_designs(planned, budget, margins, as_json=as_json)
         return
     forecast = _forecast(planned)
-    _show(forecast, chances.of_experiment(declared, forecast, planned.assumptions), within_s, as_json=as_json)
+    search = chances.of_experiment(declared, forecast, planned.assumptions)
+    in_time = _in_time(planned, forecast, search, within_s, lane) if search and within_s is not None else None
+    _show(forecast, search, in_time, within_s, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -179,17 +181,40 @@ def _show_designs(planned: _Planned, budget: float | None, margins: Mapping[str,
     emit("plan-designs/1", designed.to_plain()) if as_json else designs.show(designed, planned.experiment, Console())
 
 
-def _show(forecast: Plan, search: Chances | None, within_s: float | None, *, as_json: bool) -> None:
-    """Print the forecast of the run, then the chances of its search if it declares one."""
+@dataclass(frozen=True)
+class _InTime:
+    """The search that ends in time, in words and as JSON."""
+
+    lines: tuple[str, ...]
+    plain: Mapping[str, Any]
+
+
+def _in_time(planned: _Planned, forecast: Plan, search: Chances, within_s: float, lane: str | None) -> _InTime | None:
+    """Lane and blocks that `find` would choose, and their price in power; None if no time is known."""
+    from harness.experiment import matrix
+    from harness.finding import chances, design
+    from harness.finding.in_time import Calendar
+
+    calendar = Calendar(planned.resolved, matrix.expand(planned.experiment), planned.where, lane)
+    chosen = calendar.best(design.make(planned.experiment, None), within_s)
+    if chosen is None:
+        return None
+    power = chances.forecast(chosen.design, forecast, planned.assumptions)
+    return _InTime(tuple(chosen.lines(within_s, search, power)), chosen.to_plain(within_s, power))
+
+
+def _show(forecast: Plan, search: Chances | None, in_time: _InTime | None, within_s: float | None, *, as_json: bool) -> None:
+    """Print the forecast of the run, then the chances of its search if it can be searched."""
     from rich.console import Console
 
     from harness.planning import lanes, plan_text
 
     if as_json:
         picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None
-        more = {"lane": picked.lane if picked else None, "find": search.to_plain() if search else None}
+        searched = search.to_plain() | {"in_time": in_time.plain if in_time else None} if search else None
+        more = {"lane": picked.lane if picked else None, "find": searched}
         emit("plan/1", forecast.to_plain() | more)
         return
     plan_text.show(forecast, Console(), within_s)
-    for line in search.lines() if search else ():
+    for line in (*(search.lines() if search else ()), *(in_time.lines if in_time else ())):
         print(line)

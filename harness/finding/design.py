@@ -114,18 +114,18 @@ def _read_margins(margins: str | None) -> dict[str, float]:
 def settle(wanted: SearchDesign, recorded: Finding | None) -> Finding:
     """The finding to go on with. Raises InvalidInput if the design was changed after a look, or after the screen.
 
-    Margins may move before the first look, since nothing was compared yet."""
+    Margins may move before the first look, since nothing was compared yet; blocks that a time limit chose stay."""
     if recorded is None:
         return Finding(wanted)
     design = recorded.design
     differences = _differences(design, wanted)
     if not recorded.looks:
         differences.pop("the margins", None)
-        design = wanted if not differences else design
+        design = replace(design, gate=wanted.gate) if not differences else design
     if differences:
         changed = "; ".join(f"{name} were {before}, now {after}" for name, (before, after) in differences.items())
         seen = f"after {len(recorded.looks)} looks" if recorded.looks else "after its design was fixed"
-        fix = "go on with what was fixed, or start again with --fresh (answers that were paid for are used again)"
+        fix = "go on with what was fixed, or start again with --fresh, which asks and pays for everything again"
         raise InvalidInput([Problem("find", f"this run cannot change {seen}: {changed}", fix)])
     return replace(recorded, design=design, stopped_by="")
 
@@ -139,7 +139,7 @@ def _described(design: SearchDesign) -> dict[str, str]:
     margins = zip(design.gate.metrics, design.gate.margins, strict=True)
     return {
         "the margins": ", ".join(f"{name} {margin:g}" for name, margin in margins),
-        "the blocks": f"{design.looks} of {len(design.blocks[0])} dates",
+        "the blocks": "{} of {} dates".format(*(design.declared or (design.looks, len(design.blocks[0])))),
         "the candidates": ", ".join(design.candidates),
         "the baseline": design.baseline,
     }

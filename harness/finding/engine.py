@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness.checking import preflight
 from harness.checking.resolved import ResolvedRun
+from harness.errors import InvalidInput
 from harness.experiment import matrix, spec
 from harness.experiment.shared_prompts import with_sharing
 from harness.experiment.spec import Experiment
 from harness.finding import design as designs
 from harness.finding import recommend, screen, terminal
-from harness.finding.prices import BlockPrices, lane_in_time, planned_usd, refuse_too_little
+from harness.finding.in_time import Calendar
+from harness.finding.prices import BlockPrices, planned_usd, refuse_too_little
+from harness.planning import plan as planning
 from harness.runs import finish, reuse, run
 from harness.runs.approval import ask_before_spending
 from harness.runs.display import Display
@@ -50,7 +53,7 @@ class FindOptions:
     run: RunOptions
     margins: str | None = None
     within_s: float | None = None
-    """Start no block that would end later than this many seconds from now."""
+    """Choose lane and blocks that end within this many seconds from now, and start no block that would end later."""
 
 
 class _Cut(Exception):
@@ -69,7 +72,7 @@ def find(options: FindOptions, console: Console) -> int:
     reason = ""
     outcome = RunOutcome.nothing()
     if not steps.finding.is_over:
-        ask_before_spending(steps.plan, steps.plan.matrix, console)
+        ask_before_spending(steps.plan, _of_design(steps.plan.matrix, steps.finding.design), console)
         with open_broker(steps.plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
             try:
                 steps.play_all(url, client, start_workers(steps.plan, url, stack))
@@ -83,7 +86,7 @@ class _Steps:
 
     def __init__(self, options: FindOptions, plan: RunPlan, finding: Finding, display: Display) -> None:
         self.options, self.plan, self.finding, self.display = options, plan, finding, display
-        self.started_at = time.monotonic()
+        self.started_at, self.ended_before = time.monotonic(), len(plan.run.store.receipts())
         self._asked: dict[str, Cell] = {}
         """Cells of the matrix that were needed so far, by key."""
 
@@ -108,38 +111,50 @@ class _Steps:
         return self.plan.experiment
 
     def in_time(self, console: Console) -> _Steps:
-        """The steps in the cheapest lane that ends in time; unchanged without --by or --within, or with a lane of their own.
+        """The steps with the lane and the blocks that end in time; unchanged without --by or --within.
 
-        The screen and each block wait for their answers, so a deferred lane takes its stages for each of them."""
+        The screen and each block wait for their answers, so a deferred lane takes its stages for each of them. Blocks are
+        chosen once, before the first answer. Raises InvalidInput if even two blocks are too long."""
         within_s, finding = self.options.within_s, self.finding
-        if within_s is None or self.options.run.lane is not None or finding.is_over:
+        if within_s is None or finding.is_over:
             return self
-        rounds = finding.design.looks - len(finding.looks) + (finding.screened is None)
-        block = self.cells_of_block(min(len(finding.looks) + 1, finding.design.looks), finding.design.candidates)
-        chosen = lane_in_time(self.plan, block, rounds, within_s)
+        where = planning.Where(self.options.run.results, self.options.run.snapshots)
+        calendar = Calendar(self.plan.resolved, self.plan.matrix, where, self.options.run.lane)
+        if self.has_fixed_design:
+            looks_left, with_screen = finding.design.looks - len(finding.looks), finding.screened is None
+            chosen = calendar.best_rest(finding.design, looks_left, within_s, with_screen=with_screen)
+        else:
+            chosen = calendar.best(finding.design, within_s)
         if chosen is None:
             return self
+        if chosen.seconds > within_s:
+            raise InvalidInput([chosen.too_short("--within", within_s)])
         self.display.say(
-            f"lane {chosen.lane}: the cheapest in which the {rounds} rounds that are left end within {within_s / 3600:.1f} h "
-            "in nine of ten cases; --lane decides otherwise"
+            f"in time: {chosen.words}; what is left ends within {chosen.seconds / 3600:.1f} h in nine of ten cases"
         )
-        if chosen.lane == "now":
-            return self
-        return _Steps.of(replace(self.options, run=replace(self.options.run, lane=chosen.lane)), console)
+        steps = self
+        if chosen.lane not in (None, "now"):
+            steps = _Steps.of(replace(self.options, run=replace(self.options.run, lane=chosen.lane)), console)
+        steps.finding = replace(steps.finding, design=chosen.design)
+        return steps
+
+    @property
+    def has_fixed_design(self) -> bool:
+        """Whether an earlier command wrote the design down before its first answer."""
+        return self.plan.run.store.folder.exists(findings.FILE)
 
     def refuse_too_little(self) -> None:
-        """Raises InvalidInput if the budget or the time cannot pay for the screen and one block."""
+        """Raises InvalidInput if the budget cannot pay for the screen and one block."""
         if self.finding.looks:
             return
         first = [*self.cells_of_screen(), *self.cells_of_block(1, self.finding.design.candidates)]
-        refuse_too_little(self.plan, first, self.options.within_s)
+        refuse_too_little(self.plan, first)
 
     def play_all(self, url: str, client: Redis, workers: LocalWorkers | None) -> None:
         """All steps that are left. Raises _Cut."""
         self.broker = (url, client, workers)
         if self.finding.screened is None and not self.finding.planned_usd:
             self.finding = replace(self.finding, planned_usd=planned_usd(self.plan))
-        self.keep()
         self.play(self.cells_of_screen(), "screen: the baseline")
         if self.finding.screened is None:
             self.screen()
@@ -188,6 +203,7 @@ class _Steps:
         left = unfinished_cells(frozen, ended)
         if left or plan.run.store.manifest().get("cells") != len(self._asked):
             run.write_start(plan, client, [cell for cell in frozen.values() if cell.kind == "pipeline"], self._manifest())
+            self.keep()
         if not left:
             return
         self.display.say(f"{step}: {len(left)} of {len(frozen)} cells to do")
@@ -253,7 +269,7 @@ class _Steps:
         if self.options.within_s is None or not self.finding.looks:
             return ""
         spent_s = time.monotonic() - self.started_at
-        needed_s = prices.seconds(cells, spent_s)
+        needed_s = prices.seconds(cells, spent_s, self.ended_before)
         if needed_s is None or spent_s + needed_s <= self.options.within_s:
             return ""
         return f"the next block takes about {needed_s / 60:,.0f} minutes, longer than the time that is left"

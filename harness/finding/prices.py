@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InvalidInput, Problem
 from harness.planning import plan as planning
-from harness.planning.lanes import LaneForecast, cheapest
 
 if TYPE_CHECKING:
     from harness.cells import Cell
@@ -52,18 +51,10 @@ class BlockPrices:
         left = cap - self.spent_usd
         return f"the next block costs about ${needed:,.2f}, and ${max(left, 0.0):,.2f} of the budget of ${cap:,.2f} are left"
 
-    def seconds(self, cells: Sequence[Cell], spent_s: float) -> float | None:
-        """Seconds that these cells take at the pace of those that have ended."""
-        return spent_s / self.ended * len(cells) if self.ended else None
-
-
-def lane_in_time(plan: RunPlan, cells: Sequence[Cell], rounds: int, within_s: float) -> LaneForecast | None:
-    """The cheapest lane in which so many rounds like these cells, one after the other, end in time in nine of ten cases;
-    None if a hosted model names its lane itself, or if no lane is fast enough."""
-    if any(model.lane for model in plan.experiment.models.values()):
-        return None
-    where = planning.Where(plan.options.results, plan.options.snapshots)
-    return cheapest(planning.make(plan.resolved, cells, where).lanes, within_s / rounds)
+    def seconds(self, cells: Sequence[Cell], spent_s: float, ended_before: int) -> float | None:
+        """Seconds that these cells take at the pace of those that have ended since `ended_before` were there."""
+        ended = self.ended - ended_before
+        return spent_s / ended * len(cells) if ended > 0 else None
 
 
 def planned_usd(plan: RunPlan) -> dict[str, float]:
@@ -74,20 +65,14 @@ def planned_usd(plan: RunPlan) -> dict[str, float]:
     return {name: arm.cost.mid / arm.cells for name, arm in arms.items() if arm.cost.mid is not None and arm.cells}
 
 
-def refuse_too_little(plan: RunPlan, cells: Sequence[Cell], within_s: float | None) -> None:
-    """Raises InvalidInput if budget or time are below the forecast of these cells, the least that tells anything."""
+def refuse_too_little(plan: RunPlan, cells: Sequence[Cell]) -> None:
+    """Raises InvalidInput if the budget is below the forecast of these cells, the least that tells anything."""
     cap = plan.experiment.budget.run_usd
-    if cap is None and within_s is None:
+    if cap is None:
         return
     where = planning.Where(plan.options.results, plan.options.snapshots)
-    forecast = planning.make(plan.resolved, cells, where)
-    problems = []
-    cost, time = forecast.total_api_cost, forecast.total_time
-    if cap is not None and cost.low is not None and cost.low > cap:
+    cost = planning.make(plan.resolved, cells, where).total_api_cost
+    if cost.low is not None and cost.low > cap:
         what = f"${cap:,.2f} do not pay for the screen and one block: that costs ${cost.low:,.2f} to ${cost.high:,.2f} (80 %)"
-        problems.append(Problem("budget", what, f"pass --budget {cost.high:.2f} or more, or test fewer candidates or tickers"))
-    if within_s is not None and time.low is not None and time.low > within_s:
-        what = f"{within_s / 3600:.1f} hours are too short for the screen and one block: at least {time.low / 3600:.1f} hours"
-        problems.append(Problem("--within", what, "allow more time, or test fewer candidates or tickers"))
-    if problems:
-        raise InvalidInput(problems)
+        fix = f"pass --budget {cost.high:.2f} or more, or test fewer candidates or tickers"
+        raise InvalidInput([Problem("budget", what, fix)])

@@ -19,11 +19,14 @@ def headline(finding: Finding, run: RunFolder) -> str:
     margins = ", ".join(f"{wording.title(name)} -{margin * 100:g}" for name, margin in pairs)
     verb = "new search" if run.is_new else "continuing"
     dates = len(design.dates_until(design.looks))
+    chosen = (
+        "" if not design.declared else " (chosen by the time limit; the experiment has {} of {} dates)".format(*design.declared)
+    )
     warning = "" if dates >= ENOUGH_DATES else f" {dates} tested dates are few: below {ENOUGH_DATES} the test errs more often."
     return (
         f"{verb} {run.experiment}/{run.run_id}: which of {len(design.candidates)} candidates is the cheapest that is not worse "
         f"than {design.baseline} (margins in points: {margins})? Screen: {len(design.screen_cases)} cases; then {design.looks} "
-        f"blocks of {design.cases_of_block} cases.{warning}"
+        f"blocks of {design.cases_of_block} cases{chosen}.{warning}"
     )
 
 

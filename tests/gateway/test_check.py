@@ -50,8 +50,8 @@ def test_a_plan_counts_the_calls_that_a_check_or_a_run_found(desk: Lab) -> None:
 
 def test_a_program_that_asks_nobody_fails_with_the_setting_to_change(lab: Lab) -> None:
     lab.experiment(pipeline=attached("elsewhere"), arms={"paid": {"all": "paid"}})
-    plain = json.loads(lab.harness("check", "lab.yaml", "--json", expect=2))
-    assert not plain["ready"]
+    plain = lab.printed("check", "lab.yaml", expect=2)
+    assert (plain["schema"], plain["ready"]) == ("check/1", False)
     (finding,) = plain["findings"]
     assert "no call reached the gateway" in finding["found"]
     assert "BACKEND_URL" in finding["fix"]

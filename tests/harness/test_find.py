@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from harness.checking import preflight
 from harness.errors import InvalidInput
-from harness.experiment import spec
+from harness.experiment import matrix, spec
 from harness.finding import design
+from harness.finding.in_time import Calendar, cuts
+from harness.planning.plan import Where
+from reports.finding import Finding, SearchDesign
 from reports.load import load
 from reports.page import find_view
+from reports.stats import sequential
 from tests.fakes.process import FakeModels
-from tests.fixtures.runs import ROOT, Lab
+from tests.fixtures.runs import ROOT, Lab, wait_for
 from tests.harness.finding_lab import DATES, TICKERS, find, search
 
 MARGINS = "same_rating=50pp,usable=45pp,grounding=45pp"
@@ -25,13 +32,37 @@ MARGINS = "same_rating=50pp,usable=45pp,grounding=45pp"
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeModels) -> Iterator[Lab]:
-    """A finished search with a good candidate and a hopeless one."""
+    """A finished search with a good candidate and a hopeless one; its time limit left two of three blocks, and it was
+    interrupted before the screen had ended."""
     fake_models_process.reset()
     lab = Lab(tmp_path_factory.mktemp("searched"), fake_models_process)
-    search(lab, days=8, arms={"paid": {"all": "paid"}, "far": {"all": "far"}, "twin": {"all": "twin"}}, find={"blocks": 2})
+    search(lab, arms={"paid": {"all": "paid"}, "far": {"all": "far"}, "twin": {"all": "twin"}}, find={"blocks": 3})
+    limit = f"{time_for_two_blocks(lab):.0f}s"
+    begun = lab.start("find", "lab.yaml", "--yes", "--margin", MARGINS, "--lane", "now", "--within", limit)
+    wait_for(lambda: lab.runs and (lab.runs[0] / "find.json").exists(), "the design")
+    begun.terminate()
+    begun.communicate()
     (lab.folder / "said").write_text(find(lab, "--margin", MARGINS))
     yield lab
     lab.close()
+
+
+def calendar_of(lab: Lab) -> tuple[Calendar, SearchDesign]:
+    """Forecasts of the lab's search in the lane `now`, and its design."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_KEY", "sk-fake")
+        experiment = spec.load(lab.folder / "lab.yaml")
+        where = Where(str(lab.folder / "results"), lab.folder / "snapshots")
+        look = preflight.look(experiment, experiment_dir=lab.folder, results=where.results, snapshots=where.snapshots)
+    return Calendar(look.require(), matrix.expand(experiment), where, "now"), design.make(experiment, None)
+
+
+def time_for_two_blocks(lab: Lab) -> float:
+    """Seconds that suffice for two of the three blocks."""
+    calendar, wanted = calendar_of(lab)
+    *_, (two_blocks,) = cuts(wanted)
+    needed = [calendar.best_rest(cut, cut.looks, math.inf, with_screen=True) for cut in (two_blocks, wanted)]
+    return sum(schedule.seconds for schedule in needed if schedule) / 2
 
 
 def record(lab: Lab) -> dict[str, Any]:
@@ -41,7 +72,8 @@ def record(lab: Lab) -> dict[str, Any]:
 def test_the_good_candidate_is_recommended_and_the_hopeless_one_never_starts(searched: Lab) -> None:
     found = record(searched)
 
-    assert "answer: the cheapest arm that is good enough against paid is twin" in (searched.folder / "said").read_text()
+    said = (searched.folder / "said").read_text()
+    assert "answer: the cheapest arm that is good enough against paid is twin" in said
     assert found["looks"][-1]["pick"] == "twin"
     cells = [cell for cell in searched.rows("cells") if cell["kind"] == "pipeline"]
     assert {cell["arm"] for cell in cells} == {"paid", "twin"}, "far was dropped by replay"
@@ -55,7 +87,8 @@ def test_the_good_candidate_is_recommended_and_the_hopeless_one_never_starts(sea
 def test_a_second_search_pays_nothing_and_a_moved_margin_is_refused(searched: Lab) -> None:
     paid = searched.paid()["calls"]
 
-    assert "good enough against paid is twin" in find(searched, "--margin", MARGINS)
+    ended = searched.printed("find", "lab.yaml", "--yes", "--margin", MARGINS)
+    assert (ended["schema"], ended["search"]["pick"]) == ("run/1", "twin")
     refused = find(searched, "--margin", "same_rating=40pp", expect=2)
     assert "this run cannot change after" in refused
     assert "the margins were" in refused
@@ -90,23 +123,63 @@ def test_what_cannot_be_tested_is_refused(lab: Lab, changes: Any, margins: str |
         design.make(spec.load(lab.folder / "lab.yaml"), margins)
 
 
-@pytest.mark.parametrize(("limit", "problem"), [(("--budget", "0.0001"), "budget"), (("--within", "1s"), "--within")])
-def test_too_little_money_or_time_for_one_block_is_refused_before_anything_is_paid(
-    lab: Lab, limit: tuple[str, str], problem: str
-) -> None:
+@pytest.mark.parametrize(
+    ("limit", "problem"),
+    [
+        (("--budget", "0.0001"), "budget: $0.00 do not pay for the screen and one block"),
+        (("--within", "1s"), "--within: 0.0 hours are too short for the screen and 2 blocks"),
+    ],
+)
+def test_too_little_money_or_time_is_refused_before_anything_is_paid(lab: Lab, limit: tuple[str, str], problem: str) -> None:
     search(lab)
-    refused = find(lab, *limit, expect=2)
-    assert f"{problem}: " in refused
-    assert "the screen and one block" in refused
+    assert problem in find(lab, *limit, expect=2)
     assert lab.paid()["calls"] == 0
 
 
-@pytest.mark.parametrize(("within", "lane"), [("1000h", "background_8h"), ("8h", "background_2h"), ("1s", None)])
-def test_a_search_takes_the_cheapest_lane_whose_rounds_end_in_time(lab: Lab, within: str, lane: str | None) -> None:
-    search(lab)
-    text = find(lab, "--within", within, "--budget", "0.0001", expect=2)
-    said = re.search(r"lane (\w+): the cheapest in which the \d rounds", text)
-    assert (said and said[1]) == lane
+def test_a_time_limit_first_keeps_the_dates_then_takes_the_cheapest_lane_then_the_most_looks(lab: Lab) -> None:
+    search(lab, days=16, find={"blocks": 4})
+    now, wanted = calendar_of(lab)
+    calendar = replace(now, lane=None)
+
+    def best(hours: float) -> tuple[str | None, int, int]:
+        schedule = calendar.best(wanted, hours * 3600)
+        assert schedule is not None
+        return schedule.lane, schedule.design.looks, len(schedule.design.blocks[0])
+
+    assert best(1000) == ("background_8h", 4, 3)
+    assert best(30) == ("background_8h", 2, 6), "a deferred lane waits for each block, so all dates lie in fewer blocks"
+    assert best(13) == ("background_2h", 4, 3), "no longer the cheapest"
+    assert best(9) == ("background_2h", 2, 6)
+    assert best(1) == ("now", 4, 3)
+    shortest = calendar.best(wanted, 1)
+    assert shortest is not None
+    assert shortest.seconds > 1, "nothing fits: the shortest is named"
+    assert (shortest.design.looks, len(shortest.design.blocks[0])) == (2, 3), "two blocks, the fewest that can be tested"
+    assert best(shortest.seconds / 3600 + 0.001) == ("now", 2, 3), "only now dates are dropped"
+
+
+def test_blocks_that_a_time_limit_chose_stay_and_levels_follow_their_number(searched: Lab) -> None:
+    found = Finding.of((searched.runs[0] / "find.json").read_text())
+    said = (searched.folder / "said").read_text()
+    assert "2 blocks of 12 cases (chosen by the time limit; the experiment has 3 of 3 dates)" in said
+    assert found.design.declared == (3, 3)
+    assert [len(block) for block in found.design.blocks] == [3, 3]
+    first = found.looks[0].arms["twin"]
+    levels = [sequential.look_levels(level, 2)[0] for level in found.design.gate.levels]
+    assert first.flags == tuple(p <= level for p, level in zip(first.p, levels, strict=True))
+
+
+def test_a_later_command_keeps_the_blocks_that_a_time_limit_chose_and_refuses_other_ones(lab: Lab) -> None:
+    search(lab, days=14, find={"blocks": 4})
+    wanted = design.make(spec.load(lab.folder / "lab.yaml"), None)
+    _, chosen, _ = next(cuts(wanted))
+    recorded = Finding.of(Finding(chosen).to_json())
+    assert recorded.design == chosen
+    assert design.settle(wanted, recorded).design == chosen
+
+    search(lab, days=14, find={"blocks": 2})
+    with pytest.raises(InvalidInput, match="the blocks were 4 of 3 dates, now 2 of 6 dates"):
+        design.settle(design.make(spec.load(lab.folder / "lab.yaml"), None), recorded)
 
 
 def test_the_example_of_the_documentation_can_be_searched(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from harness import cli, json_output
+from tests.agents import archives
 from tests.fixtures.runs import DATES, ROOT, Lab
 
 TEXT = (ROOT / "docs" / "json.md").read_text()
@@ -89,6 +90,10 @@ def test_commands_without_a_run_print_an_object_of_their_schema(tmp_path: Path, 
     shown = printed(tmp_path, "snapshot", "show", "AAPL", DATES[0])
     assert shown["schema"] == "snapshot/1"
     assert "prices" in {part["part"] for part in shown["parts"]}
+    archive = archives.write(tmp_path / "archive", "prices", archives.bars())
+    checked_archive = printed(tmp_path, "snapshot", "check", str(archive))
+    assert checked_archive["schema"] == "archive/1"
+    assert [table["name"] for table in checked_archive["tables"]] == ["prices"]
     assert printed(tmp_path, "doctor")["schema"] == "doctor/1"
     assert printed(tmp_path, "status") == {"schema": "status-list/1", "runs": []}
 

@@ -89,6 +89,8 @@ def test_a_second_replay_does_no_work_and_pays_nothing(finished: Lab) -> None:
     before, receipts = paid_calls(finished), finished.receipts()
 
     assert "own > paid: 2 cells; 0 to do" in replay(finished, *OWN_TO_PAID)
+    ended = finished.printed("replay", "lab", "--experiment", "lab.yaml", "--yes", *OWN_TO_PAID)
+    assert (ended["schema"], ended["state"]) == ("run/1", "done")
     assert paid_calls(finished) == before
     assert finished.receipts() == receipts
 
