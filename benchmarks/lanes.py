@@ -56,12 +56,13 @@ def measure(lane: str, asked: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         _describe(folder, models, lane, asked)
         cpu_before, started = _cpu_s(), time.monotonic()
-        processes, cpu_of_parts = _harness(folder, asked.cases, "run", "lanes.yaml", "--yes")
+        processes, cpu_of_parts, peak_mb_at_end_of = _harness(folder, asked.cases, "run", "lanes.yaml", "--yes")
         seconds, cpu_s = time.monotonic() - started, _cpu_s() - cpu_before
         (run,) = (folder / "results" / "lanes").iterdir()
         figures = _figures(run, models.ledger(), lane, seconds, cpu_s)
         per_stage = {part: round(1000 * used_s / figures["cells_ok"] / STAGES, 1) for part, used_s in cpu_of_parts.items()}
-        return figures | {"cpu_ms_of_parts": per_stage, "processes": processes}
+        parts = {"cpu_ms_of_parts": per_stage, "runner_peak_mb_at_end_of": peak_mb_at_end_of}
+        return figures | parts | {"processes": processes}
 
 
 def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float, cpu_s: float) -> dict[str, Any]:
@@ -114,12 +115,13 @@ def _sessions(count: int) -> list[str]:
     return days
 
 
-def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run a command; kind of process -> how many there were, their CPU and the peak memory of the largest, and the CPU
-    seconds of each part of the run."""
+def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any], dict[str, float], dict[str, int]]:
+    """Run a command; kind of process -> how many there were, their CPU and the peak memory of the largest; part of the run ->
+    CPU seconds; part of the run -> peak memory of the runner at its end."""
     environment = os.environ | PACE | {"PYTHONPATH": str(ROOT)}
     seen: dict[int, dict[str, Any]] = {}
     cpu_of_parts = {"before": 0.0, "cells": 0.0, "after": 0.0}
+    peak_mb_at_end_of: dict[str, int] = {}
     with (folder / "output").open("w") as output:
         command = [sys.executable, "-m", "harness", *arguments]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
@@ -128,7 +130,10 @@ def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any],
                 with contextlib.suppress(OSError, IndexError, StopIteration):
                     seen[pid] = _usage(pid, is_runner=pid == process.pid)
             used_s = sum(usage["cpu_s"] for usage in seen.values())
-            cpu_of_parts[_part_of_run(folder, cases)] += used_s - sum(cpu_of_parts.values())
+            part = _part_of_run(folder, cases)
+            cpu_of_parts[part] += used_s - sum(cpu_of_parts.values())
+            if process.pid in seen:
+                peak_mb_at_end_of[part] = seen[process.pid]["peak_mb"]
             time.sleep(LOOK_S)
     if process.returncode:
         sys.exit((folder / "output").read_text())
@@ -142,7 +147,7 @@ def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any],
         }
         for kind, usages in by_kind.items()
     }
-    return processes, cpu_of_parts
+    return processes, cpu_of_parts, peak_mb_at_end_of
 
 
 def _part_of_run(folder: Path, cases: int) -> str:
