@@ -31,6 +31,8 @@ _COMPACT_SHARE = 20.0
 """Tables are derived again after at least so many times the time that it took."""
 _PURGE_S = 3600.0
 _CALLBACK_THREADS = 4
+_CALLBACKS_S = 1.0
+"""A job that is stored as answered has a callback, too, and no cell of it ends here."""
 _FIRST_PAUSE_S = 2.0
 
 
@@ -46,6 +48,7 @@ class Upkeep:
         self._sending: set[str] = set()
         self._lock = threading.Lock()
         self._has_callbacks = True
+        self._callbacks_at = 0.0
         self._has_ended = False
         self._compact_at = time.monotonic() + _COMPACT_S
         self._purge_at = 0.0
@@ -58,10 +61,10 @@ class Upkeep:
 
     def step(self, runs: Mapping[str, Any]) -> None:
         """Start what is due."""
-        if self._has_callbacks:
-            self._has_callbacks = False
-            self._send_due()
         now = time.monotonic()
+        if self._has_callbacks or now > self._callbacks_at:
+            self._has_callbacks, self._callbacks_at = False, now + _CALLBACKS_S
+            self._send_due()
         if self._has_ended and now > self._compact_at:
             self._has_ended, self._compact_at = False, float("inf")
             for run in list(runs.values()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -21,6 +21,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from harness.errors import InvalidInput
 from harness.web.server import listen
 from tests.fakes.process import FakeModels
+from tests.fixtures.runs import PATIENCE_S, wait_for
 from tests.gateway.served import Served, served
 
 USER: Any = [{"role": "user", "content": "What moves AAPL?"}]
@@ -111,14 +112,17 @@ def test_a_retry_after_a_timeout_waits_for_the_answer_that_is_paid_for(fake_mode
 
 
 def test_the_next_equal_request_gets_the_answer_that_nobody_waited_for(fake_models: FakeModels, case: Served) -> None:
-    fake_models.control(defaults={"latency_s": 1.0})
+    fake_models.control(defaults={"latency_s": 2.0})
     request = {"model": "quick-model", "messages": USER}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{case.v1}/chat/completions", json=request, timeout=0.3)
-    time.sleep(0.1)
-    assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=20).status_code == 200
+    address, body = urlsplit(f"{case.v1}/chat/completions"), json.dumps(request)
+    head = f"POST {address.path} HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
+    with socket.create_connection((address.hostname or "", address.port or 0)) as hasty:
+        hasty.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        wait_for(lambda: case.conversation.exchanges, "the request at the gateway")
+    wait_for(lambda: case.conversation.exchanges[0].waiters == 0, "the gateway to notice that the client hung up")
+    assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S).status_code == 200
     assert fake_models.ledger()["calls"] == 1
-    assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=20).status_code == 200
+    assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S).status_code == 200
     assert fake_models.ledger()["calls"] == 2, "a delivered answer is not given again: equal requests are samples"
 
 
@@ -126,7 +130,9 @@ def test_equal_requests_side_by_side_are_samples(case: Served, fake_models: Fake
     fake_models.control(defaults={"latency_s": 0.5})
     request = {"model": "quick-model", "messages": USER}
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: httpx.post(f"{case.v1}/chat/completions", json=request, timeout=20), range(3)))
+        answers = list(
+            pool.map(lambda _: httpx.post(f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S), range(3))
+        )
     assert {answer.status_code for answer in answers} == {200}
     assert fake_models.ledger()["calls"] == 3
 
@@ -183,8 +189,8 @@ def test_an_answer_does_not_wait_for_the_client_s_acknowledgement() -> None:
 
 
 def test_a_long_wait_is_bridged(fake_models: FakeModels, case: Served) -> None:
-    fake_models.control(defaults={"latency_s": 2.5})
-    with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=0, timeout=1.0) as client:
+    fake_models.control(defaults={"latency_s": 6.0})
+    with openai.OpenAI(base_url=case.v1, api_key="any", max_retries=0, timeout=4.0) as client:
         answer = client.chat.completions.create(model="quick-model", messages=USER)
     assert answer.choices[0].message.content, "blanks before the body keep a client past its read timeout"
 

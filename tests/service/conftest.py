@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,31 @@ from harness.service.serving import resolve
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import Lab, wait_for
 from tests.service.in_process import Desk
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Records what is posted to it; /moved redirects."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        assert isinstance(self.server, Receiver)
+        self.server.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_header("location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
 
 
 @dataclass
@@ -130,3 +157,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory, fake_models_process: FakeMode
     yield options, resolve(options)
     patch.undo()
     lab.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -33,13 +33,6 @@ def test_decide_names_what_is_wrong(lab: Lab) -> None:
     assert "served: paid" in lab.harness("decide", "AAPL", "2012-06-15", "--experiment", "lab.yaml", "--arm", "x", expect=2)
 
 
-def test_a_running_service_decides_for_decide(serve: Callable[..., Served]) -> None:
-    service = serve()
-    service.lab.harness("decide", "IBM", "2012-06-15", "--experiment", "lab.yaml", "--arm", "own")
-    (job,) = service.http.get("/jobs").json()["jobs"]
-    assert (job["ticker"], job["arm"], job["status"]) == ("IBM", "own", "completed")
-
-
 def test_the_cap_of_the_month_holds_and_says_so(serve: Callable[..., Served], lab: Lab) -> None:
     lab.experiment(dates=2, budget={"month_usd": 0.05})
     service = serve()

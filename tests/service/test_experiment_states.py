@@ -1,4 +1,4 @@
-"""Experiments that wait, that failed before their run began, and whose state the disk refuses."""
+"""Experiments that wait, that failed before their run began, and whose state the disk refuses; /ready and /metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from harness.service.auth import READ, SUBMIT
 from harness.service.experiment_runner import MOST_REFUSALS, ExperimentRunner
 from harness.service.service import Service, trouble_key
 from harness.service.submissions import FAILED, SubmittedExperiment, SubmittedExperiments, UnstoredStates
-from tests.fixtures.runs import wait_for
+from tests.fakes.process import FakeModels
+from tests.fixtures.runs import HOSTED, wait_for
 from tests.service.in_process import Desk, client
 
 OWN_FORM = {"sec-fetch-site": "same-origin"}
@@ -193,3 +194,18 @@ def test_a_token_sees_its_own_experiments_and_metrics_are_for_the_operator(desk:
         assert 'harness_jobs{experiment="lab",status="pending",token="alice"} 1.0' in figures
         assert 'harness_jobs{experiment="lab",status="pending",token="ops"} 0.0' in figures
         assert not any(token in figures for token in tokens.values())
+
+
+def test_a_server_that_has_no_such_model_is_named_with_its_reason(
+    desk: Desk, tmp_path: Path, fake_models_process: FakeModels
+) -> None:
+    fake_models_process.control(models=["another"])
+    with client(*desk, tmp_path, host="127.0.0.1") as (http, _):
+        answer = http.get("/ready")
+    fake_models_process.control(models=[HOSTED, "tiny"])
+
+    assert answer.status_code == 503
+    parts = answer.json()["parts"]
+    assert not parts["server box"]["ready"]
+    assert "tiny" in parts["server box"]["reason"]
+    assert parts["redis"]["ready"]

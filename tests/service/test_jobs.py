@@ -1,13 +1,22 @@
-"""From POST to decision, in the words of the former service's clients and in ours."""
+"""From POST to decision, for the former service's clients and for ours, and what a running service says of itself."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import subprocess
 import uuid
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fixtures.runs import CALLS_PER_CELL
-from tests.service.conftest import Served
+from harness.service.callbacks import signature
+from tests.fixtures.runs import CALLS_PER_CELL, ROOT, wait_for
+from tests.service.conftest import Receiver, Served
+
+ADDRESS = "http://127.0.0.1:8123"
+"""Of the service in docs/service.md."""
 
 OLD_STATE = {
     "company_of_interest",
@@ -25,8 +34,8 @@ OLD_STATE = {
 
 
 def test_a_job_is_accepted_at_once_and_ends_with_a_decision(served: Served) -> None:
-    job = served.submit()
-    assert job["status"] in ("pending", "completed")
+    job = served.submit("MSFT", "2012-06-20")
+    assert job["status"] in ("pending", "running")
     assert uuid.UUID(job["job_id"])
     ended = served.ended(job["job_id"])
     assert (ended["status"], ended["error"], ended["retry_count"]) == ("completed", None, 0)
@@ -132,3 +141,70 @@ def test_the_month_is_a_run_that_report_and_export_read(served: Served) -> None:
     output = served.lab.harness("report", f"lab/{month.name}")
     assert (month / "report.html").exists(), output
     assert (month / "cells.parquet").exists()
+
+
+def test_a_running_service_decides_for_decide(served: Served) -> None:
+    served.lab.harness("decide", "IBM", "2012-06-19", "--experiment", "lab.yaml", "--arm", "own")
+    (job,) = served.http.get("/jobs", params={"ticker": "IBM", "date": "2012-06-19"}).json()["jobs"]
+    assert (job["ticker"], job["arm"], job["status"]) == ("IBM", "own", "completed")
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_the_end_of_a_job_is_posted_and_signed(served: Served, receiver: Receiver, is_answered: bool) -> None:
+    if is_answered:
+        served.ended(served.submit("AAPL", "2012-06-22")["job_id"])
+    job = served.submit("AAPL", "2012-06-22", callback_url=f"{receiver.url}/n8n")
+    assert (job["status"] == "completed") == is_answered
+    wait_for(lambda: receiver.received, "a callback")
+    headers, body = receiver.received[0]
+    content = json.loads(body)
+    assert (content["job_id"], content["status"]) == (job["job_id"], "completed")
+    secret = (served.lab.folder / "results" / ".service" / "callback.secret").read_bytes()
+    assert headers["x-harness-signature"] == signature(secret, headers["x-harness-timestamp"], body)
+    wait_for(lambda: served.job(job["job_id"])["callback"] == "sent", "a record of the callback")
+    assert len(receiver.received) == 1
+
+
+def test_every_part_is_ready(served: Served) -> None:
+    answer = served.http.get("/ready")
+
+    assert answer.status_code == 200
+    assert set(answer.json()["parts"]) == {"redis", "storage", "dispatcher", "experiments", "server box", "server cloud"}
+
+
+def test_metrics_count_jobs_and_the_bill(served: Served) -> None:
+    served.ended(served.submit(arm="paid", date="2012-06-22")["job_id"])
+    # The bill is asked for once a second at most, so what the job cost may not be in it yet.
+    wait_for(lambda: _samples(served)["harness_month_usd", "spent"], "the bill of the job")
+    samples = _samples(served)
+
+    assert samples["harness_jobs", "completed"] == served.http.get("/jobs?status=completed").json()["total"]
+    assert samples["harness_month_usd", "cap"] == 50
+    assert samples["harness_ready", "redis"] == 1
+
+
+def _samples(served: Served) -> dict[tuple[str, str | None], float]:
+    return {
+        (sample.name, sample.labels.get("status") or sample.labels.get("kind") or sample.labels.get("part")): sample.value
+        for family in text_string_to_metric_families(served.http.get("/metrics").text)
+        for sample in family.samples
+    }
+
+
+def test_every_curl_line_for_jobs_in_the_documentation_answers(served: Served) -> None:
+    text = (ROOT / "docs" / "service.md").read_text()
+    lines = [
+        line for line in re.findall(r"^\$ (curl .*)$", text, flags=re.MULTILINE) if "/jobs" in line and "$TOKEN" not in line
+    ]
+    assert len(lines) >= 4
+    job_id = ""
+    for line in lines:
+        words = shlex.split(line.replace(ADDRESS, served.url).replace("/JOB", f"/{job_id}"))
+        if line.endswith("/result"):
+            served.ended(job_id)
+        answer = json.loads(
+            subprocess.run([words[0], "--fail", *words[1:]], capture_output=True, check=True, timeout=60).stdout
+        )
+        job_id = answer["job_id"]
+        if line.endswith("/result"):
+            assert answer["decision"] in ("BUY", "SELL", "HOLD")

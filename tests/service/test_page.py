@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+from harness.service.app import create_app
+from harness.service.auth import READ, SUBMIT
+from harness.service.service import Service
+from harness.web.server import serving
 from tests.fixtures.browser import Open, Opened
 from tests.fixtures.runs import HOSTED, PATIENCE_S
 from tests.service.conftest import Served
+from tests.service.in_process import Desk
 from tests.service.test_experiments import SMALL
 
 PATIENCE_MS = 1000 * PATIENCE_S
@@ -20,7 +26,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 @pytest.fixture(scope="module")
 def decided(served: Served) -> str:
     """A job that has ended."""
-    return str(served.ended(served.submit(arm="paid")["job_id"])["job_id"])
+    return str(served.ended(served.submit(arm="paid", date="2012-06-20")["job_id"])["job_id"])
 
 
 def test_the_form_shows_the_price_before_anything_is_submitted(served: Served, decided: str, open_page: Open) -> None:
@@ -28,7 +34,7 @@ def test_the_form_shows_the_price_before_anything_is_submitted(served: Served, d
     seen = open_page(served.url)
     tab = seen.page
     tab.fill("[name=ticker]", "aapl")
-    tab.fill("input[type=date]", "2012-06-18")
+    tab.fill("input[type=date]", "2012-06-21")
     tab.select_option("[name=arm]", "paid")
     tab.get_by_role("button", name="Show the price").click(timeout=PATIENCE_MS)
 
@@ -84,7 +90,9 @@ def test_an_experiment_that_failed_before_its_run_is_on_the_first_page_and_runs_
     served: Served, decided: str, open_page: Open
 ) -> None:
     served.lab.fake.control(models=["tiny"])
-    experiment_id = served.http.post("/experiments", json=SMALL).json()["experiment_id"]
+    experiment_id = served.http.post("/experiments", json=SMALL | {"name": "again", "dates": ["2012-06-20"]}).json()[
+        "experiment_id"
+    ]
     tab = open_page(served.url).page
     row = tab.locator(f"tr:has(a[href='/page/experiments/{experiment_id}'])")
     row.get_by_text("failed").wait_for(timeout=PATIENCE_MS)
@@ -110,7 +118,7 @@ def test_the_months_report_is_written_and_opened_under_its_own_policy(served: Se
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_axe_finds_no_serious_violation(served: Served, decided: str, open_page: Open, width: int, scheme: str) -> None:
-    experiments = [each["experiment_id"] for each in served.http.get("/experiments").json()["experiments"]]
+    experiments = [each["experiment_id"] for each in served.http.get("/experiments").json()["experiments"][:1]]
     for path in ("/", f"/page/jobs/{decided}", *(f"/page/experiments/{experiment_id}" for experiment_id in experiments)):
         seen = open_page(served.url + path, width=width, scheme=scheme, bypass_csp=True)
         assert _violations(seen) == []
@@ -161,22 +169,24 @@ def test_names_of_runs_never_become_paths(served: Served) -> None:
     assert secret.status_code == 404, "only the report's files are served"
 
 
-def test_without_a_token_a_browser_signs_in_first(serve: Callable[..., Served], open_page: Open) -> None:
-    service = serve("--host", "0.0.0.0")
-    url = service.url.replace("0.0.0.0", "127.0.0.1")
-    tab = open_page(url).page
-    assert tab.url == f"{url}/page/sign-in"
+def test_without_a_token_a_browser_signs_in_first(desk: Desk, tmp_path: Path, open_page: Open) -> None:
+    options, resolved = desk
+    service = Service(replace(options, state=tmp_path), resolved)
+    token = service.tokens.create("first", frozenset({READ, SUBMIT}))
+    with serving(create_app(service)) as url:
+        tab = open_page(url).page
+        assert tab.url == f"{url}/page/sign-in"
 
-    tab.fill("[name=token]", "tah_wrong")
-    tab.get_by_role("button", name="Sign in").click()
-    tab.get_by_role("alert").wait_for(timeout=PATIENCE_MS)
-    tab.fill("[name=token]", str(service.token))
-    tab.get_by_role("button", name="Sign in").click()
-    tab.wait_for_selector("text=Show the price", timeout=PATIENCE_MS)
+        tab.fill("[name=token]", "tah_wrong")
+        tab.get_by_role("button", name="Sign in").click()
+        tab.get_by_role("alert").wait_for(timeout=PATIENCE_MS)
+        tab.fill("[name=token]", token)
+        tab.get_by_role("button", name="Sign in").click()
+        tab.wait_for_selector("text=Show the price", timeout=PATIENCE_MS)
 
-    (cookie,) = tab.context.cookies()
-    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-    assert str(service.token) not in tab.content()
-    tab.get_by_role("button", name="Sign out").click()
-    tab.wait_for_url("**/page/sign-in", timeout=PATIENCE_MS)
-    assert httpx.get(f"{url}/page/live").status_code == 303
+        (cookie,) = tab.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert token not in tab.content()
+        tab.get_by_role("button", name="Sign out").click()
+        tab.wait_for_url("**/page/sign-in", timeout=PATIENCE_MS)
+        assert httpx.get(f"{url}/page/live").status_code == 303

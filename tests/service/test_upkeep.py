@@ -1,74 +1,20 @@
-"""What the dispatcher does besides jobs: signed callbacks, and the removal of what is old."""
+"""What the dispatcher does besides jobs: callbacks, and the removal of what is old."""
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.service import callbacks, months
-from harness.service.callbacks import CallbackRefused, CallbackRules, signature
+from harness.service.callbacks import CallbackRefused, CallbackRules
 from harness.service.jobs import JobStore, NewJob
 from harness.service.upkeep import Upkeep
 from harness.storage.folder import open_folder
-from tests.fixtures.runs import wait_for
-from tests.service.conftest import Served
+from tests.service.conftest import Receiver
 from tests.service.in_process import Desk
-
-
-class Receiver(http.server.ThreadingHTTPServer):
-    """Records what is posted to it; /moved redirects."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        assert isinstance(self.server, Receiver)
-        self.server.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
-        self.send_response(302 if self.path == "/moved" else 200)
-        self.send_header("location", "/elsewhere")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_the_end_of_a_job_is_posted_and_signed(served: Served, receiver: Receiver) -> None:
-    job = served.submit("AAPL", callback_url=f"{receiver.url}/n8n")
-    wait_for(lambda: receiver.received, "a callback")
-    headers, body = receiver.received[0]
-    content = json.loads(body)
-    assert (content["job_id"], content["status"]) == (job["job_id"], "completed")
-    secret = (served.lab.folder / "results" / ".service" / "callback.secret").read_bytes()
-    assert headers["x-harness-signature"] == signature(secret, headers["x-harness-timestamp"], body)
-    wait_for(lambda: served.job(job["job_id"])["callback"] == "sent", "a record of the callback")
-    assert len(receiver.received) == 1
 
 
 def test_a_redirect_is_not_followed_and_counts_as_not_arrived(receiver: Receiver) -> None:
