@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from domain.ratings import RATINGS, SCORES
+from reports.format import percent_text
 from reports.metrics.facts import Facts
 from reports.stats import exact, means
 
@@ -89,9 +90,9 @@ class Frontier:
             few = f"{self.dates} dates are fewer than the {FEWEST_DATES} that a promise needs"
             return few if self.dates < FEWEST_DATES else f"no threshold keeps a loss of at most {MOST_EXCESS * 100:g} points"
         cost = self.chosen.share_of_cost
-        price = "" if cost is None else f", at {cost:.0%} of the cost"
-        promise = f"at most {MOST_EXCESS * 100:g} points less alike (holds with {CONFIDENCE:.0%})"
-        return f"keep {self.chosen.kept:.0%} of cases with {self.first}: {promise}{price}"
+        price = "" if cost is None else f", at {percent_text(cost)} of the cost of {self.then} alone"
+        promise = f"at most {MOST_EXCESS * 100:g} points less alike (with {percent_text(CONFIDENCE)} confidence)"
+        return f"keep {percent_text(self.chosen.kept)} of cases with {self.first}: {promise}{price}"
 
     @property
     def yaml(self) -> str:
@@ -104,7 +105,7 @@ class Frontier:
         }
         when = rule.get(self.signal, f"rating_probability_below: {self.chosen.threshold:.{DIGITS}f}")
         first, then = self.models
-        return f"arms:\n  cascade: {{cascade: {{first: {first}, then: {then}, when: {{{when}}}}}}}\n"
+        return f"arms:\n  cascade:\n    cascade:\n      first: {first}\n      then: {then}\n      when: {{{when}}}\n"
 
 
 def frontiers(facts: Facts) -> list[Frontier]:

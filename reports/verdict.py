@@ -103,7 +103,7 @@ class Verdict:
     loss: float = math.nan
     """The bound as an amount of loss, 0 or more: 0.057 is "at most 5.7 points less"; for a ratio, 0.12 is 12 %."""
     level: float = math.nan
-    """One-sided level of the bound and of "not worse"."""
+    """One-sided level of the bound: that of "not worse"; of an undecided word, that of the interval, whose end is the bound."""
     low: float = math.nan
     """Lower end of the interval that the word rests on, on the scale of the comparison; this interval is drawn."""
     high: float = math.nan
@@ -167,10 +167,13 @@ def of_question(question: Question, usd_per_case: float | None = None) -> Verdic
         return Verdict(UNDECIDED, question.margin, reason=_why_no_test(question))
     assert question.test is not None
     benefit, level = question.benefit, question.test.level
+    word = WORDS[int(word_index(benefit, question.sample_margin, level))]
+    low, high, confidence = _interval(question, level, word)
+    if word == UNDECIDED:
+        level = (1 - confidence) / 2
     bound, loss = _bound(question, level)
-    low, high, confidence = _interval(question, level)
     verdict = Verdict(
-        word=WORDS[int(word_index(benefit, question.sample_margin, level))],
+        word=word,
         margin=question.margin,
         bound=bound,
         loss=loss,
@@ -227,12 +230,12 @@ def _bound(question: Question, level: float) -> tuple[float, float]:
     return bound, max(loss, 0.0)
 
 
-def _interval(question: Question, level: float) -> tuple[float, float, float]:
-    """Interval and confidence behind the word: at the level of "not worse", or if that excludes zero, of better and worse."""
+def _interval(question: Question, level: float, word: str) -> tuple[float, float, float]:
+    """Interval and confidence behind the word: at the level of "not worse"; of a word about "no difference", at its level."""
     assert question.test is not None
     sample, two_sided = question.test.sample, 2 * level
     low, high = sample.bounds(two_sided)
-    if not low <= 0 <= high:
+    if not low <= 0 <= high and word not in (NOT_WORSE, EQUIVALENT):
         two_sided = DIFFERENCE_LEVEL
         low, high = sample.bounds(two_sided)
     return question.published(low), question.published(high), 1 - two_sided

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import finding, verdict
 from reports.answer import search_verdicts
+from reports.format import count
 from reports.metrics import catalog, own, similarity
 from reports.metrics.facts import Facts
 from reports.metrics.measure import MetricData, PairedTest
@@ -63,7 +64,9 @@ class Comparison:
 
     @property
     def is_apart(self) -> bool:
-        """Whether the interval excludes "no difference"."""
+        """Whether a difference is shown: the interval excludes "no difference", and so does the test of better and worse."""
+        if self.verdict is not None and self.verdict.p_difference > verdict.DIFFERENCE_LEVEL:
+            return False
         nothing = 1.0 if self.scale == "ratio" else 0.0
         return not self.estimate.low <= nothing <= self.estimate.high
 
@@ -252,10 +255,12 @@ class _Finder:
         return Comparison(arm, baseline, test.scale, test.estimate, test.own, test.base, note=note)
 
     def _windows(self, metric: Metric, test: PairedTest) -> str:
-        return (
-            f"{test.estimate.dates} non-overlapping windows of {metric.horizon} sessions, "
-            f"from {self.facts.dates.nunique()} dates; {test.estimate.cases} of {len(self.facts.dates)} cases"
+        windows, dates = count(test.estimate.dates, "non-overlapping window"), count(self.facts.dates.nunique(), "date")
+        horizon, cases = (
+            count(metric.horizon or 0, "session"),
+            f"{test.estimate.cases:,} of {count(len(self.facts.dates), 'case')}",
         )
+        return f"{windows} of {horizon}, from {dates}; {cases}"
 
     def _reason(self, metric: Metric, arm: str) -> str:
         """Why there is no comparison."""

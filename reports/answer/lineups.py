@@ -55,6 +55,8 @@ class Advice:
             return self._move(self._moving)
         if not self.findings.good_enough:
             return "", ""
+        if not self._has_usable(str(self.findings.baseline)):
+            return f"No decision of {self.findings.baseline} could be used:", "find out why its runs failed before you compare."
         good = [arm for arm, one in self.findings.good_enough.items() if one.word == "good enough"]
         if good:
             return (
@@ -128,6 +130,8 @@ class Advice:
         roles = self._roles_of(base.name)
         if closest is None or len(base.aliases) != 1 or base.has_own_pipeline or closest.aliases == base.aliases:
             return None
+        if not (self._has_usable(base.name) and self._has_usable(closest.name)):
+            return None
         managers = self._managers(roles)
         models = {role: base.aliases[0] if role in managers else closest.aliases[0] for role in roles}
         if not managers or any(self._roles_of(arm) == models for arm in self.run.settings.arms):
@@ -143,6 +147,9 @@ class Advice:
         if estimate is not None and known(base_usd) and estimate >= base_usd:
             return None
         return self._lineup("managers_stay", models, estimate, was_run=False)
+
+    def _has_usable(self, arm: str) -> bool:
+        return self.findings.counts[arm].usable > 0
 
     def _loss(self, arm: str) -> float:
         verdict = self.findings.good_enough[arm].verdicts.get("same_rating")

@@ -157,7 +157,7 @@ class Decisions:
     def _in_short(self, arm: str) -> str:
         judged = self.findings.good_enough[arm]
         metric = judged.failing[0] if judged.failing else "same_rating"
-        words = table.gap_words(judged, metric)
+        words = table.gap_words(judged, metric) if self.findings.counts[arm].usable else table.NO_USABLE
         cost = self._cost(arm)
         return f"{words}, {usd(cost * PER)}" if math.isfinite(cost) else words
 
@@ -181,6 +181,8 @@ def returns(findings: Findings) -> Sentence:
     apart = [one for one in row.comparisons.values() if one.has_interval and one.is_apart]
     shown = apart or [_shown(findings, row)]
     horizon = count(row.metric.horizon, "session")
+    if not apart and not (shown[0].estimate.low or shown[0].estimate.high):
+        return write(f"a decision of {shown[0].arm} earned the same as one of {findings.baseline} in every case.").sentence()
     if not apart:
         write("no gap shown: ")
     for at, one in enumerate(shown[:2]):

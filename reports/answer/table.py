@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.answer import wording
-from reports.format import known, percent_text, seconds_text, significant
+from reports.format import count, known, percent_text, seconds_text, significant
 from reports.grounding import of_run as grounding_of_run
 from reports.money import breakdown
-from reports.verdict import GOOD_ENOUGH, NOT_GOOD_ENOUGH
+from reports.verdict import DIFFERENCE_LEVEL, GOOD_ENOUGH, NOT_GOOD_ENOUGH
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.answer.findings import Comparison, Findings
+    from reports.answer.findings import Comparison, Findings, MetricRow
     from reports.load import Run
     from reports.settings import ArmSettings, Settings
     from reports.stats.estimate import Estimate
@@ -27,6 +27,7 @@ PER = 1000
 FEW_CASES, FEW_FIGURES = 12, 50
 """Below these, what a share rests on is part of its cell."""
 MANAGERS = ("deep", "quick")
+NO_USABLE = "no usable decision"
 
 
 @dataclass(frozen=True)
@@ -228,16 +229,28 @@ def _saved(findings: Findings, arm: str) -> Figure:
     if comparison is None or arm in findings.rules:
         return Figure("–")
     own, base = comparison.own.value, comparison.base.value
-    if not (known(own) and known(base)) or base <= 0:
+    if not (known(own) and known(base)):
         return Figure("", why=comparison.note or "the cost of one of the two is unknown")
+    if base <= 0:
+        return Figure("–", f"{comparison.baseline} costs nothing")
     share, dollars = 1 - own / base, (base - own) * PER
     text = f"{wording.MINUS if share < 0 else ''}{_percent(abs(share))}"
-    return Figure(text, usd(dollars).replace("$-", f"{wording.MINUS}$"), dollars)
+    return Figure(text, usd(dollars).replace("$-", f"{wording.MINUS}$") + _other_costs(row, comparison), dollars)
+
+
+def _other_costs(row: MetricRow, comparison: Comparison) -> str:
+    """Both costs over the cases of the comparison, where they are not those of the two lines; else empty."""
+    pairs = [(comparison.own, comparison.arm), (comparison.base, comparison.baseline)]
+    texts = [usd(figure.value * PER) for figure, _ in pairs]
+    shown = [usd(row.values[arm].value * PER) for _, arm in pairs]
+    return "" if texts == shown else f" ({texts[0]} from {texts[1]})"
 
 
 def _percent(share: float) -> str:
     """A share of dollars: never 100 % where something is paid."""
-    return f"{min(share * 100, 99.9):.1f}\u202f%" if 0.995 <= share < 1 else percent_text(share)
+    if 0.995 <= share < 1:
+        return f"{min(share * 100, 99.9):.1f}\u202f%"
+    return percent_text(share) if share < 10 else f"{share * 100:,.0f}\u202f%"
 
 
 def _same(findings: Findings, arm: str) -> Figure:
@@ -254,14 +267,26 @@ def _same(findings: Findings, arm: str) -> Figure:
             return Figure("", why=comparison.note or "no case has a usable decision of both")
         return Figure(_tenths(plain.value), "no repeats to compare with", plain.value, comparison.note, _cases(findings, plain))
     return Figure(
-        _tenths(comparison.own.value), _apart(comparison), comparison.own.value, basis=_cases(findings, comparison.own)
+        _tenths(comparison.own.value),
+        _apart(comparison) + _other_base(row, comparison),
+        comparison.own.value,
+        basis=_cases(findings, comparison.own),
     )
+
+
+def _other_base(row: MetricRow, comparison: Comparison, is_inverted: bool = False) -> str:
+    """The baseline's figure over the cases of the comparison, where it is not the one of its own line; else empty."""
+    base, shown = comparison.base.value, row.values[comparison.baseline].value
+    texts = [_tenths(1 - value if is_inverted else value) for value in (base, shown)]
+    return "" if texts[0] == texts[1] else f" from {texts[0]}"
 
 
 def _cases(findings: Findings, estimate: Estimate) -> str:
     """How many cases a share rests on, where they are few or where others are left out."""
     cases, every = estimate.cases, max((row.cases for row in findings.row("usable").values.values()), default=0)
-    return f"{cases} of {every} cases" if cases < min(every, FEW_CASES) else f"{cases} cases" if cases < FEW_CASES else ""
+    if cases >= FEW_CASES:
+        return ""
+    return f"{cases} of {every} cases" if cases < every else count(cases, "case")
 
 
 def _apart(comparison: Comparison) -> str:
@@ -287,7 +312,8 @@ def _share(findings: Findings, metric: str, arm: str) -> Figure:
     comparison, value = row.comparisons.get(arm), row.values[arm].value
     if comparison is not None and known(comparison.estimate.value):
         few = _cases(findings, comparison.own)
-        return Figure(_tenths(comparison.own.value), points(comparison.estimate.value), comparison.own.value, basis=few)
+        note = points(comparison.estimate.value) + _other_base(row, comparison)
+        return Figure(_tenths(comparison.own.value), note, comparison.own.value, basis=few)
     if not known(value):
         return Figure("", why=(comparison.note if comparison else "") or "no case has two decisions to compare")
     return Figure(_tenths(value), "with itself" if comparison is None else "", value, basis=_cases(findings, row.values[arm]))
@@ -308,7 +334,8 @@ def _invented(run: Run, findings: Findings, arm: str) -> Figure:
     comparison, value = row.comparisons.get(arm), row.values[arm].value
     if comparison is not None and known(comparison.estimate.value):
         invented, few = 1 - comparison.own.value, _figures(run, arm)
-        return Figure(_tenths(invented), points(-comparison.estimate.value), invented, basis=few)
+        note = points(-comparison.estimate.value) + _other_base(row, comparison, is_inverted=True)
+        return Figure(_tenths(invented), note, invented, basis=few)
     if not known(value):
         return Figure("", why="its texts hold no figure that could be traced")
     return Figure(_tenths(1 - value), "", 1 - value, basis=_figures(run, arm))
@@ -360,7 +387,7 @@ def _word(findings: Findings, arm: str) -> Word:
         return Word("Good enough", "good", _loss(judged, "same_rating"))
     if judged.word == NOT_GOOD_ENOUGH:
         return Word("Not good enough", "bad", gap_words(judged, judged.failing[0]))
-    return _undecided(judged)
+    return _undecided(judged) if findings.counts[arm].usable else Word("Undecided", "open", NO_USABLE)
 
 
 def _undecided(judged: GoodEnough) -> Word:
@@ -376,7 +403,7 @@ def gap_words(judged: GoodEnough, metric: str) -> str:
     verdict = judged.verdicts.get(metric)
     if verdict is None:
         return f"{NAMES[metric]} not measured"
-    if known(verdict.high) and verdict.high < 0:
+    if known(verdict.high) and verdict.high < 0 and verdict.p_difference <= DIFFERENCE_LEVEL:
         return f"{span_of_points(verdict.low, verdict.high)} {_LESS[metric]}"
     return _loss(judged, metric) if known(verdict.loss) else f"{NAMES[metric]} not measured"
 

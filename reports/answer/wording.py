@@ -102,8 +102,9 @@ def more_cases(verdict: Verdict) -> str:
 def methods() -> str:
     """One sentence on the terms of every verdict."""
     return (
-        "An arm is good enough if it is shown not worse than the margin on same rating (one-sided 2.5 %), usable decisions "
-        "(4 %) and grounding (4 %), each at its own level; the pick of the cheapest good arm is Holm-corrected over the arms."
+        f"An arm is good enough if it is shown not worse than the margin on same rating (one-sided 2.5{THIN}%), usable "
+        f"decisions (4{THIN}%) and grounding (4{THIN}%), each at its own level; the pick of the cheapest good arm is "
+        "Holm-corrected over the arms."
     )
 
 
@@ -116,7 +117,7 @@ def _rough_usd(value: float) -> str:
 
 
 def _return(value: float) -> str:
-    return f"{value * 10_000:+.0f} bp"
+    return f"{round(value * 10_000):+d} bp" if round(value * 10_000) else "0 bp"
 
 
 def _signed(value: float, unit: str, places: int = 1) -> str:

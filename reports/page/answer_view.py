@@ -53,6 +53,8 @@ class Chart:
     """Empty if no arm can be drawn."""
     left_out: tuple[tuple[str, tuple[str, ...]], ...]
     """(reason, arms) that could not be drawn."""
+    caption: str = ""
+    """Explains the marks that are drawn, and no others."""
 
 
 class AnswerView:
@@ -171,7 +173,9 @@ class AnswerView:
         return min(max(ends, default=REACH) * 1.08, 1.0) if max(ends, default=0) > REACH else REACH
 
     def forest(self, line: ArmLine) -> Markup:
-        """The gap to the noise floor, with the interval that the verdict rests on; the band is the margin."""
+        """The gap to the noise floor, with the interval of the verdict; the band is the margin. Empty if there are no gaps."""
+        if not any(other.gap for other in self.lines):
+            return Markup("")
         width, height = FOREST
         x_of = _scaled(self._reach, width)
         margin = min(self.margins["same_rating"], self._reach)
@@ -214,7 +218,7 @@ class AnswerView:
             return Chart(what, Markup(""), left_out)
         margin = self.margins["same_rating"] if self.floor is not None else None
         label = "; ".join(point.title for point in points)
-        return Chart(what, scatter.scatter(points, axis, self.floor, margin, label), left_out)
+        return Chart(what, scatter.scatter(points, axis, self.floor, margin, label), left_out, scatter.caption(points, margin))
 
     @staticmethod
     def _why_not(line: ArmLine, what: str, value: float) -> str:

@@ -11,7 +11,7 @@ from reports import format
 from reports.format import seconds_text
 from reports.money import breakdown
 from reports.money.breakdown import Spend
-from reports.page.svg import line, rect, scale, svg, text, ticks, tipped
+from reports.page.svg import rect, short, svg, ticks, tipped
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,28 @@ class Track:
     failed: bool = False
 
 
+ROW = 20
+
+
 def waterfall(tracks: Sequence[Track]) -> Markup:
     """The calls of one cell on a common time axis: waiting, loading, reading, writing."""
-    width, left, row, right = 960, 190, 20, 76
-    duration = max((t.end for t in tracks), default=0) or 1.0
-    x_of = scale(0, duration, left, width - right)
-    height = row * len(tracks) + 30
-    parts = [line(x_of(t), 4, x_of(t), height - 22, "rule") for t in ticks(0, duration)]
-    parts += [text(seconds_text(t), x_of(t), height - 6, "middle") for t in ticks(0, duration)]
+    duration = max((track.end for track in tracks), default=0) or 1.0
+    height = ROW * len(tracks) + 8
+    axis = '<line class="rule" x1="{0}%" x2="{0}%" y2="{1}"/><text x="{0}%" y="{2}" text-anchor="middle">{3}</text>'
+    parts = [
+        Markup(axis).format(short(100 * at / duration), height, height + 16, seconds_text(at)) for at in ticks(0, duration)
+    ]
     for index, track in enumerate(tracks):
-        y = 6 + index * row
-        parts.append(text(track.label, left - 10, y + 11, "end", "strong" if not track.failed else "strong bad"))
-        drawn = Markup("").join(_piece(piece, x_of, y) for piece in track.pieces if piece.size > 0)
+        y = 6 + index * ROW
+        kind = "strong bad" if track.failed else "strong"
+        parts.append(Markup('<text class="{}" x="-8" y="{}" text-anchor="end">{}</text>').format(kind, y + 11, track.label))
+        drawn = Markup("").join(_piece(piece, duration, y) for piece in track.pieces if piece.size > 0)
         parts.append(tipped(drawn, _track_tip(track)))
-        parts.append(text(track.note, x_of(track.end) + 6, y + 11, "start"))
-    label = f"Waterfall of {len(tracks)} calls over {seconds_text(duration)}; the table below holds the same numbers"
-    return svg(width, height, parts, label, "waterfall")
+        note = Markup('<text x="{}%" dx="6" y="{}">{}</text>')
+        parts.append(note.format(short(100 * track.end / duration), y + 11, track.note) if track.note else Markup(""))
+    label = f"Waterfall of {len(tracks)} calls over {seconds_text(duration)}; the table above holds the same numbers"
+    chart = '<div class="plot clock"><svg height="{}" role="img" aria-label="{}">{}</svg></div>'
+    return Markup(chart).format(height, label, Markup("").join(parts))
 
 
 def _track_tip(track: Track) -> str:
@@ -73,9 +79,11 @@ def _track_tip(track: Track) -> str:
     return "\n".join([f"{track.label}{' (failed)' if track.failed else ''}", *sizes, *([track.note] if track.note else [])])
 
 
-def _piece(piece: Piece, x_of: Callable[[float], float], y: float) -> Markup:
-    start = piece.start or 0.0
-    return rect(x_of(start), y, max(x_of(start + piece.size) - x_of(start), 1), 14, f"k-{piece.kind}")
+def _piece(piece: Piece, duration: float, y: int) -> Markup:
+    box = '<rect class="k-{}" x="{}%" y="{}" width="{}%" height="14"/>'
+    return Markup(box).format(
+        piece.kind, short(100 * (piece.start or 0.0) / duration), y, short(max(100 * piece.size / duration, 0.1))
+    )
 
 
 Writer = Callable[[float], str]
@@ -121,7 +129,3 @@ def _bars(
         pieces = tuple(Piece(kind, size, tip=f"{kind.replace('_', ' ')}: {write(size)} {unit}") for kind, size in sizes)
         lines.append(StackedBar(slots[arm], arm, pieces, longest, Markup("{}").format(write(length)), label))
     return lines
-
-
-FAR = 4.0
-"""An interval longer than this many times the largest estimate or margin is cut off, with an arrow."""

@@ -58,10 +58,19 @@ class Frame:
             yield Markup(
                 '<line class="rule" x2="100%" y1="{0}" y2="{0}"/><text x="-8" y="{1}" text-anchor="end">{2}</text>'
             ).format(y, short(self.y(value) + 4), write(value))
-        for number, index in enumerate(self._months()):
-            x, words = self.x(index), f"{self.days[index]:%b}" if index else day_label(self.days[0])
+        shown = list(self._months())
+        for number, index in enumerate(shown):
+            x, words = self.x(index), self._month_label(index, shown[number - 1] if number else None)
             kind = "minor" if number % 2 else ""
             yield self.vertical(x, "rule") + self.text(x, self.height + 18, words, "middle" if index else "start", kind)
+
+    def _month_label(self, index: int, before: int | None) -> str:
+        """The day of the first session, then months; with the year where it is another than at the label before."""
+        day = self.days[index]
+        if before is None:
+            return day_label(day)
+        year = f" \u2019{day:%y}" if day.year != self.days[before].year else ""
+        return f"{day:%b}{year}"
 
     def _months(self) -> Iterator[int]:
         """The first session, and the first of each month, with room between them."""
@@ -69,7 +78,7 @@ class Frame:
         yield 0
         for index in range(1, len(self.days)):
             is_new = (self.days[index].year, self.days[index].month) != (self.days[index - 1].year, self.days[index - 1].month)
-            if is_new and self.x(index) - self.x(last) > 8 and self.x(index) < 97:
+            if is_new and self.x(index) - self.x(last) > (8 if last else 12) and self.x(index) < 97:
                 last = index
                 yield index
 
@@ -167,7 +176,14 @@ def value_chart(days: Sequence[dt.date], lines: Sequence[ValueLine], luck: Luck)
     front = [_end_label(drawn, at - over) for drawn, at in zip(lines, heights, strict=True)]
     front += frame.tips(_tip(day, index, lines, luck) for index, day in enumerate(days))
     label = "Gain of one dollar that follows each arm: " + ", ".join(f"{d.name} {gain(d.values[-1])}" for d in lines)
-    return frame.svg(frame.rules(_percent_tick), curves, front, label, "equity")
+    return frame.svg(frame.rules(_percent_tick), curves, front, label, "equity") + _legend(lines)
+
+
+def _legend(lines: Sequence[ValueLine]) -> Markup:
+    """The lines with their gains, for a phone, which has no room for labels at their ends."""
+    entry = '<li class="{}"><svg viewBox="0 0 18 12" aria-hidden="true"><path class="line {}" d="M0 6h18"/></svg>{} {}</li>'
+    entries = [Markup(entry).format(drawn.kind, drawn.kind, drawn.name, gain(drawn.values[-1])) for drawn in lines]
+    return Markup('<ul class="legend curves">{}</ul>').format(Markup("").join(entries))
 
 
 def _percent_tick(value: float) -> str:

@@ -111,6 +111,18 @@ class MoneyView:
         return charts.time_bars(self.spends, self._slots)
 
     @cached_property
+    def token_kinds(self) -> frozenset[str]:
+        """Kinds that the bars of tokens show."""
+        return frozenset(piece.kind for drawn in self.token_bars for piece in drawn.pieces if piece.size > 0)
+
+    @cached_property
+    def time_kinds(self) -> frozenset[str]:
+        """Kinds that the bars of time and the waterfalls show; both ways to the first token have one colour."""
+        pieces = [piece for drawn in self.time_bars for piece in drawn.pieces]
+        pieces += [piece for drawn in self.waterfalls for track in drawn.tracks for piece in track.pieces]
+        return frozenset("prefill" if piece.kind == "first" else piece.kind for piece in pieces if piece.size > 0)
+
+    @cached_property
     def queueing(self) -> dict[str, float]:
         """Arm -> share of its latency that was waiting inside its servers, where it is large."""
         shares = {arm: breakdown.server_queue_share(spend) for arm, spend in self.spends.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports import grid
+from reports.format import known
 from reports.page import days
 from reports.page.days import ValueLine
 from reports.returns import strategy
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from reports.load import Run
     from reports.returns.placebos import Placebo
     from reports.returns.strategy import Strategy
+    from reports.stats.estimate import Estimate
 
 
 class ReturnsView:
@@ -50,6 +52,8 @@ class ReturnsView:
         row = self.row("excess_return")
         measured = [c for c in row.comparisons.values() if c.has_interval] if row else []
         if not measured:
+            if row and any(known(c.estimate.value) for c in row.comparisons.values()):
+                return "Returns are not compared: an interval needs more than one date."
             reasons = dict.fromkeys(c.note for c in row.comparisons.values() if c.note) if row else {}
             return f"Returns are not compared: {'; '.join(reasons)}." if reasons else ""
         apart = [comparison.arm for comparison in measured if comparison.is_apart]
@@ -70,6 +74,14 @@ class ReturnsView:
         outcome_rows = [row for row in (self.findings.rows if self.findings else ()) if row.metric.horizon is not None]
         horizons = sorted({int(row.metric.horizon or 0) for row in outcome_rows})
         return [(horizon, [row for row in outcome_rows if row.metric.horizon == horizon]) for horizon in horizons]
+
+    @staticmethod
+    def own(arm: str, row: MetricRow | None) -> Estimate | None:
+        """An arm's figure over the cases of its difference from the baseline, so that both fit; else over all its cases."""
+        if row is None:
+            return None
+        pair = row.comparisons.get(arm)
+        return pair.own if pair and known(pair.estimate.value) else row.values.get(arm)
 
     def placebos(self, horizon: int) -> list[tuple[str, dict[str, Placebo]]]:
         """(placebo, arm -> its result on the cases of that arm)."""
@@ -98,7 +110,9 @@ class ReturnsView:
 
     @cached_property
     def strategies(self) -> tuple[Strategy, ...]:
-        return strategy.strategies(self.run)
+        """Those of the arms, always-buy and the benchmark; empty without a decision to follow."""
+        followed = strategy.strategies(self.run)
+        return followed if any(one.name in self._slots for one in followed) else ()
 
     @cached_property
     def chart(self) -> Markup:

@@ -68,6 +68,18 @@ def scatter(points: Sequence[ScatterPoint], axis: Axis, floor: float | None, mar
     )
 
 
+def caption(points: Sequence[ScatterPoint], margin: float | None) -> str:
+    """What the marks of the drawing mean."""
+    sentences = []
+    if any(point.low is not None for point in points):
+        sentences.append("Vertical bars: the interval of the gap to the noise floor, as in the table.")
+    if margin:
+        sentences.append("Green: within the margin of the noise floor.")
+    if len(_best(points)) > 1:
+        sentences.append("Dashed: the best trade-offs; nothing is both cheaper and more alike.")
+    return " ".join(sentences)
+
+
 def _y(share: float) -> float:
     return HEIGHT * (1 - share)
 
@@ -108,17 +120,22 @@ def _floor(floor: float, margin: float | None) -> list[Markup]:
 
 
 def _front(points: Sequence[ScatterPoint], place: Callable[[float], float]) -> list[Markup]:
-    """Segments between the arms that nothing beats in both cost and likeness."""
+    """Segments between the best trade-offs."""
+    line = Markup('<line class="front" x1="{}%" y1="{}" x2="{}%" y2="{}"/>')
+    return [
+        line.format(short(place(one.x)), short(_y(one.y)), short(place(two.x)), short(_y(two.y)))
+        for one, two in pairwise(_best(points))
+    ]
+
+
+def _best(points: Sequence[ScatterPoint]) -> list[ScatterPoint]:
+    """The arms that nothing beats in both cost and likeness, the cheapest first."""
     best, front = -math.inf, []
     for point in sorted(points, key=lambda point: (point.x, -point.y)):
         if point.y > best:
             best = point.y
             front.append(point)
-    line = Markup('<line class="front" x1="{}%" y1="{}" x2="{}%" y2="{}"/>')
-    return [
-        line.format(short(place(one.x)), short(_y(one.y)), short(place(two.x)), short(_y(two.y)))
-        for one, two in pairwise(front)
-    ]
+    return front
 
 
 def _mark(point: ScatterPoint, x: float, label: tuple[float, float, str]) -> Markup:

@@ -109,6 +109,8 @@ def make_run(
                 cell, sent = world.cell(name, arm, case, repeat, texts)
                 cells.append(cell)
                 calls.extend(sent)
+    for row in (*cells, *calls):
+        row["run_id"] = folder.name
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, "cells", cells)
     _write(folder, "calls", calls)
@@ -161,11 +163,10 @@ class _World:
         level = self._level(arm, case_id)
         is_usable = not (failed or unparsed)
         cell_id = _sha(f"{name}|{case_id}|{repeat}")
-        started = dt.datetime(2026, 7, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=len(self.messages))
+        started = dt.datetime(2026, 11, 20, tzinfo=dt.UTC) + dt.timedelta(seconds=len(self.messages))
         calls = [] if arm.rule else self._calls(name, arm, case_id, cell_id, started, failed, texts)
         service_s = sum(call["duration_s"] for call in calls) * 0.6
         cell = {
-            "run_id": "synthetic",
             "cell_id": cell_id,
             "cell_key": _sha("key" + cell_id),
             "case_id": case_id,
@@ -234,7 +235,6 @@ class _World:
             is_hosted = arm.provider == "openai"
             calls.append(
                 {
-                    "run_id": "synthetic",
                     "cell_id": cell_id,
                     "call_id": _sha(f"{cell_id}{role}"),
                     "arm": name,

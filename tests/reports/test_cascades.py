@@ -9,6 +9,7 @@ import pytest
 
 from reports import cascades
 from reports.cascades import AGREEMENT, Frontier
+from reports.format import percent_text
 from reports.load import load
 from reports.metrics.facts import Facts
 from tests.reports.synthetic import FakeArm, make_tables, sessions
@@ -85,7 +86,7 @@ def test_the_promise_is_stated_with_its_probability_and_price(facts: Facts) -> N
     assert chosen is not None
     assert chosen.excess_bound <= cascades.MOST_EXCESS
     assert frontier.sentence.startswith(
-        f"keep {chosen.kept:.0%} of cases with local: at most 5 points less alike (holds with 90%)"
+        f"keep {percent_text(chosen.kept)} of cases with local: at most 5 points less alike (with 90\u202f% confidence)"
     )
     assert f"confidence_below: {chosen.threshold:.2f}" in frontier.yaml
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reports import Run, load
+from reports.answer import table
 from reports.answer.findings import Findings, find
 from reports.exports.tabular import to_json
 from reports.page.render import render
@@ -58,6 +59,26 @@ def test_figures_of_the_exports_fit_too(run: Run) -> None:
             if shown["value"] is not None:
                 expected = _apart(shown["own"]["value"], shown["base"]["value"], shown["scale"])
                 assert expected == pytest.approx(shown["value"], abs=1e-9), (metric["name"], arm)
+
+
+def test_the_answer_fits_where_arms_have_different_cases(run: Run, findings: Findings) -> None:
+    """Own figure minus the baseline's, of its line or as "from ...", is the difference that is shown."""
+    base, *others = table.lines(run, findings)
+    notes = []
+    for line in others:
+        for name in ("same", "opposite"):
+            shown = getattr(line, name)
+            if shown.text and shown.note[:1] in "+\u22120123456789":
+                note = shown.note.replace("\u2212", "-")
+                from_ = note.partition(" from ")[2] or getattr(base, name).text
+                assert _number(shown.text) - _number(from_) == pytest.approx(_number(note), abs=0.11), (line.arm, name)
+                notes.append(note)
+    assert len(notes) >= 6
+    assert any(" from " in note for note in notes)
+
+
+def _number(text: str) -> float:
+    return float(re.findall(r"[-+]?\d+(?:\.\d+)?", text)[0])
 
 
 def test_intervals_stay_inside_what_a_figure_can_be(findings: Findings) -> None:

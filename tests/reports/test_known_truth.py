@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,16 @@ TEXTS = [*["The close of 118.38 fell 3.1 %."] * 7, "The close of 118.38 fell 9.7
 """One text in eight has a figure that is not in the prompts, in all arms alike."""
 
 
+def make(folder: Path) -> Path:
+    """84 cases, three repeats, default margins; the texts are alike, so nothing but the decisions differs."""
+    dates = sessions("2026-03-02", 28, every=6)
+    return make_run(folder, arms=ARMS, dates=dates, repeats=3, seed=8, text=TEXTS, compare=COMPARE)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """84 cases, three repeats, default margins; the texts are alike, so nothing but the decisions differs."""
     folder = tmp_path_factory.mktemp("truth") / "r1"
-    run = make_run(folder, arms=ARMS, dates=sessions("2025-09-02", 28), repeats=3, seed=8, text=TEXTS, compare=COMPARE)
-    return Path(render(run, 3))
+    return Path(render(make(folder), 3))
 
 
 def test_the_two_sentences_name_the_equal_arm_with_its_bound_and_its_price(page: Path, open_page: Open) -> None:
@@ -37,7 +42,7 @@ def test_the_two_sentences_name_the_equal_arm_with_its_bound_and_its_price(page:
     decisions = answer.locator("#says-decisions").inner_text().replace("\u202f", " ")
     assert decisions.startswith("Decisions: equal agrees with base at most 6.3 points less often than base agrees with itself")
     assert ", and costs $20.12 instead of $2" in decisions
-    assert "per 1,000 decisions; undecided: slightly-worse (at most 13.2 points less alike, $4.02)" in decisions
+    assert "per 1,000 decisions; undecided: slightly-worse (at most 13.6 points less alike, $4.02)" in decisions
     assert "not good enough: far-worse (26 to 46 points less alike" in decisions
     assert answer.locator("#says-returns").inner_text().startswith("Returns: no gap shown:")
 
@@ -79,6 +84,33 @@ def test_every_row_holds_together(page: Path, open_page: Open) -> None:
             assert abs(gap - float(apart[:-3].replace("\u2212", "-"))) <= 1.1, row.inner_text()
             checked += 1
     assert checked >= 6
+
+
+def test_figures_of_the_answer_and_of_the_returns_hold_together(page: Path, open_page: Open) -> None:
+    browser = open_page(page).page
+    answers = [
+        [plain(cell) for cell in row.locator("td").all_inner_texts()] for row in browser.locator("#answers tbody tr").all()
+    ]
+    for row in answers[1:]:
+        for at, digits in ((2, 0.11), (3, 0.11), (5, 0.11)):
+            own, base, apart = first(row[at]), first(answers[0][at]), first(row[at].split("%")[1])
+            assert own - base == pytest.approx(apart, abs=digits), row
+    returns = [row.locator("td").all_inner_texts() for row in browser.locator("table.returns tbody tr").all()]
+    for row in returns[1:]:
+        own, base, apart = (first(plain(cell)) for cell in row[:3])
+        assert own - base == pytest.approx(apart, abs=1.1), row
+    assert len(answers) == len(returns) == 4
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split()).replace("\u202f", " ").replace("\u2212", "-")
+
+
+def first(text: str) -> float:
+    """The first number of a cell."""
+    found = re.search(r"[-+]?\d[\d.,]*", text)
+    assert found, text
+    return float(found[0].replace(",", ""))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from reports.page.render import render
+from tests.fixtures.browser import Open
 from tests.reports.synthetic import FakeArm, make_run, sessions
 
 TWO = {"gpt-5": FakeArm(), "local": FakeArm("llama3.1:8b", "ollama", 0.02)}
@@ -41,13 +42,19 @@ ODD: Mapping[str, Mapping[str, Any]] = {
         "arms": {f"a-model-with-a-name-that-is-exactly-sixty-characters-long-0{n}": FakeArm() for n in range(2)},
         "dates": DAYS,
     },
+    "no texts, so no grounding": {"arms": TWO, "dates": DAYS, "texts": False, "repeats": 2},
     "no cell": {"arms": {"gpt-5": FakeArm(skip=tuple(f"AAPL@{d}" for d in DAYS))}, "tickers": ("AAPL",), "dates": DAYS},
 }
 
 
 ASKED_ONCE = "gpt-5 was asked once per case, so how often it agrees with itself is not known; set repeats: 3"
 SAID: Mapping[str, Sequence[str]] = {
-    "one date": ("3 cases on 1 date: nothing can be judged.", ASKED_ONCE, "Returns: not measured: too few dates"),
+    "one date": (
+        "3 cases on 1 date: nothing can be judged.",
+        ASKED_ONCE,
+        "Returns: not measured: too few dates",
+        "Returns are not compared: an interval needs more than one date.",
+    ),
     "one ticker": ("1 ticker × 3 dates = 3 cases", "points worse", "Only 3 dates (3 cases):"),
     "one case": ("1 case on 1 date: nothing can be judged.", ASKED_ONCE),
     "one arm": (
@@ -61,19 +68,26 @@ SAID: Mapping[str, Sequence[str]] = {
     "every cell of an arm failed": (
         "9 of 9 decisions of broken could not be used.",
         "no decision was usable",
+        "broken (no usable decision)",
         "broken: not drawn, since the cost is unknown",
     ),
     "every cell of every arm failed": (
         "gpt-5, local: not drawn",
         "0 of 9",
         "9 of 9 decisions of gpt-5 and 9 of 9 decisions of local",
+        "No decision of gpt-5 could be used: find out why its runs failed",
     ),
-    "all Hold": ("gpt-5 and local decided Hold in every case.", "Their agreement follows from that"),
+    "no texts, so no grounding": ("no figure that could be traced", "Undecided"),
+    "all Hold": (
+        "a decision of local earned the same as one of gpt-5 in every case.",
+        "gpt-5 and local decided Hold in every case.",
+        "Their agreement follows from that",
+    ),
     "outcomes pending": ("Some returns are not known yet.", "After 1 session: 9 pending of 9;", "20 sessions: 9 pending of 9."),
     "no outcomes": ("no outcomes were recorded",),
     "arms with different cases": ("The arms have different cases: 6 of 9 are common to all.", "few has 6"),
     "an arm that never ran": ("no case of this arm has ended", "0 of 9 are common to all"),
-    "zero cost": ("so it shows time", "$0.00"),
+    "zero cost": ("so it shows time", "$0.00", "gpt-5 costs nothing"),
     "unknown costs": ("The cost of 9 of 9 of gpt-5 and 9 of 9 of local is unknown,", "unknown is never counted as $0."),
     "no cell": ("No decision has ended yet.", "no case is complete yet"),
     "40 arms": ("9 cases", "40 arms", "36 more"),
@@ -83,23 +97,31 @@ SAID: Mapping[str, Sequence[str]] = {
 NEVER: Mapping[str, Sequence[str]] = {
     "one date": ('<b class="good">', '<b class="bad">'),
     "one case": ('<b class="good">', '<b class="bad">'),
-    "one arm": ("Keep gpt-5", "Replace"),
+    "one arm": ("Keep gpt-5", "Replace", "gpt-5 on the same cases"),
+    "one repeat": ('class="forest"', "Vertical bars"),
+    "every cell of every arm failed": ("managers_stay", "Keep gpt-5", "had every decision been traded"),
+    "all Hold": ("0.00 % less",),
     "every cell of an arm failed": ("broken (at most", "Hold ×"),
     "outcomes pending": ("no gap shown",),
     "no outcomes": ("no gap shown", "What happened afterwards"),
-    "zero cost": ("100 % $",),
+    "zero cost": ("100 % $", "the cost of one of the two is unknown"),
 }
 """What must not be said of it."""
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_page_is_honest_about_a_run_with(name: str, tmp_path: Path) -> None:
-    html = Path(render(make_run(tmp_path / "r1", words=6, **ODD[name]), 1)).read_text(encoding="utf-8")
+def test_a_page_is_honest_about_a_run_with(name: str, tmp_path: Path, open_page: Open) -> None:
+    page = Path(render(make_run(tmp_path / "r1", words=6, **ODD[name]), 1))
+    html = page.read_text(encoding="utf-8")
     words = unescape(re.sub(r"<(script|style).*?</\1>|<[^>]+>", "", html, flags=re.S)).replace("\u202f", " ")
     said = " ".join(words.split())
     assert [one for one in SAID[name] if one not in said] == []
     assert [one for one in NEVER.get(name, ()) if one in said or one in html] == []
-    assert not re.search(r"\b(?:nan|None|NaT|inf|undefined)\b", said)
+    assert not re.search(r"\b(?:nan|None|NaT|inf|undefined)\b|\b1 (?:dates|cases|windows|arms)\b", said)
+    seen = open_page(page, width=390)
+    seen.page.evaluate("document.querySelectorAll('details').forEach(box => { box.open = true })")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.problems == []
 
 
 def test_unknown_costs_are_never_a_zero(tmp_path: Path) -> None:

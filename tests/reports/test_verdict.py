@@ -79,6 +79,8 @@ def test_the_interval_that_is_drawn_shows_the_word(value: float) -> None:
         "undecided": given.low <= 0 <= given.high and given.low <= -margin,
     }
     assert shown[given.word]
+    if given.word in ("undecided", "not worse", "equivalent"):
+        assert given.bound == given.low, "the bound in words is an end of the interval that is drawn"
 
 
 def test_intervals_stay_inside_what_a_difference_of_shares_can_be() -> None:
