@@ -85,12 +85,11 @@ def test_what_a_model_is_asked_again_is_what_the_other_one_heard(finished: Lab) 
 
 
 def test_a_second_replay_does_no_work_and_pays_nothing(finished: Lab) -> None:
-    replay(finished, *OWN_TO_PAID)
+    ended = finished.printed("replay", "lab", "--experiment", "lab.yaml", "--yes", *OWN_TO_PAID)
+    assert (ended["schema"], ended["state"]) == ("run/1", "done")
     before, receipts = paid_calls(finished), finished.receipts()
 
     assert "own > paid: 2 cells; 0 to do" in replay(finished, *OWN_TO_PAID)
-    ended = finished.printed("replay", "lab", "--experiment", "lab.yaml", "--yes", *OWN_TO_PAID)
-    assert (ended["schema"], ended["state"]) == ("run/1", "done")
     assert paid_calls(finished) == before
     assert finished.receipts() == receipts
 

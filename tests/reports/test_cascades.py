@@ -106,3 +106,15 @@ def test_without_repeats_of_the_baseline_there_is_no_curve(facts: Facts) -> None
 def test_an_arm_that_costs_as_much_as_the_baseline_is_not_asked_first(facts: Facts) -> None:
     dear = facts.cells.assign(cost_usd=facts.cells["cost_usd"].where(facts.cells["arm"] == "hosted", 0.5))
     assert cascades.frontiers(Facts(facts.run.with_cells(dear))) == []
+
+
+def test_only_cases_that_both_lineups_met_are_on_the_curve(facts: Facts) -> None:
+    dates = sorted(facts.cells["date"].unique())
+
+    def met(hosted: Any, local: Any) -> list[Frontier]:
+        own = facts.cells["arm"].map({"hosted": set(hosted), "local": set(local)})
+        is_met = [date in days for date, days in zip(facts.cells["date"], own, strict=True)]
+        return cascades.frontiers(Facts(facts.run.with_cells(facts.cells[is_met])))
+
+    assert {(frontier.cases, frontier.dates) for frontier in met(dates[:25], dates[10:])} == {(30, 15)}
+    assert met(dates[:10], dates[15:]) == [], "no case in common"

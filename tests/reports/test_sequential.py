@@ -117,3 +117,10 @@ def test_a_candidate_with_unreadable_answers_is_dropped() -> None:
     assert silent.is_dropped
     assert silent.readable == 0
     assert silent.unreadable_roles == ("trader", "portfolio_manager")
+
+
+def test_a_candidate_that_failed_on_every_call_is_dropped_by_the_screen() -> None:
+    wanted = [(f"AAPL@{day}", "trader") for day in range(8)]
+    result = screening.screened([], [], wanted)
+    assert result.is_dropped
+    assert result.reasons == ("only 0% of its answers are readable", "trader unreadable in at least 30% of its cases")
