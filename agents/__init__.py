@@ -41,6 +41,7 @@ from agents.llms import (
     read_deferred,
     request_fingerprint,
 )
+from agents.llms.own import declare_provider, is_own_provider
 from agents.pipeline.cell_cache import Sharing, cached_shares
 from agents.pipeline.context import Context
 from agents.pipeline.custom import check as check_entry
@@ -179,6 +180,7 @@ __all__ = [
     "decide",
     "decision_of",
     "decision_time",
+    "declare_provider",
     "declare_source",
     "deep_roles",
     "earlier_fingerprints",
@@ -193,6 +195,7 @@ __all__ = [
     "held",
     "install_line",
     "instrument",
+    "is_own_provider",
     "is_own_source",
     "is_read_as_0_1_0",
     "is_session",

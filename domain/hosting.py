@@ -67,6 +67,8 @@ def hosting_of(provider: Provider, url: str | None, declared: bool | None) -> Ho
     `url` is the address as resolved; None means the provider's own."""
     if declared is not None:
         return Hosting(declared, f"hosted: {str(declared).lower()} in servers.yaml")
+    if provider.is_own:
+        return Hosting(True, "a provider of your own bills by token unless servers.yaml says hosted: false")
     if is_own_address(provider, url):
         what = "bills by token" if provider.is_hosted else "computes on this machine"
         return Hosting(provider.is_hosted, f"{provider.name} at its own address {what}")

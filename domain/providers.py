@@ -6,7 +6,7 @@ To add a provider, write its client in `agents/llms/` and its record here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +106,8 @@ class Provider:
     """Distributions whose versions belong into a run's manifest."""
     sdk: str | None = None
     """Top module of its SDK, whose exceptions wrap the cause of a failure."""
+    is_own: bool = False
+    """Whether it is a class of a user: billed by token unless servers.yaml says otherwise, and without public prices."""
 
     def implied_parameters(self, model: str) -> dict[str, Any]:
         """Parameters that every request to this model states, unless the experiment states others."""
@@ -211,7 +213,43 @@ _RECORDS = (
         implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
     ),
 )
-PROVIDERS: Mapping[str, Provider] = {record.name: record for record in _RECORDS}
+BUILT_IN: Mapping[str, Provider] = {record.name: record for record in _RECORDS}
+
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*@[0-9a-f]{12}")
+"""module:Class@hash of a provider of a user, as an experiment is resolved; see `agents.llms.own`."""
+
+
+class _Providers(Mapping[str, Provider]):
+    """The built-in providers; looked up by name, also those of users, whose traits follow from the name alone: no process
+    needs the code of a provider that it does not ask."""
+
+    def __getitem__(self, name: str) -> Provider:
+        if name not in BUILT_IN and isinstance(name, str) and _OWN.fullmatch(name):
+            return _own_record(name)
+        return BUILT_IN[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(BUILT_IN)
+
+    def __len__(self) -> int:
+        return len(BUILT_IN)
+
+
+def _own_record(name: str) -> Provider:
+    return Provider(
+        name=name,
+        client="own",
+        parameters=_LOCAL_SAMPLING | {"reasoning_effort"},
+        speed=Speed(3_000, 40, 0.3),
+        price_list=name,
+        is_hosted=True,
+        slots=8,
+        implied={"max_output_tokens": MAX_OUTPUT_TOKENS},
+        is_own=True,
+    )
+
+
+PROVIDERS: Mapping[str, Provider] = _Providers()
 EMBEDDED = next(record for record in _RECORDS if record.is_embedded)
 """The provider that needs neither a server nor a key."""
 PULLING = next(record for record in _RECORDS if record.pull_command)

@@ -96,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands name: experiments, an archive, and runs."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "experiments", folder / "experiments")
-    for name in ("own_metrics.py", "own_section.py", "own_source.py"):
+    for name in ("own_metrics.py", "own_provider.py", "own_section.py", "own_source.py"):
         shutil.copy(ROOT / "experiments" / name, folder)
     shutil.copy(ROOT / "experiments" / "quick.yaml", folder / "EXPERIMENT.yaml")
     bars = [bar for ticker in ("AAPL", "SPY") for bar in archives.bars(ticker, dt.date(2023, 5, 1), dt.date(2025, 6, 30))]

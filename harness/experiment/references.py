@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 import agents
 from domain.defaults import HORIZONS
 from domain.providers import PROVIDERS
+from domain.user_code import UserCodeError
 from harness.experiment.attached import OTHER, TIERS, shipped_roles
 
 
@@ -138,9 +139,14 @@ def _known_metric(name: str, info: ValidationInfo) -> str:
 
 
 def _known_provider(name: str) -> str:
-    if name not in PROVIDERS:
+    if name in PROVIDERS:
+        return name
+    if not agents.is_own_provider(name):
         raise unknown_name("provider", name, PROVIDERS)
-    return name
+    try:
+        return agents.declare_provider(name)
+    except UserCodeError as error:
+        raise refused(str(error), "correct the file; see docs/your-code.md") from error
 
 
 ModelName = Annotated[str, _reference("model", lambda names: names.models)]

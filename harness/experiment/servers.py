@@ -223,6 +223,8 @@ def load(
         if not provider.needs_url and provider.name not in parts:
             parts[provider.name] = ServerPart(provider=provider.name)
     needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
+    own = {model.provider for model in needed.values() if PROVIDERS[model.provider].is_own and not model.server}
+    parts = {name: ServerPart(provider=name) for name in own} | parts
     _refuse_strangers(needed, parts)
     served = _served(needed.values())
     specs = {name: _spec(name, parts[name], experiment, env) for name in served}
@@ -356,7 +358,7 @@ def _unclear(part: ServerPart, spec: ServerSpec, served: Sequence[str]) -> tuple
     """What is contradictory or undecided, and the fix."""
     provider = PROVIDERS[spec.provider]
     spelling = f"in servers.yaml write {spec.name}: {{provider: {spec.provider}, url: {spec.url}, hosted: "
-    if part.hosted is False and provider.is_hosted and is_own_address(provider, spec.url):
+    if part.hosted is False and provider.is_hosted and not provider.is_own and is_own_address(provider, spec.url):
         return f"{spec.address} charges per token, regardless of servers.yaml", "remove hosted: false"
     if part.hosted is not None or spec.url is None:
         return None

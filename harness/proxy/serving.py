@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 import agents
 from domain import units
-from domain.providers import PROVIDERS, provider_of
+from domain.providers import BUILT_IN, provider_of
 from harness.checking import preflight
 from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
@@ -169,7 +169,7 @@ def experiment(options: ProxyOptions) -> Experiment:
 def _model(text: str) -> dict[str, Any]:
     """`provider/model`, or a name alone: of the vendor whose names begin so, else one that a server of one's own pulls."""
     provider, slash, name = text.partition("/")
-    if slash and provider in PROVIDERS:
+    if slash and provider in BUILT_IN:
         return {"provider": provider, "model": name}
     return {"provider": provider_of(text).name, "model": text}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import agents
 from domain.data_kinds import DATA_KINDS
+from domain.providers import BUILT_IN
 from harness.errors import Problem
 from harness.experiment.references import known_sources
 
@@ -118,11 +119,11 @@ def problems(document: Mapping[str, Any], served: Mapping[str, Any]) -> list[Pro
     found = []
     for path, value in _entries(document, ()):
         pattern = _pattern(path)
-        if pattern in ACCEPTED and not _is_own_source(pattern, value):
+        if pattern in ACCEPTED and not _is_own_source(pattern, value) and not _is_own_provider(pattern, value):
             continue
         if value in _served_values(served, path, pattern):
             continue
-        if pattern in REFUSED or pattern in _SOURCES:
+        if pattern in REFUSED or pattern in _SOURCES or _is_own_provider(pattern, value):
             what = (
                 "names code, a file, a folder or a server of this machine: it is accepted only as the served experiment has it"
             )
@@ -137,6 +138,11 @@ def problems(document: Mapping[str, Any], served: Mapping[str, Any]) -> list[Pro
 def _is_own_source(pattern: str, value: Any) -> bool:
     """Whether a key of a data source has a value that is no name of a built-in one: it may be a file."""
     return pattern in _SOURCES and value is not None and not any(value in known_sources(kind) for kind in DATA_KINDS)
+
+
+def _is_own_provider(pattern: str, value: Any) -> bool:
+    """Whether a model's provider is none of the built-in ones: it may be a class of a user."""
+    return pattern == "models.*.provider" and value not in BUILT_IN
 
 
 def _kind_of(pattern: str) -> str:

@@ -126,7 +126,7 @@ def test_the_example_gets_a_verdict_and_a_changed_file_is_computed_again_without
     shutil.copy(ROOT / "experiments" / "own_metrics.py", lab.folder)
     lab.experiment(dates=2, metrics=["own_metrics.py"], compare={"metrics": {"bold": {"margin": "10pp"}}})
     lab.run("--yes")
-    asked = lab.paid
+    asked = lab.paid()
     (run,) = lab.runs
 
     assert "bold decisions" in (run / "report.html").read_text()
@@ -138,7 +138,7 @@ def test_the_example_gets_a_verdict_and_a_changed_file_is_computed_again_without
 
     assert lab.runs == [run]
     assert "very bold decisions" in (run / "report.html").read_text()
-    assert lab.paid == asked
+    assert lab.paid() == asked
 
 
 def test_the_page_shows_the_example_that_ships() -> None:

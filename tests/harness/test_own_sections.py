@@ -127,12 +127,12 @@ def test_the_example_is_on_the_page_and_changes_nothing_that_was_asked(lab: Lab)
     shutil.copy(ROOT / "experiments" / "own_section.py", lab.folder)
     lab.experiment(dates=2)
     lab.run("--yes")
-    asked = lab.paid
+    asked = lab.paid()
     (run,) = lab.runs
     lab.experiment(dates=2, sections=["own_section.py"])
     lab.run("--yes")
 
-    assert (lab.runs, lab.paid) == ([run], asked)
+    assert (lab.runs, lab.paid()) == ([run], asked)
     assert "Decisions by weekday" in (run / "report.html").read_text()
 
     path = lab.folder / "own_section.py"
@@ -143,7 +143,7 @@ def test_the_example_is_on_the_page_and_changes_nothing_that_was_asked(lab: Lab)
     lab.experiment(dates=2)
     lab.run("--yes")
     assert "Decisions by day" not in (run / "report.html").read_text()
-    assert (lab.runs, lab.paid) == ([run], asked)
+    assert (lab.runs, lab.paid()) == ([run], asked)
 
 
 def test_a_section_is_refused_over_http_unless_the_served_experiment_has_it() -> None:
