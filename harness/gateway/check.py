@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ RATING = "Overweight"
 _PROSE = "The trend is up, margins hold and the price is fair; the risk is a weaker quarter. I expect a moderate rise."
 _RATED, _PROPOSED = f"\n\nRating: {RATING}", "\n\nFINAL TRANSACTION PROPOSAL: **BUY**"
 """How a text ends: by the scale that the prompt names."""
+_ASKS_FOR_JSON = re.compile(r"(answer|output|reply|respond|return)[^.\n]{0,40}\bJSON\b", re.IGNORECASE)
+_OBJECT = json.dumps({"signal": "bullish", "action": "BUY", "confidence": 70, "reasoning": _PROSE})
 _ARGUMENTS = {"indicator": "rsi", "freq": "quarterly", "frequency": "quarterly", "period": "quarterly"}
 _WINDOW_DAYS = 30
 _WRITTEN_TOKENS, _CALL_TOKENS = 350, 60
@@ -71,7 +74,7 @@ def _prose(name: str) -> str:
 
 
 def canned(request: Request, usage: Usage, argument: Callable[[str], str] = _prose) -> Answer:
-    """The forced tool's arguments, each tool once in the first round, a form, or prose.
+    """The forced tool's arguments, each tool once in the first round, a form, JSON where the prompt asks for it, or prose.
 
     `argument`: the text for a parameter of a tool that looks something up."""
     if request.schema is not None:
@@ -86,6 +89,8 @@ def canned(request: Request, usage: Usage, argument: Callable[[str], str] = _pro
             for place, tool in enumerate(called)
         )
         return Answer("", tool_calls=calls, finish_reason="tool_calls", usage=usage)
+    if any(_ASKS_FOR_JSON.search(part.text) for part in request.parts):
+        return Answer(_OBJECT, usage=usage)
     knows_scale = any(RATING in part.text for part in request.parts)
     return Answer(_PROSE + (_RATED if knows_scale else _PROPOSED), usage=usage)
 
@@ -163,7 +168,7 @@ def findings(result: Result, answers: CannedAnswers) -> Iterator[CheckLine]:
 def _fix(calls: int, stderr: str) -> str:
     if calls:
         return "see the program's output below"
-    if "api.openai.com" in stderr or "Connection" in stderr:
+    if "api.openai.com" in stderr or "Connection error" in stderr:
         return "pass the variable BACKEND_URL to the program's configuration (config['backend_url'] in TradingAgents)"
     if "Traceback" in stderr:
         return "see the program's output below: it ended before it asked a model"
