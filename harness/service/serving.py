@@ -228,11 +228,12 @@ def _arguments(options: ServiceOptions) -> list[str]:
         "--servers": options.servers,
         "--archive": options.archive,
         "--broker": options.broker,
-        "--workers": options.starts_workers,
+        "--workers": options.starts_workers or None,
         "--keep": f"{options.keep_s:.0f}s",
         "--state": options.state,
     }
     words = [word for name, value in values.items() if value is not None for word in (name, str(value))]
+    words += [] if options.starts_workers else ["--no-workers"]
     return words + [word for host in options.callbacks for word in ("--allow-callback", host)]
 
 
