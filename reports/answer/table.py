@@ -106,10 +106,10 @@ def columns(baseline: str | None) -> tuple[Column, ...]:
 
 
 def lines(run: Run, findings: Findings) -> tuple[ArmLine, ...]:
-    """Every arm: the baseline first, then by same rating, rules last."""
+    """Every arm: the baseline first, then by same rating, unknown ones after the others, rules last."""
     made = [_line(run, findings, arm) for arm in findings.arms]
     order = {"baseline": 0, "candidate": 1, "rule": 2}
-    return tuple(sorted(made, key=lambda line: (order[line.kind], -math.inf if line.same.key is None else -line.same.key)))
+    return tuple(sorted(made, key=lambda line: (order[line.kind], math.inf if line.same.key is None else -line.same.key)))
 
 
 def usd(value: float) -> str:
