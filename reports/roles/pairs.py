@@ -83,10 +83,13 @@ def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int
     """Return cell_id -> (role, round) -> its first answer."""
     columns = [
         "cell_id", "role", "round", "kind", "index", "outcome", "response", "parsed", "finish_reason", "truncated",
-        "cost_usd", "duration_s", "message_ids", "started_at",
+        "cost_usd", "duration_s", "message_ids", "started_at", "tool_calls", "program",
     ]  # fmt: skip
     calls = run.table("calls", columns, among(list(cell_ids)))
-    calls = calls[(calls["outcome"] == "answered") & calls["kind"].isin(["primary", "replay"])].sort_values("started_at")
+    # An attached program's report may be the last answer of its tool rounds.
+    is_report = (calls["kind"] == "tool_round") & calls["program"].notna() & calls["tool_calls"].isna()
+    is_answer = calls["kind"].isin(["primary", "replay"]) | is_report
+    calls = calls[(calls["outcome"] == "answered") & is_answer].sort_values("started_at")
     answers: dict[str, dict[tuple[str, int], PromptAnswer]] = {}
     for call in calls.to_dict("records"):
         answers.setdefault(call["cell_id"], {}).setdefault((call["role"], int(call["round"] or 0)), _answer(call))

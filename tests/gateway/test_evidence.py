@@ -44,7 +44,7 @@ def test_an_attached_run_is_replayed_grounded_and_advised_as_far_as_its_messages
 
     page = (lab.runs[-1] / "report.html").read_text()
     advice = page.partition("From paid to own: which roles may go?")[2].partition("</table>")[0]
-    assert all(f'<th scope="row">{role}</th>' in advice for role in ("bull", "bear", "portfolio manager"))
+    assert all(f'<th scope="row">{role}</th>' in advice for role in ("market analyst", "bull", "bear", "portfolio manager"))
     assert '<th scope="row">other</th>' not in advice
     assert "Replay and role advice do not cover other." in page
     assert "look-ahead inside it cannot be excluded" in page
