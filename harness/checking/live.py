@@ -28,7 +28,6 @@ from domain import models
 from domain.ratings import RATINGS
 from harness.checking.checks import Check, fail, ok, warn
 from harness.checking.resolved import ResolvedRun
-from harness.experiment import matrix
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens
@@ -70,9 +69,7 @@ class _RecordingAdmission(Admission):
 
 def asked_models(resolved: ResolvedRun) -> list[Model]:
     """One model per name and server, with the parameters of the experiment."""
-    experiment = resolved.experiment
-    configured = [matrix.model(experiment, alias) for alias in matrix.asked_models(experiment)]
-    return list({(model.server, model.name): model for model in configured}.values())
+    return list({(model.server, model.name): model for model in resolved.models.values()}.values())
 
 
 def look(resolved: ResolvedRun, chosen: Sequence[Model]) -> list[Check]:

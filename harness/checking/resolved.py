@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from domain.providers import PROVIDERS
+from agents import Model
 from harness.cells import Cell
-from harness.checking.checks import Check, archive_address
+from harness.checking.checks import Check
 from harness.errors import InvalidInput, Problem
-from harness.experiment import servers
-from harness.experiment.servers import ServerSpec
+from harness.experiment import matrix, servers
+from harness.experiment.cases import archive_address
+from harness.experiment.matrix import ResolvedArm
+from harness.experiment.servers import Declared, ServerPart, ServerSpec
 from harness.experiment.spec import Experiment
-from harness.experiment.yaml_file import closest_name
-from harness.money import price_file, pricing
+from harness.money import pricing
 from harness.money.pricing import PriceTable
 
 
@@ -27,9 +29,18 @@ class ResolvedRun:
     experiment_dir: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables of the environment and of .env."""
+    arms: Mapping[str, ResolvedArm] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    """The models that the experiment asks, by their names in it."""
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Servers that the experiment asks, by name."""
+    declared_servers: Mapping[str, ServerPart] = field(default_factory=dict)
+    """All that servers.yaml holds, by name."""
+    server_problems: tuple[Problem, ...] = ()
+    """Why servers.yaml or a server cannot be used; `servers` is empty then."""
     prices: PriceTable = field(default_factory=PriceTable)
+    price_problems: tuple[Problem, ...] = ()
+    """Why the price file cannot be used; `prices` are the public ones then."""
     matrix: tuple[Cell, ...] = ()
     """Every cell of the experiment, in the order in which they run."""
     digests: Mapping[str, str | None] = field(default_factory=dict)
@@ -40,6 +51,16 @@ class ResolvedRun:
     """Model's name in the experiment -> its announced shutdown, as the manifest keeps it."""
     model_warnings: tuple[Check, ...] = ()
     """Warnings that a run repeats: models that their vendor turns off, and models that may unload each other."""
+
+    @cached_property
+    def models_by_server(self) -> Mapping[str, list[Model]]:
+        """The models that the experiment asks, by the name of their server."""
+        return {name: [model for model in self.models.values() if model.server == name] for name in self.servers}
+
+    def require_readable(self) -> None:
+        """Raises InvalidInput if servers or prices cannot be used."""
+        if self.server_problems or self.price_problems:
+            raise InvalidInput([*self.server_problems, *self.price_problems])
 
     @property
     def hosted(self) -> frozenset[str]:
@@ -58,55 +79,61 @@ class ResolvedRun:
         return self.environment.get("SEC_CONTACT")
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """The files around an experiment, read once per command: .env and servers.yaml."""
+
+    experiment_dir: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    declared: Declared = field(default_factory=Declared)
+    problems: tuple[Problem, ...] = ()
+    """Why servers.yaml cannot be used; `declared` is empty then."""
+
+    @classmethod
+    def read(cls, experiment_dir: Path | None = None, servers_file: Path | None = None) -> Self:
+        """Problems of servers.yaml are kept, to be reported with others; raises InvalidInput for the environment."""
+        environment = servers.read_environment(experiment_dir)
+        try:
+            return cls(experiment_dir, environment, servers.read(servers_file, experiment_dir, environment))
+        except InvalidInput as error:
+            return cls(experiment_dir, environment, problems=error.problems)
+
+    def with_servers(self, parts: Mapping[str, ServerPart]) -> Self:
+        """With further servers. Raises InvalidInput if servers.yaml cannot be used."""
+        if self.problems:
+            raise InvalidInput(self.problems)
+        return replace(self, declared=replace(self.declared, parts={**self.declared.parts, **parts}))
+
+    def specs(self, models: Iterable[str], experiment: Experiment) -> dict[str, ServerSpec]:
+        """Every server that these models of the experiment need, by name. Raises InvalidInput."""
+        if self.problems:
+            raise InvalidInput(self.problems)
+        return servers.needed_by(models, experiment, self.declared, self.environment)
+
+
 def resolve(experiment: Experiment, experiment_dir: Path | None = None, servers_file: Path | None = None) -> ResolvedRun:
-    """Read environment, servers and prices. Raises InvalidInput with the problems of all of them."""
-    resolved, server_problems, price_problems = read(experiment, experiment_dir, servers_file)
-    if server_problems or price_problems:
-        raise InvalidInput([*server_problems, *price_problems])
+    """Like `read`, but raises InvalidInput with all problems."""
+    resolved = read(experiment, experiment_dir, servers_file)
+    resolved.require_readable()
     return resolved
 
 
-def read(
-    experiment: Experiment, experiment_dir: Path | None = None, servers_file: Path | None = None
-) -> tuple[ResolvedRun, tuple[Problem, ...], tuple[Problem, ...]]:
-    """Like `resolve`, but returns the problems of the servers and of the prices; what could not be read is empty."""
-    environment = servers.read_environment(experiment_dir)
-    server_problems: tuple[Problem, ...] = ()
-    price_problems: tuple[Problem, ...] = ()
-    specs, prices = {}, PriceTable()
+def read(experiment: Experiment, experiment_dir: Path | None = None, servers_file: Path | None = None) -> ResolvedRun:
+    """Read environment, servers and prices, and resolve the arms (see `within`)."""
+    return within(experiment, Surroundings.read(experiment_dir, servers_file))
+
+
+def within(experiment: Experiment, around: Surroundings) -> ResolvedRun:
+    """The experiment in its surroundings. What servers and prices have wrong is kept, to be reported with other problems."""
+    arms = matrix.resolve_arms(experiment)
+    models = {alias: matrix.model(experiment, alias) for alias in matrix.asked_models(experiment, arms)}
+    resolved = ResolvedRun(experiment, around.experiment_dir, around.environment, arms, models)
     try:
-        specs = servers.load(servers_file, experiment, experiment_dir, environment=environment)
+        specs = around.specs(models, experiment)
+        resolved = replace(resolved, servers=specs, declared_servers=around.declared.parts)
     except InvalidInput as error:
-        server_problems = error.problems
+        resolved = replace(resolved, server_problems=error.problems)
     try:
-        prices = _price_table(experiment, experiment_dir)
+        return replace(resolved, prices=pricing.table_of(experiment, around.experiment_dir))
     except InvalidInput as error:
-        price_problems = error.problems
-    return ResolvedRun(experiment, experiment_dir, environment, specs, prices), server_problems, price_problems
-
-
-def _price_table(experiment: Experiment, experiment_dir: Path | None) -> PriceTable:
-    """The public prices, under the experiment's own file if it names one."""
-    priced_as, most_usd = _declared_prices(experiment)
-    if experiment.prices is None:
-        return PriceTable(priced_as=priced_as, most_usd=most_usd)
-    path = Path(experiment.prices).expanduser()
-    own = price_file.load(path if path.is_absolute() or experiment_dir is None else experiment_dir / path)
-    return PriceTable(own, priced_as=priced_as, most_usd=most_usd)
-
-
-def _declared_prices(experiment: Experiment) -> tuple[dict[str, str], dict[str, float]]:
-    """server/model -> the public model that it is priced as, and the most that a call may cost. Raises InvalidInput."""
-    models = {f"{model.server or model.provider}/{model.model}": (alias, model) for alias, model in experiment.models.items()}
-    named = [model.priced_as for model in experiment.models.values() if model.priced_as]
-    sellers = [seller for seller, provider in PROVIDERS.items() if provider.is_hosted and named]
-    known = {name for seller in sellers for name in pricing.public_models(seller)}
-    problems = [
-        Problem(f"models.{alias}.priced_as", f"no public price of {model.priced_as!r}", closest_name(model.priced_as, known))
-        for alias, model in models.values()
-        if model.priced_as and model.priced_as not in known and experiment.prices is None
-    ]
-    if problems:
-        raise InvalidInput(problems)
-    priced_as = {key: model.priced_as for key, (_, model) in models.items() if model.priced_as}
-    return priced_as, {key: model.max_call_usd for key, (_, model) in models.items() if model.max_call_usd is not None}
+        return replace(resolved, price_problems=error.problems)

@@ -95,6 +95,7 @@ def _read(
 ) -> _Planned:
     """Look at servers and earlier runs, and choose the cells. Raises InvalidInput."""
     from harness.checking import preflight
+    from harness.checking.resolved import read
     from harness.experiment import matrix
     from harness.experiment.shared_prompts import with_sharing
     from harness.planning import answers
@@ -102,9 +103,10 @@ def _read(
     from harness.storage import run_folder
     from harness.storage.folder import open_folder
 
-    every_cell = matrix.expand(experiment)
+    readable = read(experiment, folder, servers)
+    every_cell = matrix.expand(experiment, arms=readable.arms)
     chosen = matrix.select(every_cell, only)
-    look = preflight.look(experiment, experiment_dir=folder, servers_file=servers, results=results, snapshots=snapshots)
+    look = preflight.check(readable, results=results, snapshots=snapshots)
     resolved = look.readable()
     return _Planned(
         experiment,

@@ -109,7 +109,7 @@ def _grow(folder: str, sources: Sequence[Source], tickers: Sequence[str]) -> Non
 
 
 def _address(archive: str | None, experiment: Path) -> str | None:
-    from harness.checking.checks import archive_address
+    from harness.experiment.cases import archive_address
 
     return archive_address(archive, experiment.parent) if archive else None
 

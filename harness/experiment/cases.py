@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -112,6 +113,17 @@ class Data(ConfigModel):
         if info.context is not None and not self.archive and "archive" in (getattr(self, kind) for kind in DATA_KINDS):
             raise refused("the source archive needs a folder", "set data.archive: DIR, or pass --archive DIR")
         return self
+
+
+def archive_address(address: str, experiment_dir: Path | None) -> str:
+    """Address of an archive: an object store unchanged, a folder relative to the experiment file."""
+    return address if "://" in address else str(archive_folder(address, experiment_dir))
+
+
+def archive_folder(address: str, experiment_dir: Path | None) -> Path:
+    """An archive's folder as the experiment file means it: relative to the file."""
+    path = Path(address).expanduser()
+    return path if path.is_absolute() or experiment_dir is None else experiment_dir / path
 
 
 def as_repeats(value: Any) -> Any:

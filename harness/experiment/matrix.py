@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,51 @@ _OF_PIPELINE = {field.name for field in fields(Pipeline)} - {"rule"}
 _DATA_OF_CELL = (*DATA_KINDS, "mask", "decision_time")
 
 
-def expand(experiment: Experiment, now: dt.datetime | None = None) -> list[Cell]:
-    """Every cell, case by case.
+@dataclass(frozen=True)
+class ResolvedArm:
+    """An arm with everything that its declaration leaves to the experiment."""
+
+    name: str
+    declared: Arm
+    settings: PipelinePart
+    """The experiment's keys of `pipeline` with those of the arm."""
+    pipeline: Pipeline
+    lineup: Mapping[str, Model]
+    """role -> model, in the first repeat."""
+    experiment_dir: Path
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether its cases are decided by a user's own program."""
+        return self.settings.command is not None and not self.declared.rule
+
+    @cached_property
+    def program(self) -> Attached | None:
+        """The user's own program that decides its cases. Raises InvalidInput for rules that cannot be read."""
+        return program_of(self.settings, self.experiment_dir) if self.is_attached else None
+
+
+def resolve_arms(experiment: Experiment) -> dict[str, ResolvedArm]:
+    """Every arm by name."""
+    return {name: _resolved(experiment, name, arm) for name, arm in arms(experiment).items()}
+
+
+def _resolved(experiment: Experiment, name: str, arm: Arm) -> ResolvedArm:
+    settings = _part(experiment, arm)
+    players = _lineup(experiment, arm, settings)
+    return ResolvedArm(name, arm, settings, _pipeline(settings, arm), players, experiment.folder)
+
+
+def expand(experiment: Experiment, now: dt.datetime | None = None, arms: Mapping[str, ResolvedArm] | None = None) -> list[Cell]:
+    """Every cell, case by case; `arms`: as `resolve_arms` returns them, if that was called before.
 
     Raises InvalidInput for dates that cannot be, and for two arms with one identity."""
-    cases = _cases(experiment, now)
-    players = arms(experiment)
-    _refuse_twins(experiment, players)
-    cells = [cell for name, arm in players.items() for cell in _cells(experiment, name, arm, cases)]
-    place = {name: index for index, name in enumerate(players)}
+    days = cases.decision_dates(experiment.dates, now)
+    listed = [Case(ticker, day) for day in days for ticker in experiment.tickers]
+    resolved = resolve_arms(experiment) if arms is None else arms
+    _refuse_twins(resolved)
+    cells = [cell for arm in resolved.values() for cell in _cells(experiment, arm, listed)]
+    place = {name: index for index, name in enumerate(resolved)}
     return sorted(cells, key=lambda cell: (cell.repeat, cell.date, cell.ticker, place[cell.arm]))
 
 
@@ -54,9 +91,10 @@ def arms(experiment: Experiment) -> dict[str, Arm]:
     return lineups.swaps_written_out(experiment.arms or {name: Arm(all=name) for name in experiment.models})
 
 
-def asked_models(experiment: Experiment) -> tuple[str, ...]:
+def asked_models(experiment: Experiment, arms: Mapping[str, ResolvedArm] | None = None) -> tuple[str, ...]:
     """Names of the models that this experiment asks, in the order of the file: in arms, in its replay, as judges."""
-    aliases = {model.alias for arm in arms(experiment).values() for model in lineup(experiment, arm).values()}
+    resolved = resolve_arms(experiment) if arms is None else arms
+    aliases = {model.alias for arm in resolved.values() for model in arm.lineup.values()}
     aliases.update(experiment.replay.to if experiment.replay else ())
     aliases.update(experiment.judge.models if experiment.replay and experiment.judge else ())
     return tuple(alias for alias in experiment.models if alias in aliases)
@@ -64,15 +102,20 @@ def asked_models(experiment: Experiment) -> tuple[str, ...]:
 
 def lineup(experiment: Experiment, arm: Arm, repeat: int = 0) -> dict[str, Model]:
     """role -> model, for exactly the roles that this arm's pipeline asks."""
+    return _lineup(experiment, arm, _part(experiment, arm), repeat)
+
+
+def _lineup(experiment: Experiment, arm: Arm, settings: PipelinePart, repeat: int = 0) -> dict[str, Model]:
     if arm.rule:
         return {}
-    if is_attached(experiment, arm):
-        return {role: model(experiment, alias, repeat) for role, alias in _attached_aliases(experiment, arm).items()}
+    if settings.command is not None:
+        aliases = _attached_aliases(experiment, arm, settings)
+        return {role: model(experiment, alias, repeat) for role, alias in aliases.items()}
+    roles = agents.role_turns(_pipeline(settings, arm))
     if arm.cascade:
-        roles = agents.role_turns(pipeline(experiment, arm))
         first, then = (model(experiment, alias, repeat) for alias in (arm.cascade.first, arm.cascade.then))
         return dict.fromkeys(roles, first) | {f"{THEN}{role}": then for role in roles}
-    return {role: model(experiment, _alias(arm, role), repeat) for role in agents.role_turns(pipeline(experiment, arm))}
+    return {role: model(experiment, _alias(arm, role), repeat) for role in roles}
 
 
 def is_attached(experiment: Experiment, arm: Arm) -> bool:
@@ -87,7 +130,11 @@ def time_limit_s(experiment: Experiment, arm: str) -> float | None:
 
 def attached(experiment: Experiment, arm: Arm, experiment_dir: Path) -> Attached:
     """The arm's attached program, with paths of this machine. Raises InvalidInput for rules that cannot be read."""
-    part = _part(experiment, arm)
+    return program_of(_part(experiment, arm), experiment_dir)
+
+
+def program_of(part: PipelinePart, experiment_dir: Path) -> Attached:
+    """The attached program that these keys of `pipeline` describe."""
     folder = Path(os.path.expanduser(part.folder or "."))
     given: dict[str, Any] = {
         "models": part.models,
@@ -107,9 +154,9 @@ def attached(experiment: Experiment, arm: Arm, experiment_dir: Path) -> Attached
     )
 
 
-def _attached_aliases(experiment: Experiment, arm: Arm) -> dict[str, str]:
+def _attached_aliases(experiment: Experiment, arm: Arm, settings: PipelinePart) -> dict[str, str]:
     """deep, quick, and every role that the arm names by itself -> model; fixed models by their own names."""
-    targets = (_part(experiment, arm).models or {}).values()
+    targets = (settings.models or {}).values()
     fixed = {f"model:{alias}": alias for alias in targets if alias in experiment.models and alias not in TIERS}
     if arm.cascade:
         first = dict.fromkeys(("deep", "quick"), arm.cascade.first) | fixed
@@ -140,7 +187,11 @@ def model(experiment: Experiment, alias: str, repeat: int = 0) -> Model:
 
 def pipeline(experiment: Experiment, arm: Arm) -> Pipeline:
     """The experiment's pipeline with the arm's overrides."""
-    return Pipeline(**_part(experiment, arm).model_dump(include=_OF_PIPELINE), rule=arm.rule)
+    return _pipeline(_part(experiment, arm), arm)
+
+
+def _pipeline(part: PipelinePart, arm: Arm) -> Pipeline:
+    return Pipeline(**part.model_dump(include=_OF_PIPELINE), rule=arm.rule)
 
 
 def _part(experiment: Experiment, arm: Arm) -> PipelinePart:
@@ -171,50 +222,35 @@ def pool_of(cell: Cell, hosted: Collection[str]) -> str:
     return "hosted" if is_hosted(cell, hosted) else "local"
 
 
-def _cases(experiment: Experiment, now: dt.datetime | None) -> list[Case]:
-    days = cases.decision_dates(experiment.dates, now)
-    return [Case(ticker, day) for day in days for ticker in experiment.tickers]
-
-
-def _cells(experiment: Experiment, name: str, arm: Arm, cases: list[Case]) -> Iterator[Cell]:
+def _cells(experiment: Experiment, arm: ResolvedArm, listed: Sequence[Case]) -> Iterator[Cell]:
     """Cells of one arm; what they have in common is made once."""
-    common = _of_every_cell(experiment, arm)
-    by_repeat: dict[int, dict[str, Model]] = {}
-    repeats = 1 if arm.rule else experiment.repeats.baseline if name == experiment.baseline else experiment.repeats.arms
-    for case in cases:
+    common, declared, of_arms = _of_every_cell(experiment, arm), arm.declared, experiment.repeats
+    repeats = 1 if declared.rule else of_arms.baseline if arm.name == experiment.baseline else of_arms.arms
+    by_repeat = [arm.lineup, *(_lineup(experiment, declared, arm.settings, repeat) for repeat in range(1, repeats))]
+    for case in listed:
         for repeat in range(repeats):
-            if repeat not in by_repeat:
-                by_repeat[repeat] = lineup(experiment, arm, repeat)
-            yield Cell(
-                experiment=experiment.name,
-                arm=name,
-                ticker=case.ticker,
-                date=case.date,
-                repeat=repeat,
-                lineup=by_repeat[repeat],
-                **common,
-            )
+            yield Cell(experiment.name, arm.name, case.ticker, case.date, repeat, by_repeat[repeat], **common)
 
 
 def cell_of(experiment: Experiment, name: str, arm: Arm, case: Case, repeat: int = 0) -> Cell:
     """One cell of any case and lineup; the experiment need not list them. Raises InvalidInput."""
-    players, common = lineup(experiment, arm, repeat), _of_every_cell(experiment, arm)
+    resolved = _resolved(experiment, name, arm)
+    players, common = _lineup(experiment, arm, resolved.settings, repeat), _of_every_cell(experiment, resolved)
     return Cell(experiment.name, name, case.ticker, case.date, repeat, players, **common)
 
 
-def _of_every_cell(experiment: Experiment, arm: Arm) -> dict[str, Any]:
+def _of_every_cell(experiment: Experiment, arm: ResolvedArm) -> dict[str, Any]:
     """What all cells of one arm have in common."""
-    argued = pipeline(experiment, arm)
-    program = attached(experiment, arm, experiment.folder).identity() if is_attached(experiment, arm) else None
+    program = arm.program.identity() if arm.program else None
     extra: dict[str, Any] = {"attached": program} if program else {}
-    if arm.cascade:
-        extra |= {"cascade": arm.cascade.when.model_dump(exclude_none=True)}
+    if arm.declared.cascade:
+        extra |= {"cascade": arm.declared.cascade.when.model_dump(exclude_none=True)}
     return {
-        "pipeline": argued,
+        "pipeline": arm.pipeline,
         "data": data_of(experiment),
-        "fingerprint": digest_of({"attached": program}) if program else agents.fingerprint(argued),
+        "fingerprint": digest_of({"attached": program}) if program else agents.fingerprint(arm.pipeline),
         "extra": extra,
-        "sharing": Sharing(first_request_first=_part(experiment, arm).first_request_first),
+        "sharing": Sharing(first_request_first=arm.settings.first_request_first),
     }
 
 
@@ -235,14 +271,14 @@ def _local_models(cell: Cell, hosted: Collection[str]) -> str:
     return "+".join(sorted({f"{model.server}/{model.name}" for model in cell.lineup.values() if model.server not in hosted}))
 
 
-def _refuse_twins(experiment: Experiment, lineups: Mapping[str, Arm]) -> None:
+def _refuse_twins(arms: Mapping[str, ResolvedArm]) -> None:
     seen: dict[str, str] = {}
     problems = []
-    for name, arm in lineups.items():
-        players = {role: model.identity() for role, model in lineup(experiment, arm).items()}
-        program = [_part(experiment, arm).model_dump()] if is_attached(experiment, arm) else []
-        cascade = [arm.cascade.when.model_dump()] if arm.cascade else []
-        identity = digest_of([players, pipeline(experiment, arm).__dict__, *program, *cascade])
+    for name, arm in arms.items():
+        players = {role: model.identity() for role, model in arm.lineup.items()}
+        program = [arm.settings.model_dump()] if arm.is_attached else []
+        cascade = [arm.declared.cascade.when.model_dump()] if arm.declared.cascade else []
+        identity = digest_of([players, arm.pipeline.__dict__, *program, *cascade])
         if identity in seen:
             problem = f"arms {seen[identity]!r} and {name!r} ask the same models the same: they would share every cell"
             problems.append(

@@ -204,6 +204,15 @@ class ServerSpec:
         )
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What servers.yaml declares."""
+
+    parts: Mapping[str, ServerPart] = field(default_factory=dict)
+    folder: Path | None = None
+    """The folder of the file, from which it names hardware cards; None without a file."""
+
+
 def load(
     path: Path | None,
     experiment: Experiment,
@@ -218,18 +227,23 @@ def load(
     `environment`: as `read_environment` returns it, if that was read before.
     Raises InvalidInput when the file is wrong or a model names an unknown server."""
     env = read_environment(experiment_dir) if environment is None else environment
-    parts = declared(path, experiment_dir, env)
-    for provider in PROVIDERS.values():
-        if not provider.needs_url and provider.name not in parts:
-            parts[provider.name] = ServerPart(provider=provider.name)
-    needed = {alias: experiment.models[alias] for alias in (matrix.asked_models(experiment) if models is None else models)}
+    needed = matrix.asked_models(experiment) if models is None else models
+    return needed_by(needed, experiment, read(path, experiment_dir, env), env)
+
+
+def needed_by(
+    models: Iterable[str], experiment: Experiment, declared: Declared, environment: Mapping[str, str]
+) -> dict[str, ServerSpec]:
+    """Every server that these models of the experiment need, by name. Raises InvalidInput."""
+    defaults = {name: ServerPart(provider=name) for name, provider in PROVIDERS.items() if not provider.needs_url}
+    needed = {alias: experiment.models[alias] for alias in models}
     own = {model.provider for model in needed.values() if PROVIDERS[model.provider].is_own and not model.server}
-    parts = {name: ServerPart(provider=name) for name in own} | parts
+    parts = defaults | {name: ServerPart(provider=name) for name in own} | dict(declared.parts)
     _refuse_strangers(needed, parts)
     served = _served(needed.values())
-    specs = {name: _spec(name, parts[name], experiment, env) for name in served}
+    specs = {name: _spec(name, parts[name], experiment, environment) for name in served}
     _refuse_unclear(served, parts, specs)
-    specs = {name: _with_cards(spec, parts[name], served[name], _file(path, experiment_dir)) for name, spec in specs.items()}
+    specs = {name: _with_cards(spec, parts[name], served[name], declared.folder) for name, spec in specs.items()}
     return {name: replace(specs[name], warning=_warning(specs[name], served[name])) for name in sorted(served)}
 
 
@@ -246,32 +260,25 @@ def hosted_names(specs: Mapping[str, ServerSpec]) -> frozenset[str]:
     return frozenset(name for name, spec in specs.items() if spec.is_hosted)
 
 
-def declared(
-    path: Path | None, experiment_dir: Path | None, environment: Mapping[str, str] | None = None
-) -> dict[str, ServerPart]:
+def read(path: Path | None, experiment_dir: Path | None, environment: Mapping[str, str]) -> Declared:
     """What servers.yaml holds: the file that is named, else the one beside the experiment or above it, else nothing.
 
-    A value `${NAME}` or `${NAME:-default}` comes from the environment or `.env`."""
-    file = _file(path, experiment_dir)
+    A value `${NAME}` or `${NAME:-default}` comes from the environment or `.env`. Raises InvalidInput."""
+    file = path or _beside_or_above(experiment_dir, "servers.yaml")
     if file is None:
-        return {}
-    environment = read_environment(experiment_dir) if environment is None else environment
+        return Declared()
     document = yaml_file.filled_in(yaml_file.load(file), environment)
     try:
-        return _ServersFile.model_validate(document.value).root
+        return Declared(_ServersFile.model_validate(document.value).root, file.parent)
     except ValidationError as error:
         raise InvalidInput(yaml_file.problems(error, document)) from error
 
 
-def _file(path: Path | None, experiment_dir: Path | None) -> Path | None:
-    return path or _beside_or_above(experiment_dir, "servers.yaml")
-
-
-def _with_cards(spec: ServerSpec, part: ServerPart, models: Sequence[str], file: Path | None) -> ServerSpec:
+def _with_cards(spec: ServerSpec, part: ServerPart, models: Sequence[str], folder: Path | None) -> ServerSpec:
     """The server with its hardware cards; they give its power only where nothing is declared and every model has a card."""
-    if not part.cards or file is None:
+    if not part.cards or folder is None:
         return spec
-    spec = replace(spec, cards=hardware_cards.load(part.cards, file.parent))
+    spec = replace(spec, cards=hardware_cards.load(part.cards, folder))
     figures = [spec.card_figures(model) for model in models]
     watts = [each.watts_above_idle for each in figures if each is not None]
     known_watts = [value for value in watts if value is not None]

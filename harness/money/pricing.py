@@ -6,14 +6,21 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agents import Call, Failure, Request, Timing, WorstCase
 from domain.hardware import Hardware
 from domain.lanes import LANES, price_tier
 from domain.providers import PROVIDERS
 from domain.usage import Usage
+from harness.errors import InvalidInput, Problem
+from harness.experiment.yaml_file import closest_name
 from harness.money.price_file import PriceFile
+from harness.money.price_file import load as load_price_file
+
+if TYPE_CHECKING:
+    from harness.experiment.spec import Experiment
 
 
 @dataclass(frozen=True)
@@ -265,6 +272,33 @@ class PriceTable:
         if line:
             return line.usd(tokens.input, tokens.cached, tokens.cache_write, tokens.output)
         return public_usd(named, seller_of(named), None, tier, tokens, when)
+
+
+def table_of(experiment: Experiment, experiment_dir: Path | None) -> PriceTable:
+    """The public prices, under the experiment's own file if it names one. Raises InvalidInput."""
+    priced_as, most_usd = _declared_prices(experiment)
+    if experiment.prices is None:
+        return PriceTable(priced_as=priced_as, most_usd=most_usd)
+    path = Path(experiment.prices).expanduser()
+    own = load_price_file(path if path.is_absolute() or experiment_dir is None else experiment_dir / path)
+    return PriceTable(own, priced_as=priced_as, most_usd=most_usd)
+
+
+def _declared_prices(experiment: Experiment) -> tuple[dict[str, str], dict[str, float]]:
+    """server/model -> the public model that it is priced as, and the most that a call may cost. Raises InvalidInput."""
+    models = {f"{model.server or model.provider}/{model.model}": (alias, model) for alias, model in experiment.models.items()}
+    named = [model.priced_as for model in experiment.models.values() if model.priced_as]
+    sellers = [seller for seller, provider in PROVIDERS.items() if provider.is_hosted and named]
+    known = {name for seller in sellers for name in public_models(seller)}
+    problems = [
+        Problem(f"models.{alias}.priced_as", f"no public price of {model.priced_as!r}", closest_name(model.priced_as, known))
+        for alias, model in models.values()
+        if model.priced_as and model.priced_as not in known and experiment.prices is None
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    priced_as = {key: model.priced_as for key, (_, model) in models.items() if model.priced_as}
+    return priced_as, {key: model.max_call_usd for key, (_, model) in models.items() if model.max_call_usd is not None}
 
 
 def seller_of(model: str) -> str:

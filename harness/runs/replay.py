@@ -15,9 +15,9 @@ import yaml
 from harness import earlier_ids
 from harness.checking import preflight
 from harness.checking.models_check import KnownModel
-from harness.checking.resolved import ResolvedRun
+from harness.checking.resolved import ResolvedRun, Surroundings, within
 from harness.errors import InvalidInput, Problem
-from harness.experiment import matrix, models_file, replay_cells, servers, terms
+from harness.experiment import matrix, models_file, replay_cells, terms
 from harness.experiment.lineups import Arm
 from harness.experiment.replay_cells import ReplayRequest
 from harness.experiment.spec import Experiment
@@ -115,13 +115,16 @@ def play_declared(options: RunOptions, console: Console) -> int:
 
 def play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, console: Console) -> int:
     """Run missing replays, then their judgements; returns the exit code. Raises InvalidInput."""
-    with _servers(recorded_run, options) as reachable:
-        return _play(recorded_run, wish, reachable, console)
+    around = Surroundings.read(options.experiment_dir, options.servers)
+    if recorded_run.servers:
+        around = around.with_servers(recorded_run.servers)
+    with _servers_file(around, options) if recorded_run.servers else contextlib.nullcontext(options) as reachable:
+        return _play(recorded_run, wish, reachable, around, console)
 
 
-def _play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, console: Console) -> int:
+def _play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, around: Surroundings, console: Console) -> int:
     display = Display(console, f"{recorded_run.run.experiment}/{recorded_run.run.run_id} replay", options.page)
-    plan, stages = _plan(recorded_run, wish, options, display)
+    plan, stages = _plan(recorded_run, wish, options, around, display)
     if recorded_run.added:
         recorded_run.run.store.folder.write("experiment.yaml", recorded_run.experiment.to_yaml().encode())
     ended = _reopen(plan)
@@ -138,15 +141,11 @@ def _play(recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, c
 
 
 @contextlib.contextmanager
-def _servers(recorded_run: RecordedRun, options: RunOptions) -> Iterator[RunOptions]:
-    """Options with a servers.yaml that includes the servers of --models."""
-    if not recorded_run.servers:
-        yield options
-        return
-    parts = servers.declared(options.servers, options.experiment_dir) | dict(recorded_run.servers)
+def _servers_file(around: Surroundings, options: RunOptions) -> Iterator[RunOptions]:
+    """Options with a servers.yaml that includes the servers of --models, for the workers."""
     with tempfile.TemporaryDirectory() as folder:
         merged = Path(folder) / "servers.yaml"
-        plain = {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items()}
+        plain = {name: part.model_dump(mode="json", exclude_none=True) for name, part in around.declared.parts.items()}
         merged.write_text(yaml.safe_dump(plain), encoding="utf-8")
         yield replace(options, servers=merged)
 
@@ -194,18 +193,18 @@ def _is_possible(plan: RunPlan, cell: Cell) -> bool:
 
 
 def _plan(
-    recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, display: Display
+    recorded_run: RecordedRun, wish: ReplayRequest, options: RunOptions, around: Surroundings, display: Display
 ) -> tuple[RunPlan, tuple[list[Cell], list[Cell]]]:
     replay_cells.check_replay(recorded_run.experiment, wish)
     sources = recorded.replayable_cells(recorded_run.run.store, wish.source)
     if recorded.is_replayed(recorded_run.run.store, *replay_cells.floor_of(recorded_run.experiment, wish, sources)):
         # The source's own models may be gone: their answers are recorded, so neither key nor server is needed.
         wish = replay_cells.without_own(recorded_run.experiment, wish)
-    if wish.floor and _is_gone(recorded_run.experiment, wish.source, options):
+    if wish.floor and _is_gone(recorded_run.experiment, wish.source, around, options.clock()):
         display.say(f"no noise floor: a model of {wish.source!r} was shut down by its vendor and cannot be asked again")
         wish = replace(wish, floor=0)
     asking = _asking(recorded_run.experiment, wish, options)
-    resolved = _resolve(asking, options) if asking.arms else ResolvedRun(asking, options.experiment_dir)
+    resolved = _resolve(asking, around, options) if asking.arms else ResolvedRun(asking, options.experiment_dir)
     replays = _settled(recorded_run.run, replay_cells.replays_of(recorded_run.experiment, wish, sources, resolved.digests))
     judgements = _settled(
         recorded_run.run, replay_cells.judgements_of(recorded_run.experiment, wish, replays, resolved.digests)
@@ -214,12 +213,11 @@ def _plan(
     return RunPlan(options, replace(resolved, matrix=tuple(cells)), cells, recorded_run.run), (replays, judgements)
 
 
-def _is_gone(experiment: Experiment, arm: str, options: RunOptions) -> bool:
+def _is_gone(experiment: Experiment, arm: str, around: Surroundings, now: dt.datetime) -> bool:
     """Whether a model of this arm is no longer served, as far as that is known without asking its server."""
     own_models = {model.alias: model for model in matrix.lineup(experiment, matrix.arms(experiment)[arm]).values()}
-    specs = servers.load(options.servers, experiment, options.experiment_dir, own_models)
-    today = options.clock().astimezone(dt.UTC).date()
-    return any(KnownModel(model, specs[model.server]).is_gone(today) for model in own_models.values())
+    specs, today = around.specs(own_models, experiment), now.astimezone(dt.UTC).date()
+    return any(KnownModel.of(model, specs[model.server]).is_gone(today) for model in own_models.values())
 
 
 def _settled(run: RunFolder, cells: Sequence[Cell]) -> list[Cell]:
@@ -228,15 +226,10 @@ def _settled(run: RunFolder, cells: Sequence[Cell]) -> list[Cell]:
     return [earlier_ids.settled(cell, manifest, ended) for cell in cells]
 
 
-def _resolve(asking: Experiment, options: RunOptions) -> ResolvedRun:
-    return preflight.look(
-        asking,
-        experiment_dir=options.experiment_dir,
-        servers_file=options.servers,
-        results=options.results,
-        broker=options.broker,
-        freezes=False,
-        now=options.clock(),
+def _resolve(asking: Experiment, around: Surroundings, options: RunOptions) -> ResolvedRun:
+    resolved = within(asking, around)
+    return preflight.check(
+        resolved, results=options.results, broker=options.broker, freezes=False, now=options.clock()
     ).require()
 
 

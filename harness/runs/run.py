@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import agents
 from harness.cells import IDENTITY, Cell
 from harness.checking import preflight
+from harness.checking.resolved import read
 from harness.experiment import matrix
 from harness.experiment.shared_prompts import with_sharing
 from harness.runs import approval, finish, reuse
@@ -77,16 +78,11 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
 
 def _plan(options: RunOptions) -> RunPlan:
     experiment = options.experiment
-    cells = matrix.expand(experiment)
+    resolved = read(experiment, options.experiment_dir, options.servers)
+    cells = matrix.expand(experiment, arms=resolved.arms)
     chosen = matrix.select(cells, options.only)
-    looked = preflight.look(
-        experiment,
-        experiment_dir=options.experiment_dir,
-        servers_file=options.servers,
-        results=options.results,
-        broker=options.broker,
-        snapshots=options.snapshots,
-        now=options.clock(),
+    looked = preflight.check(
+        resolved, results=options.results, broker=options.broker, snapshots=options.snapshots, now=options.clock()
     )
     resolved = looked.require()
     cells, chosen = (with_sharing(matrix.in_order(some, resolved.hosted)) for some in (cells, chosen))

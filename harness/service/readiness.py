@@ -19,7 +19,6 @@ from redis import RedisError
 import agents
 from agents import Model
 from harness.errors import HarnessError
-from harness.experiment import matrix
 from harness.service.auth import LOCAL, Caller, needs
 from harness.service.errors import FIX_STORAGE, RESPONSES, ApiError
 from harness.service.jobs import STATUSES
@@ -88,9 +87,7 @@ class Readiness:
         return dict(zip(questions, await asyncio.gather(*questions.values()), strict=True))
 
     def _models(self, server: str) -> list[Model]:
-        experiment = self.service.experiment
-        asked = [matrix.model(experiment, alias) for alias in matrix.asked_models(experiment)]
-        return [model for model in asked if model.server == server]
+        return self.service.resolved.models_by_server[server]
 
     async def _redis(self) -> str:
         try:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
 from domain.case import Case
 from harness.cells import Cell, digest_of
-from harness.checking import checks
+from harness.checking import data_check
 from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, matrix, references
@@ -181,7 +181,7 @@ class Desk:
         """Refuse what a source on this machine does not have; a network is asked when the case is frozen."""
         if ticker in self._known_tickers:
             return
-        for check in checks.unknown_tickers(self._experiment.data, [ticker], self.resolved.experiment_dir):
+        for check in data_check.unknown_tickers(self._experiment.data, [ticker], self.resolved.experiment_dir):
             raise ApiError(422, "unknown_ticker", check.found, check.fix or "take a known one")
         self._known_tickers.add(ticker)
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.checking import preflight
-from harness.checking.checks import unknown_tickers
+from harness.checking.data_check import unknown_tickers
 from harness.errors import InvalidInput
 from harness.experiment import servers, spec, yaml_file
 from harness.experiment.cases import Data

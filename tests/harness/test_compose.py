@@ -206,14 +206,14 @@ def test_a_servers_file_beside_the_experiment_replaces_the_one_above(tmp_path: P
     (tmp_path / "servers.yaml").write_text("above: {provider: ollama}")
     (tmp_path / "experiments" / "servers.yaml").write_text("beside: {provider: ollama}")
 
-    assert set(servers.declared(None, tmp_path / "experiments")) == {"beside"}
+    assert set(servers.read(None, tmp_path / "experiments", {}).parts) == {"beside"}
 
 
 def test_a_variable_that_nothing_sets_is_an_error_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "servers.yaml").write_text("box:\n  provider: ollama\n  url: ${NO_SUCH_ADDRESS}\n")
 
     with pytest.raises(InvalidInput, match=r"servers.yaml:3 box.url: NO_SUCH_ADDRESS is not set"):
-        servers.declared(None, tmp_path)
+        servers.read(None, tmp_path, {})
 
 
 def test_a_folder_of_another_user_is_refused_with_the_line_that_gives_it_to_this_one(shared_folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.checking import checks, preflight
+from harness.checking import data_check, preflight
 from harness.checking.checks import Check
 from harness.errors import InvalidInput
 from harness.experiment import matrix, spec
@@ -167,9 +167,9 @@ def test_a_case_counts_as_frozen_only_with_the_same_sources_and_settings(tmp_pat
 
 
 def test_sources_out_of_reach_do_not_matter_once_every_case_is_frozen() -> None:
-    found = {check.name: check.status for check in checks.source_checks(Data(prices="yfinance"), is_frozen=True)}
+    found = {check.name: check.status for check in data_check.source_checks(Data(prices="yfinance"), is_frozen=True)}
     assert found["source yfinance"] != "fail"
-    asked = {check.name: check.status for check in checks.source_checks(Data(prices="demo", filings="edgar"))}
+    asked = {check.name: check.status for check in data_check.source_checks(Data(prices="demo", filings="edgar"))}
     assert asked["contact of edgar"] == "fail"
 
 

@@ -229,7 +229,7 @@ def test_the_plan_prints_the_class_of_each_server_and_why(lab: Lab) -> None:
 
 
 def test_the_example_file_has_each_class_as_it_says() -> None:
-    parts = servers.declared(Path(__file__).resolve().parents[2] / "experiments" / "servers.example.yaml", None)
+    parts = servers.read(Path(__file__).resolve().parents[2] / "experiments" / "servers.example.yaml", None, {}).parts
     classes = {name: hosting_of(PROVIDERS[part.provider], part.url, part.hosted).is_hosted for name, part in parts.items()}
     assert {name for name, is_hosted in classes.items() if is_hosted} == {"openai", "openrouter", "azure", "litellm"}
     assert {name for name, is_hosted in classes.items() if not is_hosted} == {"gpu-box", "vllm", "rented-gpu", "llamacpp"}

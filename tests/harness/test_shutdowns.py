@@ -128,13 +128,13 @@ def test_a_model_that_neither_list_nor_table_knows_has_no_shutdown(
 def test_the_vendor_s_word_that_no_shutdown_is_announced_counts_more_than_the_table() -> None:
     model, vendor = Model("big", "openai", "gpt-5"), ServerSpec("openai", "openai")
     listed = ModelReport("gpt-5", True, lists_shutdowns=True)
-    assert KnownModel(model, vendor, listed).shutdown is None
-    assert KnownModel(model, vendor).shutdown is not None
-    assert KnownModel(model, ServerSpec("box", "openai", "http://127.0.0.1/v1"), listed).shutdown is not None
+    assert KnownModel.of(model, vendor, listed).shutdown is None
+    assert KnownModel.of(model, vendor).shutdown is not None
+    assert KnownModel.of(model, ServerSpec("box", "openai", "http://127.0.0.1/v1"), listed).shutdown is not None
 
 
 def test_a_local_tag_that_is_called_as_a_vendor_s_model_is_not_the_vendor_s() -> None:
-    assert KnownModel(Model("mine", "ollama", "o1:7b"), ServerSpec("ollama", "ollama")).shutdown is None
+    assert KnownModel.of(Model("mine", "ollama", "o1:7b"), ServerSpec("ollama", "ollama")).shutdown is None
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_an_effort_that_a_model_does_not_take_is_refused_with_the_allowed_ones(
 
 def test_efforts_that_are_taken_or_of_unknown_models_pass() -> None:
     for name, effort in (("gpt-6-luna", "none"), ("gpt-5.2", "xhigh"), ("hosted-1", "max"), ("gpt-5-codex", "xhigh")):
-        known = KnownModel(Model("m", "openai", name, {"reasoning_effort": effort}), ServerSpec("openai", "openai"))
-        assert not [check for check in models_check.checks([known], LAST_DAY) if check.name.startswith("effort")]
+        known = KnownModel.of(Model("m", "openai", name, {"reasoning_effort": effort}), ServerSpec("openai", "openai"))
+        assert not [check for check in models_check.facts(known, LAST_DAY) if check.name.startswith("effort")]
 
 
 def test_an_effort_behind_a_gateway_that_may_translate_it_is_a_warning() -> None:
     model = Model("m", "openai_compatible", "openai/gpt-6.1-sol", {"reasoning_effort": "none"})
-    known = KnownModel(model, ServerSpec("gateway", "openai_compatible", "https://gateway.example.org/v1"))
-    (check,) = [check for check in models_check.checks([known], LAST_DAY) if check.name.startswith("effort")]
+    known = KnownModel.of(model, ServerSpec("gateway", "openai_compatible", "https://gateway.example.org/v1"))
+    (check,) = [check for check in models_check.facts(known, LAST_DAY) if check.name.startswith("effort")]
     assert check.status == "warn"
 
 
