@@ -20,6 +20,7 @@ from reports.metrics.measure import MetricData, PairedTest
 from reports.roles.screening import Screened
 from reports.stats import sequential
 from reports.stats.sequential import NotWorseTest, Standing
+from reports.verdict import dates_needed
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -85,6 +86,8 @@ class ArmLook:
     goes_on: bool
     usd_per_decision: float | None
     cells: int
+    dates_needed: tuple[int | None, ...] = ()
+    """Dates that show an arm like the baseline not to be worse, with 80 % power; None: too many, or the spread is unknown."""
 
     @property
     def is_good(self) -> bool:
@@ -100,6 +103,17 @@ class Look:
     baseline_usd_per_decision: float | None
     pick: str | None
     """The cheapest arm that may be recommended so far."""
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What settles an open comparison with 80 % power if the arm is like the baseline."""
+
+    dates: int
+    """Tested dates in all."""
+    more_cases: int
+    usd: float | None
+    """Of both arms on the cases that are missing; None if a price is unknown."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,24 @@ class Finding:
             return OPEN
         return GOOD if shown.is_good else STOPPED if shown.is_dropped else OPEN
 
+    def settling(self, arm: str) -> Settling | None:
+        """What settles the metrics of an arm that are open; None if that is unknown. The difference seen is not used: it may
+        be noise."""
+        shown = self.last(arm)
+        if shown is None or not shown.dates_needed:
+            return None
+        needed = [dates for dates, is_settled in zip(shown.dates_needed, shown.flags, strict=True) if not is_settled]
+        known = [dates for dates in needed if dates is not None]
+        if not known or len(known) < len(needed):
+            return None
+        design = self.design
+        more_cases = max(0, max(known) - len(design.dates_until(self.looks_of(arm)))) * len(design.tickers)
+        of_baseline, of_arm = self.looks[-1].baseline_usd_per_decision, shown.usd_per_decision
+        if of_baseline is None or of_arm is None:
+            return Settling(max(known), more_cases, None)
+        usd = more_cases * (design.baseline_repeats * of_baseline + design.arm_repeats * of_arm)
+        return Settling(max(known), more_cases, usd)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 
@@ -207,6 +239,7 @@ class _Shown:
     estimates: list[float] = field(default_factory=list)
     at_least: list[float] = field(default_factory=list)
     at_most: list[float] = field(default_factory=list)
+    dates_needed: list[int | None] = field(default_factory=list)
 
 
 def look_at(run: Run, finding: Finding) -> Finding:
@@ -247,6 +280,7 @@ def _arm_look(standing: Standing, place: int, shown: _Shown | ArmLook, **more: A
         estimates=tuple(shown.estimates),
         at_least=tuple(shown.at_least),
         at_most=tuple(shown.at_most),
+        dates_needed=tuple(shown.dates_needed),
         flags=tuple(map(bool, standing.flags[place])),
         smallest_p=tuple(map(float, standing.smallest_p[place])),
         is_dropped=bool(standing.is_dropped[place]),
@@ -300,6 +334,7 @@ class _Tests:
         if test is None or test.estimate.dates < 2 or not np.isfinite(test.sample.se):
             for values in (shown.p, shown.estimates, shown.at_least, shown.at_most):
                 values.append(math.nan)
+            shown.dates_needed.append(None)
             return
         sample = test.sample if data.metric.better == "higher" else test.sample.flipped()
         nominal = sequential.look_levels(level, self._design.looks)[self._look - 1]
@@ -308,6 +343,7 @@ class _Tests:
         shown.estimates.append(float(sample.value))
         shown.at_least.append(float(low))
         shown.at_most.append(float(high))
+        shown.dates_needed.append(dates_needed(sample, margin, test.estimate.dates, level))
 
     def usd_per_decision(self, arm: str) -> float | None:
         """Dollars of all cells of these blocks per usable decision; None if a cost is unknown or no decision is usable."""

@@ -51,7 +51,7 @@ def summary(finding: Finding, recommended: str | None) -> Iterator[str]:
         yield from (f"  {sentence}" for sentence in wording.unsettled(finding))
     cells, fixed = finding.cells_used, finding.design.fixed_cells
     if finding.looks:
-        yield f"cells of the comparison: {cells} of the {fixed} of the whole matrix ({cells / fixed:.0%})"
+        yield f"cells of the comparison: {cells} of the {fixed} of the whole matrix ({cells / fixed * 100:.0f} %)"
     if recommended:
         yield f"recommended experiment: {recommended}; a run of it finds its cells paid"
     if finding.stopped_by:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from reports.finding import SCREENED_OUT, ArmLook, Finding
+from reports.finding import SCREENED_OUT, STOPPED, ArmLook, Finding
 
 
 def title(metric: str) -> str:
@@ -52,7 +52,7 @@ def answer(finding: Finding) -> str:
     if finding.pick:
         look, baseline = finding.looks[-1], finding.design.baseline
         price, base = look.arms[finding.pick].usd_per_decision, look.baseline_usd_per_decision
-        share = "" if price is None or not base else f", at {price / base:.0%} of the baseline's cost"
+        share = "" if price is None or not base else f", at {price / base * 100:.0f} % of the baseline's cost"
         odds = "such an answer is wrong in at most 5 of 100 searches"
         return f"the cheapest arm that is good enough against {baseline} is {finding.pick}{share} ({odds})"
     if finding.screened is not None and not finding.started:
@@ -65,4 +65,20 @@ def unsettled(finding: Finding) -> Iterator[str]:
     for arm in finding.design.candidates:
         shown = finding.last(arm)
         if shown is not None and finding.state(arm) != SCREENED_OUT and not shown.is_claimed:
-            yield f"{arm}: {standing(shown)}; {'; '.join(bounds(finding, shown))}"
+            yield "; ".join((f"{arm}: {standing(shown)}", *bounds(finding, shown), *_settling(finding, arm)))
+
+
+def _settling(finding: Finding, arm: str) -> Iterator[str]:
+    """What settling a comparison would take; nothing for an arm that was stopped."""
+    if finding.state(arm) == STOPPED:
+        return
+    needed, baseline = finding.settling(arm), finding.design.baseline
+    if needed is None:
+        yield "what settles it is not known: its spread was not measured, or no realistic number of dates is enough"
+    elif not needed.more_cases:
+        yield f"these dates show an arm like {baseline} in 80 % of searches, so more of them may not settle it"
+    else:
+        price = "" if needed.usd is None else f" (about ${needed.usd:,.2f} more)"
+        tickers = len(finding.design.tickers)
+        cases = f"{needed.dates} dates x {tickers} ticker{'s' * (tickers > 1)}"
+        yield f"{cases} settle it with 80 % probability if it is like {baseline}{price}"

