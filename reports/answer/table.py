@@ -405,7 +405,7 @@ def gap_words(judged: GoodEnough, metric: str) -> str:
         return f"{NAMES[metric]} not measured"
     if known(verdict.high) and verdict.high < 0 and verdict.p_difference <= DIFFERENCE_LEVEL:
         return f"{span_of_points(verdict.low, verdict.high)} {_LESS[metric]}"
-    return _loss(judged, metric) if known(verdict.loss) else f"{NAMES[metric]} not measured"
+    return _loss(judged, metric) if known(verdict.loss) else f"no bound on {NAMES[metric]}"
 
 
 _LESS = {"same_rating": "less alike", "usable": "fewer usable", "grounding": "more invented figures"}
