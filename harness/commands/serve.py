@@ -23,7 +23,7 @@ def serve(
     no_workers: Annotated[
         bool, typer.Option("--no-workers", help="Start no worker: `harness worker` serves elsewhere.")
     ] = False,
-    keep: Annotated[str, typer.Option(help="Remove ended jobs, and months without jobs, after this time.")] = "90d",
+    keep: Annotated[str, typer.Option(help="Remove ended jobs and experiments, and their runs, after this time.")] = "90d",
     state: State = None,
     allow_callback: Annotated[
         list[str] | None, typer.Option(help="HOST, HOST:PORT or network that callbacks may go to. Repeat it.")

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
@@ -59,8 +60,14 @@ def parse(text: str, path: Path) -> Document:
     """Values of a YAML 1.2 text; `path` only names it in messages."""
     if len(text.encode()) > MOST_BYTES:
         raise _refused(f"{path}", f"the file is larger than {MOST_BYTES // 1024} KiB", "split the experiment")
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer, reader.max_depth = _BoundedComposer, MOST_DEPTH + 1
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root = reader.compose(text)
+    except MaxDepthExceededError as error:
+        raise _too_deep(path, error.problem_mark.line + 1) from error
+    except _TooManyValues as error:
+        raise _refused(str(path), f"more than {MOST_NODES:,} keys and values", "split the experiment") from error
     except ReaderError as error:
         problem = f"not readable as YAML: character #x{error.character:04x} at position {error.position}"
         raise _refused(str(path), problem, "give a text file without control characters") from error
@@ -73,6 +80,29 @@ def parse(text: str, path: Path) -> Document:
     if root is None:
         raise _refused(str(path), "the file is empty", "write an experiment; see experiments/smoke.yaml")
     return _Construction(path).document(root)
+
+
+class _TooManyValues(YAMLError):
+    """The text has more values than a file may have."""
+
+
+class _BoundedComposer(Composer):
+    """Stops at the limit while it reads: a small text of brackets alone would take seconds."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # YAML allows them, and a text could fill the log with warnings
+        self.count = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.count += 1
+        if self.count > MOST_NODES:
+            raise _TooManyValues
+        return super().compose_node(parent, index)
+
+
+def _too_deep(path: Path, line: int) -> InvalidInput:
+    return _refused(f"{path}:{line}", f"nested deeper than {MOST_DEPTH}", "flatten the file")
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -148,7 +178,7 @@ class _Construction:
         if id(node) in above:
             raise _refused(f"{self.path}:{line}", "an alias contains itself", "write the values out")
         if len(above) > MOST_DEPTH:
-            raise _refused(f"{self.path}:{line}", f"nested deeper than {MOST_DEPTH}", "flatten the file")
+            raise _too_deep(self.path, line)
         if self.count > MOST_NODES:
             raise _refused(str(self.path), f"aliases expand it to more than {MOST_NODES} values", "write the values out")
         if _kind(node) not in _KINDS:

@@ -201,13 +201,15 @@ def write_start(plan: RunPlan, client: Redis, cells: Iterable[Cell], more: Mappi
     store, now = plan.run.store, dt.datetime.now(dt.UTC).isoformat()
     old = store.manifest()
     info: Any = client.info("server")
+    command = re.sub(r"://[^/@\s]+@", "://...@", plan.options.command)
     fields = {
         "run_id": plan.run.run_id,
         "experiment": plan.run.experiment,
         "identity": old.get("identity") if old else IDENTITY,
         "asked": run_folder.asked_of(plan.matrix, plan.resolved.digests),
         "state": "running",
-        "command": re.sub(r"://[^/@\s]+@", "://...@", plan.options.command),
+        "command": command,
+        "begun_by": old.get("begun_by") if old else command,
         "experiment_dir": str(plan.options.experiment_dir),
         "fresh": old.get("fresh", False) if old else plan.options.fresh,
         "cells": len(plan.available),

@@ -86,10 +86,10 @@ class Dispatcher:
         self._results = open_folder(options.results)
         self._runs: dict[str, MonthRun] = {}
         self._library = SnapshotLibrary(options.snapshots, resolved.archive, resolved.contact)
-        self._upkeep = Upkeep(options, resolved, jobs, self._results)
         name = resolved.experiment.name
         self._unstored = UnstoredStates(self._client, name)
         submissions = SubmittedExperiments(service_folder(options, name))
+        self._upkeep = Upkeep(options, resolved, jobs, self._results, submissions)
         self._experiments = ExperimentRunner(options, submissions, url, self._unstored)
         self._bell = "0"
         self._is_stopping = False

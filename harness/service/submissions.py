@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -188,6 +189,17 @@ class SubmittedExperiments:
         _write(folder / "request.json", json.dumps(request).encode())
         _sync_folder(self.folder)
         return SubmittedExperiment(experiment_id, folder, **request)
+
+    def remove(self, submission: SubmittedExperiment) -> None:
+        """Forget a submission. Raises OSError."""
+        (submission.folder / "request.json").unlink(missing_ok=True)  # first: without it nothing reads the rest
+        shutil.rmtree(submission.folder)
+
+    def remove_unfinished(self, before: float) -> None:
+        """Remove folders that were never acknowledged, since the disk was full or the process died. Raises OSError."""
+        for path in self.folder.glob("*/"):
+            if not (path / "request.json").exists() and path.stat().st_mtime < before:
+                shutil.rmtree(path)
 
     def get(self, experiment_id: str) -> SubmittedExperiment | None:
         """The submission with this id; None for any other text."""

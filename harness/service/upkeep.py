@@ -1,10 +1,8 @@
-"""What the dispatcher does besides jobs: callbacks, tables of the month, old jobs, the bill."""
+"""What the dispatcher does besides jobs: callbacks, tables of the month, the bill, and the removal of what is old."""
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,8 @@ from harness.admission.ledger import pico
 from harness.errors import HarnessError
 from harness.service import callbacks, months, results
 from harness.service.callbacks import TRIES, CallbackRefused, CallbackRules
+from harness.service.jobs import StorageBusy, StorageFull
+from harness.service.retention import Retention
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.checking.resolved import ResolvedRun
     from harness.service.jobs import Job, JobStore
     from harness.service.service import ServiceOptions
+    from harness.service.submissions import SubmittedExperiments
     from harness.storage.folder import Folder
     from harness.storage.store import Store
 
@@ -34,18 +35,33 @@ _CALLBACK_THREADS = 4
 _CALLBACKS_S = 1.0
 """A job that is stored as answered has a callback, too, and no cell of it ends here."""
 _FIRST_PAUSE_S = 2.0
+_STORE_PAUSE_S, _LONGEST_STORE_PAUSE_S = 1.0, 30.0
+"""Between two tries to store how callbacks went, while the disk takes nothing; the pause doubles."""
 
 
 class Upkeep:
     """Runs in threads of the dispatcher, so that jobs never wait for it."""
 
-    def __init__(self, options: ServiceOptions, resolved: ResolvedRun, jobs: JobStore, folder: Folder) -> None:
-        self._options, self._resolved, self._jobs, self._folder = options, resolved, jobs, folder
+    def __init__(
+        self,
+        options: ServiceOptions,
+        resolved: ResolvedRun,
+        jobs: JobStore,
+        folder: Folder,
+        submissions: SubmittedExperiments,
+    ) -> None:
+        self._jobs = jobs
+        self._retention = Retention(resolved.experiment.name, folder, jobs, submissions, options.keep_s)
         self._rules = CallbackRules(options.callbacks)
         self._secret = callbacks.load_secret(options.state_folder)
         self._senders = ThreadPoolExecutor(_CALLBACK_THREADS, thread_name_prefix="callback")
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         self._sending: set[str] = set()
+        """Jobs whose callback is not stored as sent or failed yet."""
+        self._outcomes: dict[str, str] = {}
+        """How callbacks went, from before it is written until it is on disk."""
+        self._refusals = 0
+        self._store_at = 0.0
         self._lock = threading.Lock()
         self._has_callbacks = True
         self._callbacks_at = 0.0
@@ -71,7 +87,9 @@ class Upkeep:
                 self._worker.submit(self.compact, run.store)
         if now > self._purge_at:
             self._purge_at = now + _PURGE_S
-            self._worker.submit(self._purge)
+            self._worker.submit(self._remove_old)
+        if self._refusals and now > self._store_at:
+            self._store_outcomes()
 
     def compact(self, store: Store) -> None:
         """Derive the tables of a month's run from the receipts."""
@@ -95,6 +113,8 @@ class Upkeep:
     def close(self) -> None:
         self._closing.set()
         self._senders.shutdown(wait=True, cancel_futures=True)
+        if self._outcomes:
+            self._store_outcomes()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _send_due(self) -> None:
@@ -122,38 +142,29 @@ class Upkeep:
                 outcome = f"failed: {type(error).__name__}: {error}"
             if self._closing.wait(_FIRST_PAUSE_S * 2**attempt):
                 return
-        self._jobs.update(job.job_id, callback=outcome[:300])
         with self._lock:
-            self._sending.discard(job.job_id)
-            self._has_callbacks = True
+            self._outcomes[job.job_id] = outcome[:300]
+        if not self._refusals:
+            self._store_outcomes()
 
-    def _purge(self) -> None:
-        """Remove jobs that are older than `keep`, and the run folders of months that no job refers to any more."""
-        before = time.time() - self._options.keep_s
+    def _store_outcomes(self) -> None:
+        """Write how callbacks went. What the disk refuses is kept and written later: a callback is not posted again for it."""
+        with self._lock:
+            outcomes = dict(self._outcomes)
+            try:
+                self._jobs.update_all([(job_id, {"callback": outcome}) for job_id, outcome in outcomes.items()])
+            except (StorageFull, StorageBusy) as error:
+                pause_s = min(_LONGEST_STORE_PAUSE_S, _STORE_PAUSE_S * 2**self._refusals)
+                self._refusals, self._store_at = self._refusals + 1, time.monotonic() + pause_s
+                _log.error("%s; how callbacks went is written again in %.0f s", error, pause_s)
+                return
+            self._refusals, self._has_callbacks = 0, True
+            for job_id in outcomes:
+                del self._outcomes[job_id]
+                self._sending.discard(job_id)
+
+    def _remove_old(self) -> None:
         try:
-            if removed := self._jobs.purge(before):
-                _log.info("%d old jobs were removed", removed)
-            self._remove_folders(before)
+            self._retention.remove_old()
         except (HarnessError, OSError):
-            _log.exception("old jobs cannot be removed")
-
-    def _remove_folders(self, before: float) -> None:
-        experiment = self._resolved.experiment.name
-        if self._folder.local is None:
-            return
-        kept = {months.run_id(experiment, month) for month in (*self._jobs.months(), months.current_month())}
-        for name in self._folder.at(experiment).folders():
-            month = name.removeprefix(f"{experiment}-")
-            if name in kept or not _is_month(month) or name != months.run_id(experiment, month):
-                continue
-            if months.end_of(month).timestamp() < before:
-                shutil.rmtree(self._folder.local / experiment / name)
-                _log.info("the run %s was removed", name)
-
-
-def _is_month(text: str) -> bool:
-    try:
-        dt.datetime.strptime(text, "%Y-%m")
-    except ValueError:
-        return False
-    return len(text) == 7
+            _log.exception("what is old cannot be removed")

@@ -44,6 +44,28 @@ def test_the_example_decides_and_its_calls_are_priced_and_carry_its_hash(lab: La
     assert all(call["cost_usd"] > 0 for call in calls)
 
 
+def test_a_cap_holds_for_it_and_a_higher_one_pays_only_for_the_rest(lab: Lab) -> None:
+    served_by(lab)
+    described = yaml.safe_load((lab.folder / "lab.yaml").read_text())
+    (lab.folder / "lab.yaml").write_text(yaml.safe_dump(described | {"budget": {"run_usd": 0.06}}))
+    lab.fake.control(defaults={"output_tokens": 500})
+
+    lab.run("--yes", expect=3)
+
+    (cell,) = lab.rows("cells")
+    costs_usd = [call["cost_usd"] for call in lab.rows("calls") if call["outcome"] == "answered"]
+    assert (cell["status"], cell["error_type"], cell["rating"]) == ("over_budget", "cap_run", None)
+    assert 0 < len(costs_usd) == lab.paid()["answered"]
+    assert 0 < sum(costs_usd) <= 0.06
+    assert cell["cost_usd"] == pytest.approx(sum(costs_usd))
+
+    lab.run("--budget", "5")
+
+    assert [cell["status"] for cell in lab.rows("cells")] == ["ok"]
+    answered = [call for call in lab.rows("calls") if call["outcome"] == "answered"]
+    assert len(costs_usd) < len(answered) == lab.paid()["answered"]
+
+
 def test_the_plan_counts_a_provider_of_a_user_as_hosted_also_at_a_private_address(lab: Lab) -> None:
     served_by(lab)
 

@@ -183,6 +183,8 @@ def test_a_yaml_bomb_is_refused_at_once(tmp_path: Path) -> None:
     assert "aliases expand it to more than" in refusal(tmp_path, bomb)
     assert "contains itself" in refusal(tmp_path, "a: &a [*a]")
     assert "nested deeper" in refusal(tmp_path, "a: " + "[" * 200 + "]" * 200)
+    assert "nested deeper than 40" in refusal(tmp_path, "[" * 200_000), "it is refused before its end is read"
+    assert "more than 20,000 keys and values" in refusal(tmp_path, "[" + "x," * 100_000), "it is refused before its end is read"
     assert "larger than 256 KiB" in refusal(tmp_path, "#" + "x" * 300_000)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,3 +27,14 @@ def client(
     service = Service(replace(options, **{"state": folder} | changes), resolved)
     with TestClient(create_app(service), base_url="http://127.0.0.1") as test_client:
         yield test_client, service
+
+
+@contextmanager
+def refusing_disk() -> Iterator[None]:
+    """Every write of this process fails with EFBIG, as on a disk that takes nothing more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,21 +17,10 @@ from harness.service.service import Service, trouble_key
 from harness.service.submissions import FAILED, SubmittedExperiment, SubmittedExperiments, UnstoredStates
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import HOSTED, wait_for
-from tests.service.in_process import Desk, client
+from tests.service.in_process import Desk, client, refusing_disk
 
 OWN_FORM = {"sec-fetch-site": "same-origin"}
 HOSTILE = "<script>alert(1)</script>"
-
-
-@contextmanager
-def refusing_disk() -> Iterator[None]:
-    """Every write of this process fails with EFBIG, as on a disk that takes nothing more."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
 @pytest.fixture
