@@ -86,13 +86,12 @@ def _whole(column: pd.Series) -> float | None:
 
 
 def _cells(run: Folder) -> pd.DataFrame | None:
-    import io
-
     import pyarrow.parquet as pq
 
-    raw = run.read_if_there("cells.parquet")
-    if raw is None:
-        return None
     columns = ["run_id", "arm", "status", "llm_calls", "input_tokens", "output_tokens", "cost_usd", "api_cost_usd", "service_s"]
-    frame: pd.DataFrame = pq.read_table(io.BytesIO(raw), columns=columns).to_pandas()
+    try:
+        with run.open("cells.parquet") as file:
+            frame: pd.DataFrame = pq.read_table(file, columns=columns).to_pandas()
+    except FileNotFoundError:
+        return None
     return frame

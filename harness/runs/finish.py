@@ -65,7 +65,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
         _keep_results_of_user_code(run, plan.experiment)
         _keep_changes(plan, display)
         gates = _publish(run)
-    for warning in server_warnings.of_run(run.store.folder, run.run_id):
+    for warning in server_warnings.of_run(run.store, run.run_id):
         display.say(warning)
     display.summary(receipts, run.run_id, run.store.manifest().get("cells_by_arm"))
     _report(_Ended(run, receipts, state, outcome, gates, plan.options.command, plan.resolved.servers), display)
@@ -92,7 +92,7 @@ def _has_gates(experiment: Experiment) -> bool:
 def _is_current(run: RunFolder, experiment: Experiment) -> bool:
     """Whether the run is done and everything derived from it is newer than what it is made from."""
     folder, written_at = run.store.folder, run.store.folder.files()
-    outcomes = run.store.rows_of("outcomes")
+    outcomes = run.store.columns_of("outcomes", ("horizon", "status"))
     return (
         run.store.manifest().get("state") == DONE
         and folder.read_if_there("experiment.yaml") == experiment.to_yaml().encode()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.storage.folder import Folder
+if TYPE_CHECKING:
+    from harness.storage.store import Store
 
 _COLUMNS = ("run_id", "server", "arm", "model_requested", "outcome", "server_queue_s", "load_s", "prefill_s", "not_sent")
 _FEWEST = 3
@@ -19,14 +19,15 @@ _LOAD_S = 0.5
 Row = Mapping[str, Any]
 
 
-def of_run(folder: Folder, run_id: str) -> list[str]:
+def of_run(store: Store, run_id: str) -> list[str]:
     """One sentence per server that queues, and per arm whose models take turns in a server's memory."""
-    import pyarrow.parquet as pq
+    import pyarrow.compute as pc
 
-    raw = folder.read_if_there("calls.parquet")
-    if raw is None:
+    calls = store.table("calls", _COLUMNS)
+    if calls is None:
         return []
-    return of_calls(pq.read_table(io.BytesIO(raw), columns=list(_COLUMNS)).to_pylist(), run_id)
+    is_telling = pc.or_(pc.is_valid(calls["prefill_s"]), pc.is_valid(calls["not_sent"]))
+    return of_calls(calls.filter(is_telling).to_pylist(), run_id)
 
 
 def of_calls(rows: Iterable[Row], run_id: str) -> list[str]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from harness.errors import InvalidInput, Problem, StoreError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow import fs
 
 _READS = 10
 """Attempts at an object that another process replaces meanwhile."""
+_UPLOADED_AT_A_TIME = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,29 @@ class Folder:
             else:
                 self._put(name, data)
         except OSError as error:
-            raise StoreError(
-                f"cannot write {self.url}/{name}: {error}; free space or fix the permissions, then run the same command again"
-            ) from error
+            raise self._unwritten(name, error) from error
+
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[BinaryIO]:
+        """A stream for a file that is too large for memory; it becomes this file when the block ends. Raises StoreError."""
+        try:
+            if self.local is not None:
+                with _replacing(self.local / name) as stream:
+                    yield stream
+            else:
+                with tempfile.TemporaryFile() as stream:
+                    yield stream
+                    self._upload(name, stream)
+        except OSError as error:
+            raise self._unwritten(name, error) from error
+
+    def open(self, name: str) -> pa.NativeFile:
+        """The file for random access; an object, which another process may replace, is read as a whole.
+
+        Raises FileNotFoundError."""
+        import pyarrow as pa
+
+        return self.filesystem.open_input_file(f"{self.path}/{name}") if self.local else pa.BufferReader(self.read(name))
 
     def delete(self, name: str) -> None:
         """Remove a file if it exists."""
@@ -98,6 +122,11 @@ class Folder:
             if name.startswith(".") and name.endswith(".tmp"):
                 self.delete(name)
 
+    def _unwritten(self, name: str, error: OSError) -> StoreError:
+        return StoreError(
+            f"cannot write {self.url}/{name}: {error}; free space or fix the permissions, then run the same command again"
+        )
+
     def _infos(self) -> list[Any]:
         from pyarrow import fs
 
@@ -107,6 +136,11 @@ class Folder:
         # All bytes are ready before the stream opens: an error inside an open stream would publish a partial object.
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
             stream.write(data)
+
+    def _upload(self, name: str, source: BinaryIO) -> None:
+        source.seek(0)
+        with self.filesystem.open_output_stream(f"{self.path}/{name}") as target:
+            shutil.copyfileobj(source, target, _UPLOADED_AT_A_TIME)
 
 
 def open_folder(url: str | Path) -> Folder:
@@ -154,12 +188,18 @@ def _fix(folder: Path, error: OSError) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
+    with _replacing(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a temporary file, sync it to disk, then rename it: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with temporary.open("wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

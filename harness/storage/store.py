@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BrokenFile
 from harness.storage import machine_cost
 from harness.storage.folder import Folder
+from harness.storage.machine_cost import MachineCosts
 from harness.storage.rows import Row
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ OVERVIEW = (
 """The columns of a receipt that progress and status show."""
 _KEYS = {"calls": "call_id", "messages": "message_id", "cells": "cell_id"}
 _READERS = 16
+_FILES_AT_A_TIME = 250
+"""Each has the texts of a cell, up to some 100 kB."""
 _TABLE: Mapping[str, Any] = {"compression": "zstd"}
 _LONG = ("text", "response", "reasoning", "tool_calls", "parsed", "params", "rationale", "error", "reports.key_value.value")
 _PART: Mapping[str, Any] = {"compression": dict.fromkeys(_LONG, "zstd"), "use_dictionary": False, "write_statistics": False}
@@ -111,13 +115,21 @@ class Store:
 
     def rows_of(self, table: str) -> list[Row]:
         """Rows of a derived table; empty before the first `compact`."""
-        raw = self.folder.read_if_there(f"{table}.parquet")
-        return [] if raw is None else list(decode(raw).to_pylist())
+        return self.columns_of(table)
 
-    def columns_of(self, table: str, columns: Sequence[str]) -> list[Row]:
+    def columns_of(self, table: str, columns: Sequence[str] | None = None) -> list[Row]:
         """These columns of a derived table; NULL where its version did not write one, empty before the first `compact`."""
-        raw = self.folder.read_if_there(f"{table}.parquet")
-        return [] if raw is None else list(decode(raw, columns).to_pylist())
+        stored = self.table(table, columns)
+        return [] if stored is None else list(stored.to_pylist())
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """A derived table, as `columns_of`; None before the first `compact`."""
+        try:
+            stored = self.folder.open(f"{name}.parquet")
+        except FileNotFoundError:
+            return None
+        with stored:
+            return decode(stored, columns)
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write the files of an ended cell (see `files_of`), in order. Raises StoreError."""
@@ -169,29 +181,52 @@ class Store:
             self.parts.delete(f"{cell_id}{RECEIPT}")
 
     def compact(self) -> None:
-        """Derive the tables cells, calls and messages from the parts."""
+        """Derive the tables from the parts, a few hundred cells at a time, because the texts of all may not fit in memory."""
         names = sorted(self.parts.files(), key=_by_attempt)
-        self.folder.write("messages.parquet", _encode(self._joined("messages", names)))
-        calls, cells = machine_cost.shared(self._joined("calls", names), self._joined("cells", names), self.manifest())
-        self.folder.write("calls.parquet", _encode(calls))
-        self.folder.write("cells.parquet", _encode(cells))
+        costs = self._costs_of_machines(names)
+        self._derive("messages", _without_repetition(self._pieces("messages", names)))
+        self._derive("calls", map(costs.in_calls, self._pieces("calls", names)))
+        self._derive("cells", map(costs.in_cells, self._pieces("cells", names)))
+
+    def _costs_of_machines(self, names: Sequence[str]) -> MachineCosts:
+        import pyarrow as pa
+
+        manifest = self.manifest()
+        if not manifest.get("hardware"):
+            return MachineCosts({}, {})
+        calls = pa.concat_tables([*self._pieces("calls", names, machine_cost.COLUMNS)])
+        return MachineCosts.of(calls, manifest)
+
+    def _derive(self, table: str, pieces: Iterable[pa.Table]) -> None:
+        import pyarrow.parquet as pq
+
+        from reports import tables
+
+        with (
+            self.folder.replacing(f"{table}.parquet") as stream,
+            pq.ParquetWriter(stream, tables.TABLES[table], **_TABLE) as writer,
+        ):
+            for piece in pieces:
+                writer.write_table(piece)
 
     def sweep(self) -> None:
         """Remove temporary files of killed writers; only while nothing writes."""
         self.folder.sweep()
         self.parts.sweep()
 
-    def _joined(self, table: str, files: Sequence[str]) -> pa.Table:
-        """The rows of a table in all its parts."""
+    def _pieces(self, table: str, files: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of a table in all its parts, in pieces of whole cells."""
         import pyarrow as pa
 
         from reports import tables
 
         schema = tables.TABLES[table]
+        if columns:
+            schema = pa.schema([schema.field(name) for name in columns])
         suffix = RECEIPT if table == "cells" else f".{table}.parquet"
-        names = [name for name in files if name.endswith(suffix)]
-        parts = [_fit(part, schema) for part in _each(lambda name: self._decode(name, self.parts.read(name)), names)]
-        return _newest_each(pa.concat_tables([schema.empty_table(), *parts]), _KEYS[table])
+        for names in _of_whole_cells([name for name in files if name.endswith(suffix)]):
+            parts = _each(lambda name: _fit(self._decode(name, self.parts.read(name), columns), schema), names)
+            yield _newest_each(pa.concat_tables(parts), _KEYS[table])
 
     def _rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         raw = self.parts.read_if_there(name)
@@ -210,11 +245,8 @@ class Store:
             ) from error
 
     def _derived(self) -> tuple[dict[str, Row], float]:
-        raw = self.folder.read_if_there("cells.parquet")
-        if raw is None:
-            return {}, 0.0
-        rows = decode(raw, OVERVIEW).to_pylist()
-        return {row["cell_id"]: row for row in rows}, self.folder.files()["cells.parquet"]
+        rows = self.columns_of("cells", OVERVIEW)
+        return {row["cell_id"]: row for row in rows}, self.folder.files().get("cells.parquet", 0.0)
 
 
 def _is_derived(receipt: Row, derived: Mapping[str, Row]) -> bool:
@@ -250,12 +282,12 @@ def _encode(table: pa.Table, options: Mapping[str, Any] = _TABLE) -> bytes:
     return bytes(sink.getvalue())
 
 
-def decode(raw: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part as a table; requested columns that an older version did not write are NULL."""
+def decode(source: bytes | pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file as a table; requested columns that an older version did not write are NULL."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(raw))
+    file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
     existing = file.schema_arrow.names
     table = file.read(columns=[name for name in columns if name in existing] if columns else None)
     for name in columns or ():
@@ -289,12 +321,35 @@ def _by_attempt(name: str) -> tuple[str, int, str]:
     return cell_id, int(attempt) if attempt.isdecimal() else 0, name
 
 
+def _of_whole_cells(files: Iterable[str]) -> Iterator[list[str]]:
+    """The files in groups for which memory suffices; those of one cell stay together."""
+    names: list[str] = []
+    for _, of_cell in groupby(files, key=lambda name: name.partition(".")[0]):
+        names += of_cell
+        if len(names) >= _FILES_AT_A_TIME:
+            yield names
+            names = []
+    if names:
+        yield names
+
+
 def _newest_each(table: pa.Table, key: str) -> pa.Table:
     """The last row of each key: a later attempt at a cell writes the calls that it uses again as well."""
     import pyarrow as pa
 
     seen = {value: index for index, value in enumerate(table[key].to_pylist())}
     return table if len(seen) == table.num_rows else table.take(pa.array(list(seen.values())))
+
+
+def _without_repetition(messages: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The messages without those of an earlier table; an id is a hash of its text."""
+    import pyarrow as pa
+
+    seen: set[str] = set()
+    for table in messages:
+        ids = table["message_id"].to_pylist()
+        yield table.filter(pa.array([message_id not in seen for message_id in ids], pa.bool_()))
+        seen.update(ids)
 
 
 def _each(step: Any, items: Sequence[Any]) -> Iterator[Any]:

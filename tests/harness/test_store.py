@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -69,6 +71,46 @@ def test_a_call_that_two_attempts_tell_of_is_one_call_in_the_tables(store: Store
     assert pq.read_table(tmp_path / "calls.parquet")["call_id"].to_pylist() == ["1", "2"]
     assert pq.read_table(tmp_path / "messages.parquet").num_rows == 1
     assert pq.read_table(tmp_path / "cells.parquet").num_rows == 1
+
+
+def test_tables_of_many_cells_have_every_call_and_each_message_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.storage.store._FILES_AT_A_TIME", 2)
+    for name in "abcde":
+        sent = [message_row("to all"), message_row(f"to {name}")]
+        store.put(files_of(name, 1, [call_row(name, f"{name}1")], sent, receipt_row(name)))
+        store.put(files_of(name, 2, [call_row(name, f"{name}1"), call_row(name, f"{name}2")], sent, receipt_row(name)))
+
+    store.compact()
+
+    calls, messages, cells = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("calls", "messages", "cells"))
+    assert calls["call_id"].to_pylist() == [f"{name}{number}" for name in "abcde" for number in (1, 2)]
+    assert messages["text"].to_pylist() == ["to all", *(f"to {name}" for name in "abcde")]
+    assert cells["cell_id"].to_pylist() == list("abcde")
+
+
+def test_deriving_tables_takes_no_more_memory_for_more_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.storage.store._FILES_AT_A_TIME", 4)
+
+    few, many = (_memory_of_tables(Store(open_folder(tmp_path / str(cells))), cells) for cells in (16, 64))
+
+    assert many < 1.5 * few
+
+
+def _memory_of_tables(store: Store, cells: int) -> int:
+    """The most memory in bytes that Arrow holds while tables are derived from cells with texts of 256 kB."""
+    for number in range(cells):
+        name, text = f"c{number:02}", random.Random(number).randbytes(1 << 17).hex()
+        store.put(files_of(name, 1, [call_row(name, name, response=text)], [message_row(text)], receipt_row(name)))
+    default = pa.default_memory_pool()
+    watched = pa.proxy_memory_pool(default)
+    pa.set_memory_pool(watched)
+    try:
+        store.compact()
+    finally:
+        pa.set_memory_pool(default)
+    return int(watched.max_memory())
 
 
 def test_a_reopened_cell_has_no_receipt_and_keeps_its_calls(store: Store, tmp_path: Path) -> None:
