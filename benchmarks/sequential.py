@@ -21,7 +21,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
-from benchmarks.worlds import EQUAL, FAR, FIVE, MARGIN, OWN, Truth
+from benchmarks.worlds import EQUAL, FAR, FIVE, MARGIN, OWN, Measured, Truth
+from reports.metrics.measure import is_by_means
 from reports.roles import screening
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
@@ -81,21 +82,20 @@ def play(
         baseline_repeats=design.baseline_repeats,
         arm_repeats=design.arm_repeats,
     )
-    gate, looks = design.gate, design.looks
-    standing = sequential.before_any_look((runs, len(truths)), gate)
     is_started = np.ones((runs, len(truths)), bool) if is_in is None else is_in
+    return by_rule(measured, design, is_started, to_the_pick=to_the_pick)
+
+
+def by_rule(measured: Measured, design: Design, is_started: Any, *, to_the_pick: bool) -> Course:
+    """What the rule does with these answers."""
+    gate, looks = design.gate, design.looks
+    standing = sequential.before_any_look(is_started.shape, gate)
     is_open = is_started
-    shares, baseline_share = np.zeros(is_open.shape), np.zeros(runs)
+    shares, baseline_share = np.zeros(is_open.shape), np.zeros(len(is_open))
     for look in range(1, looks + 1):
         shares += is_open / looks
         baseline_share += is_open.any(axis=1) / looks
-        until = look * design.dates_of_block
-        cases = np.full((*is_open.shape, until), float(design.tickers))
-        samples: tuple[Sample, ...] = (
-            means.of_dates(measured.same[..., :until]),
-            exact.paired(measured.gains[..., :until], measured.losses[..., :until], cases),
-            means.of_dates(measured.grounding[..., :until]),
-        )
+        samples = _samples(measured, design, look * design.dates_of_block)
         p = np.stack([sample.p_above(-margin) for sample, margin in zip(samples, gate.margins, strict=True)], axis=-1)
         estimates = np.stack([sample.value for sample in samples], axis=-1)
         standing = sequential.after_look(standing, gate, p, estimates, is_open, look, looks)
@@ -106,6 +106,17 @@ def play(
         )
         is_open = is_open & going_on
     return Course(standing.is_good, shares, baseline_share, sequential.recommended(standing, gate, is_started))
+
+
+def _samples(measured: Measured, design: Design, until: int) -> tuple[Sample, ...]:
+    """Each metric over the first dates, by the test that the product takes for so many dates and cases."""
+    cases = np.full((*measured.same.shape[:2], until), float(design.tickers))
+    if is_by_means("agreement", until, until * design.tickers):
+        same: Sample = means.of_dates(measured.same[..., :until])
+    else:
+        same = exact.paired(measured.ahead[..., :until], measured.behind[..., :until], cases)
+    usable = exact.paired(measured.gains[..., :until], measured.losses[..., :until], cases)
+    return same, usable, means.of_dates(measured.grounding[..., :until])
 
 
 def is_screened_out(rng: np.random.Generator, truths: Sequence[Truth], runs: int) -> Any:

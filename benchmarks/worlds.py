@@ -59,6 +59,9 @@ class Measured:
 
     same: Any
     """Mean agreement with the baseline minus the baseline's own."""
+    ahead: Any
+    """The same, summed over the cases of the date in which it is above zero."""
+    behind: Any
     gains: Any
     """Usable decisions that the arm is ahead, summed over the cases of the date."""
     losses: Any
@@ -81,18 +84,21 @@ def measure(
     own_shares = counts / baseline_repeats
     floor = np.trace(agreement.against_itself(counts, np.full(len(counts), baseline_repeats)), axis1=1, axis2=2)
     usable = draw_usable(rng, shape, UNUSABLE, baseline_repeats, icc)
-    same, gains, losses, grounding = [], [], [], []
+    same, ahead, behind, gains, losses, grounding = [], [], [], [], [], []
     for truth in truths:
         correlation, noise = view_of(truth)
         arm_view = correlation * view + math.sqrt(1 - correlation**2) * normal(rng, shape, icc)
         arm_shares = count(draw(rng, arm_view, noise, arm_repeats, icc)) / arm_repeats
         agreed = np.trace(agreement.joint(own_shares, arm_shares), axis1=1, axis2=2)
-        same.append((agreed - floor).reshape(shape).mean(axis=2))
+        difference = (agreed - floor).reshape(shape)
+        same.append(difference.mean(axis=2))
+        ahead.append(np.maximum(difference, 0.0).sum(axis=2))
+        behind.append(np.maximum(-difference, 0.0).sum(axis=2))
         apart = draw_usable(rng, shape, UNUSABLE - truth.usable, arm_repeats, icc) - usable
         gains.append(np.maximum(apart, 0.0).sum(axis=2))
         losses.append(np.maximum(-apart, 0.0).sum(axis=2))
         grounding.append((truth.grounding + GROUNDING_SD * normal(rng, shape, icc)).mean(axis=2))
-    return Measured(*(np.stack(values, axis=1) for values in (same, gains, losses, grounding)))
+    return Measured(*(np.stack(values, axis=1) for values in (same, ahead, behind, gains, losses, grounding)))
 
 
 def draw_usable(rng: np.random.Generator, shape: tuple[int, ...], failing: float, repeats: int, icc: float) -> Any:

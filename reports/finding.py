@@ -128,12 +128,19 @@ class Finding:
     """Why it ended before the last look although comparisons are open: a budget, or the time; else empty."""
     planned_usd: Mapping[str, float] = field(default_factory=dict)
     """Arm -> dollars of one cell as planned before the first answer; without arms of unknown price."""
+    earlier: tuple[str, ...] = ()
+    """Searches that have looked at some of the same answers: their looks are not counted in the levels of this one."""
 
     @property
     def started(self) -> tuple[str, ...]:
         """Candidates that were compared in blocks."""
         screened = self.screened or {}
         return tuple(arm for arm in self.design.candidates if not (found := screened.get(arm)) or not found.is_dropped)
+
+    @property
+    def screened_out(self) -> frozenset[str]:
+        """Candidates that the screen dropped."""
+        return frozenset(self.design.candidates) - set(self.started)
 
     @property
     def open_arms(self) -> tuple[str, ...]:
@@ -215,7 +222,7 @@ class Finding:
             for look in raw["looks"]
         )
         wanted = SearchDesign(**design | lists | {"gate": gate, "blocks": blocks})
-        return cls(wanted, screened, looks, raw["stopped_by"], raw.get("planned_usd", {}))
+        return cls(wanted, screened, looks, raw["stopped_by"], raw.get("planned_usd", {}), tuple(raw.get("earlier", ())))
 
 
 def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:

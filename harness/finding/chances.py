@@ -13,6 +13,7 @@ from harness.errors import InvalidInput
 from harness.finding.design import make
 from reports.design import Assumptions, Design, Prior
 from reports.finding import SearchDesign
+from reports.metrics.measure import is_by_means
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
 
@@ -110,7 +111,8 @@ def _simulate(rng: np.random.Generator, design: SearchDesign, known: Assumptions
     dates = len(design.blocks[0]) * looks
     shape = (RUNS, count, dates, tickers)
     planned = Design(dates, tickers, design.baseline_repeats, design.arm_repeats)
-    same = truths[0] + _differences(rng, shape, known.prior("same_rating", planned)).mean(axis=-1)
+    same = truths[0] + _differences(rng, shape, known.prior("same_rating", planned))
+    ahead, behind = np.maximum(same, 0).sum(axis=-1), np.maximum(-same, 0).sum(axis=-1)
     grounding = truths[2] + _differences(rng, shape, known.prior("grounding", planned)).mean(axis=-1)
     failing = rng.binomial(design.arm_repeats, known.failing - truths[1], shape) / design.arm_repeats
     apart = rng.binomial(design.baseline_repeats, known.failing, shape) / design.baseline_repeats - failing
@@ -122,8 +124,11 @@ def _simulate(rng: np.random.Generator, design: SearchDesign, known: Assumptions
         arms, baseline = arms + is_open / looks, baseline + is_open.any(axis=1) / looks
         until = look * len(design.blocks[0])
         cases = np.full((RUNS, count, until), float(tickers))
+        by_means = is_by_means("agreement", until, until * tickers)
         samples: tuple[Sample, ...] = (
-            means.of_dates(same[..., :until]),
+            means.of_dates(same.mean(axis=-1)[..., :until])
+            if by_means
+            else exact.paired(ahead[..., :until], behind[..., :until], cases),
             exact.paired(gains[..., :until], losses[..., :until], cases),
             means.of_dates(grounding[..., :until]),
         )

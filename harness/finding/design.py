@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 
 from domain import units
 from domain.case import case_id
@@ -11,7 +10,7 @@ from harness.errors import InvalidInput, Problem
 from harness.experiment import cases, matrix
 from harness.experiment.spec import Experiment
 from harness.experiment.yaml_file import closest_name
-from reports.finding import Finding, SearchDesign
+from reports.finding import SearchDesign
 from reports.roles import screening
 from reports.stats import sequential
 from reports.stats.sequential import NotWorseTest
@@ -109,37 +108,3 @@ def _read_margins(margins: str | None) -> dict[str, float]:
     if problems:
         raise InvalidInput(problems)
     return given
-
-
-def settle(wanted: SearchDesign, recorded: Finding | None) -> Finding:
-    """The finding to go on with. Raises InvalidInput if the design was changed after a look, or after the screen.
-
-    Margins may move before the first look, since nothing was compared yet; blocks that a time limit chose stay."""
-    if recorded is None:
-        return Finding(wanted)
-    design = recorded.design
-    differences = _differences(design, wanted)
-    if not recorded.looks:
-        differences.pop("the margins", None)
-        design = replace(design, gate=wanted.gate) if not differences else design
-    if differences:
-        changed = "; ".join(f"{name} were {before}, now {after}" for name, (before, after) in differences.items())
-        seen = f"after {len(recorded.looks)} looks" if recorded.looks else "after its design was fixed"
-        fix = "go on with what was fixed, or start again with --fresh, which asks and pays for everything again"
-        raise InvalidInput([Problem("find", f"this run cannot change {seen}: {changed}", fix)])
-    return replace(recorded, design=design, stopped_by="")
-
-
-def _differences(before: SearchDesign, after: SearchDesign) -> dict[str, tuple[str, str]]:
-    described, wanted = _described(before), _described(after)
-    return {name: (text, wanted[name]) for name, text in described.items() if text != wanted[name]}
-
-
-def _described(design: SearchDesign) -> dict[str, str]:
-    margins = zip(design.gate.metrics, design.gate.margins, strict=True)
-    return {
-        "the margins": ", ".join(f"{name} {margin:g}" for name, margin in margins),
-        "the blocks": "{} of {} dates".format(*(design.declared or (design.looks, len(design.blocks[0])))),
-        "the candidates": ", ".join(design.candidates),
-        "the baseline": design.baseline,
-    }

@@ -20,7 +20,8 @@ from harness.experiment import matrix, spec
 from harness.experiment.shared_prompts import with_sharing
 from harness.experiment.spec import Experiment
 from harness.finding import design as designs
-from harness.finding import recommend, screen, terminal
+from harness.finding import earlier, recommend, screen, terminal
+from harness.finding.earlier import PURPOSE
 from harness.finding.in_time import Calendar
 from harness.finding.prices import BlockPrices, planned_usd, refuse_too_little
 from harness.planning import plan as planning
@@ -30,7 +31,6 @@ from harness.runs.display import Display
 from harness.runs.progress import RunOutcome
 from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_cells, start_workers, unfinished_cells
 from harness.storage import run_folder
-from harness.storage.folder import open_folder
 from reports import finding as findings
 from reports.finding import Finding
 from reports.load import load
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from harness.cells import Cell
     from harness.storage.rows import Row
     from harness.workers.local_workers import LocalWorkers
-
-PURPOSE = "find"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def find(options: FindOptions, console: Console) -> int:
     reason = ""
     outcome = RunOutcome.nothing()
     if not steps.finding.is_over:
-        ask_before_spending(steps.plan, _of_design(steps.plan.matrix, steps.finding.design), console)
+        ask_before_spending(steps.plan, earlier.of_design(steps.plan.matrix, steps.finding.design), console)
         with open_broker(steps.plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
             try:
                 steps.play_all(url, client, start_workers(steps.plan, url, stack))
@@ -98,11 +96,8 @@ class _Steps:
         cells = matrix.expand(experiment, now)
         wanted = designs.make(experiment, options.margins, now)
         resolved = resolve(experiment, options.run)
-        cells = matrix.in_order(_of_design(cells, wanted), resolved.hosted)
-        results = open_folder(options.run.results)
-        folder = run_folder.resolve(results, experiment.name, cells, resolved.digests, fresh=options.run.fresh, purpose=PURPOSE)
-        text = folder.store.folder.read_if_there(findings.FILE)
-        finding = designs.settle(wanted, None if text is None else Finding.of(text.decode()))
+        folder, finding = earlier.take_up(experiment, wanted, cells, resolved.digests, options.run)
+        cells = matrix.in_order(earlier.of_design(cells, wanted), resolved.hosted)
         plan = RunPlan(options.run, replace(resolved, matrix=tuple(cells)), cells, folder)
         return cls(options, plan, finding, Display(console, f"{experiment.name}/{folder.run_id} find", options.run.page))
 
@@ -210,10 +205,12 @@ class _Steps:
         outcome = run_cells(plan, frozen, ended, url, client, self.display, workers)
         if outcome.stopped:
             raise _Cut(outcome, "")
+        if outcome.unserved:
+            raise _Cut(outcome, f"a server did not serve {step}")
         receipts = plan.run.store.receipts()
         undone = [name for name in frozen if name not in receipts or receipts[name]["status"] == "over_budget"]
         if undone:
-            raise _Cut(RunOutcome(not_run=len(undone)), f"the budget ended in {step}")
+            raise _Cut(RunOutcome(not_run=len(undone)), f"the budget ended in {step} (raise --budget)")
 
     def _frozen(self, plan: RunPlan, cells: Sequence[Cell]) -> dict[str, Cell]:
         """By id; replays carry the snapshot of the cell that they replay."""
@@ -272,7 +269,7 @@ class _Steps:
         needed_s = prices.seconds(cells, spent_s, self.ended_before)
         if needed_s is None or spent_s + needed_s <= self.options.within_s:
             return ""
-        return f"the next block takes about {needed_s / 60:,.0f} minutes, longer than the time that is left"
+        return f"the next block takes about {needed_s / 60:,.0f} minutes, longer than the time that is left (raise --within)"
 
     def cells_of_screen(self) -> list[Cell]:
         design = self.finding.design
@@ -321,14 +318,3 @@ def resolve(experiment: Experiment, options: RunOptions) -> ResolvedRun:
         snapshots=options.snapshots,
         now=options.clock(),
     ).require()
-
-
-def _of_design(cells: Sequence[Cell], design: findings.SearchDesign) -> list[Cell]:
-    """The cells that a find may ask for: the screen's by the baseline, the blocks' by baseline and candidates."""
-    dates, arms = design.dates_until(design.looks), {design.baseline, *design.candidates}
-    return [
-        cell
-        for cell in cells
-        if (cell.arm in arms and cell.date.isoformat() in dates)
-        or (cell.arm == design.baseline and cell.case_id in design.screen_cases)
-    ]

@@ -48,8 +48,9 @@ class BlockPrices:
         needed = self.of_cells(cells)
         if cap is None or needed is None or self.spent_usd + needed <= cap:
             return ""
-        left = cap - self.spent_usd
-        return f"the next block costs about ${needed:,.2f}, and ${max(left, 0.0):,.2f} of the budget of ${cap:,.2f} are left"
+        left = max(cap - self.spent_usd, 0.0)
+        of_budget = f"${left:,.2f} of the budget of ${cap:,.2f} are left (raise --budget)"
+        return f"the next block costs about ${needed:,.2f}, and {of_budget}"
 
     def seconds(self, cells: Sequence[Cell], spent_s: float, ended_before: int) -> float | None:
         """Seconds that these cells take at the pace of those that have ended since `ended_before` were there."""

@@ -38,16 +38,14 @@ def judge(
 ) -> dict[str, Screened | None]:
     """Candidate -> what its replays show; None if replay cannot judge it (another pipeline, or no model that replaces one)."""
     sources = _sources(design, store)
-    arms = matrix.arms(experiment)
     own_lineup = _models(experiment, design.baseline)
     own_name = replay_arm(design.baseline, _only(set(own_lineup.values())))
     own_pairs = [pair for pair in pairs(run, own_name) if pair.role in roles]
-    same_pipeline = matrix.pipeline(experiment, arms[design.baseline])
     verdicts: dict[str, Screened | None] = {}
     for candidate in design.candidates:
         lineup = _models(experiment, candidate)
         played = [role for role in roles if lineup.get(role) and lineup[role] != own_lineup.get(role)]
-        if arms[candidate].cascade or not played or matrix.pipeline(experiment, arms[candidate]) != same_pipeline:
+        if not played or not _can_be_screened(experiment, design, candidate):
             verdicts[candidate] = None
             continue
         answered = [
@@ -82,11 +80,17 @@ def _roles_with_form(store: Store, sources: Sequence[ReplaySource]) -> tuple[str
 
 def _wish(experiment: Experiment, design: SearchDesign, roles: Sequence[str]) -> ReplayRequest:
     own = set(_models(experiment, design.baseline).values())
-    arms = matrix.arms(experiment)
-    screened = [arm for arm in design.candidates if not arms[arm].cascade]
+    screened = [arm for arm in design.candidates if _can_be_screened(experiment, design, arm)]
     players = [model for arm in screened for role, model in _models(experiment, arm).items() if role in roles]
     targets = tuple(dict.fromkeys(model for model in players if {model} != own))
     return ReplayRequest(design.baseline, targets, tuple(roles), floor=len(design.screen_cases))
+
+
+def _can_be_screened(experiment: Experiment, design: SearchDesign, candidate: str) -> bool:
+    """Whether its models answer prompts that the baseline's pipeline makes; a cascade is more than one answer."""
+    arms = matrix.arms(experiment)
+    same_pipeline = matrix.pipeline(experiment, arms[design.baseline])
+    return not arms[candidate].cascade and matrix.pipeline(experiment, arms[candidate]) == same_pipeline
 
 
 def _models(experiment: Experiment, arm: str) -> dict[str, str]:

@@ -23,6 +23,8 @@ def headline(finding: Finding, run: RunFolder) -> str:
         "" if not design.declared else " (chosen by the time limit; the experiment has {} of {} dates)".format(*design.declared)
     )
     warning = "" if dates >= ENOUGH_DATES else f" {dates} tested dates are few: below {ENOUGH_DATES} the test errs more often."
+    if finding.earlier:
+        warning += f" Note: {wording.earlier_looks(finding)}."
     return (
         f"{verb} {run.experiment}/{run.run_id}: which of {len(design.candidates)} candidates is the cheapest that is not worse "
         f"than {design.baseline} (margins in points: {margins})? Screen: {len(design.screen_cases)} cases; then {design.looks} "
@@ -55,4 +57,4 @@ def summary(finding: Finding, recommended: str | None) -> Iterator[str]:
     if recommended:
         yield f"recommended experiment: {recommended}; a run of it finds its cells paid"
     if finding.stopped_by:
-        yield f"stopped: {finding.stopped_by}; the same command with more continues it, without paying twice"
+        yield f"stopped: {finding.stopped_by}; the same command continues it, without paying twice"

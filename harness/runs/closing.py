@@ -33,6 +33,10 @@ def failure_lines(run: RunFolder, receipts: Iterable[Row], command: str) -> Iter
     for (arm, cause, role), rows in sorted(groups.items(), key=lambda group: -len(group[1])):
         where = f" in {role}" if role else ""
         yield f"    {arm}: {cause}{where}, {_count(len(rows), 'cell')} ({_cases(rows)}): {(rows[0]['error'] or '')[:_TEXT]}"
+    if run.store.manifest().get("purpose") == "find":
+        yield "the search has counted them as unusable; with their cause removed, a new search pays for everything again:"
+        yield f"    {command} --fresh"
+        return
     yield "to run them again, without paying for an answered call again:"
     yield f"    {retry_command(run)} && {command}"
 

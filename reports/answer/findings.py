@@ -129,6 +129,8 @@ class Findings:
     pick: Pick | None
     """The cheapest arm that is good enough, corrected over the arms; None for an unfinished run and without such arms."""
     placebos: tuple[Placebo, ...] = ()
+    screened_out: frozenset[str] = frozenset()
+    """Candidates of a search that were dropped before they decided a case."""
 
     def row(self, name: str) -> MetricRow:
         """The row of a metric. Raises KeyError if there is none."""
@@ -158,7 +160,10 @@ def find(run: Run, facts: Facts | None = None) -> Findings:
 
     Raises ValueError on an unknown metric."""
     findings, found = _Finder(run, facts or Facts(run)).findings(), finding.read(run)
-    if found is None or not found.looks:
+    if found is None:
+        return findings
+    findings = replace(findings, screened_out=found.screened_out)
+    if not found.looks:
         return findings
     good = search_verdicts.good_enough(found, findings.verdict)
     rows = tuple(row.judged(good) for row in findings.rows)

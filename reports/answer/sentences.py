@@ -163,8 +163,11 @@ class Decisions:
 
     def _others(self, write: _Writer, others: Sequence[GoodEnough]) -> None:
         worse = [one.arm for one in others if one.word == NOT_GOOD_ENOUGH]
-        self._named(write, [one.arm for one in others if one.arm not in worse], "undecided")
+        dropped = [one.arm for one in others if one.arm in self.findings.screened_out]
+        self._named(write, [one.arm for one in others if one.arm not in (*worse, *dropped)], "undecided")
         self._named(write, worse, "not good enough")
+        if dropped:
+            write(f"; {table.DROPPED}: {_listed(dropped[:MOST_NAMED], len(dropped))}")
 
 
 def decisions(findings: Findings) -> Sentence:

@@ -28,6 +28,7 @@ FEW_CASES, FEW_FIGURES = 12, 50
 """Below these, what a share rests on is part of its cell."""
 MANAGERS = ("deep", "quick")
 NO_USABLE = "no usable decision"
+DROPPED = "dropped by the screen"
 
 
 @dataclass(frozen=True)
@@ -383,6 +384,8 @@ def _word(findings: Findings, arm: str) -> Word:
     judged = findings.good_enough.get(arm)
     if judged is None:
         return Word("Not judged", "idle", "")
+    if arm in findings.screened_out:
+        return Word("Not started", "idle", DROPPED)
     if judged.word == GOOD_ENOUGH:
         return Word("Good enough", "good", _loss(judged, "same_rating"))
     if judged.word == NOT_GOOD_ENOUGH:

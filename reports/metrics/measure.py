@@ -39,6 +39,12 @@ class PairedTest:
     """One-sided level at which this test is honest."""
 
 
+def is_by_means(kind: str, dates: int, cases: int) -> bool:
+    """Whether t on date means is honest for a metric of this kind with so many dates and cases; else the test is exact."""
+    least_dates, least_cases = T_FROM.get(kind, (0, 0))
+    return kind != "share" and dates >= least_dates and cases >= least_cases
+
+
 class MetricData:
     """The data of one metric, from which any arm or pair is measured; `keep` is a mask of the cases used (default: all)."""
 
@@ -127,9 +133,7 @@ class MetricData:
         return apart.paired() if self._lacks_spread(sample) else sample
 
     def _is_by_means(self, by_date: ByDate) -> bool:
-        """Whether t on date means is honest for so many dates and cases."""
-        dates, cases = T_FROM.get(self.metric.kind, (0, 0))
-        return self.metric.kind != "share" and by_date.dates >= dates and by_date.cases >= cases
+        return is_by_means(self.metric.kind, by_date.dates, by_date.cases)
 
     def _lacks_spread(self, sample: means.Mean) -> bool:
         return self.metric.unit == "share" and float(sample.se) < NO_SPREAD

@@ -61,6 +61,7 @@ class FindView:
         self._run, self.found, self._slots = run, found, slots
         self.answer = finding_wording.answer(found)
         self.unsettled = tuple(finding_wording.unsettled(found)) if found.pick is None else ()
+        self.earlier_looks = finding_wording.earlier_looks(found) if found.earlier else ""
         self.design = found.design
 
     @property

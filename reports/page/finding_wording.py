@@ -54,10 +54,19 @@ def answer(finding: Finding) -> str:
         price, base = look.arms[finding.pick].usd_per_decision, look.baseline_usd_per_decision
         share = "" if price is None or not base else f", at {price / base * 100:.0f} % of the baseline's cost"
         odds = "such an answer is wrong in at most 5 of 100 searches"
+        if finding.earlier:
+            odds += f", but {earlier_looks(finding)}"
         return f"the cheapest arm that is good enough against {baseline} is {finding.pick}{share} ({odds})"
     if finding.screened is not None and not finding.started:
         return "no candidate passed the screen"
     return "no candidate could be shown to be good enough" if finding.is_over else "there is no answer yet"
+
+
+def earlier_looks(finding: Finding) -> str:
+    """What weakens the levels of a search that begins on answers which were looked at before."""
+    searches, verb = ("searches", "have") if len(finding.earlier) > 1 else ("search", "has")
+    runs = ", ".join(finding.earlier)
+    return f"the earlier {searches} {runs} {verb} looked at some of these answers, so an error is somewhat more likely"
 
 
 def unsettled(finding: Finding) -> Iterator[str]:

@@ -38,12 +38,18 @@ class Screened:
     readable: float
     """Share of its answers in the asked form; failed requests count as unreadable."""
     unreadable_roles: tuple[str, ...]
+    failed: int = 0
+    """Prompts without any answer."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it is dropped, in words; empty if it goes on."""
+        if self.failed and self.failed == self.prompts:
+            return (f"none of its {self.prompts} requests was answered",)
         roles = [f"{role} unreadable in at least {UNREADABLE_SHARE:.0%} of its cases" for role in self.unreadable_roles]
-        readable = [] if not self.readable < FEWEST_READABLE else [f"only {self.readable:.0%} of its answers are readable"]
+        failed = f" ({self.failed} of {self.prompts} requests failed)" if self.failed else ""
+        few_readable = f"only {self.readable:.0%} of its answers are readable{failed}"
+        readable = [] if not self.readable < FEWEST_READABLE else [few_readable]
         below = self.floor - self.alike
         stance = [f"gives the recorded stance {below * 100:.0f} points less often"] if below > MOST_BELOW else []
         return (*stance, *readable, *roles)
@@ -72,6 +78,7 @@ def screened(candidate: Sequence[Pair], own: Sequence[Pair], wanted: Sequence[tu
         floor=float(np.mean([floor[case_id] for case_id in shared])) if shared else np.nan,
         readable=len(readable) / len(wanted) if wanted else np.nan,
         unreadable_roles=_unreadable_roles(readable, wanted),
+        failed=max(len(wanted) - len(candidate), 0),
     )
 
 

@@ -13,12 +13,15 @@ import pytest
 import yaml
 
 from domain.ratings import RATINGS
+from reports.finding import Finding
 from reports.stats import sequential
 from reports.stats.sequential import NotWorseTest
 from tests.faults.stage import Stage
-from tests.harness.finding_lab import DATES, TICKERS
+from tests.harness.finding_lab import DATES, TICKERS, assert_follows_the_rule
 
 MARGINS = {"same_rating": 0.5, "usable": 0.5, "grounding": 0.5}
+USD = {"twin": 0.01, "near": 1.0, "far": 100.0, "gpt-5": 1000.0}
+"""Per million tokens, so far apart that requests lost in a death do not change which candidate is the cheapest."""
 ARMS = ("twin", "near", "far")
 
 
@@ -44,8 +47,9 @@ def test_a_search_killed_at_random_steps_pays_each_answer_once_and_decides_by_th
 
 def _describe(stage: Stage, seed: int) -> None:
     names = ("gpt-5", *ARMS)
-    local = {"provider": "openai_compatible", "server": "box"}
-    models = {"gpt": stage.model()} | {name: local | {"model": name} for name in ARMS}
+    models = {"gpt": stage.model()} | {name: {"provider": "openai", "server": "cloud", "model": name} for name in ARMS}
+    prices = [{"model": name, "input": usd, "output": usd} for name, usd in USD.items()]
+    (stage.folder / "prices.yaml").write_text(yaml.safe_dump({"version": "stage", "prices": prices}))
     stage.describe(
         tickers=TICKERS,
         models=models,
@@ -53,13 +57,11 @@ def _describe(stage: Stage, seed: int) -> None:
         pipeline={"depth": "single_call"},
         compare={"baseline": "gpt", "metrics": {name: {"margin": margin} for name, margin in MARGINS.items()}},
         find={"blocks": 2},
-        local_cost={"usd_per_cpu_hour": 0.05},
+        prices="prices.yaml",
+        budget={"run_usd": 1000.0},
     )
     described = yaml.safe_load((stage.folder / "fault.yaml").read_text())
     (stage.folder / "fault.yaml").write_text(yaml.safe_dump(described | {"dates": DATES[:6]}, sort_keys=False))
-    box = {"provider": "openai_compatible", "url": f"{stage.models.url}/v1", "hosted": False, "parallel": 8}
-    servers = yaml.safe_load((stage.folder / "servers.yaml").read_text())
-    (stage.folder / "servers.yaml").write_text(yaml.safe_dump(servers | {"box": box}))
     views = {"gpt-5": 0.0, "twin": 0.0, "near": 0.2, "far": 1.0}
     rules = [
         {"model": name, "do": {"view": f"{seed}/{name}", "strays": views[name], "wavers": 0.2, "latency_s": 0.02}}
@@ -86,6 +88,7 @@ def _check_decisions(run: Path, cells: pd.DataFrame) -> None:
             assert look["arms"][arm]["flags"] == standing.flags[place].tolist(), (number, arm)
             assert look["arms"][arm]["is_dropped"] == standing.is_dropped[place], (number, arm)
         live = [arm for arm in started if look["arms"][arm]["goes_on"]]
+    assert_follows_the_rule(Finding.of((run / "find.json").read_text()), cells, list(ARMS))
     pipeline = cells[cells["kind"] == "pipeline"]
     assert set(pipeline["arm"]) <= {"gpt", *started}
 

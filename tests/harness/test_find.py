@@ -10,22 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
 from harness.checking import preflight
 from harness.errors import InvalidInput
 from harness.experiment import matrix, spec
-from harness.finding import design
+from harness.finding import design, earlier
 from harness.finding.in_time import Calendar, cuts
 from harness.planning.plan import Where
-from reports.finding import Finding, SearchDesign
+from harness.storage.folder import open_folder
+from reports.finding import Finding, Look, SearchDesign
 from reports.load import load
-from reports.page import find_view
+from reports.page import find_view, finding_wording
 from reports.stats import sequential
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import ROOT, Lab, wait_for
-from tests.harness.finding_lab import DATES, TICKERS, find, search
+from tests.harness.finding_lab import DATES, TICKERS, assert_follows_the_rule, find, search
 
 MARGINS = "same_rating=50pp,usable=45pp,grounding=45pp"
 
@@ -84,13 +86,41 @@ def test_the_good_candidate_is_recommended_and_the_hopeless_one_never_starts(sea
     assert {str(cell["date"]) for cell in cells if cell["arm"] == "twin"} <= tested_dates
 
 
+def test_the_search_decides_what_the_simulated_rule_decides_with_the_same_answers(searched: Lab) -> None:
+    found = Finding.of((searched.runs[0] / "find.json").read_text())
+    assert_follows_the_rule(found, pd.DataFrame(searched.rows("cells", 0)), ["twin", "far"])
+
+
+def test_another_number_of_blocks_after_a_look_is_refused_although_it_tests_other_dates(searched: Lab) -> None:
+    paid = searched.paid()["calls"]
+    moved = yaml.safe_load((searched.folder / "lab.yaml").read_text()) | {"find": {"blocks": 4}}
+    (searched.folder / "moved.yaml").write_text(yaml.safe_dump(moved))
+    refused = searched.harness("find", "moved.yaml", "--yes", "--margin", MARGINS, expect=2)
+    assert "this search cannot change after" in refused
+    assert "the blocks were 3 of 3 dates, now 4 of 2 dates" in refused
+    assert "find: {blocks: 3}" in " ".join(refused.split()), "the way back"
+    assert searched.paid()["calls"] == paid
+
+
+def test_a_search_among_other_candidates_says_that_an_earlier_one_has_looked_at_the_same_answers(searched: Lab) -> None:
+    recorded = searched.runs[0]
+    calendar, wanted = calendar_of(searched)
+    results = open_folder(str(searched.folder / "results"))
+    more = replace(wanted, candidates=(*wanted.candidates, "near"))
+    assert earlier.searches_of_same_answers(results, "lab", calendar.matrix, more) == (recorded.name,)
+    others = replace(wanted, candidates=("near",))
+    assert earlier.searches_of_same_answers(results, "lab", calendar.matrix, others) == ()
+    found = Finding.of((recorded / "find.json").read_text())
+    assert "error is somewhat more likely" in finding_wording.answer(replace(found, earlier=(recorded.name,)))
+
+
 def test_a_second_search_pays_nothing_and_a_moved_margin_is_refused(searched: Lab) -> None:
     paid = searched.paid()["calls"]
 
     ended = searched.printed("find", "lab.yaml", "--yes", "--margin", MARGINS)
     assert (ended["schema"], ended["search"]["pick"]) == ("run/1", "twin")
     refused = find(searched, "--margin", "same_rating=40pp", expect=2)
-    assert "this run cannot change after" in refused
+    assert "this search cannot change after" in refused
     assert "the margins were" in refused
     assert searched.paid()["calls"] == paid
 
@@ -173,13 +203,16 @@ def test_a_later_command_keeps_the_blocks_that_a_time_limit_chose_and_refuses_ot
     search(lab, days=14, find={"blocks": 4})
     wanted = design.make(spec.load(lab.folder / "lab.yaml"), None)
     _, chosen, _ = next(cuts(wanted))
-    recorded = Finding.of(Finding(chosen).to_json())
-    assert recorded.design == chosen
-    assert design.settle(wanted, recorded).design == chosen
+    begun = Finding.of(Finding(chosen).to_json())
+    assert begun.design == chosen
+    assert earlier.settle(wanted, begun).design == chosen
 
     search(lab, days=14, find={"blocks": 2})
-    with pytest.raises(InvalidInput, match="the blocks were 4 of 3 dates, now 2 of 6 dates"):
-        design.settle(design.make(spec.load(lab.folder / "lab.yaml"), None), recorded)
+    moved = design.make(spec.load(lab.folder / "lab.yaml"), None)
+    assert earlier.settle(moved, begun).design == moved, "nothing was compared yet"
+    looked = replace(begun, looks=(Look(1, {}, None, None),))
+    with pytest.raises(InvalidInput, match=r"after 1 look: the blocks were 4 of 3 dates, now 2 of 6 dates(?s:.*)blocks: 4"):
+        earlier.settle(moved, looked)
 
 
 def test_the_example_of_the_documentation_can_be_searched(tmp_path: Path) -> None:
@@ -198,7 +231,7 @@ def test_the_example_of_the_documentation_can_be_searched(tmp_path: Path) -> Non
 
 def test_the_shipped_search_has_its_eight_screening_cases_and_two_blocks() -> None:
     wanted = design.make(spec.load(ROOT / "experiments" / "smoke_find.yaml"), None)
-    assert wanted.candidates == ("gemma3-270m", "smollm2-135m-0.1")
+    assert wanted.candidates == ("smollm2-135m", "smollm2-135m-0.1")
     assert (len(wanted.screen_cases), wanted.looks) == (8, 2)
 
 

@@ -123,4 +123,4 @@ def test_a_candidate_that_failed_on_every_call_is_dropped_by_the_screen() -> Non
     wanted = [(f"AAPL@{day}", "trader") for day in range(8)]
     result = screening.screened([], [], wanted)
     assert result.is_dropped
-    assert result.reasons == ("only 0% of its answers are readable", "trader unreadable in at least 30% of its cases")
+    assert result.reasons == ("none of its 8 requests was answered",)
