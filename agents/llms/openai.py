@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -321,20 +322,54 @@ async def _probe(server: Server, url: str, models: Sequence[Model]) -> ServerRep
     try:
         async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
             response = await client.get(f"{url}/models", headers=headers)
+            listed = _listed_models(response)
             is_ollama = server.url is not None and await _is_ollama(client, url)
+            software = await _software(client, _root(url), listed or {})
     except httpx.HTTPError as error:
         problem = f"{url} does not answer ({type(error).__name__})"
         return ServerReport(server.name, False, problem=problem, fix=_fix_connection(server))
     if response.status_code in (401, 403):
         problem = f"{url} refuses the key (HTTP {response.status_code})"
         return ServerReport(server.name, True, problem=problem, fix=_fix_key(server))
-    listed = _listed_models(response)
     reports = {model.alias: _model_report(model, listed, url) for model in models}
     if is_ollama:
         warning = f"{url} is an Ollama server: behind /v1 it takes no num_ctx and cuts longer prompts without an error"
         fix = f"for server {server.name!r} and its models write provider: ollama, with url: {_root(url)}"
         return ServerReport(server.name, True, warning=warning, fix=fix, models=reports)
-    return ServerReport(server.name, True, models=reports)
+    return ServerReport(server.name, True, models=reports, software=software.name, slots=software.slots)
+
+
+@dataclass(frozen=True)
+class _Software:
+    """What answers at an address, if it reports that."""
+
+    name: str | None = None
+    slots: int | None = None
+
+
+async def _software(client: Any, root: str, listed: Mapping[str, Any]) -> _Software:
+    """The version of llama-server or vLLM, which name themselves as owners of their models; no other server is asked."""
+    owners = {entry.get("owned_by") for entry in listed.values()}
+    if "llamacpp" in owners:
+        properties = await _json_of(client, f"{root}/props")
+        slots = properties.get("total_slots")
+        return _Software(
+            f"llama-server {properties.get('build_info') or ''}".strip(), slots if isinstance(slots, int) else None
+        )
+    if "vllm" in owners:
+        return _Software(f"vLLM {(await _json_of(client, f'{root}/version')).get('version') or ''}".strip())
+    return _Software()
+
+
+async def _json_of(client: Any, url: str) -> Mapping[str, Any]:
+    """The JSON object at an address; empty for anything else."""
+    import httpx
+
+    try:
+        document = (await client.get(url)).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 async def _is_ollama(client: Any, url: str) -> bool:

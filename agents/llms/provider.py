@@ -73,12 +73,17 @@ class ServerReport:
     name: str
     reachable: bool
     version: str | None = None
+    """A run goes on only with the version that it started with."""
     problem: str | None = None
     fix: str | None = None
     warning: str | None = None
     """What works, but badly; `fix` says what is better."""
     models: Mapping[str, ModelReport] = field(default_factory=dict)
     """Model alias -> report."""
+    software: str | None = None
+    """Program and version behind a general API; no run depends on it."""
+    slots: int | None = None
+    """Requests that it answers at a time, if it reports that."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from domain.providers import PROVIDERS
 from harness.checking import gpu_host
 from harness.checking.checks import Check, fail, of_problem, ok, warn
 from harness.checking.resolved import ResolvedRun
+from harness.experiment.hardware_cards import CardModel
 from harness.experiment.servers import ServerSpec
 
 PROBE_S = 15.0
@@ -109,8 +110,13 @@ def _server(spec: ServerSpec, report: ServerReport, pulls: str) -> Iterator[Chec
     if report.problem or not report.reachable:
         yield fail(name, report.problem or "does not answer", (report.fix or "start it") + pulls)
     else:
-        version = f", version {report.version}" if report.version else ""
+        version = f", version {report.version}" if report.version else f", {report.software}" if report.software else ""
         yield ok(name, f"{spec.url or spec.provider} answers{version}; {spec.slots} at a time")
+    parallel, slots = spec.slots, report.slots
+    if slots is not None and slots < parallel:
+        problem = f"{parallel} requests are sent at a time, it answers {slots}: the others wait inside it"
+        fix = f"start it with `--parallel {parallel}` and as many times the context, or write parallel: {slots}"
+        yield warn(f"slots of {spec.name}", problem, fix)
     if report.warning:
         yield warn(f"provider of {spec.name}", report.warning, report.fix or "")
     for alias, model in report.models.items():
@@ -150,6 +156,11 @@ def _cards(resolved: ResolvedRun, reports: Mapping[str, ServerReport]) -> Iterat
     for server, spec in resolved.servers.items():
         for alias, reported in reports[server].models.items() if server in reports else ():
             name = resolved.models[alias].name
-            for card in (card for card in spec.cards if card.contradicts(name, reported.digest)):
-                problem = f"it measured {name} with digest {card.card.model.digest}, the server has {reported.digest}"
+            for card in (card for card in spec.cards if card.contradicts(name, reported.digest, reported.quantisation)):
+                problem = f"it measured {name} {_weights(card.card.model)}, the server has {_weights(reported)}"
                 yield fail(f"card {card.name}", problem, f"measure again, or remove it from cards of {server} in servers.yaml")
+
+
+def _weights(model: CardModel | agents.ModelReport) -> str:
+    quantisation = model.quantisation or "of unknown quantisation"
+    return f"{quantisation} with digest {model.digest}" if model.digest else quantisation

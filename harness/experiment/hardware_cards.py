@@ -1,4 +1,4 @@
-"""Hardware cards: measured speed, energy and cost of one model on one machine, as files in `hardware/` next to servers.yaml.
+"""Hardware cards: measured speed, energy and cost of one model on one machine, as files in `hardware/` beside an experiment.
 
 `python -m benchmarks.gpu` writes them. A card is used for the model that it names and for no other.
 """
@@ -22,6 +22,8 @@ from harness.experiment.terms import ConfigModel, Number, Whole
 FOLDER = "hardware"
 AGREE_WITHIN = 0.2
 """Largest relative difference at which two cards of one model count as the same measurement."""
+_REQUEST_IN, _REQUEST_OUT = 1000, 200
+"""Tokens of the request by which the speed of cards is compared: a prompt of the pipeline and its answer."""
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 
@@ -46,10 +48,12 @@ class CardSetting(ConfigModel):
     """Prompt tokens read per second, of one request."""
     decode_tokens_per_s: Positive
     """Output tokens written per second, of one request."""
+    input_tokens_per_s: Positive | None = None
+    """Prompt tokens per second of all requests together, those read from a cache included."""
     output_tokens_per_s: Positive
     """Output tokens per second of all requests together."""
     first_token_s: NotNegative | None = None
-    """Median time to first token without queueing; not known of servers that answer in one piece."""
+    """Median time from sending a request to its first token, without the wait for a slot."""
     queued_s: NotNegative | None = None
     """Mean time that a request waited for its slot."""
     server_queue_s: NotNegative | None = None
@@ -57,11 +61,17 @@ class CardSetting(ConfigModel):
     slots_busy: Annotated[Number, Field(ge=0, le=1)]
     """Share of the slots that had a request, over the whole measurement."""
     loads: int = Field(ge=0)
-    """How often the server loaded the model meanwhile."""
+    """How often a request waited for the server to load the model; 0: it stayed loaded."""
     memory_gib: NotNegative | None = None
-    """Memory of the GPU in use."""
+    """Most memory of the machine's GPUs in use meanwhile, by any process."""
+    decisions: Whole | None = None
+    """Decisions of the demo pipeline that were measured."""
+    input_tokens_per_decision: NotNegative | None = None
+    """Prompt tokens of one of them."""
+    output_tokens_per_decision: NotNegative | None = None
+    """Output tokens of one of them."""
     seconds_per_decision: Positive
-    """Machine time of one decision of the demo pipeline; the time counts once, however many requests share it."""
+    """Machine time of one of them; the time counts once, however many requests share it."""
     watts: NotNegative | None = None
     """Mean power while it computed, idle power included."""
     joules_per_decision: NotNegative | None = None
@@ -70,6 +80,11 @@ class CardSetting(ConfigModel):
     """The same by the GPU's own energy counter."""
     usd_per_decision: NotNegative | None = None
     """Cost of one decision at the rental price that was given."""
+
+    @property
+    def request_s(self) -> float:
+        """Time of a request of the usual size, by which cards are compared."""
+        return _REQUEST_IN / self.prefill_tokens_per_s + _REQUEST_OUT / self.decode_tokens_per_s
 
 
 class HardwareCard(ConfigModel):
@@ -85,6 +100,10 @@ class HardwareCard(ConfigModel):
     """The model that was measured."""
     settings: tuple[CardSetting, ...] = Field(min_length=1)
     """One entry for each number of slots."""
+    load_s: NotNegative | None = None
+    """Time to load the model; of llama-server and vLLM, from their start to their first answer."""
+    gpu_share: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """Share of the model that computes on the GPU, if the server reports it."""
     idle_watts: NotNegative | None = None
     """Power without any request."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -93,6 +112,11 @@ class HardwareCard(ConfigModel):
     """Day of the measurement."""
     by: str = ""
     """Who measured."""
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What was measured; only cards of one subject are merged."""
+        return (self.machine, self.provider, self.server, *(str(value) for _, value in self.model))
 
     def at(self, slots: int) -> CardSetting:
         """The setting whose number of slots is nearest, by ratio."""
@@ -113,10 +137,18 @@ class NamedCard:
     name: str
     card: HardwareCard
 
-    def contradicts(self, model: str, digest: str | None) -> bool:
-        """Whether it measured other weights under the same name."""
+    def contradicts(self, model: str, digest: str | None, quantisation: str | None = None) -> bool:
+        """Whether it measured other weights under the same name: by digest, else by quantisation."""
         measured = self.card.model
-        return measured.name == model and digest is not None and measured.digest not in (None, digest)
+        if measured.name != model:
+            return False
+        if digest is not None and measured.digest is not None:
+            return _bare(digest) != _bare(measured.digest)
+        return None not in (quantisation, measured.quantisation) and quantisation != measured.quantisation
+
+
+def _bare(digest: str) -> str:
+    return digest.removeprefix("sha256:")
 
 
 @dataclass(frozen=True)
@@ -128,7 +160,7 @@ class CardFigures:
 
     @property
     def slowest(self) -> NamedCard:
-        return max(self.cards, key=lambda named: named.card.at(self.slots).seconds_per_decision)
+        return max(self.cards, key=lambda named: named.card.at(self.slots).request_s)
 
     @property
     def setting(self) -> CardSetting:
@@ -140,8 +172,9 @@ class CardFigures:
 
     @property
     def disagree(self) -> bool:
-        seconds = [named.card.at(self.slots).seconds_per_decision for named in self.cards]
-        return max(seconds) > min(seconds) * (1 + AGREE_WITHIN)
+        seconds = [named.card.at(self.slots).request_s for named in self.cards]
+        watts = [value for named in self.cards if (value := named.card.watts_above_idle(self.slots)) is not None]
+        return any(max(values) > min(values) * (1 + AGREE_WITHIN) for values in (seconds, watts) if values)
 
     def describe(self) -> str:
         """Model, speed and power, and from which card; every card where they disagree."""
@@ -164,16 +197,17 @@ def figures_of(cards: Sequence[NamedCard], model: str, slots: int) -> CardFigure
     return CardFigures(matching, slots) if matching else None
 
 
-def load(names: Iterable[str], folder: Path) -> tuple[NamedCard, ...]:
-    """Read cards by name from `hardware/` in a folder. Raises InvalidInput with every problem."""
-    return tuple(NamedCard(name, _load(name, folder / FOLDER)) for name in names)
+def load(names: Iterable[str], folders: Sequence[Path]) -> tuple[NamedCard, ...]:
+    """Read cards by name from `hardware/` in the first of these folders that has them. Raises InvalidInput."""
+    return tuple(NamedCard(name, _load(name, [folder / FOLDER for folder in folders])) for name in names)
 
 
-def _load(name: str, folder: Path) -> HardwareCard:
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-        problem = Problem(f"card {name}", f"there is no {path}; known: {known}", "make one: python -m benchmarks.gpu")
+def _load(name: str, folders: Sequence[Path]) -> HardwareCard:
+    path = next((path for folder in folders if (path := folder / f"{name}.yaml").is_file()), None)
+    if path is None:
+        known = ", ".join(sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})) or "none"
+        where = " or ".join(dict.fromkeys(str(folder / f"{name}.yaml") for folder in folders))
+        problem = Problem(f"card {name}", f"there is no {where}; known: {known}", "make one: python -m benchmarks.gpu")
         raise InvalidInput([problem])
     return parse(yaml_file.load(path))
 
@@ -186,6 +220,6 @@ def parse(document: yaml_file.Document) -> HardwareCard:
 
 
 def merged(old: HardwareCard, new: HardwareCard) -> HardwareCard:
-    """A card measured again on the same machine: new settings replace old ones with the same number of slots."""
+    """A card of the same subject, measured again: new settings replace old ones with the same number of slots."""
     settings: dict[int, Any] = {setting.slots: setting for setting in (*old.settings, *new.settings)}
     return new.model_copy(update={"settings": tuple(settings[slots] for slots in sorted(settings))})

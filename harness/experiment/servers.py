@@ -92,8 +92,8 @@ class ServerPart(LocalCost):
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; never the key itself."""
     cards: tuple[Name, ...] = ()
-    """Hardware cards of this machine: names of files in `hardware/` beside this file. They give speed and power of the models
-    that they name, until a run has measured them."""
+    """Hardware cards of this machine: names of files in `hardware/` beside the experiment or this file. They give speed and
+    power of the models that they name, until a run has measured them."""
     cache_marks: bool | None = None
     """Whether its prompt cache takes OpenAI's breakpoints (Azure, a gateway to GPT-5.6 or later); default: only the provider's
     own address does."""
@@ -209,8 +209,8 @@ class Declared:
     """What servers.yaml declares."""
 
     parts: Mapping[str, ServerPart] = field(default_factory=dict)
-    folder: Path | None = None
-    """The folder of the file, from which it names hardware cards; None without a file."""
+    folders: tuple[Path, ...] = ()
+    """Folders whose `hardware/` may hold the cards that it names: the experiment's, then that of the file."""
 
 
 def load(
@@ -243,7 +243,7 @@ def needed_by(
     served = _served(needed.values())
     specs = {name: _spec(name, parts[name], experiment, environment) for name in served}
     _refuse_unclear(served, parts, specs)
-    specs = {name: _with_cards(spec, parts[name], served[name], declared.folder) for name, spec in specs.items()}
+    specs = {name: _with_cards(spec, parts[name], served[name], declared.folders) for name, spec in specs.items()}
     return {name: replace(specs[name], warning=_warning(specs[name], served[name])) for name in sorted(served)}
 
 
@@ -265,20 +265,21 @@ def read(path: Path | None, experiment_dir: Path | None, environment: Mapping[st
 
     A value `${NAME}` or `${NAME:-default}` comes from the environment or `.env`. Raises InvalidInput."""
     file = path or _beside_or_above(experiment_dir, "servers.yaml")
+    folders = () if experiment_dir is None else (experiment_dir if experiment_dir.is_dir() else experiment_dir.parent,)
     if file is None:
-        return Declared()
+        return Declared(folders=folders)
     document = yaml_file.filled_in(yaml_file.load(file), environment)
     try:
-        return Declared(_ServersFile.model_validate(document.value).root, file.parent)
+        return Declared(_ServersFile.model_validate(document.value).root, (*folders, file.parent))
     except ValidationError as error:
         raise InvalidInput(yaml_file.problems(error, document)) from error
 
 
-def _with_cards(spec: ServerSpec, part: ServerPart, models: Sequence[str], folder: Path | None) -> ServerSpec:
+def _with_cards(spec: ServerSpec, part: ServerPart, models: Sequence[str], folders: Sequence[Path]) -> ServerSpec:
     """The server with its hardware cards; they give its power only where nothing is declared and every model has a card."""
-    if not part.cards or folder is None:
+    if not part.cards:
         return spec
-    spec = replace(spec, cards=hardware_cards.load(part.cards, folder))
+    spec = replace(spec, cards=hardware_cards.load(part.cards, folders))
     figures = [spec.card_figures(model) for model in models]
     watts = [each.watts_above_idle for each in figures if each is not None]
     known_watts = [value for value in watts if value is not None]

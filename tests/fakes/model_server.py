@@ -48,6 +48,7 @@ class FakeServer:
         self.listed: list[str] = []
         self.shutdown_dates: dict[str, Any] | None = {}
         self.n_ctx: int | None = None
+        self.owned_by = "fake"
         self._forget()
 
     def app(self) -> web.Application:
@@ -69,6 +70,7 @@ class FakeServer:
                 web.get("/api/ps", self.ollama_running),
                 web.get("/api/version", self.ollama_version),
                 web.get("/", self.ollama_root),
+                web.get("/version", self.vllm_version),
                 web.post("/control", self.control),
                 web.get("/ledger", self.ledger),
                 web.post("/reset", self.reset),
@@ -162,12 +164,16 @@ class FakeServer:
     async def models(self, request: web.Request) -> web.Response:
         if not self._allowed(request):
             return _refused()
-        data: list[dict[str, Any]] = [{"id": name, "object": "model", "created": 0, "owned_by": "fake"} for name in self.listed]
+        entry = {"object": "model", "created": 0, "owned_by": self.owned_by}
+        data: list[dict[str, Any]] = [{"id": name, **entry} for name in self.listed]
         if self.n_ctx is not None:
             data = [one | {"meta": {"n_ctx": self.n_ctx}} for one in data]
         if self.shutdown_dates is not None:
             data = [one | {"shutdown_date": self.shutdown_dates.get(one["id"])} for one in data]
         return web.json_response({"object": "list", "data": data})
+
+    async def vllm_version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "0.32.0"})
 
     async def ollama_chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -233,6 +239,7 @@ class FakeServer:
         self.listed = told.get("models", self.listed)
         self.shutdown_dates = told.get("shutdown_dates", self.shutdown_dates)
         self.n_ctx = told.get("n_ctx", self.n_ctx)
+        self.owned_by = told.get("owned_by", self.owned_by)
         self._marked_cache.clock_s = told.get("clock_s", self._marked_cache.clock_s)
         return web.json_response({})
 
@@ -253,6 +260,7 @@ class FakeServer:
         self.listed = ["gpt-5", "gpt-5-mini", "fake-model"]
         self.shutdown_dates = {}
         self.n_ctx = None
+        self.owned_by = "fake"
 
     async def _answer_later(self, path: str, body: Body, lane: str) -> tuple[int, Mapping[str, Any]]:
         """A line of a batch or a background response, answered and billed as the same request sent alone."""

@@ -328,3 +328,10 @@ def test_doctor_compares_the_context_of_a_llama_server_with_the_planned_prompts(
     assert checks_by_name["context of small"]["status"] == "warn"
     assert "do not fit 1,024 tokens" in checks_by_name["context of small"]["found"]
     assert "larger context" in checks_by_name["context of small"]["fix"]
+
+
+def test_doctor_names_the_version_of_vllm(tmp_path: Path, fake_models: FakeModels) -> None:
+    fake_models.control(owned_by="vllm")
+    (tmp_path / "servers.yaml").write_text(f"box: {{provider: openai_compatible, url: {fake_models.url}/v1}}\n")
+    check = look(tmp_path, BEHIND_V1)["server box"]
+    assert (check.status, check.found) == ("ok", f"{fake_models.url}/v1 answers, vLLM 0.32.0; 8 at a time")
