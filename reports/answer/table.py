@@ -446,6 +446,8 @@ def _text(line: ArmLine, column: Column) -> str:
         return "unknown"
     if column.name == "same" and line.gap:
         return f"{figure.text} ({figure.note})"
+    if column.name == "saved" and "(" in figure.note:
+        return f"{figure.text} ({figure.note.partition('(')[2]}"
     if column.name == "invented" and figure.basis:
         return f"{figure.text} ({figure.basis})"
     return f"{figure.text} / {figure.note}" if column.name == "tokens" and line.kind != "rule" else figure.text

@@ -30,12 +30,18 @@ METRIC_COLUMNS: tuple[str, ...] = (
     "missing",
     "is_declared",
     "scale",
+    "own_compared",
+    "baseline_compared",
     "difference",
     "difference_low",
     "difference_high",
+    "confidence",
     "verdict",
     "margin",
 )
+
+_PAIR = METRIC_COLUMNS[METRIC_COLUMNS.index("own_compared") : METRIC_COLUMNS.index("verdict")]
+"""The figures of a difference; own and baseline are those over its cases."""
 
 
 class UnknownExport(Exception):
@@ -81,7 +87,10 @@ def _metric_rows(run: Run) -> Iterator[list[Any]]:
                 e.dates,
                 e.missing,
             ]
-            pair = [finite(v) for v in (c.value, c.low, c.high)] if c else [None] * 3
+            pair: list[float | None] = [None] * len(_PAIR)
+            if against and c:
+                figures = [finite(v) for v in (against.own.value, against.base.value, c.value, c.low, c.high)]
+                pair = [*figures, c.confidence if c.dates > 1 else None]
             yield [*arm_fields, row.is_declared, against.scale if against else None, *pair, word, row.margin]
 
 
