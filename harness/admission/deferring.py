@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import agents
 from agents import Answer, Call, CallSite, ComposedRequest, Failure, Model, Request, Suspended, Timing
+from domain.lanes import LANES
 from harness.admission.journal import JournalEntry
 from harness.admission.ledger import PICO
 from harness.deferred.mailbox import Outcome, SuspendedCell, WaitingCall, decoded, encoded
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.admission.lease import Lease
     from harness.cells import Cell
 
+_DEFERRED = frozenset(name for name, lane in LANES.items() if lane.is_deferred)
 MONEY_RETRY_S = 15.0
 """After which a cell asks again whether its deferred call fits the budget."""
 
@@ -64,7 +66,9 @@ class DeferredCalls:
     def suspension(self) -> SuspendedCell:
         """What must be kept until the answers come."""
         entries = {key: encoded(entry.encode()) for key, entry in self._entries.items()}
-        return SuspendedCell(self._cell.cell_id, self._lease.attempt, entries, tuple(self._waiting.values()))
+        rows = [entry.row for entry in self._entries.values() if entry.row["outcome"] == "answered"]
+        answered = [(row["role"], row["model_requested"], row["lane"]) for row in rows if row["lane"] in _DEFERRED]
+        return SuspendedCell(self._cell.cell_id, self._lease.attempt, entries, tuple(self._waiting.values()), tuple(answered))
 
     async def take_answers(self) -> None:
         """Correct the reservations, and record what came back; once, right after the lease was taken."""

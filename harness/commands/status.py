@@ -86,22 +86,22 @@ def _list(seen: Sequence[RunStatus], results: str) -> None:
 
 
 def _view(seen: RunStatus) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
+    from harness.runs.display import page
 
-    return Group(_table(seen), *map(Text, _lines(seen)))
+    return page(_title(seen), seen.progress, _usages(seen), is_followed=seen.wish is not None)
 
 
 def _show(seen: RunStatus, console: Console) -> None:
-    console.print(_table(seen))
-    for text in _lines(seen):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _table(seen: RunStatus) -> RenderableType:
     from harness.runs.display import table
+    from harness.terminal import print_sentence
 
-    return table(seen.progress, f"{seen.run.experiment}/{seen.run.run_id}: {seen.state}")
+    console.print(table(seen.progress, _title(seen)))
+    for text in _lines(seen):
+        print_sentence(console, text)
+
+
+def _title(seen: RunStatus) -> str:
+    return f"{seen.run.experiment}/{seen.run.run_id}: {seen.state}"
 
 
 def _lines(seen: RunStatus) -> list[str]:
@@ -109,11 +109,17 @@ def _lines(seen: RunStatus) -> list[str]:
     from harness.runs.display import line
 
     progress = seen.progress
-    usages = map(_usage, seen.limits, seen.limits.values())
-    return [line(progress), *usages, *answered_later.lines(progress.deferred), *progress.notes]
+    later = answered_later.lines(progress.deferred, is_followed=seen.wish is not None)
+    return [line(progress), *_usages(seen), *later, *progress.notes]
+
+
+def _usages(seen: RunStatus) -> list[str]:
+    """How busy each server is while the run is executed."""
+    return [_usage(name.partition("@")[0], usage) for name, usage in seen.limits.items()]
 
 
 def _usage(name: str, usage: Mapping[str, Any]) -> str:
-    busy = "" if usage["busy"] is None else f", busy {usage['busy']:.0%}"
+    requests = f"{usage['slots_held']} of at most {usage['window']:.0f} requests at a time, {usage['waiting']} waiting"
+    busy = "" if usage["busy"] is None else f"; {usage['busy']:.0%} in use while some waited"
     trouble = f"; it does not answer now ({usage['trouble']})" if usage["trouble"] else ""
-    return f"{name}: {usage['slots_held']} of {usage['window']:.0f} slots, {usage['waiting']} waiting{busy}{trouble}"
+    return f"server {name}: {requests}{busy}{trouble}"

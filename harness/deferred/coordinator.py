@@ -5,9 +5,11 @@ Everything that must survive is in the mailbox before the step that needs it; th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from agents import Server
@@ -15,7 +17,8 @@ from harness.deferred.background import BackgroundResponses
 from harness.deferred.batch_files import BatchLimits
 from harness.deferred.batches import Batches
 from harness.deferred.cancelling import Cancelling
-from harness.deferred.mailbox import Mailbox, Submission
+from harness.deferred.mailbox import Mailbox
+from harness.deferred.stage_progress import Stage, StageProgress
 from harness.deferred.submissions import Pace, Submissions
 from harness.deferred.waiting_cells import WaitingCells
 from harness.errors import StoreError
@@ -23,6 +26,8 @@ from harness.errors import StoreError
 _TICK_S = 0.1
 _AT_ONCE_S = 5.0
 _SHOW_S = 0.5
+_WRITE_S = 5.0
+"""Between two notes of when the provider is asked next, if nothing else has changed."""
 
 
 class Coordinator:
@@ -36,11 +41,12 @@ class Coordinator:
         run_id: str,
         cells: Iterable[str],
         limits: BatchLimits = BatchLimits(),  # noqa: B008 - frozen
+        planned: Mapping[Stage, int] = MappingProxyType({}),
     ) -> None:
-        """`cells`: unfinished cells of this session that may have deferred calls."""
+        """`cells`: unfinished cells of this session that may have deferred calls; `planned`: their calls, as far as known."""
         self._mailbox = mailbox
         self._cells = WaitingCells(cells)
-        self._submissions = Submissions(mailbox, servers, pace, run_id, self._cells)
+        self._submissions = Submissions(mailbox, servers, pace, run_id, self._cells, StageProgress(planned))
         self._batches = Batches(self._submissions, limits)
         self._background = BackgroundResponses(self._submissions)
         self._cancelling = Cancelling(self._submissions, self._batches)
@@ -48,6 +54,7 @@ class Coordinator:
         self._shown: dict[str, Any] = {}
         self._shown_at = 0.0
         self._written = ""
+        self._written_at = 0.0
         self.error: BaseException | None = None
         """What ended the thread; the runner must not wait for it any longer."""
         self._thread = threading.Thread(target=self._run, name="deferred calls", daemon=True)
@@ -115,6 +122,9 @@ class Coordinator:
         self._is_over = True
         if self._thread.is_alive():
             self._thread.join(patience_s)
+        if not self._thread.is_alive():
+            with contextlib.suppress(StoreError):
+                self._show()
         self._submissions.close()
 
     def wait_cancelled(self, patience_s: float) -> None:
@@ -148,36 +158,24 @@ class Coordinator:
         due = [s for s in self._submissions.sent() if s.handle and self._submissions.is_due(s)]
         self._batches.fetch([submission for submission in due if submission.is_batch])
         self._background.fetch([submission for submission in due if not submission.is_batch])
-        self._show()
+        if time.monotonic() - self._shown_at >= _SHOW_S:
+            self._show()
 
     # --- progress --------------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        if time.monotonic() - self._shown_at < _SHOW_S:
-            return
+        """Publish the progress, and write it for `status` in another shell."""
         self._shown_at = time.monotonic()
         sent, next_look_s = self._submissions.sent(), self._submissions.next_look_s
         self._shown = {
             "cells": self.waiting + self.left,
-            "stages": _stages(sent),
+            "stages": self._submissions.stages.rows(sent, self._submissions.unsent),
             "collecting": sum(len(calls) for calls in self._submissions.unsent.values()),
             "oldest_s": round(max(map(self._submissions.age_s, sent)), 1) if sent else None,
             "next_poll_s": None if next_look_s is None else round(next_look_s, 1),
         }
         steady = repr([self._shown[key] for key in ("cells", "stages", "collecting")])
-        if steady != self._written:
+        is_outdated = next_look_s is not None and self._shown_at - self._written_at >= _WRITE_S
+        if steady != self._written or is_outdated:
             self._mailbox.write_progress(self._shown)
-            self._written = steady
-
-
-def _stages(sent: Iterable[Submission]) -> list[dict[str, Any]]:
-    """What is with a provider: one entry per set of roles, model and lane."""
-    stages: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for submission in sent:
-        key = (submission.roles, submission.model, submission.lane)
-        if key not in stages:
-            stages[key] = {"roles": list(submission.roles), "model": submission.model, "lane": submission.lane}
-            stages[key] |= {"submitted": 0, "back": 0, "status": submission.status or submission.state}
-        stages[key]["submitted"] += len(submission.calls)
-        stages[key]["back"] += submission.back
-    return list(stages.values())
+            self._written, self._written_at = steady, self._shown_at

@@ -60,6 +60,8 @@ class SuspendedCell:
     entries: Mapping[str, str]
     """call id -> journal entry of a recorded call, base64."""
     waiting: tuple[WaitingCall, ...]
+    answered: tuple[tuple[str, str, str], ...] = ()
+    """Role, model and lane of each deferred call among the entries that was answered."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Outcome:
     cause: str | None = None
     """One of agents.CAUSES if it was not answered."""
     message: str = ""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the call needs no second try."""
+        return self.cause is None and self.status < 400
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,8 @@ class Mailbox:
             return None
         plain = _unpacked(raw)
         waiting = tuple(WaitingCall(**call) for call in plain["waiting"])
-        return SuspendedCell(plain["cell_id"], plain["attempt"], plain["entries"], waiting)
+        answered = tuple(tuple(call) for call in plain.get("answered", ()))
+        return SuspendedCell(plain["cell_id"], plain["attempt"], plain["entries"], waiting, answered)
 
     def outcomes(self, cell_id: str) -> list[Outcome]:
         """What came back for a cell so far."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from agents import ModelCallError, OpenAILater, Server
 from domain.lanes import LANES
 from harness.deferred.mailbox import Mailbox, Outcome, Submission, WaitingCall, new_submission_id
+from harness.deferred.stage_progress import StageProgress
 from harness.deferred.waiting_cells import WaitingCells
 
 MOST_REFUSALS = 12
@@ -90,8 +91,17 @@ class _Sighting(NamedTuple):
 class Submissions:
     """The deferred calls of one session."""
 
-    def __init__(self, mailbox: Mailbox, servers: Mapping[str, Server], pace: Pace, run_id: str, cells: WaitingCells) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        servers: Mapping[str, Server],
+        pace: Pace,
+        run_id: str,
+        cells: WaitingCells,
+        stages: StageProgress,
+    ) -> None:
         self.mailbox = mailbox
+        self.stages = stages
         self.pace = pace
         self.run_id = run_id
         self.cells = cells
@@ -118,7 +128,10 @@ class Submissions:
         already_sent = {call_id for submission in self._sent.values() for call_id in submission.calls}
         for cell_id in cell_ids:
             cell = self.mailbox.read_cell(cell_id)
-            answered = {outcome.call_id for outcome in self.mailbox.outcomes(cell_id)} | set(cell.entries if cell else ())
+            outcomes = self.mailbox.outcomes(cell_id)
+            answered = {outcome.call_id for outcome in outcomes} | set(cell.entries if cell else ())
+            if cell:
+                self.stages.arrived(cell, outcomes)
             waiting = [call for call in cell.waiting if call.call_id not in answered] if cell else []
             for call in waiting:
                 if call.call_id not in already_sent:
@@ -207,6 +220,7 @@ class Submissions:
         """Store what became of calls of one cell."""
         if self.mailbox.is_suspended(cell_id):
             self.mailbox.answer(cell_id, submission.submission_id, outcomes)
+            self.stages.answered(submission, outcomes)
         self.cells.answered(cell_id, [outcome.call_id for outcome in outcomes])
 
     def store_all(self, submission: Submission, outcomes: Iterable[Outcome]) -> None:

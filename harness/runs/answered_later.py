@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,11 @@ from harness.admission.keys import SHARED, Keys
 from harness.admission.ledger import pico
 from harness.deferred.coordinator import Coordinator
 from harness.deferred.mailbox import Mailbox
+from harness.deferred.stage_progress import Stage
 from harness.deferred.submissions import Pace
 from harness.experiment import servers
 from harness.experiment.spec import Experiment
+from harness.terminal import duration
 
 _CANCEL_S = 30.0
 
@@ -25,22 +29,40 @@ if TYPE_CHECKING:
 
     from harness.cells import Cell
     from harness.experiment.servers import ServerSpec
+    from harness.planning.workload import PlannedCall
     from harness.runs.progress import Progress
     from harness.storage.run_folder import RunFolder
     from harness.storage.store import Store
 
 
 def coordinator(
-    store: Store, specs: Mapping[str, ServerSpec], run_id: str, unfinished: Mapping[str, Cell]
+    store: Store,
+    specs: Mapping[str, ServerSpec],
+    run_id: str,
+    unfinished: Mapping[str, Cell],
+    planned: Mapping[str, Sequence[PlannedCall]],
 ) -> Coordinator | None:
-    """Who sends the deferred calls of these cells; None if no model is in a deferred lane, and none was."""
+    """Who sends the deferred calls of these cells; None if no model is in a deferred lane, and none was.
+
+    `planned`: arm -> the calls of one cell."""
     mailbox = Mailbox(store.folder)
     deferring = {cell_id for cell_id, cell in unfinished.items() if is_deferring(cell)}
     deferring |= set(mailbox.suspended_ids()) & unfinished.keys()
     if not deferring and not any(True for _ in mailbox.submissions()):
         return None
     reached = {name: spec.as_agents_server() for name, spec in specs.items() if spec.is_hosted}
-    return Coordinator(mailbox, reached, Pace.of(os.environ), run_id, deferring)
+    stages = _planned_stages(Counter(cell.arm for cell in unfinished.values()), planned)
+    return Coordinator(mailbox, reached, Pace.of(os.environ), run_id, deferring, planned=stages)
+
+
+def _planned_stages(cells: Mapping[str, int], planned: Mapping[str, Sequence[PlannedCall]]) -> Counter[Stage]:
+    """Deferred calls of these cells (arm -> how many), stages in the order in which they follow."""
+    stages: Counter[Stage] = Counter()
+    for arm, calls in planned.items():
+        for call in calls:
+            if call.model.lane.is_deferred and not call.is_second:
+                stages[Stage.of(call.role, call.model.name, call.model.lane.name)] += cells.get(arm, 0)
+    return stages
 
 
 def cancel_left(run: RunFolder, servers_file: Path | None = None) -> str | None:
@@ -103,19 +125,31 @@ def restore_ledger(client: Redis, run_id: str, store: Store, waiting: Iterable[s
         script(keys.of_call(cell_id, ""), [SHARED, "", *held])
 
 
-def lines(deferred: Mapping[str, Any]) -> list[str]:
-    """Stage by stage what is with the provider, as sentences."""
+def lines(deferred: Mapping[str, Any], *, is_followed: bool = True) -> list[str]:
+    """Stage by stage what is with a provider, as sentences; `is_followed`: whether a command fetches the answers now."""
     sentences = []
     for stage in deferred.get("stages") or ():
-        roles = ", ".join(role.replace("_", " ") for role in stage["roles"])
-        where = f"{stage['model']}, lane {stage['lane']}: {stage['status'].replace('_', ' ')}"
-        sentences.append(f"{roles}: {stage['submitted']:,} submitted, {stage['back']:,} back ({where})")
-    if deferred.get("collecting"):
+        submitted = f"{stage['submitted']:,} of {stage['calls']:,} submitted, {stage['back']:,} back"
+        sentences.append(f"{stage['name']}: {submitted} ({stage['model']}, lane {stage['lane']}: {stage['status']})")
+    if is_followed and deferred.get("collecting"):
         sentences.append(f"{deferred['collecting']:,} calls wait until the other cells have reached their next call")
     if deferred.get("oldest_s") is not None:
-        next_s = deferred.get("next_poll_s") or 0.0
-        sentences.append(f"{deferred['cells']} cells wait; oldest {deferred['oldest_s']:.0f} s, next look in {next_s:.0f} s")
+        next_look = f"next look in {duration(deferred.get('next_poll_s') or 0.0)}"
+        next_look = next_look if is_followed else "the same command fetches its answer"
+        cells = "1 cell waits" if deferred["cells"] == 1 else f"{deferred['cells']:,} cells wait"
+        sentences.append(f"{cells}; oldest request {duration(deferred['oldest_s'])} old, {next_look}")
     return sentences
+
+
+def progress_now(store: Store) -> dict[str, Any]:
+    """What the runner last wrote of deferred calls, its ages and waits as of now; empty if there was none."""
+    written = Mailbox(store.folder).progress() or {}
+    since_s = max(0.0, time.time() - written.get("written_at", 0.0))
+    if written.get("oldest_s") is not None:
+        written["oldest_s"] += since_s
+    if written.get("next_poll_s") is not None:
+        written["next_poll_s"] = max(0.0, written["next_poll_s"] - since_s)
+    return written
 
 
 def see(progress: Progress, deferring: Coordinator) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import agents
 from domain.providers import PROVIDERS
-from harness.runs.display import duration
 from harness.storage.store import RETRIED
+from harness.terminal import duration
 
 if TYPE_CHECKING:
     from harness.errors import Unserved

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.runs import answered_later
 from harness.runs.progress import ArmProgress, Progress
-from harness.terminal import FigureRows
+from harness.terminal import FigureRows, duration, print_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 _HEADINGS = ("ended", "usable", "running", "failed", "timeout", "over budget", "calls", "tokens", "paid", "reused", "left")
 _ALWAYS = frozenset({"ended", "usable", "failed", "calls", "tokens", "paid"})
-"""The others are shown only if they are not all 0, so that the table fits 80 columns."""
+"""The others are shown only if they are not all 0."""
+_LEAST = ("tokens", "calls", "running")
+"""Left out, the first first, where the table is wider than the terminal."""
+_MOST_ARMS_IN_LINE = 6
 
 
 class Display:
@@ -51,20 +54,20 @@ class Display:
             yield
 
     def show(self, progress: Progress, *, now: bool = False) -> None:
-        self._show_on_web(progress, "finishing" if now else "running")
+        self._show_on_web(progress, is_over=now)
         if self._live is not None:
-            self._live.update(_page(self._title, progress), refresh=now)
+            self._live.update(page(self._title, progress), refresh=now)
             return
         for note in progress.notes:
             if note not in self._noted:
                 self._noted.add(note)
                 self.say(note)
         if now or time.monotonic() - self._printed_at >= PLAIN_EVERY_S:
-            self._print_new("\n".join([line(progress), *answered_later.lines(progress.deferred)]))
+            self._print_new("\n".join([line_with_arms(progress), *answered_later.lines(progress.deferred)]))
 
     def say(self, sentence: str) -> None:
         """Print a line that stays."""
-        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        print_sentence(self._console, sentence)
         if self._web_page:
             self._web_page.say(sentence)
 
@@ -78,16 +81,16 @@ class Display:
         if self._web_page:
             self._web_page.has_report(folder.read_if_there)
 
-    def _show_on_web(self, progress: Progress, state: str) -> None:
+    def _show_on_web(self, progress: Progress, *, is_over: bool) -> None:
         if self._web_page:
             arms = table(progress)
-            line_without_arms, share = line(progress).rpartition(" | ")[0], progress.ended / max(progress.wanted, 1)
             self._web_page.show(
-                state=state,
+                state="Writing the report." if is_over else _state(progress),
                 headings=list(arms.headings),
                 rows={name: list(figures) for name, figures in arms.rows.items()},
-                line=line_without_arms,
-                share=share,
+                line=line(progress).partition(" | ")[2],
+                share=progress.ended / max(progress.wanted, 1),
+                later=answered_later.lines(progress.deferred),
                 notes=list(progress.notes),
             )
 
@@ -110,24 +113,37 @@ class Display:
 
 def line(progress: Progress) -> str:
     """Progress in one line."""
+    failed = f"{progress.failed:,} failed" if progress.failed else ""
     parts = [
-        f"{progress.ended}/{progress.wanted} cells",
-        f"{progress.running} running",
-        f"{progress.failed} failed",
-        f"{progress.calls} calls",
+        f"{progress.ended:,} of {progress.wanted:,} cells",
+        f"{progress.running} running" if progress.ended < progress.wanted else "",
+        failed,
+        f"{progress.calls:,} calls",
         f"{sum(progress.tokens):,} tokens",
         f"API cost {api_cost(progress)}",
-        f"left {duration(progress.left_s)}",
+        _left(progress),
     ]
+    return " | ".join(filter(None, parts))
+
+
+def line_with_arms(progress: Progress) -> str:
+    """The same, and how far each arm is unless they are many."""
     arms = ", ".join(f"{name} {arm.ended}/{arm.wanted}" for name, arm in progress.arms.items())
-    return " | ".join(parts) + f" | {arms}"
+    return f"{line(progress)} | {arms}" if len(progress.arms) <= _MOST_ARMS_IN_LINE else line(progress)
+
+
+def _left(progress: Progress) -> str:
+    if progress.ended >= progress.wanted:
+        return ""
+    return "time left not known yet" if progress.left_s is None else f"{duration(progress.left_s)} left"
 
 
 def table(progress: Progress, title: str = "") -> FigureRows:
     """Progress per arm."""
     columns = {name: _cells(arm) for name, arm in progress.arms.items()}
     headings = [heading for heading in _HEADINGS if heading in _ALWAYS or any(row[heading] != "0" for row in columns.values())]
-    return FigureRows(title, "arm", headings, {name: [row[heading] for heading in headings] for name, row in columns.items()})
+    rows = {name: [row[heading] for heading in headings] for name, row in columns.items()}
+    return FigureRows(title, "arm", headings, rows, _LEAST)
 
 
 def api_cost(progress: Progress) -> str:
@@ -138,14 +154,6 @@ def api_cost(progress: Progress) -> str:
 
 def money(usd: float | None) -> str:
     return "not known" if usd is None else f"${usd:,.4f}"
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
 
 
 def _cells(arm: ArmProgress) -> dict[str, str]:
@@ -173,10 +181,16 @@ def _live(console: Console) -> Live:
     return Live(console=console, refresh_per_second=4, transient=True)
 
 
-def _page(title: str, progress: Progress) -> RenderableType:
+def page(title: str, progress: Progress, more: Sequence[str] = (), *, is_followed: bool = True) -> RenderableType:
+    """Progress for a live display; what a low terminal cuts off is the end of the table. `more`: further lines."""
     from rich.console import Group
     from rich.text import Text
 
-    later = [Text(sentence) for sentence in answered_later.lines(progress.deferred)]
+    later = answered_later.lines(progress.deferred, is_followed=is_followed)
     notes = [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in progress.notes]
-    return Group(table(progress, title), Text(line(progress).rpartition(" | ")[0]), *later, *notes)
+    return Group(Text(title, style="italic"), *map(Text, (line(progress), *more, *later)), *notes, table(progress))
+
+
+def _state(progress: Progress) -> str:
+    left = "how long it still takes is not known yet" if progress.left_s is None else f"about {duration(progress.left_s)} left"
+    return f"Running: {progress.ended:,} of {progress.wanted:,} cells have ended, {left}."

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _READ_S = 10.0
 """Without a terminal the user cannot end the page: an open browser gets this long to load the report."""
 _CASES_S = 1.0
+_LAST_LOOK_S = 5.0
+"""After an error: an open browser asks again every second."""
 
 
 @contextlib.contextmanager
@@ -31,10 +33,23 @@ def opened(title: str, console: Console) -> Iterator[LivePage]:
             import webbrowser
 
             webbrowser.open(url)
-        yield page
-        page.end("ended")
+        try:
+            yield page
+        except BaseException as error:
+            _show_failure(page, error)
+            raise
+        page.end("The run has ended; the messages below say how.")
         with contextlib.suppress(KeyboardInterrupt):
             _wait_for_viewers(page, url, console)
+
+
+def _show_failure(page: LivePage, error: BaseException) -> None:
+    """Show on the page why the command ends, and let an open browser read it."""
+    for line in str(error).splitlines():
+        page.say(line)
+    page.end("The command was interrupted." if isinstance(error, KeyboardInterrupt) else "The command has ended with an error.")
+    if page.has_viewer:
+        page.end_was_read.wait(_LAST_LOOK_S)
 
 
 def _has_screen() -> bool:

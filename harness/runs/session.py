@@ -155,11 +155,11 @@ def run_cells(
     info = _info(plan)
     wanted = Counter(cell.arm for cell in cells.values())
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells], info.run_id)
+    planned = {arm: forecast.planned_calls.get(arm, ()) if forecast else () for arm in wanted}
     if forecast:
-        order = dict.fromkeys(cell.arm for cell in cells.values())
-        progress.time_left = TimeLeft({arm: forecast.planned_calls.get(arm, ()) for arm in order}, plan.resolved.servers)
+        progress.time_left = TimeLeft(planned, plan.resolved.servers)
     left = unfinished_cells(cells, ended)
-    deferring = answered_later.coordinator(plan.run.store, plan.resolved.servers, info.run_id, left)
+    deferring = answered_later.coordinator(plan.run.store, plan.resolved.servers, info.run_id, left, planned)
     waiting = deferring.start() if deferring else set()
     answered_later.restore_ledger(client, info.run_id, plan.run.store, waiting)
     feed = Feed(make_broker(url), info, {cell_id: cell for cell_id, cell in left.items() if cell_id not in waiting})

@@ -12,10 +12,9 @@ from typing import Any
 from redis import Redis, RedisError
 
 from harness.admission import lease, ledger, slots
-from harness.deferred.mailbox import Mailbox
 from harness.queue import control, in_flight
 from harness.queue.private_redis import url_of
-from harness.runs import answer, reuse
+from harness.runs import answer, answered_later, reuse
 from harness.runs.progress import Progress
 from harness.storage import run_folder
 from harness.storage.folder import open_folder
@@ -96,7 +95,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
         wanted.setdefault(arm, count)
     progress = Progress.of(wanted, receipts.values(), str(manifest.get("run_id", run.run_id)))
     progress.see_receipts()
-    progress.deferred = Mailbox(run.store.folder).progress() or {}
+    progress.deferred = answered_later.progress_now(run.store)
     return progress
 
 

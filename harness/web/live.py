@@ -38,13 +38,14 @@ class LivePage:
     """What the page shows: written by the thread that runs the experiment, read by the server's thread."""
 
     def __init__(self, title: str) -> None:
-        self._view: Mapping[str, Any] = {"title": title, "state": "starting", "sentences": []}
+        self._view: Mapping[str, Any] = {"title": title, "state": "Starting.", "sentences": []}
         self._read_report: Read | None = None
         self._asked_at = 0.0
+        self.end_was_read = threading.Event()
         self.report_was_read = threading.Event()
 
     def show(self, **view: Any) -> None:
-        """Replace parts of the view: title, state, headings, rows (name -> figures), line, notes, ended."""
+        """Replace parts of the view: title, state, headings, rows (name -> figures), share, line, later, notes, ended."""
         self._view = {**self._view, **view}
 
     def say(self, sentence: str) -> None:
@@ -88,8 +89,10 @@ class LivePage:
     async def _progress(self, request: Request) -> Response:
         from starlette.responses import JSONResponse
 
-        self._asked_at = time.monotonic()
-        return JSONResponse(dict(self._view), headers=_HEADERS)
+        self._asked_at, view = time.monotonic(), self._view
+        if view.get("ended"):
+            self.end_was_read.set()
+        return JSONResponse(dict(view), headers=_HEADERS)
 
     def _report_file(self, request: Request) -> Response:
         from starlette.responses import PlainTextResponse

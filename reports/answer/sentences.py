@@ -143,7 +143,9 @@ class Decisions:
         reasons = dict.fromkeys(
             verdict.reason for one in judged.values() if (verdict := one.verdicts.get("same_rating")) and verdict.reason
         )
-        if all(one.word == NOT_GOOD_ENOUGH for one in judged.values()):
+        if not self.findings.counts[self.base].usable:
+            write(f"no decision of {self.base} could be used")
+        elif all(one.word == NOT_GOOD_ENOUGH for one in judged.values()):
             write("all are shown to lose more than the margins allow")
         else:
             write(next(iter(reasons), "too little was measured"))

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from harness.deferred.coordinator import Coordinator
+from harness.deferred.stage_progress import Stage
 from harness.deferred.submissions import Pace
 from tests.fixtures.deferred_desk import CELLS, PACE, Desk, statuses
 
@@ -93,6 +95,30 @@ def test_a_batch_is_sent_once_nothing_became_ready_for_a_while(desk: Desk) -> No
     with desk.coordinator([*names, "cell-on-its-way"], replace(PACE, quiet_s=0.5)):
         desk.until(lambda: desk.truth()["later"]["batches"], "a batch")
     assert len(desk.truth()["later"]["batches"]) == 1
+
+
+@pytest.mark.parametrize("lane", ["batch", "background_8h"])
+def test_a_stage_counts_what_it_needs_what_is_submitted_and_what_is_back_also_after_a_restart(desk: Desk, lane: str) -> None:
+    names = desk.suspend(cells=2, lane=lane)
+    every = [f"cell-{number}" for number in range(CELLS)]
+    planned = {Stage("trader", "gpt-5", lane): 2 * CELLS, Stage("portfolio manager", "gpt-5", lane): CELLS}
+    expected = ("trader", 2 * CELLS, 2 * CELLS, 4)
+
+    def stages(coordinator: Coordinator) -> list[tuple[Any, ...]]:
+        return [tuple(row[key] for key in ("name", "calls", "submitted", "back")) for row in coordinator.progress["stages"]]
+
+    with desk.coordinator(every, replace(PACE, quiet_s=0.1), planned=planned) as coordinator:
+        ready: set[str] = set()
+        while ready < set(names):
+            ready.update(coordinator.take_ready())
+        desk.fake.control(later={"ready_s": 3600.0})
+        desk.suspend(lane=lane)
+        for name in every[2:]:
+            coordinator.suspended(name)
+        desk.until(lambda: stages(coordinator) == [expected], "all calls of the stage with the provider")
+
+    with desk.coordinator(every, planned=planned) as again:
+        desk.until(lambda: again.progress and stages(again) == [expected], "the same figures")
 
 
 def test_what_a_cancelled_batch_may_still_cost_is_known_until_it_has_ended(desk: Desk) -> None:

@@ -39,11 +39,20 @@ def test_stop_cancels_what_an_interrupted_run_left_with_the_provider(lab: Lab) -
     process = lab.start("run", "lab.yaml", "--yes")
     wait_for(lambda: later(lab)["submitted"], "a submission")
     wait_for(
-        lambda: "4 submitted, 0 back (hosted-1, lane batch: " in lab.harness("status", "lab"), "the stage in another shell"
+        lambda: "analysts: 4 of 4 submitted, 0 back (hosted-1, lane batch: " in lab.harness("status", "lab"),
+        "the stage in another shell",
     )
+    watched = lab.harness("status", "lab")
+    assert "1 cell waits; oldest request " in watched
+    assert ", next look in " in watched
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3, output
+    assert "analysts: 4 of 4 submitted, 0 back (hosted-1, lane batch: " in output
+    left = lab.harness("status", "lab")
+    assert "analysts: 4 of 4 submitted, 0 back (hosted-1, lane batch: " in left
+    assert "the same command fetches its answer" in left
+    assert "next look" not in left, "nothing looks any more"
     assert "4 requests are with the provider; the same command fetches their answers" in output
 
     said = lab.harness("stop", "lab")

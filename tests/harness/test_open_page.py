@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pty
 import re
@@ -14,7 +16,10 @@ import urllib.request
 from typing import IO
 
 import pytest
+from rich.console import Console
 
+from harness.errors import InvalidInput, Problem
+from harness.runs.open_page import opened
 from harness.web.live import LivePage
 from harness.web.server import serving
 from tests.fixtures.browser import Open
@@ -122,3 +127,59 @@ def test_hostile_names_and_notes_stay_text(open_page: Open) -> None:
         assert seen.page.locator("#arms tbody th").inner_text() == hostile
         assert not seen.problems
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def page_in_progress() -> LivePage:
+    """A page of two arms, one of them in a deferred lane."""
+    page = LivePage("lab/20260105-080000-abcd")
+    rows = {"gpt-5": ["12/84", "12", "0", "$0.4210", "3m 20s"], "a-name-of-" + 50 * "x": ["0/84", "0", "1", "$0.0000", "?"]}
+    page.show(
+        state="Running: 12 of 168 cells have ended, about 3m 20s left.",
+        headings=["ended", "usable", "failed", "paid", "left"],
+        rows=rows,
+        line="12 of 168 cells | 4 running | 144 calls",
+        share=12 / 168,
+        later=["portfolio manager: 84 of 84 submitted, 14 back (gpt-5, lane batch: in progress)"],
+        notes=["gpt-5 AAPL@2025-09-02: failed (timeout): no answer within 600 s"],
+    )
+    page.say("freezing 84 cases")
+    return page
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
+def test_axe_finds_no_violation_on_the_page_of_a_run_in_progress(open_page: Open, width: int, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with serving(page_in_progress().app()) as url:
+        # Running axe needs scripts of the test itself, which the page's own policy forbids.
+        seen = open_page(f"{url}/", width=width, scheme=scheme, bypass_csp=True)
+        seen.page.wait_for_selector("#arms tbody tr")
+        found = Axe().run(seen.page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert "14 back" in seen.page.locator("#later").inner_text()
+        assert seen.problems == []
+
+
+def test_a_command_that_fails_says_why_on_its_page(open_page: Open) -> None:
+    output = io.StringIO()
+    problem = Problem("budget", "42 cells ask hosted models, without a budget", "pass --budget N")
+    with contextlib.suppress(InvalidInput), opened("lab", Console(file=output)):
+        (address,) = re.findall(r"http://\S+", output.getvalue())
+        seen = open_page(address)
+        seen.page.wait_for_function("() => document.title === 'lab'")
+        raise InvalidInput([problem])
+
+    seen.page.wait_for_function("() => document.querySelector('#state').textContent.includes('ended with an error')")
+    assert "without a budget" in seen.page.locator("#sentences").inner_text()
+    assert seen.problems == [], "the page asks a server that is gone"
+
+
+def test_a_command_that_is_killed_leaves_its_last_figures_and_what_to_do(open_page: Open) -> None:
+    with serving(page_in_progress().app()) as url:
+        seen = open_page(f"{url}/")
+        seen.page.wait_for_selector("#arms tbody tr")
+
+    seen.page.wait_for_function("() => document.querySelector('#state').textContent.includes('does not answer any more')")
+    assert "the same command continues the run" in seen.page.locator("#state").inner_text()
+    assert seen.page.locator("#arms tbody tr").count() == 2
