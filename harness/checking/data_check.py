@@ -65,6 +65,13 @@ def source_checks(
         yield fail("contact of edgar", "SEC_CONTACT is not set", fix)
 
 
+def missing_packages(data: Data) -> Iterator[Check]:
+    """A failed check for each source whose package is not installed."""
+    for name in sorted({getattr(data, kind) for kind in DATA_KINDS} - {None}):
+        if package := agents.missing_package(name):
+            yield fail(f"source {name}", f"the package {package} is not installed", agents.install_line(name))
+
+
 def unknown_tickers(data: Data, tickers: Iterable[str], experiment_dir: Path | None = None) -> Iterator[Check]:
     """A failed check for the tickers that a source on this machine does not have; a network is not asked."""
     if agents.source_host(data.prices) or "://" in (data.archive or ""):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness.checking.checks import Check, fail, ok
+from harness.checking.checks import Check, fail, ok, warn
 from harness.errors import InvalidInput, Problem
 
 MOST_BYTES = 5_000_000
@@ -44,7 +44,10 @@ def checks(folder: Path, *, only_staged: bool = False) -> list[Check]:
     past = [] if only_staged else _not_in(_sized(root, _history(root)), present)
     where = "staged" if only_staged else "in the present tree"
     found = [*_problems(root, present, where), *_problems(root, past, "in the history")]
-    return found or [ok("repository", f"no results, keys or files above {MOST_BYTES / 1e6:g} MB in {root}")]
+    found = found or [ok("repository", f"no results, keys or files above {MOST_BYTES / 1e6:g} MB in {root}")]
+    if not only_staged and _git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        found.append(warn("history", "a shallow clone: older commits were not searched", "git fetch --unshallow"))
+    return found
 
 
 def _problems(root: Path, blobs: list[Blob], where: str) -> Iterator[Check]:

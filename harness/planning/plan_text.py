@@ -46,14 +46,15 @@ def _prompts(plan: Plan) -> Iterator[str]:
     if not any(NOT_RENDERED in basis for basis in bases):
         return
     if plan.unrendered:
+        are = "is a network source" if len(plan.unrendered) == 1 else "are network sources"
         yield (
-            f"NOT counted yet: {' and '.join(plan.unrendered)} are network sources, which a plan does not contact. Until "
+            f"NOT counted yet: {' and '.join(plan.unrendered)} {are}, which a plan does not contact. Until "
             "`run` has frozen the cases, which it does before it shows this plan again and asks, each kind of material is "
             f"taken to have {workload.USUAL_MATERIAL:,.0f} tokens or its token budget, and later roles to read what earlier "
             "ones are asked to write; the intervals are wider for it"
         )
     else:
-        yield "NOT counted: the prompts of a custom pipeline are unknown before it runs; token budgets are used instead"
+        yield "NOT counted: the pipeline is your own, or its cases cannot be frozen here; token budgets are used instead"
 
 
 def _words(how: Counted) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis, RedisError
 
 from domain.lanes import LANES
-from harness.checking import preflight
+from harness.checking import checks, data_check, preflight
 from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
 from harness.experiment import matrix, spec
@@ -88,7 +88,8 @@ def resolve(options: ServiceOptions) -> ResolvedRun:
         snapshots=options.snapshots,
         freezes=False,
     )
-    resolved = looked.require()
+    checks.require([*looked.checks, *data_check.missing_packages(experiment.data)])
+    resolved = looked.readable()
     check_servable(resolved)
     return replace(resolved, matrix=tuple(matrix.expand(_one_repeat(experiment))))
 
