@@ -4,7 +4,8 @@ The same experiment in lane `now` and in lane `batch` against the fake server, a
 by the fake's own count, whether every decision is equal byte for byte, how many files were sent, our CPU (runner, workers
 and the private Redis) per cell and stage, and the most memory that each kind of process held. The CPU has three parts:
 before the first cell starts (imports, plan, snapshots), while cells run, and after the last one (tables, figures and
-page). `python -m benchmarks.lanes --lanes batch --cells 10000` measures a large run.
+page). `python -m benchmarks.lanes --lanes batch --cells 10000` measures a large run; `--repeats 10` makes of it 1,000 cases
+decided ten times, `--depth single_call` one stage instead of nine.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from tests.fakes.process import FakeModels, fake_server
 
 ROOT = Path(__file__).resolve().parents[1]
 TICKERS = ["AAPL", "GOOG", "IBM", "MSFT"]
-STAGES = 9
+STAGES = {"shallow": 9, "single_call": 1}
+"""Depth -> stages of a cell."""
 MODEL = "hosted-1"
 INPUT_USD, OUTPUT_USD = 1.0, 10.0
 """Per million tokens in lane now; a batch costs half."""
@@ -38,17 +40,21 @@ PACE = {"HARNESS_DEFERRED_QUIET_S": "60", "HARNESS_DEFERRED_POLL_S": "0.5"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", "--cells", dest="cases", type=int, default=84, help="one arm, one repeat")
+    parser.add_argument("--cells", type=int, default=84, help="of one arm; rounded up to whole days")
+    parser.add_argument("--repeats", type=int, default=1, help="how often each case is decided")
+    parser.add_argument("--depth", choices=STAGES, default="shallow")
     parser.add_argument("--ready-s", type=float, default=2.0, help="from the creation of a batch to its answers")
     parser.add_argument("--lanes", default="now,batch")
     asked = parser.parse_args()
+    cases = len(TICKERS) * -(-asked.cells // asked.repeats // len(TICKERS))
+    asked.cells = cases * asked.repeats
     measured = {lane: measure(lane, asked) for lane in asked.lanes.split(",")}
-    told: dict[str, Any] = {"cases": asked.cases}
-    told |= {lane: {key: value for key, value in one.items() if key != "decisions"} for lane, one in measured.items()}
+    report: dict[str, Any] = {"cells": asked.cells, "repeats": asked.repeats, "depth": asked.depth}
+    report |= {lane: {key: value for key, value in of_lane.items() if key != "decisions"} for lane, of_lane in measured.items()}
     if {"now", "batch"} <= measured.keys():
-        told["batch_price_share"] = round(measured["batch"]["cost_usd"] / measured["now"]["cost_usd"], 9)
-        told["decisions_equal"] = measured["batch"]["decisions"] == measured["now"]["decisions"]
-    print(json.dumps(told, indent=2))
+        report["batch_price_share"] = round(measured["batch"]["cost_usd"] / measured["now"]["cost_usd"], 9)
+        report["decisions_equal"] = measured["batch"]["decisions"] == measured["now"]["decisions"]
+    print(json.dumps(report, indent=2))
 
 
 def measure(lane: str, asked: argparse.Namespace) -> dict[str, Any]:
@@ -56,16 +62,18 @@ def measure(lane: str, asked: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         _describe(folder, models, lane, asked)
         cpu_before, started = _cpu_s(), time.monotonic()
-        processes, cpu_of_parts, peak_mb_at_end_of = _harness(folder, asked.cases, "run", "lanes.yaml", "--yes")
+        processes, cpu_of_parts, peak_mb_at_end_of = _harness(folder, asked.cells, "run", "lanes.yaml", "--yes")
         seconds, cpu_s = time.monotonic() - started, _cpu_s() - cpu_before
         (run,) = (folder / "results" / "lanes").iterdir()
-        figures = _figures(run, models.ledger(), lane, seconds, cpu_s)
-        per_stage = {part: round(1000 * used_s / figures["cells_ok"] / STAGES, 1) for part, used_s in cpu_of_parts.items()}
+        stages = asked.cells * STAGES[asked.depth]
+        figures = _figures(run, models.ledger(), lane, seconds) | {"cpu_s": round(cpu_s, 1)}
+        figures["cpu_ms_per_cell_and_stage"] = round(1000 * cpu_s / stages, 1)
+        per_stage = {part: round(1000 * used_s / stages, 1) for part, used_s in cpu_of_parts.items()}
         parts = {"cpu_ms_of_parts": per_stage, "runner_peak_mb_at_end_of": peak_mb_at_end_of}
         return figures | parts | {"processes": processes}
 
 
-def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float, cpu_s: float) -> dict[str, Any]:
+def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float) -> dict[str, Any]:
     calls, cells = (pq.read_table(run / f"{table}.parquet").to_pylist() for table in ("calls", "cells"))
     share = 0.5 if lane == "batch" else 1.0
     true_usd = share * (truth["input_tokens"] * INPUT_USD + truth["output_tokens"] * OUTPUT_USD) / 1e6
@@ -76,20 +84,21 @@ def _figures(run: Path, truth: dict[str, Any], lane: str, seconds: float, cpu_s:
         "true_usd": true_usd,
         "input_tokens": [sum(call["input_tokens"] or 0 for call in calls), truth["input_tokens"]],
         "output_tokens": [sum(call["output_tokens"] or 0 for call in calls), truth["output_tokens"]],
-        "answered_twice": truth["answered_twice"],
+        "answered": [sum(call["outcome"] == "answered" for call in calls), truth["answered"]],
+        # Repeats ask the same on purpose.
+        "answered_twice": truth["answered_twice"] if all(cell["repeat"] == 0 for cell in cells) else None,
         "batches": len(truth["later"]["batches"]),
         "submitted_twice": truth["later"]["submitted_twice"],
         "wall_s": round(seconds, 1),
-        "cpu_s": round(cpu_s, 1),
-        "cpu_ms_per_cell_and_stage": round(1000 * cpu_s / len(cells) / STAGES, 1),
-        "decisions": {cell["case_id"]: [cell[key] for key in counted] for cell in cells},
+        "decisions": {(cell["case_id"], cell["repeat"]): [cell[key] for key in counted] for cell in cells},
     }
 
 
 def _describe(folder: Path, models: FakeModels, lane: str, asked: argparse.Namespace) -> None:
-    days = _sessions(-(-asked.cases // len(TICKERS)))
+    days = _sessions(asked.cells // asked.repeats // len(TICKERS))
     model = {"provider": "openai", "model": MODEL, "server": "cloud", "reasoning_effort": "low", "lane": lane}
-    experiment = {"name": "lanes", "tickers": TICKERS, "dates": days, "data": "demo", "prices": "prices.yaml", "repeats": 1}
+    experiment: dict[str, Any] = {"name": "lanes", "tickers": TICKERS, "dates": days, "data": "demo", "prices": "prices.yaml"}
+    experiment |= {"repeats": asked.repeats, "pipeline": {"depth": asked.depth}}
     experiment |= {"models": {"paid": model}, "budget": {"run_usd": 1000}, "outcomes": {"horizons": [1]}}
     cloud = {"provider": "openai", "url": f"{models.url}/v1", "hosted": True, "parallel": 64, "api": "responses"}
     price = {"model": MODEL, "input": INPUT_USD, "output": OUTPUT_USD}
@@ -115,7 +124,7 @@ def _sessions(count: int) -> list[str]:
     return days
 
 
-def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any], dict[str, float], dict[str, int]]:
+def _harness(folder: Path, cells: int, *arguments: str) -> tuple[dict[str, Any], dict[str, float], dict[str, int]]:
     """Run a command; kind of process -> how many there were, their CPU and the peak memory of the largest; part of the run ->
     CPU seconds; part of the run -> peak memory of the runner at its end."""
     environment = os.environ | PACE | {"PYTHONPATH": str(ROOT)}
@@ -130,7 +139,7 @@ def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any],
                 with contextlib.suppress(OSError, IndexError, StopIteration):
                     seen[pid] = _usage(pid, is_runner=pid == process.pid)
             used_s = sum(usage["cpu_s"] for usage in seen.values())
-            part = _part_of_run(folder, cases)
+            part = _part_of_run(folder, cells)
             cpu_of_parts[part] += used_s - sum(cpu_of_parts.values())
             if process.pid in seen:
                 peak_mb_at_end_of[part] = seen[process.pid]["peak_mb"]
@@ -150,10 +159,10 @@ def _harness(folder: Path, cases: int, *arguments: str) -> tuple[dict[str, Any],
     return processes, cpu_of_parts, peak_mb_at_end_of
 
 
-def _part_of_run(folder: Path, cases: int) -> str:
+def _part_of_run(folder: Path, cells: int) -> str:
     """Whether the first cell has not started yet, cells run, or the last one has ended."""
     for run in folder.glob("results/lanes/*/"):
-        if (run / "parts").is_dir() and sum(name.endswith(".cell.parquet") for name in os.listdir(run / "parts")) >= cases:
+        if (run / "parts").is_dir() and sum(name.endswith(".cell.parquet") for name in os.listdir(run / "parts")) >= cells:
             return "after"
         if (run / "deferred").is_dir():
             return "cells"
@@ -174,7 +183,8 @@ def _usage(pid: int, *, is_runner: bool) -> dict[str, Any]:
     command = process.joinpath("cmdline").read_text().replace("\0", " ")
     fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
     peak_kb = next(line.split()[1] for line in process.joinpath("status").read_text().splitlines() if line.startswith("VmHWM"))
-    kind = "runner" if is_runner else "redis" if "redis-server" in command else "workers" if " worker " in command else "page"
+    is_redis = "redis-server" in command or "valkey-server" in command
+    kind = "runner" if is_runner else "redis" if is_redis else "workers" if " worker " in command else "page"
     cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return {"kind": kind, "cpu_s": cpu_s, "peak_mb": int(peak_kb) // 1024}
 

@@ -118,11 +118,11 @@ def _columns(bars: Sequence[Bar], names: Sequence[str]) -> dict[str, tuple[float
 
     frame = pd.DataFrame([bar[1:6] for bar in bars], columns=["open", "high", "low", "close", "volume"])
     stock = stockstats.wrap(frame)
-    return {name: (_number(stock[name].iloc[-1]), _earlier(stock[name], len(bars) > WINDOWS[name])) for name in names}
-
-
-def _earlier(column: object, exists: bool) -> float | None:
-    return _number(column.iloc[-2]) if exists else None  # type: ignore[attr-defined]
+    columns = {name: stock[name] for name in names}
+    return {
+        name: (_number(column.iloc[-1]), _number(column.iloc[-2]) if len(bars) > WINDOWS[name] else None)
+        for name, column in columns.items()
+    }
 
 
 def _number(value: float) -> float:

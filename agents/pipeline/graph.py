@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cache
 from operator import add, or_
 from typing import Annotated, Any, TypedDict
@@ -37,14 +37,14 @@ async def run(ctx: Context) -> tuple[list[TurnResult], Exception | None]:
     steps = flow.steps(ctx.pipeline)
     latest: State = {"results": {}, "failed": []}
     error: Exception | None = None
-    answered = _count_answered(steps, ctx.answered)
     try:
-        for step in steps[:answered]:
+        first_step = _first_of_graph(ctx, steps)
+        for step in steps[:first_step]:
             await _take_step(ctx, step, latest)
         # Tracing variables in the environment must never send a cell's prompts to a third party.
         with tracing_context(enabled=False):
             config = {"recursion_limit": 2 * len(steps) + 10}
-            graph = compiled(ctx.pipeline, answered)
+            graph = compiled(ctx.pipeline, first_step)
             async for state in graph.astream(latest, config, context=ctx, stream_mode="values"):
                 latest = state
     except Halt:
@@ -54,16 +54,20 @@ async def run(ctx: Context) -> tuple[list[TurnResult], Exception | None]:
     return _in_order(steps, latest), error
 
 
-def _count_answered(steps: tuple[Step, ...], answered: Collection[tuple[str, int]]) -> int:
-    """Leading steps whose turns were all answered before, except the last step, which is always run by the graph."""
-    open_steps = (
-        number for number, step in enumerate(steps) if any((turn.role.name, turn.round) not in answered for turn in step)
-    )
-    return min(next(open_steps, len(steps)), len(steps) - 1)
+def _first_of_graph(ctx: Context, steps: tuple[Step, ...]) -> int:
+    """Number of the first step in which an answer may have to be waited for; the last step is always run by the graph.
+
+    Before it, each turn was answered in an earlier attempt, or it is answered later and suspends the cell."""
+
+    def is_waited_for(turn: Turn) -> bool:
+        name = turn.role.name
+        return (name, turn.round) not in ctx.answered and not ctx.model(name).lane.is_deferred
+
+    return next((number for number, step in enumerate(steps[:-1]) if any(map(is_waited_for, step))), len(steps) - 1)
 
 
 async def _take_step(ctx: Context, step: Step, state: State) -> None:
-    """Take the turns of an answered step without the bookkeeping of the graph.
+    """Take the turns of a step without the bookkeeping of the graph.
 
     A cell whose calls are answered later runs once for each of its stages, mostly through such steps."""
     earlier = _in_order(flow.steps(ctx.pipeline), state)

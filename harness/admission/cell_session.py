@@ -107,10 +107,11 @@ class CellSession:
         self._parts.update((part.message_id, part) for part in request.parts)
         if request.fingerprint:
             return self._recall_by_fingerprint(request) or self._recall_by_call_site(place, request)
-        answered = [entry for entry in self._entries.values() if entry.call_site_key == place.key and _is_answered(entry)]
+        site_key = place.key
+        answered = [entry for entry in self._entries.values() if entry.call_site_key == site_key and _is_answered(entry)]
         matching = [entry for entry in answered if journal.answers(entry, request)]
         if answered and not matching:
-            _log.warning("the request at %s of cell %s has changed: sending it again", place.key, self._cell.cell_id[:12])
+            _log.warning("the request at %s of cell %s has changed: sending it again", site_key, self._cell.cell_id[:12])
         return matching[-1].answer() if matching else self._recall_borrowed(place, request)
 
     def _recall_by_fingerprint(self, request: Request) -> Answer | None:
@@ -205,11 +206,7 @@ class CellSession:
 
     def _last_failure(self, place: CallSite) -> tuple[Failure | None, float | None]:
         """The last failure at a call site, and the back-off after it; no back-off if it must not be repeated."""
-        failed = [
-            entry.row
-            for entry in self._entries.values()
-            if entry.call_site_key == place.key and entry.row["outcome"] == "failed"
-        ]
+        failed = [entry.row for entry in self._entries.values() if _failed_at(entry, place)]
         if not failed:
             return None, None
         last = max(failed, key=lambda row: row["started_at"])
@@ -254,7 +251,7 @@ class CellSession:
             call_id,
             model.alias,
             worst,
-            out.killed.encode(),
+            out.killed.encoded,
             *context.caps.of_call(model.alias),
             *limit.words,
             model.name,
@@ -305,7 +302,7 @@ class CellSession:
         args = [
             self.lease.token,
             call_id,
-            entry.encode(),
+            entry.encoded,
             model.alias,
             pico(row["cost_usd"]) if is_hosted else 0,
             "settled" if row["cost_basis"] in ("api_price", "provider") else "estimated",
@@ -372,7 +369,7 @@ def _is_answered(entry: JournalEntry) -> bool:
 
 
 def _failed_at(entry: JournalEntry, site: CallSite) -> bool:
-    return entry.call_site_key == site.key and bool(entry.row["outcome"] == "failed")
+    return bool(entry.row["outcome"] == "failed") and entry.call_site_key == site.key
 
 
 def _ended_at(row: Row) -> float:

@@ -49,6 +49,8 @@ class DeferredCalls:
         waiting = suspended.waiting if suspended else ()
         self._waiting = {call.call_id: call for call in waiting if call.call_id not in entries}
         self._outcomes = [outcome for outcome in outcomes if outcome.call_id in self._waiting]
+        self.recorded = frozenset(outcome.submission_id for outcome in outcomes)
+        """Submissions whose answers are among the entries, once they are taken."""
 
     def _caps(self, model: Model) -> list[str | int]:
         caps = self._context.caps
@@ -65,7 +67,7 @@ class DeferredCalls:
 
     def suspension(self) -> SuspendedCell:
         """What must be kept until the answers come."""
-        entries = {key: encoded(entry.encode()) for key, entry in self._entries.items()}
+        entries = {key: encoded(entry.encoded) for key, entry in self._entries.items()}
         rows = [entry.row for entry in self._entries.values() if entry.row["outcome"] == "answered"]
         answered = [(row["role"], row["model_requested"], row["lane"]) for row in rows if row["lane"] in _DEFERRED]
         return SuspendedCell(self._cell.cell_id, self._lease.attempt, entries, tuple(self._waiting.values()), tuple(answered))
@@ -104,7 +106,7 @@ class DeferredCalls:
                 path=composed.path,
                 body=dict(composed.body),
                 worst_pico=worst_pico,
-                killed=encoded(killed.encode()),
+                killed=encoded(killed.encoded),
                 since=time.time(),
                 not_before=time.time() + pause_s,
             )
@@ -138,7 +140,7 @@ class DeferredCalls:
         args = [
             self._lease.token,
             outcome.call_id,
-            entry.encode(),
+            entry.encoded,
             waiting.model_alias,
             round((priced.cost_usd or 0.0) * PICO),
             "settled" if priced.cost_basis == "api_price" else "estimated",

@@ -59,7 +59,8 @@ class JournalEntry:
             **{name: row[name] for name in _COPIED},
         )
 
-    def encode(self) -> bytes:
+    @cached_property
+    def encoded(self) -> bytes:
         """Compact bytes: JSON without null values, compressed if long."""
         values = {key: value for key, value in self.row.items() if value is not None}
         values["started_at"] = self.row["started_at"].timestamp() if self.row["started_at"] else 0.0
@@ -73,7 +74,10 @@ class JournalEntry:
         body = raw.split(b"|", 2)[2] if raw.startswith(KILLED) else raw
         request_hash, values, *prompt = json.loads(body if body.startswith(b"[") else zlib.decompress(body))
         values["started_at"] = dt.datetime.fromtimestamp(values["started_at"], dt.UTC)
-        return cls(dict.fromkeys(columns) | values, request_hash, tuple((role, text) for role, text in (prompt or [()])[0]))
+        entry = cls(dict.fromkeys(columns) | values, request_hash, tuple((role, text) for role, text in (prompt or [()])[0]))
+        # A suspended cell stores its entries again at each stage, unchanged.
+        entry.__dict__["encoded"] = body
+        return entry
 
 
 _SPANS = ("ttft", "duration", "load", "prefill", "decode")
@@ -141,7 +145,7 @@ def readdressed(raw: bytes, recorded_id: str, cell: Cell) -> bytes:
     if entry.row.get("cell_id") != recorded_id:
         return raw
     entry_here = replace(entry, row=entry.row | {"cell_id": cell.cell_id, "arm": cell.arm})
-    return b"|".join([*head, entry_here.encode()])
+    return b"|".join([*head, entry_here.encoded])
 
 
 def borrow(client: Redis, run_id: str, cell_id: str, calls: Iterable[Row]) -> int:
@@ -151,7 +155,7 @@ def borrow(client: Redis, run_id: str, cell_id: str, calls: Iterable[Row]) -> in
         for call in calls:
             if call["outcome"] == "answered":
                 entry = JournalEntry(call | {"cell_id": None}, call.get("request_hash") or "")
-                pipe.hsetnx(journal, call["call_id"], entry.encode())
+                pipe.hsetnx(journal, call["call_id"], entry.encoded)
         return sum(pipe.execute())
 
 

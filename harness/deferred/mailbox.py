@@ -78,6 +78,8 @@ class Outcome:
     cause: str | None = None
     """One of agents.CAUSES if it was not answered."""
     message: str = ""
+    submission_id: str = ""
+    """Of the submission that it was part of; known once it is read from its file."""
 
     @property
     def is_answer(self) -> bool:
@@ -148,10 +150,13 @@ class Mailbox:
         """Whether some cell is, or was, suspended in this run."""
         return bool(self._cells.files())
 
-    def suspend(self, cell: SuspendedCell) -> None:
-        """Raises StoreError."""
-        plain = asdict(cell)
-        self._cells.write(cell.cell_id + _CELL, _packed(plain))
+    def suspend(self, cell: SuspendedCell, recorded: Iterable[str] = ()) -> None:
+        """`recorded`: submissions whose answers are among the entries of the cell, so that their files can go.
+
+        Raises StoreError."""
+        self._cells.write(cell.cell_id + _CELL, _packed(asdict(cell)))
+        for submission_id in recorded:
+            self._answers.at(cell.cell_id).delete(submission_id + _ANSWER)
 
     def suspended_ids(self) -> list[str]:
         return [name.removesuffix(_CELL) for name in self._cells.files() if name.endswith(_CELL)]
@@ -170,10 +175,16 @@ class Mailbox:
         return SuspendedCell(plain["cell_id"], plain["attempt"], plain["entries"], waiting, answered)
 
     def outcomes(self, cell_id: str) -> list[Outcome]:
-        """What came back for a cell so far."""
+        """What came back for a cell since it was suspended last."""
         folder = self._answers.at(cell_id)
-        raws = [folder.read_if_there(name) for name in sorted(folder.files()) if name.endswith(_ANSWER)]
-        return [Outcome(**outcome) for raw in raws if raw is not None for outcome in _unpacked(raw)]
+        ids = [name.removesuffix(_ANSWER) for name in sorted(folder.files()) if name.endswith(_ANSWER)]
+        raws = {submission_id: folder.read_if_there(submission_id + _ANSWER) for submission_id in ids}
+        return [
+            Outcome(**outcome | {"submission_id": submission_id})
+            for submission_id, raw in raws.items()
+            if raw is not None
+            for outcome in _unpacked(raw)
+        ]
 
     def answer(self, cell_id: str, submission_id: str, outcomes: Iterable[Outcome]) -> None:
         """Store what came back for one cell. Raises StoreError."""

@@ -44,12 +44,14 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError, and StoreError if an object is replaced faster than it can be read."""
+        if self.local is not None:
+            return (self.local / name).read_bytes()
         path = f"{self.path}/{name}"
         for _ in range(_READS):
             with self.filesystem.open_input_stream(path) as stream:
                 data = bytes(stream.read())
             # An object store asks for the size first: an object that is replaced in between comes back cut to the old size.
-            if self.local is not None or len(data) == self.filesystem.get_file_info(path).size:
+            if len(data) == self.filesystem.get_file_info(path).size:
                 return data
         raise StoreError(f"{self.url}: {name} is replaced again and again while it is read; run the same command again")
 
@@ -60,6 +62,9 @@ class Folder:
             return None
 
     def exists(self, name: str) -> bool:
+        if self.local is not None:
+            return os.path.exists(self.local / name)
+
         from pyarrow import fs
 
         info = self.filesystem.get_file_info(f"{self.path}/{name}")
@@ -195,17 +200,20 @@ def _replace(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a temporary file, sync it to disk, then rename it: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    folder = path.parent
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(folder)
 
 
 def _sync_folder(path: Path) -> None:

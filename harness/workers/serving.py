@@ -265,7 +265,7 @@ class ServedRun:
         # A holder that lost the cell must not replace what the next one wrote.
         if is_suspended and mailbox is not None and await gate.is_still_held():
             try:
-                await asyncio.to_thread(mailbox.suspend, gate.deferred.suspension())
+                await asyncio.to_thread(mailbox.suspend, gate.deferred.suspension(), gate.deferred.recorded)
             except StoreError:
                 await gate.close(ended=False)
                 raise

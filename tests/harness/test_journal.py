@@ -36,7 +36,7 @@ def test_an_answer_comes_back_whole() -> None:
     entry = JournalEntry(
         call_row(call, cell(), run_id="r", attempt=1, outcome="answered", price={"cost_usd": None}), request_hash(asked)
     )
-    back = JournalEntry.decode(entry.encode(), CALLS.names)
+    back = JournalEntry.decode(entry.encoded, CALLS.names)
     assert back == entry
     assert back.answer() == answer
     assert back.call_site_key == call.site.key
@@ -97,7 +97,7 @@ def test_a_journal_is_small(redis_url: str) -> None:
         _call(Permit("id")), request=asked, answer=Answer("The market turns. " * 200, usage=Usage(5000, 0, 0, 800, 0))
     )
     entry = JournalEntry(call_row(long, cell(), run_id="r", attempt=1, outcome="answered", price={}), request_hash(asked))
-    assert len(entry.encode()) < 1_500
+    assert len(entry.encoded) < 1_500
 
 
 def _call(permit: Permit) -> Call:
