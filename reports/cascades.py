@@ -81,14 +81,19 @@ class Frontier:
 
         Of agreement only that of all repeats: an arm of the experiment has no rule for less."""
         passing = [point for point in self.points if point.passes and (self.signal != AGREEMENT or point.threshold >= 1)]
-        return passing[-1] if passing and self.dates >= FEWEST_DATES else None
+        return passing[-1] if passing and not self.has_few_dates else None
+
+    @property
+    def has_few_dates(self) -> bool:
+        """Whether nothing can be promised, whatever the answers are."""
+        return self.dates < FEWEST_DATES
 
     @property
     def sentence(self) -> str:
         """What is promised, with which probability."""
         if self.chosen is None:
             few = f"{self.dates} dates are fewer than the {FEWEST_DATES} that a promise needs"
-            return few if self.dates < FEWEST_DATES else f"no threshold keeps a loss of at most {MOST_EXCESS * 100:g} points"
+            return few if self.has_few_dates else f"no threshold keeps a loss of at most {MOST_EXCESS * 100:g} points"
         cost = self.chosen.share_of_cost
         price = "" if cost is None else f", at {percent_text(cost)} of the cost of {self.then} alone"
         promise = f"at most {MOST_EXCESS * 100:g} points less alike (with {percent_text(CONFIDENCE)} confidence)"

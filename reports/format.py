@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 Number = float | int | None
 THIN = "\u202f"
+MINUS = "\u2212"
 
 
 def known(value: Any) -> bool:
@@ -31,7 +32,10 @@ def unknown(reason: str = "", word: str = "unknown") -> Markup:
 
 
 def _written(value: Number, write: Callable[[float], str], reason: str) -> Markup:
-    return escape(write(float(value))) if value is not None and known(value) else unknown(reason)
+    if value is None or not known(value):
+        return unknown(reason)
+    text = write(float(value))
+    return escape(f"{MINUS}{text[1:]}" if text.startswith("-") else text)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -87,7 +91,7 @@ def price(value: Number, reason: str = "") -> Markup:
 
 def excess(value: Number, reason: str = "") -> Markup:
     """A signed share in percent with one place."""
-    return _written(value, lambda v: f"{v * 100:+.1f}{THIN}%".replace("-", "−"), reason)
+    return _written(value, lambda v: f"{v * 100:+.1f}{THIN}%" if abs(v) >= 0.0005 else f"0.0{THIN}%", reason)
 
 
 def datum(value: object) -> Markup | str:

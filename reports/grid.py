@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LETTERS: Mapping[str, str] = {"Buy": "B", "Overweight": "o", "Hold": "H", "Underweight": "u", "Sell": "S"}
 """Rating -> its letter; letters differ in case too, so that they can be distinguished without colour."""
 
+REASONS: Mapping[str, str] = {"unparsed": "unreadable", "truncated": "cut at the token limit", "missing": "no answer"}
+"""Status of a decision -> why there is no rating, where its own name does not say it."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -79,7 +82,7 @@ def mark(rating: Any, status: Any, decision: Any) -> Mark:
         return Mark(rating)
     if status != "ok":
         return Mark(str(status).replace("_", " "))
-    return Mark(decision if isinstance(decision, str) else "missing")
+    return Mark(REASONS.get(decision, decision) if isinstance(decision, str) else REASONS["missing"])
 
 
 def horizon(run: Run) -> int | None:

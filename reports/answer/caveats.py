@@ -149,7 +149,7 @@ def _unusable(run: Run, findings: Findings) -> Iterator[Caveat]:
     cells = run.measured_cells
     bad = cells[(cells["status"] != "ok") | cells["rating"].isna()]
     words = Counter(
-        f"{arm} {grid.mark(None, status, decision).word}"
+        (str(arm), grid.mark(None, status, decision).word)
         for arm, status, decision in bad[["arm", "status", "decision_status"]].to_numpy()
     )
     share = broken[worst[0]].unusable / broken[worst[0]].ended
@@ -157,7 +157,8 @@ def _unusable(run: Run, findings: Findings) -> Iterator[Caveat]:
         1 if share >= MANY else 3,
         f"{' and '.join(named)}{more} could not be used.",
         "They count against the arm and are never turned into Hold.",
-        f"How they ended: {_most(words)}. `harness retry` asks only these again.",
+        f"How they ended: {'; '.join(f'{arm}: {n:,} {word}' for (arm, word), n in words.most_common(4))}. "
+        "To ask only these again: python -m harness retry.",
     )
 
 
@@ -191,7 +192,8 @@ def _unknown_costs(run: Run, findings: Findings) -> Iterator[Caveat]:
 
 def _other_cases(run: Run, findings: Findings) -> Iterator[Caveat]:
     cells = run.measured_cells
-    cases = {arm: frozenset(cells.loc[cells["arm"] == arm, "case_id"]) for arm in findings.arms}
+    arms = [arm for arm in findings.arms if arm not in findings.screened_out]
+    cases = {arm: frozenset(cells.loc[cells["arm"] == arm, "case_id"]) for arm in arms}
     shared = frozenset.intersection(*cases.values()) if cases else frozenset()
     if any(mine != shared for mine in cases.values()):
         yield Caveat(
@@ -210,7 +212,7 @@ def _memory(findings: Findings) -> Iterator[Caveat]:
         if findings.cutoffs[arm].cutoff is not None
     }
     early = {arm: cases for arm, cases in early.items() if cases}
-    unknown = [arm for arm, strata in findings.strata.items() if strata.get("unknown")]
+    unknown = [arm for arm, strata in findings.strata.items() if strata.get("unknown") and arm not in findings.screened_out]
     if early:
         ends = dict.fromkeys((min(early.values()), max(early.values())))
         cutoffs = {str(cutoff.model): cutoff for arm in early if (cutoff := findings.cutoffs[arm].cutoff) is not None}
@@ -281,13 +283,13 @@ def _caches(run: Run, findings: Findings) -> Iterator[Caveat]:
 
 
 def _many_arms(findings: Findings) -> Iterator[Caveat]:
-    compared = len(findings.good_enough)
+    compared = len(findings.good_enough.keys() - findings.screened_out)
     if compared > 1:
         yield Caveat(
             4,
             f"{compared} arms, {compared} chances:",
-            f"each word is at its own level of 4 %, so with {compared} arms one of them may be luck.",
-            "The choice of the cheapest good arm is corrected for that (Holm over the arms); the words of the others are not.",
+            f"each verdict is luck in up to 4 of 100 runs, so with {compared} arms one of them may be.",
+            "The choice of the cheapest good arm is corrected for that (Holm over the arms); the other verdicts are not.",
         )
 
 

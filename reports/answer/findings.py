@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from reports import finding, verdict
 from reports.answer import search_verdicts
+from reports.answer.side_by_side import SideBySide, common_cases, side_by_side
 from reports.format import count
 from reports.metrics import catalog, own, similarity
 from reports.metrics.facts import Facts
@@ -83,13 +84,17 @@ class MetricRow:
     """arm -> figure over all its cases; for same_rating the baseline's figure is the noise floor."""
     comparisons: Mapping[str, Comparison]
     """arm -> comparison; the baseline has none."""
-    by_stratum: Mapping[str, Mapping[str, Estimate]]
-    """arm -> before | grey | after | unknown -> figure, for outcomes; empty otherwise."""
+    common: SideBySide
+    """The figures over the cases that all arms have: for tables that put the arms next to each other."""
+    by_stratum: Mapping[str, SideBySide]
+    """before | grey | unknown -> the same over cases of that stratum, for outcomes; empty otherwise."""
 
     def judged(self, good: Mapping[str, GoodEnough]) -> MetricRow:
-        """The row with the verdicts of a search, each with the interval that it rests on."""
+        """The row with the verdicts of a search, their margin, and the intervals that they rest on."""
         given = {arm: one.verdicts[self.metric.name] for arm, one in good.items() if self.metric.name in one.verdicts}
-        return replace(self, comparisons={arm: one.judged(given.get(arm)) for arm, one in self.comparisons.items()})
+        margin = next((one.margin for one in given.values()), self.margin)
+        compared = {arm: one.judged(given.get(arm)) for arm, one in self.comparisons.items()}
+        return replace(self, comparisons=compared, margin=margin)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,9 @@ class Findings:
     pick: Pick | None
     """The cheapest arm that is good enough, corrected over the arms; None for an unfinished run and without such arms."""
     placebos: tuple[Placebo, ...] = ()
+    """Of each arm, over the cases of its difference from the baseline."""
+    common_placebos: tuple[Placebo, ...] = ()
+    """Over the cases that all arms have."""
     screened_out: frozenset[str] = frozenset()
     """Candidates of a search that were dropped before they decided a case."""
 
@@ -200,12 +208,25 @@ class _Finder:
             similarities=similarity.similarities(self.facts),
             cutoffs=self.eligible.cutoffs,
             strata={arm: Counter(strata) for arm, strata in self.eligible.strata.items()},
-            placebos=tuple(
-                placebo
-                for horizon in self.run.settings.horizons
-                for placebo in placebos.placebos(self.facts, self.eligible, horizon)
-            ),
+            placebos=tuple(one for horizon in self.run.settings.horizons for one in self._placebos(horizon)),
+            common_placebos=tuple(one for horizon in self.run.settings.horizons for one in self._common_placebos(horizon)),
         )
+
+    def _placebos(self, horizon: int) -> tuple[Placebo, ...]:
+        """Over the cases of each arm's difference from the baseline."""
+        known, base = placebos.known(self.facts, horizon), self.facts.baseline
+        cases = {arm: self.eligible.cases(horizon, *dict.fromkeys((arm, base or arm))) for arm in self.facts.arms}
+        if base is not None:
+            cases = {arm: keep & known[base].to_numpy() for arm, keep in cases.items()}
+        return placebos.placebos(self.facts, horizon, cases)
+
+    def _common_placebos(self, horizon: int) -> tuple[Placebo, ...]:
+        """Over the cases that all arms have."""
+        known = placebos.known(self.facts, horizon)
+        arms, shared = common_cases(
+            self.facts, lambda arm, keep: known[arm].to_numpy() & keep, partial(self.eligible.cases, horizon)
+        )
+        return placebos.placebos(self.facts, horizon, dict.fromkeys(arms, shared))
 
     def _check_declared(self) -> None:
         declarable = [metric.name for metric in self.metrics if metric.better]
@@ -218,11 +239,13 @@ class _Finder:
         compared_arms = [arm for arm in self.facts.arms if arm != self.facts.baseline]
         tests = {arm: self._test(measured, arm) for arm in compared_arms if self.facts.baseline}
         self._tests[metric.name] = tests
+        values = {arm: measured.value(arm, self._cases(metric, arm)) for arm in self.facts.arms}
         return MetricRow(
             metric=metric,
             is_declared=metric.name in self.run.settings.margins,
             margin=self._margin(metric.name),
-            values={arm: measured.value(arm, self._cases(metric, arm)) for arm in self.facts.arms},
+            values=values,
+            common=self._common(measured, values),
             comparisons={arm: self._comparison(metric, arm, test) for arm, test in tests.items()},
             by_stratum=self._by_stratum(measured) if metric.is_outcome else {},
         )
@@ -240,16 +263,14 @@ class _Finder:
         """Mask of the cases that the metric may use; None for all."""
         return None if metric.horizon is None else self.eligible.cases(metric.horizon, *arms)
 
-    def _by_stratum(self, measured: MetricData) -> dict[str, dict[str, Estimate]]:
-        horizon = measured.metric.horizon or 0
-        return {
-            arm: {
-                stratum: measured.value(arm, self.eligible.of_stratum(horizon, arm, stratum))
-                for stratum in cutoffs.STRATA
-                if (strata == stratum).any()
-            }
-            for arm, strata in self.eligible.strata.items()
-        }
+    def _common(self, measured: MetricData, values: Mapping[str, Estimate]) -> SideBySide:
+        return side_by_side(measured, partial(self._cases, measured.metric), values)
+
+    def _by_stratum(self, measured: MetricData) -> dict[str, SideBySide]:
+        """Figures that support no claim, over cases that all arms may remember."""
+        horizon, strata = measured.metric.horizon or 0, [stratum for stratum in cutoffs.STRATA if stratum != "after"]
+        masks = {stratum: partial(self.eligible.of_stratum, horizon, stratum) for stratum in strata}
+        return {stratum: side_by_side(measured, masks[stratum]) for stratum in strata}
 
     def _comparison(self, metric: Metric, arm: str, test: PairedTest | None) -> Comparison:
         baseline = str(self.facts.baseline)

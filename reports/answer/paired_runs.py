@@ -28,8 +28,9 @@ OF_CELLS = frozenset({"usable", "cost", "service_p50"})
 SAME_ANSWERS = "same answers"
 HEAD = ("arm", "what", "before", "after", "difference", "p", "cases")
 NOTES = (
-    "p is of no difference, by cases paired and dates as clusters, not corrected for the number of lines.",
-    f"{SAME_ANSWERS}: how often both runs gave the same rating, held against how often the earlier run repeats its own.",
+    "the column p is a two-sided test of no difference, with cases paired and dates as clusters; "
+    "it is not corrected for the number of lines.",
+    f"{SAME_ANSWERS}: how often both runs gave the same rating, compared with how often the earlier run repeats its own.",
 )
 
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.answer import wording
-from reports.format import count, known, percent_text, seconds_text, significant
+from reports.format import MINUS, count, known, percent_text, seconds_text, significant
 from reports.grounding import of_run as grounding_of_run
 from reports.money import breakdown
 from reports.verdict import DIFFERENCE_LEVEL, GOOD_ENOUGH, NOT_GOOD_ENOUGH
@@ -122,7 +121,7 @@ def usd(value: float) -> str:
 
 def points(value: float) -> str:
     """A signed difference of shares in percentage points, without the unit."""
-    text = f"{value * 100:+.1f}".replace("-", wording.MINUS)
+    text = f"{value * 100:+.1f}".replace("-", MINUS)
     return "0.0" if text[1:] == "0.0" else text
 
 
@@ -204,16 +203,17 @@ def _basis(cells: pd.DataFrame, usable: int) -> str:
     hosted = cells["api_cost_usd"].sum()
     if bases == {"mixed"} or (len(bases) > 1 and "api_price" in bases):
         return f"{usd(float(hosted) / usable * PER)} hosted" if known(hosted) and usable else "hosted and own machine"
-    return _BASES.get(next(iter(bases)), "") if len(bases) == 1 else ""
+    return BASES.get(next(iter(bases)), "") if len(bases) == 1 else ""
 
 
-_BASES = {
+BASES = {
     "api_price": "list price",
     "gpu_time": "GPU time",
     "cpu_time": "CPU time",
     "energy": "electricity",
     "estimate": "estimate",
 }
+"""What a cost rests on, in words."""
 
 
 def _why_no_cost(run: Run, findings: Findings, arm: str) -> str:
@@ -235,8 +235,8 @@ def _saved(findings: Findings, arm: str) -> Figure:
     if base <= 0:
         return Figure("–", f"{comparison.baseline} costs nothing")
     share, dollars = 1 - own / base, (base - own) * PER
-    text = f"{wording.MINUS if share < 0 else ''}{_percent(abs(share))}"
-    return Figure(text, usd(dollars).replace("$-", f"{wording.MINUS}$") + _other_costs(row, comparison), dollars)
+    text = f"{MINUS if share < 0 else ''}{_percent(abs(share))}"
+    return Figure(text, usd(dollars).replace("$-", f"{MINUS}$") + _other_costs(row, comparison), dollars)
 
 
 def _other_costs(row: MetricRow, comparison: Comparison) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from reports.format import THIN, percent_text, seconds_text, significant, usd_text
+from reports.format import MINUS, THIN, percent_text, seconds_text, significant, usd_text
 from reports.verdict import EQUIVALENT, NOT_WORSE, UNDECIDED, Verdict
 
 if TYPE_CHECKING:
     from reports.metrics.registry import Metric
     from reports.stats.estimate import Estimate
 
-MINUS = "\u2212"
 UNKNOWN = "unknown"
 
 
@@ -27,17 +26,18 @@ def figure(unit: str, value: float) -> str:
         return f"{value:,.0f} tokens"
     if unit == "tokens_per_s":
         return f"{significant(value, 2)} tokens/s"
-    return f"{value:+.2f}".replace("-", MINUS)
+    text = f"{value:+.2f}".replace("-", MINUS)
+    return text[1:] if text[1:] == "0.00" else text
 
 
-def difference(unit: str, scale: str, value: float) -> str:
+def difference(unit: str, scale: str, value: float, places: int = 1) -> str:
     """A signed difference: points for shares, basis points for returns, percent on the ratio scale."""
     if not math.isfinite(value):
         return UNKNOWN
     if scale == "ratio":
-        return _signed((value - 1) * 100, "%") if value < 3 else f"×{significant(value, 2)}"
+        return _signed((value - 1) * 100, "%", places) if value < 3 else f"×{significant(value, 2)}"
     if unit == "share":
-        return _signed(value * 100, "pp")
+        return _signed(value * 100, "pp", places)
     if unit == "return":
         return _signed(value * 10_000, "bp", places=0)
     sign = "+" if value > 0 else MINUS if value < 0 else ""
@@ -51,9 +51,23 @@ def size(unit: str, scale: str, value: float) -> str:
     return difference(unit, scale, abs(value)).lstrip("+")
 
 
+def differences(unit: str, scale: str, estimate: Estimate) -> list[str]:
+    """A difference and the ends of its interval, with as many digits as it takes to tell the ends apart."""
+    for places in (1, 2, 3):
+        texts = [difference(unit, scale, bound, places) for bound in (estimate.value, estimate.low, estimate.high)]
+        if texts[1] != texts[2] or estimate.low == estimate.high:
+            break
+    return texts
+
+
+def margin(metric: Metric, value: float) -> str:
+    """A declared margin, without a digit that nobody declared."""
+    return size(metric.unit, metric.scale, value).replace(".0 ", " ")
+
+
 def interval(metric: Metric, scale: str, estimate: Estimate) -> str:
     """A difference with its 95 % interval."""
-    value, low, high = (difference(metric.unit, scale, bound) for bound in (estimate.value, estimate.low, estimate.high))
+    value, low, high = differences(metric.unit, scale, estimate)
     return f"{value} [{span(low, high)}]" if low != UNKNOWN else f"{value} (no interval)"
 
 
@@ -73,7 +87,7 @@ def span(low: str, high: str) -> str:
 def verdict(metric: Metric, scale: str, given: Verdict) -> str:
     """The verdict in words, an undecided one with its bound or with why there is none."""
     if given.word in (EQUIVALENT, NOT_WORSE) and given.margin is not None:
-        amount = size(metric.unit, scale, given.margin)
+        amount = size(metric.unit, scale, given.margin).replace(".0 ", " ")
         return f"equivalent within {amount}" if given.word == EQUIVALENT else f"not worse than {MINUS}{amount}"
     if given.word != UNDECIDED:
         return given.word

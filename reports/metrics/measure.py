@@ -71,6 +71,13 @@ class MetricData:
         by_date, missing = ByDate(values[is_known], self.facts.date_codes[is_known]), self._missing(arm, is_known, keep)
         return self._figure(by_date, missing) if by_date.cases else estimate.unknown(missing)
 
+    def known(self, arm: str, keep: Mask = None) -> Any:
+        """Mask of the cases in which the arm has a value."""
+        if self.metric.kind == "quantile":
+            return _masked(self._has_cells(arm), keep)
+        values = self._top[arm] + self._bottom[arm] if self.metric.kind == "per_unit" else self._values[arm]
+        return _masked(~np.isnan(values), keep)
+
     def test(self, arm: str, baseline: str, keep: Mask = None) -> PairedTest | None:
         """The arm against the baseline over the cases that both have; None where they share none."""
         measure = {"quantile": self._pair_quantiles, "per_unit": self._pair_units}

@@ -174,7 +174,7 @@ class AnswerView:
 
     def forest(self, line: ArmLine) -> Markup:
         """The gap to the noise floor, with the interval of the verdict; the band is the margin. Empty if there are no gaps."""
-        if not any(other.gap for other in self.lines):
+        if not any(other.gap for other in self.lines) or (line.gap is None and line.kind != "baseline"):
             return Markup("")
         width, height = FOREST
         x_of = _scaled(self._reach, width)
@@ -220,10 +220,11 @@ class AnswerView:
         label = "; ".join(point.title for point in points)
         return Chart(what, scatter.scatter(points, axis, self.floor, margin, label), left_out, scatter.caption(points, margin))
 
-    @staticmethod
-    def _why_not(line: ArmLine, what: str, value: float) -> str:
+    def _why_not(self, line: ArmLine, what: str, value: float) -> str:
         if line.kind == "rule":
             return "not drawn: a rule without a model"
+        if not self.findings.counts[line.arm].ended:
+            return "not drawn, since it decided no case"
         if not known(value):
             return f"not drawn, since the {what} is unknown"
         if value <= 0:

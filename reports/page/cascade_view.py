@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from markupsafe import Markup
 
-from reports.cascades import MOST_EXCESS, Frontier, frontiers
+from reports.cascades import MOST_EXCESS, Frontier, Point, frontiers
+from reports.format import MINUS, percent_text
 from reports.metrics.facts import Facts
 from reports.page import svg
 
@@ -61,11 +63,25 @@ def curve(frontier: Frontier) -> Markup:
     parts.append(svg.line(LEFT, y(MOST_EXCESS), RIGHT, y(MOST_EXCESS), "margin-line"))
     parts.append(_path([(x(point.kept), y(point.excess)) for point in points], "curve-seen"))
     parts.append(_path([(x(point.kept), y(point.excess_bound)) for point in points], "curve-bound"))
+    if len(points) == 1:
+        parts.append(Markup('<g class="look-open">{}</g>').format(svg.marker(0, x(points[0].kept), y(points[0].excess), 4.5)))
     if frontier.chosen:
         chosen = frontier.chosen
         parts.append(Markup('<g class="look-shown">{}</g>').format(svg.marker(0, x(chosen.kept), y(chosen.excess_bound), 4.5)))
+    parts += _hits(points, x)
     parts.append(svg.text("share of cases that stay with the cheap arm", (LEFT + RIGHT) / 2, BOTTOM + 38, "middle"))
     return svg.svg(WIDTH, HEIGHT, parts, f"loss in points by share kept: {frontier.sentence}", "looks curve")
+
+
+def _hits(points: Sequence[Point], x: Callable[[float], float]) -> Iterator[Markup]:
+    """A strip around each point that shows its values."""
+    ordered = sorted(points, key=lambda point: point.kept)
+    middles = [(x(one.kept) + x(two.kept)) / 2 for one, two in itertools.pairwise(ordered)]
+    for point, start, end in zip(ordered, [LEFT, *middles], [*middles, RIGHT], strict=True):
+        lost, bound = (f"{value * 100:.1f}".replace("-", MINUS) for value in (point.excess, point.excess_bound))
+        known = f", at most {bound}" if math.isfinite(point.excess_bound) else ""
+        tip = f"{percent_text(point.kept)} of cases stay: {lost} points lost{known}"
+        yield svg.tipped(svg.rect(start, TOP, end - start, BOTTOM - TOP, "hit"), tip)
 
 
 def _path(places: Sequence[tuple[float, float]], kind: str) -> Markup:

@@ -226,6 +226,7 @@ def _answers(arm: str, slot: int, cells: Sequence[Mapping[Any, Any]], final_role
 _AVERAGED = ("confidence", "target_price", "cost_usd", "service_s", "llm_calls")
 _READ = frozenset({"typed", "rule"})
 """Decision statuses that need no remark."""
+_REMARKS = {**grid.REASONS, "repaired": "read after it was asked again", "recovered": "rating recovered from its text"}
 
 
 def _mean(values: Iterable[Any]) -> float | None:
@@ -247,4 +248,4 @@ def _remarks(cell: Mapping[Any, Any], is_repeated: bool) -> Iterator[str]:
     if isinstance(cell["error"], str):
         yield f"{which}{str(cell['status']).replace('_', ' ')}, {shortened(cell['error'])}"
     elif isinstance(cell["decision_status"], str) and cell["decision_status"] not in _READ:
-        yield f"{which}{cell['decision_status']}"
+        yield f"{which}{_REMARKS.get(cell['decision_status'], cell['decision_status'])}"

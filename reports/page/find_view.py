@@ -73,7 +73,10 @@ class FindView:
             FunnelStage("passed the screen", found.started if found.screened is not None else ()),
             FunnelStage("not stopped for a loss", tuple(arm for arm, shown in last.items() if not shown.is_dropped)),
             FunnelStage("good enough, each on its own", tuple(arm for arm, shown in last.items() if shown.is_good)),
-            FunnelStage("good enough after correction", tuple(arm for arm, shown in last.items() if shown.is_claimed)),
+            FunnelStage(
+                "good enough, corrected for the number of candidates",
+                tuple(arm for arm, shown in last.items() if shown.is_claimed),
+            ),
         )
 
     @cached_property
@@ -152,10 +155,9 @@ def looks_chart(looks: Sequence[tuple[int, ArmLook]], place: int, margin: float,
     for number, shown in known:
         low, high = max(shown.at_least[place], -reach), min(shown.at_most[place], reach)
         kind = "look-shown" if shown.flags[place] else "look-open"
-        parts.append(svg.line(x(number), y(low), x(number), y(high), kind))
-        parts.append(Markup('<g class="{}">{}</g>').format(kind, svg.marker(0, x(number), y(shown.estimates[place]), 3.5)))
-    label = "; ".join(
-        f"look {number}: {shown.estimates[place] * 100:+.1f} points, at least {shown.at_least[place] * 100:+.1f}"
-        for number, shown in known
-    )
-    return svg.svg(WIDTH, HEIGHT, parts, f"{label or 'not known'}; the margin is -{margin * 100:g} points", "looks")
+        interval = svg.line(x(number), y(low), x(number), y(high), kind)
+        hit = svg.rect(x(number) - 12, TOP, 24, BOTTOM - TOP, "hit")
+        point = Markup('<g class="{}">{}</g>').format(kind, svg.marker(0, x(number), y(shown.estimates[place]), 3.5))
+        parts.append(svg.tipped(hit + interval + point, finding_wording.look(number, shown, place)))
+    label = "; ".join(finding_wording.look(number, shown, place) for number, shown in known)
+    return svg.svg(WIDTH, HEIGHT, parts, f"{label or 'not known'}; the margin is {margin * 100:g} points", "looks")

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 
 from reports.finding import SCREENED_OUT, STOPPED, ArmLook, Finding
+from reports.format import MINUS
+from reports.roles.screening import Screened
 
 
 def title(metric: str) -> str:
@@ -13,7 +15,11 @@ def title(metric: str) -> str:
 
 
 def points(share: float) -> str:
-    return "unknown" if math.isnan(share) else f"{share * 100:+.1f} points"
+    """A signed difference of shares, in percentage points."""
+    if math.isnan(share):
+        return "unknown"
+    text = f"{share * 100:+.1f}".replace("-", MINUS)
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def bounds(finding: Finding, shown: ArmLook) -> Iterator[str]:
@@ -21,9 +27,21 @@ def bounds(finding: Finding, shown: ArmLook) -> Iterator[str]:
     gate = finding.design.gate
     for place, name in enumerate(gate.metrics):
         low, estimate = shown.at_least[place], shown.estimates[place]
-        worst = "not known" if math.isnan(low) else f"at most {min(max(-low * 100, 0), 100):.1f} points worse"
-        seen = "" if math.isnan(estimate) else f" (seen {points(estimate)}, margin -{gate.margins[place] * 100:g})"
+        worst = "not known" if math.isnan(low) else _at_most(low)
+        seen = "" if math.isnan(estimate) else f" (seen {points(estimate)}, margin {gate.margins[place] * 100:g})"
         yield f"{title(name)} {worst}{seen}"
+
+
+def _at_most(low: float) -> str:
+    """The bound of a loss in words."""
+    loss = f"{min(max(-low * 100, 0), 100):.1f}"
+    return "not worse" if loss == "0.0" else f"at most {loss} points worse"
+
+
+def look(number: int, shown: ArmLook, place: int) -> str:
+    """One metric at one look: the difference with its interval."""
+    value, low, high = (points(side[place]) for side in (shown.estimates, shown.at_least, shown.at_most))
+    return f"look {number}: {value} points [{low} to {high}]"
 
 
 def standing(shown: ArmLook) -> str:
@@ -44,7 +62,13 @@ def screening(finding: Finding, arm: str) -> str:
         return "cannot be screened by replay (another pipeline, or no role with a form is played by another model)"
     if found.is_dropped:
         return f"dropped by the screen: {'; '.join(found.reasons)}"
-    return f"passed the screen ({points(found.alike - found.floor)} against the floor, {found.prompts} prompts)"
+    return f"passed the screen: gives the recorded stance {_beside_floor(found, finding.design.baseline)}"
+
+
+def _beside_floor(found: Screened, baseline: str) -> str:
+    gap = round((found.alike - found.floor) * 100) if math.isfinite(found.alike - found.floor) else 0
+    how = "as often as" if not gap else f"{abs(gap)} points {'more' if gap > 0 else 'less'} often than"
+    return f"{how} {baseline} asked again ({found.prompts} prompts)"
 
 
 def answer(finding: Finding) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports.answer import wording
-from reports.format import THIN, known, unknown
+from reports.format import THIN, count, known, unknown
 from reports.verdict import UNDECIDED
 
 if TYPE_CHECKING:
     from reports.answer.findings import Comparison
+    from reports.answer.side_by_side import SideBySide
     from reports.metrics.registry import Metric
     from reports.metrics.similarity import Similarity
     from reports.returns.placebos import Placebo
@@ -29,6 +30,14 @@ def estimate(measured: Estimate | None, metric: Metric) -> Markup:
     return with_interval([wording.figure(metric.unit, v) for v in (measured.value, measured.low, measured.high)], measured)
 
 
+def side_by_side(arm: str, shown: SideBySide | None, metric: Metric) -> Markup:
+    """An arm's figure over the cases that all arms have, or why it is not among them."""
+    if shown is None or arm in shown.values or not shown.left_out.get(arm):
+        return estimate(shown.values.get(arm) if shown else None, metric)
+    few = f"{arm} has {count(shown.left_out[arm], 'case')} only, less than half of the baseline's"
+    return unknown(few if shown.values else "no case is common to the arms", "left out")
+
+
 def interval(measured: Estimate | None, metric: Metric) -> str:
     """The interval of an arm's figure in words."""
     if measured is None or not (known(measured.low) and known(measured.high)):
@@ -42,8 +51,7 @@ def difference(comparison: Comparison | None, metric: Metric) -> Markup:
         why = comparison.note if comparison and comparison.note else "the two arms share no case with a known value"
         return unknown(why, "not measured")
     measured = comparison.estimate
-    ends = [wording.difference(metric.unit, comparison.scale, v) for v in (measured.value, measured.low, measured.high)]
-    return with_interval(ends, measured)
+    return with_interval(wording.differences(metric.unit, comparison.scale, measured), measured)
 
 
 def plain(unit: str, value: float) -> Markup:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from reports import grid
-from reports.format import known
+from reports.format import count, known
 from reports.page import days
 from reports.page.days import ValueLine
 from reports.returns import strategy
@@ -55,7 +55,8 @@ class ReturnsView:
             if row and any(known(c.estimate.value) for c in row.comparisons.values()):
                 return "Returns are not compared: an interval needs more than one date."
             reasons = dict.fromkeys(c.note for c in row.comparisons.values() if c.note) if row else {}
-            return f"Returns are not compared: {'; '.join(reasons)}." if reasons else ""
+            more = f", and so for {count(len(reasons) - 1, 'other arm')}" if len(reasons) > 1 else ""
+            return f"Returns are not compared: {next(iter(reasons))}{more}." if reasons else ""
         apart = [comparison.arm for comparison in measured if comparison.is_apart]
         windows = max(comparison.estimate.dates for comparison in measured)
         if not apart:
@@ -84,15 +85,25 @@ class ReturnsView:
         return pair.own if pair and known(pair.estimate.value) else row.values.get(arm)
 
     def placebos(self, horizon: int) -> list[tuple[str, dict[str, Placebo]]]:
-        """(placebo, arm -> its result on the cases of that arm)."""
-        at_horizon = [placebo for placebo in (self.findings.placebos if self.findings else ()) if placebo.horizon == horizon]
-        return [
-            (name, {placebo.arm: placebo for placebo in at_horizon if placebo.name == name})
-            for name in dict.fromkeys(o.name for o in at_horizon)
-        ]
+        """(placebo, arm -> its result over the cases that all arms have)."""
+        return _by_name(self.findings.common_placebos if self.findings else (), horizon)
 
     def notes(self, horizon: int) -> list[str]:
-        """Remarks on the placebos of a horizon, each once."""
+        """On which cases the figures of a horizon rest, and remarks on the placebos, each once."""
+        return [*self._notes_on_cases(horizon), *self._notes_on_placebos(horizon)]
+
+    def _notes_on_cases(self, horizon: int) -> list[str]:
+        rows = [row.common for row in dict(self.rows)[horizon] if row.common.values]
+        if not rows:
+            return []
+        most = max(rows, key=lambda row: row.cases)
+        few = [f"{arm} ({count(cases, 'case')})" for arm, cases in most.left_out.items() if cases]
+        none = [arm for arm, cases in most.left_out.items() if not cases]
+        words = "The arms of a row share its cases, which lie after the knowledge cutoffs of all of them."
+        words += f" Without such a case: {', '.join(none)}." if none else ""
+        return [words + (f" Left out, with less than half of the baseline's cases: {', '.join(few)}." if few else "")]
+
+    def _notes_on_placebos(self, horizon: int) -> list[str]:
         return [
             f"What {name} earned is {note}."
             for name, by_arm in self.placebos(horizon)
@@ -101,12 +112,12 @@ class ReturnsView:
 
     @cached_property
     def random_trades(self) -> dict[str, Placebo]:
-        """arm -> its own decisions dealt at random, at the horizon of the table."""
-        return dict(self.placebos(self.horizon or 0)).get("coin", {})
+        """arm -> its own decisions dealt at random to the cases of its difference, at the horizon of the table."""
+        return dict(_by_name(self.findings.placebos if self.findings else (), self.horizon or 0)).get("coin", {})
 
     @staticmethod
     def has_stratum(row: MetricRow, stratum: str) -> bool:
-        return any(stratum in of_arm for of_arm in row.by_stratum.values())
+        return stratum in row.by_stratum and bool(row.by_stratum[stratum].values)
 
     @cached_property
     def strategies(self) -> tuple[Strategy, ...]:
@@ -129,3 +140,12 @@ class ReturnsView:
     @property
     def conventions(self) -> Mapping[str, str]:
         return strategy.CONVENTIONS
+
+
+def _by_name(placebos: Sequence[Placebo], horizon: int) -> list[tuple[str, dict[str, Placebo]]]:
+    """(placebo, arm -> its result) at one horizon."""
+    at_horizon = [placebo for placebo in placebos if placebo.horizon == horizon]
+    return [
+        (name, {placebo.arm: placebo for placebo in at_horizon if placebo.name == name})
+        for name in dict.fromkeys(placebo.name for placebo in at_horizon)
+    ]

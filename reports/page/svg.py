@@ -64,7 +64,7 @@ def x_tick(label: str, x: float, bottom: float) -> Markup:
 
 
 def y_tick(value: float, y: float, left: float, right: float, label: str = "") -> Markup:
-    written = label or f"{value * 100:.0f} %"
+    written = (label or f"{value * 100:.0f} %").replace("-", "\u2212")
     return line(left, y, right, y, "rule") + text(written, left - 8, y + 4, "end")
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, Stric
 from markupsafe import Markup
 
 from reports import format
-from reports.answer import wording
+from reports.answer import table, wording
 from reports.format import plain, visible
 from reports.page import charts, html, svg
 
@@ -86,6 +86,7 @@ def environment() -> Environment:
         templates.filters[writer.__name__] = writer
     templates.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
     templates.filters["words"] = lambda name: str(name).replace("_", " ")
+    templates.filters["basis"] = lambda name: table.BASES.get(name, str(name).replace("_", " "))
     templates.filters["short"] = format.shortened
     templates.tests["known"] = format.known
     return templates

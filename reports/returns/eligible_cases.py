@@ -36,13 +36,13 @@ class EligibleCases:
     def cases(self, horizon: int, *arms: str) -> Any:
         """Mask of the cases after the cutoffs of all these arms, on dates whose outcome windows do not overlap."""
         if (horizon, arms) not in self._cases:
-            is_after = [(self.strata[arm] == "after").to_numpy() for arm in arms]
-            self._cases[horizon, arms] = self._apart(horizon, np.logical_and.reduce(is_after))
+            self._cases[horizon, arms] = self.of_stratum(horizon, "after", *arms)
         return self._cases[horizon, arms]
 
-    def of_stratum(self, horizon: int, arm: str, stratum: str) -> Any:
-        """Mask of the cases of one stratum of an arm, on dates whose outcome windows do not overlap."""
-        return self._apart(horizon, (self.strata[arm] == stratum).to_numpy())
+    def of_stratum(self, horizon: int, stratum: str, *arms: str) -> Any:
+        """Mask of the cases that are of one stratum for all these arms, on dates whose outcome windows do not overlap."""
+        is_of = [(self.strata[arm] == stratum).to_numpy() for arm in arms]
+        return self._apart(horizon, np.logical_and.reduce(is_of))
 
     def why_none(self, horizon: int, *arms: str) -> str:
         """Why no case of these arms may support a claim."""
@@ -51,7 +51,7 @@ class EligibleCases:
         for arm in arms:
             if self.cutoffs[arm].unknown:
                 names = ", ".join(self.cutoffs[arm].unknown)
-                return f"knowledge cutoff of {names} is unknown; add it to domain/models.py"
+                return f"the knowledge cutoff of {names} is not known"
             if not (self.strata[arm] == "after").any():
                 cutoff = self.cutoffs[arm].cutoff
                 return f"no case lies 90 days after the knowledge cutoff of {cutoff.model if cutoff else arm}"

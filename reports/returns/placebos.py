@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,18 @@ from reports.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from reports.metrics.facts import Facts
-    from reports.returns.eligible_cases import EligibleCases
 
 DRAWS = 1000
 SEED = 11
+SAME = 1e-12
+"""Deals that differ by less are all alike: an arm with one answer cannot beat its own."""
 LOOK_BACK = 20
 """Sessions over which momentum looks back."""
 
 
 @dataclass(frozen=True)
 class Placebo:
-    """Mean excess return of a placebo on the eligible cases of an arm."""
+    """Mean excess return of a placebo on some cases of an arm."""
 
     name: str
     """always buy | coin | momentum."""
@@ -36,17 +38,21 @@ class Placebo:
     note: str = ""
 
 
-def placebos(facts: Facts, eligible: EligibleCases, horizon: int) -> tuple[Placebo, ...]:
-    """Three per arm with usable decisions on eligible cases; none without an eligible case."""
+def placebos(facts: Facts, horizon: int, cases: Mapping[str, Any]) -> tuple[Placebo, ...]:
+    """Three per arm with usable decisions on its cases (arm -> mask); none without a case."""
     excess = facts.excess(horizon)
     held, trend = facts.by_case(facts.position), momentum(facts)
     all_placebos: list[Placebo] = []
-    for arm in facts.arms:
-        cases = eligible.cases(horizon, arm)
-        both = pd.DataFrame({"held": held[arm], "excess": excess, "date": facts.dates}).loc[cases].dropna()
+    for arm, keep in cases.items():
+        both = pd.DataFrame({"held": held[arm], "excess": excess, "date": facts.dates}).loc[keep].dropna()
         if len(both):
             all_placebos += _of_arm(arm, horizon, both, trend.reindex(both.index))
     return tuple(all_placebos)
+
+
+def known(facts: Facts, horizon: int) -> pd.DataFrame:
+    """Cases x arms: whether the arm decided and the outcome is known."""
+    return facts.by_case(facts.position).notna().mul(facts.excess(horizon).notna(), axis=0)
 
 
 def _of_arm(arm: str, horizon: int, both: pd.DataFrame, trend: pd.Series[Any]) -> list[Placebo]:
@@ -97,7 +103,8 @@ def _coin(arm: str, horizon: int, both: pd.DataFrame) -> Placebo:
     dates = int(codes.max()) + 1
     drawn = Estimate(middle, float(low), float(high), len(both), dates, method=f"{DRAWS} random deals")
     earned = _mean(both["held"] * both["excess"], both["date"]).value
-    return Placebo("coin", arm, horizon, drawn, float((dealt < earned).mean()))
+    beaten = float((dealt < earned).mean()) if np.ptp(dealt) > SAME else np.nan
+    return Placebo("coin", arm, horizon, drawn, beaten)
 
 
 def _mean(values: pd.Series[Any], dates: pd.Series[Any]) -> Estimate:

@@ -116,7 +116,24 @@ def test_no_return_is_claimed_from_cases_that_a_model_may_remember(tmp_path: Pat
     assert "90 days after the knowledge cutoff" in words(found, "excess_return_5", "llama3.1-8b")
     assert sentences.returns(found).text.startswith("not measured (")
     assert any("no return is claimed" in one.text for one in caveats(run, found))
-    assert found.row("excess_return_5").by_stratum["gpt-5"]["before"].cases > 0
+    assert found.row("excess_return_5").by_stratum["before"].values["gpt-5"].cases > 0
+
+
+def test_figures_next_to_each_other_are_over_the_same_cases(tmp_path: Path) -> None:
+    """Knowledge ends on other days for the two arms, and a third met two cases only."""
+    dates = sessions("2024-10-01", 16)
+    skipped = tuple(f"{ticker}@{day}" for day in dates for ticker in ("AAPL", "MSFT", "JPM"))[:-2]
+    arms = {"gpt-5": FakeArm(), "llama": FakeArm("llama3.1:8b", "ollama", 0.02), "rare": FakeArm(skip=skipped)}
+    found = find(synthetic(tmp_path, arms=arms, dates=dates))
+    row = found.row("excess_return_5")
+    assert row.values["llama"].cases > row.values["gpt-5"].cases
+    assert {arm: value.cases for arm, value in row.common.values.items()} == dict.fromkeys(("gpt-5", "llama"), row.common.cases)
+    assert row.common.left_out == {"rare": 2}
+    assert {one.estimate.cases for one in found.common_placebos if one.horizon == 5} == {row.common.cases}
+    pairs = {arm: one.own.cases for arm, one in row.comparisons.items()}
+    luck = {one.arm: one.estimate.cases for one in found.placebos if one.horizon == 5 and one.name == "coin"}
+    assert pairs.items() <= luck.items()
+    assert found.row("usable").common.values["gpt-5"] == found.row("usable").values["gpt-5"]
 
 
 def test_what_a_model_may_remember_cannot_move_a_headline(tmp_path: Path) -> None:

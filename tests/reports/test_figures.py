@@ -7,9 +7,11 @@ import math
 import pytest
 
 from reports import format
+from reports.answer import wording
 from reports.page.charts import waterfall
 from reports.page.scatter import Axis, ScatterPoint, scatter, usd_tick
 from reports.page.templates import environment
+from reports.stats.estimate import Estimate
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,18 @@ def test_dollars_keep_three_digits_below_one(value: float, text: str) -> None:
 )
 def test_seconds_come_in_the_unit_of_a_reader(value: float, text: str) -> None:
     assert format.seconds_text(value).replace(format.THIN, " ") == text
+
+
+def test_a_negative_number_of_the_page_has_a_true_minus_sign() -> None:
+    figures = (format.usd(-2), format.number(-1.5), format.excess(-0.02), format.percent(-0.1))
+    assert [figure.replace(format.THIN, " ") for figure in figures] == ["−$2.00", "−1.50", "−2.0 %", "−10 %"]
+    assert format.excess(-0.00001).replace(format.THIN, " ") == "0.0 %"
+
+
+def test_the_ends_of_an_interval_differ_in_print() -> None:
+    narrow = Estimate(0.0169, 0.01688, 0.01694, 84, 28)
+    assert wording.differences("usd", "ratio", narrow) == ["−98.310 %", "−98.312 %", "−98.306 %"]
+    assert wording.differences("share", "difference", Estimate(0.0, 0.0, 0.0, 84, 28)) == ["0 pp", "0 pp", "0 pp"]
 
 
 @pytest.mark.parametrize("nothing", [None, math.nan])

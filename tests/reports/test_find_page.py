@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / finding.FILE).write_text(found.to_json())
     (folder / finding.RECOMMENDED).write_text("name: searched\narms: {big: {all: big}, twin: {all: twin}}\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def page(searched: Path) -> Path:
+    return Path(render.render(str(searched), 0))
 
 
 def test_a_finding_is_read_back_as_it_was_written(searched: Path) -> None:
@@ -120,8 +126,8 @@ def test_exports_have_the_verdicts_of_the_page(searched: Path) -> None:
     assert rows["twin"]["verdict"] == same_rating.word
 
 
-def test_the_section_of_a_search_in_a_browser(searched: Path, open_page: Open) -> None:
-    opened = open_page(Path(render.render(str(searched), 2)))
+def test_the_section_of_a_search_in_a_browser(page: Path, open_page: Open) -> None:
+    opened = open_page(page)
     section = opened.page.locator("#search")
     text = section.inner_text()
     assert "The cheapest arm that is good enough against big is twin" in text
@@ -129,7 +135,46 @@ def test_the_section_of_a_search_in_a_browser(searched: Path, open_page: Open) -
     assert "Stopped: too far below a margin" in text
     assert section.locator("svg.looks").count() == 6
     assert "arms: {big: {all: big}, twin: {all: twin}}" in section.locator("pre.yaml").inner_text()
+    assert not re.search(r"[^\w-]-\d|[+\u2212]0\.0\b", text), "a hyphen for a minus sign, or a sign before zero"
+    section.locator("svg.looks [data-tip]").first.hover()
+    assert re.match(r"look 1: .+ points \[.+ to .+\]", opened.page.locator(".tip").inner_text())
     assert opened.problems == []
+
+
+def test_the_answer_agrees_with_the_search(page: Path, open_page: Open) -> None:
+    """Margins are those of the search, and a candidate that the screen dropped is neither undecided nor judged."""
+    browser = open_page(page).page
+    assert "lose less than 40 points of same rating" in browser.locator("dl.words").inner_text()
+    assert "dropped by the screen: hopeless" in browser.locator("#says-decisions").inner_text()
+    row = browser.locator("#answers tbody tr", has_text="hopeless")
+    assert "dropped by the screen" in row.locator(".verdict").inner_text()
+    judged = browser.locator("#judged tbody").inner_text()
+    assert "hopeless" not in judged
+    assert "margin 40 pp" in judged
+    assert "0 of 36 are common" not in browser.locator("#warnings").inner_text()
+
+
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_the_navigation_shows_every_section(page: Path, open_page: Open, width: int) -> None:
+    browser = open_page(page, width=width).page
+    links = browser.locator("nav.top a").evaluate_all("links => links.map(link => link.getBoundingClientRect().right)")
+    assert len(links) >= 12
+    assert max(links) <= width
+    browser.locator("nav.top a", has_text="Trust").click()
+    heading, bar = browser.locator("#h-trust").bounding_box(), browser.locator("nav.top").bounding_box()
+    assert heading is not None
+    assert bar is not None
+    assert heading["y"] >= bar["y"] + bar["height"], "the navigation covers the heading that it leads to"
+
+
+def test_on_a_phone_the_navigation_follows_the_reader(page: Path, open_page: Open) -> None:
+    browser = open_page(page, width=390).page
+    browser.evaluate("document.getElementById('trust').scrollIntoView()")
+    browser.wait_for_function("document.querySelector('nav.top a[href=\"#trust\"]').ariaCurrent === 'true'")
+    here = browser.locator("nav.top a[href='#trust']").bounding_box()
+    assert here is not None
+    assert here["x"] >= 0
+    assert here["x"] + here["width"] <= 390
 
 
 def test_a_run_without_a_search_has_no_such_section(tmp_path: Path) -> None:

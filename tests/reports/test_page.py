@@ -305,6 +305,13 @@ def test_every_table_can_be_downloaded_and_the_grid_as_filtered(page: Path, open
     assert seen.problems == []
 
 
+def test_a_downloaded_table_keeps_values_under_their_heads(page: Path, open_page: Open) -> None:
+    rows = _downloaded(open_page(page).page, "Tokens, time and cost by role and arm")
+    assert rows[0][:2] == ["role", "gpt-5"]
+    assert rows[1][:2] == ["", "tokens in / out"]
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
 def test_a_downloaded_table_runs_nothing_in_a_spreadsheet(tmp_path: Path, open_page: Open) -> None:
     attack = "=HYPERLINK(1)"
     arms = {"gpt-5": FakeArm(), attack: FakeArm("m", "openai", 0.1)}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,12 @@ from tests.reports.synthetic import FakeArm, make_run, sessions
 
 def by_name(folder: Path, arm: str) -> dict[str, Placebo]:
     facts = Facts(load(folder))
-    return {one.name: one for one in placebos(facts, EligibleCases(facts), 5) if one.arm == arm}
+    return {one.name: one for one in placebos(facts, 5, cases_of(facts)) if one.arm == arm}
+
+
+def cases_of(facts: Facts) -> dict[str, Any]:
+    eligible = EligibleCases(facts)
+    return {arm: eligible.cases(5, arm) for arm in facts.arms}
 
 
 def test_each_arm_stands_beside_three_placebos_on_its_own_cases(tmp_path: Path) -> None:
@@ -28,6 +35,7 @@ def test_each_arm_stands_beside_three_placebos_on_its_own_cases(tmp_path: Path) 
 def test_an_arm_that_always_buys_is_its_own_coin(tmp_path: Path) -> None:
     found = by_name(make_run(tmp_path / "r", arms={"bull": FakeArm(rating="Buy")}), "bull")
     assert found["always buy"].estimate.value == pytest.approx(found["coin"].estimate.value)
+    assert math.isnan(found["coin"].beaten_share), "it neither beats nor loses to what is the same"
 
 
 def test_an_arm_that_knows_the_future_beats_its_coin_and_a_blind_one_does_not(tmp_path: Path) -> None:
@@ -51,7 +59,7 @@ def test_momentum_says_for_how_many_cases_it_is_known(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "r", outcomes="known")
     facts = Facts(load(folder))
     facts.run.daily = facts.run.daily[facts.run.daily["date"] >= "2025-09-20"]
-    found = {one.name: one for one in placebos(facts, EligibleCases(facts), 5) if one.arm == "gpt-5"}["momentum"]
+    found = {one.name: one for one in placebos(facts, 5, cases_of(facts)) if one.arm == "gpt-5"}["momentum"]
     assert "daily prices begin too late" in found.note
 
 

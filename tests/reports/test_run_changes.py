@@ -77,6 +77,15 @@ def test_the_page_of_changes_leads_back_to_the_report(tmp_path: Path, open_page:
     page = render_changes(second, run_changes.between(first, second))
     seen = open_page(Path(page))
     assert "What changed since a?" in seen.page.locator("h1").inner_text()
+    assert seen.page.locator("h2").first.inner_text() == "Differences over the common cases"
+    unchanged = seen.page.locator("section:has(#g-same) li").all_inner_texts()
+    assert "The same price tables were used." in unchanged
+    narrow = open_page(Path(page), width=390).page
+    assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
+    gaps = narrow.locator(".paired td[data-l='difference']")
+    rights = gaps.evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().right)")
+    assert rights
+    assert max(rights) <= 390
     assert seen.problems == []
     seen.page.locator("nav a").click()
     seen.page.wait_for_url("**/report.html")

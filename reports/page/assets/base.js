@@ -39,13 +39,21 @@
     });
   }
 
+  // What is scrolled to, and what sticks below the navigation, follows its height.
+  const bar = document.querySelector("nav.top");
+  if (bar && window.ResizeObserver) new ResizeObserver(() => {
+    document.documentElement.style.setProperty("--nav", `${bar.offsetHeight}px`);
+  }).observe(bar);
+
   const links = new Map(Array.from(document.querySelectorAll('nav.top a[href^="#"]'), (a) => [a.hash.slice(1), a]));
   if (!links.size || !window.IntersectionObserver) return;
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entry.target.id).setAttribute("aria-current", "true");
+      const link = links.get(entry.target.id), row = link.closest("ul");
+      link.setAttribute("aria-current", "true");
+      row.scrollLeft = link.offsetLeft - row.clientWidth / 3;
     }
   }, { rootMargin: "-20% 0px -75%" });
   for (const id of links.keys()) if (document.getElementById(id)) seen.observe(document.getElementById(id));

@@ -14,7 +14,22 @@
     const safe = /^[=+\-@]/.test(plain) && !NUMBER.test(plain) ? "'" + plain : plain;
     return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   }
-  const lines = (table) => (table.csv ? table.csv() : Array.from(table.rows, (row) => Array.from(row.cells, text)));
+  // Cells that span columns or rows leave the rest of their places empty, so that each value stays under its head.
+  function grid(table) {
+    const taken = [];
+    return Array.from(table.rows, (row) => {
+      const line = [];
+      const add = (value, rows) => { taken[line.length] = rows; line.push(value); };
+      const skip = () => { while (taken[line.length] > 0) add("", taken[line.length] - 1); };
+      for (const cell of row.cells) {
+        skip();
+        for (let at = 0; at < cell.colSpan; at++) add(at ? "" : text(cell), cell.rowSpan - 1);
+      }
+      skip();
+      return line;
+    });
+  }
+  const lines = (table) => (table.csv ? table.csv() : grid(table));
   function save(name, rows) {
     const link = document.createElement("a");
     const content = rows.map((row) => row.map(field).join(",")).join("\n") + "\n";
