@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from harness.admission import ledger
 from harness.admission.cell_session import CellSession, open_session
 from harness.admission.context import AdmissionContext
 from harness.admission.ledger import Caps
-from harness.deferred.mailbox import Outcome, SuspendedCell
+from harness.deferred.mailbox import Mailbox, Outcome, SuspendedCell
 from harness.errors import Deferred, OverBudget
 from harness.money.price_file import PriceFile
 from harness.money.pricing import PriceTable
+from harness.storage.folder import open_folder
 from tests.harness.admissions import GPT, PLACE, WORST, at, cell, request, specs
 
 BATCH = replace(GPT, params={**GPT.params, "lane": "batch"})
@@ -102,6 +104,29 @@ def test_a_deferred_call_is_reserved_at_the_price_of_its_lane_and_settled_by_its
             assert (row["input_tokens"], row["message_ids"]) == (500, list(request(model=BATCH).message_ids))
             assert row["cost_usd"] == pytest.approx((500 * 0.5 + 50 * 5.0) / 1e6)
             assert money(redis_url) == pytest.approx((row["cost_usd"], 0.0, 0.0), abs=1e-12)
+
+    asyncio.run(main())
+
+
+def test_an_answer_is_kept_apart_until_the_file_of_its_cell_has_it(redis_url: str, tmp_path: Path) -> None:
+    mailbox = Mailbox(open_folder(tmp_path))
+
+    async def main() -> None:
+        async with admission(redis_url) as context:
+            kept = await suspend(context)
+            mailbox.suspend(kept)
+            mailbox.answer(kept.cell_id, "first", [answer(kept.waiting[0].call_id)])
+            gate = await resume(context, kept, *mailbox.outcomes(kept.cell_id))
+            await deferred(gate, at("trader"))
+            mailbox.answer(kept.cell_id, "second", [answer("a call that was asked meanwhile")])
+            mailbox.suspend(gate.deferred.suspension(), gate.deferred.recorded)
+            await gate.close(ended=False, suspended=True)
+
+            stored = mailbox.read_cell(kept.cell_id)
+            assert stored is not None
+            assert [outcome.submission_id for outcome in mailbox.outcomes(kept.cell_id)] == ["second"]
+            again = await resume(context, stored)
+            assert await again.recall(PLACE, request(model=BATCH)) is not None
 
     asyncio.run(main())
 
