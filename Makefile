@@ -14,7 +14,7 @@ demo-replay: .venv/.run
 	$(BIN)/python -m harness run experiments/smoke.yaml
 	$(BIN)/python -m harness replay smoke --from smollm2-135m --to gemma3-270m --noise-floor 8 --yes
 
-serve-demo: .venv/.run
+serve-demo: .venv/.serve
 	.ci/serve-demo
 
 test: setup
@@ -58,6 +58,10 @@ units:
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@# What a run imports is compiled here, once, and not by its first processes side by side.
 	$(BIN)/python -c 'import agents, harness.runs.finish, harness.runs.run, harness.workers.worker_process, reports.page.render; agents.preload()'
+	@touch $@
+
+.venv/.serve: .venv/.run requirements/serve.lock
+	$(UV) -r requirements/serve.lock
 	@touch $@
 
 .venv/.dev: .venv/.run requirements/dev.lock

@@ -27,7 +27,7 @@ from reports.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")
+ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
 """Pages outside docs/."""
 
 
@@ -45,9 +45,10 @@ def stage(folder: Path) -> None:
     pages = folder / "docs"
     (pages / "reference").mkdir(parents=True)
     shutil.copy(DOCS / "zensical.toml", folder)
+    shutil.copy(DOCS / "site.css", pages)
     shutil.copytree(DOCS / "images", pages / "images")
     shutil.copytree(ROOT / "experiments", pages / "experiments")
-    for page in (*DOCS.glob("*.md"), *(ROOT / name for name in BESIDE)):
+    for page in (*DOCS.glob("*.md"), *(ROOT / name for name in ROOT_PAGES)):
         text = re.sub(r"\]\((?:\.\./|docs/)", "](", page.read_text(encoding="utf-8"))
         (pages / page.name).write_text(text, encoding="utf-8")
     for name, text in reference().items():
@@ -73,9 +74,9 @@ def _json() -> Iterator[str]:
     yield "# JSON schemas\n\nThe objects that `--json` prints, by the value of their key `schema`.\n"
     for name, schema in json_output.schemas().items():
         yield f"## {name}\n\n{schema['description']}\n"
-        yield "| key | type | |\n|---|---|---|"
+        yield "| key | meaning | type |\n|---|---|---|"
         for key, part in schema["properties"].items():
-            yield f"| `{key}` | {_json_type(part)} | {part.get('description', '')} |"
+            yield f"| `{key}` | {part.get('description', '')} | {_json_type(part)} |"
         yield ""
 
 
@@ -108,12 +109,12 @@ def _servers() -> Iterator[str]:
 
 
 def _part(schema: Mapping[str, Any]) -> Iterator[str]:
-    yield "| key | type | default | meaning |\n| -- | -- | -- | -- |"
+    yield "| key | meaning | type | default |\n| -- | -- | -- | -- |"
     required = schema.get("required", ())
     for name, field in schema["properties"].items():
         has_default = isinstance(field.get("default"), str | int | float) and field["default"] != ""
         default = "required" if name in required else _code(field["default"]) if has_default else ""
-        yield f"| `{name}` | {_cell(_type(field))} | {default} | {_cell(field.get('description', ''))} |"
+        yield f"| `{name}` | {_cell(field.get('description', ''))} | {_cell(_type(field))} | {default} |"
     yield ""
 
 
@@ -152,9 +153,9 @@ def _cell(text: str) -> str:
 def _tables() -> Iterator[str]:
     yield "# Result tables\n\nThe Parquet tables of a run folder. Unknown is NULL, never 0.\n"
     for name, schema in TABLES.items():
-        yield f"## {name}\n\n| column | type | meaning |\n| -- | -- | -- |"
+        yield f"## {name}\n\n| column | meaning | type |\n| -- | -- | -- |"
         for column in schema:
-            yield f"| `{column.name}` | {_cell(str(column.type))} | {_cell(column.metadata[b'doc'].decode())} |"
+            yield f"| `{column.name}` | {_cell(column.metadata[b'doc'].decode())} | {_cell(str(column.type))} |"
         yield ""
 
 
@@ -172,7 +173,7 @@ def _group(group: Any, prefix: str) -> Iterator[str]:
             yield from _group(command, f"{prefix}{name} ")
             continue
         yield f"## {prefix}{name}\n\n{_cell(command.help or '')}\n"
-        yield "| argument or option | default | meaning |\n| -- | -- | -- |"
+        yield "| argument or option | meaning | default |\n| -- | -- | -- |"
         for parameter in command.params:
             yield from _parameter(parameter)
         yield ""
@@ -187,7 +188,7 @@ def _parameter(parameter: Any) -> Iterator[str]:
     )
     default = parameter.default
     has_default = isinstance(default, str | int | float) and not isinstance(default, bool)
-    yield f"| {shown} | {_code(default) if has_default else ''} | {_cell(getattr(parameter, 'help', None) or '')} |"
+    yield f"| {shown} | {_cell(getattr(parameter, 'help', None) or '')} | {_code(default) if has_default else ''} |"
 
 
 # --- HTTP API -------------------------------------------------------------------------------------------------------------
@@ -202,12 +203,12 @@ def _http() -> Iterator[str]:
     yield "# HTTP API\n\nThe routes of `harness serve`. The service itself has them at `/openapi.json`.\n"
     yield 'Every error answers `{"error": {"code", "message", "fix"}}`; `code` is stable.\n'
     yield "| status | meaning |\n| -- | -- |"
-    yield from (f"| {status} | {_cell(each['description'])} |" for status, each in RESPONSES.items())
+    yield from (f"| {status} | {_cell(each['description'])} |" for status, each in sorted(RESPONSES.items()))
     yield ""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            said = _cell(operation.get("description") or operation.get("summary", ""))
-            yield f"## {method.upper()} {path}\n\n{said.rstrip('.')}.\n"
+            sentence = _cell(operation.get("description") or operation.get("summary", ""))
+            yield f"## {method.upper()} {path}\n\n{sentence.rstrip('.')}.\n"
             yield from _parameters(operation)
             yield f"Answers: {', '.join(_answer(*each) for each in sorted(operation['responses'].items()))}.\n"
     yield "# Bodies\n"
@@ -220,10 +221,10 @@ def _http() -> Iterator[str]:
 def _parameters(operation: Mapping[str, Any]) -> Iterator[str]:
     parameters = operation.get("parameters", ())
     if parameters:
-        yield "| parameter | in | type | meaning |\n| -- | -- | -- | -- |"
+        yield "| parameter | meaning | in | type |\n| -- | -- | -- | -- |"
         for each in parameters:
             meaning = _cell(each.get("description", ""))
-            yield f"| `{each['name']}` | {each['in']} | {_cell(_type(each['schema']))} | {meaning} |"
+            yield f"| `{each['name']}` | {meaning} | {each['in']} | {_cell(_type(each['schema']))} |"
         yield ""
     for content in operation.get("requestBody", {}).get("content", {}).values():
         if "$ref" in content["schema"]:

@@ -195,7 +195,8 @@ def _variance(facts: Facts, name: str, arms: Sequence[str]) -> float | None:
 
 def lines(answers: Answers, file: str) -> Iterator[tuple[str, str]]:
     """Heading and text of what the matrix settles."""
-    cases = f"{answers.dates * answers.tickers:,.0f} cases on {answers.dates} dates, repeats {answers.baseline_repeats}"
+    dates = f"{answers.dates} date{'s' * (answers.dates != 1)}"
+    cases = f"{answers.dates * answers.tickers:,.0f} cases on {dates}, repeats {answers.baseline_repeats}"
     cases += f" and {answers.arm_repeats}" if answers.arm_repeats != answers.baseline_repeats else ""
     if answers.is_settled:
         yield (
