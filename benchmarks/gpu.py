@@ -16,6 +16,7 @@ import datetime as dt
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from harness.errors import InvalidInput
 from harness.experiment import hardware_cards, yaml_file
 from harness.experiment.hardware_cards import CardModel, HardwareCard
 from harness.money import meter
+from harness.queue.process import die_with_parent
 from reports.money.hardware import parse_readings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +62,7 @@ COUNTER_AGREES_WITHIN = 0.05
 def main() -> None:
     options = read_options()
     with gpu_servers.serving(options) as served:
-        on_gpu = not options.cpu and served.gpu_share != 0 and is_here(served.url)
+        on_gpu = not options.cpu and served.gpu_share != 0 and (options.here or is_here(served.url))
         subject = _subject(served, options.machine, on_gpu=on_gpu)
         path = options.card or CARDS / f"{slug(subject['machine'])}-{slug(served.model)}.yaml"
         earlier = hardware_cards.parse(yaml_file.load(path)) if path.exists() else None
@@ -89,14 +92,15 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--cells", type=int, help="decisions per setting; default: twice the slots, 4 to 16; on a CPU: 1 or 2")
     parser.add_argument("--tokens", type=int, help="most output tokens of one answer; default: 120, on a CPU: 48")
     parser.add_argument("--usd-per-hour", type=float, help="rental price of the machine, for the cost of a decision")
+    parser.add_argument("--here", action="store_true", help="the server at --url is on this machine, in a container")
     parser.add_argument(
         "--machine", help="name of the machine; default: its GPU, else its CPU; needed if --url is another machine"
     )
     parser.add_argument("--by", default="", help="who measures")
     parser.add_argument("--card", type=Path, help="file to write; default: experiments/hardware/MACHINE-MODEL.yaml")
     options = parser.parse_args()
-    if options.url and not is_here(options.url) and not options.machine:
-        parser.error(f"{options.url} is another machine: name it with --machine, or measure there, where its power can be read")
+    if options.url and not options.machine and not (options.here or is_here(options.url)):
+        parser.error(f"{options.url} is another machine: name it with --machine; if it is a container on this one, add --here")
     return options
 
 
@@ -118,7 +122,14 @@ def _measure(served: Served, slots: int, year: int, options: argparse.Namespace,
         with _metered(folder / "power.jsonl", on_gpu=on_gpu) as memory:
             time.sleep(IDLE_S)
             command = [sys.executable, "-m", "harness", "run", "gpu.yaml", "--yes"]
-            done = subprocess.run(command, cwd=folder, env=gpu_servers.environment(), capture_output=True, text=True)
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=gpu_servers.environment(),
+                capture_output=True,
+                text=True,
+                preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
+            )
         if done.returncode:
             sys.exit(f"the run at {slots} slots ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         (run,) = [path.parent for path in folder.glob("results/gpu/*/manifest.json")]
@@ -146,7 +157,8 @@ def _describe(folder: Path, served: Served, slots: int, cells: int, year: int, o
             "measured": model | ({"num_ctx": gpu_servers.CONTEXT_TOKENS} if served.provider != "openai_compatible" else {})
         },
     }
-    server = {"provider": served.provider, "parallel": slots, "url": served.url, "hosted": False}
+    # On a slow CPU the first token of one of many requests may take more than the usual five minutes.
+    server = {"provider": served.provider, "parallel": slots, "url": served.url, "hosted": False, "timeout": "30m"}
     (folder / "gpu.yaml").write_text(yaml.safe_dump(experiment))
     (folder / "servers.yaml").write_text(yaml.safe_dump({"measured": server}))
 

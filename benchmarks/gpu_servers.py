@@ -31,6 +31,7 @@ import httpx
 
 from agents.llms import weights
 from agents.llms.ollama_server import LOAD_PARAMETERS
+from agents.llms.openai import llama_quantisation
 from harness.queue.process import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,7 +186,7 @@ def _described(provider: str, url: str, model: str, entry: Mapping[str, Any], na
         model,
         server or str(entry.get("owned_by") or "OpenAI-compatible server"),
         digest=_sha256(file) if file.is_file() else None,
-        quantisation=found[1].upper() if found else None,
+        quantisation=llama_quantisation(properties.get("model_ftype")) or (found[1].upper() if found else None),
     )
 
 

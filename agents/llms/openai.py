@@ -404,7 +404,8 @@ def _model_report(model: Model, listed: dict[str, Any] | None, url: str) -> Mode
         fix = f"name one that {url}/models lists: {names}"
         return ModelReport(model.name, False, f"{url} has no model {model.name!r}", fix)
     entry = listed[model.name]
-    length = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
+    meta = entry.get("meta") or {}
+    length = entry.get("max_model_len") or meta.get("n_ctx")
     context_length = length if isinstance(length, int) else None
     lists_shutdowns, shutdown_date = _listed_shutdown(entry)
     return ModelReport(
@@ -412,10 +413,22 @@ def _model_report(model: Model, listed: dict[str, Any] | None, url: str) -> Mode
         True,
         problem,
         fix,
+        quantisation=llama_quantisation(meta.get("ftype")),
         context_length=context_length,
         lists_shutdowns=lists_shutdowns,
         shutdown_date=shutdown_date,
     )
+
+
+def llama_quantisation(ftype: Any) -> str | None:
+    """Q4_K_M for `Q4_K - Medium`, as llama-server names the types of its files; None if it names none."""
+    if not isinstance(ftype, str) or not ftype:
+        return None
+    name, _, size = ftype.removeprefix("(guessed) ").partition(" - ")
+    return f"{name}_{size[0]}" if size in ("Small", "Medium", "Large") else _OTHER_TYPES.get(name, name)
+
+
+_OTHER_TYPES = {"all F32": "F32", "MXFP4 MoE": "MXFP4", "IQ3_S mix": "IQ3_M"}
 
 
 def _listed_shutdown(entry: Mapping[str, Any]) -> tuple[bool, dt.date | None]:

@@ -187,8 +187,9 @@ class CardFigures:
         watts = card.watts_above_idle(self.slots)
         parts = [f"{setting.decode_tokens_per_s:,.0f} tokens/s out, {setting.prefill_tokens_per_s:,.0f} in"]
         parts += [f"{watts:,.0f} W above idle"] if watts is not None else []
+        slots = f"{setting.slots} slot{'s' if setting.slots > 1 else ''}"
         quantised = f" {card.model.quantisation}" if card.model.quantisation else ""
-        return f"{card.model.name}{quantised}: {', '.join(parts)} (card {named.name}, {setting.slots} slots, {card.measured})"
+        return f"{card.model.name}{quantised}: {', '.join(parts)} (card {named.name}, {slots}, {card.measured})"
 
 
 def figures_of(cards: Sequence[NamedCard], model: str, slots: int) -> CardFigures | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from agents import Model
+from domain.hardware import JOULES_PER_KWH, Hardware
 from harness.experiment.servers import ServerSpec
 from harness.money import pricing
 from harness.money.pricing import PriceTable, Tokens
@@ -301,19 +302,31 @@ class Forecaster:
     def _usd(self, call: PlannedCall, server: ServerSpec, tokens: Tokens) -> float | None:
         return self._table.usd(call.model.name, server, call.model.lane.price_tier, tokens, self._now)
 
+    def energy_kwh(self, part: CostPart) -> Draws | None:
+        """Electricity above idle of the machines of local calls; None if the power of one is unknown."""
+
+        def kwh_per_s(hardware: Hardware) -> float | None:
+            return None if hardware.watts is None else hardware.watts / JOULES_PER_KWH
+
+        return self._machine(part, kwh_per_s)
+
     def _local(self, part: CostPart) -> Draws | None:
-        """Cost of the machine time of local calls, which requests at a time share; None if unknown."""
+        """Cost of the machine time of local calls; None if unknown."""
+        return self._machine(part, lambda hardware: pricing.local_usd(1.0, hardware))
+
+    def _machine(self, part: CostPart, per_s: Callable[[Hardware], float | None]) -> Draws | None:
+        """The machine time of local calls, which requests at a time share, times a rate; None if a rate is unknown."""
         import numpy as np
 
         total = np.zeros(COUNT)
         for call in part.workload.calls:
             server = self._servers[call.model.server]
             if not server.is_hosted:
-                rate = pricing.local_usd(3600.0, server.hardware)
+                rate = per_s(server.hardware)
                 if rate is None:
                     return None
                 machine_s = max(call.busy_s, call.seconds) / self._slots(call)
-                total += machine_s * self._speed(call) * self._extra(call) * rate / 3600 * _asked(part, call)
+                total += machine_s * self._speed(call) * self._extra(call) * rate * _asked(part, call)
         return total * part.cells * self._between_cells(part)
 
     def _output(self, call: PlannedCall) -> Draws:

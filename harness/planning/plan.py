@@ -180,11 +180,13 @@ class Plan:
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)
     """Where the models answer, and which of these servers bill by token."""
     unknown_models: tuple[str, ...] = ()
+    """Names that the table of models does not know; their intervals are wider."""
     lanes: tuple[LaneForecast, ...] = ()
     """All hosted models in each lane that they offer, in place of the declared ones."""
     cards: Mapping[str, str] = field(default_factory=dict)
     """Name of a model in the experiment -> what the hardware cards of its server say about it."""
-    """Names that the table of models does not know; their intervals are wider."""
+    energy_kwh: Interval = forecast.UNKNOWN
+    """Electricity above idle of self-hosted models; unknown if the power of one of their machines is."""
     planned_calls: Mapping[str, tuple[PlannedCall, ...]] = field(default_factory=dict)
     """arm -> the requests of a typical cell."""
     failed: int = 0
@@ -210,6 +212,7 @@ class Plan:
             "cost_usd": self.total_cost.to_plain(),
             "api_cost_usd": self.total_api_cost.to_plain(),
             "time_s": self.total_time.to_plain(),
+            "energy_kwh": self.energy_kwh.to_plain(),
             "arms": {name: _plain_arm(arm) for name, arm in self.arms.items()},
             "again": {name: _plain_arm(arm) for name, arm in self.again.items()},
             "exchanged": {name: list(roles) for name, roles in self.exchanged.items()},
@@ -287,6 +290,7 @@ def make(
         planned_calls={part.arm: part.workload.calls for part in parts},
         lanes=lanes.options(forecaster, [parts, later], resolved.hosted),
         unknown_models=_unknown_models([*parts, *later]),
+        energy_kwh=forecast.interval(forecast.total([forecaster.energy_kwh(part) for part in (*parts, *later)])),
         cards={alias: figures.describe() for alias, figures in learnt.cards.items()},
     )
 

@@ -178,6 +178,8 @@ def lines(plan: Plan) -> Iterator[Line]:
     for text in per_decision(plan.arms):
         yield "a decision", text
     yield "time", f"{seconds(plan.total_time)} for all arms together"
+    if plan.energy_kwh.high:
+        yield "energy", f"{kwh(plan.energy_kwh)} above idle, of self-hosted models"
     for cap in plan.caps:
         yield "cap", _cap(cap)
     if plan.calls:
@@ -218,6 +220,11 @@ def seconds(interval: Interval) -> str:
     digits = 1 if unit == "h" else 0
     low, mid, high = (f"{value / size:.{digits}f}" for value in (interval.low, interval.mid, interval.high))
     return f"{mid} {unit} ({low}–{high})"
+
+
+def kwh(interval: Interval) -> str:
+    low, mid, high = (f"{value:.2g}" for value in (interval.low or 0.0, interval.mid or 0.0, interval.high or 0.0))
+    return f"{mid} kWh ({low}–{high})"
 
 
 def _cost(plan: Plan) -> str:

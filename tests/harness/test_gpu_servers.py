@@ -57,7 +57,7 @@ def test_with_only_pypi_the_tiny_model_is_served_at_as_many_slots_as_asked_and_e
         checks = doctor(tmp_path, served, parallel=4)
         assert checks["slots of box"] == "4 requests are sent at a time, it answers 2: the others wait inside it"
         assert "answers, llama-server " in checks["server box"]
-        assert f"{served.model}, context {gpu_servers.CONTEXT_TOKENS}" in checks["model tiny"]
+        assert checks["model tiny"] == f"{served.model}, Q4_1, context {gpu_servers.CONTEXT_TOKENS}"
     wait_for(lambda: is_gone(f"{root}/health"), "the server's end")
 
 

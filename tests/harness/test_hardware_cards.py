@@ -139,6 +139,18 @@ def test_a_plan_takes_the_time_of_the_model_that_the_card_names_and_says_from_wh
     assert "card llama: llama3.1:8b Q4_K_M: 5,000 tokens/s out, 20,000 in, 200 W above idle (card card0, 4 slots" in text
 
 
+def test_a_plan_states_the_energy_by_the_power_of_the_card(tmp_path: Path) -> None:
+    planned = plan(tmp_path, experiment(tmp_path, CARD, usd_per_gpu_hour=3.6))
+
+    assert planned.energy_kwh.mid is not None
+    assert planned.total_cost.mid is not None
+    seconds = planned.total_cost.mid / 0.001
+    assert planned.energy_kwh.mid == pytest.approx(seconds * 200 / 3.6e6)
+    text = [line for heading, line in plan_text.lines(planned) if heading == "energy"]
+    assert text == [f"{plan_text.kwh(planned.energy_kwh)} above idle, of self-hosted models"]
+    assert plan(tmp_path, experiment(tmp_path)).energy_kwh.mid is None
+
+
 def test_a_card_says_nothing_about_another_model(tmp_path: Path) -> None:
     fast = other(prefill_tokens_per_s=20_000.0, decode_tokens_per_s=5_000.0) | {"model": {"name": "llama3.1:70b"}}
 
@@ -352,6 +364,8 @@ def test_a_server_on_another_machine_is_measured_only_with_the_name_of_its_machi
     assert "is another machine: name it with --machine" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", [*command, "--machine", "gpu-box"])
     assert gpu.read_options().machine == "gpu-box"
+    monkeypatch.setattr("sys.argv", [*command, "--here"])
+    assert gpu.read_options().here
 
 
 def test_the_name_of_a_card_fits_servers_yaml() -> None:
@@ -360,3 +374,13 @@ def test_the_name_of_a_card_fits_servers_yaml() -> None:
 
     assert name == "13th-gen-intel-core-i9-13900k-5-meta-llama-llama-3-3-70b-instru"
     assert TypeAdapter(Name).validate_python(name) == name
+
+
+def test_the_card_that_is_shipped_can_be_named_and_holds_no_power_of_a_cpu() -> None:
+    folder = Path(gpu.ROOT) / "experiments"
+    names = [path.stem for path in (folder / hardware_cards.FOLDER).glob("*.yaml")]
+
+    assert names
+    for named in hardware_cards.load(names, [folder]):
+        assert TypeAdapter(Name).validate_python(named.name) == named.name
+        assert (named.card.idle_watts, named.card.watts_above_idle(1)) == (None, None)
