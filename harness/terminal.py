@@ -126,7 +126,33 @@ def duration(seconds: float | None) -> str:
 
 
 def print_sentence(console: Console, sentence: str) -> None:
-    """Print a sentence, on a terminal without breaking words; commands and long paths stay whole, for copying."""
+    """Print a sentence, on a terminal without breaking words; commands (four spaces) and long paths stay whole, for copying."""
     for line in sentence.split("\n"):
-        is_copied = line.startswith("  ") or max(map(len, line.split()), default=0) > console.width
-        console.print(line, markup=False, highlight=False, soft_wrap=is_copied or not console.is_terminal)
+        is_copied = line.startswith("    ") or max(map(len, line.split()), default=0) > console.width
+        if is_copied or not console.is_terminal:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print_hanging(console, "  " if line.startswith("  ") else "", line.strip())
+
+
+def print_hanging(console: Console, head: str, text: str, *, style: str = "") -> None:
+    """Print a text after its head; on a terminal its further lines begin below the text, elsewhere it is one line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not (head and console.is_terminal):
+        console.print(Text.assemble((head, style), text), soft_wrap=not console.is_terminal)
+        return
+    beside = Table.grid()
+    beside.add_column(no_wrap=True)
+    beside.add_column(overflow="fold")
+    beside.add_row(Text(head, style), Text(text))
+    console.print(beside)
+
+
+def print_check(console: Console, status: str, text: str, fix: str) -> None:
+    """Print the result of one check (ok | warn | fail), and below it how to fix it."""
+    style = {"ok": "green", "warn": "yellow", "fail": "red"}[status]
+    print_hanging(console, f"{status:<5}", text, style=style)
+    if fix:
+        print_hanging(console, "       fix: ", fix)

@@ -31,6 +31,7 @@ def check(
     from harness.errors import InvalidInput, Problem
     from harness.experiment import matrix, spec
     from harness.gateway import check as checking
+    from harness.terminal import print_check, print_sentence
 
     loaded = spec.load(experiment)
     arms = {name: each for name, each in matrix.arms(loaded).items() if matrix.is_attached(loaded, each)}
@@ -47,12 +48,9 @@ def check(
         emit("check/1", {"ready": is_ready, "findings": list(map(asdict, findings)), "program": result.program})
     else:
         console = Console()
-        marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
-        console.print(f"{escape(name)}, {cell.case_id}: {escape(' '.join(program.command))} in {escape(str(program.folder))}")
+        print_sentence(console, f"{name}, {cell.case_id}: {' '.join(program.command)} in {program.folder}")
         for finding in findings:
-            console.print(f"{marks[finding.status]} {finding.name}: {escape(finding.found)}", soft_wrap=True)
-            if finding.fix:
-                console.print(f"       fix: {escape(finding.fix)}", soft_wrap=True)
+            print_check(console, finding.status, f"{finding.name}: {finding.found}", finding.fix)
         if not is_ready and (output := str(result.program.get("stderr") or result.program.get("stdout") or "").strip()):
             console.print(f"the end of its output:\n{escape(output[-1500:])}", soft_wrap=True)
     if not is_ready:

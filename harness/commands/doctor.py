@@ -90,11 +90,9 @@ def _live(resolved: ResolvedRun, is_agreed: bool) -> list[Check]:
 
 def _show(checks: Sequence[Check]) -> None:
     from rich.console import Console
-    from rich.markup import escape
+
+    from harness.terminal import print_check
 
     console = Console()
-    marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     for check in checks:
-        console.print(f"{marks[check.status]} {escape(check.name)}: {escape(check.found)}", soft_wrap=True)
-        if check.fix:
-            console.print(f"       fix: {escape(check.fix)}", soft_wrap=True)
+        print_check(console, check.status, f"{check.name}: {check.found}", check.fix)

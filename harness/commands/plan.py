@@ -210,6 +210,7 @@ def _show(forecast: Plan, search: Chances | None, in_time: _InTime | None, withi
     from rich.console import Console
 
     from harness.planning import lanes, plan_text
+    from harness.terminal import print_sentence
 
     if as_json:
         picked = lanes.cheapest(forecast.lanes, within_s) if within_s is not None else None
@@ -217,6 +218,7 @@ def _show(forecast: Plan, search: Chances | None, in_time: _InTime | None, withi
         more = {"lane": picked.lane if picked else None, "find": searched}
         emit("plan/1", forecast.to_plain() | more)
         return
-    plan_text.show(forecast, Console(), within_s)
+    console = Console()
+    plan_text.show(forecast, console, within_s)
     for line in (*(search.lines() if search else ()), *(in_time.lines if in_time else ())):
-        print(line)
+        print_sentence(console, line)

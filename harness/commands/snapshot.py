@@ -67,11 +67,13 @@ def check(
             checked_table.last,
             f"{checked_table.undated:,}",
         )
+    from harness.terminal import print_hanging, print_sentence
+
     console = _console()
-    console.print(f"{archive} is a sound archive", markup=False, highlight=False, soft_wrap=True)
+    print_sentence(console, f"{archive} is a sound archive")
     console.print(table)
     for note in report.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        print_hanging(console, "note: ", note)
 
 
 @app.command()

@@ -169,7 +169,7 @@ class Coordinator:
         sent, next_look_s = self._submissions.sent(), self._submissions.next_look_s
         self._shown = {
             "cells": self.waiting + self.left,
-            "stages": self._submissions.stages.rows(sent, self._submissions.unsent),
+            "stages": self._submissions.stages.rows(sent, self._submissions.unsent_stages()),
             "collecting": sum(len(calls) for calls in self._submissions.unsent.values()),
             "oldest_s": round(max(map(self._submissions.age_s, sent)), 1) if sent else None,
             "next_poll_s": None if next_look_s is None else round(next_look_s, 1),

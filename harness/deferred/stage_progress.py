@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from harness.deferred.mailbox import Outcome, Submission, SuspendedCell
-    from harness.deferred.submissions import SentGroup, UnsentCall
 
 
 class Stage(NamedTuple):
@@ -52,8 +51,8 @@ class StageProgress:
         with self._lock:
             self._back.update(Stage.of(role, submission.model, submission.lane) for role in roles)
 
-    def rows(self, sent: Iterable[Submission], unsent: Mapping[SentGroup, Mapping[str, UnsentCall]]) -> list[dict[str, Any]]:
-        """The stages that have calls with a provider, or ready for it."""
+    def rows(self, sent: Iterable[Submission], unsent: Iterable[Stage]) -> list[dict[str, Any]]:
+        """The stages that have calls with a provider, or ready for it; `unsent`: the stage of each of the latter."""
         out: Counter[Stage] = Counter()
         answered_there: Counter[Stage] = Counter()
         statuses: dict[Stage, set[str]] = {}
@@ -64,11 +63,7 @@ class StageProgress:
                 statuses.setdefault(stage, set()).add((submission.status or submission.state).replace("_", " "))
             if len(stages) == 1:
                 answered_there.update(dict.fromkeys(stages, submission.back))
-        ready = Counter(
-            Stage.of(call.role, group.model, group.lane)
-            for group, calls in list(unsent.items())
-            for call in list(calls.values())
-        )
+        ready = Counter(unsent)
         with self._lock:
             back = Counter(self._back)
         return [

@@ -55,12 +55,12 @@ class Chances:
             "as a search (`find`): the screen, then blocks of dates until nothing is open",
             f"  if every candidate is equal to the baseline, chance to settle: {chances}; all three {self.good_enough:.0%}; "
             f"to recommend one {self.picked:.0%}",
-            f"  expected part of the whole matrix: {self.share_if_equal:.0%} if all are equal, {self.share_on_margin:.0%} if "
+            f"  expected part of the blocks: {self.share_if_equal:.0%} if all are equal, {self.share_on_margin:.0%} if "
             "all are on a margin, less if the screen drops some",
         ]
         if self.usd_of_matrix is not None and self.usd_if_equal is not None and self.usd_on_margin is not None:
             low, high = sorted((self.usd_on_margin, self.usd_if_equal))
-            whole = f"the whole matrix ${self.usd_of_matrix:,.2f}"
+            whole = f"every block to its end, without the screen and its dates, ${self.usd_of_matrix:,.2f}"
             lines.append(f"  expected API cost: ${low:,.2f} to ${high:,.2f}, screen included; {whole}")
         if self.seconds_of_matrix is not None:
             hours = [self.seconds_of_matrix * share / 3600 for share in (self.share_on_margin, self.share_if_equal)]

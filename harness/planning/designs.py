@@ -15,6 +15,7 @@ from harness.experiment import cases
 from harness.experiment.spec import Experiment
 from harness.planning import answers
 from harness.planning.answers import size
+from harness.terminal import print_hanging
 from reports import design
 from reports.design import Assumptions, Design
 from reports.format import usd_text
@@ -256,7 +257,7 @@ def show(designs: Designs, experiment: Experiment, console: Console) -> None:
     """Print the prices of the margins, then the chosen design."""
     console.print(f"What settles {experiment.name}: an equal arm is shown good enough in 80 of 100 runs", style="bold")
     for text in lines(designs):
-        console.print(text, highlight=False)
+        print_hanging(console, text[:2] if text[:2] in ("> ", "  ") else "", text.removeprefix("> ").strip())
     if designs.yaml:
         console.print("\nTo paste into the experiment:\n", style="bold")
         console.print(designs.yaml, highlight=False, markup=False, soft_wrap=True)
@@ -273,6 +274,8 @@ def lines(designs: Designs) -> Iterator[str]:
     if designs.chosen is None:
         limit = "" if budget is None else f" {usd_text(budget)} is too little for any margin up to {size('share', WIDEST)}."
         yield f"Nothing is settled.{limit} Ask for fewer arms or cheaper models."
+    elif budget is not None and designs.chosen.usd <= budget:
+        yield f"> marks the smallest margins that {usd_text(budget)} settles; its lines for the experiment are below."
     elif budget is not None and designs.chosen.usd > budget:
         yield f"It costs {usd_text(designs.chosen.usd)}, more than the budget of {usd_text(budget)}."
     if designs.chosen is not None and designs.chosen.unpriced:
@@ -286,6 +289,6 @@ def _offer(offer: Offer) -> str:
     margins = ", ".join(f"{name} {size('share', margin)}" for name, margin in offer.margins.items())
     repeats = f"{offer.baseline_repeats} and {offer.arm_repeats}"
     return (
-        f"{margins}: {usd_text(offer.usd)}, {offer.hours:.1f} h, {offer.cells:,} runs "
+        f"{margins}: {usd_text(offer.usd)}, {offer.hours:.1f} h, {offer.cells:,} decisions "
         f"({offer.dates} dates x {len(offer.tickers)} tickers, repeats {repeats}; power {offer.power:.0%})"
     )

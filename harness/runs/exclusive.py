@@ -11,6 +11,7 @@ from harness.runs.display import PLAIN_EVERY_S, line
 from harness.storage import run_folder
 from harness.storage.experiment_lock import POLL_S, WAITED, experiment_lock
 from harness.storage.folder import open_folder
+from harness.terminal import print_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ class _HolderProgress:
     def say(self, sentence: str) -> None:
         if sentence != self._last:
             self._last = sentence
-            self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+            print_sentence(self._console, sentence)
 
     def wait(self, holder: str) -> None:
         if self._polls == 0:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.runs.answer import AnswerText
 from harness.runs.display import Display
-from harness.terminal import FigureRows, print_sentence
+from harness.terminal import FigureRows, print_check, print_sentence
 from reports.load import load
 from reports.page.page import Page
 from tests.fixtures.runs import HOSTED, Lab
@@ -80,6 +80,21 @@ def test_a_wide_table_is_shown_in_as_few_tables_as_fit_and_its_columns_by_import
     assert sum(line.split()[:1] == ["arm"] for line in tables) == 3
     least = printed(FigureRows("", "arm", headings, rows, ("same rating",)), 80)
     assert not any("same rating" in line for line in least)
+
+
+def test_a_check_is_read_under_its_mark_on_a_terminal_and_stays_one_line_in_a_file() -> None:
+    found, fix = "server ollama: no Ollama answers at http://127.0.0.1:11434", "start it: `ollama serve`; then `ollama pull x`"
+    terminal = Console(width=40, record=True, file=io.StringIO(), force_terminal=True)
+    print_check(terminal, "fail", found, fix)
+    assert [line.rstrip() for line in terminal.export_text().splitlines()] == [
+        "fail server ollama: no Ollama answers at",
+        "     http://127.0.0.1:11434",
+        "       fix: start it: `ollama serve`;",
+        "            then `ollama pull x`",
+    ]
+    file = Console(width=40, record=True, file=io.StringIO())
+    print_check(file, "fail", found, fix)
+    assert file.export_text().splitlines() == [f"fail {found}", f"       fix: {fix}"]
 
 
 def test_a_sentence_breaks_between_words_and_a_command_never() -> None:
