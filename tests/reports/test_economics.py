@@ -21,6 +21,7 @@ from reports.exports import export
 from reports.load import Run, load
 from reports.money import bill, breakdown, economics, hardware
 from reports.money.hardware import PowerReading
+from reports.page.render import render
 
 T0 = dt.datetime(2026, 11, 20, 15, tzinfo=dt.UTC)
 GPU = Hardware(
@@ -219,6 +220,13 @@ def test_recorded_readings_beside_a_run_replace_declared_watts(tmp_path: Path) -
     (tmp_path / "power" / "gpu-box.jsonl").write_text(text)
     use = economics.local_use(run(tmp_path, [local("small", "a", 0)]))[0]
     assert use.total.marginal_usd == pytest.approx(200 * 10 / 3.6e6 * 0.25, rel=0.01)
+
+
+def test_electricity_by_the_power_of_a_hardware_card_names_the_card_on_the_page(tmp_path: Path) -> None:
+    loaded = run(tmp_path, [local("small", "a", 0)], machine=replace(GPU, watts_card="rtx-4090-llama3-1-8b"))
+    assert economics.local_use(loaded)[0].total.watts_card == "rtx-4090-llama3-1-8b"
+    page = " ".join(Path(render(tmp_path)).read_text(encoding="utf-8").split())
+    assert "electricity by the power that hardware card rtx-4090-llama3-1-8b measured; no meter ran" in page
 
 
 def bill_of(seconds: float, hosted: float = 0.0) -> bill.ArmBill:
