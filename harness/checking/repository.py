@@ -21,9 +21,9 @@ _READ_TOGETHER = 50
 _MOST_NAMED = 5
 _RESULTS = ("results/*", "*/results/*", "snapshots/*", "*/snapshots/*", "*.cell.parquet")
 _KEY = re.compile(
-    rb"\b(?:sk-(?:proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|ghp_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,})"
+    rb"\b(?:sk-(?!test-|fake-)(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|ghp_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,})"
 )
-"""Keys of OpenAI, Anthropic, OpenRouter, AWS, Google, GitHub and Hugging Face."""
+"""Keys of OpenAI, Anthropic, OpenRouter, AWS, Google, GitHub and Hugging Face, without placeholders such as sk-test-..."""
 _REMOVE = "docs/results-out-of-git.md removes them from the history"
 _ROTATE = "revoke the key at its provider and make a new one; then remove it from the history (docs/results-out-of-git.md)"
 

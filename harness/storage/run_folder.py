@@ -64,8 +64,8 @@ def resolve(
 
 
 def runs(results: Folder, experiment: str) -> list[RunFolder]:
-    """Runs of an experiment, newest first."""
-    names = sorted(results.at(experiment).folders(), reverse=True)
+    """Runs of an experiment, newest first; then the months of a service or proxy, whose ids are no times."""
+    names = sorted(results.at(experiment).folders(), key=lambda name: (bool(_ID.fullmatch(name)), name), reverse=True)
     return [run for name in names if (run := _run(results, experiment, name)).store.folder.exists("manifest.json")]
 
 

@@ -112,7 +112,12 @@ def test_a_repository_without_results_passes_with_what_was_searched(tmp_path: Pa
     folder = tmp_path / "plain"
     folder.mkdir()
     git(folder, "init", "-q")
-    commit(folder, README_dot_md=b"our results are in S3", src__results_dot_py=b"snapshots = []", demo_dot_yaml=b"name: demo")
+    commit(
+        folder,
+        README_dot_md=b"our results are in S3",
+        src__results_dot_py=b"KEY = 'sk-fake-key-of-the-model-server'",
+        demo_dot_yaml=b"name: demo",
+    )
 
     command = [sys.executable, "-m", "harness", "doctor", "--repo", str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

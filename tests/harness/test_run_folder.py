@@ -53,3 +53,14 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     opened(tmp_path, "notes")
     (opened(tmp_path) / "manifest.json").write_text("{}")
     assert resolved(tmp_path).run_id not in ("notes", OPENED)
+
+
+def test_the_latest_run_is_one_of_run_and_not_the_month_of_a_service(tmp_path: Path) -> None:
+    for name in ("20260102-000000-aaaa", "20260103-000000-bbbb", "x-2026-01", "x-2026-02"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+        (tmp_path / "x" / name / "manifest.json").write_text("{}")
+
+    ids = [run.run_id for run in run_folder.runs(open_folder(str(tmp_path)), "x")]
+
+    assert ids == ["20260103-000000-bbbb", "20260102-000000-aaaa", "x-2026-02", "x-2026-01"]
+    assert run_folder.find(str(tmp_path), "x").run_id == "20260103-000000-bbbb"
