@@ -114,6 +114,13 @@ class Run:
         return self.table("daily")
 
     @cached_property
+    def closes(self) -> dict[str, pd.Series[Any]]:
+        """ticker -> its known closes by date, oldest first."""
+        known = self.daily.dropna(subset=["close"]).sort_values("date")
+        by_ticker = known.groupby("ticker", sort=False)
+        return {str(ticker): days.set_index("date")["close"].astype(float) for ticker, days in by_ticker}
+
+    @cached_property
     def whole_cases(self) -> frozenset[str]:
         """Cases that every arm has ended, with equal repeats in all arms with models."""
         return _whole_cases(self.cells, self.arms, self.settings.rule_arms)

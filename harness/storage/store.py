@@ -289,7 +289,8 @@ def decode(source: bytes | pa.NativeFile, columns: Sequence[str] | None = None) 
 
     file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
     existing = file.schema_arrow.names
-    table = file.read(columns=[name for name in columns if name in existing] if columns else None)
+    # Most files have a dozen rows: handing their columns to threads would cost more than reading them.
+    table = file.read(columns=[name for name in columns if name in existing] if columns else None, use_threads=False)
     for name in columns or ():
         if name not in existing:
             table = table.append_column(name, pa.nulls(table.num_rows))
@@ -308,6 +309,8 @@ def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A part in the current schema; columns that an older version did not write are NULL."""
     import pyarrow as pa
 
+    if table.schema.equals(schema):
+        return table
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
         for field in schema

@@ -121,13 +121,13 @@ def input_figures(text: str) -> tuple[InputFigure, ...]:
 def _figures_of_text(text: str) -> list[InputFigure]:
     facts: list[InputFigure] = []
     columns: tuple[str, ...] = ()
-    heading = ""
+    heading_label: str | None = None
     for line in text.splitlines():
         if line.rstrip().endswith(":") and not line.startswith(" "):
             heading = line[-_LONG_LINE:]
-            columns = _columns(heading)
+            columns, heading_label = _columns(heading), label_before(heading)
         for start, end in pieces(line, 0, len(line), _LONG_LINE):
-            facts += _figures_of_line(line[start:end], heading, columns)
+            facts += _figures_of_line(line[start:end], heading_label, columns)
     return facts
 
 
@@ -136,13 +136,18 @@ def _columns(line: str) -> tuple[str, ...]:
     return tuple(match[1].split()) if match else ()
 
 
-def _figures_of_line(line: str, heading: str, columns: tuple[str, ...]) -> Iterator[InputFigure]:
+@lru_cache(maxsize=4096)
+def _figures_of_line(line: str, heading_label: str | None, columns: tuple[str, ...]) -> tuple[InputFigure, ...]:
+    """The figures of one line, cached, since the inputs of the next date repeat most lines."""
     line_quantities = figures_of_source(line)
     is_row = bool(columns) and len(line_quantities) == len(columns)
     spoken = line if "_sma" in line or "_ema" in line or "boll_" in line else line.replace("_", " ")
+    figures: list[InputFigure] = []
     for place, quantity in enumerate(line_quantities):
-        label = label_before(columns[place]) if is_row else label_before(spoken, quantity.start) or label_before(heading)
-        yield InputFigure(_signed(quantity), quantity.unit, label, _shown(line, quantity), place, line.startswith(">"))
+        label = label_before(columns[place]) if is_row else label_before(spoken, quantity.start) or heading_label
+        shown = _shown(line, quantity)
+        figures.append(InputFigure(_signed(quantity), quantity.unit, label, shown, place, line.startswith(">")))
+    return tuple(figures)
 
 
 def _shown(line: str, quantity: Quantity) -> str:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from reports.grounding.inputs import Inputs
+from reports.grounding.inputs import Inputs, input_figures
 from reports.grounding.language import is_english
 from reports.grounding.origins import GROUNDED, INVENTED, MOST_CHARS, FigureOrigin, origins_of_texts, reaching
 from reports.grounding.sentences import sentences
@@ -52,7 +52,8 @@ class CellTexts:
     """call site -> earlier call sites whose texts were in its prompt."""
 
     def figures(self) -> dict[str, list[FigureOrigin]]:
-        own_inputs = {place: inputs_of((*self.inputs, *parts)) for place, parts in self.instructions.items() if parts}
+        with_figures = {place: [part for part in parts if input_figures(part)] for place, parts in self.instructions.items()}
+        own_inputs = {place: inputs_of((*self.inputs, *parts)) for place, parts in with_figures.items() if parts}
         return origins_of_texts(self.texts, inputs_of(self.inputs), self.shown, own_inputs)
 
 

@@ -20,6 +20,8 @@ from reports.page.prose import prose
 from reports.page.stages import CellMarks, Stage, is_there, stages
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from reports.load import Run
     from reports.page.replay_view import ReplayedPrompt
 
@@ -164,15 +166,25 @@ def case_pages(run: Run, case_ids: Sequence[str]) -> Iterator[CasePage]:
         by_cell.setdefault(str(call["cell_id"]), []).append(call)
     marks = grounding_of_run.marks(run, list(cells["cell_id"]))
     replayed = replay_view.replayed_prompts(run, case_ids)
-    for case_id, group in cells.groupby("case_id", sort=False):
-        case = _case_page(run, str(case_id), group.to_dict("records"), by_cell, texts, marks)
-        yield replace(case, again=replayed.get(str(case_id), ()))
+    outcomes = _by_case(run.outcomes[run.outcomes["case_id"].isin(list(case_ids))].sort_values("horizon"))
+    for case_id, of_case in _by_case(cells).items():
+        case = _case_page(run, case_id, of_case, outcomes.get(case_id, ()), by_cell, texts, marks)
+        yield replace(case, again=replayed.get(case_id, ()))
+
+
+def _by_case(frame: pd.DataFrame) -> dict[str, list[dict[Any, Any]]]:
+    """case_id -> its rows, in the order of the frame."""
+    rows_by_case: dict[str, list[dict[Any, Any]]] = {}
+    for row in frame.to_dict("records"):
+        rows_by_case.setdefault(str(row["case_id"]), []).append(row)
+    return rows_by_case
 
 
 def _case_page(
     run: Run,
     case_id: str,
     cells: Sequence[Mapping[Any, Any]],
+    outcomes: Sequence[Mapping[Any, Any]],
     by_cell: Mapping[str, list[Any]],
     texts: Mapping[str, tuple[str, str]],
     marks: CellMarks,
@@ -180,7 +192,6 @@ def _case_page(
     order = {arm: slot for slot, arm in enumerate(run.arms)}
     cells = sorted(cells, key=lambda cell: (order.get(cell["arm"], 99), cell["repeat"]))
     shas = dict.fromkeys(str(cell["snapshot_sha256"]) for cell in cells if isinstance(cell["snapshot_sha256"], str))
-    outcomes = run.outcomes[run.outcomes["case_id"] == case_id].sort_values("horizon")
     ticker, date = str(cells[0]["ticker"]), str(cells[0]["date"])[:10]
     final_role = run.roles.of_stage("decision")
     snapshots = tuple(snapshot_view(run, sha) for sha in shas)
@@ -195,7 +206,7 @@ def _case_page(
         snapshots=snapshots,
         stages=tuple(stages(cells, by_cell, texts, order, marks, run.roles)),
         repeats=max(int(cell["repeat"]) for cell in cells) + 1,
-        outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes.to_dict("records")),
+        outcomes=tuple({str(k): v for k, v in row.items()} for row in outcomes),
         prices=days.price_chart(run, ticker, date, _shown_closes(snapshots)),
     )
 

@@ -140,8 +140,7 @@ def _closes(run: Run, ticker: str, date: str, shown: Mapping[str, float]) -> pd.
     """The daily table, where it begins early enough; else what the arms saw, and the daily table after it if both agree."""
     import pandas as pd
 
-    daily = run.daily[run.daily["ticker"] == ticker].dropna(subset=["close"]).sort_values("date")
-    later: pd.Series[Any] = daily.set_index("date")["close"].astype(float)
+    later = run.closes.get(ticker, pd.Series(index=pd.DatetimeIndex([]), dtype=float))
     if (later.index <= date).sum() >= ENOUGH_SESSIONS or not shown:
         return later
     seen = pd.Series({pd.Timestamp(day): close for day, close in sorted(shown.items())})
