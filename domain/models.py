@@ -234,6 +234,7 @@ def family_of(name: str) -> Family | None:
     return max(matching, key=lambda family: len(family.name), default=None)
 
 
+@cache
 def line_of(name: str) -> Line | None:
     """The maker's line, such as gpt-5 for `openai/gpt-5.4-mini`; None where it is not known."""
     plain = plain_name(name)

@@ -268,6 +268,7 @@ def preload() -> None:
     """Import every installed provider library before a process forks, so that its children need not; nothing is connected."""
     import aiohttp  # noqa: F401
     import langchain_ollama  # noqa: F401
+    import numpy as np  # noqa: F401
 
     for provider in PROVIDERS.values():
         _module(provider.client)

@@ -39,7 +39,13 @@ TOO_LONG = (
 _UNSUPPORTED = ("does not support", "not supported", "unsupported")
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{8,}|(?<=\bBearer )[^\s'\"]{8,}")
 """API keys by their format: for keys of other servers, and keys cut at the end of a message."""
-_CUT = ("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError", "ClientResponseError")
+_CUT = frozenset(
+    {
+        *("RemoteProtocolError", "ReadError", "IncompleteRead", "StreamError"),
+        *("ClientResponseError", "ClientPayloadError", "ClientConnectionError"),
+    }
+)
+_NOT_CONNECTED = frozenset({"ConnectTimeout", "ConnectionTimeoutError"})
 _WRAPPERS = ("httpx2", *(provider.sdk for provider in PROVIDERS.values() if provider.sdk))
 
 
@@ -135,14 +141,14 @@ def _cause_of_429(description: str, wire: Wire) -> str:
 
 def _cause_of(error: BaseException, wire: Wire) -> str:
     chain = list(_chain(error))
-    names = [type(link).__name__ for link in chain]
-    if "ConnectTimeout" in names:
+    names = {base.__name__ for link in chain for base in type(link).__mro__}
+    if names & _NOT_CONNECTED:
         return "connection"
     if any(isinstance(link, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in type(link).__name__ for link in chain):
         return "timeout"
     if wire.status is not None:
-        return "cut_stream" if any(name in _CUT for name in names) else "bad_answer"
-    if any(isinstance(link, OSError) or "Connect" in type(link).__name__ for link in chain) or any(n in _CUT for n in names):
+        return "cut_stream" if names & _CUT else "bad_answer"
+    if any(isinstance(link, OSError) or "Connect" in type(link).__name__ for link in chain) or names & _CUT:
         return "connection"
     return "bad_request"
 

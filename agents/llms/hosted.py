@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from agents.errors import Unsupported
+from agents.llms.failures import CallFailed, from_status
 from agents.llms.provider import ModelReport, ServerReport, Slot, Warmth, no_wait
 from agents.llms.wire import Wire, hooks
 from agents.types import Answer, Model, Request, Server
@@ -17,6 +20,8 @@ CONNECT_TIMEOUT_S = 15.0
 PROBE_TIMEOUT_S = 4.0
 MAX_CONNECTIONS = 10_000
 """Explicit because aiohttp turns None into 100; admission limits the requests in flight."""
+_KEEP_ALIVE_S = 5.0
+"""Servers on uvicorn, vLLM among them, close an idle connection after so long."""
 
 
 def installed(provider: Provider) -> None:
@@ -45,6 +50,74 @@ def wire_decides(wire: Wire) -> Iterator[None]:
     except Exception:
         if wire.status is None or wire.status >= 400 or wire.body is None:
             raise
+
+
+class HttpConnection:
+    """Posts JSON bodies to one address over kept connections; belongs to the event loop that first uses it.
+
+    aiohttp without the SDK's client around it, whose requests, headers and URLs take nearly as much CPU time again.
+    """
+
+    def __init__(self, url: str, *, trusts_environment: bool) -> None:
+        """`trusts_environment`: whether HTTPS_PROXY and SSL_CERT_FILE count."""
+        self._url, self._trusts_environment = url, trusts_environment
+        self._session: Any = None
+
+    async def post(self, path: str, content: bytes, headers: Mapping[str, str], wire: Wire) -> None:
+        """Send one request and record its response. Raises CallFailed for an error status, and what aiohttp raises."""
+        async with self._opened().post(self._url + path, data=content, headers=headers) as response:
+            wire.status, wire.headers = response.status, response.headers
+            wire.body = await _read(response, wire)
+        if wire.status >= 400:
+            raise CallFailed(from_status(wire, "HTTPStatusError"))
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> Any:
+        if self._session is None:
+            import aiohttp
+            import httpx2
+
+            is_encrypted = self._url.startswith("https:")
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=MAX_CONNECTIONS,
+                    keepalive_timeout=_KEEP_ALIVE_S,
+                    ssl=httpx2.create_ssl_context(trust_env=self._trusts_environment) if is_encrypted else True,
+                ),
+                # `ask` applies the timeout of each request: models with the same name but different lanes share this session.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                proxy=proxy_of(self._url) if self._trusts_environment else None,
+            )
+        return self._session
+
+
+async def _read(response: Any, wire: Wire) -> bytes:
+    if wire.first_token is None:
+        return bytes(await response.read())
+    chunks: list[bytes] = []
+    async for chunk in response.content.iter_any():
+        wire.note_chunk(chunk)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for an address. aiohttp's `trust_env` would also send passwords of ~/.netrc."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def unused_client() -> Any:
+    """An HTTP client for LangChain, which only composes bodies here: without one it would open its own. It cannot send."""
+    import httpx2
+
+    return httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport())
 
 
 class ApiClient:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agents.errors import Unsupported
-from agents.llms.hosted import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, PROBE_TIMEOUT_S, ApiClient, wire_decides
+from agents.llms.hosted import PROBE_TIMEOUT_S, ApiClient, HttpConnection, unused_client, wire_decides
 from agents.llms.messages import langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.openai_stream import whole_body
@@ -26,7 +26,7 @@ from agents.llms.provider import (
     takes_cache_marks,
 )
 from agents.llms.rating_probability import TOP_TOKENS
-from agents.llms.wire import Wire, hooks, note_sent, sent_params
+from agents.llms.wire import Wire, sent_params
 from agents.types import Answer, ComposedRequest, Model, Request, Server
 from domain import models
 from domain.hosting import is_own_address
@@ -84,7 +84,7 @@ class OpenAI(ApiClient):
         wire.body = None
         with wire_decides(wire):
             await self.prepare(request.model)
-            await self._post(self._chats[request.model.name], messages, arguments, is_streamed=wire.first_token is not None)
+            await self._post(self._chats[request.model.name], messages, arguments, wire)
         if wire.first_token is not None:
             wire.body = whole_body(wire)
         return responses_answer(wire) if self._uses_responses else chat_answer(wire)
@@ -128,44 +128,31 @@ class OpenAI(ApiClient):
             api_key=self._key,
             max_retries=0,
             use_responses_api=self._uses_responses,
-            http_async_client=self._client(),
+            http_async_client=unused_client(),
             openai_proxy="",
             streaming=False,
             cache=False,
         )
 
-    def _client(self) -> Any:
+    def _connection(self) -> HttpConnection:
         if self._http is None:
-            import httpx2
-            from openai import DefaultAioHttpClient
+            self._http = HttpConnection(self._url, trusts_environment=not is_loopback(self._url))
+        connection: HttpConnection = self._http
+        return connection
 
-            # `ask` applies the timeout of each request: models with the same name but different lanes share this client.
-            is_local = is_loopback(self._url)
-            self._http = DefaultAioHttpClient(
-                event_hooks=hooks(stream=False),
-                timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-                trust_env=not is_local,
-                verify=not (is_local and self._url.startswith("http:")),
-                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
-            )
-        return self._http
+    async def _post(self, chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], wire: Wire) -> None:
+        """Send one request; the response is read from the wire. Raises CallFailed, or what the HTTP client raises.
 
-    async def _post(
-        self, chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], *, is_streamed: bool = False
-    ) -> None:
-        """Send one request; the response is read from the wire. Raises what the HTTP client raises.
-
-        LangChain composes the body, and the SDK's HTTP client sends it. `ainvoke` would also convert request and answer to
-        the types of both, more than half of the CPU time of a cell, for a message that is not used; the SDK's `post` would
-        build and check each request anew. The body on the wire is the same.
+        LangChain composes the body, and aiohttp sends it. `ainvoke` would also convert request and answer to the types of
+        both, more than half of the CPU time of a cell, for a message that is not used; the SDK's `post` would build and check
+        each request anew. The body on the wire is the same.
         """
         path, body = _body(chat, messages, arguments)
-        note_sent(body)
-        if is_streamed:
+        wire.sent = sent_params(body)
+        if wire.first_token is not None:
             body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        response = await self._client().post(self._url + path, content=content, headers=await self._headers(chat))
-        response.raise_for_status()
+        await self._connection().post(path, content, await self._headers(chat), wire)
 
     async def _headers(self, chat: Any) -> dict[str, str]:
         """The headers by which the SDK identifies the account."""

@@ -15,17 +15,24 @@ from agents.types import Model, Part, Request
 from domain import models
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")
-_BLANKS = re.compile(rb"[ \t]{2,}")
 _LETTERS_PER_TOKEN = 4.5
+_IGNORED, _LETTER, _DIGIT, _SIGN, _BREAK, _BLANK = range(6)
+"""Kinds of ASCII characters."""
 
 
-def _mask(kept: str) -> bytes:
-    """A table that turns the characters of a kind into one letter and all others into blanks."""
-    return bytes(ord("x" if chr(code) in kept else " ") for code in range(256))
+def _kind(character: str) -> int:
+    if character in string.ascii_letters:
+        return _LETTER
+    if character in string.digits:
+        return _DIGIT
+    if not character.isspace():
+        return _SIGN
+    return _BREAK if character == "\n" else _BLANK if character in " \t" else _IGNORED
 
 
-_LETTERS, _DIGITS, _BREAKS = _mask(string.ascii_letters), _mask(string.digits), _mask("\n")
-_NO_SIGNS = (string.ascii_letters + string.digits + string.whitespace + "\x1c\x1d\x1e\x1f").encode()
+_KINDS = bytes(_kind(chr(code)) for code in range(128)) + bytes(128)
+_LONG_CHARS = 500
+"""From here on, counting a text by arrays costs less than it saves."""
 _TOKENS_PER_MESSAGE = 8
 """Tokens of a chat template around one message."""
 
@@ -38,20 +45,26 @@ def estimate_tokens(text: str, model: str = "") -> int:
 @lru_cache(maxsize=2048)
 def _estimate(text: str, digits: int) -> int:
     """Cached because each text occurs in many prompts of the cells in flight."""
-    if text.isascii():
+    if len(text) >= _LONG_CHARS and text.isascii():
         return round(_ascii_tokens(text.encode(), digits))
     pieces = Counter(_PIECES.findall(text))
     return round(sum(_piece_tokens(piece, digits) * times for piece, times in pieces.items()))
 
 
 def _ascii_tokens(text: bytes, digits: int) -> float:
-    """The same sum for a text of ASCII only, in less than half the time."""
-    letters, numbers = (Counter(map(len, text.translate(mask).split())) for mask in (_LETTERS, _DIGITS))
-    return (
-        len(text.translate(None, _NO_SIGNS))
-        + sum(max(1.0, length / _LETTERS_PER_TOKEN) * times for length, times in letters.items())
-        + sum(math.ceil(length / digits) * times for length, times in numbers.items())
-        + (len(_BLANKS.findall(text)) + len(text.translate(_BREAKS).split())) / 2
+    """The same sum for a text of ASCII only, in a fifth of the time: over the runs of characters of one kind."""
+    import numpy as np
+
+    kinds = np.frombuffer(text.translate(_KINDS), np.uint8)
+    ends = np.append(np.flatnonzero(kinds[1:] != kinds[:-1]), len(kinds) - 1)
+    run_kinds, lengths = kinds[ends], np.diff(ends, prepend=-1)
+    words, numbers = lengths[run_kinds == _LETTER], lengths[run_kinds == _DIGIT]
+    breaks, blanks = np.count_nonzero(run_kinds == _BREAK), np.count_nonzero((run_kinds == _BLANK) & (lengths > 1))
+    return float(
+        lengths[run_kinds == _SIGN].sum()
+        + np.maximum(1.0, words / _LETTERS_PER_TOKEN).sum()
+        + np.ceil(numbers / digits).sum()
+        + (breaks + blanks) / 2
     )
 
 

@@ -34,6 +34,13 @@ class Wire:
     ttft_at: float | None = None
     """When the first token arrived, on the clock of time.perf_counter."""
 
+    def note_chunk(self, chunk: bytes) -> None:
+        """Notice the first token in a piece of a streamed body."""
+        if self.ttft_at is None and any(sign in chunk for sign in _SIGNS_OF_A_TOKEN):
+            self.ttft_at = time.perf_counter()
+            if self.first_token is not None:
+                self.first_token.set()
+
     @property
     def request_id(self) -> str | None:
         return self.headers.get("x-request-id")
@@ -84,10 +91,7 @@ def _watching(stream_class: type) -> Any:
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             async for chunk in self._stream:
-                if self._wire.ttft_at is None and any(sign in chunk for sign in _SIGNS_OF_A_TOKEN):
-                    self._wire.ttft_at = time.perf_counter()
-                    if self._wire.first_token is not None:
-                        self._wire.first_token.set()
+                self._wire.note_chunk(chunk)
                 yield chunk
 
         async def aclose(self) -> None:

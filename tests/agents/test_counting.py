@@ -43,7 +43,7 @@ def test_the_parts_of_a_prompt_add_up_with_the_chat_format_around_each_message()
 def test_a_text_of_plain_characters_has_the_same_estimate_by_the_faster_count() -> None:
     characters = [chr(code) for code in range(128)]
     pairs = " a1 ".join(first + second for first in characters for second in characters)
-    for text in (pairs, "a  b\t\tc\n\n\nd", "antidisestablishment 12345 1,234.5", ""):
+    for text in (pairs, "a  b\t\tc\n\n\nd", "antidisestablishment 12345 1,234.5", "x" * 5000):
         for digits in (1, 3):
             expected = sum(tokens._piece_tokens(piece, digits) for piece in tokens._PIECES.findall(text))
             assert tokens._ascii_tokens(text.encode(), digits) == pytest.approx(expected)
