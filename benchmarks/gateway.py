@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import sys
@@ -38,6 +39,10 @@ def main() -> None:
     if options.client:
         print(json.dumps(asyncio.run(official(options.client, options.calls, options.per_second))))
         return
+    # As in workers and in the proxy.
+    agents.preload()
+    gc.set_threshold(50_000, 20, 20)
+    gc.freeze()
     with fake_server("--latency-s", "0.05") as fake:
         # In the event loop that workers and the proxy use.
         print(json.dumps(event_loop_runner()(measure(fake, options.calls, options.per_second)), indent=2))

@@ -249,7 +249,7 @@ def _timing(answer: Answer | None, slot: Slot, started_at: float, duration_s: fl
     reported, loaded_s = answer.timing if answer else Timing(), slot.load_s or 0.0
     load_s = reported.load_s if reported.load_s is not None else slot.load_s
     ttft_s = reported.ttft_s if reported.ttft_s is not None else ttft_s
-    return replace(reported, started_at=started_at - loaded_s, duration_s=duration_s + loaded_s, load_s=load_s, ttft_s=ttft_s)
+    return Timing(started_at - loaded_s, ttft_s, duration_s + loaded_s, load_s, reported.prefill_s, reported.decode_s)
 
 
 def error_of(request: Request, failure: Failure | None) -> ModelCallError:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,6 @@ class Rule:
     debates: bool = False
     decides: bool = False
 
-    def fits(self, forced_tool: str, system: str, user: str) -> bool:
-        return bool(
-            (forced_tool and self.tool and self.tool.search(forced_tool))
-            or (system and self.system and self.system.search(system))
-            or (user and self.user and self.user.search(user))
-        )
-
 
 @dataclass(frozen=True)
 class Roles:
@@ -79,8 +72,17 @@ class Roles:
 
     def name(self, forced_tool: str, system: str, user: str) -> str:
         """The role of a request; `other` if no rule fits."""
-        start, first = system[:_LOOKED_AT_CHARS].lstrip(), user[:_LOOKED_AT_CHARS].lstrip()
-        return next((rule.role for rule in self.rules if rule.fits(forced_tool, start, first)), OTHER)
+        texts = (forced_tool, system[:_LOOKED_AT_CHARS].lstrip(), user[:_LOOKED_AT_CHARS].lstrip())
+        for role, searched, pattern in self._patterns:
+            if texts[searched] and pattern.search(texts[searched]):
+                return role
+        return OTHER
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, int, re.Pattern[str]]]:
+        """(role, which of the three texts of `name` is searched, pattern), in the order of the rules."""
+        patterns = ((rule.role, (rule.tool, rule.system, rule.user)) for rule in self.rules)
+        return [(role, number, each) for role, three in patterns for number, each in enumerate(three) if each]
 
 
 @cache

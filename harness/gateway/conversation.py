@@ -66,6 +66,8 @@ class Exchange:
         if self.is_forced_by_schema and not answer.truncated and (arguments := _object(answer.text)):
             calls = (ToolCall("", self.asked.forced_tool, arguments),)
             answer = replace(answer, text="", finish_reason="tool_calls")
+        if not calls:
+            return answer
         if self.asked.parallel_tool_calls is False:
             calls = calls[:1]
         named = (replace(call, id=f"call_{self.answer_id}_{index}") for index, call in enumerate(calls))

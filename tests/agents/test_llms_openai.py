@@ -246,6 +246,19 @@ def test_the_environment_redirects_nothing(fake_models: FakeModels, monkeypatch:
     assert not tracing_is_enabled()
 
 
+def test_a_proxy_of_the_environment_carries_requests_to_other_machines(
+    fake_models: FakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, fake_models.url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "other.example")
+    far = Server("far", "openai_compatible", "http://models.example/v1")
+    own = Model("own", "openai_compatible", "tiny", {}, "far")
+    assert answered(far, question(own)).text, "the fake answers in place of the address that it is asked for"
+    assert fake_models.ledger()["calls"] == 1
+
+
 def test_the_real_endpoint_gets_the_responses_api_and_others_chat() -> None:
     from agents.llms.openai import base_url, uses_responses
 

@@ -19,6 +19,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from harness.errors import InvalidInput
+from harness.gateway import server as gateway_server
 from harness.web.server import listen
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import PATIENCE_S, wait_for
@@ -124,6 +125,20 @@ def test_the_next_equal_request_gets_the_answer_that_nobody_waited_for(fake_mode
     assert fake_models.ledger()["calls"] == 1
     assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S).status_code == 200
     assert fake_models.ledger()["calls"] == 2, "a delivered answer is not given again: equal requests are samples"
+
+
+def test_a_stream_that_its_client_cuts_after_it_has_begun_is_not_paid_again(
+    fake_models: FakeModels, case: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_models.control(defaults={"latency_s": 2.0})
+    monkeypatch.setattr(gateway_server, "FIRST_SIGN_S", 0.1)
+    request = {"model": "quick-model", "messages": USER, "stream": True}
+    with httpx.stream("POST", f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S) as begun:
+        assert next(begun.iter_raw()) == b": waiting\n\n"
+    wait_for(lambda: case.conversation.exchanges[0].waiters == 0, "the gateway to notice that the client hung up")
+    again = httpx.post(f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S)
+    assert again.text.endswith("data: [DONE]\n\n")
+    assert fake_models.ledger()["calls"] == 1
 
 
 def test_equal_requests_side_by_side_are_samples(case: Served, fake_models: FakeModels) -> None:
