@@ -42,6 +42,9 @@ SPOKEN = {
     ("", "You are Warren Buffett. Decide", "x"): "buffett",
     ("", "", "你是一位看涨分析师，负责"): "bull",
     ("", "", "作为风险管理委员会主席和辩论主持人"): "portfolio_manager",
+    ("", "您是一位专业的金融分析助手，负责从交易员的分析报告中提取", "x"): "signal",
+    ("", "您是一位专业的财经新闻分析师", "请对股票 AAPL 进行全面分析，交易日期为"): "news_analyst",
+    ("", "", "请对股票 AAPL 进行全面分析，交易日期为 2012-06-15。"): "market_analyst",
     ("", "You write poems", "x"): "other",
 }
 
