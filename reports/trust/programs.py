@@ -30,7 +30,8 @@ class Difference:
     arms: tuple[str, ...]
     """Arms by what they read: those of one group are joined by a comma."""
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
         return f"{self.case_id}: {self.what} was not the same for {' and '.join(self.arms)}"
 
 
@@ -157,7 +158,7 @@ def _differences(rows: Sequence[Mapping[Any, Any]], inputs: Mapping[str, Mapping
         for what, content in inputs[row["cell_id"]].items():
             read[row["case_id"], what][content].append(row["arm"])
     for (case_id, what), by_content in read.items():
-        if len(by_content) > 1:
+        if len(by_content) > 1 and len({arm for arms in by_content.values() for arm in arms}) > 1:
             yield Difference(case_id, what, tuple(", ".join(dict.fromkeys(arms)) for arms in by_content.values()))
 
 

@@ -61,7 +61,7 @@ def arm_of(how: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_misbehaving_program_never_counts_as_a_decision(desk: Lab) -> None:
-    hows = ("nothing", "elsewhere", "unmapped", "flood", "stubborn", "missing")
+    hows = ("nothing", "elsewhere", "unmapped", "flood", "stubborn", "missing", "otherdata")
     arms = {how: arm_of(how) for how in hows} | {"stubborn": arm_of("stubborn", time_limit=8)}
     arms["missing"]["pipeline"]["command"] = ["no-such-program"]
     desk.experiment(pipeline=attached(), arms=arms)
@@ -74,6 +74,7 @@ def test_a_misbehaving_program_never_counts_as_a_decision(desk: Lab) -> None:
         "flood": ("ok", "Overweight"),
         "stubborn": ("timeout", None),
         "missing": ("failed", None),
+        "otherdata": ("ok", "Overweight"),
     }
     assert "no call reached the gateway" in cells["nothing"]["error"]
     assert "could not reach my own address" in cells["elsewhere"]["error"]
@@ -83,6 +84,9 @@ def test_a_misbehaving_program_never_counts_as_a_decision(desk: Lab) -> None:
     assert "cannot be started" in cells["missing"]["error"]
     assert json.loads(cells["unmapped"]["program"])["word"] == "Overweight", "the program's own word is shown"
     assert not left_over_processes(), "a program leaves nothing behind"
+    page = (desk.runs[-1] / "report.html").read_text()
+    assert "0 of 1 cases: all arms read the same data" in page
+    assert "get_prices({&#34;ticker&#34;: &#34;AAPL&#34;}) was not the same for" in page, "the page names what differed"
 
 
 def test_roles_are_suggested_from_a_run_and_name_every_call_of_the_next(desk: Lab) -> None:

@@ -57,7 +57,8 @@ def analyst() -> str:
                 assert arguments["ticker"] == TICKER
                 assert datetime.date.fromisoformat(arguments["start_date"]) < datetime.date.fromisoformat(DATE)
             noise = f"\nData retrieved on: {time.time()}"
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": f"{TICKER}: 100.5, 101.25{noise}"})
+            prices = "100.5, 99.75" if HOW == "otherdata" else "100.5, 101.25"
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": f"{TICKER}: {prices}{noise}"})
     return str(answer.content or "")
 
 
