@@ -22,7 +22,7 @@ class EligibleCases:
     def __init__(self, facts: Facts) -> None:
         self.facts, self.run = facts, facts.run
         self._spans: dict[int, dict[Any, tuple[Any, Any]]] = {}
-        self._cases: dict[tuple[int, tuple[str, ...]], Any] = {}
+        self._cases: dict[tuple[int, str, tuple[str, ...]], Any] = {}
 
     @cached_property
     def cutoffs(self) -> dict[str, cutoffs.ArmCutoff]:
@@ -35,14 +35,15 @@ class EligibleCases:
 
     def cases(self, horizon: int, *arms: str) -> Any:
         """Mask of the cases after the cutoffs of all these arms, on dates whose outcome windows do not overlap."""
-        if (horizon, arms) not in self._cases:
-            self._cases[horizon, arms] = self.of_stratum(horizon, "after", *arms)
-        return self._cases[horizon, arms]
+        return self.of_stratum(horizon, "after", *arms)
 
     def of_stratum(self, horizon: int, stratum: str, *arms: str) -> Any:
         """Mask of the cases that are of one stratum for all these arms, on dates whose outcome windows do not overlap."""
-        is_of = [(self.strata[arm] == stratum).to_numpy() for arm in arms]
-        return self._apart(horizon, np.logical_and.reduce(is_of))
+        key = (horizon, stratum, arms)
+        if key not in self._cases:
+            is_of = [(self.strata[arm] == stratum).to_numpy() for arm in arms]
+            self._cases[key] = self._apart(horizon, np.logical_and.reduce(is_of))
+        return self._cases[key]
 
     def why_none(self, horizon: int, *arms: str) -> str:
         """Why no case of these arms may support a claim."""
