@@ -99,7 +99,8 @@ class Run:
     @cached_property
     def pipeline_calls(self) -> pd.DataFrame:
         """Calls of pipeline cells: without those of replays and judges."""
-        return self.calls[~self.calls["kind"].isin(["judge", "replay"])]
+        is_other = self.calls["kind"].isin(["judge", "replay"])
+        return self.calls[~is_other] if is_other.any() else self.calls
 
     @cached_property
     def messages(self) -> pd.DataFrame:

@@ -85,7 +85,7 @@ def _size(findings: Findings) -> Iterator[Caveat]:
 
 
 def _cut(run: Run) -> Iterator[Caveat]:
-    calls = run.pipeline_calls
+    calls = run.pipeline_calls[["arm", "role", "outcome", "truncated"]]
     answered = calls[calls["outcome"] == "answered"]
     is_cut = answered["truncated"].fillna(False).astype(bool)
     if not is_cut.any():
@@ -102,7 +102,7 @@ def _cut(run: Run) -> Iterator[Caveat]:
 
 
 def _repaired(run: Run) -> Iterator[Caveat]:
-    calls = run.pipeline_calls
+    calls = run.pipeline_calls[["arm", "kind", "cost_usd"]]
     repairs = calls[calls["kind"] == "repair"]
     if repairs.empty:
         return

@@ -85,7 +85,7 @@ def service_p95(facts: Facts) -> Cells:
 @metric("time to first token", group="time", unit="s", better="lower", scale="ratio")
 def ttft(facts: Facts) -> Frame:
     """Seconds until the first token of an answer, averaged over the answered calls of a cell."""
-    calls = facts.run.calls
+    calls = facts.run.calls[["cell_id", "outcome", "ttft_s"]]
     first_s = calls[calls["outcome"] == "answered"].groupby("cell_id")["ttft_s"].mean()
     return facts.by_case(facts.timed(case_values.of_calls(facts, first_s)))
 
@@ -94,7 +94,7 @@ def ttft(facts: Facts) -> Frame:
 def tokens_per_s(facts: Facts) -> Frame:
     """Output tokens (reasoning included) of a cell's answered calls divided by the seconds in which they were written:
     the server's own decoding time, else the time after the first token."""
-    calls = facts.run.calls
+    calls = facts.run.calls[["cell_id", "outcome", "decode_s", "duration_s", "ttft_s", "output_tokens"]]
     calls = calls[calls["outcome"] == "answered"]
     seconds = calls["decode_s"].astype(float).fillna(calls["duration_s"] - calls["ttft_s"])
     sums = pd.DataFrame({"tokens": calls["output_tokens"].astype(float), "s": seconds}).groupby(calls["cell_id"])
