@@ -13,6 +13,7 @@ from harness.errors import InvalidInput
 from harness.finding.design import make
 from reports.design import Assumptions, Design, Prior
 from reports.finding import SearchDesign
+from reports.format import seconds_text
 from reports.metrics.measure import is_by_means
 from reports.stats import exact, means, sequential
 from reports.stats.estimate import Sample
@@ -63,8 +64,8 @@ class Chances:
             whole = f"every block to its end, without the screen and its dates, ${self.usd_of_matrix:,.2f}"
             lines.append(f"  expected API cost: ${low:,.2f} to ${high:,.2f}, screen included; {whole}")
         if self.seconds_of_matrix is not None:
-            hours = [self.seconds_of_matrix * share / 3600 for share in (self.share_on_margin, self.share_if_equal)]
-            lines.append(f"  expected time: {min(hours):.1f} to {max(hours):.1f} hours")
+            low, high = sorted(self.seconds_of_matrix * share for share in (self.share_on_margin, self.share_if_equal))
+            lines.append(f"  expected time: {seconds_text(low)} to {seconds_text(high)}, without the waits of deferred lanes")
         return lines
 
 

@@ -33,6 +33,7 @@ from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_
 from harness.storage import run_folder
 from reports import finding as findings
 from reports.finding import Finding
+from reports.format import seconds_text
 from reports.load import load
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class _Steps:
         if chosen.seconds > within_s:
             raise InvalidInput([chosen.too_short("--within", within_s)])
         self.display.say(
-            f"in time: {chosen.words}; what is left ends within {chosen.seconds / 3600:.1f} h in nine of ten cases"
+            f"in time: {chosen.words}; what is left ends within {seconds_text(chosen.seconds)} in nine of ten cases"
         )
         steps = self
         if chosen.lane not in (None, "now"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from harness.planning import plan as planning
 from harness.planning.forecast import stages
 from harness.planning.lanes import LaneForecast
 from reports.finding import SearchDesign
+from reports.format import seconds_text
 from reports.stats import sequential
 
 if TYPE_CHECKING:
@@ -41,10 +43,11 @@ class Schedule:
 
     def too_short(self, option: str, within_s: float) -> Problem:
         what = (
-            f"{within_s / 3600:.1f} hours are too short for the screen and {self.design.looks} blocks: the shortest search "
-            f"({self.words}) takes up to {self.seconds / 3600:.1f} hours in nine of ten cases"
+            f"{seconds_text(within_s)} is too short for the screen and {self.design.looks} blocks: the shortest search "
+            f"({self.words}) takes up to {seconds_text(self.seconds)} in nine of ten cases"
         )
-        fix = f"allow {self.seconds / 3600 + 0.05:.1f} hours or more, or test fewer candidates, tickers or dates"
+        needed = f"{math.ceil(self.seconds / 60 + 0.5)}m" if self.seconds < 7200 else f"{self.seconds / 3600 + 0.05:.1f}h"
+        fix = f"allow {needed} or more, or test fewer candidates, tickers or dates"
         return Problem(option, what, fix)
 
     def to_plain(self, within_s: float, power: Chances) -> dict[str, Any]:
@@ -65,8 +68,8 @@ class Schedule:
             problem = self.too_short("", within_s)
             yield f"  in time: no, {problem.what}; {problem.fix}"
             return
-        hours = f"{self.seconds / 3600:.1f} of {within_s / 3600:.1f} hours"
-        yield f"  in time: {self.words}; nine of ten searches end within {hours}"
+        times = f"{seconds_text(self.seconds)} (limit: {seconds_text(within_s)})"
+        yield f"  in time: {self.words}; nine of ten searches end within {times}"
         if self.design.declared:
             chance = f"{power.picked:.0%} instead of {whole.picked:.0%}"
             yield f"  price of the time limit: the chance to recommend one, if all are equal, is {chance}"

@@ -49,6 +49,8 @@ class SearchUsd:
     """What the search cost, and what the whole matrix would have cost."""
 
     spent: float
+    screen: float
+    """Part of `spent`: the baseline's cases of the screen, and all replays."""
     fixed: float
     estimated: tuple[str, ...]
     """Arms without a cell of their own: their part of `fixed` is the plan's."""
@@ -60,7 +62,7 @@ class FindView:
     def __init__(self, run: Run, found: Finding, slots: Mapping[str, int]) -> None:
         self._run, self.found, self._slots = run, found, slots
         self.answer = finding_wording.answer(found)
-        self.unsettled = tuple(finding_wording.unsettled(found)) if found.pick is None else ()
+        self.unsettled = tuple(finding_wording.unsettled(found, with_bounds=False)) if found.pick is None else ()
         self.earlier_looks = finding_wording.earlier_looks(found) if found.earlier else ""
         self.design = found.design
 
@@ -113,6 +115,8 @@ class FindView:
         """Dollars of the search and of the whole matrix at the same prices; None if a price is unknown."""
         cells, design = self._run.cells, self.design
         spent = [*cells["cost_usd"], *self._run.replays["cost_usd"]]
+        screened = cells[cells["case_id"].isin(design.screen_cases)]
+        screen = float(screened["cost_usd"].sum() + self._run.replays["cost_usd"].sum())
         if not self.found.looks or any(map(pd.isna, spent)):
             return None
         means = cells.groupby("arm")["cost_usd"].mean()
@@ -124,7 +128,7 @@ class FindView:
         cases = design.cases_of_block * design.looks
         repeats = dict.fromkeys(design.candidates, design.arm_repeats) | {design.baseline: design.baseline_repeats}
         fixed = sum(cases * repeats[arm] * per_cell[arm] for arm in arms)
-        return SearchUsd(float(sum(spent)), fixed, tuple(arm for arm in arms if arm not in measured))
+        return SearchUsd(float(sum(spent)), screen, fixed, tuple(arm for arm in arms if arm not in measured))
 
     @property
     def recommended(self) -> str | None:
@@ -145,7 +149,7 @@ def _looks_of(found: Finding, arm: str) -> list[tuple[int, ArmLook]]:
 def looks_chart(looks: Sequence[tuple[int, ArmLook]], place: int, margin: float, planned: int) -> Markup:
     """Estimate and interval of one metric after each look, with the margin as a line."""
     known = [(number, shown) for number, shown in looks if not math.isnan(shown.estimates[place])]
-    reach = max([2 * margin, *(abs(shown.estimates[place]) * 1.2 for _, shown in known)])
+    reach = min(1.0, max([2 * margin, *(abs(shown.estimates[place]) * 1.2 for _, shown in known)]))
     y, x = svg.scale(reach, -reach, TOP, BOTTOM), svg.scale(0.5, planned + 0.5, LEFT, RIGHT)
     parts = [
         svg.y_tick(value, y(value), LEFT, RIGHT, f"{value * 100:+.0f}" if value else "0") for value in (reach, 0.0, -reach)

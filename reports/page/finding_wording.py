@@ -59,7 +59,7 @@ def screening(finding: Finding, arm: str) -> str:
     """Result of the screen for a candidate."""
     found = (finding.screened or {}).get(arm)
     if found is None:
-        return "cannot be screened by replay (another pipeline, or no role with a form is played by another model)"
+        return "cannot be screened by replay (a cascade, another pipeline, or no role with a form is played by another model)"
     if found.is_dropped:
         return f"dropped by the screen: {'; '.join(found.reasons)}"
     return f"passed the screen: gives the recorded stance {_beside_floor(found, finding.design.baseline)}"
@@ -83,7 +83,13 @@ def answer(finding: Finding) -> str:
         return f"the cheapest arm that is good enough against {baseline} is {finding.pick}{share} ({odds})"
     if finding.screened is not None and not finding.started:
         return "no candidate passed the screen"
-    return "no candidate could be shown to be good enough" if finding.is_over else "there is no answer yet"
+    if not finding.is_over:
+        return "there is no answer yet"
+    alone = [arm for arm in finding.started if (shown := finding.last(arm)) and shown.is_good]
+    if alone:
+        among = f"not shown to be when chosen among {len(finding.started)} candidates"
+        return f"{' and '.join(alone)}: good enough when tested alone, but {among}"
+    return "no candidate could be shown to be good enough"
 
 
 def earlier_looks(finding: Finding) -> str:
@@ -93,20 +99,23 @@ def earlier_looks(finding: Finding) -> str:
     return f"the earlier {searches} {runs} {verb} looked at some of these answers, so an error is somewhat more likely"
 
 
-def unsettled(finding: Finding) -> Iterator[str]:
-    """Candidates without a recommendation, with what is known of them."""
+def unsettled(finding: Finding, *, with_bounds: bool = True) -> Iterator[str]:
+    """Candidates without a recommendation, with what is known of them and what would settle it."""
     for arm in finding.design.candidates:
         shown = finding.last(arm)
         if shown is not None and finding.state(arm) != SCREENED_OUT and not shown.is_claimed:
-            yield "; ".join((f"{arm}: {standing(shown)}", *bounds(finding, shown), *_settling(finding, arm)))
+            known = bounds(finding, shown) if with_bounds else ()
+            yield "; ".join((f"{arm}: {standing(shown)}", *known, *_settling(finding, arm)))
 
 
 def _settling(finding: Finding, arm: str) -> Iterator[str]:
     """What settling a comparison would take; nothing for an arm that was stopped."""
     if finding.state(arm) == STOPPED:
         return
-    needed, baseline = finding.settling(arm), finding.design.baseline
-    if needed is None:
+    needed, baseline, last = finding.settling(arm), finding.design.baseline, finding.last(arm)
+    if last is not None and last.is_good:
+        yield f"to be recommended among {len(finding.started)} candidates it takes more dates, or fewer candidates"
+    elif needed is None:
         yield "what settles it is not known: its spread was not measured, or no realistic number of dates is enough"
     elif not needed.more_cases:
         yield f"these dates show an arm like {baseline} in 80 % of searches, so more of them may not settle it"

@@ -46,19 +46,20 @@ class Paired:
 
     def bounds(self, level: Numbers) -> tuple[Numbers, Numbers]:
         """Two-sided interval at confidence 1 - level."""
+        return self._low(level), -self.flipped()._low(level)
+
+    def _low(self, level: Numbers) -> Numbers:
         gain, loss = self.gains / self.cases, self.losses / self.cases
-        gain_low, gain_high = share_bounds(gain * self.effective, self.effective, level)
-        loss_low, loss_high = share_bounds(loss * self.effective, self.effective, level)
-        low = gain - loss - np.hypot(gain - gain_low, loss_high - loss)
-        high = gain - loss + np.hypot(gain_high - gain, loss - loss_low)
-        return np.maximum(low, -1.0), np.minimum(high, 1.0)
+        gain_low = _share_low(gain * self.effective, self.effective, level)
+        loss_high = _share_high(loss * self.effective, self.effective, level)
+        return np.maximum(gain - loss - np.hypot(gain - gain_low, loss_high - loss), -1.0)
 
     def p_above(self, x: Numbers) -> Numbers:
         """p of the hypothesis that the truth is at most x: the level at which the lower bound meets it."""
-        return self._level_where(lambda level: self.bounds(2 * level)[0] > x)
+        return self._level_where(lambda level: self._low(2 * level) > x)
 
     def p_below(self, x: Numbers) -> Numbers:
-        return self._level_where(lambda level: self.bounds(2 * level)[1] < x)
+        return self._level_where(lambda level: -self.flipped()._low(2 * level) < x)
 
     def flipped(self) -> Paired:
         return Paired(self.losses, self.gains, self.cases, self.effective)
@@ -118,11 +119,21 @@ def sign_test(ups: int, downs: int) -> float:
 
 def share_bounds(events: Numbers, cases: Numbers, level: Numbers) -> tuple[Numbers, Numbers]:
     """Clopper-Pearson interval of a share; events and cases may be fractional."""
-    events, cases = np.broadcast_arrays(np.asarray(events, dtype=float), np.asarray(cases, dtype=float))
-    rest = np.maximum(cases - events, 0.0)
+    return _share_low(events, cases, level), _share_high(events, cases, level)
+
+
+def _share_low(events: Numbers, cases: Numbers, level: Numbers) -> Numbers:
+    events = np.asarray(events, dtype=float)
+    rest = np.maximum(np.asarray(cases, dtype=float) - events, 0.0)
     low = special.betaincinv(np.maximum(events, 1e-12), rest + 1, level / 2)
+    return np.where(events <= 1e-9, 0.0, low)
+
+
+def _share_high(events: Numbers, cases: Numbers, level: Numbers) -> Numbers:
+    events = np.asarray(events, dtype=float)
+    rest = np.maximum(np.asarray(cases, dtype=float) - events, 0.0)
     high = special.betaincinv(events + 1, np.maximum(rest, 1e-12), 1 - np.asarray(level) / 2)
-    return np.where(events <= 1e-9, 0.0, low), np.where(rest <= 1e-9, 1.0, high)
+    return np.where(rest <= 1e-9, 1.0, high)
 
 
 def paired(gains: Numbers, losses: Numbers, cases: Numbers) -> Paired:

@@ -157,7 +157,7 @@ def test_what_cannot_be_tested_is_refused(lab: Lab, changes: Any, margins: str |
     ("limit", "problem"),
     [
         (("--budget", "0.0001"), "budget: $0.00 do not pay for the screen and one block"),
-        (("--within", "1s"), "--within: 0.0 hours are too short for the screen and 2 blocks"),
+        (("--within", "1s"), "--within: 1.0\u202fs is too short for the screen and 2 blocks"),
     ],
 )
 def test_too_little_money_or_time_is_refused_before_anything_is_paid(lab: Lab, limit: tuple[str, str], problem: str) -> None:
@@ -262,4 +262,4 @@ def test_the_page_estimates_the_whole_matrix_where_a_candidate_never_started(sea
     assert planned > 0
     assert view.usd.fixed == pytest.approx(matrix)
     page = (Path(searched.runs[0]) / "report.html").read_text()
-    assert "an estimate: far ran no cell of the matrix, so the price of the plan is taken." in page
+    assert "an estimate: far never ran on these dates, so the price of the plan is taken." in page
