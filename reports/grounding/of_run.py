@@ -223,13 +223,14 @@ def _rows_of_cells(run: Run, cell_ids: Sequence[str]) -> Iterator[list[tuple[Any
     """Yield the rows of each cell, ordered by case, so that the inputs of a case are read once."""
     case_of = dict(zip(run.cells["cell_id"], run.cells["case_id"], strict=True))
     ordered = sorted(cell_ids, key=lambda cell_id: str(case_of.get(cell_id)))
-    cells = (cell for at in range(0, len(ordered), _CHUNK) for cell in cells_of(run, ordered[at : at + _CHUNK]))
+    chunks = (ordered[at : at + _CHUNK] for at in range(0, len(ordered), _CHUNK))
     if len(ordered) < _MANY_CELLS:
-        yield from (rows_of_cell(cell_id, cell) for cell_id, cell in cells)
+        yield from (rows_of_cell(cell_id, cell) for chunk in chunks for cell_id, cell in cells_of(run, chunk))
         return
     # Not forked: a child could inherit a lock that a thread of Arrow holds.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_rows, cells, chunksize=_CELLS_AT_A_TIME)
+        for chunk in chunks:  # all at once, `map` would hold the texts of every cell
+            yield from pool.map(_rows, cells_of(run, chunk), chunksize=_CELLS_AT_A_TIME)
 
 
 def _rows(cell: tuple[str, CellTexts]) -> list[tuple[Any, ...]]:
