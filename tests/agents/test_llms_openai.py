@@ -8,12 +8,14 @@ import json
 import socketserver
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents import FORMS, CallSite, Clients, Form, Model, ModelCallError, Part, Request, Server, ToolCall, ToolSpec, ask, probe
 from tests.agents.admissions import RATING, OpenAdmission, answered, asked, cause, question
+from tests.fakes.encrypted import encrypted_behind_a_proxy, self_signed
 from tests.fakes.process import FakeModels
 
 GPT = Model("gpt-5", "openai", "gpt-5", {"reasoning_effort": "medium", "verbosity": "low", "max_output_tokens": 4000}, "openai")
@@ -257,6 +259,26 @@ def test_a_proxy_of_the_environment_carries_requests_to_other_machines(
     own = Model("own", "openai_compatible", "tiny", {}, "far")
     assert answered(far, question(own)).text, "the fake answers in place of the address that it is asked for"
     assert fake_models.ledger()["calls"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_an_encrypted_address_is_asked_through_a_proxy_and_its_certificate_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "other.example")
+    monkeypatch.setenv("no_proxy", "other.example")
+    certificate = self_signed(tmp_path, "models.example")
+    far = Server("far", "openai_compatible", "https://models.example/v1", api_key="sk")
+    own = Model("own", "openai_compatible", "tiny", {}, "far")
+    with encrypted_behind_a_proxy(certificate, encoding) as proxy:
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        failure = asked(far, question(own)).failure
+        assert failure is not None
+        assert failure.cause == "connection", "nobody signed this certificate"
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert answered(far, question(own)).text == "Rising."
+    assert proxy.asked == [("models.example:443", "Bearer sk")]
 
 
 def test_the_real_endpoint_gets_the_responses_api_and_others_chat() -> None:
