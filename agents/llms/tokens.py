@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 from agents.llms.messages import join
 from agents.types import Model, Part, Request
@@ -16,7 +17,7 @@ from domain import models
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_|\n+|[ \t]{2,}")
 _LETTERS_PER_TOKEN = 4.5
-_IGNORED, _LETTER, _DIGIT, _SIGN, _BREAK, _BLANK = range(6)
+_RUN_KINDS = _IGNORED, _LETTER, _DIGIT, _SIGN, _BREAK, _BLANK = range(6)
 """Kinds of ASCII characters."""
 
 
@@ -33,6 +34,8 @@ def _kind(character: str) -> int:
 _KINDS = bytes(_kind(chr(code)) for code in range(128)) + bytes(128)
 _LONG_CHARS = 500
 """From here on, counting a text by arrays costs less than it saves."""
+_USUAL_RUN = 100
+"""Characters of the longest run of one kind in nearly every prompt."""
 _TOKENS_PER_MESSAGE = 8
 """Tokens of a chat template around one message."""
 
@@ -52,21 +55,30 @@ def _estimate(text: str, digits: int) -> int:
 
 
 def _ascii_tokens(text: bytes, digits: int) -> float:
-    """The same sum for a text of ASCII only, in a fifth of the time: over the runs of characters of one kind."""
+    """The same sum for a text of ASCII only, in a tenth of the time: over the runs of characters of one kind."""
     import numpy as np
 
     kinds = np.frombuffer(text.translate(_KINDS) + b"\xff", np.uint8)
     ends = np.flatnonzero(kinds[1:] != kinds[:-1]) + 1
-    run_kinds, lengths = kinds[ends - 1], ends.copy()
+    lengths = ends.copy()
     lengths[1:] -= ends[:-1]
-    words, numbers = lengths[run_kinds == _LETTER], lengths[run_kinds == _DIGIT]
-    breaks, blanks = np.count_nonzero(run_kinds == _BREAK), np.count_nonzero((run_kinds == _BLANK) & (lengths > 1))
-    return float(
-        lengths[run_kinds == _SIGN].sum()
-        + np.maximum(1.0, words / _LETTERS_PER_TOKEN).sum()
-        + np.ceil(numbers / digits).sum()
-        + (breaks + blanks) / 2
-    )
+    costs = _run_tokens(digits, max(_USUAL_RUN, int(lengths.max(initial=0))))
+    return float(costs[kinds[ends - 1], lengths].sum())
+
+
+@lru_cache(maxsize=8)
+def _run_tokens(digits: int, longest: int) -> Any:
+    """float array [kind, length]: the tokens of a run of characters of one kind."""
+    import numpy as np
+
+    lengths = np.arange(longest + 1)
+    costs = np.zeros((len(_RUN_KINDS), longest + 1))
+    costs[_LETTER] = np.maximum(1.0, lengths / _LETTERS_PER_TOKEN)
+    costs[_DIGIT] = np.ceil(lengths / digits)
+    costs[_SIGN] = lengths
+    costs[_BREAK] = 0.5
+    costs[_BLANK, 2:] = 0.5
+    return costs
 
 
 @cache
