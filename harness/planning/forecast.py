@@ -369,7 +369,7 @@ class Forecaster:
 
     def _between_cells(self, part: CostPart) -> Draws:
         """How far the mean of these cells may lie from the arm's mean: smaller with more cells."""
-        return lognormal(f"{part.arm} cells", workload.CELL_SPREAD / math.sqrt(part.cells))
+        return lognormal(f"{part.arm} cells", workload.CELL_SPREAD / math.sqrt(max(part.cells, 1)))
 
     def _one_cell(self, part: CostPart) -> Draws:
         return lognormal(f"{part.arm} one cell", workload.CELL_SPREAD)
