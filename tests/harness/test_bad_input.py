@@ -120,7 +120,7 @@ def test_a_fresh_run_says_what_it_costs_although_earlier_ones_have_its_cells(lab
     said = lab.run("--fresh")
     assert "2 in the matrix, 2 to run with 24 calls" in said
     assert "are there from earlier runs" not in said
-    last = [line for line in said.splitlines() if line.startswith("2/2 cells")][-1]
+    last = [line for line in said.splitlines() if line.startswith("2 of 2 cells")][-1]
     used = sum(cell["input_tokens"] + cell["output_tokens"] for cell in lab.rows("cells"))
     assert f"24 calls | {used:,} tokens" in last
 

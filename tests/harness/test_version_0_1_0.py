@@ -43,7 +43,7 @@ def test_a_finished_run_continues_without_a_call(old: Lab) -> None:
 
     said = old.harness("run", "finished.yaml", "--yes")
 
-    assert "13/13 cells" in said, "today's parser reads the recorded answers again, in a run of its own"
+    assert "13 of 13 cells" in said, "today's parser reads the recorded answers again, in a run of its own"
     assert old.paid()["calls"] == 0, "its replay and judge use recorded answers too"
     assert sorted((old.folder / "snapshots").iterdir()) == snapshots
     newest = max((old.folder / "results" / "finished").iterdir())
