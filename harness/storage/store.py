@@ -192,10 +192,8 @@ class Store:
         import pyarrow as pa
 
         manifest = self.manifest()
-        if not manifest.get("hardware"):
-            return MachineCosts({}, {})
-        calls = pa.concat_tables([*self._pieces("calls", names, machine_cost.COLUMNS)])
-        return MachineCosts.of(calls, manifest)
+        calls = [*self._pieces("calls", names, machine_cost.COLUMNS)] if manifest.get("hardware") else []
+        return MachineCosts.of(pa.concat_tables(calls), manifest) if calls else MachineCosts({}, {})
 
     def _derive(self, table: str, pieces: Iterable[pa.Table]) -> None:
         import pyarrow.parquet as pq
