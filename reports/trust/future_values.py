@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -104,25 +104,61 @@ def known_values(snapshot: Mapping[str, Any], *, texts: bool = True) -> SortedVa
     return SortedValues(sorted(values))
 
 
-def later_values(
-    snapshot: Mapping[str, Any],
-    days: Sequence[Mapping[str, Any]],
-    later_snapshots: Sequence[Mapping[str, Any]],
-    *,
-    volumes: bool = False,
-) -> SortedValues:
+class _Fact(NamedTuple):
+    item: str
+    period_end: str
+    value: float
+    available_at: str
+
+
+@dataclass(frozen=True)
+class TickerHistory:
+    """What a run holds of one ticker over all its dates, each value once."""
+
+    days: Sequence[Mapping[str, Any]] = ()
+    """Its rows of the table `daily`, oldest first."""
+    facts: dict[_Fact, str] = field(default_factory=dict)
+    """Fact of a filing -> date of the last snapshot with it."""
+    volumes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    """Session -> (date of the last snapshot with it, volume), later dates first; the last one after a decision counts."""
+
+    def add(self, snapshot: Mapping[str, Any]) -> None:
+        """Take in the facts and volumes of a snapshot; where volumes differ, the snapshot that was added last counts."""
+        snapshot_date = str(snapshot["date"])
+        for row in _rows(snapshot, "filings"):
+            fact = _Fact(row["item"], row["period_end"], row["value"], row["available_at"])
+            self.facts[fact] = max(snapshot_date, self.facts.get(fact, ""))
+        for row in _rows(snapshot, "prices"):
+            if _is_number(row["volume"]):
+                _add_volume(self.volumes.setdefault(str(row["date"]), []), snapshot_date, float(row["volume"]))
+
+    @cached_property
+    def actions(self) -> Sequence[Mapping[str, Any]]:
+        """Days with a split or a dividend."""
+        return [day for day in self.days if _is_split(day) or _is_paid(day)]
+
+
+def _add_volume(volumes: list[tuple[str, float]], snapshot_date: str, volume: float) -> None:
+    """For decisions before the snapshot's date, this volume replaces those of the snapshots added before."""
+    while volumes and volumes[-1][0] <= snapshot_date:
+        volumes.pop()
+    if not volumes or volumes[-1][1] != volume:
+        volumes.append((snapshot_date, volume))
+
+
+def later_values(snapshot: Mapping[str, Any], history: TickerHistory, *, volumes: bool = False) -> SortedValues:
     """What became known after a snapshot's decision: later prices, earlier prices as adjusted later, later filings.
 
-    `days`: rows of the table `daily` of its ticker, oldest first; `others`: later snapshots of the ticker."""
+    Filings and volumes come from later snapshots of the ticker."""
     decided = str(snapshot["date"])
-    after = [day for day in days if _day(day) > decided]
+    tomorrow = bisect.bisect_right(history.days, decided, key=_day)
     scale = float(snapshot.get("scale") or 1.0)
-    prices = [*_next_prices(after[:NEXT]), *_extremes(after[:YEAR])]
-    values = [price._replace(value=price.value * scale) for price in prices]
-    values += _next_volumes(decided, later_snapshots) if volumes else ()
-    values += _readjusted(snapshot, days, after)
+    next_days, next_year = (history.days[tomorrow : tomorrow + count] for count in (NEXT, YEAR))
+    values = [price._replace(value=price.value * scale) for price in (*_next_prices(next_days), *_extremes(next_year))]
+    values += _next_volumes(decided, history) if volumes else ()
+    values += _readjusted(snapshot, history)
     if not snapshot.get("masked"):
-        values += [fact for other in later_snapshots for fact in _later_facts(snapshot, other)]
+        values += _later_facts(snapshot, history)
     return SortedValues(sorted(values))
 
 
@@ -133,16 +169,17 @@ def _next_prices(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
                 yield LaterValue(float(day[name]), f"{name} of {_day(day)}", _day(day))
 
 
-def _next_volumes(decided: str, later_snapshots: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
+def _next_volumes(decided: str, history: TickerHistory) -> Iterator[LaterValue]:
     """Volumes of the next sessions, as far as later cases of the run hold them: the table `daily` has none."""
     volumes = {
-        str(row["date"]): float(row["volume"])
-        for snapshot in later_snapshots
-        for row in _rows(snapshot, "prices")
-        if str(row["date"]) > decided and _is_number(row["volume"])
+        session: volume
+        for session, dated_volumes in history.volumes.items()
+        if session > decided
+        for snapshot_date, volume in dated_volumes
+        if snapshot_date > decided
     }
-    for date_text in sorted(volumes)[:NEXT]:
-        yield LaterValue(volumes[date_text], f"volume of {date_text}", date_text)
+    for session in sorted(volumes)[:NEXT]:
+        yield LaterValue(volumes[session], f"volume of {session}", session)
 
 
 def _extremes(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
@@ -157,48 +194,52 @@ def _extremes(after: Sequence[Mapping[str, Any]]) -> Iterator[LaterValue]:
             yield LaterValue(high, f"high of {_day(day)}", _day(day))
 
 
-def _readjusted(
-    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> Iterator[LaterValue]:
+def _readjusted(snapshot: Mapping[str, Any], history: TickerHistory) -> Iterator[LaterValue]:
     """The snapshot's last prices, adjusted by later splits and dividends, as a vendor's adjusted history shows them today."""
-    rows = _rows(snapshot, "prices")[-NEXT:]
-    for label, factor, known_at in _factors(snapshot, days, after):
+    rows = list(_rows(snapshot, "prices", newest=NEXT))
+    for label, factor, known_at in _factors(str(snapshot["date"]), history):
         for row in rows:
             for name in OHLC if row is rows[-1] else ("close",):
                 yield LaterValue(row[name] * factor, f"{name} of {row['date']}, adjusted by {label}", known_at)
 
 
-def _factors(
-    snapshot: Mapping[str, Any], days: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, float, str]]:
-    splits = [day for day in after if (day.get("split") or 1.0) != 1.0]
-    paid = [day for day in after if (day.get("dividend") or 0.0) > 0.0 and _is_number(day.get("close"))]
+def _factors(decided: str, history: TickerHistory) -> Iterator[tuple[str, float, str]]:
+    later_actions = history.actions[bisect.bisect_right(history.actions, decided, key=_day) :]
+    paid = [day for day in later_actions if _is_paid(day)]
     ratio, cash = 1.0, 1.0
-    for day in splits:
+    for day in filter(_is_split, later_actions):
         ratio /= float(day["split"])
         yield "later splits", ratio, _day(day)
     for day in paid:
         cash *= float(day["close"]) / (float(day["close"]) + float(day["dividend"]))
     if paid:
         yield "later dividends and splits", ratio * cash, _day(paid[-1])
-    today = next((day for day in days if _day(day) == str(snapshot["date"])), None)
+    place = bisect.bisect_left(history.days, decided, key=_day)
+    today = next((day for day in history.days[place : place + 1] if _day(day) == decided), None)
     if today and _is_number(today.get("adjusted")) and abs(today["adjusted"] / today["close"] - 1) > 1e-6:
         yield "all actions until the vendor was asked", float(today["adjusted"] / today["close"]), "the vendor's last update"
 
 
-def _later_facts(snapshot: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[LaterValue]:
-    for row in _rows(other, "filings"):
-        if row["available_at"] > snapshot["decision_time"]:
-            yield LaterValue(abs(row["value"]), f"{row['item']} of the period to {row['period_end']}", row["available_at"])
+def _is_split(day: Mapping[str, Any]) -> bool:
+    return bool((day.get("split") or 1.0) != 1.0)
 
 
-def _rows(snapshot: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
-    """Rows of a part as dicts, cached in the snapshot."""
+def _is_paid(day: Mapping[str, Any]) -> bool:
+    return (day.get("dividend") or 0.0) > 0.0 and _is_number(day.get("close"))
+
+
+def _later_facts(snapshot: Mapping[str, Any], history: TickerHistory) -> Iterator[LaterValue]:
+    decided, decision_time = str(snapshot["date"]), snapshot["decision_time"]
+    for fact, snapshot_date in history.facts.items():
+        if snapshot_date > decided and fact.available_at > decision_time:
+            yield LaterValue(abs(fact.value), f"{fact.item} of the period to {fact.period_end}", fact.available_at)
+
+
+def _rows(snapshot: Mapping[str, Any], part: str, newest: int | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a part as dicts, default: all."""
     table = snapshot["parts"].get(part, {"columns": [], "rows": []})
-    if "dicts" not in table:
-        table["dicts"] = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-    rows: list[dict[str, Any]] = table["dicts"]
-    return rows
+    rows = table["rows"] if newest is None else table["rows"][-newest:]
+    return (dict(zip(table["columns"], row, strict=True)) for row in rows)
 
 
 def _day(day: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from domain import case
-from reports.trust import future_values
+from reports.trust.future_values import TickerHistory
+from reports.trust.read_figures import Hit, TextHit, compare
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -35,35 +36,6 @@ class Leak:
         return (
             f"{self.case_id}: {self.part} {self.what} became available at {self.available_at}, decided at {self.decision_time}"
         )
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A figure in a prompt that equals a value from after the decision."""
-
-    case_id: str
-    role: str
-    """Role whose prompt contains it."""
-    figure: str
-    what: str
-    known_at: str
-    said_by_model: bool
-    """Whether a model of this case wrote it first: memory or chance, not an input."""
-
-    def __str__(self) -> str:
-        return f"{self.case_id}: {self.role} read {self.figure}, the {self.what}, known from {self.known_at}"
-
-
-@dataclass(frozen=True)
-class TextHit:
-    """A figure in a news text, dated before the decision, that equals a value from after it."""
-
-    case_id: str
-    title: str
-    published_at: str
-    figure: str
-    what: str
-    known_at: str
 
 
 @dataclass(frozen=True)
@@ -105,53 +77,41 @@ def check(run: Run) -> LookAheadCheck:
     names = {str(name) for name in run.cells["snapshot_sha256"].dropna()} if len(run.cells) else set()
     if not names:
         return LookAheadCheck("not_checked", "Nothing was checked: this run has no snapshots yet.")
-    raws = {name: _snapshot_bytes(run, name) for name in sorted(names)}
-    snapshots = {name: json.loads(raw) for name, raw in raws.items() if raw is not None}
-    missing = tuple(name for name, raw in raws.items() if raw is None)
-    altered = tuple(name for name, raw in raws.items() if raw is not None and sha256(raw).hexdigest() != name)
-    leaks = tuple(leak for snapshot in snapshots.values() for leak in late_data(snapshot))
-    data = sum(len(part["rows"]) for snapshot in snapshots.values() for part in snapshot["parts"].values())
-    read, tested, hits, expected = _scan(run, list(snapshots.values()))
-    in_prompts = LookAheadCheck("clean", "", len(snapshots), data, leaks, altered, missing, read, tested, tuple(hits), expected)
-    return _concluded(_with_texts(in_prompts, run, list(snapshots.values())))
-
-
-def _with_texts(checked: LookAheadCheck, run: Run, snapshots: Sequence[Mapping[str, Any]]) -> LookAheadCheck:
-    """The check with the figures of news texts: a text can be edited after its date."""
-    days = _by_ticker(run)
-    figures, expected, hits = 0, 0.0, []
-    for snapshot in snapshots:
-        known = future_values.known_values(snapshot, texts=False)
-        later = future_values.later_values(
-            snapshot, days.get(snapshot["ticker"], []), _later_than(snapshot, snapshots), volumes=True
+    histories = {ticker: TickerHistory(days) for ticker, days in _by_ticker(run).items()}
+    in_data, cases = _check_data(run, sorted(names), histories)
+    in_prompts, in_texts = compare(run, cases, histories)
+    return _concluded(
+        replace(
+            in_data,
+            read=in_prompts.read,
+            figures=in_prompts.unknown,
+            hits=tuple(in_prompts.hits),
+            expected=in_prompts.expected,
+            text_figures=in_texts.unknown,
+            text_hits=tuple(in_texts.hits),
+            text_expected=in_texts.expected,
         )
-        for figure, news in _text_figures(snapshot):
-            if known.near(figure):
-                continue
-            figures += 1
-            expected += later.chance(figure)
-            if met := later.near(figure):
-                case_id = case.case_id(snapshot["ticker"], snapshot["date"])
-                title, published_at = str(news["title"])[:80], str(news["available_at"])
-                hits.append(TextHit(case_id, title, published_at, figure.text, met.what, met.known_at))
-    return replace(checked, text_figures=figures, text_hits=tuple(hits), text_expected=expected)
+    )
 
 
-def _text_figures(snapshot: Mapping[str, Any]) -> Iterator[tuple[future_values.WrittenNumber, Mapping[str, Any]]]:
-    """Each figure of the news texts once, with the first row that has it."""
-    table = snapshot["parts"].get("news") or {"columns": [], "rows": []}
-    seen: set[str] = set()
-    for row in table["rows"]:
-        news = dict(zip(table["columns"], row, strict=True))
-        for written_number in future_values.written_numbers(f"{news['title']} {news['summary']}"):
-            number = None if written_number in seen else future_values.read_number(written_number)
-            seen.add(written_number)
-            if number is not None:
-                yield number, news
-
-
-def _later_than(snapshot: Mapping[str, Any], snapshots: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [other for other in snapshots if other["ticker"] == snapshot["ticker"] and other["date"] > snapshot["date"]]
+def _check_data(run: Run, names: Sequence[str], histories: dict[str, TickerHistory]) -> tuple[LookAheadCheck, dict[str, str]]:
+    """The time of every datum, and the case of each snapshot; adds each snapshot to the history of its ticker."""
+    cases: dict[str, str] = {}
+    data = 0
+    leaks: list[Leak] = []
+    altered: list[str] = []
+    for name in names:
+        if (raw := _snapshot_bytes(run, name)) is None:
+            continue
+        if sha256(raw).hexdigest() != name:
+            altered.append(name)
+        snapshot = json.loads(raw)
+        cases[name] = case.case_id(snapshot["ticker"], snapshot["date"])
+        leaks += late_data(snapshot)
+        data += sum(len(part["rows"]) for part in snapshot["parts"].values())
+        histories.setdefault(snapshot["ticker"], TickerHistory()).add(snapshot)
+    missing = tuple(name for name in names if name not in cases)
+    return LookAheadCheck("clean", "", len(cases), data, tuple(leaks), tuple(altered), missing), cases
 
 
 def late_data(snapshot: Mapping[str, Any]) -> Iterator[Leak]:
@@ -172,68 +132,10 @@ def _snapshot_bytes(run: Run, name: str) -> bytes | None:
         return None
 
 
-def _scan(run: Run, snapshots: Sequence[Mapping[str, Any]]) -> tuple[int, int, list[Hit], float]:
-    """(figures read, those not in the snapshot, hits, hits expected by chance among those that no model wrote)."""
-    if not snapshots:
-        return 0, 0, [], 0.0
-    days = _by_ticker(run)
-    prompts, said_by_models = _prompts(run)
-    read, tested, expected, hits = 0, 0, 0.0, []
-    for snapshot in snapshots:
-        case_id = case.case_id(snapshot["ticker"], snapshot["date"])
-        later_snapshots = _later_than(snapshot, snapshots)
-        snapshot_values, later = (
-            future_values.known_values(snapshot),
-            future_values.later_values(snapshot, days.get(snapshot["ticker"], []), later_snapshots),
-        )
-        for figure, role in _figures(prompts[case_id]):
-            read += 1
-            if snapshot_values.near(figure):
-                continue
-            by_model = figure.text in said_by_models[case_id]
-            tested += 1
-            expected += 0.0 if by_model else later.chance(figure)
-            if met := later.near(figure):
-                hits.append(Hit(case_id, role, figure.text, met.what, met.known_at, by_model))
-    return read, tested, hits, expected
-
-
-def _figures(texts: Mapping[str, str]) -> Iterator[tuple[future_values.WrittenNumber, str]]:
-    """Each figure once, with the first role that read it."""
-    seen: set[str] = set()
-    for text, role in texts.items():
-        for written_number in dict.fromkeys(future_values.written_numbers(text)):
-            if written_number not in seen and (number := future_values.read_number(written_number)) is not None:
-                yield number, role
-            seen.add(written_number)
-
-
-def _prompts(run: Run) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
-    """case_id -> {text of a prompt's part: role that read it}, and case_id -> figures that models wrote."""
-    texts = dict(zip(*(run.messages[name] for name in ("message_id", "text")), strict=True)) if len(run.messages) else {}
-    cases = dict(zip(run.cells["cell_id"], run.cells["case_id"], strict=True))
-    prompts: dict[str, dict[str, str]] = defaultdict(dict)
-    said_by_models: dict[str, set[str]] = defaultdict(set)
-    calls = run.table("calls", ["cell_id", "role", "message_ids", "response", "reasoning"])
-    for cell_id, role, ids, *answers in calls.itertuples(index=False, name=None):
-        case_id = cases.get(cell_id)
-        if case_id is None:
-            continue
-        for message_id in ids if ids is not None else ():
-            prompts[case_id].setdefault(str(texts.get(message_id) or ""), str(role))
-        said_by_models[case_id].update(
-            written_number
-            for answer in answers
-            if isinstance(answer, str)
-            for written_number in future_values.written_numbers(answer)
-        )
-    return prompts, said_by_models
-
-
 def _by_ticker(run: Run) -> dict[str, list[dict[str, Any]]]:
     days: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in run.daily.sort_values("date").to_dict("records") if len(run.daily) else ():
-        days[str(row["ticker"])].append({str(key): value for key, value in row.items()})
+        days[str(row["ticker"])].append({str(key): value for key, value in row.items()} | {"date": str(row["date"])[:10]})
     return days
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from harness.storage.folder import open_folder
 from harness.storage.outcomes import write_outcomes
 from reports import tables
 from reports.load import Run, load
-from reports.trust import future_values, look_ahead
+from reports.trust import future_values, look_ahead, read_figures
 
 DAY = dt.date(2000, 6, 20)
 LATER = dt.date(2000, 10, 2)
@@ -154,11 +155,50 @@ def test_a_statement_that_a_later_case_saw_first_is_found(tmp_path: Path) -> Non
     late = json.loads(demo(LATER).to_bytes())
     row = ["income_statement", "revenues", "2000", "Q3", "2000-04-02", "2000-07-01", 1825e6, "USD", "2000-08-11T20:00:00Z"]
     late["parts"]["filings"]["rows"] = [row]
-    values = future_values.later_values(early, [], [late])
+    history = future_values.TickerHistory()
+    history.add(late)
+    values = future_values.later_values(early, history)
     figure = next(future_values.numbers_in("revenues of 1.825B"))
     assert values.near(figure) == future_values.LaterValue(
         1825e6, "revenues of the period to 2000-07-01", "2000-08-11T20:00:00Z"
     )
+
+
+def test_values_of_later_cases_are_those_that_reading_every_later_snapshot_gives() -> None:
+    snapshots = _random_snapshots(random.Random(7))
+    history = future_values.TickerHistory()
+    for snapshot in snapshots:
+        history.add(snapshot)
+    for snapshot in snapshots:
+        later = [other for other in snapshots if other["date"] > snapshot["date"]]
+        volumes = {row[0]: row[1] for other in later for row in other["parts"]["prices"]["rows"] if row[0] > snapshot["date"]}
+        facts = {tuple(row) for other in later for row in other["parts"]["filings"]["rows"]}
+        expected = {(volumes[date], f"volume of {date}", date) for date in sorted(volumes)[: future_values.NEXT]}
+        expected |= {
+            (value, f"{item} of the period to {end}", at) for item, end, value, at in facts if at > snapshot["decision_time"]
+        }
+        assert future_values.later_values(snapshot, history, volumes=True).sorted == sorted(expected)
+        assert {value.what for value in future_values.later_values(snapshot, history).sorted}.isdisjoint(
+            f"volume of {date}" for date in volumes
+        )
+
+
+def test_a_history_does_not_grow_with_snapshots_that_repeat_its_values() -> None:
+    first, *others = sorted(_random_snapshots(random.Random(7)), key=lambda snapshot: str(snapshot["date"]))
+    history = future_values.TickerHistory()
+    for number in range(100):
+        parts = first["parts"] | {"prices": others[number % len(others)]["parts"]["prices"]}
+        history.add(first | {"date": f"2001-01-01 {number:02}", "parts": parts})
+    assert len(history.facts) == len(first["parts"]["filings"]["rows"])
+    assert max(len(volumes) for volumes in history.volumes.values()) == 1
+
+
+def test_the_result_does_not_depend_on_the_size_of_the_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = run(tmp_path, [*shown(demo()), "AAPL closed at 3.253 on 2000-06-20."], days=(DAY, LATER))
+    in_one_piece = look_ahead.check(loaded)
+    monkeypatch.setattr(read_figures, "CELLS_AT_A_TIME", 1)
+    assert look_ahead.check(loaded) == in_one_piece
+    assert [hit.figure for hit in in_one_piece.hits] == ["3.253"]
 
 
 def test_later_prices_of_another_date_of_the_run_are_not_leaks_for_it(tmp_path: Path) -> None:
@@ -193,6 +233,24 @@ def test_chance_is_the_share_of_neighbouring_figures_that_would_hit() -> None:
     )
     figure = next(future_values.numbers_in("100.37"))
     assert values.chance(figure) == pytest.approx(100 / 2007, rel=0.01)
+
+
+def _random_snapshots(choices: random.Random) -> list[dict[str, Any]]:
+    """Snapshots of 12 dates in any order, some twice, which disagree on volumes and hold some values too early."""
+    days = [f"2000-06-{day:02}" for day in range(1, 29)]
+    facts: list[list[Any]] = [["revenues", "2000-03-31", choices.randrange(1000, 1010), f"{day}T13:00:00Z"] for day in days]
+    snapshots = []
+    for date in choices.choices(days[:12], k=24):
+        prices = [
+            [day, float(choices.choice([5000, 5000, 5000, 6000]))] for day in days if day <= date or choices.random() < 0.1
+        ]
+        known_facts = [fact for fact in facts if choices.random() < (0.7 if fact[3] < date else 0.1)]
+        parts = {
+            "prices": {"columns": ["date", "volume"], "rows": prices},
+            "filings": {"columns": ["item", "period_end", "value", "available_at"], "rows": known_facts},
+        }
+        snapshots.append({"date": date, "decision_time": f"{date}T20:00:00Z", "parts": parts})
+    return snapshots
 
 
 def _utc(year: int, month: int, day: int) -> dt.datetime:
