@@ -152,8 +152,8 @@ async def ask(site: CallSite, request: Request, admission: Admission, clients: C
     while True:
         permit = await admission.admit(site, request, worst)
         call = await _send_or_discard(site, request, permit, admission, provider)
-        if call.answer is not None:
-            call = replace(call, answer=clients.checked(request, call.answer))
+        if call.answer is not None and (answer := clients.checked(request, call.answer)) is not call.answer:
+            call = replace(call, answer=answer)
         wait_s = await admission.record(call)
         if call.answer is not None:
             return call.answer
