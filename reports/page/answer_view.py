@@ -101,7 +101,7 @@ class AnswerView:
         if (attached := self._attached) is not None:
             return attached
         roles = self.run.pipeline_calls["role"].nunique()
-        words = f"the pipeline of this package, {roles} roles in the manner of TradingAgents"
+        words = f"the pipeline of this package, {roles} role{'s' if roles != 1 else ''} in the manner of TradingAgents"
         return words if roles else "rules without a model"
 
     @property
