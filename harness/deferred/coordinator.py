@@ -18,7 +18,7 @@ from harness.deferred.batch_files import BatchLimits
 from harness.deferred.batches import Batches
 from harness.deferred.cancelling import Cancelling
 from harness.deferred.mailbox import Mailbox
-from harness.deferred.stage_progress import Stage, StageProgress
+from harness.deferred.stage_progress import CallStage, StageProgress
 from harness.deferred.submissions import Pace, Submissions
 from harness.deferred.waiting_cells import WaitingCells
 from harness.errors import StoreError
@@ -41,7 +41,7 @@ class Coordinator:
         run_id: str,
         cells: Iterable[str],
         limits: BatchLimits = BatchLimits(),  # noqa: B008 - frozen
-        planned: Mapping[Stage, int] = MappingProxyType({}),
+        planned: Mapping[CallStage, int] = MappingProxyType({}),
     ) -> None:
         """`cells`: unfinished cells of this session that may have deferred calls; `planned`: their calls, as far as known."""
         self._mailbox = mailbox

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agents import ModelCallError, OpenAILater, Server
 from domain.lanes import LANES
 from harness.deferred.mailbox import Mailbox, Outcome, Submission, WaitingCall, new_submission_id
-from harness.deferred.stage_progress import Stage, StageProgress
+from harness.deferred.stage_progress import CallStage, StageProgress
 from harness.deferred.waiting_cells import WaitingCells
 
 MOST_REFUSALS = 12
@@ -151,10 +151,10 @@ class Submissions:
         """Whether nothing is sent to this model any more."""
         return self.cancelled_aliases is None or alias in self.cancelled_aliases
 
-    def unsent_stages(self) -> list[Stage]:
+    def unsent_stages(self) -> list[CallStage]:
         """The stage of each call that is not sent yet."""
         groups = [(group, list(calls.values())) for group, calls in list(self.unsent.items())]
-        return [Stage.of(call.role, group.model, group.lane) for group, calls in groups for call in calls]
+        return [CallStage.of(call.role, group.model, group.lane) for group, calls in groups for call in calls]
 
     # --- what is with a provider -----------------------------------------------------------------------------------
 

@@ -245,10 +245,8 @@ def make(
     """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
 
     `failed`: keys of cells that run again only after `retry`; `assumptions`: spreads that an earlier run measured;
-    `left_out`: ids under which earlier runs recorded cells that must not be reused.
-
+    `left_out`: ids under which earlier runs recorded cells that must not be reused;
     `windows`: model's name in the experiment -> context that its server was started with.
-
     Freezes a few cases where that needs no network."""
     from harness.planning import answers
 

@@ -16,7 +16,7 @@ from harness.admission.keys import SHARED, Keys
 from harness.admission.ledger import pico
 from harness.deferred.coordinator import Coordinator
 from harness.deferred.mailbox import Mailbox
-from harness.deferred.stage_progress import Stage
+from harness.deferred.stage_progress import CallStage
 from harness.deferred.submissions import Pace
 from harness.experiment import servers
 from harness.experiment.spec import Experiment
@@ -55,13 +55,13 @@ def coordinator(
     return Coordinator(mailbox, reached, Pace.of(os.environ), run_id, deferring, planned=stages)
 
 
-def _planned_stages(cells: Mapping[str, int], planned: Mapping[str, Sequence[PlannedCall]]) -> Counter[Stage]:
+def _planned_stages(cells: Mapping[str, int], planned: Mapping[str, Sequence[PlannedCall]]) -> Counter[CallStage]:
     """Deferred calls of these cells (arm -> how many), stages in the order in which they follow."""
-    stages: Counter[Stage] = Counter()
+    stages: Counter[CallStage] = Counter()
     for arm, calls in planned.items():
         for call in calls:
             if call.model.lane.is_deferred and not call.is_second:
-                stages[Stage.of(call.role, call.model.name, call.model.lane.name)] += cells.get(arm, 0)
+                stages[CallStage.of(call.role, call.model.name, call.model.lane.name)] += cells.get(arm, 0)
     return stages
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.deferred.coordinator import Coordinator
-from harness.deferred.stage_progress import Stage
+from harness.deferred.stage_progress import CallStage
 from harness.deferred.submissions import Pace
 from tests.fixtures.deferred_desk import CELLS, PACE, Desk, statuses
 
@@ -101,7 +101,7 @@ def test_a_batch_is_sent_once_nothing_became_ready_for_a_while(desk: Desk) -> No
 def test_a_stage_counts_what_it_needs_what_is_submitted_and_what_is_back_also_after_a_restart(desk: Desk, lane: str) -> None:
     names = desk.suspend(cells=2, lane=lane)
     every = [f"cell-{number}" for number in range(CELLS)]
-    planned = {Stage("trader", "gpt-5", lane): 2 * CELLS, Stage("portfolio manager", "gpt-5", lane): CELLS}
+    planned = {CallStage("trader", "gpt-5", lane): 2 * CELLS, CallStage("portfolio manager", "gpt-5", lane): CELLS}
     expected = ("trader", 2 * CELLS, 2 * CELLS, 4)
 
     def stages(coordinator: Coordinator) -> list[tuple[Any, ...]]:
