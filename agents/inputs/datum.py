@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_type_hints
 
 UTC = dt.UTC
 
@@ -107,12 +108,12 @@ PARTS: dict[str, type[Any]] = {
 }
 """Part of a snapshot -> the type of its rows."""
 
-Row = TypeVar("Row")
+_HINTS: dict[type[Any], tuple[Any, ...]] = {kind: tuple(get_type_hints(kind).values()) for kind in PARTS.values()}
 
 
 def to_table(kind: type[Any], rows: tuple[Any, ...]) -> dict[str, Any]:
     """Rows of one kind as columns and plain values."""
-    writers = [_writer(hint) for hint in get_type_hints(kind).values()]
+    writers = [_writer(hint) for hint in _HINTS[kind]]
     return {
         "columns": list(kind._fields),
         "rows": [
@@ -122,13 +123,14 @@ def to_table(kind: type[Any], rows: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def from_table(kind: type[Row], table: dict[str, Any]) -> tuple[Row, ...]:
-    """The rows that `to_table` wrote."""
-    readers = [_reader(hint) for hint in get_type_hints(kind).values()]
-    return tuple(
-        kind(*(value if value is None or read is None else read(value) for read, value in zip(readers, row, strict=True)))
-        for row in table["rows"]
-    )
+def from_table(kind: type[Any], table: dict[str, Any]) -> tuple[Any, ...]:
+    """The rows that `to_table` wrote. Raises TypeError or ValueError for others."""
+    # Column by column: a cell whose calls are answered later reads its snapshot once for each stage.
+    columns: list[Sequence[Any]] = list(zip(*table["rows"], strict=True))
+    for number, hint in enumerate(_HINTS[kind][: len(columns)]):
+        if read := _reader(hint):
+            columns[number] = [None if value is None else read(value) for value in columns[number]]
+    return tuple(map(kind._make, zip(*columns, strict=True)))
 
 
 def moment_text(moment: dt.datetime) -> str:
