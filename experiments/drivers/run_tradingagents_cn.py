@@ -8,8 +8,13 @@ import sys
 from tradingagents.default_config import DEFAULT_CONFIG  # type: ignore[import-not-found]
 from tradingagents.graph.trading_graph import TradingAgentsGraph  # type: ignore[import-not-found]
 
-config = DEFAULT_CONFIG | {"backend_url": os.environ["BACKEND_URL"], "results_dir": os.path.expanduser("~/results")}
+results = os.path.expanduser("~/results")
+config = DEFAULT_CONFIG | {"backend_url": os.environ["BACKEND_URL"], "results_dir": results}
 config |= json.loads(os.environ.get("TRADINGAGENTS_SETTINGS", "{}"))
+graph = TradingAgentsGraph(config=config)
+# It writes eval_results/ in the working folder, which cases share.
+os.makedirs(results, exist_ok=True)
+os.chdir(results)
 # Version 1.0 ends with a ValueError in `propagate` where nothing listens to its progress.
-_, decision = TradingAgentsGraph(config=config).propagate(sys.argv[1], sys.argv[2], progress_callback=lambda *_: None)
+_, decision = graph.propagate(sys.argv[1], sys.argv[2], progress_callback=lambda *_: None)
 print(json.dumps({"decision": decision.get("action")}, ensure_ascii=False))

@@ -42,8 +42,10 @@ def check(
     program = matrix.attached(loaded, arms[name], loaded.folder)
     cell = next(cell for cell in matrix.expand(loaded) if cell.arm == name)
     result, answers = asyncio.run(checking.run(program, cell))
-    findings = [*checking.findings(result, answers), *_kept(results, cell.fingerprint, answers)]
+    findings = list(checking.findings(result, answers))
     is_ready = not any(finding.status == "fail" for finding in findings)
+    if result.error is None:
+        findings += _kept(results, cell.fingerprint, answers)
     if as_json:
         emit("check/1", {"ready": is_ready, "findings": list(map(asdict, findings)), "program": result.program})
     else:

@@ -135,10 +135,17 @@ def _problem(conversation: Conversation, ended: ProgramEnd | None) -> ProgramFai
         went_on = "; the program went on without its answer" if ended and ended.exit_code == 0 else ""
         return ProgramFailed(f"{role}: {message}{went_on}")
     if not conversation.exchanges:
-        return ProgramFailed(f"{_NO_CALL}{_last_line(ended)}")
+        return ProgramFailed(f"{_no_call(ended)}{_last_line(ended)}")
     if ended and ended.exit_code:
         return ProgramFailed(f"the program ended with exit code {ended.exit_code}{_last_line(ended)}")
     return None
+
+
+def _no_call(ended: ProgramEnd | None) -> str:
+    """A crash before the first call is no wrong address, unless it is the connection that failed."""
+    if ended and ended.exit_code and "Traceback" in ended.stderr and "Connection error" not in ended.stderr:
+        return f"the program ended with exit code {ended.exit_code} before it asked a model"
+    return _NO_CALL
 
 
 def _last_line(ended: ProgramEnd | None) -> str:

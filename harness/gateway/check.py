@@ -127,9 +127,14 @@ async def run(program: Attached, cell: Cell) -> tuple[Result, CannedAnswers]:
     answers, programs = CannedAnswers(cell.ticker, cell.date), AttachedPrograms()
     try:
         async with Clients({}) as clients:
-            return await programs.decide(program, cell, answers, clients, ()), answers
+            return await programs.decide(program, cell, answers, clients, (), _not_stored), answers
     finally:
         await programs.aclose()
+
+
+def _not_stored(contents: Mapping[str, bytes]) -> str:
+    """Files of a check are named and not kept."""
+    return ""
 
 
 def sizes(answers: CannedAnswers) -> Iterator[dict[str, Any]]:
@@ -152,17 +157,24 @@ def findings(result: Result, answers: CannedAnswers) -> Iterator[CheckLine]:
     """What the case shows, most important first."""
     described, requests = result.program, [request for _, request in answers.requests]
     calls = int(described.get("calls", 0))
-    if result.error is not None:
+    is_broken = result.error is not None
+    if is_broken:
         yield CheckLine("program", "fail", str(result.error), _fix(calls, str(described.get("stderr", ""))))
     if calls == 0:
         return
-    yield CheckLine("calls", "ok", f"{calls} calls reached the gateway ({_counted(described['roles'])})")
+    yield CheckLine("calls", "ok", f"{_calls(calls)} reached the gateway ({_counted(described['roles'])})")
     yield _named(described, answers)
     yield CheckLine("wires", "ok", _counted(described["wires"]))
     yield CheckLine("models", "ok", f"the program asks for {_counted(described['asked_models'])}")
     yield from _dropped(requests)
     yield from _changed(requests)
-    yield _decision(result)
+    if not is_broken:
+        yield _decision(result)
+        yield from _files(described.get("files", {}))
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count} calls"
 
 
 def _fix(calls: int, stderr: str) -> str:
@@ -211,6 +223,18 @@ def _decision(result: Result) -> CheckLine:
         fix = "name the deciding role in the role rules (decides: true), or pipeline.result, or print a JSON line"
         return CheckLine("decision", "fail", f"none could be read ({result.decision_status}){reported}", fix)
     return CheckLine("decision", "ok", f"{result.decision.rating}, from the {described['source']}{reported}")
+
+
+def _files(files: Mapping[str, Any]) -> Iterator[CheckLine]:
+    """What `pipeline.keep` would keep of this case."""
+    if found := [*files.get("kept", ()), *(f"{name} (too large or too many)" for name in files.get("left_out", ()))]:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        yield CheckLine("files", "ok", f"pipeline.keep matches {', '.join(found[:5])}{more}")
+    if patterns := files.get("unmatched", ()):
+        others = files.get("others", ())
+        wrote = f"the program wrote {', '.join(others)}" if others else "the program wrote no other file"
+        fix = "correct the pattern: ~/... is the private home of a case, any other is below pipeline.folder"
+        yield CheckLine("files", "warn", f"no file matches pipeline.keep {', '.join(patterns)}; {wrote}", fix)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -78,6 +78,8 @@ class RunPrograms:
     foreign_roles: tuple[str, ...] = ()
     """Roles that are not named like a built-in one: no replay asks them again."""
     files: tuple[KeptFile, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    """Sentences on patterns of `pipeline.keep` that matched no file."""
 
     @property
     def sentence(self) -> str:
@@ -115,6 +117,7 @@ def of_run(run: Run) -> RunPrograms | None:
         differences=tuple(_differences(rows, inputs)),
         foreign_roles=_foreign_roles(run, [call for row in rows for call in by_cell[row["cell_id"]]]),
         files=tuple(_files(rows)),
+        unmatched=tuple(_unmatched(rows)),
         failures=tuple(f"{row['case_id']}, {row['arm']}: {row['error']}" for row in rows if row["status"] == "failed"),
     )
 
@@ -126,6 +129,16 @@ def _files(rows: Sequence[Mapping[Any, Any]]) -> Iterator[KeptFile]:
         for name in _json(row["program"]).get("files", {}).get("kept", ()):
             if ".." not in str(name).split("/"):
                 yield KeptFile(case, str(name), quote(f"files/{row['cell_id']}/{name}"))
+
+
+def _unmatched(rows: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
+    """Patterns of files to keep that matched nothing, with what the program wrote instead."""
+    looked = [files for row in rows if row["status"] == "ok" and (files := _json(row["program"]).get("files"))]
+    for pattern in dict.fromkeys(pattern for files in looked for pattern in files.get("unmatched", ())):
+        missed = [files for files in looked if pattern in files.get("unmatched", ())]
+        others = list(dict.fromkeys(name for files in missed for name in files.get("others", ())))[:5]
+        wrote = f"; it wrote {', '.join(others)}" if others else ""
+        yield f"No file matched pipeline.keep {pattern} in {len(missed)} of {len(looked)} cases{wrote}."
 
 
 def _foreign_roles(run: Run, calls: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:

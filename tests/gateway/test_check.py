@@ -25,8 +25,38 @@ def test_tools_are_called_with_what_a_program_can_look_up(lab: Lab) -> None:
 def test_a_program_that_crashes_is_reported_with_its_error_and_not_with_a_setting(lab: Lab) -> None:
     lab.experiment(pipeline=attached("crash"), arms={"paid": {"all": "paid"}})
     (finding,) = json.loads(lab.harness("check", "lab.yaml", "--json", expect=2))["findings"]
-    assert finding["found"].endswith("its last line: ValueError: no such ticker")
+    assert finding["found"] == (
+        "the program ended with exit code 1 before it asked a model; its last line: ValueError: no such ticker"
+    )
     assert "it ended before it asked a model" in finding["fix"]
+
+
+def test_the_calls_of_a_program_that_crashed_are_not_counted_by_a_plan(lab: Lab) -> None:
+    env = {"DIED": str(lab.folder / "died")}
+    lab.experiment(pipeline=attached("die", env=env), arms={"paid": {"all": "paid"}})
+    findings = json.loads(lab.harness("check", "lab.yaml", "--json", expect=2))["findings"]
+    assert [finding["name"] for finding in findings] == ["program", "calls", "roles", "wires", "models"]
+    assert "exit code 9" in findings[0]["found"]
+    assert "never run" in " ".join(lab.harness("plan", "lab.yaml").split())
+
+
+def test_a_pattern_of_files_that_matches_nothing_is_reported_with_what_the_program_wrote(desk: Lab) -> None:
+    env = {"DATA_KEY": "made-up-key"}
+    desk.experiment(pipeline=attached("writes", keep=["~/results/**"], env=env), arms={"paid": {"all": "paid"}})
+    output = " ".join(desk.harness("check", "lab.yaml").split())
+    assert "results/deep/log.json, results/state.json, results/huge.json (too large or too many)" in output
+    assert "no file matches" not in output
+    wrong = attached("writes", keep=["~/reports/**", "~/results/s*.json"], env=env)
+    desk.experiment(pipeline=wrong, arms={"paid": {"all": "paid"}})
+    output = " ".join(desk.harness("check", "lab.yaml").split())
+    assert "pipeline.keep matches results/state.json" in output
+    wrote = "~/results/a <b>&'.json, ~/results/deep/log.json, ~/results/huge.json"
+    assert f"no file matches pipeline.keep ~/reports/**; the program wrote {wrote} fix: correct the pattern" in output
+    desk.run("--yes")
+    (cell,) = desk.rows("cells")
+    assert json.loads(cell["program"])["files"]["unmatched"] == ["~/reports/**"]
+    page = (desk.runs[-1] / "report.html").read_text()
+    assert page.count("No file matched pipeline.keep ~/reports/** in 1 of 1 cases; it wrote ~/results/a &lt;b&gt;") == 1
 
 
 def test_a_plan_counts_the_calls_that_a_check_or_a_run_found(desk: Lab) -> None:
