@@ -116,6 +116,11 @@ def _longest(texts: Sequence[str]) -> int:
     return max(len(line) for text in texts for line in text.split("\n"))
 
 
+def number_of(number: int, noun: str) -> str:
+    """A count with its noun: 1 cell, 2,000 cells."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float | None) -> str:
     """Whole seconds in words; "?" if unknown."""
     if seconds is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from agents import Model, ModelReport, ServerReport
+from domain.lanes import LANES
 from domain.models import Family, family_of
 from domain.providers import PROVIDERS
 from domain.shutdowns import Shutdown, is_vendor_address, shutdown_of
@@ -146,11 +147,25 @@ def _price(known: KnownModel, resolved: ResolvedRun, now: dt.datetime) -> Check:
         return ok(name, f"{problem}: billed as its answers say, at most ${most:g} a call")
     if resolved.experiment.allow_unpriced:
         return warn(name, f"{problem}: its cost will be NULL and no cap can hold it")
+    if other_lanes := [lane for lane in _priced_lanes(known, resolved, now) if lane != model.lane.name]:
+        fix = f"use a lane that has one ({', '.join(other_lanes)}), or add it to a price file (prices: FILE) as tier: {tier}"
+        return fail(name, problem, fix)
     return fail(
         name,
         problem,
         "add priced_as: MODEL, max_call_usd (if answers name their cost), a price file (prices: FILE), or allow_unpriced: true",
     )
+
+
+def _priced_lanes(known: KnownModel, resolved: ResolvedRun, now: dt.datetime) -> list[str]:
+    """Lanes of the server whose price for this model is known."""
+    tokens = Tokens(10_000, 10_000)
+    usd_of = {
+        name: resolved.prices.usd(known.model.name, known.server, lane.price_tier, tokens, now)
+        for name, lane in LANES.items()
+        if name in known.server.lanes
+    }
+    return [name for name, usd in usd_of.items() if usd is not None]
 
 
 def _local_price(name: str, spec: ServerSpec) -> Check:

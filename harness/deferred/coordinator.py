@@ -170,12 +170,18 @@ class Coordinator:
         self._shown = {
             "cells": self.waiting + self.left,
             "stages": self._submissions.stages.rows(sent, self._submissions.unsent_stages()),
-            "collecting": sum(len(calls) for calls in self._submissions.unsent.values()),
+            **self._unsent_counts(),
             "oldest_s": round(max(map(self._submissions.age_s, sent)), 1) if sent else None,
             "next_poll_s": None if next_look_s is None else round(next_look_s, 1),
         }
-        steady = repr([self._shown[key] for key in ("cells", "stages", "collecting")])
+        steady = repr([self._shown[key] for key in ("cells", "stages", "collecting", "backing_off")])
         is_outdated = next_look_s is not None and self._shown_at - self._written_at >= _WRITE_S
         if steady != self._written or is_outdated:
             self._mailbox.write_progress(self._shown)
             self._written, self._written_at = steady, self._shown_at
+
+    def _unsent_counts(self) -> dict[str, int]:
+        """Calls that wait for their batch, and those that wait for their next try."""
+        unsent = [(group.lane, call) for group, calls in self._submissions.unsent.items() for call in calls.values()]
+        collecting = sum(lane == "batch" and call.is_due for lane, call in unsent)
+        return {"collecting": collecting, "backing_off": sum(not call.is_due for _, call in unsent)}

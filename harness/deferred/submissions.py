@@ -88,6 +88,13 @@ class _Sighting(NamedTuple):
     age_s: float
 
 
+def _advice(submission: Submission, error: ModelCallError) -> str:
+    """What to do about a creation that is refused for good."""
+    if error.http_status == 403 and submission.is_batch:
+        return "batches need a key that may write files and batches: change its permissions, or use lane: now"
+    return "if it does not offer this lane to this model or key, use lane: now"
+
+
 class Submissions:
     """The deferred calls of one session."""
 
@@ -247,7 +254,7 @@ class Submissions:
 
     def not_accepted(self, submission: Submission, error: ModelCallError) -> None:
         """The provider refuses it for good."""
-        advice = "" if self.is_for_now(error) else "; if it does not offer this lane to this model or key, use lane: now"
+        advice = "" if self.is_for_now(error) else f"; {_advice(submission, error)}"
         self.fail(submission, error.cause, f"lane {submission.lane} of {submission.model} was refused: {error}{advice}")
 
     def uncertain(self, submission: Submission, why: str) -> None:

@@ -87,7 +87,8 @@ class ModelPart(ConfigModel):
         """Experiments in older run folders name a service tier, which is refused in a file."""
         if not isinstance(raw, dict) or "service_tier" not in raw:
             return raw
-        lane = lane_of_tier(raw["service_tier"]) or "now"
+        tier = raw["service_tier"]
+        lane = str(tier) if tier in LANES else lane_of_tier(tier) or "now"
         if info.context is not None:
             raise references.refused(f"service_tier is now called lane (known: {', '.join(LANES)})", f"write lane: {lane}")
         rest = {key: value for key, value in raw.items() if key != "service_tier"}

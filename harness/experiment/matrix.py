@@ -46,6 +46,11 @@ class ResolvedArm:
         """Whether its cases are decided by a user's own program."""
         return self.settings.command is not None and not self.declared.rule
 
+    @property
+    def needs_answers_at_once(self) -> bool:
+        """Whether each answer decides the next request of a program or tool round."""
+        return self.is_attached or (self.pipeline.inputs == "tools" and not self.declared.rule)
+
     @cached_property
     def program(self) -> Attached | None:
         """The user's own program that decides its cases. Raises InvalidInput for rules that cannot be read."""
@@ -70,6 +75,7 @@ def expand(experiment: Experiment, now: dt.datetime | None = None, arms: Mapping
     days = cases.decision_dates(experiment.dates, now)
     listed = [Case(ticker, day) for day in days for ticker in experiment.tickers]
     resolved = resolve_arms(experiment) if arms is None else arms
+    _refuse_late_answers(experiment, resolved)
     _refuse_twins(resolved)
     cells = [cell for arm in resolved.values() for cell in _cells(experiment, arm, listed)]
     place = {name: index for index, name in enumerate(resolved)}
@@ -269,6 +275,31 @@ def _alias(arm: Arm, role: str) -> str:
 def _local_models(cell: Cell, hosted: Collection[str]) -> str:
     """The local model that a cell loads, so that a GPU meets each model once; several count by their names together."""
     return "+".join(sorted({f"{model.server}/{model.name}" for model in cell.lineup.values() if model.server not in hosted}))
+
+
+def _refuse_late_answers(experiment: Experiment, arms: Mapping[str, ResolvedArm]) -> None:
+    """Programs, and analysts that call tools, need each answer at once: their models cannot be in a deferred lane."""
+    problems: dict[str, Problem] = {}
+    for name, arm in arms.items():
+        late = [f"{model.alias} ({model.lane.name})" for model in _distinct(arm.lineup.values()) if model.lane.is_deferred]
+        if not (late and arm.needs_answers_at_once):
+            continue
+        keys = arm.declared.pipeline.model_fields_set if arm.declared.pipeline else frozenset()
+        place = f"arms.{name}.pipeline" if {"command", "inputs"} & keys else "pipeline"
+        models = ", ".join(late)
+        if arm.is_attached:
+            what = f"a program waits for each answer, and answers of {models} come hours later"
+            problem = Problem(f"{place}.command", what, "use lane: now or flex for its models")
+        else:
+            what = f"with tools each answer decides the next request, and answers of {models} come hours later"
+            problem = Problem(f"{place}.inputs", what, "use inputs: prefetch, or lane: now or flex for its models")
+        problems.setdefault(problem.where, problem)
+    if problems:
+        raise InvalidInput(list(problems.values()))
+
+
+def _distinct(models: Iterable[Model]) -> list[Model]:
+    return list({model.alias: model for model in models}.values())
 
 
 def _refuse_twins(arms: Mapping[str, ResolvedArm]) -> None:

@@ -17,6 +17,7 @@ from agents import Server
 from domain.defaults import UNREACHABLE_AFTER_S
 from domain.hardware import Hardware
 from domain.hosting import host_of, hosting_of, is_own_address, is_vendor_only, takes_cache_marks
+from domain.lanes import LANES
 from domain.providers import FLEX_TIMEOUT_S, HOSTED_SLOTS, HOSTED_TIMEOUT_S, PROVIDERS, Provider
 from harness.errors import InvalidInput, Problem
 from harness.experiment import hardware_cards, matrix, yaml_file
@@ -159,6 +160,14 @@ class ServerSpec:
         provider = PROVIDERS[self.provider]
         return self.api == "responses" if self.api else provider.has_responses and is_own_address(provider, self.url)
 
+    @property
+    def lanes(self) -> frozenset[str]:
+        """Lanes in which it may be asked; none if it is self-hosted."""
+        if not self.is_hosted:
+            return frozenset()
+        lanes = PROVIDERS[self.provider].lanes
+        return lanes if self.uses_responses else frozenset(lane for lane in lanes if not lane.startswith("background_"))
+
     def takes_marks(self, model: str) -> bool:
         """Whether its prompt cache keeps prefixes of this model's prompts where a request marks them."""
         return takes_cache_marks(PROVIDERS[self.provider], self.url, self.cache_marks, model)
@@ -243,6 +252,7 @@ def needed_by(
     served = _served(needed.values())
     specs = {name: _spec(name, parts[name], experiment, environment) for name in served}
     _refuse_unclear(served, parts, specs)
+    _refuse_lanes(needed, specs)
     specs = {name: _with_cards(spec, parts[name], served[name], declared.folders) for name, spec in specs.items()}
     return {name: replace(specs[name], warning=_warning(specs[name], served[name])) for name in sorted(served)}
 
@@ -348,6 +358,25 @@ def _refuse_strangers(models: Mapping[str, ModelPart], parts: Mapping[str, Serve
         elif parts[name].provider != model.provider:
             problem = f"server {name!r} speaks {parts[name].provider}, the model {model.provider}"
             problems.append(Problem(where, problem, "name another server"))
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _refuse_lanes(models: Mapping[str, ModelPart], specs: Mapping[str, ServerSpec]) -> None:
+    """Refuse lanes that the server of a model cannot be asked in; a server that is self-hosted ignores `fast` and `flex`."""
+    problems = []
+    for alias, model in models.items():
+        spec = specs[model.server or model.provider]
+        if model.lane is None or model.lane in ("now", *spec.lanes) or not LANES[model.lane].is_deferred:
+            continue
+        where, name, lane = f"models.{alias}.lane", spec.name, model.lane
+        if not spec.is_hosted:
+            problem = f"{lane} is a lane of hosted models, and server {name!r} is self-hosted ({spec.why})"
+            problems.append(Problem(where, problem, f"use lane: now, or hosted: true for {name} if it bills by token"))
+            continue
+        problem = f"{lane} needs the Responses API, and server {name!r} is asked by Chat Completions"
+        offered = ", ".join(lane for lane in LANES if lane in spec.lanes)
+        problems.append(Problem(where, problem, f"use lane: {offered}; or api: responses for {name} if it speaks that"))
     if problems:
         raise InvalidInput(problems)
 

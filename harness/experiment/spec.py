@@ -133,29 +133,6 @@ class Experiment(ConfigModel):
         return copy
 
     @model_validator(mode="after")
-    def _no_tool_rounds_hours_apart(self, info: ValidationInfo) -> Self:
-        """A model whose answers come hours later cannot call tools: each round would take as long."""
-        if info.context is None:
-            return self
-        pipelines = {"pipeline": self.pipeline} | {
-            f"arms.{name}.pipeline": arm.pipeline for name, arm in self.arms.items() if isinstance(arm, Arm) and arm.pipeline
-        }
-        deferred = [
-            f"{name} ({model.lane})" for name, model in self.models.items() if model.lane and LANES[model.lane].is_deferred
-        ]
-        for place, pipeline in pipelines.items():
-            if deferred and pipeline.command:
-                what = f"{place} attaches a program, and answers of {', '.join(deferred)} come hours later"
-                raise references.refused(what, "use lane: now or flex for its models")
-            if deferred and pipeline.inputs == "tools":
-                what = f"{place}.inputs is tools, and answers of {', '.join(deferred)} come hours later"
-                raise references.refused(what, "use inputs: prefetch, or lane: now or flex")
-            if deferred and pipeline.command:
-                what = f"{place} is an attached program, and answers of {', '.join(deferred)} come hours later"
-                raise references.refused(what, "use lane: now or flex: a program waits for each answer")
-        return self
-
-    @model_validator(mode="after")
     def _programs_are_whole(self, info: ValidationInfo) -> Self:
         """The keys of an attached program belong together."""
         if info.context is None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from domain import units
 from domain.lanes import LANES
-from domain.providers import PROVIDERS
 from harness.errors import InvalidInput, Problem
 from harness.planning import forecast
 from harness.planning.forecast import CostPart, Forecaster, Interval
 
 if TYPE_CHECKING:
+    from harness.experiment.servers import ServerSpec
     from harness.planning.workload import Workload
 
 COMPARED = ("now", "flex", "background_2h", "background_8h", "batch")
@@ -37,21 +37,30 @@ class LaneForecast:
         return {"lane": self.lane, "api_cost_usd": cost, "time_s": time, "stages": self.stages}
 
 
-def options(forecaster: Forecaster, steps: Sequence[Sequence[CostPart]], hosted: Collection[str]) -> tuple[LaneForecast, ...]:
-    """Each lane that some hosted model offers; `steps` follow one another: the matrix, then replays and judges."""
-    parts = [part for step in steps for part in step if part.cells]
-    offered = {
-        lane
-        for part in parts
-        for call in part.workload.calls
-        if call.model.server in hosted
-        for lane in PROVIDERS[call.model.provider].lanes
-    }
-    return tuple(_option(lane, forecaster, steps, hosted) for lane in COMPARED if lane in offered)
+def options(
+    forecaster: Forecaster,
+    steps: Sequence[Sequence[CostPart]],
+    servers: Mapping[str, ServerSpec],
+    at_once: Collection[str] = (),
+) -> tuple[LaneForecast, ...]:
+    """Each lane that some server offers; `steps` follow one another: the matrix, then replays and judges.
+
+    `at_once`: arms that need each answer at once, so that their models cannot be in a deferred lane."""
+    offered: set[str] = set()
+    excluded: set[str] = set()
+    for part in (part for step in steps for part in step if part.cells):
+        for call in part.workload.calls:
+            lanes = servers[call.model.server].lanes
+            offered |= lanes
+            if part.arm in at_once:
+                excluded |= {lane for lane in lanes if LANES[lane].is_deferred}
+    return tuple(_option(lane, forecaster, steps, servers) for lane in COMPARED if lane in offered - excluded)
 
 
-def _option(lane: str, forecaster: Forecaster, steps: Sequence[Sequence[CostPart]], hosted: Collection[str]) -> LaneForecast:
-    moved = [[replace(part, workload=_in_lane(part.workload, lane, hosted)) for part in step if part.cells] for step in steps]
+def _option(
+    lane: str, forecaster: Forecaster, steps: Sequence[Sequence[CostPart]], servers: Mapping[str, ServerSpec]
+) -> LaneForecast:
+    moved = [[replace(part, workload=_in_lane(part.workload, lane, servers)) for part in step if part.cells] for step in steps]
     arms = [forecaster.arm(part) for step in moved for part in step]
     api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in arms])
     seconds: Any = 0.0
@@ -61,10 +70,10 @@ def _option(lane: str, forecaster: Forecaster, steps: Sequence[Sequence[CostPart
     return LaneForecast(lane, forecast.interval(api), forecast.interval(seconds), max(waits, default=0))
 
 
-def _in_lane(workload: Workload, lane: str, hosted: Collection[str]) -> Workload:
+def _in_lane(workload: Workload, lane: str, servers: Mapping[str, ServerSpec]) -> Workload:
     calls = tuple(
         replace(call, model=replace(call.model, params={**call.model.params, "lane": lane}))
-        if call.model.server in hosted and lane in PROVIDERS[call.model.provider].lanes
+        if lane in servers[call.model.server].lanes
         else call
         for call in workload.calls
     )

@@ -265,6 +265,7 @@ def make(
     cost = forecast.total([arm.cost_draws for arm in every])
     api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
     counted = _counted(parts)
+    at_once = {name for name, arm in resolved.arms.items() if arm.needs_answers_at_once}
     return Plan(
         experiment=experiment.name,
         cells=len(cells),
@@ -286,7 +287,7 @@ def make(
         price_version=resolved.prices.version,
         checks=(*checks, *_too_long(parts, windows or {})),
         planned_calls={part.arm: part.workload.calls for part in parts},
-        lanes=lanes.options(forecaster, [parts, later], resolved.hosted),
+        lanes=lanes.options(forecaster, [parts, later], resolved.servers, at_once),
         unknown_models=_unknown_models([*parts, *later]),
         energy_kwh=forecast.interval(forecast.total([forecaster.energy_kwh(part) for part in (*parts, *later)])),
         cards={alias: figures.describe() for alias, figures in learnt.cards.items()},

@@ -145,6 +145,12 @@ def _lane_lines(plan: Plan, within_s: float | None) -> Iterator[Line]:
         yield "lane", lanes.advice(plan.lanes, within_s, usd)
     if any(arm.place in (LOCAL, MIXED) for arm in plan.arms.values()):
         yield "lane", "time: until the last answer, those of self-hosted models in the same run included"
+    priced = [lane for lane in plan.lanes if lane.api_cost.mid is not None]
+    if priced and (unpriced := [lane.lane for lane in plan.lanes if lane not in priced]):
+        yield (
+            "lane",
+            f"{', '.join(unpriced)}: no price known for every hosted model; it can be added to a price file (prices: FILE)",
+        )
     if any(lane.lane.startswith("background") for lane in plan.lanes):
         yield "lane", "background lanes: OpenAI keeps each answer until it is recorded here, for 30 days at most"
 

@@ -20,7 +20,7 @@ from harness.deferred.stage_progress import CallStage
 from harness.deferred.submissions import Pace
 from harness.experiment import servers
 from harness.experiment.spec import Experiment
-from harness.terminal import duration
+from harness.terminal import duration, number_of
 
 _CANCEL_S = 30.0
 
@@ -90,7 +90,8 @@ def cancelled(deferring: Coordinator) -> str:
     calls = deferring.calls_out
     deferring.wait_cancelled(_CANCEL_S)
     if not deferring.calls_out:
-        return f"cancelled: none of the {calls} requests is with the provider any more; what it answered is kept"
+        subject = "the only request is not" if calls == 1 else f"none of the {calls:,} requests is"
+        return f"cancelled: {subject} with the provider any more; what it answered is kept"
     return (
         f"cancelled: {with_provider(deferring.calls_out)}; what it has begun is still billed, at most "
         f"${deferring.reserved_usd:.4f}, and the same command fetches it"
@@ -131,8 +132,11 @@ def lines(deferred: Mapping[str, Any], *, is_followed: bool = True) -> list[str]
     for stage in deferred.get("stages") or ():
         submitted = f"{stage['submitted']:,} of {stage['calls']:,} submitted, {stage['back']:,} back"
         sentences.append(f"{stage['name']}: {submitted} ({stage['model']}, lane {stage['lane']}: {stage['status']})")
-    if is_followed and deferred.get("collecting"):
-        sentences.append(f"{deferred['collecting']:,} calls wait until the other cells have reached their next call")
+    if is_followed and (collecting := deferred.get("collecting")):
+        wait = "waits" if collecting == 1 else "wait"
+        sentences.append(f"{number_of(collecting, 'call')} {wait} until the other cells have reached their next call")
+    if is_followed and (backing_off := deferred.get("backing_off")):
+        sentences.append(f"{number_of(backing_off, 'call')} {'waits' if backing_off == 1 else 'wait'} for the next try")
     if deferred.get("oldest_s") is not None:
         next_look = f"next look in {duration(deferred.get('next_poll_s') or 0.0)}"
         next_look = next_look if is_followed else "the same command fetches its answer"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import agents
 from domain.providers import PROVIDERS
 from harness.storage.store import RETRIED
-from harness.terminal import duration
+from harness.terminal import duration, number_of
 
 if TYPE_CHECKING:
     from harness.errors import Unserved
@@ -26,13 +26,13 @@ def failure_lines(run: RunFolder, receipts: Iterable[Row], command: str) -> Iter
     failed = [receipt for receipt in receipts if receipt["status"] in RETRIED]
     if not failed:
         return
-    yield f"{_count(len(failed), 'cell')} failed:"
+    yield f"{number_of(len(failed), 'cell')} failed:"
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for receipt in failed:
         groups.setdefault((receipt["arm"], receipt["error_type"] or receipt["status"], _role(receipt)), []).append(receipt)
     for (arm, cause, role), rows in sorted(groups.items(), key=lambda group: -len(group[1])):
         where = f" in {role}" if role else ""
-        yield f"    {arm}: {cause}{where}, {_count(len(rows), 'cell')} ({_cases(rows)}): {(rows[0]['error'] or '')[:_TEXT]}"
+        yield f"    {arm}: {cause}{where}, {number_of(len(rows), 'cell')} ({_cases(rows)}): {(rows[0]['error'] or '')[:_TEXT]}"
     if run.store.manifest().get("purpose") == "find":
         yield "the search has counted them as unusable; with their cause removed, a new search pays for everything again:"
         yield f"    {command} --fresh"
@@ -52,7 +52,7 @@ def unserved_lines(unserved: Mapping[Unserved, int], servers: Mapping[str, Serve
     """Why cells were left for a later command, each with its fix."""
     for reason, cells in unserved.items():
         spec = servers.get(reason.server)
-        yield f"{_reason(reason, spec)}; {_count(cells, 'cell')} left for later. fix: {_fix(reason, spec)}"
+        yield f"{_reason(reason, spec)}; {number_of(cells, 'cell')} left for later. fix: {_fix(reason, spec)}"
 
 
 def retry_command(run: RunFolder) -> str:
@@ -92,7 +92,3 @@ def _cases(rows: Sequence[Row]) -> str:
     named = list(dict.fromkeys(str(row["case_id"]) for row in rows))
     more = len(named) - _CASES_NAMED
     return ", ".join(named[:_CASES_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

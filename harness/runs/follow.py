@@ -102,7 +102,8 @@ class Follower:
             return
         if self._interrupts:
             calls, run = answered_later.with_provider(deferring.calls_out), f"{self._info.experiment}/{self._info.run_id}"
-            self._display.say(f"{calls}; the same command fetches their answers, `python -m harness stop {run}` cancels them")
+            answers, them = ("its answer", "it") if deferring.calls_out == 1 else ("their answers", "them")
+            self._display.say(f"{calls}; the same command fetches {answers}, `python -m harness stop {run}` cancels {them}")
             return
         deferring.cancel()
         self._display.say(answered_later.cancelled(deferring))

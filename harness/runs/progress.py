@@ -16,6 +16,7 @@ from harness.storage.rows import Row
 
 FAILED = ("failed", "timeout", "over_budget")
 _NOTED = 5
+_LONGEST_NOTE = 240
 
 
 @dataclass
@@ -207,8 +208,8 @@ class Progress:
         arm.unpriced += by * (receipt["cost_usd"] is None)
 
     def note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes = [*self.notes, sentence[:200]][-_NOTED:]
+        if (shown := _shortened(sentence)) not in self.notes:
+            self.notes = [*self.notes, shown][-_NOTED:]
 
     def see_ledger(self, totals: LedgerTotals) -> None:
         if self.ledger_calls_before is None:
@@ -254,6 +255,10 @@ class Progress:
             "deferred": self.deferred,
             "notes": list(self.notes),
         }
+
+
+def _shortened(sentence: str) -> str:
+    return sentence if len(sentence) <= _LONGEST_NOTE else f"{sentence[:_LONGEST_NOTE].rpartition(' ')[0]} ..."
 
 
 def reused_part(receipt: Row, cost: str, reused: str, run_id: str) -> float | None:

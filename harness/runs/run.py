@@ -24,6 +24,7 @@ from harness.runs.progress import RunOutcome
 from harness.runs.session import RunOptions, RunPlan, connect, open_broker, run_cells, start_workers, unfinished_cells
 from harness.storage import manifest, run_folder, snapshots, version_0_1_0
 from harness.storage.folder import Folder, open_folder
+from harness.terminal import number_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -103,7 +104,7 @@ def freeze(plan: RunPlan, display: Display) -> dict[str, Cell]:
     new = [cell for cell in plan.chosen if cell.case_id not in names]
     skipped: dict[str, str] | None = {} if plan.experiment.cases.skip_unavailable else None
     if new:
-        display.say(f"freezing {len({cell.case_id for cell in new})} cases")
+        display.say(f"freezing {number_of(len({cell.case_id for cell in new}), 'case')}")
         store, shared, resolved = plan.run.store.folder, plan.options.snapshots, plan.resolved
         names |= snapshots.freeze_cells(new, store, shared, resolved.archive, contact=resolved.contact, skipped=skipped)
     if skipped:
@@ -257,4 +258,5 @@ def _headline(plan: RunPlan) -> str:
     arms = len({cell.arm for cell in plan.matrix})
     part = "" if len(plan.chosen) == len(plan.matrix) else f", {len(plan.chosen)} of them now"
     verb = "new run" if plan.run.is_new else "continuing"
-    return f"{verb} {plan.run.experiment}/{plan.run.run_id}: {len(plan.matrix)} cells, {arms} arms{part}"
+    counts = f"{number_of(len(plan.matrix), 'cell')}, {number_of(arms, 'arm')}{part}"
+    return f"{verb} {plan.run.experiment}/{plan.run.run_id}: {counts}"

@@ -48,6 +48,8 @@ class Later:
     """So many look-ups of an id answer 404."""
     refuse_cancel: int = 0
     """So many cancellations are answered with 503."""
+    refuse_files: bool = False
+    """The key may not use files: 403."""
     delete_outputs: bool = False
     """Output files are gone when they are asked for."""
 
@@ -134,6 +136,11 @@ class LaterServer:
         if self.behaviour.cut_upload > 0:
             self.behaviour.cut_upload -= 1
             return _cut(request)
+        if not self._allowed(request):
+            return _error(401, "Incorrect API key provided.", "invalid_api_key")
+        if self.behaviour.refuse_files:
+            missing = "You have insufficient permissions for this operation. Missing scopes: api.files.write."
+            return _error(403, missing, "missing_scope")
         form = await request.post()
         part: Any = form["file"]
         name, file_id = str(part.filename), f"file-{uuid.uuid4().hex}"

@@ -143,3 +143,12 @@ def test_a_key_that_is_refused_fails_the_calls_at_once_and_names_the_lane(desk: 
         assert f"lane {lane} of gpt-5 was refused: " in outcome.message
         assert "if it does not offer this lane to this model or key, use lane: now" in outcome.message
     assert desk.truth()["later"]["submitted"] == 0
+
+
+def test_a_key_that_may_not_write_files_is_refused_at_once_and_the_permission_is_named(desk: Desk) -> None:
+    desk.fake.control(later={"refuse_files": True})
+    outcomes = desk.answered(desk.suspend(cells=1))
+    assert statuses(outcomes) == ["auth", "auth"]
+    for outcome in outcomes.values():
+        assert "batches need a key that may write files and batches: change its permissions" in outcome.message
+    assert desk.truth()["later"]["submitted"] == 0

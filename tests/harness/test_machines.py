@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ def test_a_runner_enqueues_and_a_worker_started_elsewhere_does_the_work(lab: Lab
     assert "sk-fake" not in said
     assert announced(redis_url) == {}
     elsewhere.close()
+
+
+def test_a_run_that_goes_on_at_once_after_its_runner_was_killed_is_announced_as_it_is_now(redis_url: str) -> None:
+    before = RunInfo("run-1", "lab", {"budget": {"run_usd": 1}}, {}, {}, "code", experiment_dir="/gone")
+    now = replace(before, terms={"budget": {"run_usd": 2}}, experiment_dir="/here")
+    with redis.Redis.from_url(redis_url) as client:
+        registry.announce(client, before)
+        registry.announce(client, now)
+    assert announced(redis_url) == {"run-1": now}
 
 
 @pytest.mark.parametrize(("arms", "pools"), [(["paid"], {"hosted"}), (["paid", "own"], {"hosted", "local"})])
