@@ -37,7 +37,8 @@ class Exchange:
     site: CallSite = field(init=False)
     task: asyncio.Task[Answer] = field(init=False)
     waiters: int = 0
-    is_delivered: bool = False
+    deliveries: int = 0
+    """Clients that got the answer, or the error: a client that hung up before it read all of it does not count."""
 
     @property
     def answer_id(self) -> str:
@@ -175,7 +176,7 @@ class Conversation:
     def _abandoned(self, fingerprint: str, *, is_retry: bool) -> Exchange | None:
         """An equal request whose client hung up; to a request that calls itself a retry also one in flight."""
         for exchange in self._alike[fingerprint]:
-            if exchange.is_delivered:
+            if exchange.deliveries:
                 continue
             if exchange.waiters == 0 or (is_retry and not exchange.task.done()):
                 return exchange

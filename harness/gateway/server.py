@@ -11,7 +11,7 @@ import math
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from agents import Answer
@@ -30,6 +30,10 @@ FIRST_SIGN_S = 5.0
 _SIGN_S = 10.0
 _KEEP_ALIVE_S = 3600
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_PIECE_BYTES = 64 << 10
+"""A long answer is handed to the connection in pieces of this size: a client that hangs up before the last one is noticed."""
+_ON_LOSS = "harness.on_loss"
+"""Key of an ASGI scope: called when a client closes its connection before it has read the whole answer."""
 _JSON, _LINES, _EVENTS = b"application/json", b"application/x-ndjson", b"text/event-stream"
 
 Read = Callable[[Any], Asked]
@@ -64,14 +68,16 @@ class Gateway:
     def remove(self, token: str) -> None:
         self._conversations.pop(token, None)
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers: Headers = dict(scope["headers"])
         try:
             self._check_host(headers)
             conversation, path = await self._find(scope["path"], headers)
-            await _HttpRequest(scope["method"], path, headers, receive, send).serve(conversation)
+            request = _HttpRequest(scope["method"], path, headers, receive, send)
+            scope[_ON_LOSS] = request.lose
+            await request.serve(conversation)
         except Refused as refusal:
             await _send_error(send, scope["path"], refusal)
 
@@ -112,6 +118,15 @@ class _HttpRequest:
         self._method, self._path, self._headers = method, path, headers
         self._receive, self._send = receive, send
         self._has_begun = False
+        self._is_lost = False
+        self._delivered: Exchange | None = None
+
+    def lose(self) -> None:
+        """The client hung up and has not read the whole answer, which then goes to the next equal request."""
+        self._is_lost = True
+        if self._delivered is not None:
+            self._delivered.deliveries -= 1
+            self._delivered = None
 
     async def serve(self, conversation: Conversation) -> None:
         if self._method == "POST" and self._path in _WIRES:
@@ -145,12 +160,12 @@ class _HttpRequest:
         gone = asyncio.ensure_future(_disconnected(self._receive))
         try:
             await self._wait(exchange, gone, kind)
-            if gone.done():
+            if gone.done() or self._is_lost:
                 return None
-            # Set first: an answer that is an error is delivered, too.
-            exchange.is_delivered = True
+            # Counted first: an answer that is an error is delivered, too.
+            self._delivered = exchange
+            exchange.deliveries += 1
             await self._deliver(exchange, whole, pieces, kind)
-            exchange.is_delivered = not gone.done()
         finally:
             exchange.waiters -= 1
             gone.cancel()
@@ -209,8 +224,7 @@ class _HttpRequest:
             return await self._fail_begun(asked, kind, refusal)
         if not asked.stream:
             return await self._json(200, whole(asked, answer, exchange.answer_id))
-        await self._begin(200, kind)
-        await self._send({"type": "http.response.body", "body": b"".join(pieces(asked, answer, exchange.answer_id))})
+        await self._send_body(200, b"".join(pieces(asked, answer, exchange.answer_id)), kind)
 
     async def _fail_begun(self, asked: Asked, kind: bytes, refusal: Refused) -> None:
         """The status is sent already: say it in the stream, or cut the connection so that a retry hears it."""
@@ -232,8 +246,15 @@ class _HttpRequest:
         await self._send_body(status, json.dumps(body, ensure_ascii=False).encode(), _JSON)
 
     async def _send_body(self, status: int, body: bytes, kind: bytes) -> None:
+        """Send a whole body. A finished stream has a length, too: clients stop at its last event and read no last chunk."""
         await self._begin(status, kind, len(body))
-        await self._send({"type": "http.response.body", "body": b"" if self._method == "HEAD" else body})
+        body = b"" if self._method == "HEAD" else body
+        last = max(len(body) - 1, 0) // _PIECE_BYTES * _PIECE_BYTES
+        for start in range(0, last, _PIECE_BYTES):
+            await self._send({"type": "http.response.body", "body": body[start : start + _PIECE_BYTES], "more_body": True})
+            # Only between two turns of the loop does a connection learn that it was closed.
+            await asyncio.sleep(0)
+        await self._send({"type": "http.response.body", "body": body[last:]})
 
     async def _body(self) -> Any:
         chunks, size, more = [], 0, True
@@ -301,6 +322,23 @@ async def _send_error(send: Send, path: str, refusal: Refused) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def _protocol() -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which also reports a connection that was closed before the client had read the whole answer.
+
+    A client that closes with unread bytes resets the connection; one that has read all of them ends it in order."""
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class LossReportingProtocol(HttpToolsProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            is_unread = exc is not None or (self.cycle is not None and not self.cycle.response_complete)
+            super().connection_lost(exc)
+            scope: dict[str, Any] = dict(self.scope or {})
+            if is_unread and _ON_LOSS in scope:
+                scope[_ON_LOSS]()
+
+    return LossReportingProtocol
+
+
 class LocalServer:
     """Serves an application on loopback within the running event loop."""
 
@@ -332,7 +370,7 @@ class LocalServer:
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._app,
-            http="httptools",
+            http=_protocol(),
             ws="none",
             proxy_headers=False,
             lifespan="off",

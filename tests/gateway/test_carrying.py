@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -112,13 +113,67 @@ def test_a_retry_after_a_timeout_waits_for_the_answer_that_is_paid_for(fake_mode
     assert fake_models.ledger()["calls"] == 1
 
 
+@contextmanager
+def posted(url: str, request: dict[str, Any]) -> Iterator[socket.socket]:
+    """A connection that has sent a request, and hangs up at the end of the block."""
+    address, body = urlsplit(url), json.dumps(request)
+    head = f"POST {address.path} HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
+    with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        yield connection
+
+
+@pytest.mark.parametrize("length", [2_000, 3_000_000])
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("v1/chat/completions", {}),
+        ("v1/chat/completions", {"stream": True}),
+        ("v1/responses", {"stream": True}),
+        ("api/chat", {"stream": True}),
+    ],
+)
+def test_an_answer_whose_client_hangs_up_while_it_is_sent_goes_to_the_next_equal_request(
+    path: str, more: dict[str, Any], length: int, fake_models: FakeModels, case: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "It rises. " * (length // 10)
+    fake_models.rule(text=text)
+    url = f"{case.root}/{path}"
+    request = {"model": "quick-model", "input" if "responses" in path else "messages": USER, **more}
+    with posted(url, request) as hasty:
+        assert hasty.recv(20).startswith(b"HTTP/1.1 200 OK"), "the answer has begun to arrive"
+    (exchange,) = case.conversation.exchanges
+    wait_for(lambda: not (exchange.waiters or exchange.deliveries), "the gateway to notice that the answer was not read")
+    again = httpx.post(url, json=request, timeout=PATIENCE_S)
+    assert again.status_code == 200
+    assert again.text.count("It rises.") >= length // 10
+    assert fake_models.ledger()["calls"] == len(case.conversation.exchanges) == 1
+    (call,) = case.admission.calls
+    assert call.answer is not None
+    assert call.answer.text == text
+    assert not case.conversation.failures
+    assert not caplog.records, "a client that hangs up is no fault of the gateway"
+    assert httpx.post(url, json=request, timeout=PATIENCE_S).status_code == 200
+    assert fake_models.ledger()["calls"] == 2, "an answer that was read is not given again"
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_official_client_that_closes_after_it_has_read_its_answer_has_got_it(
+    is_stream: bool, fake_models: FakeModels, case: Served
+) -> None:
+    fake_models.rule(text="It rises. " * 30_000)
+    for calls in (1, 2):
+        with openai.OpenAI(base_url=case.v1, api_key="any") as client:
+            answer: Any = client.chat.completions.create(model="quick-model", messages=USER, stream=is_stream)
+            assert not is_stream or len(list(answer)) > 1
+        assert fake_models.ledger()["calls"] == calls, "equal requests are samples"
+
+
 def test_the_next_equal_request_gets_the_answer_that_nobody_waited_for(fake_models: FakeModels, case: Served) -> None:
     fake_models.control(defaults={"latency_s": 2.0})
     request = {"model": "quick-model", "messages": USER}
-    address, body = urlsplit(f"{case.v1}/chat/completions"), json.dumps(request)
-    head = f"POST {address.path} HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
-    with socket.create_connection((address.hostname or "", address.port or 0)) as hasty:
-        hasty.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+    with posted(f"{case.v1}/chat/completions", request):
         wait_for(lambda: case.conversation.exchanges, "the request at the gateway")
     wait_for(lambda: case.conversation.exchanges[0].waiters == 0, "the gateway to notice that the client hung up")
     assert httpx.post(f"{case.v1}/chat/completions", json=request, timeout=PATIENCE_S).status_code == 200
