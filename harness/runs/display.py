@@ -135,6 +135,8 @@ def line_with_arms(progress: Progress) -> str:
 def _left(progress: Progress) -> str:
     if progress.ended >= progress.wanted:
         return ""
+    if progress.is_up_to_provider:
+        return "time left is up to the provider"
     return "time left not known yet" if progress.left_s is None else f"{duration(progress.left_s)} left"
 
 
@@ -192,5 +194,8 @@ def page(title: str, progress: Progress, more: Sequence[str] = (), *, is_followe
 
 
 def _state(progress: Progress) -> str:
+    if progress.is_up_to_provider:
+        left = "how long it still takes is up to the provider"
+        return f"Running: {progress.ended:,} of {progress.wanted:,} cells have ended; {left}."
     left = "how long it still takes is not known yet" if progress.left_s is None else f"about {duration(progress.left_s)} left"
     return f"Running: {progress.ended:,} of {progress.wanted:,} cells have ended, {left}."

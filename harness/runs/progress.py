@@ -141,10 +141,19 @@ class Progress:
                 self.arms[name].left_s = seconds
 
     @property
+    def is_up_to_provider(self) -> bool:
+        """Whether the time left is that of answers which come later."""
+        deferred_arms = self.time_left.deferred_arms if self.time_left else frozenset()
+        is_unfinished = any(arm.ended < arm.wanted for name, arm in self.arms.items() if name in deferred_arms)
+        return is_unfinished or bool(self.deferred.get("cells"))
+
+    @property
     def left_s(self) -> float | None:
         """Remaining seconds at the pace of this session's calls; None until that is known."""
         if self.ended >= self.wanted:
             return 0.0
+        if self.is_up_to_provider:
+            return None
         if self.left_by_arm or self.time_left is not None:
             return max(self.left_by_arm.values(), default=None)
         expected, calls = self._calls_expected(), self.ledger_calls - (self.ledger_calls_before or 0)

@@ -38,9 +38,15 @@ class TimeLeft:
     _since: dict[str, float] = field(default_factory=dict)
     """Server -> when its first call was sent."""
 
+    @property
+    def deferred_arms(self) -> frozenset[str]:
+        """Arms that wait for answers as long as the provider takes."""
+        return frozenset(arm for arm, calls in self.planned.items() if any(call.model.lane.is_deferred for call in calls))
+
     def by_arm(self, cells: Mapping[str, ArmCells], paces: Mapping[tuple[str, str], RolePace], now: float) -> dict[str, float]:
-        """Seconds until each arm has ended; the longest is the run's."""
-        work = {arm: self._work_s(arm, arm_cells, paces) for arm, arm_cells in cells.items() if arm in self.planned}
+        """Seconds until each arm has ended, without those whose answers come later; the longest is the run's."""
+        timed = self.planned.keys() - self.deferred_arms
+        work = {arm: self._work_s(arm, arm_cells, paces) for arm, arm_cells in cells.items() if arm in timed}
         at_a_time = {server: self._at_a_time(server, cells, paces, now) for server in self.servers}
         hosted = {server for server, spec in self.servers.items() if spec.is_hosted}
         whole_s = {server: sum(arm.get(server, 0.0) for arm in work.values()) / at_a_time[server] for server in self.servers}

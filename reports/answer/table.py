@@ -145,7 +145,7 @@ def _line(run: Run, findings: Findings, arm: str) -> ArmLine:
         usable=_usable(findings, arm),
         invented=_invented(run, findings, arm),
         tokens=_tokens(findings, arm),
-        time=_time(findings, arm),
+        time=_time(run, findings, arm),
         word=_word(findings, arm),
         gap=_gap(comparison),
     )
@@ -364,11 +364,17 @@ def _thousands(count: float) -> str:
     return f"{count / 1000:,.0f}k" if count >= 9950 else f"{count / 1000:.1f}k" if count >= 1000 else f"{count:.0f}"
 
 
-def _time(findings: Findings, arm: str) -> Figure:
+def _time(run: Run, findings: Findings, arm: str) -> Figure:
     median, slow = (findings.row(name).values[arm].value for name in ("service_p50", "service_p95"))
     if not known(median):
-        return Figure("", why="no time was recorded")
+        return Figure("", why=_why_no_time(run, arm))
     return Figure(seconds_text(median), f"p95 {seconds_text(slow)}" if known(slow) else "", median)
+
+
+def _why_no_time(run: Run, arm: str) -> str:
+    calls = run.pipeline_calls
+    lanes = breakdown.lanes_of(calls)[calls["arm"] == arm].dropna().unique()
+    return breakdown.why_no_time(lanes) if len(lanes) else "no time was recorded"
 
 
 # --- the verdict ---------------------------------------------------------------------------------------------------------

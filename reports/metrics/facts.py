@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from domain.lanes import LANES, lane_of_tier
 from domain.ratings import RATINGS, SCORES
 from reports.metrics import outcomes
+from reports.money import breakdown
 from reports.stats import agreement
 
 if TYPE_CHECKING:
@@ -70,10 +70,8 @@ class Facts:
 
     @cached_property
     def _has_comparable_time(self) -> pd.Series[Any]:
-        lanes = self.cells["cell_id"].map(_lanes_of_cells(self.run.calls)).astype(object).fillna(_AT_ONCE)
-        of_baseline = lanes[self.cells["arm"] == self.baseline]
-        lane = _AT_ONCE if of_baseline.empty else of_baseline.mode().iloc[0]
-        return (lanes == lane) & ~lanes.map(_is_deferred).astype(bool)
+        lanes = self.cells["cell_id"].map(_lanes_of_cells(self.run.calls)).astype(object).fillna(breakdown.AT_ONCE)
+        return lanes == breakdown.compared_lane(lanes, self.cells["arm"] == self.baseline)
 
     @cached_property
     def usable(self) -> pd.Series[Any]:
@@ -178,21 +176,11 @@ def stage_score(facts: Facts, stage: str) -> pd.Series[Any]:
     return pd.Series(stages, index=facts.cells.index, dtype=object).map(SCORES).astype(float)
 
 
-_AT_ONCE = "now"
-
-
 def _lanes_of_cells(calls: pd.DataFrame) -> pd.Series[Any]:
-    """cell_id -> lanes of its calls, joined; runs from before there were lanes recorded the service tier."""
-    if "lane" not in calls:
-        return pd.Series(dtype=object)
-    tiers = calls["service_tier"].map(lane_of_tier, na_action="ignore") if "service_tier" in calls else None
-    lanes = calls["lane"] if tiers is None else calls["lane"].where(calls["lane"].notna(), tiers)
-    joined: pd.Series[Any] = lanes.dropna().groupby(calls["cell_id"]).agg(lambda seen: "+".join(sorted(set(seen))))
+    """cell_id -> lanes of its calls, joined."""
+    lanes = breakdown.lanes_of(calls).dropna()
+    joined: pd.Series[Any] = lanes.groupby(calls["cell_id"]).agg(lambda seen: "+".join(sorted(set(seen))))
     return joined
-
-
-def _is_deferred(lanes: str) -> bool:
-    return any(LANES[lane].is_deferred for lane in lanes.split("+") if lane in LANES)
 
 
 def of_calls(facts: Facts, by_cell: pd.Series[Any]) -> pd.Series[Any]:

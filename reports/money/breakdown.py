@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from domain.lanes import LANES, lane_of_tier
 from domain.providers import PROVIDERS
 from domain.usage import USAGE_FIELDS
 from reports.format import known
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from reports.load import Run
 
 TIMES = ("queued_s", "backoff_s", "ttft_s", "duration_s", "load_s", "prefill_s", "decode_s", "server_queue_s")
+AT_ONCE = "now"
 _SPENT = ("cell_id", "outcome", "kind", "cost_usd", "cost_basis", *USAGE_FIELDS, *TIMES)
 
 
@@ -48,6 +50,15 @@ class CostSplit:
 
 
 @dataclass(frozen=True)
+class LaneShare:
+    """The calls of a group that were served in one lane."""
+
+    lane: str
+    calls: int
+    cost: Total
+
+
+@dataclass(frozen=True)
 class Spend:
     """What a group of calls used."""
 
@@ -63,6 +74,10 @@ class Spend:
     """Token and time columns, summed."""
     basis: str
     duration_p50_s: float | None
+    lanes: tuple[LaneShare, ...] = ()
+    """Lanes of the calls to hosted models."""
+    why_no_time: str = ""
+    """Why none of its calls has a time to compare."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +92,42 @@ class Waste:
 
 def by_arm(run: Run) -> dict[str, Spend]:
     """Return arm -> what its calls used over all attempts, without judging and replays."""
-    calls = run.pipeline_calls[["arm", *_SPENT]]
+    calls = _timed_calls(run)
     return {str(arm): _spend(group) for arm, group in calls.groupby("arm", sort=False)}
+
+
+def lanes_of(calls: pd.DataFrame) -> pd.Series[Any]:
+    """Lane of each call, missing for self-hosted models; runs from before there were lanes recorded the service tier."""
+    if "lane" not in calls:
+        return calls["cell_id"].map(lambda _: None)
+    tiers = calls["service_tier"].map(lane_of_tier, na_action="ignore") if "service_tier" in calls else None
+    lanes: pd.Series[Any] = calls["lane"] if tiers is None else calls["lane"].where(calls["lane"].notna(), tiers)
+    return lanes
+
+
+def is_deferred(lane: str) -> bool:
+    """Whether answers of a lane, or of some among several joined by +, are fetched later."""
+    return any(LANES[name].is_deferred for name in lane.split("+") if name in LANES)
+
+
+def compared_lane(lanes: pd.Series[Any], of_baseline: pd.Series[Any]) -> str:
+    """The lane whose times are shown: the baseline's most frequent one that answers at once, else that of all arms."""
+    for candidates in (lanes[of_baseline], lanes):
+        at_once = candidates[~candidates.map(is_deferred).astype(bool)]
+        if len(at_once):
+            return str(at_once.mode().iloc[0])
+    return AT_ONCE
+
+
+def _timed_calls(run: Run) -> pd.DataFrame:
+    """Calls of pipeline cells with their lanes; those of other lanes than the one that is shown have no times."""
+    calls = run.pipeline_calls
+    lanes = lanes_of(calls)
+    served = lanes.astype(object).fillna(AT_ONCE)
+    is_shown = served == compared_lane(served, calls["arm"] == run.baseline)
+    shown = calls[["role", "arm", "started_at", *_SPENT]].assign(lane=lanes)
+    shown[list(TIMES)] = shown[list(TIMES)].astype(float).where(is_shown)
+    return shown
 
 
 def cost_splits(run: Run) -> dict[str, CostSplit]:
@@ -99,7 +148,7 @@ def _split(run: Run, calls: pd.DataFrame) -> CostSplit:
 
 def by_role(run: Run) -> dict[str, dict[str, Spend]]:
     """Return role -> arm -> what its calls used, in the order of the pipeline."""
-    calls = run.pipeline_calls[["role", "arm", "started_at", *_SPENT]]
+    calls = _timed_calls(run)
     order = calls.groupby("role")["started_at"].min().sort_values().index
     table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
     for (role, arm), group in calls.groupby(["role", "arm"], sort=False):
@@ -142,6 +191,12 @@ def failures(run: Run) -> list[tuple[str, str, int, str]]:
         example = group["error"].dropna()
         rows.append((str(arm), str(why), len(group), str(example.iloc[0]) if len(example) else ""))
     return sorted(rows, key=lambda row: (-row[2], row[0]))
+
+
+def uncertain(run: Run) -> list[tuple[str, int, float]]:
+    """(arm, calls, worst case in dollars) of requests that the provider may have answered and billed unseen."""
+    calls = run.calls[run.calls["error_type"] == "uncertain"]
+    return [(str(arm), len(group), float(group["cost_usd"].sum())) for arm, group in calls.groupby("arm", sort=False)]
 
 
 def total(column: pd.Series) -> Total:
@@ -206,8 +261,12 @@ def token_parts(spend: Spend) -> list[tuple[str, float]]:
 
 
 def typical_cells(run: Run, arms: Sequence[str]) -> dict[str, str]:
-    """Arm -> id of the finished cell whose service time is nearest to the arm's median, on one case where possible."""
-    done = run.cells[(run.cells["status"] == "ok") & run.cells["llm_calls"].gt(0)]
+    """Arm -> id of the finished cell whose service time is nearest to the arm's median, on one case where possible.
+
+    Cells whose answers were fetched later are left out."""
+    lanes = lanes_of(run.calls).astype(object).fillna(AT_ONCE)
+    later = set(run.calls.loc[lanes.map(is_deferred).astype(bool), "cell_id"])
+    done = run.cells[(run.cells["status"] == "ok") & run.cells["llm_calls"].gt(0) & ~run.cells["cell_id"].isin(later)]
     chosen = {}
     for arm in arms:
         mine = done[done["arm"] == arm].dropna(subset=["service_s"])
@@ -229,4 +288,18 @@ def _spend(group: pd.DataFrame) -> Spend:
         sums={name: total(group[name]) for name in (*USAGE_FIELDS, *TIMES)},
         basis=str(bases[0]) if len(bases) == 1 else "mixed" if len(bases) else "unknown",
         duration_p50_s=float(median) if known(median) else None,
+        lanes=tuple(
+            LaneShare(str(lane), len(of_lane), total(of_lane["cost_usd"]))
+            for lane, of_lane in group.groupby("lane", sort=True, dropna=True)
+        ),
+        why_no_time="" if known(median) else why_no_time(group["lane"].dropna().unique()),
     )
+
+
+def why_no_time(lanes: Sequence[str]) -> str:
+    """Why calls of these lanes have no time that could be compared."""
+    later = [lane for lane in lanes if is_deferred(lane)]
+    if later:
+        return f"its answers were fetched later (lane {', '.join(sorted(later))})"
+    other = [lane for lane in lanes if lane != AT_ONCE]
+    return f"it was asked in another lane ({', '.join(sorted(other))})" if other else "no duration was recorded"

@@ -15,6 +15,7 @@ from reports.format import known, shortened
 from reports.grid import Mark
 from reports.grounding import of_run as grounding_of_run
 from reports.load import among
+from reports.money.breakdown import AT_ONCE, is_deferred, lanes_of
 from reports.page import days, replay_view
 from reports.page.prose import prose
 from reports.page.stages import CellMarks, Stage, is_there, stages
@@ -155,9 +156,12 @@ def case_pages(run: Run, case_ids: Sequence[str]) -> Iterator[CasePage]:
     from reports import tables
 
     cells = run.table("cells", tables.CELLS.names, among(case_ids, "case_id"))
-    cells = cells[cells["kind"].fillna("pipeline") == "pipeline"]
+    cells = cells[cells["kind"].fillna("pipeline") == "pipeline"].copy()
     calls = run.table("calls", tables.CALLS.names, among(list(cells["cell_id"])))
     calls = calls[calls["kind"] != "judge"]
+    later = calls.loc[lanes_of(calls).fillna(AT_ONCE).map(is_deferred).astype(bool), "cell_id"]
+    # What is recorded of a cell whose answers were fetched later is the time of its last steps only.
+    cells["service_s"] = cells["service_s"].where(~cells["cell_id"].isin(set(later)))
     ids = {str(i) for parts in calls["message_ids"] if parts is not None for i in parts}
     messages = run.table("messages", None, among(list(ids), "message_id"))
     texts = {i: (r, t) for i, r, t in zip(messages["message_id"], messages["role"], messages["text"], strict=True)}

@@ -110,7 +110,8 @@ def token_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[St
 
 def time_bars(spends: Mapping[str, Spend], slots: Mapping[str, int]) -> list[StackedBar]:
     """Seconds of requests of one decision by part."""
-    parts = {arm: _per_decision(breakdown.time_parts(spend), spend.cells) for arm, spend in spends.items()}
+    timed = {arm: spend for arm, spend in spends.items() if not spend.why_no_time}
+    parts = {arm: _per_decision(breakdown.time_parts(spend), spend.cells) for arm, spend in timed.items()}
     return _bars(parts, slots, format.seconds_text, "per decision")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from reports import format
 from reports.format import known
 from reports.metrics import catalog
 from reports.money import breakdown, economics
@@ -101,6 +102,20 @@ class MoneyView:
     @cached_property
     def failures(self) -> list[tuple[str, str, int, str]]:
         return breakdown.failures(self.run)
+
+    @cached_property
+    def has_lanes(self) -> bool:
+        """Whether some answer was not asked for at once and at the standard price."""
+        return any(share.lane != breakdown.AT_ONCE for spend in self.spends.values() for share in spend.lanes)
+
+    @cached_property
+    def uncertain(self) -> list[str]:
+        """One sentence per arm on requests that may have been billed without an answer."""
+        return [
+            f"{arm}: {format.count(calls, 'request')} may have been billed without an answer (uncertain); "
+            f"counted in the cost at the worst case, {format.usd(usd)}"
+            for arm, calls, usd in breakdown.uncertain(self.run)
+        ]
 
     @cached_property
     def token_bars(self) -> list[StackedBar]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from reports import format
 from reports.answer import table, wording
 from reports.format import plain, visible
+from reports.money.breakdown import is_deferred
 from reports.page import charts, html, svg
 
 HERE = Path(__file__).parent
@@ -87,6 +88,7 @@ def environment() -> Environment:
     templates.filters["attr_text"] = lambda text: Markup("{}").format(plain(str(text)))
     templates.filters["words"] = lambda name: str(name).replace("_", " ")
     templates.filters["basis"] = lambda name: table.BASES.get(name, str(name).replace("_", " "))
+    templates.filters["is_deferred"] = is_deferred
     templates.filters["short"] = format.shortened
     templates.tests["known"] = format.known
     return templates

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.text import decode_json
 from reports.load import among, messages_of
+from reports.money.breakdown import AT_ONCE, is_deferred
 from reports.tables import ARROW
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class PromptAnswer:
     is_cut: bool
     cost_usd: float | None
     seconds: float | None
+    """None if it was fetched later, in a deferred lane."""
+    lane: str
     prompt: tuple[str, ...]
     """Ids of the prompt's parts."""
 
@@ -55,6 +58,11 @@ class Pair:
     """Texts of the prompt's parts, the same for both."""
     source: PromptAnswer
     target: PromptAnswer
+
+    @property
+    def is_same_lane(self) -> bool:
+        """Whether the times of both answers may be compared."""
+        return self.source.lane == self.target.lane
 
 
 def pairs(run: Run, name: str, case_ids: Sequence[str] | None = None) -> Iterator[Pair]:
@@ -83,7 +91,7 @@ def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int
     """Return cell_id -> (role, round) -> its first answer."""
     columns = [
         "cell_id", "role", "round", "kind", "index", "outcome", "response", "parsed", "finish_reason", "truncated",
-        "cost_usd", "duration_s", "message_ids", "started_at", "tool_calls", "program",
+        "cost_usd", "duration_s", "lane", "message_ids", "started_at", "tool_calls", "program",
     ]  # fmt: skip
     calls = run.table("calls", columns, among(list(cell_ids)))
     # An attached program's report may be the last answer of its tool rounds.
@@ -97,14 +105,15 @@ def _answers(run: Run, cell_ids: Sequence[str]) -> dict[str, dict[tuple[str, int
 
 
 def _answer(call: Mapping[Any, Any]) -> PromptAnswer:
-    ids = call["message_ids"]
+    ids, lane = call["message_ids"], call["lane"] if isinstance(call["lane"], str) else AT_ONCE
     return PromptAnswer(
         text=call["response"] or "",
         form=_form(call["parsed"]),
         is_refused=call["finish_reason"] in _REFUSED,
         is_cut=bool(call["truncated"]) or call["finish_reason"] == "length",
         cost_usd=_number_or_none(call["cost_usd"]),
-        seconds=_number_or_none(call["duration_s"]),
+        seconds=None if is_deferred(lane) else _number_or_none(call["duration_s"]),
+        lane=lane,
         prompt=() if ids is None else tuple(str(message_id) for message_id in ids),
     )
 

@@ -189,7 +189,7 @@ ASPECTS: tuple[tuple[str, str, str, Measure], ...] = (
     ("cut", "answers cut at the cap", "share", lambda pair, said: float(said.is_cut)),
     ("words", "length", "words", lambda pair, said: float(len(said.words))),
     ("cost_usd", "cost of the answer", "usd", lambda pair, said: said.cost_usd),
-    ("seconds", "time of the answer", "s", lambda pair, said: said.seconds),
+    ("seconds", "time of the answer", "s", lambda pair, said: said.seconds if pair.is_same_lane else None),
 )
 
 
