@@ -55,6 +55,8 @@ class Coordinator:
         self._shown_at = 0.0
         self._written = ""
         self._written_at = 0.0
+        self.so_far: Mapping[str, Any] = {}
+        """Calls, tokens and dollars of the run as the runner knows them, kept for `status` when no Redis answers any more."""
         self.error: BaseException | None = None
         """What ended the thread; the runner must not wait for it any longer."""
         self._thread = threading.Thread(target=self._run, name="deferred calls", daemon=True)
@@ -123,6 +125,7 @@ class Coordinator:
         if self._thread.is_alive():
             self._thread.join(patience_s)
         if not self._thread.is_alive():
+            self._written = ""
             with contextlib.suppress(StoreError):
                 self._show()
         self._submissions.close()
@@ -171,6 +174,7 @@ class Coordinator:
             "cells": self.waiting + self.left,
             "stages": self._submissions.stages.rows(sent, self._submissions.unsent_stages()),
             **self._unsent_counts(),
+            "so_far": dict(self.so_far),
             "oldest_s": round(max(map(self._submissions.age_s, sent)), 1) if sent else None,
             "next_poll_s": None if next_look_s is None else round(next_look_s, 1),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from domain.lanes import LANES
 from harness.admission.keys import SHARED, Keys
 from harness.admission.ledger import pico
 from harness.deferred.coordinator import Coordinator
-from harness.deferred.mailbox import Mailbox
+from harness.deferred.mailbox import Mailbox, SuspendedCell, decoded
 from harness.deferred.stage_progress import CallStage
 from harness.deferred.submissions import Pace
 from harness.experiment import servers
@@ -107,8 +107,11 @@ def is_deferring(cell: Cell) -> bool:
     return any(LANES[str(model.params.get("lane") or "now")].is_deferred for model in cell.lineup.values())
 
 
-def restore_ledger(client: Redis, run_id: str, store: Store, waiting: Iterable[str]) -> None:
-    """Count what the run's files say was paid, and reserve for what is with the provider, if Redis has lost the ledger."""
+def restore_ledger(client: Redis, run_id: str, store: Store, cells: Mapping[str, Cell], hosted: Collection[str]) -> None:
+    """Count what the run's files say was paid, and reserve for what is with the provider, if Redis has lost the ledger.
+
+    What suspended cells have paid is in no receipt yet. `cells`: those of this session by their ids; of others it is not known
+    which model's budget they count to."""
     from harness.admission.scripts import source
 
     keys, mailbox = Keys(run_id), Mailbox(store.folder)
@@ -116,14 +119,45 @@ def restore_ledger(client: Redis, run_id: str, store: Store, waiting: Iterable[s
         return
     receipts = store.receipts().values()
     paid_usd = sum((row["api_cost_usd"] or 0.0) - (row["reused_api_usd"] or 0.0) for row in receipts)
-    if paid_usd > 0:
-        client.hset(keys.ledger, "run|settled", pico(paid_usd))
+    sums = Counter({"run|settled": pico(max(0.0, paid_usd))})
+    sums["run|calls"] = sum(row["llm_calls"] or 0 for row in receipts)
+    for name in ("input_tokens", "output_tokens"):
+        sums[f"run|{name}"] = sum(row[name] or 0 for row in receipts)
     script: Any = client.register_script(source("hold"))
-    for cell_id in waiting:
-        cell = mailbox.read_cell(cell_id)
-        calls = cell.waiting if cell else ()
-        held = [word for call in calls for word in (call.call_id, call.worst_pico, call.model_alias)]
+    for cell_id in mailbox.suspended_ids():
+        suspended = mailbox.read_cell(cell_id)
+        if suspended is None:
+            continue
+        paid_pico = _count_suspended(sums, suspended, cells.get(cell_id), run_id, hosted)
+        if paid_pico:
+            client.hset(keys.cell(cell_id), "cell|settled", paid_pico)
+        held = [word for call in suspended.waiting for word in (call.call_id, call.worst_pico, call.model_alias)]
         script(keys.of_call(cell_id, ""), [SHARED, "", *held])
+    for name, amount in sums.items():
+        if amount:
+            client.hincrby(keys.ledger, name, amount)
+
+
+def _count_suspended(
+    sums: Counter[str], suspended: SuspendedCell, cell: Cell | None, run_id: str, hosted: Collection[str]
+) -> int:
+    """Add the calls that a suspended cell has recorded to the sums of the ledger; returns what they cost in pico-dollars."""
+    from harness.admission.journal import JournalEntry
+    from reports.tables import CALLS
+
+    paid_pico = 0
+    for entry in suspended.entries.values():
+        row = JournalEntry.decode(decoded(entry), CALLS.names).row
+        sums["run|calls"] += 1
+        sums["run|input_tokens"] += row["input_tokens"] or 0
+        sums["run|output_tokens"] += row["output_tokens"] or 0
+        if row["server"] in hosted and row["run_id"] == run_id:
+            cost_pico = pico(row["cost_usd"])
+            paid_pico += cost_pico
+            sums["run|settled"] += cost_pico
+            if cell and row["role"] in cell.lineup:
+                sums[f"model:{cell.lineup[row['role']].alias}|settled"] += cost_pico
+    return paid_pico
 
 
 def lines(deferred: Mapping[str, Any], *, is_followed: bool = True) -> list[str]:
@@ -158,6 +192,6 @@ def progress_now(store: Store) -> dict[str, Any]:
 
 def see(progress: Progress, deferring: Coordinator) -> None:
     """Take what the coordinator reports into the progress of the run."""
-    progress.deferred = dict(deferring.progress)
+    progress.deferred = {name: value for name, value in deferring.progress.items() if name != "so_far"}
     for note in list(deferring.notes):
         progress.note(note)

@@ -29,6 +29,7 @@ _ALWAYS = frozenset({"ended", "usable", "failed", "calls", "tokens", "paid"})
 _LEAST = ("tokens", "calls", "running")
 """Left out, the first first, where the table is wider than the terminal."""
 _MOST_ARMS_IN_LINE = 6
+_UNFINISHED = "not ended yet"
 
 
 class Display:
@@ -145,7 +146,21 @@ def table(progress: Progress, title: str = "") -> FigureRows:
     columns = {name: _cells(arm) for name, arm in progress.arms.items()}
     headings = [heading for heading in _HEADINGS if heading in _ALWAYS or any(row[heading] != "0" for row in columns.values())]
     rows = {name: [row[heading] for heading in headings] for name, row in columns.items()}
+    if unfinished := _of_unfinished(progress):
+        rows[_UNFINISHED] = [unfinished.get(heading, "") for heading in headings]
     return FigureRows(title, "arm", headings, rows, _LEAST)
+
+
+def _of_unfinished(progress: Progress) -> dict[str, str]:
+    """heading -> what cells that wait for answers have used so far: the rows of arms count ended cells only."""
+    calls = progress.calls - sum(arm.calls for arm in progress.arms.values())
+    if not progress.deferred.get("cells") or calls <= 0:
+        return {}
+    tokens = sum(progress.tokens) - sum(arm.tokens for arm in progress.arms.values())
+    texts = {"calls": f"{calls:,}", "tokens": f"{max(0, tokens):,}"}
+    if progress.spent_usd is None or progress.reused_api_usd is None or any(arm.unpriced for arm in progress.arms.values()):
+        return texts
+    return texts | {"paid": money(max(0.0, progress.spent_usd - progress.paid_api_usd))}
 
 
 def api_cost(progress: Progress) -> str:

@@ -235,6 +235,7 @@ class Follower:
         totals = ledger.totals(self._client, run_id)
         self._progress.see_ledger(totals)
         if self._deferring:
+            self._deferring.so_far = self._progress.so_far
             self._cancel_over_budget(self._deferring, totals)
         control.publish_left(self._client, run_id, self._progress.left_by_arm)
         self._reopened()

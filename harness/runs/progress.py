@@ -188,6 +188,11 @@ class Progress:
         """What earlier runs paid for the hosted calls that this run uses again; None if unknown."""
         return None if self._reused_unknown else self._reused_api_usd
 
+    @property
+    def paid_api_usd(self) -> float:
+        """What this run paid to hosted models for the cells that have ended, as far as known."""
+        return sum(receipt["api_cost_usd"] or 0.0 for receipt in self.seen.values()) - self._reused_api_usd
+
     def see_receipts(self) -> None:
         """Sum what this run paid for hosted models, from the receipts that were counted."""
         costs = [receipt["api_cost_usd"] for receipt in self.seen.values()]
@@ -228,6 +233,20 @@ class Progress:
         self.spent_usd = totals.money.spent_usd
         if self.time_left is not None:
             self._see_paces(self.time_left, totals.paces)
+
+    @property
+    def so_far(self) -> dict[str, Any]:
+        """Calls, tokens and dollars of all cells, those of unfinished ones included."""
+        input_tokens, output_tokens = self.tokens
+        usd = self.spent_usd
+        return {"calls": self.calls, "input_tokens": input_tokens, "output_tokens": output_tokens, "api_cost_usd": usd}
+
+    def see_so_far(self, so_far: Mapping[str, Any]) -> None:
+        """The same, as the runner last wrote it: without Redis, receipts know nothing of unfinished cells."""
+        if so_far and self.ended < self.wanted and so_far["calls"] > self.calls:
+            self.ledger_calls = so_far["calls"]
+            self.ledger_tokens = so_far["input_tokens"], so_far["output_tokens"]
+            self.spent_usd = so_far["api_cost_usd"]
 
     def _see_paces(self, time_left: TimeLeft, paces: Mapping[tuple[str, str], RolePace]) -> None:
         new = {name: pace.since(self._paces_before.get(name)) for name, pace in paces.items()}

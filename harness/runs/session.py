@@ -161,7 +161,7 @@ def run_cells(
     left = unfinished_cells(cells, ended)
     deferring = answered_later.coordinator(plan.run.store, plan.resolved.servers, info.run_id, left, planned)
     waiting = deferring.start() if deferring else set()
-    answered_later.restore_ledger(client, info.run_id, plan.run.store, waiting)
+    answered_later.restore_ledger(client, info.run_id, plan.run.store, left, plan.resolved.hosted)
     feed = Feed(make_broker(url), info, {cell_id: cell for cell_id, cell in left.items() if cell_id not in waiting})
     feed.clear_queues()
     control.clear_events(client, info.run_id)

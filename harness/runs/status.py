@@ -96,6 +96,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
     progress = Progress.of(wanted, receipts.values(), str(manifest.get("run_id", run.run_id)))
     progress.see_receipts()
     progress.deferred = answered_later.progress_now(run.store)
+    progress.see_so_far(progress.deferred.pop("so_far", {}))
     return progress
 
 

@@ -182,7 +182,7 @@ class Dispatcher:
             feed.clear_queues()
             control.clear_events(self._client, info.run_id)
             in_flight.reset(self._client, info.run_id, no_worker_lives=self._options.broker is None)
-            answered_later.restore_ledger(self._client, info.run_id, store, ())
+            answered_later.restore_ledger(self._client, info.run_id, store, {}, info.hosted)
             self._upkeep.restore_bill(self._client, month, info.run_id)
             registry.announce(self._client, info)
             self._runs[month] = MonthRun(info, store, feed, set(store.snapshots.files()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -296,10 +296,11 @@ def _spend(group: pd.DataFrame) -> Spend:
     )
 
 
-def why_no_time(lanes: Sequence[str]) -> str:
+def why_no_time(lanes: Iterable[str]) -> str:
     """Why calls of these lanes have no time that could be compared."""
-    later = [lane for lane in lanes if is_deferred(lane)]
+    names = sorted(set(lanes))
+    later = [lane for lane in names if is_deferred(lane)]
     if later:
-        return f"its answers were fetched later (lane {', '.join(sorted(later))})"
-    other = [lane for lane in lanes if lane != AT_ONCE]
-    return f"it was asked in another lane ({', '.join(sorted(other))})" if other else "no duration was recorded"
+        return f"its answers were fetched later (lane {', '.join(later)})"
+    other = [lane for lane in names if lane != AT_ONCE]
+    return f"it was asked in another lane ({', '.join(other)})" if other else "no duration was recorded"

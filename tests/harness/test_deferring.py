@@ -17,12 +17,15 @@ from agents import CallSite, ComposedRequest, Failure, Request, Suspended
 from harness.admission import ledger
 from harness.admission.cell_session import CellSession, open_session
 from harness.admission.context import AdmissionContext
+from harness.admission.keys import Keys
 from harness.admission.ledger import Caps
 from harness.deferred.mailbox import Mailbox, Outcome, SuspendedCell
 from harness.errors import Deferred, OverBudget
 from harness.money.price_file import PriceFile
 from harness.money.pricing import PriceTable
+from harness.runs.answered_later import restore_ledger
 from harness.storage.folder import open_folder
+from harness.storage.store import Store
 from tests.harness.admissions import GPT, PLACE, WORST, at, cell, request, specs
 
 BATCH = replace(GPT, params={**GPT.params, "lane": "batch"})
@@ -210,6 +213,30 @@ def test_after_redis_was_lost_the_file_says_everything(redis_url: str) -> None:
             assert money(redis_url)[2] == pytest.approx(WORST_USD), "the other call is reserved again"
 
     asyncio.run(main())
+
+
+def test_after_redis_was_lost_what_suspended_cells_have_paid_counts_against_the_budget(redis_url: str, tmp_path: Path) -> None:
+    store = Store(open_folder(tmp_path))
+    mailbox = Mailbox(store.folder)
+
+    async def pay_once_and_wait_again() -> None:
+        async with admission(redis_url) as context:
+            kept = await suspend(context)
+            gate = await resume(context, kept, answer(kept.waiting[0].call_id))
+            await deferred(gate, at("trader"))
+            mailbox.suspend(gate.deferred.suspension(), gate.deferred.recorded)
+            await gate.close(ended=False, suspended=True)
+
+    asyncio.run(pay_once_and_wait_again())
+    with Redis.from_url(redis_url) as client:
+        before = ledger.totals(client, "run1")
+        by_model = client.hget(Keys("run1").ledger, f"model:{BATCH.alias}|settled")
+        client.flushall()
+        restore_ledger(client, "run1", store, {WANTED.cell_id: WANTED}, hosted={BATCH.server})
+        after = ledger.totals(client, "run1")
+        assert client.hget(Keys("run1").ledger, f"model:{BATCH.alias}|settled") == by_model
+    assert before.money.settled_usd > 0
+    assert (after.money, after.calls, after.input_tokens) == (before.money, before.calls, before.input_tokens)
 
 
 def test_what_cannot_fit_the_budget_is_not_handed_over(redis_url: str) -> None:
