@@ -6,7 +6,8 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from harness.runs import answered_later
 from harness.runs.progress import ArmProgress, Progress
@@ -95,11 +96,20 @@ class Display:
                 notes=list(progress.notes),
             )
 
-    def summary(self, receipts: Sequence[Row], run_id: str, cells_by_arm: Mapping[str, int] | None = None) -> None:
-        """The ended cells per arm, of how many, and what they cost. `cells_by_arm`: default: as many as ended."""
+    def summary(
+        self,
+        receipts: Sequence[Row],
+        run_id: str,
+        cells_by_arm: Mapping[str, int] | None = None,
+        deferred: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """The ended cells per arm, of how many, and what they cost. `cells_by_arm`: default: as many as ended.
+
+        `deferred`: what the runner last wrote of deferred calls."""
         wanted = Counter(str(receipt["arm"]) for receipt in receipts)
         progress = Progress.of({**wanted, **(cells_by_arm or {})}, receipts, run_id)
         progress.see_receipts()
+        progress.see_deferred(deferred)
         self._console.print(table(progress, self._title))
         if progress.reused_api_usd != 0:
             paid, reused = money(progress.spent_usd), money(progress.reused_api_usd)

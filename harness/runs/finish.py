@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import agents
 from harness.deferred.mailbox import Mailbox
 from harness.planning import settling
-from harness.runs import closing, server_warnings
+from harness.runs import answered_later, closing, server_warnings
 from harness.runs.answer import AnswerText, keep_gates
 from harness.runs.progress import RunOutcome
 from harness.storage import run_folder
@@ -68,7 +68,8 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
         gates = _publish(run)
     for warning in server_warnings.of_run(run.store, run.run_id):
         display.say(warning)
-    display.summary(receipts, run.run_id, run.store.manifest().get("cells_by_arm"))
+    cells_by_arm = run.store.manifest().get("cells_by_arm")
+    display.summary(receipts, run.run_id, cells_by_arm, answered_later.progress_now(run.store))
     _report(_Ended(run, receipts, state, outcome, gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(state, gates)
 
@@ -125,7 +126,7 @@ def report_followed(run: RunFolder, display: Display, command: str) -> int:
     manifest = run.store.manifest()
     state, receipts = str(manifest["state"]), list(run.store.receipts().values())
     outcome = RunOutcome(state == STOPPED, max(0, int(manifest.get("cells") or 0) - len(receipts)))
-    display.summary(receipts, run.run_id, manifest.get("cells_by_arm"))
+    display.summary(receipts, run.run_id, manifest.get("cells_by_arm"), answered_later.progress_now(run.store))
     _report(_Ended(run, receipts, state, outcome, [], command), display)
     return _exit_code(state, [])
 

@@ -241,8 +241,10 @@ class Progress:
         usd = self.spent_usd
         return {"calls": self.calls, "input_tokens": input_tokens, "output_tokens": output_tokens, "api_cost_usd": usd}
 
-    def see_so_far(self, so_far: Mapping[str, Any]) -> None:
-        """The same, as the runner last wrote it: without Redis, receipts know nothing of unfinished cells."""
+    def see_deferred(self, written: Mapping[str, Any]) -> None:
+        """What the runner last wrote of deferred calls: without Redis, receipts know nothing of unfinished cells."""
+        self.deferred = {name: value for name, value in written.items() if name != "so_far"}
+        so_far = written.get("so_far")
         if so_far and self.ended < self.wanted and so_far["calls"] > self.calls:
             self.ledger_calls = so_far["calls"]
             self.ledger_tokens = so_far["input_tokens"], so_far["output_tokens"]

@@ -58,6 +58,8 @@ def read_status(run: RunFolder, broker: str | None = None) -> RunStatus:
     progress = _progress(run, manifest)
     with connected_redis(run, broker) as client:
         wish = _live(client, run.run_id, progress) if client else None
+        if wish is None and progress.deferred:
+            progress.deferred["next_poll_s"] = None  # nothing asks now
         usage_by_server = slots.slot_usage(client, run.run_id) if client and wish else {}
     return RunStatus(run, manifest, progress, wish, {name: vars(usage) for name, usage in usage_by_server.items()})
 
@@ -95,8 +97,7 @@ def _progress(run: RunFolder, manifest: dict[str, Any]) -> Progress:
         wanted.setdefault(arm, count)
     progress = Progress.of(wanted, receipts.values(), str(manifest.get("run_id", run.run_id)))
     progress.see_receipts()
-    progress.deferred = answered_later.progress_now(run.store)
-    progress.see_so_far(progress.deferred.pop("so_far", {}))
+    progress.see_deferred(answered_later.progress_now(run.store))
     return progress
 
 

@@ -1,4 +1,4 @@
-"""Progress: what it says of the time that is left."""
+"""Progress: what it says of the time that is left, and of cells that wait for answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from agents import Model
 from harness.admission.ledger import LedgerTotals, Money, RolePace
 from harness.experiment.servers import ServerSpec
+from harness.runs.display import line, table
 from harness.runs.progress import Progress
 from harness.runs.time_left import ArmCells, TimeLeft
 
@@ -99,3 +100,46 @@ def test_an_arm_that_has_not_begun_is_as_slow_against_its_plan_as_the_others_on_
     assert left_s["small"] == pytest.approx(12 * 3.0 / 2), "both slots were busy"
     assert left_s["large"] - left_s["small"] == pytest.approx(2 * 12 * 15.0 / 2)
     assert later_s["small"] == pytest.approx(12 * 3.0), "36 s of work in 36 s: one slot was busy"
+
+
+WRITTEN = {
+    "cells": 3,
+    "stages": [],
+    "oldest_s": 60.0,
+    "next_poll_s": 5.0,
+    "so_far": {"calls": 36, "input_tokens": 360, "output_tokens": 36, "api_cost_usd": 0.5},
+}
+
+
+def test_without_redis_what_cells_that_wait_for_answers_have_used_is_still_known_and_the_figures_add_up() -> None:
+    progress = Progress.of({"gpt": 4}, [receipt("gpt", 0, 12) | {"cost_usd": 0.2, "api_cost_usd": 0.2, "reused_usd": 0.0}])
+    progress.see_receipts()
+    progress.see_deferred(WRITTEN)
+    assert (progress.calls, progress.tokens, progress.spent_usd) == (36, (360, 36), 0.5)
+    shown = table(progress)
+    calls, tokens, paid = (shown.headings.index(heading) for heading in ("calls", "tokens", "paid"))
+    rows = [[row[column] for column in (calls, tokens, paid)] for row in shown.rows.values()]
+    assert rows == [["12", "132", "$0.2000"], ["24", "264", "$0.3000"]]
+
+
+def test_a_run_that_has_ended_shows_its_receipts_and_not_what_was_written_while_it_ran() -> None:
+    progress = Progress.of({"gpt": 1}, [receipt("gpt", 0, 12)])
+    progress.see_deferred(WRITTEN | {"cells": 0})
+    assert progress.calls == 12
+    assert list(table(progress).rows) == ["gpt"]
+
+
+def test_time_left_of_answers_that_come_later_is_not_that_of_the_calls_that_are_answered_at_once() -> None:
+    hosted = ServerSpec("cloud", "openai", is_hosted=True)
+    later = [
+        SimpleNamespace(role=role, model=Model("big", "openai", "gpt-5", {"lane": "batch"}, "cloud"), seconds=10.0)
+        for role in ROLES
+    ]
+    progress = Progress.of({"quick": 4, "big": 4}, [])
+    progress.time_left = TimeLeft({"quick": planned("quick", "cloud", 10.0), "big": later}, {"cloud": hosted})
+    progress.see_ledger(LedgerTotals(0, 0, 0, Money()))
+    progress.see_ledger(LedgerTotals(12, 120, 12, Money(), {("quick", role): RolePace(1, 10.0) for role in ROLES}))
+    assert progress.arms["quick"].left_s is not None
+    assert progress.arms["big"].left_s is None
+    assert progress.left_s is None
+    assert line(progress).endswith("time left is up to the provider")
