@@ -68,6 +68,11 @@ class ResolvedRun:
         return servers.hosted_names(self.servers)
 
     @property
+    def arms_at_once(self) -> frozenset[str]:
+        """Names of the arms that need each answer at once."""
+        return frozenset(name for name, arm in self.arms.items() if arm.needs_answers_at_once)
+
+    @property
     def archive(self) -> str | None:
         """Address of the archive source, if the experiment names one."""
         archive = self.experiment.data.archive

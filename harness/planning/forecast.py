@@ -247,6 +247,17 @@ class Forecaster:
         total: Draws = np.minimum(np.sum(waits, axis=0) * common, lane.window_s * len(waits))
         return total
 
+    def local_seconds(self, parts: Sequence[CostPart]) -> Draws:
+        """The same of self-hosted servers alone; 0 if none computes."""
+        import numpy as np
+
+        by_server: dict[str, Draws] = {}
+        for part in parts:
+            for server, seconds in self.work_s(part).items():
+                if not self._servers[server].is_hosted:
+                    by_server[server] = by_server.get(server, 0.0) + seconds
+        return np.max([*by_server.values()], axis=0) if by_server else np.zeros(COUNT)
+
     def work_s(self, part: CostPart) -> dict[str, Draws]:
         """server -> seconds of wall time for this arm."""
         seconds_by_server: dict[str, Draws] = {}

@@ -122,8 +122,8 @@ def _by_s(by: str, now: dt.datetime) -> float:
     return (moment - now).total_seconds()
 
 
-def advice(lanes: Sequence[LaneForecast], within_s: float, usd: Any) -> str:
-    """Which lane to take, as a sentence."""
+def advice(lanes: Sequence[LaneForecast], within_s: float, usd: Any, local_time: Interval) -> str:
+    """Which lane to take, as a sentence. `local_time`: seconds that self-hosted servers compute in every lane."""
     hours = within_s / 3600
     if chosen := cheapest(lanes, within_s):
         found = f"{chosen.lane} is the cheapest lane that ends within {hours:.1f} h in nine of ten cases"
@@ -134,6 +134,8 @@ def advice(lanes: Sequence[LaneForecast], within_s: float, usd: Any) -> str:
     if fastest is None or fastest.time.high is None:
         return "no lane can be forecast: its time is unknown"
     needs = f"the fastest, {fastest.lane}, needs up to {fastest.time.high / 3600:.1f} h"
+    if local_time.high and local_time.high > within_s:
+        needs = f"self-hosted models alone need up to {local_time.high / 3600:.1f} h, whatever the lane"
     return f"no lane ends within {hours:.1f} h in nine of ten cases; {needs}: take fewer cells, or more time"
 
 

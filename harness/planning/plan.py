@@ -165,6 +165,8 @@ class Plan:
     total_cost: Interval
     total_api_cost: Interval
     total_time: Interval
+    local_time: Interval
+    """Seconds that self-hosted servers compute, whatever the lane of the others."""
     caps: tuple[CapForecast, ...]
     answers: Answers | None
     """What the matrix settles; None if it compares nothing."""
@@ -245,9 +247,8 @@ def make(
     """Forecast the cells that no earlier run has ended; `left`: keys of the missing cells, if known.
 
     `failed`: keys of cells that run again only after `retry`; `assumptions`: spreads that an earlier run measured;
-    `left_out`: ids under which earlier runs recorded cells that must not be reused;
-    `windows`: model's name in the experiment -> context that its server was started with.
-    Freezes a few cases where that needs no network."""
+    `left_out`: ids under which earlier runs recorded cells that must not be reused; `windows`: model's name in the experiment
+    -> context that its server was started with. Freezes a few cases where that needs no network."""
     from harness.planning import answers
 
     experiment, results = resolved.experiment, open_folder(where.results)
@@ -265,7 +266,6 @@ def make(
     cost = forecast.total([arm.cost_draws for arm in every])
     api = forecast.total([None if arm.api_cost.mid is None else arm.api_draws for arm in every])
     counted = _counted(parts)
-    at_once = {name for name, arm in resolved.arms.items() if arm.needs_answers_at_once}
     return Plan(
         experiment=experiment.name,
         cells=len(cells),
@@ -287,7 +287,8 @@ def make(
         price_version=resolved.prices.version,
         checks=(*checks, *_too_long(parts, windows or {})),
         planned_calls={part.arm: part.workload.calls for part in parts},
-        lanes=lanes.options(forecaster, [parts, later], resolved.servers, at_once),
+        local_time=forecast.interval(forecaster.local_seconds(parts) + forecaster.local_seconds(later)),
+        lanes=lanes.options(forecaster, [parts, later], resolved.servers, resolved.arms_at_once),
         unknown_models=_unknown_models([*parts, *later]),
         energy_kwh=forecast.interval(forecast.total([forecaster.energy_kwh(part) for part in (*parts, *later)])),
         cards={alias: figures.describe() for alias, figures in learnt.cards.items()},

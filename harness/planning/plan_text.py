@@ -142,9 +142,10 @@ def _lane_lines(plan: Plan, within_s: float | None) -> Iterator[Line]:
     if not (plan.lanes and plan.calls):
         return
     if within_s is not None:
-        yield "lane", lanes.advice(plan.lanes, within_s, usd)
+        yield "lane", lanes.advice(plan.lanes, within_s, usd, plan.local_time)
     if any(arm.place in (LOCAL, MIXED) for arm in plan.arms.values()):
-        yield "lane", "time: until the last answer, those of self-hosted models in the same run included"
+        alone = f", which alone compute for {seconds(plan.local_time)}" if plan.local_time.mid else ""
+        yield "lane", f"time: until the last answer, those of self-hosted models in the same run included{alone}"
     priced = [lane for lane in plan.lanes if lane.api_cost.mid is not None]
     if priced and (unpriced := [lane.lane for lane in plan.lanes if lane not in priced]):
         yield (

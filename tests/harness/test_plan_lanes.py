@@ -62,6 +62,27 @@ def test_the_cheapest_lane_that_ends_in_time_is_taken() -> None:
     assert [lanes.cheapest(LANES, hours * 3600) for hours in (0.1, 0.5, 2, 30)] == [None, LANES[0], LANES[1], LANES[2]]
 
 
+def test_where_no_lane_ends_in_time_the_plan_says_whether_another_lane_could_help() -> None:
+    def said(local_h: float) -> str:
+        local_s = 3600 * local_h
+        return lanes.advice(LANES, 600.0, plan_text.usd, Interval(local_s / 2, local_s, 2 * local_s))
+
+    assert "the fastest, now, needs up to 0.3 h: take fewer cells, or more time" in said(0.0)
+    assert "self-hosted models alone need up to 4.0 h, whatever the lane: take fewer cells, or more time" in said(2.0)
+
+
+def test_the_plan_names_the_time_of_self_hosted_models_of_the_same_run(plan: Plan) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    plan_text.show(plan, console)
+    said = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert (plan.local_time.mid or 0) > 0
+    assert (
+        f"those of self-hosted models in the same run included, which alone compute for {plan_text.seconds(plan.local_time)}"
+        in said
+    )
+    assert all((lane.time.high or 0) >= (plan.local_time.high or 0) for lane in plan.lanes), "no lane ends before them"
+
+
 def test_by_is_the_next_such_time_and_must_lie_ahead() -> None:
     assert lanes.seconds_left("08:00", None, NOW) == 10 * 3600
     assert lanes.seconds_left("23:30", None, NOW) == 1.5 * 3600

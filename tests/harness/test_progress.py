@@ -131,7 +131,7 @@ def test_a_run_that_has_ended_shows_its_receipts_and_not_what_was_written_while_
 
 def test_time_left_of_answers_that_come_later_is_not_that_of_the_calls_that_are_answered_at_once() -> None:
     hosted = ServerSpec("cloud", "openai", is_hosted=True)
-    later = [
+    later: list[Any] = [
         SimpleNamespace(role=role, model=Model("big", "openai", "gpt-5", {"lane": "batch"}, "cloud"), seconds=10.0)
         for role in ROLES
     ]
