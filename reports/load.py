@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
 
-HEAVY: Mapping[str, frozenset[str]] = {
+TEXTS: Mapping[str, frozenset[str]] = {
     "cells": frozenset({"reports"}),
     "calls": frozenset({"message_ids", "response", "reasoning", "tool_calls", "parsed"}),
 }
-"""Columns that frames leave out until `Run.table` is asked for them by name: a big run's texts do not fit in memory."""
+"""Columns with texts, which do not fit in memory in a big run. Frames and CSV files leave them out."""
+_BY_NAME: Mapping[str, frozenset[str]] = {
+    "cells": TEXTS["cells"],
+    "calls": TEXTS["calls"] | {"params", "request_id", "request_hash"},
+}
+"""Columns that frames leave out until `Run.table` is asked for them by name: texts, and what is long and rarely read."""
+_ONE_AT_A_TIME: Mapping[str, Any] = {"use_threads": False, "batch_readahead": 1, "fragment_readahead": 1}
+"""Reads one row group after the other: ahead of them, a scan for a few cells of a big run holds most of its texts."""
 
 
 class NoRun(Exception):
@@ -93,7 +100,7 @@ class Run:
 
     @cached_property
     def calls(self) -> pd.DataFrame:
-        """One row per request sent, without texts."""
+        """One row per request sent, without texts, `params`, `request_id` and `request_hash`; `table` reads those."""
         return self.table("calls")
 
     @cached_property
@@ -148,11 +155,11 @@ class Run:
         return part
 
     def table(self, name: str, columns: Sequence[str] | None = None, where: Any = None) -> pd.DataFrame:
-        """One table as a frame (empty if missing). `columns` may name heavy ones; `where` is a pyarrow dataset filter."""
+        """One table as a frame (empty if missing). `columns` may name any; `where` is a pyarrow dataset filter."""
         from reports import tables
 
         schema = tables.TABLES[name]
-        wanted = list(columns) if columns is not None else [n for n in schema.names if n not in HEAVY.get(name, ())]
+        wanted = list(columns) if columns is not None else [n for n in schema.names if n not in _BY_NAME.get(name, ())]
         return _frame(self._read(name, wanted, where), schema, wanted)
 
     def read_text(self, name: str) -> str | None:
@@ -172,7 +179,7 @@ class Run:
         if self.filesystem.get_file_info(file).type != fs.FileType.File:
             return None
         stored = ds.dataset(file, filesystem=self.filesystem, format="parquet")
-        return stored.to_table(columns=[n for n in wanted if n in stored.schema.names], filter=where)
+        return stored.to_table(columns=[n for n in wanted if n in stored.schema.names], filter=where, **_ONE_AT_A_TIME)
 
 
 def load(path: str | Any) -> Run:

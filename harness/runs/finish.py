@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import datetime as dt
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +37,8 @@ STOPPED = "stopped"
 OVER_BUDGET = "over_budget"
 PARTIAL = "partial"
 PAGE = "report.html"
+_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
+"""Parameters of mallopt(3)."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class _Ended:
 def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     """Derive tables, outcomes and page; check the gates; returns the exit code of `run`."""
     run = plan.run
-    _keep_no_freed_memory()
+    _return_freed_memory()
     run.store.sweep()
     Mailbox(run.store.folder).sweep()
     run.store.compact()
@@ -74,11 +79,14 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     return _exit_code(state, gates)
 
 
-def _keep_no_freed_memory() -> None:
-    """Arrow's own allocators keep what is freed, which in a run of 10,000 cells is more than its tables."""
-    import pyarrow as pa
-
-    pa.set_memory_pool(pa.system_memory_pool())
+def _return_freed_memory() -> None:
+    """Return what the cells left, and from now on what is freed: by default glibc keeps most of it."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)  # other C libraries have no mallopt
+        libc.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.malloc_trim(0)
 
 
 def finish_again(plan: RunPlan, ended: Mapping[str, Row], display: Display) -> int:

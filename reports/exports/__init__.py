@@ -13,7 +13,7 @@ from reports.answer.findings import find
 from reports.exports.decision import to_decision
 from reports.exports.documents import to_junit, to_markdown
 from reports.exports.tabular import finite, plain_rows, to_json
-from reports.load import HEAVY, load
+from reports.load import TEXTS, load
 
 if TYPE_CHECKING:
     from reports.load import Run
@@ -68,7 +68,7 @@ def to_csv(run: Run, table: str = "cells") -> str:
         return _csv(METRIC_COLUMNS, _metric_rows(run))
     if table not in tables.TABLES:
         raise UnknownExport(f"unknown table {table!r}; known: {', '.join((*tables.TABLES, 'endpoints'))}")
-    names = [name for name in tables.TABLES[table].names if name not in HEAVY.get(table, ())]
+    names = [name for name in tables.TABLES[table].names if name not in TEXTS.get(table, ())]
     return _csv(names, plain_rows(run, table, names))
 
 

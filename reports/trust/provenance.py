@@ -49,7 +49,11 @@ def models(run: Run) -> list[Played]:
     calls = run.pipeline_calls
     keys = ["arm", "provider", "model_requested"]
     groups = calls.groupby(keys, sort=False, dropna=False)
-    return [_played(str(arm), str(provider), str(requested), group) for (arm, provider, requested), group in groups]
+    params = run.table("calls", ["params"])["params"]
+    return [
+        _played(str(arm), str(provider), str(requested), group, params[group.index])
+        for (arm, provider, requested), group in groups
+    ]
 
 
 def prices(run: Run) -> list[PriceUsed]:
@@ -92,7 +96,7 @@ def again(run: Run) -> str:
     return run.record.command or f"python -m harness run {file}"
 
 
-def _played(arm: str, provider: str, requested: str, group: pd.DataFrame) -> Played:
+def _played(arm: str, provider: str, requested: str, group: pd.DataFrame, params: pd.Series[str]) -> Played:
     digests = group["model_digest"].dropna().unique()
     context = group["context_window"].min()
     return Played(
@@ -101,7 +105,7 @@ def _played(arm: str, provider: str, requested: str, group: pd.DataFrame) -> Pla
         requested=requested,
         returned=tuple(sorted(map(str, group["model_returned"].dropna().unique()))),
         digest=" and ".join(map(str, digests)) if len(digests) else None,
-        params=_params([str(text) for text in group["params"].dropna().unique()]),
+        params=_params([str(text) for text in params.dropna().unique()]),
         context=int(context) if context == context else None,
         truncated=int(group["truncated"].fillna(False).astype(bool).sum()),
         calls=len(group),
