@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -55,8 +56,10 @@ class Coordinator:
         self._shown_at = 0.0
         self._written = ""
         self._written_at = 0.0
-        self.so_far: Mapping[str, Any] = {}
+        self.so_far: Mapping[str, Any] = (mailbox.progress() or {}).get("so_far", {})
         """Calls, tokens and dollars of the run as the runner knows them, kept for `status` when no Redis answers any more."""
+        self.other_cells = 0
+        """Suspended cells that do not belong to this session."""
         self.error: BaseException | None = None
         """What ended the thread; the runner must not wait for it any longer."""
         self._thread = threading.Thread(target=self._run, name="deferred calls", daemon=True)
@@ -109,6 +112,14 @@ class Coordinator:
     def calls_out(self) -> int:
         """Calls that are with the provider now."""
         return sum(len(submission.calls) for submission in self._submissions.sent())
+
+    @property
+    def calls_out_by_lane(self) -> Mapping[tuple[str, str], int]:
+        """(model of the experiment, lane) -> calls that are with the provider now."""
+        calls: Counter[tuple[str, str]] = Counter()
+        for submission in self._submissions.sent():
+            calls[submission.alias, submission.lane] += len(submission.calls)
+        return calls
 
     @property
     def notes(self) -> list[str]:
@@ -171,7 +182,7 @@ class Coordinator:
         self._shown_at = time.monotonic()
         sent, next_look_s = self._submissions.sent(), self._submissions.next_look_s
         self._shown = {
-            "cells": self.waiting + self.left,
+            "cells": self.waiting + self.left + self.other_cells,
             "stages": self._submissions.stages.rows(sent, self._submissions.unsent_stages()),
             **self._unsent_counts(),
             "so_far": dict(self.so_far),

@@ -77,6 +77,7 @@ def cancel_left(run: RunFolder, servers_file: Path | None = None) -> str | None:
     specs = servers.load(servers_file, experiment, Path(folder) if folder and Path(folder).is_dir() else None)
     reached = {name: spec.as_agents_server() for name, spec in specs.items() if spec.is_hosted}
     deferring = Coordinator(mailbox, reached, Pace.of(os.environ), run.run_id, ())
+    deferring.other_cells = (mailbox.progress() or {}).get("cells", 0)
     deferring.cancel()
     deferring.start()
     try:
@@ -96,6 +97,20 @@ def cancelled(deferring: Coordinator) -> str:
         f"cancelled: {with_provider(deferring.calls_out)}; what it has begun is still billed, at most "
         f"${deferring.reserved_usd:.4f}, and the same command fetches it"
     )
+
+
+def of_other_lanes(deferring: Coordinator, experiment: Experiment, run: str) -> list[str]:
+    """One sentence for each lane that a model was in before and is not in now, while its requests are with the provider."""
+    sentences = []
+    for (alias, lane), calls in deferring.calls_out_by_lane.items():
+        model = experiment.models.get(alias)
+        lane_now = (model.lane if model else None) or "now"
+        if lane_now != lane:
+            sentences.append(
+                f"{alias}: lane {lane_now} from here on; {with_provider(calls)} in lane {lane}, and its cells wait for these "
+                f"answers first. To ask in lane {lane_now} instead: Ctrl-C, `python -m harness stop {run}`, the same command"
+            )
+    return sentences
 
 
 def with_provider(calls: int) -> str:

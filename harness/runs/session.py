@@ -161,6 +161,8 @@ def run_cells(
     left = unfinished_cells(cells, ended)
     deferring = answered_later.coordinator(plan.run.store, plan.resolved.servers, info.run_id, left, planned)
     waiting = deferring.start() if deferring else set()
+    for sentence in answered_later.of_other_lanes(deferring, plan.experiment, info.results) if deferring else ():
+        display.say(sentence)
     answered_later.restore_ledger(client, info.run_id, plan.run.store, left, plan.resolved.hosted)
     feed = Feed(make_broker(url), info, {cell_id: cell for cell_id, cell in left.items() if cell_id not in waiting})
     feed.clear_queues()

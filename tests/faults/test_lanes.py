@@ -93,6 +93,13 @@ class Deferred:
         """As on another machine: only the run folder is there."""
         shutil.rmtree(self.stage.run / "redis", ignore_errors=True)
 
+    def move_elsewhere(self) -> None:
+        """As after a copy to another machine: another folder."""
+        elsewhere = self.stage.folder.with_name(f"{self.stage.folder.name}-elsewhere")
+        self.stage.folder.rename(elsewhere)
+        self.stage.folder = elsewhere
+        self._find_pipeline()
+
     def finish(self) -> None:
         self.stage.end(self.start())
 
@@ -163,6 +170,17 @@ def a_night_without_any_process(run: Deferred, chance: Random) -> None:
     run.finish()
 
 
+def a_copy_in_another_place_goes_on(run: Deferred, chance: Random) -> None:
+    """The folder with everything in it, Redis included, is copied a moment after the kill; the first place is gone."""
+    run.hold_answers()
+    run.start()
+    run.stage.until(lambda: run.told()["submitted"], "a submission")
+    run.kill()
+    run.move_elsewhere()
+    run.release_answers()
+    run.finish()
+
+
 def before_each_write_of_a_submission(run: Deferred, chance: Random) -> None:
     run.break_in(*chance.randint(2, 4) * ["die .sent.json"])
     assert run.finish_through_breaks() >= 2
@@ -210,6 +228,7 @@ SCENARIOS: list[tuple[str, Scenario]] = [
     ("batch", killed_three_times),
     ("batch", killed_while_redis_is_lost_each_time),
     ("batch", a_night_without_any_process),
+    ("batch", a_copy_in_another_place_goes_on),
     ("batch", before_each_write_of_a_submission),
     ("batch", after_each_write_of_a_submission),
     ("batch", around_the_answers),

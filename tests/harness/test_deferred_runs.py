@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 
@@ -59,6 +60,18 @@ def test_stop_cancels_what_an_interrupted_run_left_with_the_provider(lab: Lab) -
 
     assert "cancelled: 4 requests are with the provider; what it has begun is still billed, at most $" in said
     assert [batch["status"] for batch in later(lab)["batches"]] == ["cancelling"]
+    assert "1 cell waits; oldest request " in lab.harness("status", "lab")
+    assert json.loads(lab.harness("status", "lab", "--json"))["deferred"]["next_poll_s"] is None
+
+    lab.fake.control(later={"ready_s": 0.1})
+    output = lab.run("--yes", "--lane", "now")
+
+    assert "paid: lane now from here on; 4 requests are with the provider in lane batch" in output
+    assert f"`python -m harness stop lab/{lab.runs[-1].name}`, the same command" in output
+    assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
+    asked = Counter((call["lane"], call["outcome"]) for call in lab.rows("calls"))
+    assert asked == {("batch", "failed"): 4, ("now", "answered"): CALLS_PER_CELL}
+    assert later(lab)["submitted_twice"] == 0
 
 
 def test_a_used_up_budget_cancels_what_is_with_the_provider_and_a_higher_one_goes_on(lab: Lab) -> None:
