@@ -48,6 +48,10 @@ class Later:
     """So many look-ups of an id answer 404."""
     refuse_cancel: int = 0
     """So many cancellations are answered with 503."""
+    uncounted_tokens: int = 0
+    """By so many tokens the total of each batch differs from the sum of its lines."""
+    cut_lookups: int = 0
+    """So many questions for the state of a batch end without an answer."""
     refuse_files: bool = False
     """The key may not use files: 403."""
     delete_outputs: bool = False
@@ -67,6 +71,7 @@ class Batch:
     errors: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"total": 0, "completed": 0, "failed": 0})
     usage: dict[str, int] = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
+    uncounted_tokens: int = 0
     is_cancelled: bool = False
 
     def to_plain(self) -> dict[str, Any]:
@@ -84,7 +89,7 @@ class Batch:
             "created_at": int(self.created_at),
             "request_counts": self.counts,
             "metadata": dict(self.metadata),
-            "usage": self.usage | details,
+            "usage": self.usage | details | {"total_tokens": self.usage["total_tokens"] + self.uncounted_tokens},
         }
 
 
@@ -174,6 +179,7 @@ class LaterServer:
         if body["input_file_id"] not in self._files:
             return _error(400, "The input file does not exist.", "invalid_request")
         batch = Batch(f"batch_{uuid.uuid4().hex}", body["input_file_id"], body["endpoint"], body.get("metadata") or {})
+        batch.uncounted_tokens = self.behaviour.uncounted_tokens
         self._batches[batch.id] = batch
         self._start(self._run(batch))
         if self.behaviour.cut_creation > 0:
@@ -191,8 +197,11 @@ class LaterServer:
         plain = {"object": "list", "data": [batch.to_plain() for batch in page], "has_more": more}
         return web.json_response(plain | ends)
 
-    async def get_batch(self, request: web.Request) -> web.Response:
+    async def get_batch(self, request: web.Request) -> web.StreamResponse:
         batch_id = request.match_info["id"]
+        if self.behaviour.cut_lookups > 0:
+            self.behaviour.cut_lookups -= 1
+            return _cut(request)
         if batch_id not in self._batches or self._forgotten():
             return _missing("batch", batch_id)
         return web.json_response(self._batches[batch_id].to_plain())

@@ -152,3 +152,17 @@ def test_a_key_that_may_not_write_files_is_refused_at_once_and_the_permission_is
     for outcome in outcomes.values():
         assert "batches need a key that may write files and batches: change its permissions" in outcome.message
     assert desk.truth()["later"]["submitted"] == 0
+
+
+@pytest.mark.parametrize(("uncounted", "is_reported"), [(0, False), (7, True)])
+def test_the_tokens_that_a_batch_reports_are_compared_with_the_sum_of_its_lines(
+    desk: Desk, uncounted: int, is_reported: bool
+) -> None:
+    desk.fake.control(later={"uncounted_tokens": uncounted})
+    assert statuses(desk.answered(desk.suspend())) == 2 * CELLS * [200]
+    truth = desk.truth()
+    tokens = truth["input_tokens"] + truth["output_tokens"]
+    differences = [note for note in desk.notes if "the provider counts" in note]
+    assert [note.partition(": ")[2] for note in differences] == is_reported * [
+        f"the provider counts {tokens + uncounted:,} tokens, its lines {tokens:,}"
+    ]

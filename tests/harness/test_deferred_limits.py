@@ -50,6 +50,12 @@ def test_a_batch_file_holds_what_openai_allows() -> None:
     assert BatchLimits() == BatchLimits(requests=50_000, size_bytes=200_000_000)
 
 
+def test_a_batch_is_asked_for_less_and_less_often_and_its_calls_wait_a_minute_for_others() -> None:
+    pace = Pace.of({})
+    assert [pace.interval_s(age_s) for age_s in (0.0, 50.0, 200.0, 3600.0)] == [5.0, 5.0, 20.0, 60.0]
+    assert pace.quiet_s == 60.0
+
+
 @pytest.mark.parametrize("days", [3, -3], ids=["ahead", "behind"])
 @pytest.mark.parametrize("lane", ["batch", "background_2h"])
 def test_a_clock_that_jumps_while_answers_are_out_loses_nothing(

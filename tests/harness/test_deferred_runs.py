@@ -6,6 +6,8 @@ import json
 import signal
 from collections import Counter
 
+import yaml
+
 from tests.fixtures.lanes import INPUT_USD, OUTPUT_USD, assert_ledgers_are_equal, deferred_lab, later
 from tests.fixtures.runs import CALLS_PER_CELL, HOSTED, PATIENCE_S, Lab, wait_for
 
@@ -121,3 +123,20 @@ def test_a_replay_and_its_judges_are_one_batch_each(lab: Lab) -> None:
     assert {call["lane"] for call in asked} == {"batch"}
     half_usd = sum(call["input_tokens"] * INPUT_USD + call["output_tokens"] * OUTPUT_USD for call in asked) / 2e6
     assert abs(sum(call["cost_usd"] for call in asked) - half_usd) < 1e-9
+
+
+def test_a_provider_that_does_not_answer_while_answers_are_out_never_counts_as_an_unreachable_server(lab: Lab) -> None:
+    deferred_lab(lab, "batch", pipeline={"depth": "single_call"})
+    servers = yaml.safe_load((lab.folder / "servers.yaml").read_text())
+    servers["cloud"]["unreachable_after"] = "1s"
+    (lab.folder / "servers.yaml").write_text(yaml.safe_dump(servers))
+    # With a back-off of 0.4, 0.8, 1.6 and 3.2 s that is several times the limit.
+    lab.fake.control(later={"cut_lookups": 4})
+
+    output = lab.run("--yes")
+
+    assert later(lab)["submitted"] == 1
+    assert "batch of hosted-1: " in output
+    assert "; the next try is in 3 s" in output
+    assert "left for later" not in output
+    assert [(cell["status"], cell["llm_calls"]) for cell in lab.rows("cells")] == [("ok", 1)]
