@@ -64,11 +64,15 @@ class CellSession:
         recorded: Iterable[Row] = (),
         suspended: SuspendedCell | None = None,
         outcomes: Sequence[Outcome] = (),
+        *,
+        ends_capped: bool = True,
     ) -> None:
         """`recorded`: calls of attempts that ended before; an answer among them that fits a request is used again.
 
-        `suspended`: what the cell left when it was suspended; `outcomes`: what came back since.
+        `suspended`: what the cell left when it was suspended; `outcomes`: what came back since. `ends_capped`: whether no
+        further call is sent after one that did not fit a budget.
         """
+        self._ends_capped = ends_capped
         self._context = context
         self._cell = cell
         self.lease = lease
@@ -239,7 +243,10 @@ class CellSession:
             elif reply == b"money" and time.monotonic() - waited_from < _MONEY_PATIENCE_S:
                 await asyncio.sleep(_MONEY_PAUSE_S)
             else:
-                self._halt = self._halt or _halt_for(reply, details, self._cell, out.request.model)
+                halt = _halt_for(reply, details, self._cell, out.request.model)
+                if isinstance(halt, OverBudget) and not self._ends_capped:
+                    raise halt
+                self._halt = self._halt or halt
 
     def _admission(self, call_id: str, out: _InFlight) -> tuple[str, list[Any]]:
         model, context = out.request.model, self._context
@@ -393,9 +400,10 @@ def _halt_for(reply: bytes, details: list[bytes], cell: Cell, model: Model) -> H
     if reply == b"stop":
         return Draining("the run is being stopped")
     scope, cap, spent = (detail.decode() for detail in details)
-    message = (
-        f"the budget of the {scope} is used up: {int(spent) / 1e12:.4f} of {int(cap) / 1e12:.4f} USD; raise budget.{scope}_usd"
-    )
+    # What a call may cost at most is reserved before it is sent.
+    left = ", and the next call may cost more than is left" if int(spent) < int(cap) else ""
+    spent_of_cap = f"{int(spent) / 1e12:.4f} of {int(cap) / 1e12:.4f} USD"
+    message = f"the budget of the {scope} is used up: {spent_of_cap}{left}; raise budget.{scope}_usd"
     return OverBudget(message, scope=scope)
 
 
@@ -416,14 +424,17 @@ async def open_session(
     recorded: Iterable[Row] = (),
     suspended: SuspendedCell | None = None,
     outcomes: Sequence[Outcome] = (),
+    *,
+    ends_capped: bool = True,
 ) -> CellSession:
     """Take the cell's lease and its journal; `recorded`: calls of its attempts that ended before.
 
+    `ends_capped`: whether a budget that is used up ends the cell, also before it begins, or only refuses calls that do not fit.
     Raises Deferred while another worker holds it, OverBudget if a budget is used up and the cell has no paid call yet.
     """
     models = frozenset(model.alias for model in cell.lineup.values())
     # A suspended cell has begun, although its journal is not in Redis: it may go on while it fits.
-    caps = Caps().of_cell(frozenset()) if suspended else context.caps.of_cell(models)
+    caps = context.caps.of_cell(models) if ends_capped and not suspended else Caps().of_cell(frozenset())
     attempts_before = max(attempts_before, suspended.attempt) if suspended else attempts_before
     args = [context.holder, uuid.uuid4().hex, attempts_before, *caps]
     reply, *rest = await context.run("open", cell.cell_id, "", args)
@@ -436,4 +447,4 @@ async def open_session(
     token, attempt, entries = rest
     journalled = dict(zip(entries[::2], entries[1::2], strict=True))
     lease = Lease(cell.cell_id, int(token), int(attempt))
-    return CellSession(context, cell, lease, journalled, recorded, suspended, outcomes)
+    return CellSession(context, cell, lease, journalled, recorded, suspended, outcomes, ends_capped=ends_capped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -66,4 +67,4 @@ def proxy(
         results=results,
         broker=broker,
     )
-    raise typer.Exit(serving.serve(options, print))
+    raise typer.Exit(serving.serve(options, functools.partial(print, flush=True)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import agents
 from agents import Admission, Answer, CallSite, Clients, Halt, Lineup, Model, ModelCallError, Part, Pipeline, Request, ToolCall
 from domain.providers import PROVIDERS
+from harness.errors import OverBudget
 from harness.experiment.attached import OTHER, Attached, played_by
 from harness.gateway.asked import Asked, Refused
 from harness.storage.rows import Row
@@ -45,7 +46,7 @@ class Exchange:
         return f"{self.fingerprint[:24]}{self.number}"
 
     def answer(self) -> Answer:
-        """The answer as the program gets it. Raises Refused for a call that failed for good."""
+        """The answer as the program gets it. Raises Refused for a call that was refused or failed for good."""
         try:
             answer = self.task.result()
         except ModelCallError as error:
@@ -86,8 +87,11 @@ class Conversation:
         admission: Admission,
         clients: Clients,
         recorded: Iterable[Row] = (),
+        capped: Callable[[OverBudget], Refused] | None = None,
     ) -> None:
-        """`recorded`: calls of earlier attempts, whose places are kept where an answer is found again."""
+        """`recorded`: calls of earlier attempts, whose places are kept where an answer is found again.
+
+        `capped`: the error for a client whose call does not fit a budget; other calls are still carried. Default: none is."""
         self.program = program
         self.ended = asyncio.Event()
         """Set when no further call may be made: the reason is in `halt`."""
@@ -98,6 +102,7 @@ class Conversation:
         self.last_asked_at = asyncio.get_running_loop().time()
         self._lineup, self._pipeline, self._admission, self._clients = lineup, pipeline, admission, clients
         self._patterns = program.patterns()
+        self._capped = capped
         self._recorded = [row for row in recorded if row["outcome"] == "answered"]
         self._sites: set[CallSite] = set()
         self._in_flight = 0
@@ -139,7 +144,7 @@ class Conversation:
         self.failures.append((role, message))
 
     def _open(self, asked: Asked, role: str, *, is_retry: bool) -> Exchange:
-        if self.halt is not None or self.ended.is_set():
+        if self.ended.is_set():
             raise Refused(503, str(self.halt or _DIED))
         model = self.model(asked.model, role)
         request, is_forced_by_schema = _request(asked, model, self._pipeline.output_cap(role, model))
@@ -187,8 +192,7 @@ class Conversation:
         try:
             return await agents.ask(site, request, self._admission, self._clients)
         except Halt as halt:
-            self.stop(halt)
-            raise
+            raise self._stopped(halt) from halt
         except agents.AgentsError as error:
             self.refuse(role, str(error))
             raise
@@ -203,7 +207,7 @@ class Conversation:
         target = self.program.models.get(name)
         if target is None or f"model:{target}" not in self._lineup:
             raise Refused(404, f"no embedding model is mapped for {name!r}; add it to pipeline.models", "model_not_found")
-        if self.halt is not None or self.ended.is_set():
+        if self.ended.is_set():
             raise Refused(503, str(self.halt or _DIED))
         fingerprint = sha256(json.dumps([name, target, list(texts)]).encode()).hexdigest()[:32]
         site = CallSite(EMBEDDINGS, index=self._places[EMBEDDINGS, False])
@@ -212,11 +216,19 @@ class Conversation:
             model = self._lineup[f"model:{target}"]
             return await agents.embed(site, model, texts, self._admission, self._clients, fingerprint)
         except Halt as halt:
-            self.stop(halt)
-            raise Refused(503, str(halt)) from halt
+            stopped = self._stopped(halt)
+            raise stopped if isinstance(stopped, Refused) else Refused(503, str(halt)) from halt
         except agents.AgentsError as error:
             self.refuse(EMBEDDINGS, str(error))
             raise Refused(502, str(error)) from error
+
+    def _stopped(self, halt: Halt) -> Halt | Refused:
+        """What ends the call that was halted, and the case with it unless it goes on without what a budget forbids."""
+        if self._capped and isinstance(halt, OverBudget):
+            self.halt = self.halt or halt
+            return self._capped(halt)
+        self.stop(halt)
+        return halt
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Carry no further call."""

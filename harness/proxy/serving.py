@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import redis
 from pydantic import ValidationError
 
 import agents
@@ -23,7 +24,7 @@ from domain.providers import BUILT_IN, provider_of
 from harness.checking import preflight
 from harness.checking.resolved import ResolvedRun
 from harness.errors import InvalidInput, Problem
-from harness.experiment import models_file
+from harness.experiment import matrix, models_file
 from harness.experiment.attached import TIERS, Attached, roles_of
 from harness.experiment.spec import Experiment
 from harness.gateway.server import LocalServer
@@ -33,6 +34,7 @@ from harness.storage.folder import open_folder
 from harness.storage.store import Store
 from harness.web.server import event_loop_runner
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}")
 _PLACEHOLDER_DATE = "2000-01-03"
 """An experiment has dates; the cases of a proxy bring their own."""
 
@@ -61,6 +63,7 @@ class ProxyOptions:
 
 def serve(options: ProxyOptions, say: Callable[[str], None]) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Raises InvalidInput with what must be fixed."""
+    silence_s = _silence_s(options.silence)
     resolved = preflight.look(
         experiment(options),
         experiment_dir=Path.cwd(),
@@ -86,7 +89,7 @@ def serve(options: ProxyOptions, say: Callable[[str], None]) -> int:
         models={"deep": "deep", "quick": "quick", "*": "role", **_pairs("--map", options.names, TIERS)},
         roles=roles_of(options.roles_file),
     )
-    terms = ProxyTerms(options.name, token, program, units.seconds(options.silence), frozenset(options.host_names))
+    terms = ProxyTerms(options.name, token, program, silence_s, frozenset(options.host_names))
     while _serve_month(_month(), terms, options, resolved, say):
         say("a new month begins: a new run, and a new cap")
     return 0
@@ -111,6 +114,11 @@ def _serve_month(
 def _redis(options: ProxyOptions, store: Store) -> Iterator[str]:
     """--broker, else a private Redis of the month."""
     if options.broker:
+        try:
+            with redis.Redis.from_url(options.broker) as client:
+                client.ping()
+        except (redis.RedisError, ValueError) as error:
+            raise InvalidInput([Problem("--broker", f"Redis does not answer: {error}", "start it, or fix the URL")]) from error
         yield options.broker
         return
     with private_redis(_redis_folder(options.results, store)) as broker:
@@ -129,12 +137,15 @@ async def _serve(
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    proxy = Proxy(terms, resolved, store, month, broker)
+    proxy = Proxy(terms, resolved, store, month, broker, say)
     server = LocalServer(proxy, options.host, options.port)
     await server.start()
     address = f"{server.url}/c/{terms.token}"
     say(f"OPENAI_BASE_URL={address}/v1\nBACKEND_URL={address}/v1\nOLLAMA_BASE_URL={address}/v1\nOLLAMA_HOST={address}")
-    say(f"results: {store.folder.url}; name a case by the header X-Case or by the path: {address}/TICKER@DATE/v1")
+    for line in _lineup(resolved, options):
+        say(line)
+    say(f"name a case by the header X-Case: TICKER@DATE or by the path: {address}/TICKER@DATE/v1")
+    say(f"results: {store.folder.url}; its report: python -m harness report {options.name}")
     try:
         await proxy.run(stopped, lambda: _month() != month)
     finally:
@@ -142,8 +153,28 @@ async def _serve(
     return not stopped.is_set()
 
 
+def _lineup(resolved: ResolvedRun, options: ProxyOptions) -> Iterator[str]:
+    """Which model answers for which tier, and what may be spent."""
+    for tier, model in matrix.lineup(resolved.experiment, matrix.arms(resolved.experiment)[options.name]).items():
+        if tier in ("deep", "quick"):
+            server = resolved.servers[model.server or model.provider]
+            yield f"{tier}: {model.name} at {server.url} ({'hosted' if server.is_hosted else 'self-hosted'})"
+    if resolved.hosted:
+        yield f"hosted models: at most {options.monthly_usd:,.2f} USD a month (UTC), then their calls are refused"
+
+
+def _silence_s(text: str) -> float:
+    try:
+        return units.seconds(text)
+    except ValueError as error:
+        raise InvalidInput([Problem("--silence", str(error), "write --silence 10m")]) from error
+
+
 def experiment(options: ProxyOptions) -> Experiment:
     """One arm with the proxy's models. Raises InvalidInput."""
+    if not _NAME.fullmatch(options.name):
+        allowed = "letters, digits and . _ : + -, at most 64, the first a letter or digit"
+        raise InvalidInput([Problem("--name", f"{options.name!r} is no name of a results folder", f"use {allowed}")])
     file = models_file.load(options.models_file) if options.models_file else None
     declared = {name: part.model_dump(exclude_none=True) for name, part in file.models.items()} if file else {}
     tiers = _pairs("--model", options.models)
