@@ -166,8 +166,11 @@ def test_yaml_is_read_without_an_error(snippet: Snippet, place: Path, monkeypatc
         assert [hook["entry"].split()[:2] for repo in read["repos"] for hook in repo["hooks"]] == [["harness", "doctor"]]
     elif "jobs" in read:
         assert read["jobs"]["compare"]["steps"][-1]["with"].keys() == {"experiment", "budget"}
-    elif "environment" in read:
-        assert {"BACKEND_URL", "OLLAMA_BASE_URL"} == read["environment"].keys()
+    elif "services" in read:
+        assert {"BACKEND_URL", "OLLAMA_BASE_URL"} == read["services"]["app"]["environment"].keys()
+        (network,) = read["networks"].values()
+        stack = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
+        assert network == {"name": f"{stack['name']}_default", "external": True}, "the network that the stack makes"
     elif all(isinstance(part, dict) and "provider" in part for part in read.values()):
         for part in read.values():
             servers.ServerPart.model_validate(part)

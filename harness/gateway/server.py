@@ -351,6 +351,11 @@ class LocalServer:
         """Address without a path; known once it has started."""
         return f"http://{self._host}:{self._port}"
 
+    @property
+    def port(self) -> int:
+        """Known once it has started."""
+        return self._port
+
     async def start(self) -> None:
         import uvicorn
 

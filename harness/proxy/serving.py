@@ -34,6 +34,7 @@ from harness.storage.folder import open_folder
 from harness.storage.store import Store
 from harness.web.server import event_loop_runner
 
+_NO_CAP = "pass --monthly-usd AMOUNT; in the compose stack, set PROXY_MONTHLY_USD in .env"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}")
 _PLACEHOLDER_DATE = "2000-01-03"
 """An experiment has dates; the cases of a proxy bring their own."""
@@ -73,9 +74,7 @@ def serve(options: ProxyOptions, say: Callable[[str], None]) -> int:
     ).require()
     if resolved.hosted and options.monthly_usd is None:
         hosted = ", ".join(sorted(resolved.hosted))
-        raise InvalidInput(
-            [Problem("--monthly-usd", f"{hosted} bills by token, and no cap is set", "pass --monthly-usd AMOUNT")]
-        )
+        raise InvalidInput([Problem("--monthly-usd", f"{hosted} bills by token, and no cap is set", _NO_CAP)])
     # The first call to each provider would import its client while its program waits.
     agents.preload()
     # What is loaded stays: to look through it for garbage takes a twentieth of the CPU time of a call.
@@ -140,7 +139,10 @@ async def _serve(
     proxy = Proxy(terms, resolved, store, month, broker, say)
     server = LocalServer(proxy, options.host, options.port)
     await server.start()
-    address = f"{server.url}/c/{terms.token}"
+    # A client cannot connect to the address that means all networks; in a container it uses the service's name.
+    is_everywhere = options.host in ("0.0.0.0", "::")
+    host = next(iter(options.host_names), "127.0.0.1") if is_everywhere else options.host
+    address = f"http://{host}:{server.port}/c/{terms.token}"
     say(f"OPENAI_BASE_URL={address}/v1\nBACKEND_URL={address}/v1\nOLLAMA_BASE_URL={address}/v1\nOLLAMA_HOST={address}")
     for line in _lineup(resolved, options):
         say(line)
@@ -173,8 +175,8 @@ def _silence_s(text: str) -> float:
 def experiment(options: ProxyOptions) -> Experiment:
     """One arm with the proxy's models. Raises InvalidInput."""
     if not _NAME.fullmatch(options.name):
-        allowed = "letters, digits and . _ : + -, at most 64, the first a letter or digit"
-        raise InvalidInput([Problem("--name", f"{options.name!r} is no name of a results folder", f"use {allowed}")])
+        form = "letters, digits and . _ : + -, at most 64, the first a letter or digit"
+        raise InvalidInput([Problem("--name", f"{options.name!r} is no name of a results folder", f"use {form}")])
     file = models_file.load(options.models_file) if options.models_file else None
     declared = {name: part.model_dump(exclude_none=True) for name, part in file.models.items()} if file else {}
     tiers = _pairs("--model", options.models)

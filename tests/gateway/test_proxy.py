@@ -88,8 +88,8 @@ def test_the_command_of_the_compose_file_serves_under_its_name_in_the_network(la
     process = lab.start(*service["command"], "--port", "0")
     assert process.stdout is not None
     line = process.stdout.readline().strip()
-    assert line.startswith("OPENAI_BASE_URL=http://0.0.0.0:"), line + process.stdout.read()
-    address = line.removeprefix("OPENAI_BASE_URL=").removesuffix("/v1").replace("0.0.0.0", "127.0.0.1")
+    assert re.fullmatch(r"OPENAI_BASE_URL=http://proxy:\d+/c/secret/v1", line), line + process.stdout.read()
+    address = line.removeprefix("OPENAI_BASE_URL=").removesuffix("/v1").replace("proxy", "127.0.0.1")
     for model in ("quick", "deep"):
         assert ask(address, model, host="proxy:8091").json()["choices"][0]["message"]["content"]
     assert ask(address, host="evil.example").status_code == 403
