@@ -50,12 +50,13 @@ def retry(
     """Reopen failed and timed-out cells; a run in progress runs them, else the next `run`."""
     from harness.runs import status
     from harness.storage import run_folder
+    from harness.terminal import number_of
 
     folder = run_folder.find(results, run)
     reopened, is_running = status.reopen_failed(folder, broker)
     command = folder.store.manifest().get("command", "python -m harness run EXPERIMENT.yaml")
     later = "the run in progress runs them" if is_running else f"`{command}` runs them"
-    sentence = f"{reopened} cells reopened" + (f"; {later}" if reopened else "")
+    sentence = f"{number_of(reopened, 'cell')} reopened" + (f"; {later}" if reopened else "")
     _say(f"{folder.experiment}/{folder.run_id}", "retry", sentence, as_json=as_json)
 
 

@@ -104,7 +104,7 @@ def announce(client: Redis, run: RunInfo) -> None:
     ghosts = all_runs(client).keys() - active_runs(client).keys()
     if ghosts:
         client.hdel(KEY, *ghosts)
-    # A runner that was killed a moment ago may have announced it with another folder, budget or lane.
+    # A runner that was killed a moment ago may have announced it with another folder or budget.
     client.hset(KEY, run.run_id, run.to_json())
     keep_alive(client, run)
 

@@ -187,6 +187,10 @@ def start_workers(plan: RunPlan, url: str, stack: contextlib.ExitStack) -> Local
     """Start workers on this machine, unless a shared broker has workers elsewhere."""
     if plan.options.broker and not plan.options.workers:
         return None
+    if plan.options.broker is None:
+        with connect(url) as client:
+            # A runner that was killed a moment ago has left its own announcement: its folder and budget.
+            registry.withdraw(client, plan.run.run_id)
     workers = LocalWorkers(_worker_arguments(plan, url), reuse.redis_folder(plan.run).parent / "workers.log")
     stack.callback(workers.close)
     return workers

@@ -246,3 +246,25 @@ def test_lanes_survive(on_stage: Stage, fake_models: FakeModels, lane: str, scen
     run = Deferred(on_stage, lane)
     scenario(run, chance)
     run.check()
+
+
+def test_a_run_that_goes_on_at_once_after_a_kill_asks_in_the_lane_of_its_new_command(on_stage: Stage) -> None:
+    """The announcement of the killed runner, which workers read, is still in Redis."""
+    run = Deferred(on_stage, "batch")
+    run.hold_answers()
+    run.start()
+    on_stage.until(lambda: run.told()["submitted"], "a submission")
+    run.kill()
+    run.release_answers()
+
+    on_stage.end(on_stage.start("--lane", "now"))
+
+    calls = on_stage.table("calls")
+    lanes = {(call["role"], call["lane"]) for call in calls}
+    assert lanes == {
+        ("market_analyst", "batch"),
+        ("news_analyst", "batch"),
+        ("trader", "now"),
+        ("portfolio_manager", "now"),
+    }
+    assert len(calls) == CELLS * CALLS

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.terminal import number_of
 from tests.fixtures.runs import HOSTED, Lab
 
 TURNS = 12
@@ -28,7 +29,7 @@ def answered(lab: Lab) -> Counter[str]:
 
 def retried(lab: Lab, count: int = 1) -> None:
     lab.fake.control(rules=[])
-    assert f"{count} cells reopened" in lab.harness("retry", "lab")
+    assert f"{number_of(count, 'cell')} reopened" in lab.harness("retry", "lab")
 
 
 def row(lab: Lab, kind: str = "pipeline", arm: str = "paid") -> dict[str, Any]:

@@ -280,7 +280,7 @@ def test_failed_cells_are_reopened_and_their_calls_stay_in_the_bill(lab: Lab) ->
     assert f"paid {failed['case_id']}: failed (bad_request): " in lab.harness("status", "lab")
     lab.fake.control(rules=[])
 
-    assert "1 cells reopened" in lab.harness("retry", "lab")
+    assert "1 cell reopened" in lab.harness("retry", "lab")
     lab.run()
 
     again = next(cell for cell in lab.rows("cells") if cell["arm"] == "paid")
