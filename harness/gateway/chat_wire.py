@@ -32,7 +32,9 @@ PIECE_CHARS = 2000
 def asked(body: Any) -> Asked:
     """Read a request. Raises Refused for what the gateway does not carry."""
     model = need_model(body)
-    refuse_if(body, "logprobs", "top_logprobs", "audio", "functions", "function_call", "web_search_options", "prediction")
+    refuse_if(body, "logprobs", "top_logprobs", "audio", "functions", "function_call", "prediction")
+    # An empty object turns the search on.
+    refuse_if({"web_search_options": body.get("web_search_options") is not None}, "web_search_options")
     if body.get("n") not in (None, 1):
         raise Refused(400, f"n={body['n']} is not carried: one answer a request; ask several times, with n=1", "unsupported")
     if body.get("modalities") not in (None, ["text"]):
