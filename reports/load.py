@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from reports.settings import Record, Settings
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.dataset as ds
     from pyarrow import fs
 
 
@@ -31,6 +32,10 @@ _BY_NAME: Mapping[str, frozenset[str]] = {
 """Columns that frames leave out until `Run.table` is asked for them by name: texts, and what is long and rarely read."""
 _ONE_AT_A_TIME: Mapping[str, Any] = {"use_threads": False, "batch_readahead": 1, "fragment_readahead": 1}
 """Reads one row group after the other: ahead of them, a scan for a few cells of a big run holds most of its texts."""
+
+
+OTHER_KINDS = ("judge", "replay")
+"""Kinds of calls that no pipeline made."""
 
 
 class NoRun(Exception):
@@ -106,7 +111,7 @@ class Run:
     @cached_property
     def pipeline_calls(self) -> pd.DataFrame:
         """Calls of pipeline cells: without those of replays and judges."""
-        is_other = self.calls["kind"].isin(["judge", "replay"])
+        is_other = self.calls["kind"].isin(OTHER_KINDS)
         return self.calls[~is_other] if is_other.any() else self.calls
 
     @cached_property
@@ -162,6 +167,18 @@ class Run:
         wanted = list(columns) if columns is not None else [n for n in schema.names if n not in _BY_NAME.get(name, ())]
         return _frame(self._read(name, wanted, where), schema, wanted)
 
+    def pieces(self, name: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Columns of a table, some thousand rows at a time, so that long texts need little memory."""
+        import pyarrow as pa
+
+        from reports import tables
+
+        stored = self._stored(name)
+        if stored is not None:
+            there = [column for column in columns if column in stored.schema.names]
+            for batch in stored.to_batches(columns=there, **_ONE_AT_A_TIME):
+                yield _frame(pa.Table.from_batches([batch]), tables.TABLES[name], columns)
+
     def read_text(self, name: str) -> str | None:
         """A small text file of the run folder; None if missing."""
         raw = _bytes(self.filesystem, f"{self.path.rstrip('/')}/{name}")
@@ -171,14 +188,19 @@ class Run:
     def _all_cells(self) -> pd.DataFrame:
         return self.table("cells")
 
-    def _read(self, name: str, wanted: Sequence[str], where: Any) -> pa.Table | None:
+    def _stored(self, name: str) -> ds.Dataset | None:
         import pyarrow.dataset as ds
         from pyarrow import fs
 
         file = f"{self.path.rstrip('/')}/{name}.parquet"
         if self.filesystem.get_file_info(file).type != fs.FileType.File:
             return None
-        stored = ds.dataset(file, filesystem=self.filesystem, format="parquet")
+        return ds.dataset(file, filesystem=self.filesystem, format="parquet")
+
+    def _read(self, name: str, wanted: Sequence[str], where: Any) -> pa.Table | None:
+        stored = self._stored(name)
+        if stored is None:
+            return None
         return stored.to_table(columns=[n for n in wanted if n in stored.schema.names], filter=where, **_ONE_AT_A_TIME)
 
 

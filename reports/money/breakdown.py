@@ -126,7 +126,7 @@ def _timed_calls(run: Run) -> pd.DataFrame:
     served = lanes.astype(object).fillna(AT_ONCE)
     is_shown = served == compared_lane(served, calls["arm"] == run.baseline)
     shown = calls[["role", "arm", "started_at", *_SPENT]].assign(lane=lanes)
-    shown[list(TIMES)] = shown[list(TIMES)].astype(float).where(is_shown)
+    shown.loc[~is_shown, list(TIMES)] = float("nan")
     return shown
 
 

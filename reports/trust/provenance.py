@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.text import decode_json
+from reports.load import OTHER_KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,11 +50,10 @@ def models(run: Run) -> list[Played]:
     """Every (arm, model) that was asked."""
     calls = run.pipeline_calls
     keys = ["arm", "provider", "model_requested"]
-    groups = calls.groupby(keys, sort=False, dropna=False)
-    params = run.table("calls", ["params"])["params"]
+    sent = _sent_parameters(run)
     return [
-        _played(str(arm), str(provider), str(requested), group, params[group.index])
-        for (arm, provider, requested), group in groups
+        _played(str(arm), str(provider), str(requested), group, str(sent[str(arm), str(provider), str(requested)]))
+        for (arm, provider, requested), group in calls.groupby(keys, sort=False, dropna=False)
     ]
 
 
@@ -96,7 +97,7 @@ def again(run: Run) -> str:
     return run.record.command or f"python -m harness run {file}"
 
 
-def _played(arm: str, provider: str, requested: str, group: pd.DataFrame, params: pd.Series[str]) -> Played:
+def _played(arm: str, provider: str, requested: str, group: pd.DataFrame, params: str) -> Played:
     digests = group["model_digest"].dropna().unique()
     context = group["context_window"].min()
     return Played(
@@ -105,23 +106,44 @@ def _played(arm: str, provider: str, requested: str, group: pd.DataFrame, params
         requested=requested,
         returned=tuple(sorted(map(str, group["model_returned"].dropna().unique()))),
         digest=" and ".join(map(str, digests)) if len(digests) else None,
-        params=_params([str(text) for text in params.dropna().unique()]),
+        params=params,
         context=int(context) if context == context else None,
         truncated=int(group["truncated"].fillna(False).astype(bool).sum()),
         calls=len(group),
     )
 
 
-def _params(texts: Sequence[str]) -> str:
-    """Parameters sent: constant ones with their value, the others by name."""
-    parameter_sets = [parsed for text in texts if isinstance(parsed := _json(text), Mapping)]
-    names = sorted({name for parameters in parameter_sets for name in parameters})
-    return ", ".join(f"{name} {_value([parameters.get(name) for parameters in parameter_sets])}" for name in names)
+class _Parameters:
+    """Parameters of several requests; as text constant ones with their value, the others by name."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._values: dict[str, set[str]] = {}
+        self._uses = Counter[str]()
+
+    def add(self, parameters: Mapping[str, Any]) -> None:
+        self._requests += 1
+        self._uses.update(parameters.keys())
+        for name, value in parameters.items():
+            self._values.setdefault(name, set()).add(json.dumps(value, sort_keys=True))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {self._shown(name)}" for name in sorted(self._values))
+
+    def _shown(self, name: str) -> str:
+        distinct = self._values[name] | ({"null"} if self._uses[name] < self._requests else set())
+        return next(iter(distinct)).strip('"') if len(distinct) == 1 else f"({len(distinct)} values)"
 
 
-def _value(values: Sequence[Any]) -> str:
-    distinct = {json.dumps(value, sort_keys=True) for value in values}
-    return next(iter(distinct)).strip('"') if len(distinct) == 1 else f"({len(distinct)} values)"
+def _sent_parameters(run: Run) -> Mapping[tuple[str, str, str], _Parameters]:
+    """(arm, provider, model) -> the parameters sent."""
+    sent: dict[tuple[str, str, str], _Parameters] = defaultdict(_Parameters)
+    for piece in run.pieces("calls", ["kind", "arm", "provider", "model_requested", "params"]):
+        distinct = piece[~piece["kind"].isin(OTHER_KINDS)].drop_duplicates()
+        for _, arm, provider, requested, text in distinct.itertuples(index=False):
+            if isinstance(parsed := _json(text) if isinstance(text, str) else None, Mapping):
+                sent[str(arm), str(provider), str(requested)].add(parsed)
+    return sent
 
 
 def _json(text: str) -> Any:
