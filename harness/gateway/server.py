@@ -247,6 +247,7 @@ class _HttpRequest:
 
     async def _send_body(self, status: int, body: bytes, kind: bytes) -> None:
         """Send a whole body. A finished stream has a length, too: clients stop at its last event and read no last chunk."""
+        has_length = not self._has_begun
         await self._begin(status, kind, len(body))
         body = b"" if self._method == "HEAD" else body
         last = max(len(body) - 1, 0) // _PIECE_BYTES * _PIECE_BYTES
@@ -255,6 +256,9 @@ class _HttpRequest:
             # Only between two turns of the loop does a connection learn that it was closed.
             await asyncio.sleep(0)
         await self._send({"type": "http.response.body", "body": body[last:]})
+        if not has_length:
+            # A client that stops at the last event leaves the last chunk unread: no sign that it missed anything.
+            self._delivered = None
 
     async def _body(self) -> Any:
         chunks, size, more = [], 0, True
