@@ -64,6 +64,8 @@ class Settings:
     benchmark: str | None
     gates: Mapping[str, float]
     """Declared gate -> its limit; without those that compare with an earlier run, which are kept in the run folder."""
+    is_metered: bool = False
+    """Whether the proxy recorded what other programs asked, so that nothing is compared and no cell can be run again."""
 
     @classmethod
     def of(cls, experiment: Mapping[str, Any]) -> Settings:
@@ -85,6 +87,7 @@ class Settings:
                 for name, limit in _mapping(experiment, "gates").items()
                 if limit is not None and name.startswith(("max_", "min_"))
             },
+            is_metered=_mapping(experiment, "pipeline").get("command") == ["proxy"],
         )
 
     @cached_property

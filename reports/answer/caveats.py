@@ -153,12 +153,20 @@ def _unusable(run: Run, findings: Findings) -> Iterator[Caveat]:
         for arm, status, decision in bad[["arm", "status", "decision_status"]].to_numpy()
     )
     share = broken[worst[0]].unusable / broken[worst[0]].ended
+    ends = f"How they ended: {'; '.join(f'{arm}: {n:,} {word}' for (arm, word), n in words.most_common(4))}."
+    if run.settings.is_metered:
+        yield Caveat(
+            3,
+            f"{' and '.join(named)}{more} were not found in the answers.",
+            "What they used is complete all the same.",
+            f"{ends} A decision is read from the last answer of a case; a service that makes none needs none.",
+        )
+        return
     yield Caveat(
         1 if share >= MANY else 3,
         f"{' and '.join(named)}{more} could not be used.",
         "They count against the arm and are never turned into Hold.",
-        f"How they ended: {'; '.join(f'{arm}: {n:,} {word}' for (arm, word), n in words.most_common(4))}. "
-        "To ask only these again: python -m harness retry.",
+        f"{ends} To ask only these again: python -m harness retry.",
     )
 
 

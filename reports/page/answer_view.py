@@ -112,6 +112,8 @@ class AnswerView:
             return None
         commands = [self.run.experiment, *self.run.experiment.get("arms", {}).values()]
         parts = [part for each in commands if isinstance(part := each.get("pipeline"), Mapping) and part.get("command")]
+        if self.run.settings.is_metered:
+            return "the programs that the proxy serves"
         words = " ".join(map(str, parts[0]["command"])) if parts else "by its calls"
         of_models = [arm for arm in self.findings.arms if arm not in self.findings.rules]
         attached = set(cells.loc[cells["program"].notna(), "arm"])

@@ -179,6 +179,14 @@ def test_failures_and_different_cases_are_warnings_with_their_numbers(tmp_path: 
     assert "23 of 24 are common to all" in text
 
 
+def test_what_the_proxy_metered_is_not_blamed_for_decisions_and_cannot_be_asked_again(tmp_path: Path) -> None:
+    proxy = {"pipeline": {"command": ["proxy"], "folder": "."}}
+    made = synthetic(tmp_path, arms={"mine": FakeArm(unparsed=1.0)}, experiment=proxy)
+    text = " ".join(f"{one.sentence} {one.details}" for one in caveats(made, find(made)))
+    assert "24 of 24 decisions of mine were not found in the answers" in text
+    assert "retry" not in text
+
+
 def test_arms_that_always_say_the_same_are_named_first(tmp_path: Path) -> None:
     arms = {"a": FakeArm(rating="Hold"), "b": FakeArm(rating="Hold"), "c": FakeArm()}
     made = synthetic(tmp_path, arms=arms, repeats=2)
