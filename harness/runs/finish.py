@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import datetime as dt
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import agents
+from domain.freed_memory import return_freed_memory
 from harness.deferred.mailbox import Mailbox
 from harness.planning import settling
 from harness.runs import answered_later, closing, server_warnings
@@ -37,8 +35,6 @@ STOPPED = "stopped"
 OVER_BUDGET = "over_budget"
 PARTIAL = "partial"
 PAGE = "report.html"
-_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
-"""Parameters of mallopt(3)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class _Ended:
 def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     """Derive tables, outcomes and page; check the gates; returns the exit code of `run`."""
     run = plan.run
-    _return_freed_memory()
+    return_freed_memory()
     run.store.sweep()
     Mailbox(run.store.folder).sweep()
     run.store.compact()
@@ -77,16 +73,6 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     display.summary(receipts, run.run_id, cells_by_arm, answered_later.progress_now(run.store))
     _report(_Ended(run, receipts, state, outcome, gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(state, gates)
-
-
-def _return_freed_memory() -> None:
-    """Return what the cells left, and from now on what is freed: by default glibc keeps most of it."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):
-        libc = ctypes.CDLL(None)  # other C libraries have no mallopt
-        libc.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
-        libc.mallopt(_M_ARENA_MAX, 1)
-        libc.malloc_trim(0)
 
 
 def finish_again(plan: RunPlan, ended: Mapping[str, Row], display: Display) -> int:

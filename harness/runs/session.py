@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domain.freed_memory import return_freed_memory
 from harness.experiment import spec
 from harness.experiment.matrix import pool_of
 from harness.queue import control, in_flight, registry
@@ -152,6 +153,8 @@ def run_cells(
     from harness.queue.feed import Feed
     from harness.runs.follow import Follower
 
+    # A plan simulates with large arrays.
+    return_freed_memory()
     info = _info(plan)
     wanted = Counter(cell.arm for cell in cells.values())
     progress = Progress.of(wanted, [receipt for cell_id, receipt in ended.items() if cell_id in cells], info.run_id)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from domain.freed_memory import return_freed_memory
 from reports.grounding.inputs import Inputs, input_figures
 from reports.grounding.language import is_english
 from reports.grounding.origins import GROUNDED, INVENTED, MOST_CHARS, FigureOrigin, origins_of_texts, reaching
@@ -228,7 +229,7 @@ def _rows_of_cells(run: Run, cell_ids: Sequence[str]) -> Iterator[list[tuple[Any
         yield from (rows_of_cell(cell_id, cell) for chunk in chunks for cell_id, cell in cells_of(run, chunk))
         return
     # Not forked: a child could inherit a lock that a thread of Arrow holds.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=return_freed_memory) as pool:
         for chunk in chunks:  # all at once, `map` would hold the texts of every cell
             yield from pool.map(_rows, cells_of(run, chunk), chunksize=_CELLS_AT_A_TIME)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
 
+from domain.freed_memory import return_freed_memory
 from reports.answer import paired_runs
 from reports.format import slug
 from reports.load import load, write_file
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from reports.answer.run_changes import Changes
     from reports.load import Run
 
-CHUNK = 250
-"""Cases whose texts are in memory at the same time."""
+CELLS_AT_A_TIME = 750
+"""Cells whose texts are in memory at the same time, in each process."""
+_FEWEST_CASES = 50
+"""Cases for which a process is worth its start, and a scan of the tables its time."""
 FOLDER_MARKER = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 
 
@@ -43,7 +46,7 @@ class Link:
 
 def write_cases(run: Run, case_ids: Sequence[str], processes: int | None = None) -> int:
     """Write cases/ID.html for these cases, then the marker by which report.html finds the folder; return how many."""
-    size = max(min(CHUNK, -(-len(case_ids) // (processes or os.cpu_count() or 1))), 50)
+    size = _cases_at_a_time(run, len(case_ids), processes or os.cpu_count() or 1)
     chunks = [(start, list(case_ids[start : start + size])) for start in range(0, len(case_ids), size)]
     workers = min(processes or os.cpu_count() or 1, len(chunks)) if is_local(run) else 1
     if workers > 1:
@@ -53,6 +56,13 @@ def write_cases(run: Run, case_ids: Sequence[str], processes: int | None = None)
             _write_chunk(run, start, chunk, case_ids)
     write_file(run, "cases/here.svg", FOLDER_MARKER)
     return len(case_ids)
+
+
+def _cases_at_a_time(run: Run, cases: int, processes: int) -> int:
+    """As many as each process gets, within what fits in memory: a case may have dozens of cells."""
+    cells_per_case = len(run.cells) / max(1, run.cells["case_id"].nunique())
+    most = max(1, int(CELLS_AT_A_TIME / max(1.0, cells_per_case)))
+    return min(most, max(_FEWEST_CASES, -(-cases // processes)))
 
 
 def case_html(run: Run, case: cases.CasePage, before: Link | None = None, after: Link | None = None) -> str:
@@ -95,7 +105,9 @@ def side_by_side(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], most: 
 
     # Spawned, because forking a process with pyarrow's threads can hang.
     fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(most or os.cpu_count() or 1, len(jobs)), mp_context=fresh) as pool:
+    with ProcessPoolExecutor(
+        min(most or os.cpu_count() or 1, len(jobs)), mp_context=fresh, initializer=return_freed_memory
+    ) as pool:
         with _main_hidden():
             running: list[Future[T]] = [pool.submit(work, *job) for job in jobs]
         for future in running:
