@@ -48,6 +48,14 @@ def search(lab: Lab, seed: int = 1, days: int = 11, **changes: Any) -> None:
     lab.fake.control(models=list(views), rules=rules)
 
 
+def offer_background_lanes(lab: Lab) -> None:
+    """Ask the hosted server by the Responses API, which has the lanes `background_2h` and `background_8h`."""
+    path = lab.folder / "servers.yaml"
+    servers = yaml.safe_load(path.read_text())
+    servers["cloud"]["api"] = "responses"
+    path.write_text(yaml.safe_dump(servers))
+
+
 def find(lab: Lab, *arguments: str, expect: int | None = 0) -> str:
     return lab.harness("find", "lab.yaml", "--yes", *arguments, expect=expect)
 

@@ -27,7 +27,7 @@ from reports.page import find_view, finding_wording
 from reports.stats import sequential
 from tests.fakes.process import FakeModels
 from tests.fixtures.runs import ROOT, Lab, wait_for
-from tests.harness.finding_lab import DATES, TICKERS, assert_follows_the_rule, find, search
+from tests.harness.finding_lab import DATES, TICKERS, assert_follows_the_rule, find, offer_background_lanes, search
 
 MARGINS = "same_rating=50pp,usable=45pp,grounding=45pp"
 
@@ -168,6 +168,7 @@ def test_too_little_money_or_time_is_refused_before_anything_is_paid(lab: Lab, l
 
 def test_a_time_limit_first_keeps_the_dates_then_takes_the_cheapest_lane_then_the_most_looks(lab: Lab) -> None:
     search(lab, days=16, find={"blocks": 4})
+    offer_background_lanes(lab)
     now, wanted = calendar_of(lab)
     calendar = replace(now, lane=None)
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness import cli, json_output
 from tests.fixtures.runs import Lab
-from tests.harness.finding_lab import search
+from tests.harness.finding_lab import offer_background_lanes, search
 
 Plan = Callable[..., str]
 
@@ -20,6 +20,7 @@ Plan = Callable[..., str]
 def plan(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plan:
     """The output of `plan` for a search in four blocks of three dates."""
     search(lab, days=14, find={"blocks": 4})
+    offer_background_lanes(lab)
     monkeypatch.chdir(lab.folder)
     monkeypatch.setenv("FAKE_KEY", "sk-fake")
 

@@ -18,8 +18,9 @@ def test_parameters_that_never_changed_have_a_value_and_others_a_count(tmp_path:
     run = make_tables(tmp_path / "r", arms=arms)
 
     def parameters(arm: str, number: int) -> Mapping[str, Any] | None:
-        changing = {"temperature": number % 3, "seed": 1} if number % 2 else {"temperature": number % 3}
-        return {"same": {"effort": "low", "temperature": 0}, "changing": changing}.get(arm)
+        changing = {"temperature": number % 3} | ({"seed": 1} if number % 2 else {})
+        by_arm: dict[str, dict[str, Any]] = {"same": {"effort": "low", "temperature": 0}, "changing": changing}
+        return by_arm.get(arm)
 
     record_parameters(run, parameters)
 
