@@ -13,6 +13,7 @@ import dramatiq
 from redis import RedisError
 from redis.asyncio import Redis as AsyncRedis
 
+from harness.errors import InvalidInput
 from harness.queue import control, registry
 from harness.queue.broker import Requeue, make_broker, serve_queue
 from harness.queue.registry import RunInfo
@@ -117,9 +118,17 @@ class WorkerProcess:
             self._refused.add(info.run_id)
             _log.warning("run %s was planned with another version or other prompts; it needs a matching worker", info.run_id)
             return
-        run = await ServedRun(
-            info, self._config, self._redis, self._name, alone=self._alone, on_ended=self._ended, traces=self._traces
-        ).start()
+        try:
+            run = ServedRun(
+                info, self._config, self._redis, self._name, alone=self._alone, on_ended=self._ended, traces=self._traces
+            )
+        except InvalidInput as error:
+            if self._config.runs is not None:
+                raise
+            self._refused.add(info.run_id)
+            _log.error("run %s cannot be served here until this worker is started again:\n%s", info.run_id, error)
+            return
+        await run.start()
         run.beat = self._beat
         self._runs[info.run_id] = run
         queue = run.queue(self._pool, alone=self._alone)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness.experiment import spec
 from harness.queue import registry
 from harness.queue.broker import queue_name
 from harness.queue.registry import RunInfo
@@ -73,6 +74,29 @@ def test_only_workers_of_pools_that_some_cell_needs_look_for_messages(
 
     assert runner.returncode == 0, output
     assert {found[1] for found in fetched} == pools
+
+
+def test_a_worker_without_the_servers_of_a_run_refuses_it_once_and_serves_the_others(
+    lab: Lab, redis_url: str, tmp_path: Path
+) -> None:
+    terms = json.loads(json.dumps(spec.load(lab.experiment(dates=1)).resolved(), default=str))
+    foreign = RunInfo("20260101-000000-aaaa", "lab", terms, {}, {}, registry.code_of({}))
+    with redis.Redis.from_url(redis_url) as client:
+        registry.announce(client, foreign)
+        client.persist(registry.alive_key(foreign.run_id))
+    elsewhere = Lab(tmp_path / "elsewhere", lab.fake)
+    elsewhere.folder.mkdir()
+    worker = elsewhere.start("worker", "--broker", redis_url, "--results", str(lab.folder / "results"))
+
+    lab.run("--broker", redis_url)
+    worker.send_signal(signal.SIGTERM)
+    said, _ = worker.communicate(timeout=PATIENCE_S)
+
+    assert {cell["status"] for cell in lab.rows("cells")} == {"ok"}
+    assert f"run {foreign.run_id} cannot be served here" in said
+    assert "server 'cloud'" in said
+    assert "ended by" not in said, "no process died"
+    elsewhere.close()
 
 
 def test_a_worker_of_other_prompts_refuses_the_run_and_says_why(lab: Lab, redis_url: str) -> None:
