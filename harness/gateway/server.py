@@ -118,12 +118,14 @@ class _HttpRequest:
         self._method, self._path, self._headers = method, path, headers
         self._receive, self._send = receive, send
         self._has_begun = False
-        self._is_lost = False
+        self._lost = asyncio.get_running_loop().create_future()
+        """Done once the client hung up and has not read the whole answer."""
         self._delivered: Exchange | None = None
 
     def lose(self) -> None:
         """The client hung up and has not read the whole answer, which then goes to the next equal request."""
-        self._is_lost = True
+        if not self._lost.done():
+            self._lost.set_result(None)
         if self._delivered is not None:
             self._delivered.deliveries -= 1
             self._delivered = None
@@ -157,10 +159,9 @@ class _HttpRequest:
         is_retry = self._headers.get(b"x-stainless-retry-count", b"0") not in (b"0", b"")
         exchange = conversation.open(asked, is_retry=is_retry)
         exchange.waiters += 1
-        gone = asyncio.ensure_future(_disconnected(self._receive))
         try:
-            await self._wait(exchange, gone, kind)
-            if gone.done() or self._is_lost:
+            await self._wait(exchange, kind)
+            if self._lost.done():
                 return None
             # Counted first: an answer that is an error is delivered, too.
             self._delivered = exchange
@@ -168,7 +169,6 @@ class _HttpRequest:
             await self._deliver(exchange, whole, pieces, kind)
         finally:
             exchange.waiters -= 1
-            gone.cancel()
 
     async def _embed(self, conversation: Conversation) -> None:
         body = await self._body()
@@ -189,13 +189,13 @@ class _HttpRequest:
         ]
         await self._json(200, {"object": "list", "model": name, "data": data, "usage": {"prompt_tokens": 0, "total_tokens": 0}})
 
-    async def _wait(self, exchange: Exchange, gone: asyncio.Future[None], kind: bytes) -> None:
+    async def _wait(self, exchange: Exchange, kind: bytes) -> None:
         """Wait for the answer with signs of life, until the client hangs up."""
         pause_s = self._first_pause_s(exchange.asked)
-        waits: list[asyncio.Future[Any]] = [exchange.task, gone]
-        while not exchange.task.done() and not gone.done():
+        waits: list[asyncio.Future[Any]] = [exchange.task, self._lost]
+        while not exchange.task.done() and not self._lost.done():
             await asyncio.wait(waits, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
-            if not exchange.task.done() and not gone.done():
+            if not exchange.task.done() and not self._lost.done():
                 await self._sign(exchange.asked, kind)
                 pause_s = min(pause_s or _SIGN_S, _SIGN_S)
 
@@ -308,11 +308,6 @@ def _shown(conversation: Conversation, body: Any) -> dict[str, Any]:
 def _packed(vector: list[float]) -> str:
     """A vector as the official client asks for it: little-endian floats in base64."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send_error(send: Send, path: str, refusal: Refused) -> None:
