@@ -49,7 +49,19 @@ OTHER_MACHINES = (
     "pip install", "redis-server", "cp -r results", "curl", "python -m benchmarks.gpu", "python -m tests.agents.test_identity",
 )  # fmt: skip
 """What belongs to another machine, needs the network, a GPU or a container engine, or is run by a test of its own."""
-SHELL = ("cd ", ". .venv/bin/activate", "python3 -m venv", "export ", "echo ", "printf ", "mkdir ", "cp .env.example", "make ")
+SHELL = (
+    "cd ",
+    "(cd ",
+    "source .venv/bin/activate",
+    ". .venv/bin/activate",
+    "python3 -m venv",
+    "export ",
+    "echo ",
+    "printf ",
+    "mkdir ",
+    "cp .env.example",
+    "make ",
+)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,9 @@ def declared(references: Sequence[str], folder: Path) -> OwnMetrics:
     digests: dict[str, str] = {}
     taken = {metric.name for metric in catalog.all_metrics()}
     for reference in references:
-        path = path_of(reference, folder, GROUP)
+        with registry.apart():
+            # An entry point is imported to find its file, which registers its metrics.
+            path = path_of(reference, folder, GROUP)
         digests[reference] = digest(path)
         with registry.apart() as added:
             load(path)

@@ -119,7 +119,10 @@ def test_an_entry_point_is_named_instead_of_a_file(tmp_path: Path, monkeypatch: 
     installed = EntryPoints([EntryPoint("acme", "acme_metrics", own.GROUP)])
     monkeypatch.setattr(user_code, "entry_points", lambda **wanted: installed.select(**wanted))
 
-    assert [metric.name for metric in own.declared(["acme"], tmp_path).metrics] == ["mine"]
+    before = dict(registry.METRICS)
+    for _ in ("when the experiment is read", "when the run ends"):
+        assert [metric.name for metric in own.declared(["acme"], tmp_path).metrics] == ["mine"]
+    assert before == registry.METRICS
 
 
 def test_the_example_gets_a_verdict_and_a_changed_file_is_computed_again_without_a_call(lab: Lab) -> None:
