@@ -7,6 +7,7 @@ import ipaddress
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from agents.errors import Unsupported
 from agents.llms.hosted import PROBE_TIMEOUT_S, ApiClient, HttpConnection, unused_client, wire_decides
-from agents.llms.messages import langchain_messages, tool_spec
+from agents.llms.messages import join, langchain_messages, tool_spec
 from agents.llms.openai_bodies import chat_answer, responses_answer
 from agents.llms.openai_stream import whole_body
 from agents.llms.provider import (
@@ -27,13 +28,16 @@ from agents.llms.provider import (
 )
 from agents.llms.rating_probability import TOP_TOKENS
 from agents.llms.wire import Wire, sent_params
-from agents.types import Answer, ComposedRequest, Model, Request, Server
+from agents.types import Answer, ComposedRequest, Model, Part, Request, Server
 from domain import models
 from domain.hosting import is_own_address
 from domain.providers import PROVIDERS
 
 URL = "https://api.openai.com/v1"
 FLEX_TIMEOUT_S = 900.0
+_PLAIN = frozenset({"system", "user"})
+"""Roles whose messages are texts only."""
+_MOST_PLAIN_BODIES = 64
 _BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 _log = logging.getLogger(__name__)
 
@@ -46,6 +50,8 @@ class OpenAI(ApiClient):
         self._url = base_url(server)
         self._uses_responses = uses_responses(server)
         self._chats: dict[str, Any] = {}
+        self._plain_bodies: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        """Everything but its texts -> body of the last Chat Completions requests that were texts only."""
         self._refuses_marks: dict[str, str] = {}
         """Model that answered 400 to cache breakpoints -> its message."""
 
@@ -78,32 +84,49 @@ class OpenAI(ApiClient):
         return await self._send(request, wire)
 
     async def _send(self, request: Request, wire: Wire, *, is_marked: bool = False) -> Answer:
-        messages, arguments = self._input(request, is_marked=is_marked)
         if is_marked:
             wire.first_token = request.caching.first_token if request.caching else None
         wire.body = None
         with wire_decides(wire):
             await self.prepare(request.model)
-            await self._post(self._chats[request.model.name], messages, arguments, wire)
+            path, body = self._body(request, is_marked=is_marked)
+            await self._post(self._chats[request.model.name], path, body, wire)
         if wire.first_token is not None:
             wire.body = whole_body(wire)
         return responses_answer(wire) if self._uses_responses else chat_answer(wire)
 
-    def _input(self, request: Request, *, is_marked: bool) -> tuple[list[Any], dict[str, Any]]:
-        """The messages, and the arguments besides them; with breakpoints of the prompt cache if `is_marked`."""
-        marks = request.caching.marks if is_marked and request.caching else ()
-        messages = langchain_messages(request.parts, parsed_arguments=False, marks=marks, marker=_BREAKPOINT)
-        arguments = responses_arguments(request) if self._uses_responses else chat_arguments(request)
+    def _body(self, request: Request, *, is_marked: bool) -> tuple[str, dict[str, Any]]:
+        """Path under the base URL, and the JSON body; with breakpoints of the prompt cache if `is_marked`."""
+        chat = self._chats[request.model.name]
+        if self._uses_responses:
+            arguments, path = responses_arguments(request), "/responses"
+        else:
+            arguments, path = chat_arguments(request), "/chat/completions"
         if is_marked:
             is_long = request.caching is not None and request.caching.is_long
             arguments["prompt_cache_options"] = {"mode": "explicit"} | ({"ttl": "12h"} if is_long else {})
-        return messages, arguments
+        elif not self._uses_responses and (plain := join(request.parts)) and all(part.role in _PLAIN for part in plain):
+            return path, self._plain_body(chat, plain, arguments)
+        marks = request.caching.marks if is_marked and request.caching else ()
+        messages = langchain_messages(request.parts, parsed_arguments=False, marks=marks, marker=_BREAKPOINT)
+        return path, _composed(chat, messages, arguments)
+
+    def _plain_body(self, chat: Any, messages: Sequence[Part], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of messages that are texts only: requests that differ in nothing else are composed once."""
+        shape = json.dumps([chat.model_name, [part.role for part in messages], arguments], sort_keys=True, default=str)
+        body = self._plain_bodies.get(shape)
+        if body is None:
+            body = _composed(chat, langchain_messages(messages, parsed_arguments=False), arguments)
+            self._plain_bodies[shape] = body
+            if len(self._plain_bodies) > _MOST_PLAIN_BODIES:
+                self._plain_bodies.popitem(last=False)
+        texts = (part.text for part in messages)
+        return body | {"messages": [message | {"content": text} for message, text in zip(body["messages"], texts, strict=True)]}
 
     async def compose(self, request: Request) -> ComposedRequest:
         await self.prepare(request.model)
         is_marked = takes_cache_marks(self.server, request.model) and request.model.name not in self._refuses_marks
-        messages, arguments = self._input(request, is_marked=is_marked)
-        path, body = _body(self._chats[request.model.name], messages, arguments)
+        path, body = self._body(request, is_marked=is_marked)
         lane = request.model.lane
         if lane.name.startswith("background"):
             if not self._uses_responses:
@@ -140,14 +163,13 @@ class OpenAI(ApiClient):
         connection: HttpConnection = self._http
         return connection
 
-    async def _post(self, chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any], wire: Wire) -> None:
+    async def _post(self, chat: Any, path: str, body: dict[str, Any], wire: Wire) -> None:
         """Send one request; the response is read from the wire. Raises CallFailed, or what the HTTP client raises.
 
         LangChain composes the body, and aiohttp sends it. `ainvoke` would also convert request and answer to the types of
         both, more than half of the CPU time of a cell, for a message that is not used; the SDK's `post` would build and check
         each request anew. The body on the wire is the same.
         """
-        path, body = _body(chat, messages, arguments)
         wire.sent = sent_params(body)
         if wire.first_token is not None:
             body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
@@ -175,11 +197,11 @@ def connect(server: Server, owner: str) -> OpenAI:
     return OpenAI(server)
 
 
-def _body(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Path under the base URL, and the JSON body, as LangChain composes it."""
-    payload = chat._get_request_payload(list(messages), **arguments)
+def _composed(chat: Any, messages: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON body as LangChain composes it."""
+    payload: dict[str, Any] = chat._get_request_payload(list(messages), **arguments)
     extra = payload.pop("extra_body", None) or {}
-    return "/responses" if chat.use_responses_api else "/chat/completions", payload | extra
+    return payload | extra
 
 
 def base_url(server: Server) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agents import CallSite, Clients, Model, Part, Request, Server, ToolCall, ToolSpec, ask, probe
+from agents.llms.openai import connect
 from tests.agents.admissions import RATING, OpenAdmission, answered, asked, cause, question
 from tests.fakes.process import FakeModels
 
@@ -28,6 +30,36 @@ def test_the_keys_that_compatible_servers_know_are_sent(fake_models: FakeModels)
     assert (call.params["max_tokens"], call.params["temperature"], call.params["seed"]) == (500, 0.7, 3)
     assert call.params["response_format"] == "json_schema"
     assert not {"store", "prompt_cache_key", "max_completion_tokens"} & set(call.params)
+
+
+def test_requests_of_one_shape_are_sent_with_their_own_texts_and_others_with_their_own_parameters(
+    fake_models: FakeModels,
+) -> None:
+    deep = replace(LOCAL, params={"max_output_tokens": 9})
+    requests = [
+        Request(model, parts, max_output_tokens=model.params["max_output_tokens"])
+        for model in (LOCAL, deep)
+        for text in ("first", "second")
+        for parts in ((Part("system", "Be brief."), Part("user", text), Part("user", "Go.")), (Part("user", text),))
+    ]
+
+    async def composed() -> list[Mapping[str, Any]]:
+        client = connect(fake_models.compatible(), "test")
+        bodies = [(await client.compose(request)).body for request in requests]
+        await client.aclose()
+        return bodies
+
+    bodies = asyncio.run(composed())
+    messages = [
+        each
+        for text in ("first", "second")
+        for each in (
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{text}\n\nGo."}],
+            [{"role": "user", "content": text}],
+        )
+    ]
+    assert [body["messages"] for body in bodies] == [*messages, *messages]
+    assert [(body["max_tokens"], body.get("temperature")) for body in bodies] == [(500, 0.7)] * 4 + [(9, None)] * 4
 
 
 def test_openai_at_another_address_speaks_chat(fake_models: FakeModels) -> None:
