@@ -87,6 +87,8 @@ class HttpConnection:
                     keepalive_timeout=_KEEP_ALIVE_S,
                     ssl=httpx2.create_ssl_context(trust_env=self._trusts_environment) if is_encrypted else True,
                 ),
+                # An answer depends on its request alone.
+                cookie_jar=aiohttp.DummyCookieJar(),
                 # `ask` applies the timeout of each request: models with the same name but different lanes share this session.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 proxy=proxy_of(self._url) if self._trusts_environment else None,

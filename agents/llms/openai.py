@@ -38,6 +38,8 @@ FLEX_TIMEOUT_S = 900.0
 _PLAIN = frozenset({"system", "user"})
 """Roles whose messages are texts only."""
 _MOST_PLAIN_BODIES = 64
+_BODIES = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_SHAPES = json.JSONEncoder(sort_keys=True, default=str)
 _BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 _log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ class OpenAI(ApiClient):
 
     def _plain_body(self, chat: Any, messages: Sequence[Part], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The body of messages that are texts only: requests that differ in nothing else are composed once."""
-        shape = json.dumps([chat.model_name, [part.role for part in messages], arguments], sort_keys=True, default=str)
+        shape = _SHAPES.encode([chat.model_name, [part.role for part in messages], arguments])
         body = self._plain_bodies.get(shape)
         if body is None:
             body = _composed(chat, langchain_messages(messages, parsed_arguments=False), arguments)
@@ -173,8 +175,7 @@ class OpenAI(ApiClient):
         wire.sent = sent_params(body)
         if wire.first_token is not None:
             body |= {"stream": True} | ({} if chat.use_responses_api else {"stream_options": {"include_usage": True}})
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        await self._connection().post(path, content, await self._headers(chat), wire)
+        await self._connection().post(path, _BODIES.encode(body).encode(), await self._headers(chat), wire)
 
     async def _headers(self, chat: Any) -> dict[str, str]:
         """The headers by which the SDK identifies the account."""

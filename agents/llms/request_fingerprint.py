@@ -11,6 +11,8 @@ from typing import Any
 
 from agents.types import Part, Request
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)
+
 
 def request_fingerprint(request: Request, volatile: Sequence[re.Pattern[str]] = ()) -> str:
     """Hash of what is asked of which model, without the text that `volatile` matches (a time stamp, for example).
@@ -25,7 +27,7 @@ def request_fingerprint(request: Request, volatile: Sequence[re.Pattern[str]] = 
         request.max_output_tokens,
         request.options,
     ]
-    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return sha256(_CANONICAL.encode(content).encode()).hexdigest()[:32]
 
 
 def _messages(parts: Sequence[Part], volatile: Sequence[re.Pattern[str]]) -> Iterator[list[Any]]:

@@ -34,6 +34,7 @@ _PIECE_BYTES = 64 << 10
 """A long answer is handed to the connection in pieces of this size: a client that hangs up before the last one is noticed."""
 _ON_LOSS = "harness.on_loss"
 """Key of an ASGI scope: called when a client closes its connection before it has read the whole answer."""
+_ANSWERS = json.JSONEncoder(ensure_ascii=False)
 _JSON, _LINES, _EVENTS = b"application/json", b"application/x-ndjson", b"text/event-stream"
 
 Read = Callable[[Any], Asked]
@@ -243,7 +244,7 @@ class _HttpRequest:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _json(self, status: int, body: Any) -> None:
-        await self._send_body(status, json.dumps(body, ensure_ascii=False).encode(), _JSON)
+        await self._send_body(status, _ANSWERS.encode(body).encode(), _JSON)
 
     async def _send_body(self, status: int, body: bytes, kind: bytes) -> None:
         """Send a whole body. A finished stream has a length, too: clients stop at its last event and read no last chunk."""
