@@ -58,18 +58,20 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     Mailbox(run.store.folder).sweep()
     run.store.compact()
     receipts = list(run.store.receipts().values())
-    state = _state(receipts, plan.available, outcome)
+    state, has_receipts = _state(receipts, plan.available, outcome), bool(receipts)
+    # The page needs most of the memory of a big run.
+    del receipts
     _write_state(run, plan.experiment, state)
     settling.settle(run.store.folder, run.run_id)
     gates: list[Gate] = []
-    if receipts:
+    if has_receipts:
         _outcomes(plan, display)
         _keep_results_of_user_code(run, plan.experiment)
         _keep_changes(plan, display)
         gates = _publish(run)
     for warning in server_warnings.of_run(run.store, run.run_id):
         display.say(warning)
-    cells_by_arm = run.store.manifest().get("cells_by_arm")
+    receipts, cells_by_arm = list(run.store.receipts().values()), run.store.manifest().get("cells_by_arm")
     display.summary(receipts, run.run_id, cells_by_arm, answered_later.progress_now(run.store))
     _report(_Ended(run, receipts, state, outcome, gates, plan.options.command, plan.resolved.servers), display)
     return _exit_code(state, gates)

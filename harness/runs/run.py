@@ -55,6 +55,12 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
     if _is_finished(plan, ended):
         display.say("nothing left to do: every cell has ended")
         return finish.finish_again(plan, ended, display)
+    outcome = _execute(plan, ended, console, display)
+    return finish.finish(plan, outcome, display)
+
+
+def _execute(plan: RunPlan, ended: Mapping[str, Row], console: Console, display: Display) -> RunOutcome:
+    """Freeze the cases and run the cells without a receipt; returns when all have ended or the run is stopped."""
     with open_broker(plan) as url, connect(url) as client, contextlib.ExitStack() as stack:
         workers = None if _is_done(plan) else start_workers(plan, url, stack)
         cells = freeze(plan, display)
@@ -62,19 +68,17 @@ def run(options: RunOptions, console: Console, followed_since: dt.datetime | Non
         left = unfinished_cells(cells, ended)
         if left:
             forecast = approval.show_plan(
-                plan.resolved, list(cells.values()), options, console, left=left.values(), windows=plan.windows
+                plan.resolved, list(cells.values()), plan.options, console, left=left.values(), windows=plan.windows
             )
             approval.keep_plan(plan.run, forecast)
             ask_before_spending(plan, left.values(), console)
             workers = workers or start_workers(plan, url, stack)
             write_start(plan, client, cells.values())
-            outcome = run_cells(plan, cells, ended, url, client, display, workers, forecast)
-        else:
-            if plan.run.is_new:
-                write_start(plan, client, cells.values())
-            display.say("nothing left to do: every cell has ended")
-            outcome = RunOutcome.nothing()
-    return finish.finish(plan, outcome, display)
+            return run_cells(plan, cells, ended, url, client, display, workers, forecast)
+        if plan.run.is_new:
+            write_start(plan, client, cells.values())
+        display.say("nothing left to do: every cell has ended")
+        return RunOutcome.nothing()
 
 
 def _plan(options: RunOptions) -> RunPlan:
