@@ -1,5 +1,6 @@
 """Decide one case with a lineup of models over a frozen snapshot: the public API of the package."""
 
+from agents.admission import Admission, Call, ComposedRequest, DeferringAdmission, Permit, WorstCase
 from agents.decisions.forms import DECISION, FORMS, Form
 from agents.decisions.reading import Reading, decision_of, read_answer
 from agents.errors import (
@@ -76,19 +77,14 @@ from agents.sources.own import declare_source, is_own_source
 from agents.types import (
     CAUSES,
     DECISION_STATUSES,
-    Admission,
     Answer,
     Caching,
-    Call,
     CallSite,
-    ComposedRequest,
     Decision,
-    DeferringAdmission,
     Failure,
     Lineup,
     Model,
     Part,
-    Permit,
     Pipeline,
     Request,
     Result,
@@ -97,7 +93,6 @@ from agents.types import (
     ToolCall,
     ToolSkill,
     ToolSpec,
-    WorstCase,
 )
 from agents.version_0_1_0 import fingerprint_0_1_0, is_read_as_0_1_0, judge_fingerprint_0_1_0, recipe_0_1_0
 from domain.usage import Usage

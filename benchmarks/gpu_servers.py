@@ -31,7 +31,7 @@ import httpx
 
 from agents.llms import weights
 from agents.llms.ollama_server import LOAD_PARAMETERS
-from agents.llms.openai import llama_quantisation
+from agents.llms.openai_server import llama_quantisation
 from harness.queue.process import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]

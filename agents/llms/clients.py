@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+from agents.admission import Admission, Call, DeferringAdmission, Permit, WorstCase
 from agents.errors import ModelCallError, PromptTooLong, Unsupported
 from agents.llms.failures import classify, without_keys
 from agents.llms.prompt_cuts import PromptCheck
@@ -24,20 +25,7 @@ from agents.llms.provider import (
 )
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import Wire, tapped
-from agents.types import (
-    Admission,
-    Answer,
-    Call,
-    CallSite,
-    DeferringAdmission,
-    Failure,
-    Model,
-    Permit,
-    Request,
-    Server,
-    Timing,
-    WorstCase,
-)
+from agents.types import Answer, CallSite, Failure, Model, Request, Server, Timing
 from domain.providers import PROVIDERS
 
 _ESTIMATE_MARGIN = 1.25

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from agents.admission import Admission, Call, WorstCase
 from agents.errors import Unsupported
 from agents.llms.clients import Clients, error_of
 from agents.llms.failures import classify, failed, from_status, without_keys
@@ -16,7 +17,7 @@ from agents.llms.openai import base_url
 from agents.llms.openai_bodies import usage
 from agents.llms.tokens import estimate_request
 from agents.llms.wire import Wire
-from agents.types import Admission, Answer, Call, CallSite, Model, Part, Request, Server, Timing, WorstCase
+from agents.types import Answer, CallSite, Model, Part, Request, Server, Timing
 from domain.providers import PROVIDERS
 
 _DIGITS = 8

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from agents.admission import ComposedRequest
 from agents.llms.wire import Wire
-from agents.types import Answer, ComposedRequest, Model, Request, Server
+from agents.types import Answer, Model, Request, Server
 from domain import hosting
 from domain.providers import PROVIDERS
 
@@ -77,7 +78,7 @@ class ServerReport:
     problem: str | None = None
     fix: str | None = None
     warning: str | None = None
-    """What works, but badly; `fix` says what is better."""
+    """What works, but badly; `fix` names what is better."""
     models: Mapping[str, ModelReport] = field(default_factory=dict)
     """Model alias -> report."""
     software: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, overload
 
+from agents.admission import Admission
 from agents.decisions.forms import Form
 from agents.decisions.reading import Reading, read, recover
 from agents.errors import Halt, PipelineError, PromptTooLong, Suspended
@@ -15,7 +16,7 @@ from agents.inputs.views import instrument, view
 from agents.llms import Clients, ask
 from agents.pipeline import prompts
 from agents.pipeline.cell_cache import CellCache, Sharing
-from agents.types import Admission, Answer, Caching, CallSite, Kind, Lineup, Model, Part, Pipeline, Request, ToolSpec
+from agents.types import Answer, Caching, CallSite, Kind, Lineup, Model, Part, Pipeline, Request, ToolSpec
 
 _EXCERPT_CHARS = 4000
 """Length of a broken answer's excerpt in the repair request."""

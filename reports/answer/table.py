@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports.answer.lineup_text import lineup_text
 from reports.format import MINUS, count, known, percent_text, seconds_text, significant
 from reports.grounding import of_run as grounding_of_run
 from reports.money import breakdown
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from reports.answer.findings import Comparison, Findings, MetricRow
     from reports.load import Run
-    from reports.settings import ArmSettings, Settings
     from reports.stats.estimate import Estimate
     from reports.verdict import GoodEnough, Verdict
 
@@ -25,7 +25,6 @@ PER = 1000
 """Decisions that a cost is stated for."""
 FEW_CASES, FEW_FIGURES = 12, 50
 """Below these, what a share rests on is part of its cell."""
-MANAGERS = ("deep", "quick")
 NO_USABLE = "no usable decision"
 DROPPED = "dropped by the screen"
 
@@ -35,7 +34,7 @@ class Figure:
     """One cell of the table."""
 
     text: str
-    """Empty if unknown; then `why` says why."""
+    """Empty if unknown; then `why` gives the reason."""
     note: str = ""
     """Second line: the difference from the baseline, or where the figure comes from."""
     key: float | None = None
@@ -137,7 +136,7 @@ def _line(run: Run, findings: Findings, arm: str) -> ArmLine:
     return ArmLine(
         arm=arm,
         kind="baseline" if arm == findings.baseline else "rule" if arm in findings.rules else "candidate",
-        lineup=lineup(run.settings, arm),
+        lineup=lineup_text(run.settings, arm),
         cost=_cost(run, findings, arm),
         saved=_saved(findings, arm),
         same=_same(findings, arm),
@@ -149,34 +148,6 @@ def _line(run: Run, findings: Findings, arm: str) -> ArmLine:
         word=_word(findings, arm),
         gap=_gap(comparison),
     )
-
-
-def lineup(settings: Settings, arm: str) -> str:
-    """Which models play which roles, in a few words."""
-    declared = settings.arm(arm)
-    if declared.is_rule:
-        return "one rule, no model"
-    names = dict(declared.lineup)
-    models = {alias: model.name for alias, model in settings.models.items()}
-    if set(names) == set(MANAGERS):
-        return f"two managers {_model(names['deep'], models)}, rest {_model(names['quick'], models)}"
-    if len(set(names.values())) <= 1:
-        return _one_model(declared, arm, models)
-    named = {role.replace("_", " "): _model(alias, models) for role, alias in names.items() if role != "all"}
-    several = [f"{len(named)} roles on {' and '.join(sorted(set(named.values())))}"]
-    shown = [f"{role} {model}" for role, model in named.items()] if len(named) <= 2 else several
-    return ", ".join([*shown, *([f"rest {_model(names['all'], models)}"] if "all" in names else [])])
-
-
-def _one_model(declared: ArmSettings, arm: str, models: Mapping[str, str]) -> str:
-    alias = next(iter(declared.lineup.values()), arm)
-    model = _model(alias, models)
-    whose = "its own pipeline" if declared.has_own_pipeline else "all roles"
-    return whose if model == arm else f"{whose}, {model}"
-
-
-def _model(alias: str, models: Mapping[str, str]) -> str:
-    return models.get(alias, alias)
 
 
 # --- figures -------------------------------------------------------------------------------------------------------------

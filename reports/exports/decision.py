@@ -11,6 +11,7 @@ from domain.shutdowns import VENDOR
 from reports.answer import sentences, table
 from reports.answer.caveats import caveats
 from reports.answer.findings import find
+from reports.answer.lineup_text import lineup_text
 from reports.answer.lineups import Advice, Lineup
 from reports.exports.documents import escaped
 from reports.format import known, plain
@@ -51,7 +52,7 @@ def to_decision(run: Run) -> str:
 
 def _facts(run: Run, findings: Findings) -> Iterator[tuple[str, str]]:
     pick = findings.pick.arm if findings.pick else None
-    yield "Adopt", f"{pick} ({table.lineup(run.settings, pick)})" if pick else f"nothing new; keep {findings.baseline}"
+    yield "Adopt", f"{pick} ({lineup_text(run.settings, pick)})" if pick else f"nothing new; keep {findings.baseline}"
     if pick:
         yield "Saves", _saved(findings, pick)
         yield "May lose", _losses(findings, pick)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents import Answer, Call, CallSite, Clients, Model, ModelCallError, Part, Permit, Request, Server, ask
-from agents.types import WorstCase
+from agents.admission import WorstCase
 
 
 @dataclass

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agents import CallSite, Clients, Halt, Model, ModelCallError, Permit, Request, Server, Unsupported, ask, estimate_tokens
-from agents.types import WorstCase
+from agents.admission import WorstCase
 from tests.agents.admissions import OpenAdmission, question
 from tests.fakes.process import FakeModels
 
