@@ -51,7 +51,7 @@ def lane_of_tier(service_tier: str | None) -> str | None:
 
 
 def lane_served(lane: Lane, service_tier: str | None) -> str:
-    """The lane in which a request was served: a server may answer a flex request at the standard tier, and says so."""
+    """The lane in which a request was served: a server may answer a flex request at the standard tier, and reports that."""
     if lane.is_deferred or not service_tier:
         return lane.name
     return lane_of_tier(service_tier) or lane.name

@@ -48,9 +48,9 @@ class Run:
 
     path: str
     experiment: dict[str, Any]
-    """experiment.yaml as resolved when the run started; only to be shown, `settings` is what it says."""
+    """experiment.yaml as resolved when the run started; only to be shown; `settings` has its meaning."""
     manifest: dict[str, Any]
-    """manifest.json as written; only to be shown, `record` is what it says."""
+    """manifest.json as written; only to be shown; `record` has its meaning."""
     filesystem: fs.FileSystem = field(repr=False)
 
     @cached_property

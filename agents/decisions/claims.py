@@ -123,7 +123,7 @@ def is_kept(choice: str, text: str, end: int, scale: Sequence[str]) -> bool:
 def casts_doubt(comment: str, choice: str, scale: Sequence[str], *, is_beside: bool) -> bool:
     """Whether a comment in an object invalidates its choice; an echo of the whole scale does not.
 
-    A comment beside the choice must not hedge at all.
+    A comment next to the choice must not hedge at all.
     """
     named = {word.lower() for word in re.findall(rf"\b(?:{_any(scale)})\b", comment, re.IGNORECASE)}
     is_scale = len(named) == len(scale)

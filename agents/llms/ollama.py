@@ -118,7 +118,7 @@ class Ollama:
             raise failed("not_found", replacement, "ModelReplaced", wire)
 
     def _replacement(self, model: Model, digest: Any) -> str | None:
-        """Why this digest is not that of the run's model; an unknown digest says nothing."""
+        """Why this digest is not that of the run's model; an unknown digest is no reason."""
         expected = str(model.digest or self._details[model.name].digest or "").removeprefix("sha256:")
         digest = str(digest or "").removeprefix("sha256:")
         if not digest or not expected or digest == expected:

@@ -100,7 +100,7 @@ class OllamaServer:
     async def release(self, model: str, num_ctx: int, before: Warmth) -> None:
         """Unload a model that was not loaded before `warm`; restore the keep-alive of one that was.
 
-        A model that somebody else uses stays as it is: another run, another program, or one on another machine.
+        A model that others use stays as it is: another run, another program, or one on another machine.
         """
         use = self._uses.pop((model, num_ctx), None) or ModelUse(self.url, model)
         try:

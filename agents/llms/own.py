@@ -62,7 +62,7 @@ class OwnProvider(ApiClient):
 
 
 def _note_response(error: Exception, wire: Wire) -> None:
-    """Read status and body from an HTTP library's error, so that a rate limit is waited for as its header says."""
+    """Read status and body from an HTTP library's error, so that a rate limit is waited for as its header asks."""
     response: Any = getattr(error, "response", None)
     if isinstance(getattr(response, "status_code", None), int):
         wire.status, wire.headers, wire.body = response.status_code, response.headers, response.content

@@ -25,7 +25,7 @@ class PromptCheck:
         self._ratios: dict[tuple[str, str], list[float]] = {}
 
     def was_cut(self, request: Request, usage: Usage) -> bool:
-        """Whether the reported prompt is too short to be whole; an unknown count says nothing.
+        """Whether the reported prompt is too short to be whole; an unknown count decides nothing.
 
         Tools are not counted: servers write their schemas in far fewer tokens than JSON takes, or do not count them."""
         model, reported = request.model, prompt_tokens(usage)

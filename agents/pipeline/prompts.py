@@ -53,7 +53,7 @@ def cache_key(parts: Sequence[Part]) -> str:
 
 
 def shared_prefix(parts: Sequence[Part], model: str) -> Caching:
-    """Marks the leading parts that a user's pipeline says several prompts share; nothing where none is."""
+    """Marks the leading parts that several prompts share, as a user's pipeline declares; nothing where none is."""
     depth = sum(1 for _ in takewhile(lambda part: part.shared, parts))
     is_long_enough = depth > 0 and token_sums(parts[:depth], model)[-1] >= LEAST_TOKENS
     return Caching((depth,) if is_long_enough else ())

@@ -195,7 +195,7 @@ async def _ask(ctx: Context, turn: Turn, parts: Sequence[Part], tools: Sequence[
 
 
 def run(call: ToolCall, kit: Mapping[str, BaseTool]) -> tuple[str, ToolSkill]:
-    """The text that answers a call, and how the call counts; for a wrong call the text says what is allowed."""
+    """The text that answers a call, and how the call counts; for a wrong call the text names what is allowed."""
     if call.name not in kit:
         return f"unknown tool {call.name[:60]!r}; known: {', '.join(kit)}", ToolSkill(calls=1, unknown_tool=1)
     try:

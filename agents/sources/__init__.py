@@ -108,7 +108,7 @@ class Source:
         self.settings = settings
 
     def fingerprint(self) -> str:
-        """Changes when the source's content changes; empty if only the vendor could tell."""
+        """Changes when the source's content changes; empty if only the vendor knows."""
         return ""
 
     def tickers(self) -> tuple[str, ...]:

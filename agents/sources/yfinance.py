@@ -50,8 +50,8 @@ class Yahoo(Source):
 
     def lacks(self, part: str) -> str:
         reasons = {
-            "filings": "Yahoo's statements carry no filing dates, so nobody can say what was known at the date",
-            "news": "Yahoo's news is only what stands there now, it has no history",
+            "filings": "Yahoo's statements carry no filing dates, so what was known at the date cannot be decided",
+            "news": "Yahoo serves only current news, without a history",
         }
         return reasons.get(part) or super().lacks(part)
 

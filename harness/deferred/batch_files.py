@@ -103,7 +103,7 @@ class AnswerFiles:
 
 
 def outcome_of_line(line: Mapping[str, Any], sent_at: float, finished_at: float) -> Outcome:
-    """What one line of an output or error file says."""
+    """What one line of an output or error file contains."""
     call_id, response, error = str(line["custom_id"]), line.get("response"), line.get("error")
     if isinstance(response, Mapping) and response.get("body") is not None:
         body = json.dumps(response["body"], ensure_ascii=False)

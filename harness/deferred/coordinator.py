@@ -1,4 +1,4 @@
-"""The runner's side of deferred calls: one thread sends them, asks for their answers, and says which cells can go on.
+"""The runner's side of deferred calls: one thread sends them, asks for their answers, and reports which cells can go on.
 
 Everything that must survive is in the mailbox before the step that needs it; the thread may die between any two lines.
 """
@@ -76,7 +76,7 @@ class Coordinator:
         return waiting
 
     def suspended(self, cell_id: str) -> None:
-        """A cell waits for answers, as its file says."""
+        """A cell waits for answers, as its file records."""
         self._cells.suspended(cell_id)
 
     def ended(self, cell_id: str) -> None:

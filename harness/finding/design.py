@@ -19,7 +19,7 @@ from reports.verdict import MARGINS, not_worse_test
 FEWEST_DATES = 2
 """Dates of a block: one date has no spread."""
 ENOUGH_DATES = 12
-"""Below this many tested dates the t test is too bold, and the terminal says so."""
+"""Below this many tested dates the t test is too bold, and the terminal warns of that."""
 
 
 def make(experiment: Experiment, margins: str | None, now: dt.datetime | None = None) -> SearchDesign:

@@ -245,7 +245,7 @@ class _Steps:
         return replace(self.plan.resolved, matrix=(*self.plan.resolved.matrix, *more))
 
     def _manifest(self) -> dict[str, Any]:
-        """What the manifest says of a find: the cells that were needed so far are all that it has to have."""
+        """What the manifest records of a find: the cells that were needed so far are all that it has to have."""
         return {
             "asked": run_folder.asked_of(self.plan.matrix, self.plan.resolved.digests, PURPOSE),
             "cells": len(self._asked),

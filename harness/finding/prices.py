@@ -67,7 +67,7 @@ def planned_usd(plan: RunPlan) -> dict[str, float]:
 
 
 def refuse_too_little(plan: RunPlan, cells: Sequence[Cell]) -> None:
-    """Raises InvalidInput if the budget is below the forecast of these cells, the least that tells anything."""
+    """Raises InvalidInput if the budget is below the forecast of these cells, the least from which anything follows."""
     cap = plan.experiment.budget.run_usd
     if cap is None:
         return

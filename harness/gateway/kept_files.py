@@ -55,7 +55,7 @@ class KeptFiles:
     """Some files that the case wrote and no pattern matches; only if a pattern is unmatched."""
 
     def described(self, folder: str = "") -> dict[str, Any]:
-        """What a receipt says of them; `folder`: where they lie below the folder of their cell."""
+        """What a receipt records of them; `folder`: where they lie below the folder of their cell."""
         prefix = f"{folder}/" if folder else ""
         described = {"kept": [prefix + name for name in sorted(self.contents)], "left_out": list(self.left_out)}
         return described | ({"unmatched": list(self.unmatched), "others": list(self.others)} if self.unmatched else {})

@@ -24,7 +24,7 @@ from harness.gateway.chat_wire import pieces
 _NANO = 1_000_000_000
 _READ_OPTIONS = ("num_predict", "temperature", "top_p", "top_k", "seed")
 VERSION = "0.17.0"
-"""What the gateway says it is; clients ask it to know which fields they may send."""
+"""The version that the gateway reports; clients ask for it to know which fields they may send."""
 
 
 def asked_chat(body: Any) -> Asked:

@@ -150,7 +150,7 @@ def _read_cells(raw: bytes) -> list[dict[str, Any]]:
 
 _LEAST_MEASURED = 20
 _OTHER_LANES = tuple(name for name in LANES if name != "now")
-"""Their latency says nothing about `now`."""
+"""Their latency is no measure of `now`."""
 _AS_UNSAID = (None, True, "default", "auto")
 """Values equal to a server's default: a thinking model thinks."""
 _PLANNED = ("primary", "tool_round")
@@ -211,7 +211,7 @@ class Experience:
     """Key of a cascade -> how often its second model was asked."""
     runs: int = 0
     cards: Mapping[str, CardFigures] = field(default_factory=dict)
-    """alias of a model -> what the hardware cards of its server say about it."""
+    """alias of a model -> what the hardware cards of its server measured."""
 
     def speed(self, model: Model) -> Speed:
         """Speed of a request that no run has measured: of the hardware card, else assumed for its provider."""

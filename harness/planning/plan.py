@@ -186,7 +186,7 @@ class Plan:
     lanes: tuple[LaneForecast, ...] = ()
     """All hosted models in each lane that they offer, in place of the declared ones."""
     cards: Mapping[str, str] = field(default_factory=dict)
-    """Name of a model in the experiment -> what the hardware cards of its server say about it."""
+    """Name of a model in the experiment -> what the hardware cards of its server measured."""
     energy_kwh: Interval = forecast.UNKNOWN
     """Electricity above idle of self-hosted models; unknown if the power of one of their machines is."""
     planned_calls: Mapping[str, tuple[PlannedCall, ...]] = field(default_factory=dict)

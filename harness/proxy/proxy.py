@@ -173,7 +173,7 @@ class Proxy(Gateway):
                     self._repeats[cell.case_id] = max(self._repeats[cell.case_id], repeat + 1)
 
     def _refuse_capped(self, error: OverBudget) -> Refused:
-        """The error for a client at the cap of the month; the first one is also reported to whoever runs the proxy."""
+        """The error for a client at the cap of the month; the first one is also printed for the operator of the proxy."""
         reason = _reason(error)
         if not self._is_capped:
             self._is_capped = True

@@ -121,7 +121,7 @@ class ExperimentRunner:
             process.send_signal(signal.SIGINT)
 
     def _drop_resumed(self) -> None:
-        """Go on with experiments that were given up and that somebody has resumed since."""
+        """Go on with experiments that were given up and that have been resumed since."""
         ended = [key for key, refusal in self._refusals.items() if refusal.is_given_up and self._has_ended(key)]
         resumed = set(ended) & set(self._published) - set(self.unstored.read()) if ended else ()
         for experiment_id in resumed:
@@ -222,7 +222,7 @@ class ExperimentRunner:
 
 
 def _run_id(submission: SubmittedExperiment) -> str | None:
-    """The run that the process said it works on."""
+    """The run that the process reported."""
     found = _HEADLINE.search(submission.words()[:_FIRST_WORDS])
     return found[1] if found else None
 

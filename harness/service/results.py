@@ -1,4 +1,4 @@
-"""What an ended cell says, in the fields of the former service and in ours."""
+"""The result of an ended cell, in the fields of the former service and in ours."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Upkeep:
             self._senders.submit(self._send, job)
 
     def _send(self, job: Job) -> None:
-        """Try until it arrives, a few times; then the job says why it did not."""
+        """Try until it arrives, a few times; then the job records why it did not."""
         import httpx
 
         outcome = "failed: the service stopped"

@@ -1,4 +1,4 @@
-"""The answer in sentences: one on decisions, one on returns, and at most three takeaways that the table cannot say."""
+"""The answer in sentences: one on decisions, one on returns, and at most three takeaways that the table cannot show."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Takeaway:
-    """Something that the table cannot say."""
+    """Something that the table cannot show."""
 
     lead: str
     text: str

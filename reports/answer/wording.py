@@ -61,7 +61,7 @@ def differences(unit: str, scale: str, estimate: Estimate) -> list[str]:
 
 
 def margin(metric: Metric, value: float) -> str:
-    """A declared margin, without a digit that nobody declared."""
+    """A declared margin, without a digit that was not declared."""
     return size(metric.unit, metric.scale, value).replace(".0 ", " ")
 
 

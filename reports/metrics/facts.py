@@ -64,7 +64,7 @@ class Facts:
         return frame
 
     def timed(self, values: pd.Series[Any]) -> pd.Series[Any]:
-        """Times of cells, NaN where they say nothing: latencies are comparable within one lane only, and a cell whose answers
+        """Times of cells, NaN if not comparable: latencies are comparable within one lane only, and a cell whose answers
         were fetched later has none."""
         return values.astype(float).where(self._has_comparable_time)
 

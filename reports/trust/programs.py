@@ -1,4 +1,4 @@
-"""Attached programs: did all arms of a case read the same data, and what do the programs themselves say?"""
+"""Attached programs: did all arms of a case read the same data, and what do the programs themselves decide?"""
 
 from __future__ import annotations
 
