@@ -57,6 +57,7 @@ def finish(plan: RunPlan, outcome: RunOutcome, display: Display) -> int:
     run.store.sweep()
     Mailbox(run.store.folder).sweep()
     run.store.compact()
+    return_freed_memory()
     receipts = list(run.store.receipts().values())
     state, has_receipts = _state(receipts, plan.available, outcome), bool(receipts)
     # The page needs most of the memory of a big run.

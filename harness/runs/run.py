@@ -90,7 +90,8 @@ def _plan(options: RunOptions) -> RunPlan:
         resolved, results=options.results, broker=options.broker, snapshots=options.snapshots, now=options.clock()
     )
     resolved = looked.require()
-    cells, chosen = (with_sharing(matrix.in_order(some, resolved.hosted)) for some in (cells, chosen))
+    cells = with_sharing(matrix.in_order(cells, resolved.hosted))
+    chosen = with_sharing(matrix.in_order(chosen, resolved.hosted)) if options.only else cells
     run = run_folder.resolve(_results(options), experiment.name, cells, resolved.digests, fresh=options.fresh)
     if run.made_by_0_1_0:
         cells, chosen = version_0_1_0.renamed(cells), version_0_1_0.renamed(chosen)

@@ -32,7 +32,7 @@ FILE = f"grounding.{VERSION}.parquet"
 COLUMNS = ("cell_id", "place", "start", "figure", "label", "source", "born", "reaches", "sentence")
 _HEAD = 60
 """First characters of a text by which it is recognised in a later prompt."""
-_CHUNK = 250
+_CHUNK = 128
 """Cells whose texts are read together, because each read scans the whole table."""
 _MANY_CELLS = 250
 """From here on several processes share the work: a cell of twelve texts takes about 50 ms."""
@@ -232,6 +232,7 @@ def _rows_of_cells(run: Run, cell_ids: Sequence[str]) -> Iterator[list[tuple[Any
     with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=return_freed_memory) as pool:
         for chunk in chunks:  # all at once, `map` would hold the texts of every cell
             yield from pool.map(_rows, cells_of(run, chunk), chunksize=_CELLS_AT_A_TIME)
+            return_freed_memory()
 
 
 def _rows(cell: tuple[str, CellTexts]) -> list[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from domain.lanes import LANES, lane_of_tier
 from domain.providers import PROVIDERS
@@ -132,7 +132,7 @@ def _timed_calls(run: Run) -> pd.DataFrame:
 
 def cost_splits(run: Run) -> dict[str, CostSplit]:
     """Return arm -> who paid for its calls; replays and judges are arms of their own."""
-    calls = run.calls
+    calls = run.calls[["arm", "run_id", "cost_usd"]]
     return {str(arm): _split(run, group) for arm, group in calls.groupby("arm", sort=False)}
 
 
@@ -151,8 +151,10 @@ def by_role(run: Run) -> dict[str, dict[str, Spend]]:
     calls = _timed_calls(run)
     order = calls.groupby("role")["started_at"].min().sort_values().index
     table: dict[str, dict[str, Spend]] = {str(role): {} for role in order}
-    for (role, arm), group in calls.groupby(["role", "arm"], sort=False):
-        table[str(role)][str(arm)] = _spend(group)
+    # Iterating over the groups would first copy all calls.
+    for key, places in calls.groupby(["role", "arm"], sort=False).indices.items():
+        role, arm = map(str, cast("tuple[str, str]", key))
+        table[role][arm] = _spend(calls.iloc[places])
     return {role: table[role] for role in run.roles.in_order(table)}
 
 
@@ -169,7 +171,7 @@ def wasted(run: Run) -> list[Waste]:
     }
     rows = []
     for reason, chosen in groups.items():
-        for arm, group in calls[chosen].groupby("arm", sort=False):
+        for arm, group in calls.loc[chosen, ["arm", "cost_usd"]].groupby("arm", sort=False):
             rows.append(Waste(str(arm), reason, len(group), total(group["cost_usd"])))
     return rows
 

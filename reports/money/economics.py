@@ -68,7 +68,7 @@ def by_arm(run: Run) -> dict[str, ArmCost]:
     """Arm -> its money."""
     return {
         str(arm): ArmCost(breakdown.total(calls["cost_usd"]), breakdown.total(_cold(calls)))
-        for arm, calls in run.pipeline_calls.groupby("arm", sort=False)
+        for arm, calls in run.pipeline_calls[["arm", "cost_usd", "cold_usd"]].groupby("arm", sort=False)
     }
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 ALWAYS_BUY = "always buy"
 SEED = 11
 DRAWN_NUMBERS = 4_000_000
-"""Most positions that random trades may hold in memory."""
+"""Most positions of random trades, draws x sessions x lanes."""
+DRAWS_AT_A_TIME = 40
+"""Draws of random trades that are in memory at the same time."""
 PERIODS = 252
 """Sessions in a year, as empyrical and quantstats count them."""
 CONVENTIONS: Mapping[str, str] = {
@@ -79,9 +81,11 @@ def luck(run: Run, arm: str, draws: int = 400) -> tuple[list[float], list[float]
     lanes, tickers = pd.factorize(orders["ticker"].astype(str) + "/" + orders["repeat"].astype(str))
     count = int(np.clip(DRAWN_NUMBERS // (len(moved) * len(tickers)), 40, draws))
     rng, wanted = np.random.default_rng(SEED), orders["wanted"].to_numpy(dtype=float)
-    held = _forward(np.array([rng.permutation(wanted) for _ in range(count)]), lanes)
-    worth = _worth(held[:, _latest(orders["fill"].to_numpy(), lanes, len(moved))], orders, lanes, moved)
-    low, high = np.quantile(worth, [0.025, 0.975], axis=0)
+    latest, worth = _latest(orders["fill"].to_numpy(), lanes, len(moved)), []
+    for first in range(0, count, DRAWS_AT_A_TIME):
+        dealt = np.array([rng.permutation(wanted) for _ in range(min(DRAWS_AT_A_TIME, count - first))])
+        worth.append(_worth(_forward(dealt, lanes)[:, latest], orders, lanes, moved))
+    low, high = np.quantile(np.vstack(worth), [0.025, 0.975], axis=0)
     return low.tolist(), high.tolist()
 
 

@@ -48,8 +48,8 @@ class PriceUsed:
 
 def models(run: Run) -> list[Played]:
     """Every (arm, model) that was asked."""
-    calls = run.pipeline_calls
     keys = ["arm", "provider", "model_requested"]
+    calls = run.pipeline_calls[[*keys, "model_digest", "context_window", "model_returned", "truncated"]]
     sent = _sent_parameters(run)
     return [
         _played(str(arm), str(provider), str(requested), group, str(sent[str(arm), str(provider), str(requested)]))
@@ -58,7 +58,7 @@ def models(run: Run) -> list[Played]:
 
 
 def prices(run: Run) -> list[PriceUsed]:
-    calls = run.pipeline_calls
+    calls = run.pipeline_calls[["cost_basis", "price_version", "model_returned", "model_requested", "cost_usd"]]
     model = calls["model_returned"].fillna(calls["model_requested"])
     rows = []
     groups = calls.groupby([calls["cost_basis"].fillna("unknown"), calls["price_version"].fillna(""), model], sort=True)
