@@ -153,6 +153,13 @@ def test_random_trades_of_one_arm_enclose_what_its_own_decisions_earn_by_chance(
     assert low[-1] < strategy.strategies(run)[0].value.iloc[-1] < high[-1]
 
 
+def test_random_trades_do_not_depend_on_how_many_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load(make_run(tmp_path / "r1", arms={"gpt-5": FakeArm()}, repeats=2, texts=False))
+    at_once = strategy.luck(run, "gpt-5")
+    monkeypatch.setattr(strategy, "DRAWS_AT_A_TIME", 7)
+    assert strategy.luck(run, "gpt-5") == at_once
+
+
 def test_random_trades_of_an_arm_that_always_buys_are_its_own_value(tmp_path: Path) -> None:
     arms = {"gpt-5": FakeArm(rating="Buy", skip=())}
     run = load(make_run(tmp_path / "r1", arms=arms, repeats=2, texts=False))
