@@ -46,7 +46,7 @@ class OpenAI(ApiClient):
         self._uses_responses = uses_responses(server)
         self._chats: dict[str, Any] = {}
         self._plain_bodies: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        """Everything but its texts -> body of the last Chat Completions requests that were texts only."""
+        """Everything but the texts -> body of Chat Completions requests that were texts only; the one used last is last."""
         self._refuses_marks: dict[str, str] = {}
         """Model that answered 400 to cache breakpoints -> its message."""
 
@@ -115,6 +115,7 @@ class OpenAI(ApiClient):
             self._plain_bodies[shape] = body
             if len(self._plain_bodies) > _MOST_PLAIN_BODIES:
                 self._plain_bodies.popitem(last=False)
+        self._plain_bodies.move_to_end(shape)
         texts = (part.text for part in messages)
         return body | {"messages": [message | {"content": text} for message, text in zip(body["messages"], texts, strict=True)]}
 
